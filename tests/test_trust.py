@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from depthtui import analyze, cli
-from depthtui.data import codec
 from depthtui.data.plain import from_plain
 from depthtui.data.run_settings import ModelSpec, spec_keys
 from depthtui.data.trust import TrustedModels, report_claim
@@ -135,23 +134,10 @@ class TestTrustedModels:
         assert ModelSpec("other") not in trusted
 
 
-def coded(**fields: object) -> dict[str, object]:
-    """A model as the pipe's codec and former files have it."""
-    return {"$type": "ModelSpec", "fields": fields}
-
-
 class TestFiles:
-    @pytest.mark.parametrize("name", [5, None, ["a"], {"a": 1}])
-    def test_a_model_that_is_named_by_no_text_is_none(self, name: Any) -> None:
-        with pytest.raises(codec.CodecError):
-            codec.former_plain(coded(name=name))
-
     def test_what_is_decoded_has_no_right(self) -> None:
         values = spec_keys(ModelSpec("own")) | {"trust_remote_code": True}
         assert from_plain(ModelSpec, values) == ModelSpec("own")
-        found = codec.former_plain(coded(name="own", trust_remote_code=True))
-        assert "trust" not in json.dumps(found)
-        assert from_plain(ModelSpec, found) == ModelSpec("own")
 
     @pytest.mark.parametrize(
         ("content", "claims"),

@@ -29,7 +29,7 @@ from depthtui.data import (
     run_settings,
 )
 from depthtui.data.arrays import MetricResult
-from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.plain import from_plain
 from depthtui.data.run_settings import ModelSpec, RunSettings, with_present_settings
 
 _MODULES = (
@@ -103,20 +103,6 @@ def decode(data: bytes) -> Any:
     if not dataclasses.is_dataclass(value):
         raise CodecError("not a value of the protocol")
     return value
-
-
-def former_plain(tree: Any) -> Any:
-    """JSON values as `to_plain` returns them, from the codec's JSON in older files.
-
-    Raises:
-        CodecError: the values name an unknown type or lack a field.
-    """
-    try:
-        return to_plain(_from_json(tree, {}))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CodecError(f"not a depthtui value: {error}") from error
-    except RecursionError:
-        raise CodecError("it is nested too deeply") from None
 
 
 def _type_of(name: str) -> type | None:

@@ -16,7 +16,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthtui.data import codec
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.model import PART_TITLES
 from depthtui.data.plain import from_plain, to_plain
@@ -40,10 +39,7 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 SCHEMA = 2
-"""Increased when the meaning of a field changes: files of a later schema are not read."""
-
-_FORMER_SCHEMA = 1
-"""The schema of files in the layout of the pipe's codec."""
+"""Increased when the meaning of a field changes: files of another schema are not read."""
 
 _LARGEST = 64 << 20
 _LONGEST_NAME = 40
@@ -107,7 +103,6 @@ class SessionFolder:
 
     def __init__(self, cache_dir: Path) -> None:
         self.path = cache_dir / "sessions"
-        self._former = cache_dir / "session.json"
 
     def files(self, notify: Callable[[str], None] = lambda _: None) -> list[SessionFile]:
         """Every readable session, the latest first.
@@ -240,8 +235,7 @@ class SessionFolder:
             writer.close()
 
     def _paths(self, notify: Callable[[str], None] = lambda _: None) -> list[Path]:
-        """The files of sessions; the single session of former versions is moved among them."""
-        self._take_former(notify)
+        """The files of sessions."""
         try:
             return [path for path in self.path.iterdir() if path.suffix == ".json"]
         except FileNotFoundError:
@@ -249,16 +243,6 @@ class SessionFolder:
         except OSError as error:
             notify(f"{self.path} cannot be read: {system_reason(error)}.")
             return []
-
-    def _take_former(self, notify: Callable[[str], None]) -> None:
-        try:
-            session = _read(self._former, notify).session
-            self.create(session, datetime.fromisoformat(session.kept)).close()
-            self._former.unlink()
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, DepthError) as error:
-            notify(f"{self._former} cannot be taken over ({error}); it stays.")
 
 
 def _title(session: KeptSession) -> str:
@@ -314,9 +298,7 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
         schema, values = tree["schema"], tree["session"]
     except (KeyError, TypeError, IndexError):
         raise ValueError("it has no schema, or no session") from None
-    if schema == _FORMER_SCHEMA:
-        values = codec.former_plain(values)
-    elif schema != SCHEMA:
+    if schema != SCHEMA:
         raise ValueError("it is of another version")
     session = from_plain(KeptSession, values)
     for run in session.runs:

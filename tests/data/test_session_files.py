@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from dataclasses import replace
@@ -15,7 +14,7 @@ from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.plain import to_plain
 from depthtui.data.remarks import Bookmark, Remarks
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
+from depthtui.data.run_settings import Repeated, RunSettings, Skip
 from depthtui.data.session_files import SCHEMA, SessionFolder
 from depthtui.errors import DepthError
 from tests.builders.models import model_info
@@ -26,6 +25,37 @@ NOON = datetime(2026, 1, 2, 12, 30, 15)
 def session(prompt: str = "One plus one is two.", kept: datetime = NOON) -> KeptSession:
     run = KeptRun(model_info(), Prompt(prompt), RunSettings(), kept.isoformat())
     return KeptSession(kept.isoformat(), (run,), 0, 1, 2, "kl", 0.5, 0.5)
+
+
+WHOLE = KeptSession(
+    NOON.isoformat(),
+    (
+        KeptRun(
+            model_info(),
+            Prompt("One plus one is \ud800two.", "two."),
+            RunSettings(
+                skipped=(Skip(2, "mlp"),),
+                metrics=("logit_lens", "ablation"),
+                lengths_before=(5,),
+                tolerance=0.02,
+            ),
+            NOON.isoformat(),
+            Remarks("Odd.", (Bookmark(1, 2, "here"),)),
+            {"": "a1", "logit_lens": "b2"},
+            4,
+            {"ablation": "The memory ran out."},
+            ("ablation",),
+        ),
+    ),
+    0,
+    1,
+    2,
+    "kl",
+    0.5,
+    0.25,
+    "Sums",
+)
+"""A session with every field."""
 
 
 def keep(folder: SessionFolder, kept: KeptSession) -> Path:
@@ -121,59 +151,12 @@ def test_a_removed_session_leaves_nothing_behind(tmp_path: Path) -> None:
     assert not list(folder.path.glob(f".{first.name}*"))
 
 
-FORMER = Path(__file__).with_name("session_schema_1.json")
-"""A session in the layout of former versions."""
-
-
-def test_a_session_of_a_former_version_is_the_same(tmp_path: Path) -> None:
+def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    folder.path.mkdir()
-    (folder.path / "former.json").write_bytes(FORMER.read_bytes())
+    keep(folder, WHOLE)
     (file,) = folder.files(pytest.fail)
-    (run,) = file.session.runs
-    assert run.model.spec == ModelSpec(dtype="float32")
-    assert (run.model.n_layers, run.model.layer_parameters) == (4, (1, 2, 3, 4))
-    assert run == KeptRun(
-        run.model,
-        Prompt("One plus one is \ud800two.", "two."),
-        RunSettings(
-            skipped=(Skip(2, "mlp"),),
-            metrics=("logit_lens", "ablation"),
-            lengths_before=(5,),
-            tolerance=0.02,
-        ),
-        "2026-01-02T12:30:15",
-        Remarks("Odd.", (Bookmark(1, 2, "here"),)),
-        {"": "a1", "logit_lens": "b2"},
-        4,
-        {"ablation": "The memory ran out."},
-        ("ablation",),
-    )
-    assert file.session == KeptSession(
-        "2026-01-02T12:31:00", (run,), 0, 1, 2, "kl", 0.5, 0.25, "Sums"
-    )
-    assert folder.rename(file, "Mine").session == replace(file.session, title="Mine")
-    assert folder.files(pytest.fail)[0].session == replace(file.session, title="Mine")
-
-
-def test_the_one_session_of_former_versions_becomes_a_file(tmp_path: Path) -> None:
-    former = tmp_path / "session.json"
-    body = json.loads(FORMER.read_bytes())
-    # It had no keys, no title.
-    for run in body["session"]["fields"]["runs"]["$tuple"]:
-        for name in ("keys", "answer_start", "unavailable", "failed"):
-            del run["fields"][name]
-    del body["session"]["fields"]["title"]
-    former.write_text(json.dumps(body))
-    (file,) = SessionFolder(tmp_path).files()
-    assert (file.session.layer, file.session.runs[0].keys) == (1, {})
-    assert file.name.startswith("20260102-123100-One-plus-one")
-    assert not former.exists()
-    # Another one does not take its place.
-    body["session"]["fields"]["layer"] = 7
-    former.write_text(json.dumps(body))
-    assert len(SessionFolder(tmp_path).files()) == 2
-    assert not former.exists()
+    assert file.session == WHOLE
+    assert folder.rename(file, "Mine").session == replace(WHOLE, title="Mine")
 
 
 def test_a_list_that_is_old_overwrites_nothing(tmp_path: Path) -> None:
@@ -198,30 +181,6 @@ def test_a_new_title_is_no_new_use(tmp_path: Path) -> None:
     assert folder.latest().title == "New"
 
 
-@pytest.mark.parametrize("links", [True, False])
-def test_a_disk_without_hard_links_takes_the_former_session_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
-) -> None:
-    keep(SessionFolder(tmp_path), session("Former")).rename(tmp_path / "session.json")
-    if not links:
-        monkeypatch.setattr(os, "link", refuse_links)
-    assert [file.title for file in SessionFolder(tmp_path).files(pytest.fail)] == ["Former"]
-    assert not (tmp_path / "session.json").exists()
-
-
-def refuse_links(*_: object, **__: object) -> None:
-    raise OSError(errno.EPERM, "no links")
-
-
-def test_a_damaged_former_session_is_named_and_stays(tmp_path: Path) -> None:
-    (tmp_path / "session.json").write_text("{")
-    notices: list[str] = []
-    assert SessionFolder(tmp_path).files(notices.append) == []
-    assert len(notices) == 1
-    assert "session.json cannot be taken over" in notices[0]
-    assert (tmp_path / "session.json").exists()
-
-
 def test_a_link_to_nothing_hides_no_session(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
     path = keep(folder, session())
@@ -235,14 +194,9 @@ def test_a_link_to_nothing_hides_no_session(tmp_path: Path) -> None:
 def damaged() -> dict[str, bytes]:
     plain = to_plain(session())
     whole = json.dumps({"schema": SCHEMA, "session": plain}).encode()
-    former = json.loads(FORMER.read_bytes())
 
     def changed(**fields: object) -> bytes:
         return json.dumps({"schema": SCHEMA, "session": plain | fields}).encode()
-
-    def changed_former(**fields: object) -> bytes:
-        of_session = {**former["session"], "fields": {**former["session"]["fields"], **fields}}
-        return json.dumps({**former, "session": of_session}).encode()
 
     def settings(**fields: object) -> bytes:
         run = session().runs[0]
@@ -253,16 +207,11 @@ def damaged() -> dict[str, bytes]:
         "cut": whole[:-40],
         "bytes": b"\xff\xfe",
         "list": b"[]",
-        "former of other type": b'{"schema": 1, "session": {"$type": "Run"}}',
-        "former of no type": b'{"schema": 1, "session": [3]}',
-        "former text for a number": changed_former(kl_threshold="high"),
-        "former deep field": changed_former(measure="DEEP").replace(
-            b'"DEEP"', 900 * b"[" + 900 * b"]"
-        ),
         "deep": 100_000 * b"[",
         "deep field": changed(measure="DEEP").replace(b'"DEEP"', 900 * b"[" + 900 * b"]"),
         "time of a zone": changed(kept="2026-01-02T03:04:05+00:00"),
-        "other schema": json.dumps({"schema": 3, "session": plain}).encode(),
+        "earlier schema": json.dumps({"schema": SCHEMA - 1, "session": plain}).encode(),
+        "later schema": json.dumps({"schema": SCHEMA + 1, "session": plain}).encode(),
         "list as a schema": json.dumps({"schema": [], "session": plain}).encode(),
         "unknown key": changed(colour="red"),
         "place": changed(shown=9),

@@ -1,4 +1,4 @@
-"""Kept sessions, of this version and of former ones, and paces."""
+"""Kept sessions and paces."""
 
 from __future__ import annotations
 
@@ -9,25 +9,15 @@ from typing import Any
 from depthtui.data.protocol import Pace
 from depthtui.data.session_files import SessionFolder
 from depthtui.tui.state.kept_paces import keep_paces, kept_paces
-from tests.data.test_session_files import FORMER
+from tests.data.test_session_files import WHOLE, keep
 from tests.fuzz.fuzzing import examples, fuzz, mutated, mutated_json, with_each_piece
-
-
-def both_schemas(folder: SessionFolder) -> list[bytes]:
-    """A session as it was kept, and as it is kept now."""
-    folder.path.mkdir(parents=True, exist_ok=True)
-    path = folder.path / "one.json"
-    path.write_bytes(FORMER.read_bytes())
-    (file,) = folder.files()
-    folder.rename(file, "Now")
-    return [FORMER.read_bytes(), path.read_bytes()]
 
 
 @examples
 def test_kept_sessions(count: int, home: Path) -> None:
     folder = SessionFolder(home)
-    originals = both_schemas(folder)
-    path = folder.path / "one.json"
+    path = keep(folder, WHOLE)
+    original = path.read_bytes()
 
     def read(changed: Any) -> None:
         data = changed if isinstance(changed, bytes) else json.dumps(changed).encode()
@@ -39,9 +29,8 @@ def test_kept_sessions(count: int, home: Path) -> None:
             folder.rename(file, "Again")
             assert folder.files()[0].session.runs == file.session.runs
 
-    trees = mutated_json([json.loads(original) for original in originals])
-    first = [piece for original in originals for piece in with_each_piece(original)]
-    fuzz(read, trees | mutated(originals), count + len(first), first)
+    trees, first = mutated_json([json.loads(original)]), with_each_piece(original)
+    fuzz(read, trees | mutated([original]), count + len(first), first)
 
 
 @examples
