@@ -44,11 +44,8 @@ _MODULES = (
     protocol,
 )
 
-_STORED_NAMES: dict[type, str] = {run.PromptTokens: "Tokens"}
-"""The names of types in files, where the class has another name now."""
-
 _TYPES: dict[str, type] = {
-    _STORED_NAMES.get(kind, name): kind
+    name: kind
     for module in _MODULES
     for name, kind in vars(module).items()
     if dataclasses.is_dataclass(kind) and isinstance(kind, type)
@@ -113,7 +110,7 @@ def _type_of(name: str) -> type | None:
 
 def _to_json(value: Any, arrays: dict[str, np.ndarray]) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        name = _STORED_NAMES.get(type(value), type(value).__name__)
+        name = type(value).__name__
         if _type_of(name) is not type(value):
             raise CodecError(f"{name} is not a type of the protocol")
         pairs = {

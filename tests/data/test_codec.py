@@ -186,10 +186,6 @@ def test_a_decoded_result_can_be_filled_in() -> None:
     assert same(result.get(Contributions), rows.get(Contributions))
 
 
-def test_a_renamed_type_keeps_its_name_in_files() -> None:
-    assert b'$type\\": \\"Tokens\\"' in encode(PromptTokens(np.arange(2), ["a", "b"], 1))
-
-
 def test_bytes_are_a_safetensors_file() -> None:
     result = random_result(4, 3)
     assert result.get(Contributions) is not None
