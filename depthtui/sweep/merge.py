@@ -36,7 +36,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
 
     Args:
         paths: folders of sweeps, or of shards of one, in the order of their models. Where several
-            have a prompt, the last record counts, unless it lacks more than another.
+            have a prompt, the last record counts.
         out: folder of the merged records; it may be one of `paths`.
         notify: gets a sentence for missing or damaged parts and records.
 
@@ -63,9 +63,6 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
                     notify(
                         f"The record {name} is left out: its model has other layers than before."
                     )
-                    continue
-                other = records[cell].get(record.number)
-                if other is not None and len(other.lacks) < len(record.lacks):
                     continue
                 out.keep(cell, record)
                 records[cell][record.number] = record

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt, Provenance, RunResult, without
 from depthtui.data.run_settings import (
@@ -22,22 +21,17 @@ from depthtui.data.run_settings import (
 from depthtui.data.store import NAMES_SCHEMA, make_key
 from depthtui.depth.reading import Reading
 from depthtui.files import parse_json
-from depthtui.metrics import ALL, METRIC_BY_NAME, ablation, depends_on_former_prompts
-from depthtui.metrics.answers_kept import NAME as ANSWERS_KEPT
+from depthtui.metrics import ALL, METRIC_BY_NAME, depends_on_former_prompts
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
-from depthtui.sweep.former_records import former_body
 from depthtui.sweep.plan import Cell
 
-SCHEMA = 2
+SCHEMA = 3
 """Number of a record's layout."""
 
 _MOST_TOKENS = 1 << 40
 """Most tokens of a weight; a sum of larger weights would not be exact in float64."""
-
-_RIGHT = "whether the model gives the answer"
-"""The entry in `lacks` of records written before `says_answer` was kept."""
 
 _KEY_LAYOUT = 1
 """Part of a record's key; never changed, since records of former layouts still count."""
@@ -57,7 +51,6 @@ class Record(PromptReading):
         level: level of the task in the plan.
         number: number of the prompt in its cell, from 0.
         provenance: where and how the reading was computed.
-        lacks: values that a record of an older version lacks, in words.
     """
 
     key: str
@@ -65,7 +58,6 @@ class Record(PromptReading):
     level: str
     number: int
     provenance: Provenance | None = None
-    lacks: tuple[str, ...] = ()
 
 
 def record_key(
@@ -138,7 +130,7 @@ def read_record(data: bytes) -> Record:
     if not whole:
         raise DamagedRecord("its checksum is wrong")
     try:
-        record = _record(body if "schema" in body else former_body(body) | {"schema": SCHEMA})
+        record = _record(body)
         _check(record)
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise DamagedRecord("it is of another version") from error
@@ -152,23 +144,7 @@ def _record(body: dict[str, Any]) -> Record:
     reduced = partial(_reduced, n_layers=body["model"]["n_layers"])
     record = from_plain(Record, body, readers={Mapping[str, Reduced]: reduced})
     rest = {**without(record.every, body["rest"]), **record.rest}
-    lacks = dict.fromkeys([*record.lacks, *_lacks(record, body)])
-    return replace(record, rest=rest, lacks=tuple(lacks))
-
-
-def _lacks(record: Record, body: Mapping[str, Any]) -> Iterator[str]:
-    """The values that a record of an older version lacks, in words."""
-    reduced = record.every.get(ablation.METRIC.name)
-    if isinstance(reduced, ablation.ReducedAblation) and reduced.output is None:
-        yield "the KL of ablation"
-    if "says_answer" not in body and _may_say_answer(record):
-        yield _RIGHT
-
-
-def _may_say_answer(record: Record) -> bool:
-    """Whether a new record of this prompt would have `says_answer`, with no other source of it."""
-    has_answer = record.answer_start < record.n_tokens
-    return has_answer and LENS_METRICS[LOGIT] in record.every and ANSWERS_KEPT not in record.every
+    return replace(record, rest=rest)
 
 
 def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:

@@ -153,13 +153,6 @@ def _doubts(cell: CellSummary) -> Iterator[str]:
             yield f", {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
     if doubt := uneven(len(cell.parts), cell.effective_prompts):
         yield f": {doubt}"
-    former = [record for record in cell.records if record.lacks]
-    if former:
-        missing_values = dict.fromkeys(words for record in former for words in record.lacks)
-        yield (
-            f": {len(former)} of {len(cell.records)} records are of an older version, without "
-            f"{', '.join(missing_values)}; a new sweep has them."
-        )
     if len({record.model.fingerprint for record in cell.records}) > 1:
         yield ": the prompts were run with weights that differ, or copies."
 
