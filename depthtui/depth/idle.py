@@ -39,7 +39,7 @@ def _idle_on(prompt: PromptReading) -> np.ndarray | None:
     if isinstance(similarities, similarity.ReducedSimilarity):
         idle &= ~(similarities.angular_distance[0] > similarity.FLOOR)
     ablations = prompt.every.get(ablation.METRIC.name)
-    if isinstance(ablations, ablation.ReducedAblation) and ablations.output is not None:
+    if isinstance(ablations, ablation.ReducedAblation):
         idle &= ~(ablations.output.kl > ablations.output.rounding)
     return idle
 

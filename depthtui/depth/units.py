@@ -92,7 +92,7 @@ def _prompt(reduced: Reduced, names: Sequence[str], task: str) -> PromptCurves:
 
 
 def _blocks(reduced: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
-    """The blocks of a prompt's tokens; none where their means were not kept."""
+    """The blocks of a prompt's tokens; none where the metric keeps no means over blocks."""
     block_means = {name: getattr(reduced, f"{name}{BLOCKS}", None) for name in names}
     means = {name: blocks for name, blocks in block_means.items() if blocks is not None}
     if len(means) < len(names):

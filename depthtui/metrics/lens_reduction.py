@@ -32,7 +32,7 @@ class ReducedLens(Reduced):
             with the output.
         layers_saved: by confidence, the layers that all tokens together save by an early exit.
         agreement: the share of tokens whose first choice is the output's; NaN at a depth that was
-            not read, None where it was not kept.
+            not read.
         answer_margin: see `metrics.margin`; each prompt counts once in a mean; None without one.
     """
 
@@ -47,7 +47,7 @@ class ReducedLens(Reduced):
     prediction_depths: Annotated[np.ndarray, Shape("L+1", dtype=np.int64)]
     agreeing: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
     layers_saved: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
-    agreement: ByDepth | None = None
+    agreement: ByDepth
     answer_margin: ByDepth | None = None
 
     def __post_init__(self) -> None:
@@ -75,8 +75,8 @@ class ReducedFittedLens(ReducedLens):
     logit_held_out_kl: ByLayer
 
     @property
-    def settled(self) -> np.ndarray | None:
-        """The share of tokens that have settled, at each depth; None where it was not kept."""
+    def settled(self) -> np.ndarray:
+        """The share of tokens that have settled, at each depth."""
         return self.settling.settled
 
     @property

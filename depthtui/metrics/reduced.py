@@ -19,10 +19,10 @@ ByDepth: TypeAlias = Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
 """A number for each depth, the last one the output's."""
 
 BlocksByLayer: TypeAlias = Annotated[np.ndarray, Shape("B", "L", dtype=np.float64)] | None
-"""A number for each layer in each block of tokens; None where it was not kept."""
+"""A number for each layer in each block of tokens; None for several prompts together."""
 
 BlocksByDepth: TypeAlias = Annotated[np.ndarray, Shape("B", "L+1", dtype=np.float64)] | None
-"""A number for each depth in each block of tokens; None where it was not kept."""
+"""A number for each depth in each block of tokens; None for several prompts together."""
 
 BLOCKS = "_blocks"
 """The end of the name of a field with the means over each of a prompt's blocks of tokens."""

@@ -88,15 +88,12 @@ def test_below_five_prompts_blocks_of_their_tokens_are() -> None:
 
 
 def test_fewer_than_five_units_have_no_interval() -> None:
-    def interval(*tokens: int, kept: bool = True) -> bool:
+    def interval(*tokens: int) -> bool:
         prompts = [costs(count, seed) for seed, count in enumerate(tokens)]
-        if not kept:
-            prompts = [replace(one, cost_blocks=None) for one in prompts]
         return count_interval([(one, "") for one in prompts], costly, ["cost"], 0) is not None
 
     assert interval(20)
     assert not interval(19)
-    assert not interval(40, kept=False)  # a record of an older version
     assert interval(10, 10, 4)
     assert not interval(8, 8)
     assert interval(*[1] * 5)

@@ -150,7 +150,6 @@ def pooled(*actual: Ablation) -> tuple[ReducedAblation, Reading]:
 def test_prompts_are_pooled_by_their_tokens() -> None:
     # 4 tokens are scored of the first, 2 of the second.
     value, reading = pooled(of([0.6, 0.01, 0.3]), of([0.3, 0.2, 0.02], tokens=3))
-    assert value.output is not None
     np.testing.assert_allclose(value.output.kl, [0.5, 0.22 / 3, 0.62 / 3], rtol=1e-5)
     # Each has its own layers that cost least.
     np.testing.assert_allclose(value.output.together, [0, 2 / 3, 1 / 3])
@@ -191,14 +190,6 @@ def test_the_words_say_for_how_many_of_them_the_loss_falls() -> None:
     # A fall within twice its noise is none.
     value, reading = pooled(ablation(loss, noise=0.6, kl=kl + 1))
     assert value.falling == []
-
-
-def test_a_count_of_an_older_record_is_unknown() -> None:
-    value, reading = pooled(of([0.3, 0.2, 0.01]))
-    (row,) = METRIC.evidence(replace(value, output=None), reading)
-    assert (row.count, row.reason) == (None, "it was recorded before its KL was kept")
-    assert "kl" not in METRIC.summary(replace(value, output=None), reading)
-    assert METRIC.pool([value, replace(value, output=None)], reading).output is None
 
 
 def test_the_bar_is_a_twentieth_of_a_nat_or_twice_the_noise() -> None:

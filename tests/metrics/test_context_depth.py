@@ -197,13 +197,6 @@ def test_the_depth_is_the_first_from_which_on_the_loss_stays_small():
     assert curve(3, 1, 1, 0, worth=0.1, noise=0.009).depth == 3
 
 
-def test_an_unknown_noise_floor_is_the_reason_only_where_the_context_is_worth_something():
-    unknown = float("nan")
-    assert "noise floor" in curve(3, 1, 1, 0, noise=unknown).evidence().reason
-    for worth in (0.0, -1.0):
-        assert "too little to tell" in curve(3, 0, worth=worth, noise=unknown).evidence().reason
-
-
 def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
     # 20 layers; 0.045 is small, but not a fifth below; 0.055 is not, but a fifth above.
     loss = [3.0] * 10 + [0.055] * 3 + [0.045] * 3 + [0.0] * 5

@@ -169,37 +169,36 @@ class ReducedAblation(MeanLoss):
         part, chosen: as in `Ablation`.
         loss: the clean loss.
         loss_change: the change of the loss without each layer.
-        output: the output without layers; None where an older record does not have it.
+        output: the output without layers.
     """
 
     part: str
     loss: float
     loss_change: ByLayer
     chosen: tuple[int, ...]
-    output: ReducedOutput | None = None
+    output: ReducedOutput
 
     @property
     def falling(self) -> list[int]:
         """The layers that change the output and without which the loss falls, beyond its noise."""
-        layers = [] if self.output is None else self.output.changing.tolist()
+        layers = self.output.changing.tolist()
         return [layer for layer in layers if self.loss_change[layer] < -2 * self.noise]
 
 
 def _reduce(result: Ablation, run: RunResult, tokens: slice) -> ReducedAblation | None:
+    if result.kl.shape[1] < 2:
+        return None
     return ReducedAblation.over(result, run, tokens, output=_output(result))
 
 
-def _output(result: Ablation) -> ReducedOutput | None:
+def _output(result: Ablation) -> ReducedOutput:
     kl, same_choices, is_together = (
         np.where(values < 0, np.nan, values) for values in (result.kl, result.kept, result.together)
     )
-    scored = kl.shape[1] - 1
-    if not scored:
-        return None
     means = token_mean(kl[:, 1:])
     left_out = is_together == 1
     return ReducedOutput(
-        tokens=scored,
+        tokens=kl.shape[1] - 1,
         kl=means,
         kl_blocks=block_means(kl[:, 1:]),
         choices=token_mean(same_choices[:, 1:]),
@@ -209,13 +208,6 @@ def _output(result: Ablation) -> ReducedOutput | None:
         together_choices=result.together_choices,
         together_apart=float(means[left_out].sum()) if left_out.any() else math.nan,
     )
-
-
-def _pool(reduced: Sequence[ReducedAblation], pooled: Pooled) -> ReducedAblation:
-    """Pool several prompts; the output is unknown where one of them lacks it."""
-    ablation = ReducedAblation.pooled(reduced)
-    is_output_unknown = any(part.output is None for part in reduced)
-    return replace(ablation, output=None) if is_output_unknown else ablation
 
 
 def _work(result: RunResult) -> float:
@@ -236,9 +228,7 @@ def _summary(ablation: ReducedAblation, pooled: Pooled) -> dict[str, Any]:
     }
 
 
-def _output_summary(output: ReducedOutput | None) -> dict[str, Any]:
-    if output is None:
-        return {}
+def _output_summary(output: ReducedOutput) -> dict[str, Any]:
     values: dict[str, Any] = {
         "kl": output.kl,
         "choices": output.choices,
@@ -264,22 +254,13 @@ def _findings(ablation: ReducedAblation, pooled: Pooled) -> list[Finding]:
         return f"loss {loss_changes} nats{words}"
 
     lines = useful_layers(ablation.loss_change, remark)
-    if ablation.output is not None:
-        lines += _output_findings(ablation, ablation.output, pooled, words)
-    return [*lines, _noise_floor(ablation)]
-
-
-def _noise_floor(ablation: ReducedAblation) -> Finding:
-    """The noise floor of the loss, and of KL where known."""
     floor = ablation.noise_floor(METRIC.title)
-    if ablation.output is None:
-        return floor
-    return replace(floor, value=f"{floor.value}; KL {ablation.output.noise:.2g} nats")
+    floor = replace(floor, value=f"{floor.value}; KL {ablation.output.noise:.2g} nats")
+    return [*lines, *_output_findings(ablation, words), floor]
 
 
-def _output_findings(
-    ablation: ReducedAblation, output: ReducedOutput, pooled: Pooled, words: str
-) -> Iterator[Finding]:
+def _output_findings(ablation: ReducedAblation, words: str) -> Iterator[Finding]:
+    output = ablation.output
     n_measured = int(np.isfinite(output.kl).sum())
     if n_measured:
         falls = f"the loss falls without {len(ablation.falling)} of them"
@@ -308,25 +289,18 @@ def _left_out(shares: np.ndarray) -> str:
 
 
 def _per_layer(ablation: ReducedAblation) -> list[LayerValues]:
-    lines = [
-        LayerValues("loss change", ablation.loss_change, "without the layer, nats", of_layer=True)
+    output = ablation.output
+    reading = "0.05: the layer changes the output. KL of the whole model's output, p."
+    choices = "1: every first choice stays without the layer; 0: none does."
+    return [
+        LayerValues("loss change", ablation.loss_change, "without the layer, nats", of_layer=True),
+        LayerValues(
+            "output KL", output.kl, "KL(p ‖ p without the layer), nats", reading, of_layer=True
+        ),
+        LayerValues(
+            "choices kept", output.choices, "share that stays without it", choices, of_layer=True
+        ),
     ]
-    if (output := ablation.output) is not None:
-        reading = "0.05: the layer changes the output. KL of the whole model's output, p."
-        choices = "1: every first choice stays without the layer; 0: none does."
-        lines += [
-            LayerValues(
-                "output KL", output.kl, "KL(p ‖ p without the layer), nats", reading, of_layer=True
-            ),
-            LayerValues(
-                "choices kept",
-                output.choices,
-                "share that stays without it",
-                choices,
-                of_layer=True,
-            ),
-        ]
-    return lines
 
 
 COUNT_MEASURE = CountMeasure(
@@ -347,8 +321,6 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
     if len(ablation.chosen) not in (0, n_layers):
         words = layers_words(ablation.chosen, n_layers)
         return [COUNT_MEASURE.unknown(f"only {words} were left out")]
-    if output is None:
-        return [COUNT_MEASURE.unknown("it was recorded before its KL was kept")]
     if words := progress_words(np.isfinite(output.kl)):
         return [COUNT_MEASURE.unknown(words)]
     changing, variants = output.changing, []
@@ -399,7 +371,6 @@ METRIC = Metric(
     depends_on=("skip_part", "layers", *STAND_INS),
     reduced=ReducedAblation,
     reduce=_reduce,
-    pool=_pool,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Annotated, Any, ClassVar
@@ -110,10 +109,7 @@ class ContextCurve(MeanLoss):
     @property
     def _too_little(self) -> str:
         """Why the worth of the context gives no depth."""
-        worth = f"the context is worth {self.worth:.2g} nats"
-        if math.isnan(self.noise) and self.worth > 0:
-            return f"{worth}, and a record of an older version lacks the noise floor"
-        return f"{worth}, too little to tell"
+        return f"the context is worth {self.worth:.2g} nats, too little to tell"
 
     def _depth(self, threshold: float) -> int:
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])

@@ -64,8 +64,7 @@ class ReducedOrder(MeanLoss):
 
     Attributes:
         parallel, swapped: as in `Order`.
-        idle: the layers that write nothing at any token of any prompt, which are no steps. Empty
-            for an older record, whose pairs are neighbouring layers.
+        idle: the layers that write nothing at any token of any prompt, which are no steps.
     """
 
     pools: ClassVar = MeanLoss.pools | {"idle": _common}

@@ -78,13 +78,13 @@ class ReducedSettling(Reduced):
         mean_depth: the mean settling depth.
         late_share: the share of tokens that settle at a depth of at least `LATE` times L.
         settled: the share of tokens that have settled at each depth, NaN where a divergence is
-            unknown; None where it was not kept.
+            unknown.
     """
 
     divergence: ByDepth
     mean_depth: float
     late_share: float
-    settled: ByDepth | None = None
+    settled: ByDepth
     settled_blocks: BlocksByDepth = None
 
 
