@@ -304,7 +304,6 @@ class TestRun:
         assert cli.main(["run", "demo", "--prompt", "x", *arguments.split()]) == 0
         assert json.loads((home / "o" / "summary.json").read_text())["settings"] == {
             "lens_top_k": 3,
-            "top_k": 3,
             "kl_threshold": 0.25,
             "overlap_threshold": 0.4,
             "include_first_token": False,

@@ -90,7 +90,6 @@ def _inputs(results: Sequence[RunResult], settings: SummarySettings) -> dict[str
         },
         "settings": {
             "lens_top_k": results[0].settings.lens_top_k,
-            "top_k": results[0].settings.lens_top_k,
             **reading_keys(settings),
             **_left_out(results),
             **_chosen(results),
@@ -195,13 +194,9 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
     settings = results[0].settings
     if settings.is_clean:
         return {}
-    skipped, parameters = settings.skipped, results[0].model.parameters_of(settings.skipped)
     return {
-        "skipped": skipped,
-        "parameters_skipped": parameters,
-        # Former names, for programs that read them.
-        "silenced": skipped,
-        "parameters_silenced": parameters,
+        "skipped": settings.skipped,
+        "parameters_skipped": results[0].model.parameters_of(settings.skipped),
         **({"repeated": settings.repeated} if settings.repeated else {}),
         **({"patched": settings.patched} if settings.patched else {}),
     }

@@ -60,11 +60,6 @@ def _object(more: dict[str, Any] | None = None, **properties: Any) -> dict[str, 
     }
 
 
-def _former(name: str) -> dict[str, Any]:
-    """The description of a key that now has another name."""
-    return {"deprecated": True, "description": f"Former name of `{name}`, with the same value."}
-
-
 _COUNT = {"type": "integer", "minimum": 0}
 _COUNT_OR_NULL = {"type": ["integer", "null"], "minimum": 0}
 _NUMBER = {"type": "number"}
@@ -94,15 +89,16 @@ _MODEL = _object(
         "states_from": {"type": "string", "description": "The engine that wrote the states."},
     },
 )
-_SKIPPED = {"type": "array", "items": _object(layer=_COUNT, part={"enum": list(PART_TITLES)})}
 _SETTINGS = {
     "type": "object",
     "description": "Settings of the measurement and of the pooling.",
     "properties": {
-        "skipped": {**_SKIPPED, "description": "Layers or parts of them left out by a what-if."},
+        "skipped": {
+            "type": "array",
+            "description": "Layers or parts of them left out by a what-if.",
+            "items": _object(layer=_COUNT, part={"enum": list(PART_TITLES)}),
+        },
         "parameters_skipped": {**_COUNT_OR_NULL, "description": "Their number of parameters."},
-        "silenced": {**_SKIPPED, **_former("skipped")},
-        "parameters_silenced": {**_COUNT_OR_NULL, **_former("parameters_skipped")},
     },
 }
 _PROMPT = _object(

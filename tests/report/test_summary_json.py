@@ -65,7 +65,6 @@ def test_it_has_the_layout_of_the_result_file() -> None:
     }
     assert summary["settings"] == {
         "lens_top_k": 3,
-        "top_k": 3,
         "kl_threshold": 0.5,
         "overlap_threshold": 0.3,
         "include_first_token": True,

@@ -122,7 +122,7 @@ async def test_export_has_clean_and_changed(tmp_path: Path) -> None:
         assert "| loss, nats |" in page.read_text()
         assert "26%" in page.read_text()
         settings = [json.loads(path.read_text())["settings"] for path in folder.glob("*.json")]
-        assert sorted("silenced" in setting for setting in settings) == [False, True]
+        assert sorted("skipped" in setting for setting in settings) == [False, True]
         # The session has still one run.
         assert len(it.session.runs) == 1
 
