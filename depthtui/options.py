@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
@@ -172,17 +172,6 @@ def _list_or_text(text: str) -> Any:
         with suppress(ValueError):
             return parse_json(text)
     return text
-
-
-def with_present_names(values: Mapping[str, Value], former: Mapping[str, str]) -> dict[str, Value]:
-    """Values under present names; a value under a former name counts only where no other is given.
-
-    Args:
-        values: by name.
-        former: the present name by former name.
-    """
-    renamed = {former[name]: values[name] for name in former.keys() & values.keys()}
-    return renamed | {name: value for name, value in values.items() if name not in former}
 
 
 @cache

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from depthtui.data.run_settings import (
-    FORMER_NAMES,
     ChatTemplate,
     GenerationSettings,
     IncludeFirstToken,
@@ -22,7 +21,6 @@ from depthtui.data.run_settings import (
     RunSettings,
     Seed,
     SummarySettings,
-    with_present_settings,
 )
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason, write_whole
@@ -198,10 +196,7 @@ def load_settings(
     """
     path = path or settings_path()
     table = _parse(path, _read_file(path))
-    if on_notice is not None:
-        for name in FORMER_NAMES.keys() & table.keys():
-            on_notice(f"{path}: {name} is called {FORMER_NAMES[name]} now.")
-    unknown = sorted(with_present_settings(table).keys() - options_of(Settings).keys())
+    unknown = sorted(table.keys() - options_of(Settings).keys())
     if unknown and on_notice is not None:
         on_notice(f"{path} has settings that depthtui doesn't know: {', '.join(unknown)}.")
     return _settings_in(path, table)
@@ -214,23 +209,19 @@ def settings_in_file(path: Path | None = None) -> frozenset[str]:
         DepthError: the file is broken.
     """
     path = path or settings_path()
-    table = with_present_settings(_parse(path, _read_file(path)))
-    return frozenset(table.keys() & options_of(Settings).keys())
+    return frozenset(_parse(path, _read_file(path)).keys() & options_of(Settings).keys())
 
 
 def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
     """The settings in a file's table."""
     options, values = options_of(Settings), {}
-    for key in sorted(table):
-        name = FORMER_NAMES.get(key, key)
-        if name not in options or (name != key and name in table):
-            continue
+    for name in sorted(table.keys() & options.keys()):
         try:
-            values[name] = options[name].parse(table[key])
+            values[name] = options[name].parse(table[name])
         except WrongValue as error:
             raise DepthError(
-                f"The settings file {path} is wrong: {key} must be {error}, "
-                f"not {short_repr(table[key])}.",
+                f"The settings file {path} is wrong: {name} must be {error}, "
+                f"not {short_repr(table[name])}.",
                 "Correct or remove that line.",
             ) from None
     return Settings(**values)
@@ -256,8 +247,6 @@ def save_settings(settings: Settings, path: Path | None = None) -> Path:
         for name in changed
         if _differs(name, settings, defaults)
     }
-    # The line of a former name goes with the value that it gave.
-    changed += [former for former, name in FORMER_NAMES.items() if name in changed]
     try:
         content = _edited_text(text, changed, values)
         unchanged = {name: value for name, value in table.items() if name not in changed}

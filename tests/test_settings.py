@@ -10,15 +10,12 @@ import pytest
 from depthtui import settings as module
 from depthtui.data.run_settings import GenerationSettings, RunSettings, SummarySettings
 from depthtui.errors import DepthError
-from depthtui.files import parse_toml
 from depthtui.options import options_of
 from depthtui.settings import (
     Settings,
-    change_settings,
     default_cache_dir,
     load_settings,
     save_settings,
-    settings_in_file,
 )
 from depthtui.sizes import about, format_size, parse_size
 from tests.odd_files import ODD_FILES, put_odd_file
@@ -353,23 +350,6 @@ def test_what_cannot_be_written_again_stays(file: Path, value: str) -> None:
         assert file.read_text() == text
     else:
         assert load_settings().lens_top_k == 3
-
-
-def test_a_former_name_is_read_told_and_replaced_once_its_value_changes(file: Path) -> None:
-    file.write_text("top_k = 3\nseed = 4\n")
-    notices: list[str] = []
-    assert load_settings(on_notice=notices.append) == Settings(lens_top_k=3, seed=4)
-    assert notices == [f"{file}: top_k is called lens_top_k now."]
-    assert settings_in_file() == {"lens_top_k", "seed"}
-    change_settings({"seed": 5})
-    assert file.read_text() == "top_k = 3\nseed = 5\n"
-    change_settings({"lens_top_k": 7})
-    assert parse_toml(file.read_bytes()) == {"seed": 5, "lens_top_k": 7}
-    file.write_text("lens_top_k = 8\ntop_k = 9\n")
-    assert load_settings() == Settings(lens_top_k=8)
-    file.write_text("top_k = 0\n")
-    with pytest.raises(DepthError, match=r"wrong: top_k must be a whole number"):
-        load_settings()
 
 
 def test_a_link_to_a_folder_of_dotfiles_stays_one(file: Path, tmp_path: Path) -> None:

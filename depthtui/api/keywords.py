@@ -13,7 +13,6 @@ from depthtui.data.run_settings import (
     RunSettings,
     Skip,
     SummarySettings,
-    with_present_settings,
 )
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
@@ -77,7 +76,6 @@ class Keywords:
         for kind in (RunSettings, SummarySettings, ModelSpec):
             names |= options_of(kind).keys()
         names -= {"metrics", "name"}  # separate parameters
-        options = with_present_settings(options)
         unknown = options.keys() - names
         if unknown:
             raise DepthError(

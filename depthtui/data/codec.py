@@ -30,7 +30,7 @@ from depthtui.data import (
 )
 from depthtui.data.arrays import MetricResult
 from depthtui.data.plain import from_plain
-from depthtui.data.run_settings import ModelSpec, RunSettings, with_present_settings
+from depthtui.data.run_settings import ModelSpec
 
 _MODULES = (
     model,
@@ -149,8 +149,6 @@ def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         if kind is None:
             raise CodecError(f"unknown type {tree['$type']}")
         fields = {name: _from_json(branch, arrays) for name, branch in tree["fields"].items()}
-        if kind is RunSettings:
-            fields = with_present_settings(fields)
         return from_plain(kind, fields) if kind is ModelSpec else kind(**fields)
     if "$array" in tree:
         return arrays[tree["$array"]]

@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import numpy as np
 
 from depthtui.data.arrays import Shape
-from depthtui.data.run_settings import FORMER_TRUST, ModelSpec, RunSettings, with_present_settings
+from depthtui.data.run_settings import FORMER_TRUST, ModelSpec
 from depthtui.errors import short_repr
 
 Value = TypeVar("Value")
@@ -143,7 +143,6 @@ class _PlainReader:
 
     def _dataclass(self, kind: Any, value: Any, path: str) -> Any:
         _check(isinstance(value, dict), path, "an object")
-        value = with_present_settings(value) if kind is RunSettings else value
         hints, reader = _hints(kind), replace(self, sizes=dict(self.sizes))
         known_keys = {field.name for field in fields(kind)} | _FORMER.get(kind, set())
         unknown_keys = [name for name in value if name not in known_keys]

@@ -7,13 +7,13 @@ plans and of the command line. Imports no large packages: `--help` imports this 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Annotated, Any, Self
 
 from depthtui.data.selection import positions_text, read_layers, read_positions
-from depthtui.options import Option, WrongValue, with_present_names
+from depthtui.options import Option, WrongValue
 
 MOST_EXAMPLES = 1_000_000
 """Most prompts of one task."""
@@ -449,32 +449,15 @@ CHOICES = (
     "patch_part",
 )
 """Settings that choose a part of a metric. Files and keys contain them only where they differ from
-their default, so that the names of older files do not change."""
-
-
-FORMER_NAMES = {"top_k": "lens_top_k"}
-"""Former names of fields of `RunSettings`: older files, plans and keywords have them, and so have
-records and keys of caches."""
-
-
-def with_present_settings(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of runs under the present names of their fields, which win over former ones."""
-    return with_present_names(values, FORMER_NAMES)
-
-
-def with_former_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of runs under the names that records and keys of caches have."""
-    former = {present: name for name, present in FORMER_NAMES.items()}
-    return {former.get(name, name): value for name, value in values.items()}
+their default."""
 
 
 def settings_keys(settings: RunSettings) -> dict[str, Any]:
-    """The settings under their names in files, with a former name for `skipped`."""
-    values = with_former_names(asdict(settings))
+    """The settings under their names in files; choices and changes only where there are any."""
+    values = asdict(settings)
     for name in CHOICES:
         if values[name] == getattr(RunSettings, name):
             del values[name]
-    values["silenced"] = values.pop("skipped")
     for name in ("repeated", "patched"):
         if not values[name]:
             del values[name]

@@ -44,9 +44,6 @@ from depthtui.files import PRIVATE_FILE, open_regular, parse_json
 SCHEMA = 4
 """Part of every key; increase it when the meaning of cached bytes changes."""
 
-NAMES_SCHEMA = 3
-"""The number in the names of records and sweeps, which outlive the cache's layout."""
-
 KINDS = ("result", "activations")
 
 _DIGEST_SIZE = 32

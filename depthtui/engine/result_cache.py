@@ -44,7 +44,7 @@ class ResultCache:
     def pass_key(self, result: RunResult) -> str:
         """Key of all metrics that the forward pass of a run measures."""
         metrics = sorted(set(OF_THE_PASS) & set(result.settings.metrics) - set(result.failed))
-        parts = {"top_k": result.settings.lens_top_k, "metrics": metrics}
+        parts = {"lens_top_k": result.settings.lens_top_k, "metrics": metrics}
         return make_key("result", **_key_parts(self.info, result), **parts)
 
     def metric_key(self, result: RunResult, metric: Metric, fit: str = "") -> str:
@@ -149,7 +149,7 @@ def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:
     return {
         **_model_parts(info),
         "token_ids": result.tokens.ids,
-        "silenced": sorted(settings.skipped, key=lambda skip: (skip.layer, skip.part)),
+        "skipped": sorted(settings.skipped, key=lambda skip: (skip.layer, skip.part)),
         **({"repeated": sorted(settings.repeated)} if settings.repeated else {}),
         **(patched if settings.patched else {}),
     }

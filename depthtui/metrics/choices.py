@@ -8,7 +8,7 @@ from typing import Any
 from depthtui.data.arrays import MetricResult
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import CHOICES, RunSettings, with_former_names
+from depthtui.data.run_settings import CHOICES, RunSettings
 from depthtui.data.selection import layers_in, numbers_text
 
 STAND_INS = ("ablate", "keep_first_token")
@@ -51,7 +51,7 @@ def layers_per_part(n_layers: int) -> int:
 def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
     """The settings of a run as they are in the cache key of results that depend on them.
 
-    A choice of everything is left out, so that results of older versions are found.
+    A choice that is not made is left out, and so is a choice of all layers.
     """
     settings = result.settings
     parts: dict[str, Any] = {
@@ -66,7 +66,7 @@ def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
         parts["baseline"] = settings.baseline
     if parts.pop("layers", None) and chosen_layers(result):
         parts["layers"] = list(chosen_layers(result))
-    return with_former_names(parts)
+    return parts
 
 
 def stand_in_words(settings: RunSettings) -> str:

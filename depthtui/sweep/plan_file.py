@@ -30,7 +30,6 @@ from depthtui.data.run_settings import (
     ModelSpec,
     RunSettings,
     SummarySettings,
-    with_present_settings,
 )
 from depthtui.data.trust import report_claim
 from depthtui.errors import DepthError, short_repr
@@ -60,7 +59,6 @@ def read_plan(
     report_claim(table, path, notify)
     where = str(path)
     models, tasks = _tables(table, "model", where), _tables(table, "task", where)
-    table = with_present_settings(table)
     _check_keys(table, _DRAWING | _RUN | _SUMMARY, where)
     drawing = replace(drawing, **_values(table, _DRAWING, where))
     return SweepPlan(

@@ -18,7 +18,7 @@ from depthtui.data.run_settings import (
     settings_keys,
     spec_keys,
 )
-from depthtui.data.store import NAMES_SCHEMA, make_key
+from depthtui.data.store import make_key
 from depthtui.depth.reading import Reading
 from depthtui.files import parse_json
 from depthtui.metrics import ALL, METRIC_BY_NAME, depends_on_former_prompts
@@ -28,13 +28,10 @@ from depthtui.metrics.reduction import reduce_run
 from depthtui.sweep.plan import Cell
 
 SCHEMA = 3
-"""Number of a record's layout."""
+"""Number of a record's layout, and part of the names of records and sweeps."""
 
 _MOST_TOKENS = 1 << 40
 """Most tokens of a weight; a sum of larger weights would not be exact in float64."""
-
-_KEY_LAYOUT = 1
-"""Part of a record's key; never changed, since records of former layouts still count."""
 
 
 class DamagedRecord(ValueError):
@@ -76,8 +73,7 @@ def record_key(
     texts = [prompt.text for prompt in before] if depends_on_former_prompts(settings) else []
     return make_key(
         "record",
-        NAMES_SCHEMA,
-        layout=_KEY_LAYOUT,
+        SCHEMA,
         model=spec_keys(cell.model),
         task=[cell.task.name, cell.task.level],
         number=number,

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from depthtui.data.plain import to_plain
-from depthtui.data.run_settings import reading_keys, spec_keys, with_former_names
-from depthtui.data.store import NAMES_SCHEMA, make_key
+from depthtui.data.store import make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
     FAILURES,
@@ -25,7 +24,7 @@ from depthtui.sweep.folder import (
     read_record_file,
 )
 from depthtui.sweep.plan import Cell, SweepPlan
-from depthtui.sweep.records import DamagedRecord, Record
+from depthtui.sweep.records import SCHEMA, DamagedRecord, Record
 from depthtui.sweep.state import Outcome
 
 
@@ -48,14 +47,7 @@ class SavedSweep:
 
 def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
     """Default folder of a plan's records; the same for the same plan."""
-    named = {
-        **vars(plan),
-        "models": [spec_keys(model) for model in plan.models],
-        "run": with_former_names(vars(plan.run)),
-        "summary": reading_keys(plan.summary),
-    }
-    del named["families"]
-    return cache_dir / "sweeps" / make_key("sweep", NAMES_SCHEMA, plan=named)[:16]
+    return cache_dir / "sweeps" / make_key("sweep", SCHEMA, plan=replace(plan, families=()))[:16]
 
 
 def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:

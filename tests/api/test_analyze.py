@@ -149,11 +149,6 @@ def test_options_are_those_of_the_command_line(make_model, tokenizer):
     assert runs.depths()["kl"].threshold == 0.9
 
 
-def test_a_keyword_may_have_its_former_name(make_model, tokenizer):
-    runs = analyze(make_model(), "Seven.", tokenizer, ["logit_lens"], top_k=3, progress=False)
-    assert runs[0].logit_lens.top_ids.shape[-1] == 3
-
-
 def test_the_settings_file_says_what_is_not_given(make_model, tokenizer, tmp_path):
     (tmp_path / "settings.toml").write_text("lens_top_k = 4\nkl_threshold = 0.25\n")
     runs = analyze(make_model(), "Seven plus five.", tokenizer, progress=False, kl_threshold=0.75)
@@ -317,7 +312,7 @@ def test_prompts_of_no_text_are_refused_before_a_model_is_looked_for(prompts, wo
         ({"metrics": "logit_lense"}, "no metric named logit_lense.*logit_lens.*settling"),
         ({"top_q": 5}, "There is no option top_q.*lens_top_k"),
         ({"metrics": ["logit_lens"], "lengths_before": (1,)}, "no option lengths_before"),
-        ({"top_k": 0}, "lens_top_k must be a whole number .*, not 0"),
+        ({"lens_top_k": 0}, "lens_top_k must be a whole number .*, not 0"),
         ({"lens_top_k": "many"}, "lens_top_k must be a whole number .*, not 'many'"),
         ({"dtype": "float64"}, "dtype must be .*, not 'float64'"),
         ({"device": "tpu"}, "device must be auto, cpu"),

@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
-from depthtui.data import codec
 from depthtui.data.arrays import Shape
 from depthtui.data.plain import Misfit, from_plain, to_plain
-from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip, settings_keys
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.options import Option
 
 
@@ -265,16 +264,6 @@ def test_a_model_has_no_claim_of_trust() -> None:
         from_plain(ModelSpec, values | {"other": ""})
     with pytest.raises(Misfit, match="name must be a text"):
         from_plain(ModelSpec, values | {"name": 5})
-
-
-def test_settings_of_a_run_may_have_former_names() -> None:
-    settings = RunSettings(lens_top_k=3)
-    former = to_plain(settings) | {"top_k": 3}
-    del former["lens_top_k"]
-    assert from_plain(RunSettings, former) == settings
-    assert settings_keys(settings)["top_k"] == 3
-    encoded = codec.encode(settings).replace(b'"lens_top_k"', b'"top_k"     ')
-    assert codec.decode(encoded) == settings
 
 
 def test_a_class_may_refuse_its_values() -> None:

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 
 from depthtui.data.arrays import arrays_of
@@ -29,7 +28,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     Skip,
 )
-from depthtui.data.store import make_key, open_store
+from depthtui.data.store import open_store
 from depthtui.engine import measurement, memory
 from depthtui.engine import prompt_run as run_module
 from depthtui.engine.control import Control
@@ -205,23 +204,6 @@ class TestDevices:
             assert text.model.device == device
         assert text.provenance.cached
         assert text.provenance.device == "NVIDIA H100"
-
-    def test_what_a_cpu_computed_before_is_still_known(self, engine):
-        result = engine.run(Prompt(TEXT), RunSettings(metrics=("contributions",)))
-        info = result.model
-        parts = {
-            "fingerprint": info.fingerprint,
-            "revision": info.revision,
-            "dtype": info.dtype,
-            "quantize": info.quantize,
-            "device": "cpu",
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "token_ids": result.tokens.ids,
-            "silenced": [],
-        }
-        key_parts = {"top_k": RunSettings.lens_top_k, "metrics": ["contributions"]}
-        assert engine._store.get(make_key("result", **parts, **key_parts)) is not None
 
 
 def test_a_damaged_cached_result_is_computed_again(engine, tmp_path, monkeypatch):

@@ -495,7 +495,7 @@ def test_positions_are_those_that_the_prompt_has() -> None:
 @pytest.mark.parametrize(
     "name", ["ablation", "skip_effects", "residual_erasure", "integrated_gradients"]
 )
-def test_a_choice_of_everything_keeps_the_key_of_before(name: str) -> None:
+def test_a_choice_of_everything_has_the_key_of_none(name: str) -> None:
     metric = METRIC_BY_NAME[name]
 
     def key(**settings: object) -> dict[str, object]:
@@ -525,7 +525,7 @@ def test_spans_have_a_key_of_their_own_for_each_seed() -> None:
 def test_settings_of_files_name_choices_only_where_they_are_made() -> None:
     assert not set(settings_keys(RunSettings())) & set(CHOICES)
     assert settings_keys(RunSettings(layers="/4"))["layers"] == "/4"
-    # What runs twice is named where something does: older files keep their names.
+    # What runs twice is named where something does.
     assert "repeated" not in settings_keys(RunSettings())
     assert settings_keys(RunSettings(repeated=(Repeated(1, 2),)))["repeated"]
 

@@ -142,10 +142,6 @@ def file_plan(tmp_path: Path, text: str) -> SweepPlan:
     return read_plan(path, EMPTY, Drawing(), print)
 
 
-def test_a_file_may_have_a_former_name(tmp_path: Path) -> None:
-    assert file_plan(tmp_path, "top_k = 3").run.lens_top_k == 3
-
-
 def test_a_file_says_it_all(tmp_path: Path) -> None:
     plan = file_plan(tmp_path, PLAN)
     assert plan.models == (ModelSpec("Qwen/Qwen2.5-7B", quantize="8bit"), ModelSpec("demo"))
