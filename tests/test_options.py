@@ -97,7 +97,7 @@ def test_no_layers_are_not_every_layer(tmp_path: Path, blank: str) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(tomlkit.dumps({"layers": blank}))
     with pytest.raises(DepthError, match=example):
-        read_plan(path, SweepPlan((), ()), Drawing(), print)
+        read_plan(path, SweepPlan((), ()), Drawing())
     with pytest.raises(WrongValue, match=example):
         EVERY["layers"].parse(" ")
 
@@ -113,7 +113,7 @@ def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(tomlkit.dumps(table))
     empty = SweepPlan((), ())
-    assert read_plan(path, empty, Drawing(), print) == empty
+    assert read_plan(path, empty, Drawing()) == empty
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from functools import reduce
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from depthtui import analyze, cli
-from depthtui.data.plain import from_plain
-from depthtui.data.run_settings import ModelSpec, spec_keys
-from depthtui.data.trust import TrustedModels, report_claim
+from depthtui.data.run_settings import ModelSpec
+from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, NeedsCode
 from depthtui.sweep.on_ray import NodeEngine
 from tests.builders.own_code import OwnCode, model_with_code
@@ -55,13 +52,9 @@ class TestCommandLine:
             "examples = 1\n[[task]]\nname = 'commonsense'\n"
             f"[[model]]\nname = '{own.folder}'\ntrust_remote_code = true\n"
         )
-        assert cli.main(["sweep", str(plan)]) == 1
-        told = capsys.readouterr().err
-        assert f"{plan} claims" in told
-        assert "needs Python code of its own" in told
+        assert cli.main(["sweep", str(plan), "--trust-remote-code"]) == 2
+        assert "there is no key trust_remote_code" in capsys.readouterr().err
         assert not own.has_run
-        assert cli.main(["sweep", str(plan), "--trust-remote-code"]) == 0
-        assert own.has_run
 
     def test_a_settings_file_cannot_say_so(self, own: OwnCode, home: Path, capsys: Output) -> None:
         (home / "settings.toml").write_text("trust_remote_code = true\n")
@@ -69,7 +62,7 @@ class TestCommandLine:
         assert "doesn't know: trust_remote_code" in capsys.readouterr().err
         assert not own.has_run
 
-    def test_a_merged_sweep_does_not_say_so(self, home: Path, capsys: Output) -> None:
+    def test_a_sweep_cannot_say_so(self, home: Path, capsys: Output) -> None:
         part, whole = home / "part", home / "whole"
         model, rest = tiny_folder(home), COMMANDS["sweep"][3:]
         assert cli.main(["sweep", "--model", str(model), *rest, "--out", str(part)]) == 0
@@ -79,9 +72,8 @@ class TestCommandLine:
         body["plan"]["models"][0]["trust_remote_code"] = True
         manifest.write_text(json.dumps(body))
         capsys.readouterr()
-        assert cli.main(["sweep", "--merge", str(part), "--out", str(whole)]) == 0
-        assert f"{manifest} claims" in capsys.readouterr().err
-        assert "trust_remote_code" not in (whole / "sweep.json").read_text()
+        assert cli.main(["sweep", "--merge", str(part), "--out", str(whole)]) == 1
+        assert "has an unknown key, 'trust_remote_code'" in capsys.readouterr().err
 
 
 def test_analyze_lets_code_run_where_it_is_told_so_alone(own: OwnCode) -> None:
@@ -132,25 +124,3 @@ class TestTrustedModels:
         trusted = TrustedModels([ModelSpec(name)])
         assert ModelSpec(name) in trusted
         assert ModelSpec("other") not in trusted
-
-
-class TestFiles:
-    def test_what_is_decoded_has_no_right(self) -> None:
-        values = spec_keys(ModelSpec("own")) | {"trust_remote_code": True}
-        assert from_plain(ModelSpec, values) == ModelSpec("own")
-
-    @pytest.mark.parametrize(
-        ("content", "claims"),
-        [
-            ({"models": [{"name": "a", "trust_remote_code": True}]}, True),
-            ([{"spec": {"trust_remote_code": 1}}], True),
-            ({"models": [{"name": "a", "trust_remote_code": False}]}, False),
-            ({"name": "trust_remote_code"}, False),
-            (reduce(lambda inner, _: [inner], range(5000), {"trust_remote_code": True}), True),
-            ([], False),
-        ],
-    )
-    def test_a_claim_is_told(self, content: Any, claims: bool) -> None:
-        told: list[str] = []
-        report_claim(content, Path("some.json"), told.append)
-        assert [words.startswith("some.json claims") for words in told] == [True] * claims

@@ -366,7 +366,7 @@ def _plan(
     try:
         data = parse_data(plan_options.data)
         if plan_file is not None:
-            plan = read_plan(plan_file, plan, drawing, print_notice)
+            plan = read_plan(plan_file, plan, drawing)
         tasks = [
             task
             for text in plan_options.tasks

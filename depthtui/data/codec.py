@@ -29,8 +29,6 @@ from depthtui.data import (
     run_settings,
 )
 from depthtui.data.arrays import MetricResult
-from depthtui.data.plain import from_plain
-from depthtui.data.run_settings import ModelSpec
 
 _MODULES = (
     model,
@@ -149,7 +147,7 @@ def _from_json(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
         if kind is None:
             raise CodecError(f"unknown type {tree['$type']}")
         fields = {name: _from_json(branch, arrays) for name, branch in tree["fields"].items()}
-        return from_plain(kind, fields) if kind is ModelSpec else kind(**fields)
+        return kind(**fields)
     if "$array" in tree:
         return arrays[tree["$array"]]
     if "$tuple" in tree:

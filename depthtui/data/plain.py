@@ -19,7 +19,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import numpy as np
 
 from depthtui.data.arrays import Shape
-from depthtui.data.run_settings import FORMER_TRUST, ModelSpec
 from depthtui.errors import short_repr
 
 Value = TypeVar("Value")
@@ -32,9 +31,6 @@ _NUMBERS: dict[str, tuple[set[type], str]] = {
     "b": ({bool}, "true and false"),
 }
 """The JSON types of an array's items, by NumPy kind, and their names in words."""
-
-_FORMER = {ModelSpec: {FORMER_TRUST}}
-"""Keys of a dataclass in older files that are ignored."""
 
 
 class Misfit(ValueError):
@@ -68,7 +64,7 @@ def from_plain(
 
     Integers count as numbers; true and false do not. Null is None where the declared type
     allows None, otherwise NaN. Floating-point arrays become float64. A missing field has its
-    default. A model's claim of trust is dropped.
+    default.
 
     Args:
         kind: a dataclass, or a list, tuple or dict of dataclasses.
@@ -144,7 +140,7 @@ class _PlainReader:
     def _dataclass(self, kind: Any, value: Any, path: str) -> Any:
         _check(isinstance(value, dict), path, "an object")
         hints, reader = _hints(kind), replace(self, sizes=dict(self.sizes))
-        known_keys = {field.name for field in fields(kind)} | _FORMER.get(kind, set())
+        known_keys = {field.name for field in fields(kind)}
         unknown_keys = [name for name in value if name not in known_keys]
         if unknown_keys and kind not in self.ignore_unknown:
             raise Misfit(f"{_words(path)} has an unknown key, {short_repr(unknown_keys[0])}")

@@ -112,23 +112,6 @@ class ModelSpec:
     ] = 1
 
 
-FORMER_TRUST = "trust_remote_code"
-"""A former field of models in files; its value is ignored."""
-
-
-def spec_keys(spec: ModelSpec) -> dict[str, Any]:
-    """The model as JSON values for hashes and files, so that their names do not change.
-
-    With a former field, and with adapter and ranks only where the model has them.
-    """
-    values = asdict(spec)
-    if not spec.adapter:
-        del values["adapter"]
-    if spec.tensor_parallel == 1:
-        del values["tensor_parallel"]
-    return {**values, FORMER_TRUST: False}
-
-
 @dataclass(frozen=True)
 class Skip:
     """A layer, or one of its sublayers, that a run leaves out.

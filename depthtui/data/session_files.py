@@ -21,7 +21,6 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import RunSettings, why_not_repeated
 from depthtui.data.selection import layers_in
-from depthtui.data.trust import report_claim
 from depthtui.errors import DepthError
 from depthtui.files import (
     PRIVATE_FILE,
@@ -108,12 +107,12 @@ class SessionFolder:
         """Every readable session, the latest first.
 
         Args:
-            notify: receives a sentence for each file that cannot be read, or that claims a right.
+            notify: receives a sentence for each file that cannot be read.
         """
         files = []
         for path in self._paths(notify):
             try:
-                files.append(_read(path, notify))
+                files.append(_read(path))
             except FileNotFoundError:
                 continue  # removed by another window
             except OSError as error:
@@ -286,7 +285,7 @@ def _locked(path: Path) -> BaseFileLock | None:
     return lock
 
 
-def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> SessionFile:
+def _read(path: Path) -> SessionFile:
     """A session from a file, with the types of all fields checked.
 
     Raises:
@@ -313,7 +312,6 @@ def _read(path: Path, notify: Callable[[str], None] = lambda _: None) -> Session
         and all(0 < threshold <= 1 for threshold in thresholds)
     ):
         raise ValueError("a field is out of its range")
-    report_claim(tree, path, notify)
     return SessionFile(path, session)
 
 

@@ -1,18 +1,16 @@
 """The right of a model's own Python code to run on this machine.
 
 The command line grants it, or the user whom the explorer asks. It belongs to a process: no file
-grants it, and a file's claim is ignored.
+grants it, and a file that claims it is refused.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
-from depthtui.data.run_settings import FORMER_TRUST, ModelSpec
+from depthtui.data.run_settings import ModelSpec
 
 HOW_TO_TRUST = (
     "If you have read and trust it: --trust-remote-code on the command line, "
@@ -47,31 +45,3 @@ def _identity(spec: ModelSpec) -> tuple[str, str]:
         path = os.path.expanduser(name)
         name = os.path.realpath(path) if os.path.exists(path) else name
     return name, spec.revision
-
-
-def report_claim(content: Any, path: Path, notify: Callable[[str], None]) -> None:
-    """Report a file's claim of the right for a model; the claim is ignored.
-
-    Args:
-        content: content of the file: dicts, lists and plain values.
-        path: the file.
-        notify: gets one sentence where the file claims the right.
-    """
-    if _claims(content):
-        notify(
-            f"{path} claims that a model's own Python code may run: ignored, since only "
-            "--trust-remote-code or the explorer's question allows that."
-        )
-
-
-def _claims(content: Any) -> bool:
-    branches = [content]  # no recursion: a file may be nested as deeply as a stack allows
-    while branches:
-        branch = branches.pop()
-        if isinstance(branch, dict):
-            if branch.get(FORMER_TRUST):
-                return True
-            branches += branch.values()
-        elif isinstance(branch, list):
-            branches += branch
-    return False

@@ -8,13 +8,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run_settings import ModelSpec, RunSettings, spec_keys
-from depthtui.data.trust import report_claim
+from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.files import check_writable, parse_json, read_whole, slug, system_reason, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan
@@ -196,7 +195,7 @@ class SweepFolder:
 
     def _counts_path(self, model: ModelSpec) -> Path:
         # The short name is for people; the hash tells models apart.
-        digest = hashlib.sha256(json.dumps(spec_keys(model)).encode()).hexdigest()[:12]
+        digest = hashlib.sha256(json.dumps(asdict(model)).encode()).hexdigest()[:12]
         return self.path / "token-counts" / f"{slug(model_title(model))}-{digest}.json"
 
     def _read(self, path: Path) -> Record | None:
@@ -239,12 +238,8 @@ def can_be_pooled(record: Record, others: Iterable[Record]) -> bool:
     return record.model.n_layers == first.model.n_layers
 
 
-def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
     """The manifest in a file.
-
-    Args:
-        path: the file.
-        notify: gets one sentence about a right that the file claims for a model.
 
     Raises:
         OSError: the file cannot be read.
@@ -261,8 +256,6 @@ def read_manifest(path: Path, notify: Notify | None = None) -> Manifest:
         }
     except (KeyError, TypeError, IndexError, AttributeError) as error:
         raise ValueError("it is no manifest") from error
-    if notify is not None:
-        report_claim(body, path, notify)
     return Manifest(plan, names)
 
 

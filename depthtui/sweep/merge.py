@@ -45,7 +45,7 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
             were measured differently, or `out` cannot be written or has files of others.
     """
     out.claim()
-    manifests = [manifest for path in paths for manifest in _manifests(path, notify)]
+    manifests = [manifest for path in paths for manifest in _manifests(path)]
     plan = _united_plan([manifest.plan for _, manifest in manifests])
     for numbers, count in _missing_parts(manifests):
         subject = f"Part {numbers} of {count} of the sweep is"
@@ -94,7 +94,7 @@ def check_can_join(folder: Path, plan: SweepPlan) -> None:
         ) from None
 
 
-def _manifests(folder: Path, notify: Notify) -> Iterable[tuple[Path, Manifest]]:
+def _manifests(folder: Path) -> Iterable[tuple[Path, Manifest]]:
     paths = sorted(folder.glob(f"{MANIFEST}*.json"))
     if not paths:
         raise DepthError(
@@ -102,7 +102,7 @@ def _manifests(folder: Path, notify: Notify) -> Iterable[tuple[Path, Manifest]]:
         )
     for path in paths:
         try:
-            yield path, read_manifest(path, notify)
+            yield path, read_manifest(path)
         except (OSError, ValueError) as error:
             raise DepthError(
                 f"{path} cannot be read: {system_reason(error)}.", "Run that sweep again."

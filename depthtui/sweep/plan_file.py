@@ -20,18 +20,16 @@ max_tokens = 400
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from depthtui.data.run_settings import (
-    FORMER_TRUST,
     ModelSpec,
     RunSettings,
     SummarySettings,
 )
-from depthtui.data.trust import report_claim
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason
 from depthtui.metrics import METRIC_BY_NAME
@@ -41,22 +39,18 @@ from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
 _LARGEST_FILE = 16 << 20
 
 
-def read_plan(
-    path: Path, base: SweepPlan, drawing: Drawing, notify: Callable[[str], None]
-) -> SweepPlan:
+def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
     """The plan in a file.
 
     Args:
         path: the file; data files that it names are relative to its folder.
         base: defaults of settings that the file leaves out.
         drawing: defaults of how prompts are drawn.
-        notify: gets one sentence about a right that the file claims for a model.
 
     Raises:
         DepthError: the file cannot be read, or a key of it is wrong; the error names the key.
     """
     table = _read(path)
-    report_claim(table, path, notify)
     where = str(path)
     models, tasks = _tables(table, "model", where), _tables(table, "task", where)
     _check_keys(table, _DRAWING | _RUN | _SUMMARY, where)
@@ -94,7 +88,6 @@ def _tables(table: dict[str, Any], name: str, where: str) -> list[dict[str, Any]
 
 
 def _model(row: dict[str, Any], where: str) -> ModelSpec:
-    row = {name: value for name, value in row.items() if name != FORMER_TRUST}
     _check_keys(row, _MODEL | _FAMILY, where)
     _values(row, _FAMILY, where)
     if not row.get("name"):

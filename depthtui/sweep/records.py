@@ -16,7 +16,6 @@ from depthtui.data.run_settings import (
     RunSettings,
     SummarySettings,
     settings_keys,
-    spec_keys,
 )
 from depthtui.data.store import make_key
 from depthtui.depth.reading import Reading
@@ -74,7 +73,7 @@ def record_key(
     return make_key(
         "record",
         SCHEMA,
-        model=spec_keys(cell.model),
+        model=cell.model,
         task=[cell.task.name, cell.task.level],
         number=number,
         text=prompt.text,

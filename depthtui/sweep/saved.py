@@ -67,13 +67,12 @@ def open_sweep(folder: Path, notify: Notify) -> Outcome:
 
     Args:
         folder: folder of a sweep, or of several merged ones.
-        notify: gets one sentence each about records that cannot be read, and about a right that
-            the folder claims for a model.
+        notify: gets one sentence about records that cannot be read.
 
     Raises:
         DepthError: the folder has no sweep.
     """
-    manifest = _manifest(folder, notify)
+    manifest = _manifest(folder)
     records: dict[Cell, list[Record]] = {cell: [] for cell in manifest.plan.cells}
     n_bad = 0
     for cell, names in manifest.names.items():
@@ -106,10 +105,10 @@ def plan_from_text(text: str) -> SweepPlan:
     return plan_from(json.loads(text))
 
 
-def _manifest(folder: Path, notify: Notify) -> Manifest:
+def _manifest(folder: Path) -> Manifest:
     path = folder / f"{MANIFEST}.json"
     try:
-        return read_manifest(path, notify)
+        return read_manifest(path)
     except FileNotFoundError:
         raise DepthError(f"{folder} holds no sweep.", _hint(folder.glob("sweep-*.json"))) from None
     except (OSError, ValueError) as error:

@@ -259,9 +259,8 @@ class Held:
 
 def test_a_model_has_no_claim_of_trust() -> None:
     values = to_plain(ModelSpec("own"))
-    assert from_plain(ModelSpec, values | {"trust_remote_code": True}) == ModelSpec("own")
-    with pytest.raises(Misfit, match="it has an unknown key, 'other'"):
-        from_plain(ModelSpec, values | {"other": ""})
+    with pytest.raises(Misfit, match="it has an unknown key, 'trust_remote_code'"):
+        from_plain(ModelSpec, values | {"trust_remote_code": True})
     with pytest.raises(Misfit, match="name must be a text"):
         from_plain(ModelSpec, values | {"name": 5})
 

@@ -89,7 +89,7 @@ def test_plans(count: int, home: Path) -> None:
     def read(data: bytes) -> None:
         (home / "plan.toml").write_bytes(data)
         with suppress(DepthError):
-            plan = read_plan(home / "plan.toml", SweepPlan((), ()), Drawing(), print)
+            plan = read_plan(home / "plan.toml", SweepPlan((), ()), Drawing())
             assert check_plan(with_absolute_paths(plan)).cells
 
     originals = [example.encode(), more + example.encode()]

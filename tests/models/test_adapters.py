@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from depthtui.data.run_settings import ModelSpec, spec_keys
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 from depthtui.models.adapter_files import read_adapter_config
@@ -100,12 +99,6 @@ def test_it_is_part_of_what_the_model_is(base, adapter, tmp_path) -> None:
     assert infos[1].name == "tiny-llama + 0 checkpoint-10"
     on_disk = fingerprint_on_disk(loaded.spec, base.parent / "models", lambda _: None)
     assert on_disk == loaded.fingerprint
-
-
-def test_hashes_of_models_without_one_stay_the_same() -> None:
-    spec = ModelSpec("demo")
-    assert "adapter" not in spec_keys(spec)
-    assert spec_keys(replace(spec, adapter="ad"))["adapter"] == "ad"
 
 
 def test_another_base_is_told(base, adapter) -> None:

@@ -139,7 +139,7 @@ sample = true
 def file_plan(tmp_path: Path, text: str) -> SweepPlan:
     path = tmp_path / "plan.toml"
     path.write_text(text)
-    return read_plan(path, EMPTY, Drawing(), print)
+    return read_plan(path, EMPTY, Drawing())
 
 
 def test_a_file_says_it_all(tmp_path: Path) -> None:
@@ -230,7 +230,7 @@ def test_files_and_folders_are_named_from_the_root(
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(DepthError, match="no file"):
-        read_plan(tmp_path / "none.toml", EMPTY, Drawing(), print)
+        read_plan(tmp_path / "none.toml", EMPTY, Drawing())
 
 
 def test_the_papers_protocol() -> None:
