@@ -219,30 +219,12 @@ def _parts(folder: Path) -> list[Path]:
 
 
 def _is_ours(index: sqlite3.Connection) -> bool:
-    """Whether an index is empty, or made by depthtui and without entries of another program.
-
-    Earlier versions set no application id: then the eviction policy must be depthtui's too.
-    """
+    """Whether an index is empty, or made by depthtui and without entries of another program."""
     (id_,) = index.execute("PRAGMA application_id").fetchone()
     tables = _tables(index)
     if not tables:
         return id_ in (0, _OUR_ID)
-    try:
-        made_here = id_ == _OUR_ID or (id_ == 0 and _looks_like_an_earlier_one(index, tables))
-        return made_here and ("Cache" not in tables or _has_our_labels(index))
-    except sqlite3.OperationalError as error:
-        if id_ != _OUR_ID and error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
-            return False  # a column is missing
-        raise
-
-
-def _looks_like_an_earlier_one(index: sqlite3.Connection, tables: set[str]) -> bool:
-    policy = "SELECT value FROM Settings WHERE key = 'eviction_policy'"
-    return (
-        "Settings" in tables
-        and tables <= {"Cache", "Settings"}
-        and index.execute(policy).fetchone() == (EVICTION,)
-    )
+    return id_ == _OUR_ID and ("Cache" not in tables or _has_our_labels(index))
 
 
 def _has_our_labels(index: sqlite3.Connection) -> bool:

@@ -514,24 +514,6 @@ class TestAnotherProgramsIndex:
         assert [path.read_text() for path in (theirs, backup, former)] == ["mine"] * 3
 
 
-@pytest.mark.parametrize("entries", [0, 2])
-def test_a_cache_of_the_version_before_opens(
-    open_: Callable[..., Store], tmp_path: Path, notices: list[str], entries: int
-) -> None:
-    store = open_()
-    keys = [put(store, str(number), b"value") for number in range(entries)]
-    store.close()
-    path = tmp_path / "results" / "cache.db"
-    with contextlib.closing(sqlite3.connect(path)) as index:
-        index.execute("PRAGMA application_id = 0")
-    again = open_()
-    assert [again.get(key) for key in keys] == [b"value"] * entries
-    again.close()
-    with contextlib.closing(sqlite3.connect(path)) as index:
-        assert index.execute("PRAGMA application_id").fetchone() != (0,)
-    assert notices == []
-
-
 class TestLimit:
     def test_the_least_recently_used_go_first(
         self, open_: Callable[..., Store], tmp_path: Path
