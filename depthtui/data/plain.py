@@ -10,7 +10,7 @@ The pipe and the cache have `data/codec.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from functools import cache, partial
 from types import NoneType, UnionType
@@ -58,7 +58,6 @@ def from_plain(
     *,
     readers: Readers | None = None,
     sizes: Mapping[str, int] | None = None,
-    ignore_unknown: Collection[type] = (),
 ) -> Value:
     """The value of a type from the JSON values that `to_plain` returns.
 
@@ -73,13 +72,11 @@ def from_plain(
             ValueError, TypeError, LookupError or AttributeError means that they cannot read it.
         sizes: sizes of letters in declared shapes, such as L. Every other letter has one size
             within a dataclass.
-        ignore_unknown: dataclasses whose unknown keys are left out; unknown keys of others are
-            errors.
 
     Raises:
         Misfit: the value does not have this type.
     """
-    return _PlainReader(readers or {}, ignore_unknown, dict(sizes or {})).read(kind, value, "")
+    return _PlainReader(readers or {}, dict(sizes or {})).read(kind, value, "")
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,6 @@ class _PlainReader:
     """Reads values by hints; `path` is a value's place, such as `.runs[2].prompt`."""
 
     readers: Readers
-    ignore_unknown: Collection[type]
     sizes: dict[str, int]
 
     def read(self, hint: Any, value: Any, path: str) -> Any:
@@ -142,7 +138,7 @@ class _PlainReader:
         hints, reader = _hints(kind), replace(self, sizes=dict(self.sizes))
         known_keys = {field.name for field in fields(kind)}
         unknown_keys = [name for name in value if name not in known_keys]
-        if unknown_keys and kind not in self.ignore_unknown:
+        if unknown_keys:
             raise Misfit(f"{_words(path)} has an unknown key, {short_repr(unknown_keys[0])}")
         values = {}
         for field in fields(kind):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.files import check_writable, parse_json, read_whole, slug, system_reason, write_whole
 from depthtui.sweep.plan import Cell, SweepPlan
@@ -21,6 +21,9 @@ from depthtui.sweep.records import DamagedRecord, Record, read_record, record_by
 
 Notify = Callable[[str], None]
 Item = TypeVar("Item")
+
+SCHEMA = 1
+"""Number of the manifest's layout."""
 
 MANIFEST = "sweep"
 FAILURES = "failures"
@@ -187,7 +190,7 @@ class SweepFolder:
             }
             for cell, of_cell in records.items()
         ]
-        body = {"schema": 1, "plan": plan, "cells": cells}
+        body = {"schema": SCHEMA, "plan": plan, "cells": cells}
         write_whole(self._file(MANIFEST), _json(body))
 
     def _file(self, name: str) -> Path:
@@ -247,6 +250,8 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         body = parse_json(read_whole(path, _LARGEST_LIST))
+        if body["schema"] != SCHEMA:
+            raise ValueError("it is of another version")
         plan = plan_from(body["plan"])
         names = {
             Cell(_at(plan.models, row["model"]), _at(plan.tasks, row["task"])): [
@@ -314,7 +319,7 @@ def plan_from(body: Any) -> SweepPlan:
     Raises:
         ValueError: the values are no plan.
     """
-    plan = from_plain(SweepPlan, body, ignore_unknown={SweepPlan, RunSettings})
+    plan = from_plain(SweepPlan, body)
     # No sweep is a what-if.
     return replace(plan, run=plan.run.clean)
 

@@ -223,12 +223,6 @@ def test_sizes_may_be_given() -> None:
     from_plain(list[Arrays], [through_json(arrays()), shorter])
 
 
-def test_unknown_keys_may_be_ignored() -> None:
-    assert from_plain(Whole, plain(more=1), ignore_unknown={Whole}) == WHOLE
-    with pytest.raises(Misfit, match="part has an unknown key"):
-        from_plain(Whole, plain(part={"name": "a", "more": 2}), ignore_unknown={Whole})
-
-
 def test_a_class_is_chosen_by_its_key() -> None:
     """As the statistics of metrics are, whose classes depend on the metric's name."""
     kinds: dict[str, type] = {"part": Part, "skip": Skip}

@@ -172,10 +172,11 @@ def test_a_family_changes_no_folder(tmp_path: Path) -> None:
 def test_a_kept_plan_is_read_strictly() -> None:
     plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts"),))
     body = json.loads(plan_text(plan))
-    later = {**body, "later": 1, "run": {**body["run"], "later": 1, "skipped": [{"layer": 1}]}}
-    assert plan_from_text(json.dumps(later)) == plan
+    what_if = {**body, "run": {**body["run"], "skipped": [{"layer": 1}]}}
+    assert plan_from_text(json.dumps(what_if)) == plan
     for changes, problem in (
         ({"tasks": [{"name": "facts", "examples": "3"}]}, "tasks[0].examples must be a whole"),
+        ({"later": 1}, "it has an unknown key, 'later'"),
         ({"tasks": [{"name": "facts", "later": 1}]}, "tasks[0] has an unknown key, 'later'"),
         ({"models": [{"name": 3}]}, "models[0].name must be a text"),
         ({"summary": {"lens": None}}, "summary.lens must be a text"),
