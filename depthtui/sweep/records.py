@@ -79,7 +79,7 @@ def record_key(
         text=prompt.text,
         answer=prompt.answer,
         settings=settings_keys(settings),
-        **({"contrast": prompt.contrast} if prompt.contrast else {}),
+        contrast=prompt.contrast,
         before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
     )
 

@@ -169,7 +169,7 @@ def test_a_record_keeps_its_name_so_that_sweeps_go_on() -> None:
     cell = Cell(ModelSpec("nobody/tiny"), TaskChoice("addition", "2"))
     settings = RunSettings(metrics=("contributions", "logit_lens", "skip_effects"))
     key = record_key(cell, 1, Prompt("a b", " b"), settings, [Prompt("c d")])
-    assert key == "9671d057fc52bb7422217dcb54f8f28cec0a4ec67998e7b1170c63356d2faac8"
+    assert key == "f6551a1974079e47dbfdd60cafcbef2b8dd7bc717bca373b7d79b68fd0593e90"
 
 
 def read_by_lenses(seed: int = 0):
