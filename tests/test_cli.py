@@ -151,7 +151,7 @@ class TestRun:
     def test_options_reach_the_engine(self, engines: list[ScriptedEngine], home: Path) -> None:
         arguments = """
             --device cuda:1 --dtype bfloat16 --quantize 8bit --revision main --trust-remote-code
-            --chat-template --metrics logit_lens --top-k 7
+            --chat-template --metrics logit_lens --lens-top-k 7
         """
         assert cli.main(["run", "some/model", "--prompt", "x", *arguments.split()]) == 0
         (engine,) = engines

@@ -151,7 +151,11 @@ def read_by_affine_lens(record: Record) -> Record:
     """The record of a prompt that an affine lens has read, too, and as the logit lens did."""
     plain, n_layers = record.every["logit_lens"], record.model.n_layers
     settling = ReducedSettling(
-        tokens=plain.tokens, divergence=np.zeros(n_layers + 1), mean_depth=0.0, late_share=0.0
+        tokens=plain.tokens,
+        divergence=np.zeros(n_layers + 1),
+        mean_depth=0.0,
+        late_share=0.0,
+        settled=np.ones(n_layers + 1),
     )
     unknown = np.full(n_layers, np.nan)
     fitted = ReducedFittedLens(
