@@ -57,14 +57,6 @@ class Format:
         """Whether depthtui wrote a file in this format; False for a link."""
         return begins_with(path, self.begins)
 
-    def check_place(self, path: Path) -> None:
-        """Check that writing a file would replace nothing but an earlier report.
-
-        Raises:
-            DepthError: the path is another file.
-        """
-        check_place(path, self.is_report, "report")
-
 
 FORMATS = {
     format_.name: format_
@@ -129,7 +121,7 @@ def check_folder(folder: Path, subject: Subject, formats: Iterable[str] | None =
     """
     check_writable(folder)
     for format_ in format_titles(subject) if formats is None else formats:
-        FORMATS[format_].check_place(folder / f"{FILE_NAMES[subject]}.{format_}")
+        check_place(folder / f"{FILE_NAMES[subject]}.{format_}", _is_report, "report")
 
 
 @dataclass(frozen=True)
