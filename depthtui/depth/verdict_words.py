@@ -182,7 +182,12 @@ def missing_headlines(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B"
     lacking = [
         name for name, verdict in zip(names, (a, b), strict=True) if verdict.headline is None
     ]
-    return f"Layers that suffice: not measured in {_listed(lacking)}." if lacking else ""
+    return headline_not_measured(lacking)
+
+
+def headline_not_measured(names: Sequence[str], remedy: str = "") -> str:
+    """A sentence on models or runs without the layers that suffice; empty where there are none."""
+    return f"Layers that suffice: not measured in {_listed(names)}{remedy}." if names else ""
 
 
 def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:

@@ -18,6 +18,7 @@ from textual.widgets import Static
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.verdict_words import headline_not_measured
 from depthtui.metrics import METRIC_BY_NAME, sufficient
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
@@ -266,10 +267,7 @@ class CompareScreen(LiveScreen):
         letters = [
             letter for letter, run in zip("AB", self._runs, strict=True) if lacks_headline(run)
         ]
-        if not letters:
-            return ""
-        title = sufficient.METRIC.title
-        return f"{title}: not measured in {' and '.join(letters)}, i computes them."
+        return headline_not_measured(letters, ", i computes them")
 
     @property
     def _lacking_words(self) -> str:
