@@ -23,11 +23,11 @@ from depthtui.metrics.needs import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable, printable_chars, printable_sentence
 from depthtui.tui.draw.grid import Grid, Side
-from depthtui.tui.draw.layer_rows import OUTPUT
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.text import not_computed
 from depthtui.tui.panes.heatmap_views import VIEWS, At, TokensView
+from depthtui.tui.panes.layer_rows import OUTPUT
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import HeatmapCell, Layer, Target
 

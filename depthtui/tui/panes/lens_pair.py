@@ -7,8 +7,8 @@ from textual.strip import Strip
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_heading, lens_of
-from depthtui.tui.draw.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.draw.styles import Piece
+from depthtui.tui.panes.lens_rows import AROUND_TOKEN, GAP, WIDEST_TOKEN, LensRows
 from depthtui.tui.panes.pane import Cursor, lens_values
 from depthtui.tui.state.what_if import Stack
 

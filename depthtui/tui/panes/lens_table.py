@@ -14,16 +14,16 @@ from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import WORSE, lens_heading, lens_of, reads_worse
 from depthtui.data.model import marks_words
 from depthtui.token_text import fit_shown, printable, printable_chars
-from depthtui.tui.draw.layer_rows import HEADER_LINES
-from depthtui.tui.draw.lens_rows import (
+from depthtui.tui.draw.styles import Piece, nats, strip_of
+from depthtui.tui.draw.text import BEFORE_EACH_LAYER
+from depthtui.tui.panes.layer_rows import HEADER_LINES
+from depthtui.tui.panes.lens_rows import (
     AROUND_TOKEN,
     GAP,
     PROBABILITY_CELLS,
     WIDEST_TOKEN,
     LensRows,
 )
-from depthtui.tui.draw.styles import Piece, nats, strip_of
-from depthtui.tui.draw.text import BEFORE_EACH_LAYER
 from depthtui.tui.panes.pane import Cursor, lens_values
 
 _NARROWEST_TOKEN = 7

@@ -13,8 +13,8 @@ from depthtui.metrics import RANKINGS
 from depthtui.metrics.ranking import ALL_TOKENS, Ranked, usefulness
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import BarScale, axis_of
-from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number
+from depthtui.tui.panes.layer_rows import LayerRows
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.under_cursor import StackBlock, Target
 from depthtui.tui.state.what_if import SUBLAYERS, Stack

@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from depthtui.data.remarks import Bookmark
 from depthtui.token_text import LONGEST_QUOTE, shortened
-from depthtui.tui.draw.lens_rows import LensRows
+from depthtui.tui.panes.lens_rows import LensRows
 from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.paged_screen import PagedScreen

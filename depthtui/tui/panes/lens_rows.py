@@ -9,8 +9,8 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_heading
 from depthtui.report.explanations import LENS_TABLE
 from depthtui.token_text import fit, fit_shown, printable
-from depthtui.tui.draw.layer_rows import LayerRows
 from depthtui.tui.draw.styles import Piece, probability
+from depthtui.tui.panes.layer_rows import LayerRows
 from depthtui.tui.panes.under_cursor import LensRow, Target
 
 WIDEST_TOKEN = 14
