@@ -25,13 +25,14 @@ from depthtui.metrics import ALL
 from depthtui.report.explanations import of_metric
 from depthtui.report.reading_guide import GUIDE
 from depthtui.settings import Settings
-from depthtui.tui import keymap
+from depthtui.tui.navigation import keymap
 from depthtui.tui.screens.main_layout import LEFT, PROMPT, RIGHT
 from tests.documented import check_command_line, command_lines, unknown_names
 from tests.odd_files import ODD_FILES, put_odd_file
 
 FOLDER = Path(depthtui.manual.__file__).parent
-SHOWN = {name: page(name, {"keys": keymap.all_keys}) for name in PAGES}
+KEYS = keymap()
+SHOWN = {name: page(name, {"keys": KEYS.tables}) for name in PAGES}
 TEXT = "\n".join(SHOWN.values())
 COMMAND_LINES = [line for name in PAGES for line in command_lines(source(name))]
 
@@ -63,9 +64,9 @@ def test_every_option_is_in_a_page() -> None:
     assert {name for name in options if not re.search(rf"{name}(?![\w-])", TEXT)} == set()
 
 
-@pytest.mark.parametrize("screen", keymap.SCREENS)
+@pytest.mark.parametrize("screen", KEYS.screens)
 def test_every_key_is_in_its_page(screen: str) -> None:
-    for command in keymap.SCREENS[screen]:
+    for command in KEYS.screens[screen]:
         assert f"| {command.words} | `{command.name}` |" in SHOWN["keys"]
 
 

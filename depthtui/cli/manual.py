@@ -221,9 +221,9 @@ def _usage(command: click.Command, name: str, root: click.Context) -> str:
 
 
 def _keys() -> str:
-    from depthtui.tui.keymap import all_keys
+    from depthtui.tui.navigation import keymap
 
-    return all_keys()
+    return keymap().tables()
 
 
 def _rendered(text: str) -> str:

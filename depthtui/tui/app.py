@@ -10,62 +10,49 @@ import shlex
 import signal
 import sys
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from textual import events, on
-from textual.actions import ActionParseResult, parse
+from textual.actions import ActionParseResult
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
-from textual.notifications import Notify
 from textual.widget import Widget
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Static
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, named_line
 from depthtui.log import log_bug
 from depthtui.settings import Settings, change_settings
 from depthtui.tui import textual_patches
+from depthtui.tui.applied_settings import AppliedSettings
 from depthtui.tui.commands import everywhere
 from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.messages import EngineDied, EngineEvent, HangUp, PasteLimited
+from depthtui.tui.navigation import Navigation
 from depthtui.tui.signals import end_for_certain, ending_signals
-from depthtui.tui.state.toast import KeptMessage, Toast
-from depthtui.tui.textual_patches import toasts
-from depthtui.tui.textual_patches.app import App
-from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
+from depthtui.tui.state.toast import Toast
+from depthtui.tui.themes import THEMES
 
 if TYPE_CHECKING:
     from depthtui.data.run import Prompt
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine_connection import EngineConnection
     from depthtui.tui.state.explorer import Explorer
-    from depthtui.tui.state.pasted import Pasted
-    from depthtui.tui.state.phase import CodeQuestion, Problem
-    from depthtui.tui.state.settings_list import SettingsList
+    from depthtui.tui.state.phase import Problem
 
 # The first frame does not wait for imports inside functions: NumPy, the screens and the explorer's
 # state are imported after it, dialogs when they are opened.
 
 MOST_MISHAPS = 100
 """Most errors without a key or mouse event in between; more of them are a loop."""
-
-MOST_MESSAGES = 200
-"""Toasts whose messages are kept."""
-
-MOST_TOASTS, LEAST_TOAST_SECONDS = 8, 1.0
-"""Toasts that are shown at once, and how long one of them stays at the least."""
-
-TOAST_SECONDS = 6
-"""How long a toast is shown, unless it is an error."""
 
 textual_patches.install()
 
@@ -79,26 +66,12 @@ class Live(Protocol):
 
 
 def _key_commands() -> type[Provider]:
-    from depthtui.tui.commands.command_palette import KeyCommands
+    from depthtui.tui.screens.dialogs.command_palette import KeyCommands
 
     return KeyCommands
 
 
-@runtime_checkable
-class TypedInto(Protocol):
-    """A screen with a field for text that is typed or pasted elsewhere on it."""
-
-    def focus_field(self) -> object:
-        """Focus the field, if the text that comes now is for it."""
-
-
-def _pasted_line(field: Input, text: str) -> Pasted:
-    from depthtui.tui.state.pasted import LONGEST_LINE, pasted_line
-
-    return pasted_line(text, LONGEST_LINE - len(field.value) + len(field.selected_text))
-
-
-class DepthApp(App[int]):
+class DepthApp(Navigation):
     """The explorer.
 
     Args:
@@ -107,7 +80,7 @@ class DepthApp(App[int]):
         make_engine: makes an engine; the tests bring a scripted one.
         settings_file: the settings file; None for the user's own.
         welcomes: whether it opens with a welcome, unless there is a last session.
-        given: the settings that the command line names.
+        given_options: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
         engine_command: the command that reaches an engine elsewhere; empty for one on this machine.
     """
@@ -131,13 +104,11 @@ class DepthApp(App[int]):
         trusted: Iterable[ModelSpec] = (),
         engine_command: str = "",
     ) -> None:
-        super().__init__(driver_class=_driver_class())
-        self._settings_file = settings_file
+        super().__init__(_driver_class())
+        self.settings = AppliedSettings(self, settings, settings_file)
         self._welcomes = welcomes
         self._shown_problem: Problem | None = None
         self._mishaps: Counter[str] = Counter()
-        self._refused: list[str] = []
-        self.messages: deque[KeptMessage] = deque(maxlen=MOST_MESSAGES)
         self._has_warned_of_session = False
         self._last_resort: threading.Timer | None = None
         self.main: MainScreen | None = None
@@ -146,8 +117,6 @@ class DepthApp(App[int]):
         self._given_options = given_options
         self._trusted = trusted
         self._engine_command = engine_command
-        self._settings_list: SettingsList | None = None
-        self._shown_settings = settings
 
     @cached_property
     def explorer(self) -> Explorer:
@@ -156,7 +125,7 @@ class DepthApp(App[int]):
 
         return Explorer(
             self._spec,
-            self._shown_settings,
+            self.settings.shown,
             self,
             self._given_options,
             self._trusted,
@@ -171,22 +140,13 @@ class DepthApp(App[int]):
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self._apply_theme()
+        self.settings.apply_theme()
         self.call_after_refresh(self._open)
-
-    def _remap_keys(self) -> None:
-        """Remap keys as the settings name them, and warn of keys that cannot be remapped."""
-        from depthtui.tui import keymap
-
-        keys = self._shown_settings.keys
-        self.set_keymap(keymap.complete(keys))
-        for sentence in keymap.problems(keys):
-            self._warn(sentence)
 
     def _open(self) -> None:
         from depthtui.tui.screens.main_screen import MainScreen
 
-        self._remap_keys()
+        self.settings.remap_keys()
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
         self.call_after_refresh(self._start_explorer)
@@ -205,17 +165,7 @@ class DepthApp(App[int]):
             self.action_welcome()
         self._check_room(self.size)
         self.explorer.start()
-        self._changed()
-
-    def _warn(self, message: str) -> None:
-        self.show_toast(Toast(message, "warning"))
-
-    def _warn_once(self, message: str) -> None:
-        """Warn, unless the message is empty or the last one, and may still be seen."""
-        last = self.messages[0] if self.messages else None
-        is_seen = last is not None and last.text == message and last.age < TOAST_SECONDS
-        if message and not is_seen:
-            self._warn(message)
+        self.show_changes()
 
     def keep_session(self) -> bool:
         """Write the session into its file, and the paces of models for the next start.
@@ -230,7 +180,7 @@ class DepthApp(App[int]):
         except DepthError as error:
             if not self._has_warned_of_session:
                 self._has_warned_of_session = True
-                self._warn(f"The session is not kept. {error}")
+                self.warn(f"The session is not kept. {error}")
             return False
         return True
 
@@ -304,8 +254,8 @@ class DepthApp(App[int]):
         from depthtui.tui.screens.dialogs.ask import ask_first
 
         (command,) = (candidate for candidate in everywhere.COMMANDS if candidate.name == name)
-        effect = partial(command.effect, self)
-        ask_first(self, self.explorer, command.ends(self), name, command.does, effect)
+        lost = command.ends(self.explorer)
+        ask_first(self, lost, name, command.does, partial(command.run, self))
 
     def quit(self) -> None:
         """Write the session, end the engine and leave."""
@@ -357,40 +307,27 @@ class DepthApp(App[int]):
         if isinstance(event, events.InputEvent):
             self._mishaps.clear()
         if isinstance(event, events.Paste) and not event.is_forwarded:
-            if isinstance(self.screen, TypedInto):
-                self.screen.focus_field()
             self._prepare(event)
         await super().on_event(event)
 
     def _prepare(self, paste: events.Paste) -> None:
-        """Cut a paste to the room of the focused field; a text area does so itself."""
-        from depthtui.tui.state.pasted import NO_FIELD
+        """Cut a paste to the room of the focused field."""
+        from depthtui.tui.pastes import TypedInto, cut_to_field
 
-        match self.focused:
-            case Input() as field:
-                paste.text, sentences = _pasted_line(field, paste.text)
-                self._warn_once(" ".join(sentences))
-            case TextArea():
-                pass
-            case _:
-                self._warn_once(NO_FIELD)
+        if isinstance(self.screen, TypedInto):
+            self.screen.focus_field()
+        self.warn(cut_to_field(paste, self.focused))
 
     @on(PasteLimited)
     def _paste_limited(self, message: PasteLimited) -> None:
-        self._warn_once(message.words)
+        self.warn(message.words)
 
     @property
     def clipboard(self) -> str:
         """The copied text without all that the focused field refuses: it may be a hostile token."""
-        from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
+        from depthtui.tui.pastes import fits_into
 
-        copied = super().clipboard
-        match self.focused:
-            case Input() as field:
-                return _pasted_line(field, copied).text
-            case SafeTextArea() as area:
-                return area.pasted(copied).text
-        return copied
+        return fits_into(self.focused, super().clipboard)
 
     def on_resize(self, event: events.Resize) -> None:
         # A terminal moves and drops lines, and may have its old size again by the time it is asked.
@@ -411,7 +348,7 @@ class DepthApp(App[int]):
     def action_redraw(self) -> None:
         """Draw everything afresh, whatever another program has written to the terminal."""
         self.shown_cells.forget()
-        self._changed()
+        self.show_changes()
         for widget in self.screen.walk_children(Widget, with_self=True):
             widget.refresh(layout=True)
 
@@ -435,7 +372,7 @@ class DepthApp(App[int]):
             self.main.advance(message.event)
         if isinstance(message.event, RunFinished):
             self.keep_session()
-        self._changed()
+        self.show_changes()
 
     def _could_handle(self, message: EngineEvent) -> bool:
         """Handle an event; end an engine elsewhere that sends an event that cannot be handled."""
@@ -450,7 +387,7 @@ class DepthApp(App[int]):
             message.engine.kill()
             problem = f"It sent an unusable message ({named_line(error)})."
             self.explorer.engine_died(EngineDeath(-signal.SIGKILL, "", "", problem))
-            self._changed()
+            self.show_changes()
             return False
         return True
 
@@ -459,9 +396,9 @@ class DepthApp(App[int]):
         if message.engine.killed:
             return
         self.explorer.engine_died(message.death)
-        self._changed()
+        self.show_changes()
 
-    def _changed(self) -> None:
+    def show_changes(self) -> None:
         for screen in self.screen_stack:
             if isinstance(screen, Live):
                 screen.changed()
@@ -475,46 +412,6 @@ class DepthApp(App[int]):
             self.show_toast(Toast(f"{problem.message} {problem.hint}".strip(), "error"))
         self._shown_problem = problem
 
-    def notify(self, message: str, **options: Any) -> None:
-        """Show a toast, and keep its message for the list of messages."""
-        self.messages.appendleft(KeptMessage(datetime.now(), options.get("title", ""), message))
-        super().notify(message, **options)
-
-    @on(Notify)
-    def _limit_toasts(self, message: Notify) -> None:
-        """Show a few toasts at a time; the list of messages has the others."""
-        if not toasts.make_room(self, message.notification, MOST_TOASTS, LEAST_TOAST_SECONDS):
-            message.prevent_default()
-
-    def show_messages(self) -> None:
-        """List the messages that toasts have shown."""
-        from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
-
-        self.push_screen(MessagesDialog(list(self.messages)))
-
-    def show_toast(self, toast: Toast) -> None:
-        """Show a toast."""
-        from depthtui.token_text import printable_chars
-
-        self.notify(
-            printable_chars(toast.message),
-            title=printable_chars(toast.title),
-            severity=toast.severity,
-            timeout=12 if toast.severity == "error" else TOAST_SECONDS,
-            markup=False,
-        )
-
-    def ask_for_trust(self, question: CodeQuestion) -> None:
-        """Ask whether a model's own Python code may run."""
-        from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
-
-        def answered(agreed: bool | None) -> None:
-            if agreed:
-                self.explorer.trust(question)
-                self._changed()
-
-        self.push_screen(CodeDialog(question), answered)
-
     def first_prompt(self) -> Prompt:
         """The prompt that runs before one is chosen."""
         from depthtui.tui.state.task_prompts import first_prompt
@@ -523,93 +420,29 @@ class DepthApp(App[int]):
 
     # Settings ---------------------------------------------------------------
 
-    def keep_settings(self, changes: dict[str, Any]) -> None:
-        """Write these settings alone into the user's file: a command-line option is no habit."""
-        try:
-            change_settings(changes, self._settings_file)
-        except DepthError as error:
-            self.show_toast(Toast(str(error), "warning", "Settings not saved"))
-
-    @property
-    def settings_list(self) -> SettingsList:
-        """The settings as people change them, with changes that are not written yet."""
-        from depthtui.metrics import ALL_MEASURES, OF_THE_PASS
-        from depthtui.tui.state.settings_list import SettingsList
-
-        if self._settings_list is None:
-            themes = {name: theme_setting(name) for name in self.available_themes}
-            names = [measure.name for measure in ALL_MEASURES if measure.metric in OF_THE_PASS]
-            choices = {"theme": themes, "measure": {name: name for name in names}}
-            self._settings_list = SettingsList(self.explorer, self._settings_file, choices)
-        return self._settings_list
-
-    def action_show_settings(self, tab: str = "settings") -> None:
-        from depthtui.tui.screens.opening import show_settings
-
-        self._shown_settings = self.explorer.settings
-        show_settings(self, tab)
-
-    def action_change_theme(self) -> None:
-        """Open the looks; Textual's command palette calls this."""
-        self.action_show_settings("looks")
-
-    def name_unwritten(self, _: None) -> None:
-        unwritten = ", ".join(self.settings_list.unwritten)
-        if unwritten:
-            words = f"Not in the settings file yet: {unwritten}. ctrl+s in the settings writes it."
-            self.show_toast(Toast(words))
-
-    def apply_settings(self) -> None:
-        """Apply changed settings; a choice made on a screen stays unless its setting changed."""
-        from depthtui.metrics import MEASURE_BY_NAME
-        from depthtui.tui.keymap import complete
-        from depthtui.tui.screens.pane_screen import PaneScreen
-
-        former, now = self._shown_settings, self.explorer.settings
-        self._shown_settings = now
-        self._apply_theme()
-        self.set_keymap(complete(now.keys))
-        for screen in self.screen_stack:
-            if isinstance(screen, PaneScreen):
-                screen.set_colours(now.ramp, now.palette)
-                if now.layer_order != former.layer_order:
-                    screen.layer_order = now.layer_order
-        if self.main is not None and now.measure != former.measure:
-            self.main.measure = MEASURE_BY_NAME[now.measure]
-        self._changed()
-
-    def _apply_theme(self) -> None:
-        """Show the theme of the settings, or the explorer's own where that theme does not exist."""
-        theme = self._shown_settings.theme
-        self.theme = theme if theme in self.available_themes else DEFAULT_THEME
-
-    # Keys -------------------------------------------------------------------
-
     def action_welcome(self) -> None:
         """Open the welcome; once it was read, the explorer no longer opens with it."""
-        from depthtui.tui.screens.dialogs.welcome import Welcome
 
-        def read(key: str | None) -> None:
+        def read() -> None:
             # Where this cannot be written, the next start opens with the welcome again.
             self.explorer.change_session(welcome=False)
             with contextlib.suppress(DepthError):
-                change_settings({"welcome": False}, self._settings_file)
-            if key is not None:
-                self.simulate_key(key)
+                change_settings({"welcome": False}, self.settings.file)
 
-        self.push_screen(Welcome(self.explorer.settings.keys), read)
+        self.show_welcome(read)
 
-    def action_open_export(self) -> None:
-        """Open the last export in the system's program for it."""
-        from depthtui.tui.system_open import open_in_system
+    def keep_settings(self, changes: dict[str, Any]) -> None:
+        self.settings.keep(changes)
 
-        path = self.explorer.sessions.last_export
-        if path is None:
-            self.show_toast(Toast("Nothing has been exported yet: e does."))
-        else:
-            problem = open_in_system(path)
-            title = "Not opened" if problem else "Opened"
-            self.show_toast(Toast(problem or str(path), title=title))
+    def show_settings(self, tab: str = "settings") -> None:
+        """Show the settings, the keys or the looks."""
+        self.settings.show(tab)
+
+    def action_change_theme(self) -> None:
+        """Open the looks; Textual's command palette calls this."""
+        self.show_settings("looks")
+
+    # Keys -------------------------------------------------------------------
 
     async def run_action(
         self,
@@ -617,50 +450,15 @@ class DepthApp(App[int]):
         default_namespace: DOMNode | None = None,
         namespaces: Mapping[str, DOMNode] | None = None,
     ) -> bool:
-        """Run a key's action; as in vi, a count is for the next key alone."""
+        """Run a key's action, and let the screen explain it where it does nothing."""
         screen = self.screen
         done = await super().run_action(action, default_namespace, namespaces)
-        self._note_refused(action, default_namespace, done)
-        counts = isinstance(action, str) and _may_count(action)
-        if done and not counts and self.main is not None:
-            from depthtui.tui.screens.pane_screen import PaneScreen
+        if self.main is not None and isinstance(action, str):
+            from depthtui.tui.screens.command_screen import CommandScreen
 
-            if isinstance(screen, PaneScreen):
-                screen.forget_count()
+            if isinstance(screen, CommandScreen):
+                screen.key_tried(action, done)
         return done
-
-    def _note_refused(
-        self, action: str | ActionParseResult, namespace: DOMNode | None, done: bool
-    ) -> None:
-        """Say why a key does nothing, once all of its bindings have been checked."""
-        if done:
-            self._refused.clear()
-        elif isinstance(action, str) and namespace is self.screen and parse(action)[1] == "command":
-            self._refused.append(action)
-            if len(self._refused) == 1:
-                self.call_next(self._show_why_not)
-
-    def _show_why_not(self) -> None:
-        from depthtui.tui.screens.pane_screen import PaneScreen
-
-        refused, self._refused = self._refused, []
-        screen = self.screen
-        if isinstance(screen, PaneScreen):
-            names = [str(parse(action)[2][0]) for action in refused]
-            words = next(filter(None, map(screen.why_not, names)), "")
-            if words:
-                self.show_toast(Toast(words))
-
-    def action_show_help(self, tab: str = "keys") -> None:
-        from depthtui.tui.screens.opening import show_help
-
-        show_help(self, tab)
-
-
-def _may_count(action: str) -> bool:
-    """Whether an action is a digit, or a zero that may continue a count."""
-    _, name, arguments = parse(action)
-    return name == "count" or (name == "command" and arguments == ("first_token",))
 
 
 def _driver_class() -> type[Driver] | None:

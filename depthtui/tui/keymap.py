@@ -1,36 +1,19 @@
-"""The keys of the commands: their own, or those from the settings file."""
+"""The keys of every command: its own, or those from the settings file."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations
-from typing import Any
 
 from textual.keys import format_key
 
-from depthtui.tui.commands import compare, everywhere, generation, layer, main, sweep, what_if
 from depthtui.tui.commands.command import GROUPS, Command
 from depthtui.tui.textual_patches.names import key_of
 
-SCREENS: dict[str, list[Command[Any]]] = {
-    "Main screen": main.COMMANDS,
-    "Comparison": compare.COMMANDS,
-    "What-if": what_if.COMMANDS,
-    "Writing": generation.COMMANDS,
-    "Layer": layer.COMMANDS,
-    "Sweep": sweep.COMMANDS,
-    "Everywhere": list(everywhere.COMMANDS),
-}
-"""The commands of each screen."""
-
-ALL: dict[str, Command[Any]] = {}
-"""Every command by its name; for a name on several screens, the first screen's command."""
-for _commands in SCREENS.values():
-    for _command in _commands:
-        ALL.setdefault(_command.name, _command)
-
-OWN = {name: command.keys for name, command in ALL.items()}
-"""The keys of each command that is not remapped."""
+EVERYWHERE = "Everywhere"
+"""The heading over the commands of the whole app."""
 
 _RESERVED = {
     "escape": "it closes the open screen or dialog",
@@ -42,9 +25,99 @@ _RESERVED = {
 """Keys that no command may have, and why."""
 
 
-def keys_of(name: str, remapped: Mapping[str, str]) -> list[str]:
-    """The keys of a command, as Textual names them, remapped or its own."""
-    return [_name(key) for key in remapped.get(name, OWN[name]).split(",")]
+@dataclass(frozen=True)
+class Keymap:
+    """The commands of every screen, and the keys of each.
+
+    Attributes:
+        screens: the commands of each screen, and of the whole app under `EVERYWHERE`.
+        remapped: the keys that the settings file gives to commands, by their names.
+    """
+
+    screens: Mapping[str, Sequence[Command]]
+    remapped: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def commands(self) -> dict[str, Command]:
+        """Every command by its name; for a name on several screens, the first screen's command."""
+        commands: dict[str, Command] = {}
+        for command in (command for members in self.screens.values() for command in members):
+            commands.setdefault(command.name, command)
+        return commands
+
+    def own(self, name: str) -> list[str]:
+        """The keys of a command that is not remapped, as Textual names them."""
+        return _keys(self.commands[name].keys)
+
+    def of(self, name: str) -> list[str]:
+        """The keys of a command, as Textual names them, remapped or its own."""
+        return _keys(self.remapped[name]) if name in self.remapped else self.own(name)
+
+    def with_keys(self, remapped: Mapping[str, str]) -> Keymap:
+        """The same commands with other keys."""
+        return replace(self, remapped=remapped)
+
+    def complete(self) -> dict[str, str]:
+        """The remapping for Textual.
+
+        Where commands share a key and one of them is remapped, Textual removes the key from all of
+        them: listed here, the others keep it.
+        """
+        known = self.remapped.keys() & self.commands.keys()
+        freed = {key for name in known for key in self.own(name)}
+        staying = {
+            name: command.keys
+            for name, command in self.commands.items()
+            if freed.intersection(self.own(name))
+        }
+        return {**staying, **self.remapped}
+
+    def clashes(self) -> Iterator[tuple[str, str, str]]:
+        """The keys that the remapping gives to two commands of one screen, and their names."""
+        clashing: dict[tuple[str, str, str], None] = {}
+        for commands in self.screens.values():
+            names_by_key: dict[str, list[str]] = {}
+            for command in [*commands, *self.screens[EVERYWHERE]]:
+                for key in self.of(command.name):
+                    names_by_key.setdefault(key, []).append(command.name)
+            for key, names in names_by_key.items():
+                for first, second in combinations(dict.fromkeys(names), 2):
+                    # Commands that share a key of their own work at different times.
+                    if not (key in self.own(first) and key in self.own(second)):
+                        clashing[key, first, second] = None
+        yield from clashing
+
+    def sharing_key(self, name: str) -> list[str]:
+        """The commands that get a key of this one by the remapping, on one screen."""
+        pairs = [pair for _, *pair in self.clashes() if name in pair]
+        return list(dict.fromkeys(other for pair in pairs for other in pair if other != name))
+
+    def problems(self) -> list[str]:
+        """Sentences about unknown names, and clashing keys, of the remapping."""
+        sentences = []
+        if unknown := sorted(self.remapped.keys() - self.commands.keys()):
+            sentences.append(f"The settings remap unknown keys: {', '.join(unknown)}.")
+        shared = [f"{key} to both {first} and {second}" for key, first, second in self.clashes()]
+        if shared:
+            sentences.append(f"The settings give {', '.join(shared)}.")
+        return sentences
+
+    def tables(self) -> str:
+        """The own keys of each screen as tables in Markdown, group by group.
+
+        A command of two screens is in the first one's table alone.
+        """
+        tables, listed = [], set()
+        for screen in dict.fromkeys((next(iter(self.screens)), EVERYWHERE, *self.screens)):
+            commands = [
+                command
+                for command in self.screens[screen]
+                if (command.name, command.words) not in listed
+            ]
+            listed |= {(command.name, command.words) for command in commands}
+            if commands:
+                tables.append(f"## {screen}\n\n{_table(commands)}")
+        return "\n\n".join(tables)
 
 
 def why_not(key: str) -> str:
@@ -52,77 +125,16 @@ def why_not(key: str) -> str:
     return _RESERVED.get(key, "")
 
 
-def complete(remapped: Mapping[str, str]) -> dict[str, str]:
-    """A remapping for Textual.
-
-    Where commands share a key and one of them is remapped, Textual removes the key from all of
-    them: listed here, the others keep it.
-    """
-    freed = {key for name in remapped.keys() & OWN.keys() for key in keys_of(name, {})}
-    staying = {name: own for name, own in OWN.items() if freed.intersection(keys_of(name, {}))}
-    return {**staying, **remapped}
-
-
-def clashes(remapped: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
-    """The keys that a remapping gives to two commands of one screen, and their names."""
-    own = {name: set(keys_of(name, {})) for name in OWN}
-    now = {name: keys_of(name, remapped) for name in OWN}
-    clashing: dict[tuple[str, str, str], None] = {}
-    for commands in SCREENS.values():
-        names_by_key: dict[str, list[str]] = {}
-        for command in [*commands, *everywhere.COMMANDS]:
-            for key in now[command.name]:
-                names_by_key.setdefault(key, []).append(command.name)
-        for key, names in names_by_key.items():
-            for first, second in combinations(dict.fromkeys(names), 2):
-                # Commands that share a key of their own work at different times.
-                if key not in own[first] & own[second]:
-                    clashing[key, first, second] = None
-    yield from clashing
-
-
-def commands_sharing_key(name: str, remapped: Mapping[str, str]) -> list[str]:
-    """The commands that get a key of this one by a remapping, on one screen."""
-    pairs = [pair for _, *pair in clashes(remapped) if name in pair]
-    return list(dict.fromkeys(other for pair in pairs for other in pair if other != name))
-
-
-def problems(remapped: Mapping[str, str]) -> list[str]:
-    """Sentences about unknown names, and clashing keys, of a remapping."""
-    sentences = []
-    if unknown := sorted(remapped.keys() - OWN.keys()):
-        sentences.append(f"The settings remap unknown keys: {', '.join(unknown)}.")
-    shared = [f"{key} to both {first} and {second}" for key, first, second in clashes(remapped)]
-    if shared:
-        sentences.append(f"The settings give {', '.join(shared)}.")
-    return sentences
-
-
-def all_keys() -> str:
-    """The keys of each screen as tables in Markdown, group by group.
-
-    A command of two screens is in the first one's table alone.
-    """
-    tables, listed = [], set()
-    for screen in ("Main screen", "Everywhere", *SCREENS):
-        commands = [
-            command for command in SCREENS[screen] if (command.name, command.words) not in listed
-        ]
-        listed |= {(command.name, command.words) for command in commands}
-        if commands:
-            tables.append(f"## {screen}\n\n{_table(commands)}")
-    return "\n\n".join(tables)
-
-
-def _table(commands: Iterable[Command[Any]]) -> str:
+def _table(commands: Iterable[Command]) -> str:
     rows = ["| keys | what they do | name |", "| --- | --- | --- |"]
     ordered = sorted(commands, key=lambda command: list(GROUPS).index(command.group))
     for command in ordered:
-        keys = " ".join(f"`{format_key(_name(key))}`" for key in command.keys.split(","))
+        keys = " ".join(f"`{format_key(key)}`" for key in _keys(command.keys))
         rows.append(f"| {keys} | {command.words} | `{command.name}` |")
     return "\n".join(rows)
 
 
-def _name(key: str) -> str:
-    key = key.strip()
-    return key_of(key) if len(key) == 1 else key
+def _keys(keys: str) -> list[str]:
+    """Keys that are separated by commas, as Textual names them."""
+    stripped = (key.strip() for key in keys.split(","))
+    return [key_of(key) if len(key) == 1 else key for key in stripped]

@@ -25,7 +25,6 @@ from depthtui.data.session_files import SessionFolder
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
-from depthtui.tui.screens import opening
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 from depthtui.tui.state.engine_connection import EngineConnection
@@ -268,7 +267,7 @@ async def welcome(it: Explored, folder: Path) -> None:
 async def reading(it: Explored, folder: Path) -> None:
     it.engine.say(Pace(forward=0.005, tokens=30))
     await it.until(lambda: it.app.explorer.pace.forward == 0.005)
-    opening.choose_reading(it.main, it.app.explorer)
+    it.main.choose_reading()
     await it.press("right")
     await seen(it, "not fitted yet")
 

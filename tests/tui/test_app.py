@@ -431,20 +431,20 @@ async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None
 
 
 def test_every_command_is_whole_and_means_one_thing() -> None:
-    from depthtui.tui import keymap
     from depthtui.tui.commands.command import GROUPS
+    from depthtui.tui.navigation import keymap
 
-    for commands in keymap.SCREENS.values():
+    keys = keymap()
+    for commands in keys.screens.values():
         names = [command.name for command in commands]
         assert len(names) == len(set(names))
         for command in commands:
-            assert command.effect
             assert command.words[0].isupper()
             assert not command.words.endswith(".")
             assert command.group in GROUPS
-            assert command.keys == keymap.ALL[command.name].keys
-    keys = {key for command in keymap.ALL.values() for key in command.keys.split(",")}
-    assert not keys & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
+            assert command.keys == keys.commands[command.name].keys
+    own = {key for name in keys.commands for key in keys.own(name)}
+    assert not own & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
 
 
 async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
@@ -542,11 +542,10 @@ async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:
     ],
 )
 async def test_every_key_survives_every_state(tmp_path: Path, state: str) -> None:
-    from depthtui.tui import keymap
-    from depthtui.tui.commands import moving
+    from depthtui.tui.commands import main, moving
 
     left_out = [] if state == "halted" else moving.COMMANDS
-    commands = [command for command in keymap.SCREENS["Main screen"] if command not in left_out]
+    commands = [command for command in main.COMMANDS if command not in left_out]
     keys = [command.keys.split(",")[0] for command in commands] + ["question_mark"]
     load = fails("no") if state == "loading" else loads
     async with explore(tmp_path, lambda: FakeEngine(load=load), (80, 24), wait=False) as it:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from pathlib import Path
 
 import pytest
+from textual.actions import parse
 from textual.geometry import Offset
 from textual.widgets import OptionList
 
 from depthtui.data.lens import LogitLens
 from depthtui.metrics import MEASURE_BY_NAME
-from depthtui.tui import keymap
+from depthtui.tui.app import DepthApp
+from depthtui.tui.navigation import keymap, screens
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.under_cursor import MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -112,9 +115,9 @@ def test_a_cell_has_the_values_that_the_run_has() -> None:
 
 
 def test_the_main_screen_has_at_most_47_commands() -> None:
-    names = {command.name for command in keymap.SCREENS["Main screen"]}
-    names |= {command.name for command in keymap.SCREENS["Everywhere"]}
-    assert len(names) <= 47
+    screens = keymap().screens
+    commands = [*screens["Main screen"], *screens["Everywhere"]]
+    assert len({command.name for command in commands}) <= 47
 
 
 async def test_the_evidence_of_a_row_is_shown_and_no_setting_is_kept(tmp_path: Path) -> None:
@@ -154,8 +157,19 @@ async def test_a_click_beside_a_dialog_leaves_it(tmp_path: Path) -> None:
 
 async def test_a_menu_is_left_before_its_list_is_there(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        menu = CommandMenu(keymap.SCREENS["Main screen"][:3], {}, Offset(3, 3))
+        menu = CommandMenu(it.main.KEYS[:3], it.app.keys, Offset(3, 3))
         it.app.push_screen(menu)
         assert not menu.query("#filter")
         menu.action_leave()
         await it.until(lambda: it.app.screen is it.main, "the main screen")
+
+
+@pytest.mark.parametrize("name", keymap().screens)
+def test_a_screen_has_what_its_commands_name(name: str) -> None:
+    screen = {**screens(), "Everywhere": DepthApp}[name]
+    for command in keymap().screens[name]:
+        _, method, arguments = parse(command.effect)
+        signature(getattr(screen, method)).bind(screen, *arguments)
+        if command.why_not:
+            signature(getattr(screen, command.why_not)).bind(screen)
+        assert not command.when or isinstance(getattr(screen, command.when), property), command.name

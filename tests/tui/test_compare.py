@@ -141,7 +141,7 @@ async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:
         assert curves.view.palette == "amber"
         assert colours_of_names() == expected("amber")
         it.app.explorer.change(palette="blue-yellow")
-        it.app.apply_settings()
+        it.app.settings.apply()
         await it.until(lambda: colours_of_names() == expected("blue-yellow"))
         assert curves.view.palette == "blue-yellow"
 

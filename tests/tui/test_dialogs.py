@@ -438,7 +438,7 @@ async def nothing_is_taken_once_it_is_gone(it: Explored, listing: OptionList) ->
 
 async def test_a_key_may_come_before_the_list(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        coming = HelpScreen([])
+        coming = HelpScreen([], it.app.keys)
         shown = it.app.push_screen(coming)
         await coming.action_in_list("cursor_down")
         await shown

@@ -12,7 +12,7 @@ import pytest
 from textual.widgets._toast import ToastHolder
 
 from depthtui.data.protocol import Event, Memory, Notice, Progress, SweepProgress
-from depthtui.tui.app import MOST_TOASTS
+from depthtui.tui.explorer_app import MOST_TOASTS
 from depthtui.tui.panes.progress_pane import MOST_STAGES, ProgressPane
 from tests.tui.app_helpers import explore
 from tests.tui.terminal import Terminal
@@ -135,7 +135,7 @@ async def test_toasts_are_few_and_the_list_of_messages_has_all(
         await it.until(lambda: len(it.app.screen.query(ToastHolder)) == MOST_TOASTS)
         assert it.toasts() == [f"notice {number}" for number in range(MOST_TOASTS)]
         # Those that were there for long enough go first.
-        monkeypatch.setattr("depthtui.tui.app.LEAST_TOAST_SECONDS", 0.0)
+        monkeypatch.setattr("depthtui.tui.explorer_app.LEAST_TOAST_SECONDS", 0.0)
         it.engine.say(Notice("another"), Notice("notice 5"))
         await it.until(lambda: it.toasts()[-1] == "notice 5")
         left = [f"notice {number}" for number in range(1, MOST_TOASTS) if number != 5]

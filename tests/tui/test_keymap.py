@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 from textual.binding import BindingsMap
 
-from depthtui.tui import keymap
 from depthtui.tui.commands.command import bindings_of
+from depthtui.tui.keymap import why_not
+from depthtui.tui.navigation import keymap
 
 
 def bound(remapped: dict[str, str], key: str) -> list[str | None]:
     """What Textual binds to a key of the main screen where it is remapped like this."""
-    bindings = BindingsMap(bindings_of(keymap.SCREENS["Main screen"]))
-    bindings.apply_keymap(keymap.complete(remapped))
+    keys = keymap(remapped)
+    bindings = BindingsMap(bindings_of(keys.screens["Main screen"]))
+    bindings.apply_keymap(keys.complete())
     found = bindings.key_to_bindings.get(key, [])
     return list(dict.fromkeys(binding.id for binding in found))
 
@@ -53,10 +55,10 @@ def test_what_is_not_remapped_keeps_its_key(
 def test_what_has_the_same_key_on_the_same_screen(
     remapped: dict[str, str], name: str, others: list[str]
 ) -> None:
-    assert set(keymap.commands_sharing_key(name, remapped)) == set(others)
+    assert set(keymap(remapped).sharing_key(name)) == set(others)
 
 
 @pytest.mark.parametrize("key", ["escape", "ctrl+c", "5"])
 def test_some_keys_are_no_command_s(key: str) -> None:
-    assert keymap.why_not(key)
-    assert not keymap.why_not("f9")
+    assert why_not(key)
+    assert not why_not("f9")

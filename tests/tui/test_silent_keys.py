@@ -22,11 +22,11 @@ RETREATS = {"escape"}
 
 def silent_keys(screen: PaneScreen) -> list[str]:
     """The keys of a screen that do nothing now, and of which it does not say why."""
-    by_key: dict[str, list[str | None]] = {}
-    for name, command in screen.commands.items():
+    by_key: dict[str, list[bool]] = {}
+    for command in screen.commands.values():
         for key in command.keys.split(","):
-            by_key.setdefault(key, []).append(screen.why_not(name))
-    silent = [key for key, reasons in by_key.items() if None not in reasons and not any(reasons)]
+            by_key.setdefault(key, []).append(command.works(screen) or bool(command.reason(screen)))
+    silent = [key for key, commands in by_key.items() if not any(commands)]
     return sorted(set(silent) - RETREATS)
 
 

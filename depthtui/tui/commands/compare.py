@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
-from depthtui.tui.commands.working import why_busy
 from depthtui.tui.state.unfinished_work import slow_work
 
-OWN: list[Command[Any]] = [
+OWN = [
     replace(looking.OPEN, does="opens the layer", model="of the run"),
     Command(
         "compute",
@@ -18,8 +16,8 @@ OWN: list[Command[Any]] = [
         "compute",
         "Compute what this pane or one of the runs lacks",
         "compute",
-        lambda screen: screen.compute(),
-        why_busy,
+        "compute",
+        why_not="why_busy",
         at_cursor=True,
         does="computes",
         model="of the run",
@@ -30,9 +28,9 @@ OWN: list[Command[Any]] = [
         "prompt",
         "Run another prompt on A's model, and compare it with A",
         "choose",
-        lambda screen: screen.choose_prompt(),
+        "choose_prompt",
         does="runs the prompt",
-        ends=lambda screen: slow_work(screen.explorer),
+        ends=slow_work,
         model="any",
     ),
     Command(
@@ -41,13 +39,13 @@ OWN: list[Command[Any]] = [
         "export",
         "Save both runs and their differences",
         "session",
-        lambda screen: screen.export(),
+        "export",
     ),
     looking.UNZOOM,
-    Command("close", "escape", "back", "Back to the run", "session", lambda screen: screen.close()),
+    Command("close", "escape", "back", "Back to the run", "session", "close"),
 ]
 
-COMMANDS: list[Command[Any]] = [
+COMMANDS = [
     *OWN,
     *moving.COMMANDS,
     looking.READING,

@@ -9,23 +9,24 @@ from textual.binding import Binding
 from depthtui.tui.commands.command import Command
 
 if TYPE_CHECKING:
-    from depthtui.tui.app import DepthApp
+    from depthtui.tui.state.explorer import Explorer
 
 
-def _unfinished(app: DepthApp) -> str:
+def _unfinished(explorer: Explorer) -> str:
+    # The app imports this file before its first frame, which does not wait for NumPy.
     from depthtui.tui.state.unfinished_work import unfinished_work
 
-    return unfinished_work(app.explorer)
+    return unfinished_work(explorer)
 
 
-COMMANDS: list[Command[DepthApp]] = [
+COMMANDS = [
     Command(
         "help",
         "question_mark",
         "help",
         "List the keys, explain the screen, open the manual",
         "settings",
-        lambda app: app.action_show_help(),
+        "show_help",
     ),
     Command(
         "quit",
@@ -33,7 +34,7 @@ COMMANDS: list[Command[DepthApp]] = [
         "quit",
         "Quit the explorer",
         "settings",
-        lambda app: app.quit(),
+        "quit",
         does="quits",
         ends=_unfinished,
     ),
@@ -43,7 +44,7 @@ COMMANDS: list[Command[DepthApp]] = [
         "",
         "Change settings, keys, theme and colours",
         "settings",
-        lambda app: app.action_show_settings(),
+        "show_settings",
     ),
     Command(
         "messages",
@@ -51,23 +52,16 @@ COMMANDS: list[Command[DepthApp]] = [
         "",
         "List the messages since the start",
         "session",
-        lambda app: app.show_messages(),
+        "show_messages",
     ),
-    Command(
-        "redraw",
-        "ctrl+l",
-        "",
-        "Draw the screen afresh",
-        "settings",
-        lambda app: app.action_redraw(),
-    ),
+    Command("redraw", "ctrl+l", "", "Draw the screen afresh", "settings", "action_redraw"),
     Command(
         "suspend",
         "ctrl+z",
         "",
         "Back to the shell; fg returns",
         "settings",
-        lambda app: app.action_suspend_process(),
+        "action_suspend_process",
     ),
 ]
 

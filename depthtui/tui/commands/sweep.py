@@ -3,57 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
 from depthtui.tui.commands.working import leave_commands
 
-if TYPE_CHECKING:
-    from depthtui.tui.screens.sweep_screen import SweepScreen
-
-NO_SWEEP = "There is no sweep yet: n starts one, o opens one."
-STILL_SWEEPING = "A sweep is running: esc stops it first."
-NOTHING_MISSING = "Nothing is missing here: n starts another sweep."
-NOTHING_MARKED = "No rows are compared: space marks one."
-FILTERED = "No row is shown: / changes the filter."
-NO_ROWS = "There are no rows yet: each comes with its first prompt."
-
-
-def _why_no_sweep(screen: SweepScreen) -> str | None:
-    return NO_SWEEP if screen.sweep is None else None
-
-
-def _why_live(screen: SweepScreen) -> str | None:
-    return STILL_SWEEPING if screen.is_live else None
-
-
-def _why_no_rows(screen: SweepScreen) -> str | None:
-    if screen.rows:
-        return None
-    return _why_no_sweep(screen) or (FILTERED if screen.is_filtered else NO_ROWS)
-
-
-def _why_not_go_on(screen: SweepScreen) -> str | None:
-    sweep = screen.sweep
-    reason = _why_no_sweep(screen) or _why_live(screen)
-    if reason or sweep is None:
-        return reason
-    is_whole = sweep.is_session or sweep.n_done >= sweep.n_prompts
-    return NOTHING_MISSING if is_whole else None
-
-
-def _why_not_unmark(screen: SweepScreen) -> str | None:
-    return _why_no_sweep(screen) or (None if screen.marks else NOTHING_MARKED)
-
-
-def _why_not_export(screen: SweepScreen) -> str | None:
-    if screen.sweep_view.summary is not None:
-        return None
-    return _why_no_sweep(screen) or (FILTERED if screen.is_filtered else NO_ROWS)
-
-
-SWEEPING: list[Command[Any]] = [
+SWEEPING = [
     *leave_commands("Stop the sweep; every prompt that is done stays"),
     Command(
         "sweep_leave",
@@ -61,7 +16,7 @@ SWEEPING: list[Command[Any]] = [
         "",
         "Back to the run; the sweep goes on",
         "session",
-        lambda screen: screen.close(),
+        "close",
     ),
     Command(
         "new_sweep",
@@ -69,8 +24,8 @@ SWEEPING: list[Command[Any]] = [
         "new",
         "Choose models and tasks, and start a sweep",
         "compute",
-        lambda screen: screen.choose_sweep(),
-        _why_live,
+        "choose_sweep",
+        why_not="why_live",
     ),
     Command(
         "open_sweep",
@@ -78,8 +33,8 @@ SWEEPING: list[Command[Any]] = [
         "open",
         "Open a sweep that was run before",
         "session",
-        lambda screen: screen.open_sweep(),
-        _why_live,
+        "open_sweep",
+        why_not="why_live",
     ),
     Command(
         "sweep_on",
@@ -87,8 +42,8 @@ SWEEPING: list[Command[Any]] = [
         "go on",
         "Run the sweep's missing prompts",
         "compute",
-        lambda screen: screen.go_on(),
-        _why_not_go_on,
+        "go_on",
+        why_not="why_not_go_on",
     ),
     Command(
         "open_row",
@@ -96,8 +51,8 @@ SWEEPING: list[Command[Any]] = [
         "open",
         "Open the row's first prompt as a run, or the rows of a finding",
         "look",
-        lambda screen: screen.open_at_cursor(),
-        lambda screen: None if screen.is_in_findings else _why_no_rows(screen),
+        "open_at_cursor",
+        why_not="why_not_open",
         at_cursor=True,
     ),
     Command(
@@ -106,8 +61,8 @@ SWEEPING: list[Command[Any]] = [
         "mark",
         "Mark this row to compare, or unmark it",
         "look",
-        lambda screen: screen.mark(),
-        _why_no_rows,
+        "mark",
+        why_not="why_no_rows",
         at_cursor=True,
     ),
     Command(
@@ -116,8 +71,8 @@ SWEEPING: list[Command[Any]] = [
         "",
         "Unmark every row",
         "look",
-        lambda screen: screen.unmark(),
-        _why_not_unmark,
+        "unmark",
+        why_not="why_not_unmark",
     ),
     Command(
         "rows",
@@ -125,8 +80,8 @@ SWEEPING: list[Command[Any]] = [
         "rows",
         "Show cells, or pool them by model or by level",
         "look",
-        lambda screen: screen.turn_grouping(),
-        _why_no_sweep,
+        "turn_grouping",
+        why_not="why_no_sweep",
     ),
     Command(
         "sort",
@@ -134,8 +89,8 @@ SWEEPING: list[Command[Any]] = [
         "",
         "Sort by the column under the cursor; again, the other way",
         "look",
-        lambda screen: screen.sort(),
-        _why_no_rows,
+        "sort",
+        why_not="why_no_rows",
         at_cursor=True,
     ),
     Command(
@@ -144,19 +99,19 @@ SWEEPING: list[Command[Any]] = [
         "",
         "Show only rows with these words in them",
         "look",
-        lambda screen: screen.ask_filter(),
-        _why_no_sweep,
+        "ask_filter",
+        why_not="why_no_sweep",
     ),
-    replace(looking.READING, why_not=_why_no_sweep),
+    replace(looking.READING, why_not="why_no_sweep"),
     Command(
         "export",
         "e",
         "export",
         "Save the sweep's report",
         "session",
-        lambda screen: screen.export(),
-        _why_not_export,
+        "export",
+        why_not="why_not_export",
     ),
 ]
 
-COMMANDS: list[Command[Any]] = [*SWEEPING, *moving.COMMANDS, *looking.PANES]
+COMMANDS = [*SWEEPING, *moving.COMMANDS, *looking.PANES]

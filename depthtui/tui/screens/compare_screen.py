@@ -37,9 +37,12 @@ from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.dialog import MUTED
+from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.model_question import act_with_model_of
 from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.screens.prompt_question import choose_prompt_beside
+from depthtui.tui.screens.reading_question import ask_reading_of_runs
 from depthtui.tui.state.alignment import TokenMatch, align, nearest_token
 from depthtui.tui.state.automatic_metrics import soonest_order
 from depthtui.tui.state.comparison import (
@@ -352,23 +355,26 @@ class CompareScreen(LiveScreen):
 
     def choose_prompt(self) -> None:
         """Run another prompt on A's model; the comparison with A opens once it is there."""
-        from depthtui.tui.screens.opening import choose_prompt_beside
-
-        choose_prompt_beside(self, self.explorer, self._runs[0], self.close)
+        choose_prompt_beside(self, self._runs[0], self.close)
 
     def choose_reading(self) -> None:
         """Choose how depths are read, on this and the main screen."""
-        from depthtui.tui.screens.opening import choose_reading
-
-        choose_reading(self, self.explorer, *self._results)
+        ask_reading_of_runs(self, *self._results)
 
     def export(self) -> None:
-        """Export both runs and their differences."""
+        """Export both runs and their differences; the lens of each is read at its own token."""
+        from depthtui.report.export import comparison_report
+
         columns = (self._alignment.a, self._alignment.b)
         first, second = (nearest_token(side, self.cursor.token) for side in columns)
-        from depthtui.tui.screens.opening import export_comparison
+        a, b = self.explorer.session.with_remarks(self._results)
 
-        export_comparison(self.app, self.explorer, *self._results, (first, second))
+        def token_of(result: RunResult) -> int:
+            return first if result is a else second
+
+        palette = self.explorer.settings.palette
+        report = partial(comparison_report, a, b, self._settings, token_of, palette)
+        ask_where(self.app, self.explorer, Exportable("both runs", "runs", report))
 
     def close(self) -> None:
         self.dismiss(None)

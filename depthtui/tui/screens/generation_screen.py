@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -31,10 +32,17 @@ from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
 from depthtui.tui.panes.token_lens import TokenLens
 from depthtui.tui.panes.view import View
+from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.generation import GenerationState
+
+STILL_WRITING = "The text is still being written: esc ends it, then enter opens it as a run."
+NOTHING_WRITTEN = "Nothing is written yet: the first token is still to come."
+
+_WARM = 0.7
+"""The temperature of a new seed after a greedy text."""
 
 
 class GenerationScreen(LiveScreen):
@@ -141,6 +149,37 @@ class GenerationScreen(LiveScreen):
         """Whether the text is being written."""
         return self.generation_state is not None and self.generation_state.is_live
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no text is being written."""
+        return not self.is_live
+
+    def why_empty(self) -> str:
+        """Why there is no text to act on."""
+        return NOTHING_WRITTEN if self._shown_text is None else ""
+
+    def why_not_open_run(self) -> str:
+        """Why the text cannot be opened as a run."""
+        return self.why_empty() or (STILL_WRITING if self.is_live else "")
+
+    def write_again(self) -> None:
+        """Write the text again with the same settings."""
+        self.begin(self.generation_state.settings if self.generation_state else None)
+
+    def write_with_new_seed(self) -> None:
+        """Write the text again with a new random seed; greedy texts get a temperature."""
+        state = self.generation_state
+        settings = state.settings if state else GenerationSettings()
+        warm = settings.temperature or _WARM
+        self.begin(replace(settings, seed=random.randrange(1000), temperature=warm))
+
+    def open_as_run(self) -> None:
+        """Read prompt and text teacher-forced, on the main screen, at the token at the cursor."""
+        state = self.generation_state
+        assert state is not None
+        self.explorer.run(state.as_prompt(), chat_template=state.settings.chat_template)
+        self.dismiss(self.cursor)
+
     def begin(self, settings: GenerationSettings | None = None) -> None:
         """Write the text again, from the start."""
         user = self.explorer.generation_settings()
@@ -198,12 +237,13 @@ class GenerationScreen(LiveScreen):
         self.redraw()
 
     def export(self) -> None:
-        from depthtui.tui.screens.opening import export_generation
+        from depthtui.report.generation_files import generation_report
 
         if self.generation_state is not None:
             # The export has the text so far, without tokens written while the dialog is open.
             text_so_far = replace(self.generation_state.generation)
-            export_generation(self.app, self.explorer, text_so_far)
+            report = partial(generation_report, [text_so_far], self.explorer.settings.palette)
+            ask_where(self.app, self.explorer, Exportable("this text", "generations", report))
 
 
 def as_result(generation_state: GenerationState) -> RunResult | None:

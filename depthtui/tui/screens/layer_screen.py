@@ -62,7 +62,7 @@ class LayerScreen(SteppedScreen):
         cursor: the first cursor.
         layer_order: `up` has layer 0 at the bottom.
         lens: the lens of the page, by its name in `LENSES`.
-        left: called with the place at the end.
+        on_leave: called with the place at the end.
     """
 
     KEYS = layer.COMMANDS
@@ -118,11 +118,6 @@ class LayerScreen(SteppedScreen):
     def page(self) -> Inspection | None:
         """The page at the cursor; None where it is not here."""
         return self.explorer.inspections.of(self._run, *self.cursor, self._lens)
-
-    @property
-    def has_page(self) -> bool:
-        """Whether a page is shown, be it the former one."""
-        return self._shown_page is not None
 
     @property
     def problem(self) -> str:
@@ -193,6 +188,10 @@ class LayerScreen(SteppedScreen):
         """Close the screen, and put the cursor of the screen beneath at this place."""
         self._return_place(self.cursor)
         self.dismiss(None)
+
+    def why_no_page(self) -> str:
+        """Why there is no page to copy."""
+        return "" if self._shown_page is not None else self.problem or "The layer is being run."
 
     def copy_page(self) -> None:
         """Copy the page that is shown as Markdown."""

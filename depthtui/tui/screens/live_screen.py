@@ -8,6 +8,7 @@ import time
 from depthtui.depth.reading import Reading
 from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.session import SessionRun
 from depthtui.tui.state.verdicts import LastReading
 
 FRAME = 1 / 16
@@ -21,6 +22,15 @@ class LiveScreen(PaneScreen):
         super().__init__(explorer)
         self._redraw_planned = False
         self._drawn_at = 0.0
+
+    @property
+    def run(self) -> SessionRun | None:
+        """The run on the screen."""
+        return None
+
+    def stop(self) -> None:
+        """Stop the engine's work."""
+        self.explorer.stop()
 
     def draw(self) -> None:
         """Bring every pane up to date."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -23,7 +25,6 @@ from depthtui.errors import DepthError
 from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.spec import Measure
-from depthtui.settings import datasets_dir
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
@@ -36,30 +37,35 @@ from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.under_cursor import MeasureRow
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.panes.view import View
-from depthtui.tui.screens import main_layout, opening
-from depthtui.tui.screens.pane_screen import LONGEST_COUNT, PaneTabs
-from depthtui.tui.screens.places_screen import PlacesScreen
-from depthtui.tui.screens.stepped_screen import SteppedScreen
-from depthtui.tui.state.dataset_prompts import Datasets
+from depthtui.tui.screens import main_layout
+from depthtui.tui.screens.command_screen import LONGEST_COUNT
+from depthtui.tui.screens.dialogs.ask import ask_first
+from depthtui.tui.screens.dialogs.dialog import Dialog, open_tab
+from depthtui.tui.screens.dialogs.export_screen import open_export
+from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.screens.prompt_question import choose_prompt_beside
+from depthtui.tui.screens.reading_question import ask_reading_of_runs
+from depthtui.tui.screens.run_screen import RunScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.step import step_words
+from depthtui.tui.state.unfinished_work import lost_by_opening, unfinished_work
 from depthtui.tui.state.verdicts import LastReading
+
+if TYPE_CHECKING:
+    from depthtui.tui.screens.dialogs.run_list import SessionChoice
 
 NO_VALUE = "There is no value under the cursor."
 
 
-class MainScreen(PlacesScreen, SteppedScreen):
+class MainScreen(RunScreen):
     """Shows the explorer's current run.
 
     Args:
         explorer: the state that is shown and that the keys act on.
-
-    Attributes:
-        datasets: the published data sets that are here, and the rows that were read of them.
     """
 
     KEYS = main.COMMANDS
@@ -70,13 +76,11 @@ class MainScreen(PlacesScreen, SteppedScreen):
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
-        self.datasets = Datasets(datasets_dir(explorer.settings.cache_folder))
         self._shown_run: SessionRun | None = None
         self._last_reading = LastReading()
         self._compared_at = self.cursor
         self._load = 0
         self._return_to: tuple[SessionRun, Cursor, bool] | None = None
-        self.wants_verdict = False
 
     def compose(self) -> ComposeResult:
         return main_layout.layout(self.lines())
@@ -149,7 +153,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         self._compare_if_ready()
         if self.wants_verdict and self.run is not None and self.run.state is RunState.FINISHED:
             self.wants_verdict = False
-            main.compute_verdict(self)
+            self.compute_verdict()
 
     def _follow(self) -> None:
         """Keep the user's cursor; only the steps of a halted run move it."""
@@ -281,9 +285,59 @@ class MainScreen(PlacesScreen, SteppedScreen):
             self.go_to_heatmap()
 
     def show_session(self) -> None:
-        """List the runs; a comparison chosen there begins at the cursor."""
-        self._compared_at = self.cursor
-        opening.show_session(self, self.explorer, self._open_session)
+        """List the runs, or other sessions; a comparison chosen there begins at the cursor."""
+        from depthtui.tui.screens.dialogs.run_list import RunList, SessionChoice
+        from depthtui.tui.screens.dialogs.session_picker import SessionPicker
+
+        explorer, self._compared_at = self.explorer, self.cursor
+        tabs: dict[str, Callable[[], Dialog[Any]]] = {"runs": lambda: RunList(explorer)}
+        if explorer.sessions.is_on:
+            tabs["other sessions"] = lambda: SessionPicker(explorer)
+
+        def chosen(choice: SessionChoice | SessionFile | None) -> None:
+            if isinstance(choice, SessionFile) and not explorer.sessions.is_own(choice):
+                lost = unfinished_work(explorer) if explorer.session.live else ""
+                then = partial(self._open_session, choice)
+                ask_first(self.app, lost, "session", "opens it", then)
+            elif isinstance(choice, SessionChoice):
+                self._do_with_run(choice)
+            self.redraw()
+
+        open_tab(self.app, tabs, "runs", chosen)
+
+    def _do_with_run(self, choice: SessionChoice) -> None:
+        """Act on a run as chosen in the session's list."""
+        from depthtui.tui.screens.dialogs.run_list import Purpose
+
+        explorer, run, current = self.explorer, choice.run, self.run
+        if choice.purpose is Purpose.GRID:
+            self.app.open("Sweep", then=lambda _: self.redraw())
+        elif choice.purpose is Purpose.OTHER_MODEL and current is not None:
+            self.ask_for_model(partial(explorer.run_on_model, current))
+        elif choice.purpose is Purpose.OTHER_PROMPT and current is not None:
+            choose_prompt_beside(self, current)
+        elif choice.purpose is Purpose.COMPARE and current is not None and run is not None:
+            self.app.open("Comparison", current, run, self.measure, self.cursor)
+        elif choice.purpose is Purpose.SHOW and run is not None:
+            self._show_run(run)
+
+    def _show_run(self, run: SessionRun) -> None:
+        """Show a run; one that the cache has lost is computed, after a question."""
+        explorer = self.explorer
+        if explorer.show_run(run):
+            self.redraw()
+            return
+
+        def compute() -> None:
+            explorer.compute_unopened(run)
+            self.redraw()
+
+        lost, name = lost_by_opening(explorer, run), printable_sentence(run.model.name)
+        does = "computes it"
+        if explorer.spec != run.model.spec:
+            lost = ". ".join(filter(None, (f"Run {run.number} is not in the cache", lost)))
+            does = f"loads {name} and computes it"
+        ask_first(self.app, lost, "session", does, compute)
 
     def _open_session(self, file: SessionFile) -> None:
         """Replace this session, which stays in its file, by a kept one."""
@@ -296,7 +350,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
         session = file.session
         self.measure = MEASURE_BY_NAME.get(session.measure, self.measure)
         self.begin_at(run, Cursor(session.layer, session.token))
-        opening.show_run(self, self.explorer, run, "session")
+        self._show_run(run)
         if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)
         self.run_worker(self._read_runs(), group="kept runs", exclusive=True)
@@ -315,23 +369,31 @@ class MainScreen(PlacesScreen, SteppedScreen):
         """Open the comparison that waited for another model, unless a dialog is open."""
         pair = self.explorer.pair.pop_ready() if self.app.screen is self else None
         if pair is not None:
-            opening.show_comparison(self, self.explorer, *pair, self._compared_at)
+            self.app.open("Comparison", *pair, self.measure, self._compared_at)
 
     def on_screen_resume(self) -> None:
         self.changed()
 
-    @property
-    def has_run_ahead(self) -> bool:
-        """Whether a run that has nothing to show yet is coming."""
-        return self.explorer.is_loading or self.explorer.phase is Phase.RUNNING
+    def write(self) -> None:
+        """Let the model answer the prompt; the text that is opened as a run keeps the cursor."""
+
+        def opened(cursor: Cursor | None) -> None:
+            if cursor is not None:
+                self.begin_at(self.explorer.session.runs[-1], cursor, in_answer=True)
+
+        write = partial(self.app.open, "Writing", self.layer_order, then=opened)
+        self.act_with_model("write", write)
 
     def export(self) -> None:
+        """Ask how to export the run, or the whole session."""
         run = self.run
         if run is not None and run.result is not None:
-            opening.export_run(self, self.explorer, run, run.result)
+            title = f"run {run.number}, on the screen"
+            open_export(self.app, self.explorer, title, [run.result], self.cursor.token)
 
     def choose_reading(self) -> None:
-        opening.choose_reading(self, self.explorer)
+        result = self.shown_result()
+        ask_reading_of_runs(self, *([] if result is None else [result]))
 
     @on(ThresholdTurned)
     def _turn_threshold(self, turned: ThresholdTurned) -> None:

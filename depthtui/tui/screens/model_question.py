@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeAlias
 
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands.command import Command
 from depthtui.tui.screens.dialogs.ask import Ask, ask_first
+from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.state.comparison import distinct_names
 from depthtui.tui.state.session import SessionRun
 from depthtui.tui.state.unfinished_work import unfinished_work
-
-if TYPE_CHECKING:
-    from depthtui.tui.screens.compare_screen import CompareScreen
-    from depthtui.tui.screens.main_screen import MainScreen
-
-    RunScreen: TypeAlias = MainScreen | CompareScreen
 
 OTHER_VALUES = (
     "{} has other weights, dtype or device now than in this run. r runs the prompt on it."
@@ -24,9 +18,9 @@ OTHER_VALUES = (
 
 
 def act_with_model_of(
-    screen: RunScreen,
+    screen: LiveScreen,
     run: SessionRun | None,
-    command: Command[Any],
+    command: Command,
     act: Callable[[], None],
     asks_first: bool = True,
 ) -> None:
@@ -37,36 +31,28 @@ def act_with_model_of(
         run: the run whose model is needed; None for the loaded model.
         command: the command that asks.
         act: its effect.
-        asks: whether the loss of work is asked about.
+        asks_first: whether the loss of work is asked about.
     """
     loaded = screen.explorer.model
-    if run is None or loaded is None or run.model == loaded:
-        _act(screen, command, act, asks_first)
-    elif run.model.spec != loaded.spec:
-        _ask_to_load(screen, run, command, act)
-    elif command.model == "of the run":
-        screen.notify(printable_sentence(OTHER_VALUES.format(loaded.name)), markup=False)
-    else:
-        _act(screen, command, act, asks_first)
-
-
-def _act(
-    screen: RunScreen, command: Command[Any], act: Callable[[], None], asks_first: bool
-) -> None:
-    lost = command.ends(screen) if asks_first else ""
-    ask_first(screen.app, screen.explorer, lost, command.name, command.does, act)
+    if run is not None and loaded is not None and run.model != loaded:
+        if run.model.spec != loaded.spec:
+            _ask_to_load(screen, run, command, act)
+            return
+        if command.model == "of the run":
+            screen.notify(printable_sentence(OTHER_VALUES.format(loaded.name)), markup=False)
+            return
+    lost = command.ends(screen.explorer) if asks_first else ""
+    ask_first(screen.app, lost, command.name, command.does, act)
 
 
 def _ask_to_load(
-    screen: RunScreen, run: SessionRun, command: Command[Any], act: Callable[[], None]
+    screen: LiveScreen, run: SessionRun, command: Command, act: Callable[[], None]
 ) -> None:
     """Ask whether to load the run's model and act, or to act on the loaded one."""
-    from depthtui.tui.keymap import keys_of
-
     explorer = screen.explorer
     assert explorer.model is not None
     needed, loaded = map(printable_sentence, distinct_names(run.model, explorer.model))
-    keys = keys_of(command.name, explorer.settings.keys)
+    keys = screen.app.keys.of(command.name)
     facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished_work(explorer)]
     choices = [f"{keys[0]} loads {needed} and {command.does}"]
     if command.model == "any":

@@ -44,7 +44,7 @@ class PagedScreen(LiveScreen):
         """The page that is visible; None where other panes cover it."""
         # This does not ask the layout: keys come faster than layouts.
         up = next(page for page in self.pages if page.has_class("up"))
-        if self.maximized is not None:
+        if self.is_zoomed:
             return up if self.maximized is up else None
         covered = self.has_class("-narrow") and not up.has_class("active")
         return None if covered else up

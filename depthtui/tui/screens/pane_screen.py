@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual import events, on
 from textual.content import Content
-from textual.geometry import Offset
 from textual.reactive import reactive
 from textual.widgets import Static
 
@@ -21,12 +20,10 @@ from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_types
-from depthtui.tui.commands.command import Command
 from depthtui.tui.draw.styles import RampChoice
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
-from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.under_cursor import (
     CurvePoint,
     HeatmapCell,
@@ -36,17 +33,16 @@ from depthtui.tui.panes.under_cursor import (
     StackBlock,
 )
 from depthtui.tui.panes.view import View
-from depthtui.tui.screens.dialogs.ask import ask_first
+from depthtui.tui.screens.command_screen import CommandScreen
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.textual_patches.screens import Screen
 
-LONGEST_COUNT = 99_999
 _RIGHT = 3
 """The number of the mouse's right button."""
 
 NO_PANE = "There is no pane to enlarge yet."
+NOTHING_HERE = "There is nothing under the cursor yet."
 NO_RUN = "This layer belongs to no run of the session."
 NO_TOKENS = "Columns are layers or heads here: there are no tokens to average over."
 
@@ -64,14 +60,13 @@ class PaneTabs(Static):
         self.update(Content(" ").join(names))
 
 
-class PaneScreen(Screen[Cursor]):
+class PaneScreen(CommandScreen):
     """A screen of panes with a vi-like cursor; dismissed with the cursor for the screen beneath.
 
     Args:
         explorer: runs things.
 
     Attributes:
-        commands: the commands of the keys, by name.
         cursor: the place that every pane shows.
         measure: the measure of the heatmaps.
         layer_order: `up` has layer 0 at the bottom.
@@ -91,8 +86,6 @@ class PaneScreen(Screen[Cursor]):
     AUTO_FOCUS = "HeatmapPane"
     PANE_ORDER: ClassVar[tuple[str, ...]] = ()
     """Ids of the panes in the order of `tab`."""
-    KEYS: ClassVar[Sequence[Command[Any]]] = ()
-    """The commands of the screen; of several on one key, the first that works is run."""
 
     cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
     measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
@@ -100,16 +93,11 @@ class PaneScreen(Screen[Cursor]):
     averaged: reactive[bool] = reactive(False, repaint=False)
     pace = Pace()
     is_trying = False
-    explorer: Explorer
     _colours: tuple[RampChoice, str] = ("auto", OWN_PALETTE)
 
     def __init__(self, explorer: Explorer) -> None:
-        super().__init__()
-        self.explorer = explorer
-        self.commands = {command.name: command for command in self.KEYS}
-        self._count = 0
+        super().__init__(explorer)
         self._every_pane: Sequence[Pane] = ()
-        self._working: frozenset[str] = frozenset()
 
     # For subclasses ----------------------------------------------------------
 
@@ -159,42 +147,6 @@ class PaneScreen(Screen[Cursor]):
         """The screen's cursor for a cursor in a pane's layers and tokens."""
         return cursor
 
-    # Commands ---------------------------------------------------------------
-
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Whether a key works now; the footer shows only keys that do."""
-        return action != "command" or self.why_not(str(parameters[0])) is None
-
-    def why_not(self, name: str) -> str | None:
-        """The reason why a command does not work now; None where it works."""
-        return self.commands[name].why_not(self)
-
-    def action_command(self, name: str) -> None:
-        """Run a command; ask first where it would lose work."""
-        command = self.commands[name]
-        effect = partial(command.effect, self)
-        if command.model == "none":
-            self.act(name, effect)
-        else:
-            effect()
-
-    def act(self, name: str, effect: Callable[[], object]) -> None:
-        """Act for a command; ask first where that would lose work."""
-        command = self.commands[name]
-        lost = command.ends(self)
-        ask_first(self.app, self.explorer, lost, name, command.does, effect)
-
-    def refresh_keys(self) -> None:
-        """Update the footer where the commands that work have changed."""
-        working = frozenset(
-            name
-            for name, command in self.commands.items()
-            if command.in_footer and command.why_not(self) is None
-        )
-        if working != self._working:
-            self._working = working
-            self.refresh_bindings()
-
     # Panes ------------------------------------------------------------------
 
     @property
@@ -223,7 +175,7 @@ class PaneScreen(Screen[Cursor]):
 
     def _activate(self, pane: Pane) -> None:
         """Focus a pane, and show it where panes are tabs."""
-        zoomed = self.maximized is not None
+        was_zoomed = self.is_zoomed
         # A pane that is always visible replaces no other.
         if not (pane.has_class("always") and self.query("Pane.active")):
             for other in self.query(Pane):
@@ -235,7 +187,7 @@ class PaneScreen(Screen[Cursor]):
             self.set_focus(pane)
         else:
             pane.focus()
-        if zoomed:
+        if was_zoomed:
             self.maximize(pane, container=False)
         self._show_tabs()
 
@@ -257,26 +209,11 @@ class PaneScreen(Screen[Cursor]):
         if not isinstance(event.widget, Pane):
             return
         if event.button == _RIGHT:
-            self._offer_commands(event.screen_offset)
+            self.offer_commands(event.screen_offset)
         elif event.chain == 2:
             name = "open" if "open" in self.commands else "open_row"
-            if name in self.commands and self.why_not(name) is None:
+            if name in self.commands and self.works(name):
                 self.action_command(name)
-
-    def _offer_commands(self, place: Offset) -> None:
-        from depthtui.tui.screens.dialogs.command_menu import CommandMenu
-
-        def chosen(name: str | None) -> None:
-            if name is not None and self.why_not(name) is None:
-                self.action_command(name)
-
-        offered = [
-            command
-            for name, command in self.commands.items()
-            if command.at_cursor and self.why_not(name) is None
-        ]
-        menu = CommandMenu(offered, self.explorer.settings.keys, place)
-        self.app.push_screen(menu, chosen)
 
     @on(CursorMoved)
     def _pointed(self, event: CursorMoved) -> None:
@@ -310,27 +247,6 @@ class PaneScreen(Screen[Cursor]):
     def watch_averaged(self, averaged: bool) -> None:
         self.show_view()
 
-    def pop_count(self, otherwise: int = 1) -> int:
-        """Return the typed count, which is for one command alone."""
-        count = self._count
-        self._set_count(0)
-        return count or otherwise
-
-    def forget_count(self) -> None:
-        """Drop a count that the last key did not use."""
-        self._set_count(0)
-
-    def _set_count(self, count: int) -> None:
-        """Keep a count for the next key, and show it until then."""
-        if count != self._count:
-            self._count = count
-            for line in self.query(StatusLine):
-                line.show_count(count)
-
-    def action_count(self, digit: int) -> None:
-        """Add a digit to the count of the next command."""
-        self._set_count(min(self._count * 10 + digit, LONGEST_COUNT))
-
     def go_to_first_token(self) -> None:
         """Go to the first token; a zero may also continue a count."""
         if self._count:
@@ -358,6 +274,11 @@ class PaneScreen(Screen[Cursor]):
             case "last_token":
                 self.go(layer, count if counted else last_token)
 
+    @property
+    def is_zoomed(self) -> bool:
+        """Whether a pane has the whole screen."""
+        return self.maximized is not None
+
     # Looking ----------------------------------------------------------------
 
     def turn_pane(self, step: int) -> None:
@@ -376,7 +297,7 @@ class PaneScreen(Screen[Cursor]):
     def zoom(self) -> None:
         """Give the focused pane the whole screen, or undo that."""
         pane = self.active_pane
-        if self.maximized is not None:
+        if self.is_zoomed:
             self.minimize()
         elif all(widget.display for widget in pane.ancestors_with_self):
             self.maximize(pane, container=False)
@@ -391,9 +312,11 @@ class PaneScreen(Screen[Cursor]):
 
     def explain(self) -> None:
         """Explain the focused pane: what it is, how to read it, and where it comes from."""
-        from depthtui.tui.screens.opening import show_help
+        self.app.show_help("this pane")
 
-        show_help(self.app, "this pane")
+    def why_not_open(self) -> str:
+        """Why there is nothing to open at the cursor."""
+        return "" if self.active_pane.under_cursor() is not None else NOTHING_HERE
 
     def open_at_cursor(self) -> None:
         """Open the thing under the focused pane's cursor."""
@@ -408,14 +331,13 @@ class PaneScreen(Screen[Cursor]):
 
     def _open_cell(self, pane: Pane, layer: int, token: int) -> None:
         """Open the layer of a pane's run at a token."""
-        from depthtui.tui.screens.opening import show_layer
-
         run = self.explorer.session.run_of(pane.result)
         if run is None:
             self.notify(NO_RUN, markup=False)
             return
         back = partial(self._come_back, pane)
-        show_layer(self, self.explorer, run, Cursor(layer, token), pane.view.lens, back)
+        place = Cursor(layer, token)
+        self.app.open("Layer", run, place, self.layer_order, pane.view.lens, back)
 
     def _come_back(self, pane: Pane, cursor: Cursor) -> None:
         """Put the cursor at the last place of the layer's screen."""

@@ -18,7 +18,6 @@ from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.paged_screen import PagedScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.run_search import SCOPES, Scope, Search
-from depthtui.tui.state.session import SessionRun
 
 
 class FindField(LineField):
@@ -55,11 +54,6 @@ class PlacesScreen(PagedScreen):
         super().__init__(explorer)
         self._search: Search | None = None
         self._pane_before_search: Pane | None = None
-
-    @property
-    def run(self) -> SessionRun | None:
-        """The run on the screen."""
-        raise NotImplementedError
 
     def remarked(self) -> None:
         """Draw and keep the run's changed remarks."""

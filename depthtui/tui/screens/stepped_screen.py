@@ -7,6 +7,9 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState, SessionRun
 
+NOT_HALTED = "No run is halted: s runs the prompt and halts after each layer."
+AT_FIRST_LAYER = "This is the first layer."
+
 
 class SteppedScreen(LiveScreen):
     """Steps through the layers of a halted run."""
@@ -16,16 +19,19 @@ class SteppedScreen(LiveScreen):
         self._halted_at = -1
 
     @property
-    def run(self) -> SessionRun | None:
-        """The run on the screen."""
-        raise NotImplementedError
-
-    @property
     def is_stepped(self) -> bool:
         """Whether the run is halted, or computes layers after which it halts again."""
         explorer = self.explorer
         is_live = self.run is not None and self.run.state.is_live
         return is_live and (explorer.phase is Phase.HALTED or explorer.is_stepping)
+
+    def why_not_halted(self) -> str:
+        """Why no layer can be stepped to."""
+        return "" if self.is_stepped else NOT_HALTED
+
+    def why_no_step_back(self) -> str:
+        """Why there is no layer to step back to."""
+        return self.why_not_halted() or ("" if self.cursor.layer > 0 else AT_FIRST_LAYER)
 
     def step(self) -> None:
         """Go to the next layer that has run, or else run the next one."""

@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import LENSES, SummarySettings
 from depthtui.report.explanations import of_column, of_rules
 from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.saved import default_folder
@@ -39,8 +39,10 @@ from depthtui.tui.panes.sweep_table import (
     in_order,
 )
 from depthtui.tui.screens.dialogs.ask import ask_first
+from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
+from depthtui.tui.screens.reading_question import ask_reading
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.sweep_analysis import SweepAnalysis
@@ -48,7 +50,17 @@ from depthtui.tui.state.sweep_rows import GROUPINGS, Grouping, RowKey, SweepRow,
 from depthtui.tui.state.sweeping import Sweeping, sweep_of_session
 from depthtui.tui.state.unfinished_work import slow_work
 
+NO_SWEEP = "There is no sweep yet: n starts one, o opens one."
+STILL_SWEEPING = "A sweep is running: esc stops it first."
+NOTHING_MISSING = "Nothing is missing here: n starts another sweep."
+NOTHING_MARKED = "No rows are compared: space marks one."
+FILTERED = "No row is shown: / changes the filter."
+NO_ROWS = "There are no rows yet: each comes with its first prompt."
 FILTERED_OUT = "The filter hides the rows of this finding: / changes it."
+NO_OTHER_LENS = (
+    "No other lens has read these prompts. Choose a lens on a run (u) before a sweep starts: the "
+    "sweep then reads through it too."
+)
 ABOUT_NO_ROW = "This finding has no row in the table."
 
 _MOST_NAMED = 3
@@ -267,9 +279,43 @@ class SweepScreen(LiveScreen):
         return self.sweep is not None and self.sweep.is_live
 
     @property
-    def is_filtered(self) -> bool:
-        """Whether a filter narrows the rows."""
-        return bool(self._filter)
+    def is_over(self) -> bool:
+        """Whether no sweep is running."""
+        return not self.is_live
+
+    def why_no_sweep(self) -> str:
+        """Why there is no sweep to act on."""
+        return NO_SWEEP if self.sweep is None else ""
+
+    def why_live(self) -> str:
+        """Why another sweep has to wait."""
+        return STILL_SWEEPING if self.is_live else ""
+
+    def why_no_rows(self) -> str:
+        """Why there is no row to act on."""
+        return "" if self.rows else self._why_nothing_is_shown()
+
+    def why_not_export(self) -> str:
+        """Why there is no report to save."""
+        return "" if self.sweep_view.summary is not None else self._why_nothing_is_shown()
+
+    def why_not_open(self) -> str:
+        return "" if self.is_in_findings else self.why_no_rows()
+
+    def why_not_unmark(self) -> str:
+        """Why no row can be unmarked."""
+        return self.why_no_sweep() or ("" if self.marks else NOTHING_MARKED)
+
+    def why_not_go_on(self) -> str:
+        """Why no missing prompt can be run."""
+        sweep = self.sweep
+        if sweep is None or sweep.is_live:
+            return self.why_no_sweep() or self.why_live()
+        is_whole = sweep.is_session or sweep.n_done >= sweep.n_prompts
+        return NOTHING_MISSING if is_whole else ""
+
+    def _why_nothing_is_shown(self) -> str:
+        return self.why_no_sweep() or (FILTERED if self._filter else NO_ROWS)
 
     @property
     def is_in_findings(self) -> bool:
@@ -309,7 +355,7 @@ class SweepScreen(LiveScreen):
             hidden = any(finding.is_about(row) for row in self.sweep_view.rows)
             self.notify(FILTERED_OUT if hidden else ABOUT_NO_ROW, markup=False)
             return
-        if self.maximized is not None:
+        if self.is_zoomed:
             self.minimize()
         # A note belongs to an unchanged finding: go to its next row.
         later = [place for place in about if pane.note and place > self.cursor.layer]
@@ -357,10 +403,10 @@ class SweepScreen(LiveScreen):
         self._show_rows()
 
     def choose_reading(self) -> None:
-        from depthtui.tui.screens.opening import choose_sweep_reading
-
-        if self.sweep is not None:
-            choose_sweep_reading(self, self.sweep)
+        sweep = self.sweep
+        if sweep is not None:
+            lacks = "" if len(sweep.lenses) == len(LENSES) else NO_OTHER_LENS
+            ask_reading(self, sweep.reading, lambda _: lacks, sweep.lenses, sweep.why_fixed)
 
     def on_descendant_focus(self) -> None:
         super().on_descendant_focus()
@@ -405,7 +451,7 @@ class SweepScreen(LiveScreen):
             self.redraw()
 
         lost = slow_work(self.explorer)
-        ask_first(self.app, self.explorer, lost, "new_sweep", "starts the sweep", start)
+        ask_first(self.app, lost, "new_sweep", "starts the sweep", start)
 
     def choose_sweep(self) -> None:
         """Choose models and tasks, and start a sweep."""
@@ -430,7 +476,7 @@ class SweepScreen(LiveScreen):
         files = sweep.plan.files if sweep.stage == "opened" else []
         reads = f"This sweep takes texts from {_and(files)}" if files else ""
         start = partial(self._start, sweep.plan, sweep.folder)
-        ask_first(self.app, self.explorer, reads, "sweep_on", "reads them and goes on", start)
+        ask_first(self.app, reads, "sweep_on", "reads them and goes on", start)
 
     def open_sweep(self) -> None:
         """Open a sweep that was run before."""
@@ -463,10 +509,12 @@ class SweepScreen(LiveScreen):
             self.dismiss(None)
 
     def export(self) -> None:
-        from depthtui.tui.screens.opening import export_sweep
+        from depthtui.sweep.report.export import sweep_report
 
-        if self.sweep_view.summary is not None:
-            export_sweep(self.app, self.explorer, self.sweep_view)
+        view = self.sweep_view
+        if view.summary is not None:
+            report = partial(sweep_report, view.summary, view.questions)
+            ask_where(self.app, self.explorer, Exportable("this sweep", "sweeps", report))
 
 
 def _and(files: Sequence[str]) -> str:

@@ -16,6 +16,8 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.metrics import RANKINGS
+from depthtui.metrics.patch import why_not_beside
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.token_text import printable_sentence
@@ -41,6 +43,10 @@ from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.status import EngineState, Status, stage_of
 from depthtui.tui.state.verdicts import LastReading
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
+
+ALL_ON = "Every layer is on already."
+RUN_ONCE = "The layers of this model run once."
+RUN_OFTEN = "The blocks of this model run several times already."
 
 LIKELIHOOD_CHANGE = Explanation(
     "Likelihood change",
@@ -223,6 +229,88 @@ class WhatIfScreen(LiveScreen):
         last = self.what_if.clean.model.n_layers - 1
         first = min(self.cursor.layer, last)
         return range(first, min(first + self.pop_count(), last + 1))
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether a model is being written."""
+        return self.explorer.phase is Phase.WRITING
+
+    def why_not_in_passes(self) -> str:
+        """Why blocks cannot be turned off in every pass."""
+        return "" if self.what_if.clean.model.calls else RUN_ONCE
+
+    def why_not_twice(self) -> str:
+        """Why blocks cannot be run twice."""
+        return RUN_OFTEN if self.what_if.clean.model.calls else ""
+
+    def why_not_patched(self) -> str:
+        """Why no state can be patched in."""
+        reason = why_not_beside(self.what_if.clean)
+        return f"{reason[0].upper()}{reason[1:]}." if reason else ""
+
+    def switch(self, part: str) -> None:
+        """Turn the layers at the cursor, or one of their sublayers, off or on."""
+        missing = self.what_if.clean.model.split_missing
+        if part != "layer" and missing:
+            self.show_words(f"Only whole layers can be turned off: {missing}")
+            return
+        self.change(self.what_if.stack.switch(self.counted_layers(), part))
+
+    def switch_in_all_passes(self) -> None:
+        """Turn the blocks at the cursor off or on, in each pass that runs them."""
+        model = self.what_if.clean.model
+        layers = [other for layer in self.counted_layers() for other in model.layers_of(layer)]
+        self.change(self.what_if.stack.switch(layers, "layer"))
+
+    def repeat(self) -> None:
+        """Run the layers at the cursor twice, one block after itself, or once again."""
+        self.change(self.what_if.stack.repeat(self.counted_layers()))
+
+    def patch(self) -> None:
+        """Patch the other prompt's states in at the cursor's token, or remove them."""
+        clean, token = self.what_if.clean, self.cursor.token
+        part = "layer" if clean.model.split_missing else clean.settings.patch_part
+        self.change(self.what_if.stack.patch(self.counted_layers(), token, part))
+
+    def exit_early(self) -> None:
+        """Turn every layer from the cursor's on off."""
+        last = self.what_if.clean.model.n_layers - 1
+        self.change(self.what_if.stack.exit_at(min(self.cursor.layer, last)))
+
+    def all_on(self) -> None:
+        """Turn every layer on."""
+        stack = self.what_if.stack
+        full = stack.full(len(stack.off))
+        if full == stack:
+            self.show_words(ALL_ON)
+        self.change(full)
+
+    def undo(self) -> None:
+        """Take the last change back, or as many as the count."""
+        self.what_if.undo(self.pop_count())
+        self.redraw()
+
+    def redo(self) -> None:
+        """Make the change again, or as many as the count."""
+        self.what_if.redo(self.pop_count())
+        self.redraw()
+
+    def prune(self) -> None:
+        """Turn the least useful layer off, or as many as the count."""
+        self.what_if.prune(self.pop_count())
+        self.redraw()
+
+    def keep(self) -> None:
+        """Keep the changed run in the session's list."""
+        self.what_if.keep()
+
+    def rank_layers(self) -> None:
+        """Compute the ablation of every layer."""
+        ranking = RANKINGS[0]
+        if self.what_if.clean.has_all(ranking.name):
+            self.show_words(f"The {ranking.title.lower()} of every layer is there already.")
+        self.what_if.request(ranking.name)
+        self.redraw()
 
     def change(self, stack: Stack) -> None:
         """Run this stack of layers, and show it."""

@@ -38,6 +38,12 @@ def slow_work(explorer: Explorer) -> str:
     return unfinished_work(explorer) if is_slow else ""
 
 
+def unfinished_text(explorer: Explorer) -> str:
+    """The text that is being written, in words; empty for other work."""
+    text = explorer.generation_state
+    return unfinished_work(explorer) if text is not None and text.is_live else ""
+
+
 def lost_by_opening(explorer: Explorer, run: SessionRun) -> str:
     """The work lost by opening a kept session's run: none for the loaded model's."""
     model = explorer.model

@@ -13,7 +13,6 @@ from textual.widget import Widget
 from textual.widgets import Footer
 
 from depthtui.data.protocol import Progress
-from depthtui.tui.screens import opening
 from depthtui.tui.screens.dialogs.dialog import Dialog
 from tests.tui.app_helpers import Explored, explore
 
@@ -22,7 +21,7 @@ OPENS: dict[str, Callable[[Explored], object]] = {
     "prompts": lambda it: it.main.action_command("prompt"),
     "runs": lambda it: it.main.action_command("session"),
     "cell": lambda it: it.main.action_command("open"),
-    "sweep": lambda it: opening.show_sweep(it.main, it.app.explorer),
+    "sweep": lambda it: it.app.open("Sweep"),
     "generation": lambda it: it.main.action_command("write"),
     "palette": lambda it: it.app.action_command_palette(),
 }

@@ -11,7 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.widgets import Static
 
-from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.textual_patches.screens import ModalScreen
 
 
@@ -46,10 +46,9 @@ class Ask(AskForKey):
 
 
 def ask_first(
-    app: App[Any],
-    explorer: Explorer,
+    app: ExplorerApp,
     lost: str,
-    binding_id: str,
+    name: str,
     does: str,
     then: Callable[[], object],
 ) -> None:
@@ -57,18 +56,15 @@ def ask_first(
 
     Args:
         app: the app, which asks.
-        explorer: the explorer, which knows how keys are remapped.
         lost: the work that would be lost, in words; empty for none.
-        binding_id: the id of the key.
+        name: the name of the command whose key agrees.
         does: the effect of the key, such as `quits`.
         then: the action.
     """
     if not lost:
         then()
         return
-    from depthtui.tui import keymap
-
-    keys = keymap.keys_of(binding_id, explorer.settings.keys)
+    keys = app.keys.of(name)
 
     def answered(key: str | None) -> None:
         if key in keys:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from textual.content import Content
 from textual.geometry import Offset
 from textual.keys import format_key
 
-from depthtui.tui import keymap
 from depthtui.tui.commands.command import Command
+from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 
 
@@ -19,23 +18,21 @@ class CommandMenu(Picker[str]):
 
     Args:
         commands: the commands that work there.
-        remapped: the keys that the settings replace.
+        keys: the keys of each.
         place: the pointer, in cells of the screen.
     """
 
     hint = "enter or click · esc"
 
-    def __init__(
-        self, commands: Sequence[Command[Any]], remapped: Mapping[str, str], place: Offset
-    ) -> None:
+    def __init__(self, commands: Sequence[Command], keys: Keymap, place: Offset) -> None:
         super().__init__(classes="small")
         self._commands = commands
-        self._remapped = remapped
+        self._keys = keys
         self._place = place
 
     def rows(self) -> Iterator[PickerRow]:
         for command in self._commands:
-            key = format_key(keymap.keys_of(command.name, self._remapped)[0])
+            key = format_key(self._keys.of(command.name)[0])
             line = Content.assemble((f"{key:>5} ", "$text-accent"), f" {command.words}")
             yield PickerRow(command.name, line)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual.app import App
 from textual.binding import ActiveBinding, Binding, BindingType
@@ -13,8 +13,8 @@ from textual.content import Content
 from textual.screen import Screen
 
 from depthtui.manual.search import Match, search
-from depthtui.tui import keymap
 from depthtui.tui.commands.command import GROUPS
+from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.manual_screens import ManualPage, pages_of_explorer
 from depthtui.tui.screens.dialogs.picker import Picker, PickerHeading, PickerRow
@@ -46,7 +46,7 @@ class KeyCommand:
     active: ActiveBinding
 
 
-def commands_on(screen: Screen[object]) -> list[KeyCommand]:
+def commands_on(screen: Screen[Any], keys: Keymap) -> list[KeyCommand]:
     """The commands of a screen's keys, the most urgent first."""
     app = screen.app
     grouped: dict[str, list[ActiveBinding]] = {}
@@ -55,7 +55,7 @@ def commands_on(screen: Screen[object]) -> list[KeyCommand]:
         # Bindings without an id are Textual's own, such as copying selected text.
         if active.enabled and binding.id and not binding.system:
             grouped.setdefault(binding.id, []).append(active)
-    order = {name: place for place, name in enumerate(keymap.ALL)}
+    order = {name: place for place, name in enumerate(keys.commands)}
     ids = sorted(grouped, key=lambda name: order.get(name, len(order)))
     return [
         KeyCommand(
@@ -68,7 +68,7 @@ def commands_on(screen: Screen[object]) -> list[KeyCommand]:
     ]
 
 
-async def run_command(app: App[object], command: KeyCommand) -> None:
+async def run_command(app: App[Any], command: KeyCommand) -> None:
     """Run a command as its key would."""
     await app.run_action(command.active.binding.action, command.active.node)
 
@@ -77,6 +77,10 @@ class HelpScreen(Picker[KeyCommand]):
     """Lists the keys, and passages of the manual with the typed words.
 
     The caller runs the chosen key; a passage is opened above the list.
+
+    Args:
+        commands: the commands that work on the screen beneath.
+        keys: every command.
     """
 
     heading = "Help"
@@ -91,8 +95,9 @@ class HelpScreen(Picker[KeyCommand]):
         Binding("pageup", "in_list('page_up')", "page up", show=False, priority=True),
     ]
 
-    def __init__(self, commands: list[KeyCommand]) -> None:
+    def __init__(self, commands: list[KeyCommand], keys: Keymap) -> None:
         super().__init__()
+        self._keys = keys
         self._commands = commands
         self._width = max((len(command.keys) for command in commands), default=0)
 
@@ -103,7 +108,7 @@ class HelpScreen(Picker[KeyCommand]):
         return text if text == "/" else text.removeprefix("/")
 
     def rows(self) -> Iterator[PickerRow | PickerHeading]:
-        for heading, commands in _by_group(self._commands).items():
+        for heading, commands in self._by_group().items():
             yield PickerHeading(heading)
             for command in commands:
                 line = Content.assemble(
@@ -112,6 +117,17 @@ class HelpScreen(Picker[KeyCommand]):
                     (f"  {command.name}", MUTED),
                 )
                 yield PickerRow(command, line, f"{command.keys} {command.words} {command.name}")
+
+    def _by_group(self) -> dict[str, list[KeyCommand]]:
+        """The commands under their groups' headings; the footer's first ones on top."""
+        now = [command for command in self._commands if command.active.binding.show][:MOST_NOW]
+        groups: dict[str, list[KeyCommand]] = {NOW: now, **{name: [] for name in GROUPS.values()}}
+        for command in self._commands:
+            if command not in now:
+                original = self._keys.commands.get(command.name)
+                heading = GROUPS[original.group] if original else OTHERS
+                groups.setdefault(heading, []).append(command)
+        return {heading: members for heading, members in groups.items() if members}
 
     def _matching(self) -> Iterator[PickerRow | PickerHeading]:
         """The keys that match, then passages of the manual."""
@@ -129,7 +145,9 @@ class HelpScreen(Picker[KeyCommand]):
     @cached_property
     def _manual(self) -> dict[str, str]:
         """The manual's pages but the keys, which the list has."""
-        return {name: text for name, text in pages_of_explorer().items() if name != "keys"}
+        return {
+            name: text for name, text in pages_of_explorer(self._keys).items() if name != "keys"
+        }
 
     def choose(self, value: KeyCommand | Match) -> None:
         if isinstance(value, Match):
@@ -141,14 +159,3 @@ class HelpScreen(Picker[KeyCommand]):
 def _plain(markdown: str) -> str:
     """A line without the marks of code and emphasis."""
     return markdown.replace("`", "").replace("*", "")
-
-
-def _by_group(commands: Iterable[KeyCommand]) -> dict[str, list[KeyCommand]]:
-    """The commands under their groups' headings; the footer's first ones on top."""
-    now = [command for command in commands if command.active.binding.show][:MOST_NOW]
-    groups: dict[str, list[KeyCommand]] = {NOW: now, **{name: [] for name in GROUPS.values()}}
-    for command in commands:
-        if command not in now:
-            original = keymap.ALL.get(command.name)
-            groups.setdefault(GROUPS[original.group] if original else OTHERS, []).append(command)
-    return {heading: members for heading, members in groups.items() if members}

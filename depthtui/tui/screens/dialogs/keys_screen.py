@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.keys import format_key
 
 from depthtui.token_text import fit_shown, printable_chars
-from depthtui.tui import keymap
 from depthtui.tui.commands.command import Command
 from depthtui.tui.draw.styles import fit_right
+from depthtui.tui.keymap import Keymap, why_not
 from depthtui.tui.screens.dialogs.ask import AskForKey
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
 from depthtui.tui.screens.dialogs.picker import PickerHeading, PickerRow
+from depthtui.tui.state.settings_list import SettingsList
 
 _KEYS_CELLS, _NAME_CELLS = 13, 21
 
 
 class KeysScreen(EditedList):
-    """Lists the commands by section with their keys; a key is chosen by pressing it."""
+    """Lists the commands by section with their keys; a key is chosen by pressing it.
+
+    Args:
+        settings, apply: as for every edited list.
+        keymap: the keys of every command.
+    """
 
     heading = "Keys"
     hint = "enter new key · a one more · d default · D all · / filters · ctrl+s writes"
@@ -33,42 +39,48 @@ class KeysScreen(EditedList):
         Binding("D", "reset_all", "all", tooltip="Reset every key", id="keys.reset_all"),
     ]
 
+    def __init__(self, settings: SettingsList, apply: Callable[[], None], keymap: Keymap) -> None:
+        super().__init__(settings, apply)
+        self._first_keymap = keymap
+
     @property
-    def _remapped(self) -> dict[str, str]:
-        keys: dict[str, str] = self._settings.value("keys")
-        return keys
+    def _keymap(self) -> Keymap:
+        """The keys as they are remapped now."""
+        return self._first_keymap.with_keys(self._settings.value("keys"))
 
     # The list ---------------------------------------------------------------
 
     def rows(self) -> Iterator[PickerRow | PickerHeading]:
-        clashing = {name for _, *pair in keymap.clashes(self._remapped) for name in pair}
+        keymap = self._keymap
+        clashing = {name for _, *pair in keymap.clashes() for name in pair}
         listed = set[str]()
-        for heading, commands in keymap.SCREENS.items():
+        for heading, commands in keymap.screens.items():
             yield PickerHeading(heading)
             for command in commands:
                 if command.name not in listed:
                     listed.add(command.name)
-                    keys = self._keys_of(command.name, self._remapped)
+                    keys = _words(keymap.of(command.name))
                     words = f"{heading} {keys} {command.words} {command.name}"
-                    yield PickerRow(command.name, self._line(command, clashing), words)
+                    yield PickerRow(command.name, self._line(command, keymap, clashing), words)
 
     def head(self) -> str:
         return f"  {'keys':>{_KEYS_CELLS}}  does"
 
     def details(self, name: str) -> tuple[str, str]:
-        own = self._keys_of(name, {})
-        words = f"{keymap.ALL[name].words}."
-        others = keymap.commands_sharing_key(name, self._remapped)
+        keymap = self._keymap
+        own = _words(keymap.own(name))
+        words = f"{keymap.commands[name].words}."
+        others = keymap.sharing_key(name)
         if others:
             words += f" Its key is also that of {self._words_of(others)}: remap one of them."
         return words, f"default key: {own} · {name} in the settings file"
 
-    def _line(self, command: Command[Any], clashing: Collection[str]) -> Content:
+    def _line(self, command: Command, keymap: Keymap, clashing: Collection[str]) -> Content:
         name = command.name
-        is_remapped = name in self._remapped
+        is_remapped = name in keymap.remapped
         mark = "!" if name in clashing else "*" if is_remapped else " "
         cells = self.cells - 4 - _KEYS_CELLS - _NAME_CELLS - 1
-        keys = fit_right(self._keys_of(name, self._remapped), _KEYS_CELLS)
+        keys = fit_right(_words(keymap.of(name)), _KEYS_CELLS)
         return Content.assemble(
             (f"{mark} ", "$text-error" if name in clashing else "$text-warning"),
             (keys, "$text-warning" if is_remapped else "$text-accent"),
@@ -76,15 +88,8 @@ class KeysScreen(EditedList):
             (fit_shown(name, _NAME_CELLS), MUTED),
         )
 
-    @staticmethod
-    def _keys_of(name: str, remapped: Mapping[str, str]) -> str:
-        """A command's keys as people read them."""
-        keys = keymap.keys_of(name, remapped)
-        return " ".join(printable_chars(format_key(key)) for key in keys)
-
-    @staticmethod
-    def _words_of(names: Iterable[str]) -> str:
-        return ", ".join(f"“{keymap.ALL[name].words}”" for name in names)
+    def _words_of(self, names: Iterable[str]) -> str:
+        return ", ".join(f"“{self._keymap.commands[name].words}”" for name in names)
 
     # Changing ---------------------------------------------------------------
 
@@ -108,19 +113,17 @@ class KeysScreen(EditedList):
         self.app.push_screen(PressKey(words), pressed)
 
     def _pressed(self, name: str, key: str, adds: bool, agreed: str) -> None:
-        why_not = keymap.why_not(key)
-        if why_not:
-            self.note(f"{format_key(key)} cannot be remapped: {why_not}.", WRONG)
+        reason, keymap = why_not(key), self._keymap
+        if reason:
+            self.note(f"{format_key(key)} cannot be remapped: {reason}.", WRONG)
             return
-        own_keys = keymap.keys_of(name, self._remapped) if adds else []
-        keys = dict(self._remapped)
-        keys[name] = ",".join(dict.fromkeys([*own_keys, key]))
-        if set(keymap.keys_of(name, keys)) == set(keymap.keys_of(name, {})):
-            del keys[name]
+        keys = list(dict.fromkeys([*(keymap.of(name) if adds else []), key]))
+        remapped = {other: key for other, key in keymap.remapped.items() if other != name}
+        if set(keys) != set(keymap.own(name)):
+            remapped[name] = ",".join(keys)
+        sharing = keymap.sharing_key(name)
         shares = [
-            other
-            for other in keymap.commands_sharing_key(name, keys)
-            if other not in keymap.commands_sharing_key(name, self._remapped)
+            other for other in keymap.with_keys(remapped).sharing_key(name) if other not in sharing
         ]
         if shares and key != agreed:
             key_words = printable_chars(format_key(key))
@@ -128,18 +131,24 @@ class KeysScreen(EditedList):
             words = f"{key_words} is {other_words}: {key_words} again shares it, esc cancels."
             self._ask_for_key(name, words, adds, key)
             return
-        self._settings.choose("keys", keys)
+        self._settings.choose("keys", remapped)
         self.note("")
         self.show_change()
 
     def reset(self, name: str) -> None:
-        keys = {other: key for other, key in self._remapped.items() if other != name}
+        remapped = self._keymap.remapped
+        keys = {other: key for other, key in remapped.items() if other != name}
         self._settings.choose("keys", keys)
 
     def action_reset_all(self) -> None:
         self._settings.choose("keys", {})
         self.note("Every command has its default keys again.")
         self.show_change()
+
+
+def _words(keys: Iterable[str]) -> str:
+    """Keys as people read them."""
+    return " ".join(printable_chars(format_key(key)) for key in keys)
 
 
 class PressKey(AskForKey):

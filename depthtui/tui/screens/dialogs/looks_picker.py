@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from textual.await_complete import AwaitComplete
@@ -14,7 +14,6 @@ from depthtui.palettes import PALETTES, Palette
 from depthtui.tui.draw.styles import Ramp, RampChoice, ramp_kind, ramp_of
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.picker import Picker, PickerHeading, PickerRow
-from depthtui.tui.screens.pane_screen import PaneScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.themes import THEMES, theme_setting
 
@@ -39,14 +38,16 @@ class LooksPicker(Picker[None]):
 
     Args:
         explorer: keeps the choice in the settings.
+        set_colours: draws every screen in a ramp and a palette, by their names.
     """
 
     heading = "Settings"
     hint = "enter keeps · / finds · esc closes"
     noun = "theme"
 
-    def __init__(self, explorer: Explorer) -> None:
+    def __init__(self, explorer: Explorer, set_colours: Callable[[str, str], None]) -> None:
         super().__init__(classes="small")
+        self._set_colours = set_colours
         self._explorer = explorer
         self._ramp: RampChoice = explorer.settings.ramp  # type: ignore[assignment]
         self._kept_looks = self._shown_looks = Looks(self.app.theme, explorer.settings.palette)
@@ -92,9 +93,7 @@ class LooksPicker(Picker[None]):
             return
         self._shown_looks, is_other = looks, looks.theme != self._shown_looks.theme
         self.app.theme = looks.theme
-        for screen in self.app.screen_stack:
-            if isinstance(screen, PaneScreen):
-                screen.set_colours(self._ramp, looks.palette)
+        self._set_colours(self._ramp, looks.palette)
         if is_other:
             # The strips have the theme's colours.
             self.fill()

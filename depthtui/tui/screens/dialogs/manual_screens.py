@@ -10,26 +10,30 @@ from textual.content import Content
 from textual.widgets import Markdown
 
 from depthtui.manual import all_pages, titles
-from depthtui.tui.keymap import all_keys
+from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.reader import Reader
 
 
-def pages_of_explorer() -> dict[str, str]:
-    """The manual's pages by name, with the table of keys."""
-    return all_pages({"keys": all_keys})
+def pages_of_explorer(keys: Keymap) -> dict[str, str]:
+    """The manual's pages by name, with the tables of keys."""
+    return all_pages({"keys": keys.tables})
 
 
 class ManualPicker(Picker[None]):
-    """Lists the manual's pages, and opens the chosen one above itself."""
+    """Lists the manual's pages, and opens the chosen one above itself.
+
+    Args:
+        keys: the keys that the manual lists.
+    """
 
     heading = "Help"
     hint = "/ searches the pages · enter opens one · esc closes"
     noun = "page"
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Keymap) -> None:
         super().__init__()
-        self._texts = pages_of_explorer()
+        self._texts = pages_of_explorer(keys)
 
     def rows(self) -> Iterator[PickerRow]:
         width = max(map(len, self._texts))

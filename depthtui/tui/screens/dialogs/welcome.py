@@ -12,8 +12,8 @@ from textual.keys import format_key
 from textual.widgets import Static
 
 from depthtui.report.reading_guide import PANES
-from depthtui.tui import keymap
 from depthtui.tui.commands.everywhere import IN_DIALOGS
+from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
 ABOUT = "What does each layer of a model add, and how many suffice?"
@@ -32,14 +32,14 @@ class Welcome(Dialog[str]):
     """Closed by any key or the mouse; a key that it names is the result, to be run afterwards.
 
     Args:
-        remapped: the keys that the settings replace.
+        keymap: the keys of every command.
     """
 
     heading = "Welcome to depthtui"
 
-    def __init__(self, remapped: Mapping[str, str]) -> None:
+    def __init__(self, keymap: Keymap) -> None:
         super().__init__(classes="small")
-        self._remapped = remapped
+        self._keymap = keymap
         self.hint = f"any key goes on · {self._keys('help')} tells more"
 
     def body(self) -> ComposeResult:
@@ -56,11 +56,11 @@ class Welcome(Dialog[str]):
     def _named_keys(self) -> set[str]:
         """The keys that the welcome names."""
         ids = chain.from_iterable(KEYS)
-        return {key for name in ids for key in keymap.keys_of(name, self._remapped)}
+        return {key for name in ids for key in self._keymap.of(name)}
 
     def _keys(self, *names: str) -> str:
         """The last key of each of these bindings, as people read it."""
-        return " ".join(format_key(keymap.keys_of(name, self._remapped)[-1]) for name in names)
+        return " ".join(format_key(self._keymap.of(name)[-1]) for name in names)
 
     def on_key(self, event: events.Key) -> None:
         if event.key in {binding.key for binding in IN_DIALOGS}:

@@ -6,6 +6,7 @@ from functools import partial
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
+from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.screens.dialogs.help_screen import commands_on, run_command
 
 
@@ -13,7 +14,8 @@ class KeyCommands(Provider):
     """Offers the commands of the keys that work on the screen below the palette."""
 
     async def startup(self) -> None:
-        self._commands = commands_on(self.screen)
+        assert isinstance(self.app, ExplorerApp)
+        self._commands = commands_on(self.screen, self.app.keys)
 
     async def discover(self) -> Hits:
         for command in self._commands:

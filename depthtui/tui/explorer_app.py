@@ -1,0 +1,101 @@
+"""The explorer's app as its screens and dialogs see it: keys, doors to other screens, messages."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from textual import on
+from textual.driver import Driver
+from textual.notifications import Notify
+
+from depthtui.tui.state.toast import KeptMessage, Toast
+from depthtui.tui.textual_patches import toasts
+from depthtui.tui.textual_patches.app import App
+
+if TYPE_CHECKING:
+    from depthtui.tui.keymap import Keymap
+    from depthtui.tui.state.explorer import Explorer
+
+MOST_MESSAGES = 200
+"""Toasts whose messages are kept."""
+
+MOST_TOASTS, LEAST_TOAST_SECONDS = 8, 1.0
+"""Toasts that are shown at once, and how long one of them stays at the least."""
+
+TOAST_SECONDS = 6
+"""How long a toast is shown, unless it is an error."""
+
+
+class ExplorerApp(App[int]):
+    """The base of the explorer's app.
+
+    Attributes:
+        messages: the messages of toasts, newest first.
+    """
+
+    def __init__(self, driver_class: type[Driver] | None = None) -> None:
+        super().__init__(driver_class)
+        self.messages: deque[KeptMessage] = deque(maxlen=MOST_MESSAGES)
+
+    @property
+    def explorer(self) -> Explorer:
+        """The explorer's state."""
+        raise NotImplementedError
+
+    @property
+    def keys(self) -> Keymap:
+        """The keys of every command, as they are remapped now."""
+        raise NotImplementedError
+
+    def open(self, name: str, *details: Any, then: Callable[[Any], None] | None = None) -> None:
+        """Open a screen.
+
+        Args:
+            name: its name in `navigation.SCREENS`.
+            details: the arguments of its class after the explorer.
+            then: called with the screen's result once it is left.
+        """
+        raise NotImplementedError
+
+    def show_help(self, tab: str = "keys") -> None:
+        """Show the screen's keys, how to read it, the focused pane's explanation, or the manual."""
+        raise NotImplementedError
+
+    def show_changes(self) -> None:
+        """Show what has changed: every screen that shows the engine's work is drawn again."""
+        raise NotImplementedError
+
+    # Messages ---------------------------------------------------------------
+
+    def notify(self, message: str, **options: Any) -> None:
+        """Show a toast, and keep its message for the list of messages."""
+        self.messages.appendleft(KeptMessage(datetime.now(), options.get("title", ""), message))
+        super().notify(message, **options)
+
+    @on(Notify)
+    def _limit_toasts(self, message: Notify) -> None:
+        """Show a few toasts at a time; the list of messages has the others."""
+        if not toasts.make_room(self, message.notification, MOST_TOASTS, LEAST_TOAST_SECONDS):
+            message.prevent_default()
+
+    def show_toast(self, toast: Toast) -> None:
+        """Show a toast."""
+        from depthtui.token_text import printable_chars
+
+        self.notify(
+            printable_chars(toast.message),
+            title=printable_chars(toast.title),
+            severity=toast.severity,
+            timeout=12 if toast.severity == "error" else TOAST_SECONDS,
+            markup=False,
+        )
+
+    def warn(self, message: str) -> None:
+        """Show a warning, unless it is empty or the last message, and may still be seen."""
+        last = self.messages[0] if self.messages else None
+        is_seen = last is not None and last.text == message and last.age < TOAST_SECONDS
+        if message and not is_seen:
+            self.show_toast(Toast(message, "warning"))
