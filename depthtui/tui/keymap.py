@@ -63,8 +63,8 @@ class Keymap:
         Where commands share a key and one of them is remapped, Textual removes the key from all of
         them: listed here, the others keep it.
         """
-        known = self.remapped.keys() & self.commands.keys()
-        freed = {key for name in known for key in self.own(name)}
+        remapped = self.remapped.keys() & self.commands.keys()
+        freed = {key for name in remapped for key in self.own(name)}
         staying = {
             name: command.keys
             for name, command in self.commands.items()
