@@ -46,7 +46,6 @@ from depthtui.depth.token_depths import token_depths
 from depthtui.engine import held_out_prompts, memory, pruning
 from depthtui.engine.control import Control
 from depthtui.engine.controls import Bench, Sample, row_of_untrained, rows_of_trained
-from depthtui.engine.followers import on_every_rank, one_process_only, over_ranks
 from depthtui.engine.generate import generate, not_applied
 from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
 from depthtui.engine.inspector import Inspector
@@ -59,6 +58,7 @@ from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.engine.served_states import read_served_states
+from depthtui.engine.shared_calls import on_every_rank, one_process_only, over_ranks
 from depthtui.engine.state_files import ENGINE, served_dtype
 from depthtui.engine.tokens import Vocabulary, tokenise, tokenise_source
 from depthtui.errors import DepthError, RunStopped, first_line
