@@ -88,10 +88,10 @@ def _run(screen: MainScreen) -> None:
     """Run the prompt, continue a halted run, or start an engine that is gone."""
     explorer = screen.explorer
     if explorer.phase in GONE:
-        explorer.restart()
+        explorer.engine.restart()
         screen.redraw()
     elif explorer.phase is Phase.HALTED:
-        explorer.run_on()
+        explorer.stepping.run_on()
         screen.redraw()
     else:
         _run_prompt(screen, "run")
@@ -274,7 +274,7 @@ RUNNING: list[MainCommand] = [
         "stop",
         "Stop the computation, and keep its results so far",
         "compute",
-        lambda screen: screen.explorer.call_off(),
+        lambda screen: screen.explorer.automatic.call_off(),
         _why_not_stop,
     ),
     Command(

@@ -198,10 +198,10 @@ class MainScreen(PlacesScreen, SteppedScreen):
     def _show_load(self) -> None:
         """Show the load, or why there is no model: full size until there is a run."""
         progress, problem = self._progress_pane(), self.query_one(main_layout.ProblemText)
-        progress.display = self.explorer.is_loading
-        problem.display = self.explorer.problem is not None and not progress.display
-        if self.explorer.problem is not None:
-            problem.show(self.explorer.problem)
+        progress.display = self.explorer.engine.is_loading
+        problem.display = self.explorer.engine.problem is not None and not progress.display
+        if self.explorer.engine.problem is not None:
+            problem.show(self.explorer.engine.problem)
         covers = self.run is None and (progress.display or problem.display)
         for widget in (progress, problem):
             widget.set_class(covers, "full")
@@ -246,9 +246,9 @@ class MainScreen(PlacesScreen, SteppedScreen):
     def _progress_pane(self) -> ProgressPane:
         """The pane of the current load, emptied when a new load began."""
         pane = self.query_one(ProgressPane)
-        if self._load != self.explorer.loads:
-            self._load = self.explorer.loads
-            pane.start(f"Opening {self.explorer.spec.name}")
+        if self._load != self.explorer.engine.loads:
+            self._load = self.explorer.engine.loads
+            pane.start(f"Opening {self.explorer.engine.spec.name}")
         return pane
 
     # Commands ---------------------------------------------------------------
@@ -323,7 +323,7 @@ class MainScreen(PlacesScreen, SteppedScreen):
     @property
     def has_run_ahead(self) -> bool:
         """Whether a run that has nothing to show yet is coming."""
-        return self.explorer.is_loading or self.explorer.phase is Phase.RUNNING
+        return self.explorer.engine.is_loading or self.explorer.phase is Phase.RUNNING
 
     def export(self) -> None:
         run = self.run

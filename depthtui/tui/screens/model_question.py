@@ -39,7 +39,7 @@ def act_with_model_of(
         act: its effect.
         asks: whether the loss of work is asked about.
     """
-    loaded = screen.explorer.model
+    loaded = screen.explorer.engine.model
     if run is None or loaded is None or run.model == loaded:
         _act(screen, command, act, asks_first)
     elif run.model.spec != loaded.spec:
@@ -64,8 +64,8 @@ def _ask_to_load(
     from depthtui.tui.keymap import keys_of
 
     explorer = screen.explorer
-    assert explorer.model is not None
-    needed, loaded = map(printable_sentence, distinct_names(run.model, explorer.model))
+    assert explorer.engine.model is not None
+    needed, loaded = map(printable_sentence, distinct_names(run.model, explorer.engine.model))
     keys = keys_of(command.name, explorer.settings.keys)
     facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished_work(explorer)]
     choices = [f"{keys[0]} loads {needed} and {command.does}"]
@@ -80,7 +80,7 @@ def _ask_to_load(
 
     def answered(pressed: str | None) -> None:
         if pressed in keys:
-            explorer.with_model_of(run, loaded_now)
+            explorer.with_model(run.model.spec, lambda _: loaded_now())
             screen.redraw()
         elif pressed == "enter" and command.model == "any":
             act()

@@ -59,7 +59,7 @@ def choose_prompt(
             explorer.draft = choice.prompt, choice.chat_template
             then(choice)
 
-    model = explorer.model
+    model = explorer.engine.model
     template = model.has_chat_template if model else None
     current = explorer.draft or explorer.prompt_and_template
     picker = PromptPicker(
@@ -102,13 +102,13 @@ def choose_model(screen: LiveScreen, explorer: Explorer, then: Callable[[ModelSp
         then(spec)
         screen.redraw()
 
-    failed = explorer.not_loaded
+    failed = explorer.engine.not_loaded
     picker = ModelPicker(
-        failed.spec if failed else explorer.spec,
+        failed.spec if failed else explorer.engine.spec,
         explorer.models.on_disk,
         explorer.models.check,
         failed.reason if failed else "",
-        explorer.engine_command,
+        explorer.engine.command,
     )
     screen.app.push_screen(picker, chosen)
 
@@ -145,7 +145,7 @@ def choose_measured(
         screen.redraw()
         then()
 
-    explorer.make_way()
+    explorer.automatic.make_way()
     if run.state.is_live:
         halted = run.state is RunState.HALTED
         screen.notify(STILL_HALTED if halted else STILL_RUNNING, markup=False)
@@ -269,7 +269,7 @@ def show_run(screen: LiveScreen, explorer: Explorer, run: SessionRun, key: str =
 
     lost, name = lost_by_opening(explorer, run), printable_sentence(run.model.name)
     does = "computes it"
-    if explorer.spec != run.model.spec:
+    if explorer.engine.spec != run.model.spec:
         lost = ". ".join(filter(None, (f"Run {run.number} is not in the cache", lost)))
         does = f"loads {name} and computes it"
     ask_first(screen.app, explorer, lost, key, does, compute)
