@@ -33,7 +33,7 @@ from depthtui.data.protocol import (
     TokensCounted,
 )
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import CHOICES, GenerationSettings, ModelSpec, Repeated, RunSettings
+from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
 from depthtui.report.controls import kept_line
 from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.automatic_metrics import AutomaticWork
@@ -43,9 +43,10 @@ from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.host import Host
 from depthtui.tui.state.inspections import Inspections
 from depthtui.tui.state.model_list import ModelList, opened_last
+from depthtui.tui.state.next_run import settings_after, settings_beside, with_marked_answer
 from depthtui.tui.state.phase import CodeQuestion, Phase, Then
 from depthtui.tui.state.reading_choices import ReadingChoices
-from depthtui.tui.state.run_pair import RunPair, settings_beside, with_marked_answer
+from depthtui.tui.state.run_pair import RunPair
 from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.sessions import Sessions
 from depthtui.tui.state.side_work import SideWork
@@ -411,17 +412,8 @@ class Explorer:
         return self.engine.pace if run is None else self.engine.pace_of(run.model)
 
     def _run_settings(self, prompt: Prompt, chat_template: bool) -> RunSettings:
-        """The user's settings, the skipped layers, and the answer that is marked in this prompt."""
         settings = replace(self.settings.run_settings(), chat_template=chat_template)
-        current = self.session.current
-        if current is None:
-            return settings
-        names = ("skip_part", "skip_everywhere", *CHOICES)
-        settings = replace(settings, **{name: getattr(current.settings, name) for name in names})
-        current_key = current.prompt, current.settings.chat_template, current.model
-        if current_key != (prompt, chat_template, self.engine.model):
-            return settings
-        return replace(settings, answer_start=current.settings.answer_start)
+        return settings_after(self.session.current, settings, prompt, self.engine.model)
 
     def _send(self, run: SessionRun, step: bool = False, fresh: bool = False) -> None:
         self.stepping.begin()

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings
 from depthtui.tui.state.session import RunState, Session, SessionRun
 
 
@@ -48,33 +44,3 @@ class RunPair:
     def forget(self) -> None:
         """Cancel the comparison."""
         self.ready = self._waiting = None
-
-
-def settings_beside(
-    first: SessionRun, prompt: Prompt, chat_template: bool, metrics: tuple[str, ...]
-) -> RunSettings:
-    """The settings with which a prompt runs as another run did, with every layer.
-
-    Args:
-        first: the other run.
-        prompt: the prompt.
-        chat_template: whether it is wrapped in the chat template.
-        metrics: the metrics to measure.
-    """
-    is_same = prompt.text == first.prompt.text
-    return replace(
-        first.settings.clean,
-        metrics=metrics,
-        chat_template=chat_template,
-        answer_start=-1,
-        skip_positions=first.settings.skip_positions if is_same else (),
-    )
-
-
-def with_marked_answer(run: SessionRun) -> Prompt:
-    """A run's prompt with the marked answer as its own, for other tokens."""
-    start, result, prompt = run.settings.answer_start, run.result, run.prompt
-    if start < 0 or result is None:
-        return prompt
-    answer = "".join(result.tokens.texts[start:])
-    return replace(prompt, answer=answer) if prompt.text.endswith(answer) else prompt
