@@ -81,7 +81,7 @@ async def generation(pilot: Pilot[int]) -> None:
     await pilot.pause()
     await wait_until(
         pilot,
-        lambda: explorer.generation_state is not None and not explorer.generation_state.is_live,
+        lambda: explorer.work.text is not None and not explorer.work.text.is_live,
     )
     await pilot.press("4", "0", "h")
 
@@ -102,7 +102,9 @@ async def sweep(pilot: Pilot[int]) -> None:
         await pilot.press("b")
         await pilot.pause()
         await pilot.press("S")
-        await wait_until(pilot, lambda: explorer.sweep is not None and not explorer.sweep.is_live)
+        await wait_until(
+            pilot, lambda: explorer.work.sweep is not None and not explorer.work.sweep.is_live
+        )
         await wait_until(pilot, lambda: bool(pilot.app.screen.query_one(FindingsPane).findings))
     await pilot.press("space", "j", "j", "space", "j", "j")
     pilot.app.clear_notifications()

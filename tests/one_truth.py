@@ -37,7 +37,8 @@ from depthtui.metrics import METRICS
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs
-from depthtui.metrics.early_exit import CONFIDENCE, CONFIDENCES
+from depthtui.metrics.early_exit import CONFIDENCE
+from depthtui.metrics.reduced_lens import CONFIDENCES
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.report.summary_json import summary_dict

@@ -74,7 +74,7 @@ def test_ten_commonsense_prompts_by_itself(
         control.stop()
         control.checkpoint()
 
-    monkeypatch.setattr("depthtui.engine.engine.Engine.find_controls", find)
+    monkeypatch.setattr("depthtui.engine.controls.find_controls", find)
     assert doctor(home, "--device", "cpu") == 130
     assert "Nothing was kept" in capsys.readouterr().err
     assert {prompt.task for prompt in used_prompts} == {"commonsense"}

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
-from depthtui.engine import engine as engine_module
+from depthtui.engine import surgery
 from tests.tiny_models import tiny_folder
 
 Output = pytest.CaptureFixture[str]
@@ -79,14 +79,14 @@ def test_a_folder_that_appears_meanwhile_stays_and_is_not_claimed(
     home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, out = str(tiny_folder(home)), home / "out"
-    recipe = engine_module.mergekit_recipe
+    recipe = surgery.mergekit_recipe
 
     def meanwhile(*args: Any) -> bytes:
         out.mkdir()
         (out / "thesis.txt").write_text("mine")
         return recipe(*args)
 
-    monkeypatch.setattr(engine_module, "mergekit_recipe", meanwhile)
+    monkeypatch.setattr(surgery, "mergekit_recipe", meanwhile)
     arguments = ["prune", model, "--drop", "1", "--out", str(out), "--device", "cpu"]
     assert main(arguments) == 1
     output = capsys.readouterr()

@@ -26,6 +26,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, Skip
 from depthtui.data.store import open_store
 from depthtui.engine import engine as engine_module
+from depthtui.engine import ready_model
 from depthtui.engine.engine import Engine
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.models.loading import LoadedModel
@@ -135,7 +136,7 @@ def ready(model: PreTrainedModel, tokenizer: Any) -> Engine:
     engine = Engine(store, Path(), lambda event: None, baseline_texts=lambda: BASELINE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine_module, "load", lambda *_args: loaded)
-        patch.setattr(engine_module, "with_parameters", lambda info, *_args: info)
+        patch.setattr(ready_model, "with_parameters", lambda info, *_args: info)
         engine.load(ModelSpec("tiny"))
     return engine
 

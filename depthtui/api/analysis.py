@@ -161,8 +161,10 @@ def read_states(
     settings = with_lens_metric(keywords.run_settings(names), pooling.lens)
 
     def load(engine: Engine, spec: ModelSpec) -> None:
+        from depthtui.engine.readout import load_for_states
+
         nonlocal settings
-        settings = engine.load_for_states(spec, files, settings, _warn)
+        settings = load_for_states(engine, spec, files, settings, _warn)
 
     with closing(_PromptBar(len(files), progress)) as bar:
         engine_context = (

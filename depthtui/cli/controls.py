@@ -32,6 +32,7 @@ def print_controls(
     """
     from depthtui.cli.progress import ProgressDisplay
     from depthtui.engine.control import Control
+    from depthtui.engine.controls import find_controls
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.errors import RunStopped
     from depthtui.models.reach import check_can_open
@@ -47,7 +48,7 @@ def print_controls(
         try:
             with stopped_by_ctrl_c(control):
                 engine.load(spec, control)
-                controls = engine.find_controls(prompts, settings.run_settings(), control)
+                controls = find_controls(engine, prompts, settings.run_settings(), control)
         except RunStopped:
             print_notice("Nothing was kept.")
             return INTERRUPTED

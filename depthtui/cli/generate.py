@@ -9,9 +9,8 @@ from functools import cached_property
 import click
 
 from depthtui.cli.command_help import SectionedCommand, in_section
-from depthtui.cli.output import INTERRUPTED, print_notice, print_written
+from depthtui.cli.output import INTERRUPTED, OutOptions, print_notice, print_written
 from depthtui.cli.shared_options import (
-    OutOptions,
     Overrides,
     PromptOptions,
     cache_options,

@@ -81,7 +81,9 @@ def run_job(
     with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, on_bug, job.trusted)
         if job.states:
-            settings = engine.load_for_states(job.spec, job.states, job.settings, fail)
+            from depthtui.engine.readout import load_for_states
+
+            settings = load_for_states(engine, job.spec, job.states, job.settings, fail)
             job = replace(job, settings=settings)
         else:
             engine.load(job.spec)

@@ -6,16 +6,19 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from depthtui.cli.shared_options import OutOptions
     from depthtui.data.pool import Pool
     from depthtui.data.run import RunResult
     from depthtui.engine.control import Control
+    from depthtui.report.formats import Subject
     from depthtui.settings import Settings
 
 INTERRUPTED = 130
@@ -73,6 +76,33 @@ def print_written(paths: Iterable[Path], console: Console | None = None) -> None
     console = console or Console(highlight=False)
     for path in paths:
         console.print(f"wrote {printable_line(str(path))}", markup=False, soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class OutOptions:
+    """The files to write.
+
+    Attributes:
+        out: the folder, or None.
+        formats: names of formats; None for JSON.
+    """
+
+    out: Path | None
+    formats: tuple[str, ...] | None
+
+    def check(self, subject: Subject) -> None:
+        """Check, before anything is computed, that the files can be written.
+
+        Raises:
+            UsageError: there are formats, but no folder.
+            DepthError: the folder cannot be written, or holds another file of the same name.
+        """
+        from depthtui.report.formats import check_folder
+
+        if self.out is not None:
+            check_folder(self.out, subject, self.formats or ["json"])
+        elif self.formats:
+            raise click.UsageError("--format needs --out FOLDER.")
 
 
 def report_runs(

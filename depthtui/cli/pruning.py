@@ -15,6 +15,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.selection import layers_in, numbers_text, ranges_of
+from depthtui.engine import surgery
 from depthtui.engine.choosing import keeping_answers, within_budget
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -115,7 +116,9 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                     f"{info.name} runs its blocks in passes, and its order is of layers in one.",
                     "Name the layers with --drop, each in all of its passes.",
                 )
-            outputs = engine.whole_outputs(job.prompts, job.settings.chat_template, control)
+            outputs = surgery.whole_outputs(
+                engine, job.prompts, job.settings.chat_template, control
+            )
             held_out = outputs if job.share is None else outputs[::2]
             choice = _choice(job, engine, outputs, control)
             if choice is None:
@@ -123,13 +126,13 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             else:
                 choice.check()
                 left_out = choice.left_out
-            pruned = engine.prune(left_out, job.out, control, keep_loaded=False)
+            pruned = surgery.prune(engine, left_out, job.out, control, keep_loaded=False)
             comparisons: list[OutputComparison] = []
             if held_out:
                 # In the whole model's dtype: `auto` may choose another for a smaller model.
                 spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
                 engine.load(spec, control)
-                comparisons = engine.compare(held_out, control)
+                comparisons = surgery.compare(engine, held_out, control)
     return Pruning(info, pruned, choice, comparisons)
 
 

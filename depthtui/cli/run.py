@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from depthtui.cli.command_help import SectionedCommand
-from depthtui.cli.output import print_notice, report_runs
+from depthtui.cli.output import OutOptions, print_notice, report_runs
 from depthtui.cli.paper_protocol import protocol_option, under_paper_protocol
 from depthtui.cli.shared_options import (
     CommandPrompts,
     DatasetOptions,
-    OutOptions,
     Overrides,
     PromptOptions,
     cache_options,

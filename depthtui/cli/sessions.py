@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.command_help import SectionedGroup
-from depthtui.cli.output import print_notice, print_table, report_runs
+from depthtui.cli.output import OutOptions, print_notice, print_table, report_runs
 from depthtui.cli.shared_options import (
-    OutOptions,
     Overrides,
     cache_dir_option,
     out_options,

@@ -13,7 +13,7 @@ import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.completion import complete_metrics, complete_models, complete_tasks
-from depthtui.cli.output import print_notice
+from depthtui.cli.output import OutOptions, print_notice
 from depthtui.data.run_settings import (
     DEFAULT_METRICS,
     EXAMPLES,
@@ -27,7 +27,7 @@ from depthtui.data.run_settings import (
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.report.formats import Subject, check_folder, format_help, format_titles
+from depthtui.report.formats import Subject, format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
 from depthtui.sizes import parse_size
 
@@ -198,31 +198,6 @@ class DatasetOptions:
     data: Mapping[str, Path] = field(default_factory=dict)
     sample: bool = False
     max_tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class OutOptions:
-    """The files to write.
-
-    Attributes:
-        out: the folder, or None.
-        formats: names of formats; None for JSON.
-    """
-
-    out: Path | None
-    formats: tuple[str, ...] | None
-
-    def check(self, subject: Subject) -> None:
-        """Check, before anything is computed, that the files can be written.
-
-        Raises:
-            UsageError: there are formats, but no folder.
-            DepthError: the folder cannot be written, or holds another file of the same name.
-        """
-        if self.out is not None:
-            check_folder(self.out, subject, self.formats or ["json"])
-        elif self.formats:
-            raise click.UsageError("--format needs --out FOLDER.")
 
 
 @dataclass(frozen=True)

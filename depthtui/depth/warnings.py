@@ -5,25 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from depthtui.data.verdict import Evidence
 from depthtui.depth.effective_depth import NOT_FINITE
 from depthtui.metrics import answers_kept
-from depthtui.metrics.pooling import FEWEST_TOKENS
+from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import weighted_mean
-
-if TYPE_CHECKING:
-    from depthtui.depth.reading import Reading
-
 
 _ROUNDING = 1e-4
 """Nats by which the loss of a uniform output may be below ln V: it is a sum in float32."""
 
 
-def no_verdict(reading: Reading) -> str:
+def no_verdict(reading: Pooled) -> str:
     """Why a reading allows no verdict, in a sentence; empty where it allows one."""
     if not is_finite(reading):
         return "No verdict: the model's values are not finite (NaN or infinite)."
@@ -33,12 +28,12 @@ def no_verdict(reading: Reading) -> str:
     return ""
 
 
-def is_finite(reading: Reading) -> bool:
+def is_finite(reading: Pooled) -> bool:
     """Whether all known values of the model are finite."""
     return all(estimate.reason != NOT_FINITE for estimate in reading.depths)
 
 
-def warnings_of(reading: Reading) -> tuple[str, ...]:
+def warnings_of(reading: Pooled) -> tuple[str, ...]:
     """The warnings before the verdict of a reading, in sentences; the most serious first."""
     return tuple(filter(None, (knows_nothing(reading), _none_right(reading))))
 
@@ -59,7 +54,7 @@ def without_meaning(evidence: Iterable[Evidence]) -> list[Evidence]:
     ]
 
 
-def knows_nothing(reading: Reading) -> str:
+def knows_nothing(reading: Pooled) -> str:
     """The warning if the model's loss is no better than a guess's, or worse than a unigram's."""
     prompts = [prompt for prompt in reading.prompts if np.isfinite(prompt.loss)]
     loss, unigram = (
@@ -81,7 +76,7 @@ def knows_nothing(reading: Reading) -> str:
     )
 
 
-def _none_right(reading: Reading) -> str:
+def _none_right(reading: Pooled) -> str:
     """The warning if the model misses every known answer, where it was asked for them."""
     answers = reading.get(answers_kept.METRIC)
     if answers is None or answers.clean_right.any():

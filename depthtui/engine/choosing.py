@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from depthtui.data.run_settings import RunSettings
+from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.held_out_prompts import WholeOutput
@@ -47,8 +48,10 @@ def within_budget(
     )
 
     def search_up_to(most: float) -> LayerChoice:
-        order = engine.layer_order(settings, control, lambda order: order.costs[-1:] > [most])
-        costs = engine.costs(held_out, order.layers, control).mean(axis=0)
+        order = surgery.layer_order(
+            engine, settings, control, lambda order: order.costs[-1:] > [most]
+        )
+        costs = surgery.costs(engine, held_out, order.layers, control).mean(axis=0)
         return LayerChoice(gate, order.layers, [0.0, *order.costs], dict(enumerate(costs.tolist())))
 
     choice = search_up_to(budget)
@@ -102,13 +105,13 @@ def keeping_answers(
     def first_layers(count: int) -> list[int]:
         """The first layers to go, or as many as there are."""
         count_searched = max(_FEWEST, 1 << (count - 1).bit_length())
-        order = engine.layer_order(
-            settings, control, lambda order: len(order.layers) >= count_searched
+        order = surgery.layer_order(
+            engine, settings, control, lambda order: len(order.layers) >= count_searched
         )
         return order.layers
 
     def share_lost(part: Sequence[WholeOutput], count: int) -> float:
-        answers_kept = engine.answers_kept(part, order[:count], control)
+        answers_kept = surgery.answers_kept(engine, part, order[:count], control)
         return 1 - answers_kept / len(part)
 
     costs, order = [0.0], first_layers(1)

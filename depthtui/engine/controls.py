@@ -8,24 +8,28 @@ their cost alone.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 
-from depthtui.data.controls import ControlName, ControlRow
+from depthtui.data.controls import ControlName, ControlRow, Controls, save_controls
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.warnings import no_verdict, warnings_of
 from depthtui.engine import memory
 from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
 from depthtui.engine.metric_context import MetricContext
 from depthtui.engine.prompt_run import PromptRun
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.errors import DepthError
+from depthtui.engine.shared_calls import one_process_only
+from depthtui.engine.tokens import tokenise
+from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import OF_THE_PASS, empty_result
 from depthtui.metrics.resampling import drawn_interval
@@ -43,7 +47,9 @@ from depthtui.metrics.sufficient import (
 )
 from depthtui.metrics.sufficient.compute import own_orders, sufficient, way_of
 from depthtui.metrics.sufficient.order_search import Texts, ranked
+from depthtui.models.untrained import Blueprint
 from depthtui.tracing.batching import in_smaller_parts
+from depthtui.tracing.products import fast_products
 
 DRAWS = 5
 """Number of random orders to average over."""
@@ -207,6 +213,104 @@ def _curves(context: MetricContext, orders: Orders) -> Sufficient:
     partial = replace(earlier, orders=orders, way=way_of(replay.n_tokens, orders))
     at_once = context.layers_at_once(replay.n_tokens)
     return sufficient(replay, context.unembedding, partial, at_once, substitute=context.substitute)
+
+
+# All cases ----------------------------------------------------------------------
+
+
+@one_process_only
+def find_controls(
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    settings: RunSettings,
+    control: Control | None = None,
+) -> Controls:
+    """The number of layers that suffice, and its value in controls, where it means nothing.
+
+    The result is stored beside the model's fitted lenses. The model is freed before the
+    untrained one is built, and no model is loaded at the end.
+
+    Args:
+        engine: the engine with the model.
+        prompts: two tokens or more each; shorter ones are left out.
+        settings: the seed, and whether prompts are wrapped in the chat template.
+        control: stops the work.
+
+    Raises:
+        DepthError: no model is loaded, no prompt can be used, or the memory does not suffice.
+        RunStopped: `control` stopped it; nothing is kept.
+    """
+    control = control or Control()
+    info, samples = engine.freed_model().info, samples_of(engine, prompts, settings)
+    order = engine.orders.stored_layers(RunSettings())
+    with bench_of(engine, samples, settings, control) as bench:
+        rows = rows_of_trained(bench, order)
+    untrained, size = _row_of_untrained(engine, samples, settings, control)
+    controls = Controls(
+        info.name,
+        info.n_layers,
+        info.vocab_size,
+        tuple(dict.fromkeys(prompt.task for prompt, _ in samples)),
+        len(samples),
+        sum(len(tokens) - 1 for _, tokens in samples),
+        "prompts" if len(samples) >= PROMPTS_AS_UNITS else "blocks",
+        settings.seed,
+        size,
+        (*rows, untrained),
+    )
+    if engine.lenses_dir is not None and info.fingerprint:
+        # Where they cannot be stored, they are shown once.
+        with suppress(DepthError):
+            save_controls(engine.lenses_dir, info.fingerprint, controls)
+    return controls
+
+
+def samples_of(engine: Engine, prompts: Sequence[Prompt], settings: RunSettings) -> list[Sample]:
+    """The prompts that have a token after the first one.
+
+    Raises:
+        DepthError: there is none, or one cannot be read.
+    """
+    model, samples = engine.freed_model(), []
+    for prompt in prompts:
+        tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
+        model.check_ids(tokens.ids)
+        if len(tokens) > 1:
+            samples.append((prompt, tokens))
+    if not samples:
+        raise DepthError("No prompt has a token after the first one.", "Take longer prompts.")
+    return samples
+
+
+def _row_of_untrained(
+    engine: Engine, samples: Sequence[Sample], settings: RunSettings, control: Control
+) -> tuple[ControlRow, int]:
+    """The row of an untrained model, and the bytes of its weights; 0 where there is none."""
+    try:
+        blueprint = Blueprint.of(engine.freed_model().loaded)
+        engine.unload()
+        engine.emit_stage("Drawing random weights", 0, 0)
+        info = engine.use(blueprint.build(settings.seed))
+        with bench_of(engine, samples, settings, control) as bench:
+            return row_of_untrained(bench), info.memory_bytes
+    except RunStopped:
+        raise
+    except DepthError as error:
+        return ControlRow("untrained", missing=str(error).rstrip(".")), 0
+    finally:
+        engine.unload()
+
+
+@contextmanager
+def bench_of(
+    engine: Engine, samples: Sequence[Sample], settings: RunSettings, control: Control
+) -> Iterator[Bench]:
+    """The loaded model with prompts on which its layers are left out."""
+    model = engine.freed_model()
+    longest = max(len(tokens) for _, tokens in samples)
+    sizes = model.sizes(longest, longest)
+    with engine.errors_noted(model, sizes), fast_products(model.loaded.model):
+        yield Bench(model, samples, settings, control, engine.emit_stage)
 
 
 # Rows ---------------------------------------------------------------------------

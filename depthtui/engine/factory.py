@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from depthtui.data.plain import to_plain
 from depthtui.data.protocol import Event
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.store import open_store
+from depthtui.parallel.group import is_led, join
 from depthtui.settings import Settings, lenses_dir, models_dir
 
 if TYPE_CHECKING:
@@ -73,10 +75,9 @@ def make_engine(
         trusted: the models whose own Python code may run.
     """
     from depthtui.engine.engine import Engine
-    from depthtui.engine.followers import share_engine
     from depthtui.prompts.tasks import baseline_texts
 
-    share_engine(storage)
+    _share(storage)
     cache_dir = storage.cache_dir if storage.keep_results else None
     store = open_store(cache_dir, storage.cache_limit, on_notice)
     store.evict()
@@ -90,3 +91,11 @@ def make_engine(
         lenses_dir=storage.lenses_dir,
         trusted=trusted,
     )
+
+
+def _share(storage: Storage) -> None:
+    """Let the other ranks make an engine too, which finds models in the same folders."""
+    from depthtui.engine.shared_calls import send
+
+    if is_led() and join().rank == 0:
+        send({"storage": to_plain(storage)})

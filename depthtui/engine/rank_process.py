@@ -42,7 +42,7 @@ def as_rank(
         if group.joined() is None:
             group.call_off()
         else:
-            from depthtui.engine.followers import dismiss
+            from depthtui.engine.shared_calls import dismiss
 
             dismiss()
         group.leave()

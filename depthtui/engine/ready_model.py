@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -16,19 +16,24 @@ from torch import Tensor
 import depthtui
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Pace
-from depthtui.data.run import Provenance
+from depthtui.data.run import Prompt, Provenance
 from depthtui.engine import memory
 from depthtui.engine.memory import Placement
 from depthtui.engine.metric_context import Baselines, most_at_once
-from depthtui.engine.tokens import Vocabulary
-from depthtui.errors import DepthError
+from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.errors import DepthError, first_line
 from depthtui.metrics.costs import Sizes
 from depthtui.models.devices import execution_device, hardware
 from depthtui.models.loading import LoadedModel
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.batching import at_once
 from depthtui.tracing.decoding import reads_on
-from depthtui.tracing.products import product_of
+from depthtui.tracing.layer_call import why_no_experts
+from depthtui.tracing.layer_parameters import with_parameters
+from depthtui.tracing.layer_types import layer_types
+from depthtui.tracing.probe import probe_architecture
+from depthtui.tracing.products import choose_products, product_of
 from depthtui.tracing.replay import Replay
 
 
@@ -120,3 +125,73 @@ class ReadyModel:
             product=product_of(self.loaded.model),
             device=hardware(self.info.device),
         )
+
+
+def make_ready(
+    loaded: LoadedModel,
+    baseline_texts: Callable[[], Sequence[str]],
+    keep_details: Callable[[Exception], None],
+) -> ReadyModel:
+    """Probe a model that is in memory.
+
+    Args:
+        loaded: the model.
+        baseline_texts: the prompts of the mean baseline where a run names none.
+        keep_details: logs the error of a model that cannot be run.
+
+    Raises:
+        DepthError: its layers cannot be traced, or too little memory is left to try.
+    """
+    anatomy = _probe(loaded, keep_details)
+    info = replace(
+        loaded.info,
+        parallel=anatomy.parallel,
+        split_missing=anatomy.split_missing,
+        lens_missing=anatomy.lens_missing,
+        experts_missing=why_no_experts(anatomy.layers),
+        layer_types=layer_types(loaded.model, anatomy.layers),
+        n_layers=loaded.info.n_layers if loaded.is_readout else len(anatomy.layers),
+        d_model=anatomy.width,
+        streams=anatomy.streams,
+        calls=anatomy.calls,
+        broken_at=tuple(anatomy.between),
+        reads_earlier=anatomy.carried is not None,
+        mixes_depths=anatomy.carried is not None and anatomy.carried.readout_reads,
+    )
+    if not loaded.is_readout:
+        info = with_parameters(info, loaded.model, anatomy, loaded.parameter_counts)
+    # Chosen here: later the choice would count into the first time that is measured.
+    choose_products(loaded.model)
+    vocabulary = Vocabulary(loaded.tokenizer)
+
+    def ids_of(text: str) -> Tensor:
+        ids = tokenise(loaded.tokenizer, Prompt(text), False, vocabulary).ids
+        return torch.from_numpy(ids).to(execution_device(loaded.model.get_input_embeddings()))
+
+    baselines = Baselines(loaded.model, anatomy, ids_of, baseline_texts)
+    return ReadyModel(loaded, anatomy, info, vocabulary, baselines)
+
+
+def _probe(loaded: LoadedModel, keep_details: Callable[[Exception], None]) -> Anatomy:
+    name = loaded.info.name
+    try:
+        return probe_architecture(loaded.model)
+    except DepthError:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise DepthError(
+                f"{name} is loaded, and leaves too little memory to run a few tokens.",
+                "Use --dtype bfloat16, --quantize 4bit, or a smaller model.",
+            ) from error
+        keep_details(error)
+        if loaded.info.spec.tensor_parallel > 1:
+            raise DepthError(
+                f"{name} was cut by transformers' plan and cannot be run: {first_line(error)}.",
+                "The plan may not fit it: start one process.",
+            ) from error
+        raise DepthError(
+            f"{name} is loaded and cannot be run: {first_line(error)}.",
+            "It may need more than the tokens of a text, such as an image; or its "
+            "config.json is damaged.",
+        ) from error

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from depthtui.data.lens import LogitLens
 from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced_lens import CONFIDENCES, ReducedLens
 from depthtui.metrics.spec import Finding, Metric
 
-if TYPE_CHECKING:
-    from depthtui.metrics.lens_reduction import ReducedLens
-
 NAME = "early_exit"
-
-CONFIDENCES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""The confidences at which the early-exit curve is read."""
 
 CONFIDENCE = 0.9
 """The confidence that is reported in words."""

@@ -1,88 +1,20 @@
-"""The reduced lens of one prompt, in the same way for the logit lens and the fitted ones."""
+"""Reduces a lens over one prompt, in the same way for the logit lens and the fitted ones."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from operator import itemgetter
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from depthtui.data.arrays import Shape
-from depthtui.data.lens import FittedLens, LensFit, LogitLens
+from depthtui.data.lens import FittedLens, LogitLens
 from depthtui.data.run import RunResult
-from depthtui.metrics.early_exit import CONFIDENCES, early_exit
+from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.margin import answer_margin
 from depthtui.metrics.prediction_depth import counts_by_depth, prediction_depth
-from depthtui.metrics.reduced import BlocksByDepth, ByDepth, ByLayer, Reduced, token_mean
-from depthtui.metrics.settling import ReducedSettling, Settling, reduce_settling
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReducedLens(Reduced):
-    """A lens over the tokens of one prompt.
-
-    Attributes:
-        kl, overlap, entropy, margin: means over tokens.
-        prediction_depths: how many tokens have each prediction depth; zeros where a depth
-            was not read.
-        agreeing: by confidence of `CONFIDENCES`, the number of tokens whose early exit agrees
-            with the output.
-        layers_saved: by confidence, the layers that all tokens together save by an early exit.
-        agreement: the share of tokens whose first choice is the output's; NaN at a depth that was
-            not read.
-        answer_margin: see `metrics.margin`; each prompt counts once in a mean; None without one.
-    """
-
-    pools: ClassVar = {"answer_margin": partial(np.mean, axis=0)}
-
-    kl: ByDepth
-    kl_blocks: BlocksByDepth = None
-    overlap: ByDepth
-    overlap_blocks: BlocksByDepth = None
-    entropy: ByDepth
-    margin: ByDepth
-    prediction_depths: Annotated[np.ndarray, Shape("L+1", dtype=np.int64)]
-    agreeing: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
-    layers_saved: Annotated[np.ndarray, Shape("C", dtype=np.int64)]
-    agreement: ByDepth
-    answer_margin: ByDepth | None = None
-
-    def __post_init__(self) -> None:
-        if not len(self.agreeing) == len(self.layers_saved) == len(CONFIDENCES):
-            raise ValueError(f"early exits of {len(CONFIDENCES)} confidences are expected")
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReducedFittedLens(ReducedLens):
-    """A fitted lens over the tokens of one prompt.
-
-    Attributes:
-        settling: its distance from the output; for the logit lens this is a metric of its own.
-        fit, held_out_kl, logit_held_out_kl: as in `FittedLens`.
-    """
-
-    pools: ClassVar = {
-        **ReducedLens.pools,
-        **dict.fromkeys(("held_out_kl", "logit_held_out_kl"), itemgetter(0)),
-    }
-
-    settling: ReducedSettling
-    fit: LensFit
-    held_out_kl: ByLayer
-    logit_held_out_kl: ByLayer
-
-    @property
-    def settled(self) -> np.ndarray:
-        """The share of tokens that have settled, at each depth."""
-        return self.settling.settled
-
-    @property
-    def settled_blocks(self) -> np.ndarray | None:
-        """The share of tokens that have settled, for each block of tokens."""
-        return self.settling.settled_blocks
+from depthtui.metrics.reduced import token_mean
+from depthtui.metrics.reduced_lens import CONFIDENCES, ReducedFittedLens, ReducedLens
+from depthtui.metrics.settling import Settling, reduce_settling
 
 
 def agreement(first_choices: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +10,8 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run, over_unread
+from depthtui.metrics.reduced_lens import ReducedLens
 from depthtui.metrics.spec import Finding, Metric
-
-if TYPE_CHECKING:
-    from depthtui.metrics.lens_reduction import ReducedLens
 
 CURVE = "answer_margin"
 

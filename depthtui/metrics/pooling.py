@@ -5,11 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 import numpy as np
 
-from depthtui.data.depth import Curves
+from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lazy import lazy_value
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_unread
 from depthtui.data.model import ModelInfo
@@ -18,12 +18,30 @@ from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.reduced import Reduced
-from depthtui.metrics.spec import Metric
 
 Count: TypeAlias = Callable[..., np.ndarray]
 """Counts of layers, `[resamples]`, by one or more means over tokens, `[resamples, ...]` each."""
 FEWEST_TOKENS = 10
 """The fewest tokens for a count: with fewer it is of these tokens, not of the model."""
+
+
+class Poolable(Protocol):
+    """The part of a `Metric` that pooling needs."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def of_lens(self) -> bool: ...
+
+    @property
+    def derived_from(self) -> str: ...
+
+    @property
+    def pool(self) -> Callable[[Sequence[Any], Pooled], Any]: ...
+
+    def why_unavailable(self, result: RunResult) -> str:
+        """Why a run cannot have it; empty where it can."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +90,7 @@ class PromptReading:
         """Whether a metric was fully computed."""
         return metric in self.every and metric not in self.unfinished
 
-    def can_have(self, metric: Metric) -> bool:
+    def can_have(self, metric: Poolable) -> bool:
         """Whether the prompt's run can have a metric."""
         tokens = PromptTokens(np.zeros(self.n_tokens, int), [""] * self.n_tokens, self.answer_start)
         return not metric.why_unavailable(RunResult(self.model, self.prompt, self.settings, tokens))
@@ -145,6 +163,11 @@ class Pooled(ABC):
     def curves(self) -> Curves:
         """Means over all tokens of all prompts."""
 
+    @property
+    @abstractmethod
+    def depths(self) -> Sequence[DepthEstimate]:
+        """Each rule's layer."""
+
     @abstractmethod
     def interval(
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
@@ -176,7 +199,7 @@ class Pooled(ABC):
     def _with(self, settings: SummarySettings) -> Self:
         """The same prompts with other settings."""
 
-    def get(self, metric: Metric) -> Any:
+    def get(self, metric: Poolable) -> Any:
         """The metric's pooled values; None where no prompt, or not every needed one, has it."""
         if metric.name not in self._values:
             reduced = (
@@ -188,12 +211,12 @@ class Pooled(ABC):
             self._values[metric.name] = metric.pool(known_values, self) if known_values else None
         return self._values[metric.name]
 
-    def reduced(self, metric: Metric) -> list[Any]:
+    def reduced(self, metric: Poolable) -> list[Any]:
         """The metric's reduced values of each prompt; None where a prompt has none."""
         name = self.source(metric)
         return [prompt.reduced(self.settings).get(name) for prompt in self.prompts]
 
-    def _whole(self, metric: Metric) -> list[Any]:
+    def _whole(self, metric: Poolable) -> list[Any]:
         """A metric's reduced values of all prompts; empty where one of them is not fully computed.
 
         Prompts on which the metric failed, or without a token that counts, are left out.
@@ -204,13 +227,13 @@ class Pooled(ABC):
             return []
         return [prompt.reduced(self.settings).get(name) for prompt in of]
 
-    def source(self, metric: Metric) -> str:
+    def source(self, metric: Poolable) -> str:
         """The metric whose reduced values replace a metric under the chosen lens."""
         if metric.of_lens and self.settings.lens != LOGIT:
             return LENS_METRICS[self.settings.lens]
         return metric.derived_from or metric.name
 
-    def count(self, metric: Metric) -> int:
+    def count(self, metric: Poolable) -> int:
         """How many prompts have a metric, or the metric that it is derived from.
 
         A prompt without a token that counts does not have it.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from depthtui.data.lens import LENS_CLASSES, LogitLens
 from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced_lens import ReducedLens
 from depthtui.metrics.spec import Finding, Metric
-
-if TYPE_CHECKING:
-    from depthtui.metrics.lens_reduction import ReducedLens
 
 NAME = "prediction_depth"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -16,10 +16,8 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.data.verdict import Evidence
 from depthtui.metrics.costs import MemoryNeed, Sizes
 from depthtui.metrics.needs import Need, answer, layers_here
+from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
-
-if TYPE_CHECKING:
-    from depthtui.metrics.pooling import Pooled
 
 Stage: TypeAlias = Literal["layers", "lens", "replay", "derived"]
 """When a metric is computed: while each layer runs, when the lens reads the residual stream of

@@ -10,7 +10,7 @@ from depthtui.depth.effective_depth import depths
 from depthtui.depth.reading import Reading
 from depthtui.depth.warnings import is_finite
 from depthtui.metrics import ALL, METRICS
-from depthtui.metrics.lens_reduction import ReducedFittedLens
+from depthtui.metrics.reduced_lens import ReducedFittedLens
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
 
 _FITTED_LENSES = {metric: lens for lens, metric in LENS_METRICS.items() if lens != LOGIT}

@@ -194,9 +194,11 @@ class Worker:
         elif isinstance(command, StartSweep):
             self._run_sweep(command, engine, control, models_dir)
         elif isinstance(command, WriteModel):
+            from depthtui.engine import surgery
+
             folder = self._folder_of(command.folder, "written")
-            pruned_model = engine.prune(
-                command.left_out, folder, control, repeated=command.repeated
+            pruned_model = surgery.prune(
+                engine, command.left_out, folder, control, repeated=command.repeated
             )
             n_layers, folder_name = len(pruned_model.layers), str(pruned_model.folder)
             self._emit(ModelWritten(command.run_id, folder_name, n_layers, pruned_model.parameters))

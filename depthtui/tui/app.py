@@ -160,11 +160,11 @@ class DepthApp(Navigation):
             gc.enable()
         if self.explorer.settings.use_cache:
             self.explorer.sessions.offered = self.explorer.sessions.folder.latest()
-            self.explorer.paces = kept_paces(paces_path(self.explorer.cache_dir))
+            self.explorer.engine.paces = kept_paces(paces_path(self.explorer.cache_dir))
         if self._welcomes and self.explorer.sessions.offered is None:
             self.action_welcome()
         self._check_room(self.size)
-        self.explorer.start()
+        self.explorer.engine.start()
         self.show_changes()
 
     def keep_session(self) -> bool:
@@ -188,8 +188,8 @@ class DepthApp(Navigation):
         """Write the paces of models to disk, for the next start's estimates."""
         from depthtui.tui.state.kept_paces import keep_paces, paces_path
 
-        if self.explorer.paces:
-            keep_paces(paces_path(self.explorer.cache_dir), self.explorer.paces)
+        if self.explorer.engine.paces:
+            keep_paces(paces_path(self.explorer.cache_dir), self.explorer.engine.paces)
 
     def start_engine(self) -> EngineConnection:
         """Create an engine that posts its messages to this app."""
@@ -402,7 +402,7 @@ class DepthApp(Navigation):
         for screen in self.screen_stack:
             if isinstance(screen, Live):
                 screen.changed()
-        problem = self.explorer.problem
+        problem = self.explorer.engine.problem
         if (
             problem is not None
             and problem is not self._shown_problem

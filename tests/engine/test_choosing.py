@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
+from depthtui.engine import surgery
 from depthtui.engine.choosing import keeping_answers, within_budget
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -45,7 +46,7 @@ def naive_change(whole, pruned, ids):
 )
 def test_a_written_model_computes_what_the_replay_does(name: str, tmp_path: Path) -> None:
     folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
-    engine_of(folder).prune([1], out)
+    surgery.prune(engine_of(folder), [1], out)
     whole, pruned = (
         AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32).eval() for at in (folder, out)
     )
@@ -62,13 +63,13 @@ def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path
     folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
     engine = engine_of(folder)
     settings, control = RunSettings(), Control()
-    costs = engine.layer_order(settings).costs
-    outputs = engine.whole_outputs(PROMPTS, False)
+    costs = surgery.layer_order(engine, settings).costs
+    outputs = surgery.whole_outputs(engine, PROMPTS, False)
     choice = within_budget(engine, (costs[1] + costs[2]) / 2, outputs, settings, control)
     assert choice.count == 2
-    engine.prune(choice.left_out, out, keep_loaded=False)
+    surgery.prune(engine, choice.left_out, out, keep_loaded=False)
     engine.load(ModelSpec(str(out), device="cpu"))
-    measured = engine.compare(outputs)
+    measured = surgery.compare(engine, outputs)
     assert np.mean([one.kl for one in measured]) == pytest.approx(choice.held_out[2], rel=1e-3)
 
     whole, pruned = (AutoModelForCausalLM.from_pretrained(at).eval() for at in (folder, out))
@@ -85,8 +86,8 @@ def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path
 
 def test_costs_of_the_order_choose_and_held_out_prompts_check(engine: Engine) -> None:
     settings = RunSettings()
-    outputs = engine.whole_outputs(PROMPTS, False)
-    order = engine.layer_order(settings)
+    outputs = surgery.whole_outputs(engine, PROMPTS, False)
+    order = surgery.layer_order(engine, settings)
     choice = within_budget(engine, 1.0, outputs, settings, Control())
     assert list(choice.choosing) == [0.0, *order.costs]
     whole = AutoModelForCausalLM.from_pretrained(engine.model.spec.name).eval()
@@ -123,7 +124,7 @@ def answers(engine: Engine) -> list[Prompt]:
 
 def test_right_answers_are_those_that_the_model_writes(engine: Engine) -> None:
     prompts = answers(engine)
-    outputs = engine.whole_outputs(prompts, False)
+    outputs = surgery.whole_outputs(engine, prompts, False)
     assert sum(bool(output.right) for output in outputs) >= 4
     assert outputs[-1].right is False
     whole, tokenizer = loaded(engine)
@@ -136,21 +137,21 @@ def test_right_answers_are_those_that_the_model_writes(engine: Engine) -> None:
             written = naive_answer(whole, question, len(output.tokens) - start, layer)
             right_answers += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
         counts.append(right_answers)
-        assert engine.answers_kept(outputs, [layer]) == right_answers
+        assert surgery.answers_kept(engine, outputs, [layer]) == right_answers
     assert len(set(counts)) > 1
 
 
 def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> None:
-    outputs = engine.whole_outputs(answers(engine), False)
+    outputs = surgery.whole_outputs(engine, answers(engine), False)
     right = [output for output in outputs if output.right]
     choosing, held_out = right[1::2], right[::2]
     settings, control = RunSettings(), Control()
-    layers = engine.layer_order(settings).layers
-    share = engine.answers_kept(choosing, layers[:1]) / len(choosing)
+    layers = surgery.layer_order(engine, settings).layers
+    share = surgery.answers_kept(engine, choosing, layers[:1]) / len(choosing)
     choice = keeping_answers(engine, max(share, 0.01), choosing, held_out, settings, control)
     assert choice.choosing[1] == pytest.approx(1 - share)
     tried = max(1, choice.count)
-    expected = 1 - engine.answers_kept(held_out, layers[:tried]) / len(held_out)
+    expected = 1 - surgery.answers_kept(engine, held_out, layers[:tried]) / len(held_out)
     assert choice.held_out[tried] == pytest.approx(expected)
 
 
@@ -166,10 +167,10 @@ def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> No
 def test_a_share_that_is_named_passes(
     stay: dict[tuple[int, int], int], hint: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = [one for one in engine.whole_outputs(answers(engine), False) if one.right]
+    right = [one for one in surgery.whole_outputs(engine, answers(engine), False) if one.right]
     assert len(right) >= 4
     monkeypatch.setattr(
-        engine, "answers_kept", lambda part, gone, _control: stay[len(part), len(gone)]
+        surgery, "answers_kept", lambda _engine, part, gone, _control: stay[len(part), len(gone)]
     )
     with pytest.raises(DepthError) as caught:
         keeping_answers(engine, 0.9, right[:2], right[1:4], RunSettings(), Control()).check()
@@ -177,18 +178,18 @@ def test_a_share_that_is_named_passes(
 
 
 def test_without_a_right_answer_nothing_is_chosen(engine: Engine) -> None:
-    outputs = engine.whole_outputs([Prompt("The rain zzz", " zzz")] * 2, False)
+    outputs = surgery.whole_outputs(engine, [Prompt("The rain zzz", " zzz")] * 2, False)
     with pytest.raises(DepthError, match="that choose, the whole model answers none rightly"):
         keeping_answers(engine, 0.9, outputs[1:], outputs[:1], RunSettings(), Control())
 
 
 def test_a_prompt_of_one_token_cannot_be_measured(engine: Engine) -> None:
     with pytest.raises(DepthError, match="no token after the first"):
-        engine.whole_outputs([Prompt("T")], False)
+        surgery.whole_outputs(engine, [Prompt("T")], False)
 
 
 def test_a_choice_can_be_stopped(engine: Engine) -> None:
-    control, outputs = Control(), engine.whole_outputs(PROMPTS, False)
+    control, outputs = Control(), surgery.whole_outputs(engine, PROMPTS, False)
     control.stop()
     with pytest.raises(RunStopped):
         within_budget(engine, 1.0, outputs, RunSettings(), control)
@@ -196,25 +197,25 @@ def test_a_choice_can_be_stopped(engine: Engine) -> None:
 
 def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path)
-    whole = engine_of(folder).layer_order(RunSettings())
+    whole = surgery.layer_order(engine_of(folder), RunSettings())
     store = open_store(None, 0, pytest.fail)
     engine = Engine(store, tmp_path / "models", lambda _: None, lenses_dir=tmp_path / "lenses")
     engine.load(ModelSpec(str(folder), device="cpu"))
-    outputs = engine.whole_outputs(PROMPTS, False)
+    outputs = surgery.whole_outputs(engine, PROMPTS, False)
     choice = within_budget(engine, whole.costs[0] + 0.01, outputs, RunSettings(), Control())
     assert list(choice.order) == whole.layers[:2]
     assert list(choice.choosing) == [0.0, *whole.costs[:2]]
     # What was found is kept, and the search goes on there.
     (order_file,) = (tmp_path / "lenses").rglob("*.order.json")
     assert '"whole": false' in order_file.read_text()
-    again = engine.layer_order(RunSettings())
+    again = surgery.layer_order(engine, RunSettings())
     assert again.layers == whole.layers
     assert again.costs == pytest.approx(whole.costs, rel=1e-4)
     assert '"whole": true' in order_file.read_text()
 
 
 def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    outputs = engine.whole_outputs(PROMPTS, False)
+    outputs = surgery.whole_outputs(engine, PROMPTS, False)
     one = replace(engine.model, n_layers=1)
     monkeypatch.setattr(Engine, "model", one)
     with pytest.raises(DepthError, match="at least one layer"):

@@ -15,7 +15,14 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine.control import Control
-from depthtui.engine.controls import DRAWS, random_orders, shuffled_sample
+from depthtui.engine.controls import (
+    DRAWS,
+    bench_of,
+    find_controls,
+    random_orders,
+    samples_of,
+    shuffled_sample,
+)
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
@@ -54,7 +61,7 @@ def tiny():
 def measured_controls(tiny, tmp_path_factory):
     folder = tmp_path_factory.mktemp("controls")
     engine = engine_with(*tiny, folder)
-    return engine.find_controls(PROMPTS, SETTINGS), engine, folder / "lenses"
+    return find_controls(engine, PROMPTS, SETTINGS), engine, folder / "lenses"
 
 
 def test_every_case_has_a_row(measured_controls):
@@ -111,8 +118,8 @@ def test_a_prompt_is_read_in_the_order_of_the_other_half(tiny, tmp_path, monkeyp
     costs = itertools.cycle([np.array([0.0, 1, 2, 3]), np.array([3.0, 2, 1, 0])])
     monkeypatch.setattr("depthtui.engine.controls._costs", lambda context: next(costs))
     engine = engine_with(*tiny, tmp_path)
-    samples = engine._samples(PROMPTS, SETTINGS)
-    with engine._bench(samples, SETTINGS, Control()) as bench:
+    samples = samples_of(engine, PROMPTS, SETTINGS)
+    with bench_of(engine, samples, SETTINGS, Control()) as bench:
         reading = bench.in_own_order("")
     orders = [run.measured[METRIC.name].orders for run in reading.runs]
     assert orders == [((3, 2, 1, 0),), ((0, 1, 2, 3),)] * 3
@@ -120,7 +127,7 @@ def test_a_prompt_is_read_in_the_order_of_the_other_half(tiny, tmp_path, monkeyp
 
 def test_rows_that_follow_in_parts_are_the_same(tiny, measured_controls, tmp_path, monkeypatch):
     monkeypatch.setattr("depthtui.engine.controls._FIRST_ROWS", 1)
-    again = engine_with(*tiny, tmp_path).find_controls(PROMPTS, SETTINGS)
+    again = find_controls(engine_with(*tiny, tmp_path), PROMPTS, SETTINGS)
     for row, other in zip(again.rows, measured_controls[0].rows, strict=True):
         assert row.layers == pytest.approx(other.layers)
         assert row.interval == pytest.approx(other.interval)
@@ -128,7 +135,7 @@ def test_rows_that_follow_in_parts_are_the_same(tiny, measured_controls, tmp_pat
 
 
 def test_of_few_prompts_blocks_of_tokens_are_the_units(tiny, tmp_path):
-    controls = engine_with(*tiny, tmp_path).find_controls(PROMPTS[:2], SETTINGS)
+    controls = find_controls(engine_with(*tiny, tmp_path), PROMPTS[:2], SETTINGS)
     assert controls.units == "blocks"
     assert all(row.layers is not None for row in controls.rows)
 
@@ -136,7 +143,7 @@ def test_of_few_prompts_blocks_of_tokens_are_the_units(tiny, tmp_path):
 def test_the_order_that_is_kept_for_the_model_has_a_row(tiny, tmp_path):
     engine = engine_with(*tiny, tmp_path)
     engine._orders._in_memory[engine._orders._key(SETTINGS)] = LayerOrder([3, 2, 1, 0])
-    controls = engine.find_controls(PROMPTS[:4], SETTINGS)
+    controls = find_controls(engine, PROMPTS[:4], SETTINGS)
     assert [row.name for row in controls.rows] == list(NAMES)
 
 
@@ -208,7 +215,7 @@ def test_a_quantised_model_has_no_untrained_one_and_the_other_rows(tiny, tmp_pat
     engine._model.loaded = replace(
         engine._model.loaded, info=replace(engine._model.loaded.info, quantize="8bit")
     )
-    controls = engine.find_controls(PROMPTS[:4], SETTINGS)
+    controls = find_controls(engine, PROMPTS[:4], SETTINGS)
     *others, last = controls.rows
     assert last.name == "untrained"
     assert "quantised" in last.missing
@@ -218,7 +225,7 @@ def test_a_quantised_model_has_no_untrained_one_and_the_other_rows(tiny, tmp_pat
 
 def test_an_untrained_model_that_does_not_fit_is_missing(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("depthtui.models.untrained.free_memory", lambda: 1)
-    controls = engine_with(*tiny, tmp_path).find_controls(PROMPTS[:4], SETTINGS)
+    controls = find_controls(engine_with(*tiny, tmp_path), PROMPTS[:4], SETTINGS)
     assert "it takes" in controls.rows[-1].missing
 
 
@@ -232,7 +239,7 @@ def test_two_layers_of_six_are_told_apart_from_random_orders(tmp_path):
             for module in (block.self_attn.o_proj, block.mlp.down_proj):
                 module.weight.mul_(4.0 if number in (0, 3) else 0.0)
     six, _ = with_idle(model, [1, 4])
-    controls = engine_with(six, tokenizer, tmp_path).find_controls(PROMPTS, SETTINGS)
+    controls = find_controls(engine_with(six, tokenizer, tmp_path), PROMPTS, SETTINGS)
     model_row, random_row = controls.row("model"), controls.row("random_order")
     assert model_row.layers < 2.5
     assert random_row.layers > 3
@@ -262,7 +269,7 @@ def test_what_is_stopped_keeps_nothing(tiny, tmp_path):
     engine, control = engine_with(*tiny, tmp_path), Control()
     control.stop()
     with pytest.raises(RunStopped):
-        engine.find_controls(PROMPTS, SETTINGS, control)
+        find_controls(engine, PROMPTS, SETTINGS, control)
     assert not list(tmp_path.rglob("*.controls.json"))
 
 
@@ -270,12 +277,12 @@ def test_a_stop_within_the_last_case_keeps_nothing(tiny, tmp_path, monkeypatch):
     def stop(bench):
         raise RunStopped
 
-    monkeypatch.setattr("depthtui.engine.engine.row_of_untrained", stop)
+    monkeypatch.setattr("depthtui.engine.controls.row_of_untrained", stop)
     with pytest.raises(RunStopped):
-        engine_with(*tiny, tmp_path).find_controls(PROMPTS[:4], SETTINGS)
+        find_controls(engine_with(*tiny, tmp_path), PROMPTS[:4], SETTINGS)
     assert not list(tmp_path.rglob("*.controls.json"))
 
 
 def test_prompts_of_one_token_are_refused(tiny, tmp_path):
     with pytest.raises(DepthError, match="after the first"):
-        engine_with(*tiny, tmp_path).find_controls([Prompt("a")], SETTINGS)
+        find_controls(engine_with(*tiny, tmp_path), [Prompt("a")], SETTINGS)

@@ -278,7 +278,7 @@ def test_the_engine_tells_of_tokens_and_keeps_them(engine, events):
 
 
 def test_penalties_that_are_not_applied_are_named(engine, events):
-    config = engine._freed_model().loaded.model.generation_config
+    config = engine.freed_model().loaded.model.generation_config
     settings = GenerationSettings(max_tokens=1)
     engine.generate(Prompt(TEXT), settings)
     assert not [event for event in events if isinstance(event, Notice)]

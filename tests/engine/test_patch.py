@@ -106,7 +106,7 @@ def test_a_source_that_cannot_be_read_costs_the_metric_alone(
     def fails(*_args: object) -> None:
         raise DepthError("The tokenizer makes no token of this prompt.", "Type another text.")
 
-    monkeypatch.setattr("depthtui.engine.engine.tokenise_source", fails)
+    monkeypatch.setattr("depthtui.engine.run_checks.tokenise_source", fails)
     settings = RunSettings(metrics=("contributions", "patch"), patch_from=SOURCE)
     result = engine.run(PROMPT, settings)
     assert "contributions" in result.measured

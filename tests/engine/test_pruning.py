@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.data.store import open_store
+from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
@@ -46,7 +47,7 @@ def test_a_written_model_says_what_the_what_if_says(name: str, tmp_path: Path) -
     engine = engine_of(folder)
     settings = RunSettings(skipped=tuple(map(Skip, left_out)))
     what_if = engine.run(PROMPT, settings)
-    engine.prune(left_out, out)
+    surgery.prune(engine, left_out, out)
 
     pruned = AutoModelForCausalLM.from_pretrained(out).eval()
     assert pruned.config.get_text_config().num_hidden_layers == LAYERS - len(left_out)
@@ -80,7 +81,7 @@ def test_a_written_model_has_the_layers_that_run_twice(name: str, tmp_path: Path
     folder, out = tiny_folder(tmp_path, name), tmp_path / "longer"
     engine = engine_of(folder)
     what_if = engine.run(PROMPT, RunSettings(repeated=(repeated,)))
-    written = engine.prune([], out, repeated=[repeated])
+    written = surgery.prune(engine, [], out, repeated=[repeated])
     assert written.layers == (0, 1, 2, 1, 2, 3)
 
     longer = AutoModelForCausalLM.from_pretrained(out).eval()
@@ -99,7 +100,7 @@ def test_one_layer_twice_and_another_off(tmp_path: Path) -> None:
     changes = RunSettings(skipped=(Skip(3),), repeated=(Repeated(1, 1),))
     what_if = engine.run(PROMPT, changes)
     # As many layers as before, and not the same.
-    assert engine.prune([3], out, repeated=changes.repeated).layers == (0, 1, 1, 2)
+    assert surgery.prune(engine, [3], out, repeated=changes.repeated).layers == (0, 1, 1, 2)
     recipe = (out / "mergekit_config.yml").read_text()
     ranges = [line.split(": ")[1] for line in recipe.splitlines() if "layer_range" in line]
     assert ranges == ["[0, 2]", "[1, 3]"]
@@ -111,16 +112,16 @@ def test_layers_of_a_kind_that_comes_first_are_not_repeated_later(tmp_path: Path
     folder, out = tiny_folder(tmp_path, "deepseek_v3"), tmp_path / "longer"
     engine = engine_of(folder)
     with pytest.raises(DepthError, match=r"counts the first layers of a kind \(first_k_dense"):
-        engine.prune([], out, repeated=[Repeated(0, 1)])
+        surgery.prune(engine, [], out, repeated=[Repeated(0, 1)])
     with pytest.raises(DepthError, match="layer 1 is in two blocks"):
-        engine.prune([], out, repeated=[Repeated(0, 1), Repeated(1, 2)])
+        surgery.prune(engine, [], out, repeated=[Repeated(0, 1), Repeated(1, 2)])
     assert not out.exists()
 
 
 def refused(folder: Path, words: str) -> None:
     out = folder.parent / "out"
     with pytest.raises(DepthError, match=words):
-        engine_of(folder).prune([1], out / "pruned")
+        surgery.prune(engine_of(folder), [1], out / "pruned")
     assert list(out.iterdir()) == []
 
 
@@ -142,7 +143,7 @@ def test_shards_stay_shards(tmp_path: Path) -> None:
     AutoModelForCausalLM.from_pretrained(folder).save_pretrained(folder, max_shard_size="40KB")
     (folder / "model.safetensors").unlink()
     engine = engine_of(folder)
-    written = engine.prune([0, 2], out)
+    written = surgery.prune(engine, [0, 2], out)
     assert written.layers == (1, 3)
     index = json.loads((out / "model.safetensors.index.json").read_text())["weight_map"]
     assert len(set(index.values())) > 1
@@ -157,13 +158,13 @@ def test_shards_stay_shards(tmp_path: Path) -> None:
 )
 def test_some_layers_stay_and_some_go(engine: Engine, left_out, words, tmp_path: Path) -> None:
     with pytest.raises(DepthError, match=words):
-        engine.prune(left_out, tmp_path / "pruned")
+        surgery.prune(engine, left_out, tmp_path / "pruned")
 
 
 def test_nothing_is_replaced(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("")
     with pytest.raises(DepthError, match="something in"):
-        engine.prune([1], tmp_path)
+        surgery.prune(engine, [1], tmp_path)
 
 
 def test_a_mount_point_is_refused(
@@ -171,13 +172,13 @@ def test_a_mount_point_is_refused(
 ) -> None:
     monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
     with pytest.raises(DepthError, match="a mount point"):
-        engine.prune([1], tmp_path)
-    engine.prune([1], tmp_path / "model")
+        surgery.prune(engine, [1], tmp_path)
+    surgery.prune(engine, [1], tmp_path / "model")
 
 
 def test_what_is_stopped_leaves_nothing(engine: Engine, tmp_path: Path) -> None:
     control = Control()
     control.stop()
     with pytest.raises(RunStopped):
-        engine.prune([1], tmp_path / "out" / "pruned", control)
+        surgery.prune(engine, [1], tmp_path / "out" / "pruned", control)
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []

@@ -20,6 +20,7 @@ from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
+from depthtui.engine.readout import load_for_states
 from depthtui.engine.state_files import find_state_files, served_dtype
 from depthtui.errors import DepthError
 from depthtui.metrics import METRICS, engine_distance
@@ -188,7 +189,7 @@ class TestReading:
         self, folder: Path, tmp_path: Path
     ) -> None:
         engine = engine_of(folder, tmp_path)
-        model, info = engine._loaded_model().loaded.model, engine.model
+        model, info = engine.freed_model().loaded.model, engine.model
         assert info is not None
         assert len(model.model.layers) == 1
         whole = engine_of(folder, tmp_path, readout_only=False)._loaded_model().loaded
@@ -203,7 +204,7 @@ class TestReading:
         events: list[Event] = []
         engine = Engine(open_store(None, 0, pytest.fail), tmp_path / "models", events.append)
         spec, settings = ModelSpec(str(folder), device="cpu"), RunSettings(metrics=("logit_lens",))
-        assert engine.load_for_states(spec, [file], settings, pytest.fail) == settings
+        assert load_for_states(engine, spec, [file], settings, pytest.fail) == settings
         assert "its first layer cannot stand alone" in str(events)
         assert engine.read_states(file, settings).unavailable == {}
 

@@ -13,6 +13,7 @@ from depthtui.data.protocol import Notice
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
+from depthtui.engine import surgery
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.metrics.contributions import Contributions
@@ -80,7 +81,7 @@ def test_a_layers_page_heads_and_patching_work_in_a_text_decoder(tmp_path: Path)
 def test_a_layer_of_a_text_decoder_can_be_left_out_for_good(kind: str, tmp_path: Path) -> None:
     engine = engine_on(small_folder(tmp_path, kind))
     assert engine.model is not None
-    written = engine.prune([1], tmp_path / "pruned")
+    written = surgery.prune(engine, [1], tmp_path / "pruned")
     assert (written.layers, written.off) == ((0, 2, 3), 0)
     again = engine_on(tmp_path / "pruned").model
     assert again is not None

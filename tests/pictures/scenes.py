@@ -266,7 +266,7 @@ async def welcome(it: Explored, folder: Path) -> None:
 
 async def reading(it: Explored, folder: Path) -> None:
     it.engine.say(Pace(forward=0.005, tokens=30))
-    await it.until(lambda: it.app.explorer.pace.forward == 0.005)
+    await it.until(lambda: it.app.explorer.engine.pace.forward == 0.005)
     it.main.choose_reading()
     await it.press("right")
     await seen(it, "not fitted yet")

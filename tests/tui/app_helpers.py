@@ -139,7 +139,7 @@ async def explore(
         trusted=trusted,
         engine_command=engine_command,
     )
-    app.explorer.automatic_seconds = automatic_seconds
+    app.explorer.automatic.most_seconds = automatic_seconds
     async with app.run_test(size=size, notifications=True) as pilot:
         explored = Explored(app, pilot, engines)
         await explored.until(lambda: app.main is not None, "the main screen")

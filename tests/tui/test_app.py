@@ -251,14 +251,14 @@ async def test_a_prompt_that_fails_is_a_toast_and_leaves_the_screen_alone(tmp_pa
 
 async def test_a_model_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        shown, model = it.session.current, it.app.explorer.model
-        it.engine.manual = True
+        shown, model = it.session.current, it.app.explorer.engine.model
+        it.engine.silent = True
         it.app.explorer.load(ModelSpec("no/such"))
         it.engine.say(Failed("There is no such model.", "Try another.", still_loaded=model))
         await it.until(it.toasts)
         assert it.toasts() == ["There is no such model. Try another."]
-        assert it.app.explorer.problem is None
-        assert it.app.explorer.spec == model.spec
+        assert it.app.explorer.engine.problem is None
+        assert it.app.explorer.engine.spec == model.spec
         assert it.session.current is shown
         await it.until(lambda: it.status.state == "ready")
 
@@ -727,10 +727,10 @@ async def test_an_engine_that_was_killed_has_no_say(tmp_path: Path, last: str) -
                 killed.die()
         it.app.explorer.load(second)
         assert killed.killed
-        await it.until(lambda: it.app.explorer.model is not None, "a model")
+        await it.until(lambda: it.app.explorer.engine.model is not None, "a model")
         await it.ready()
         assert it.app.screen is it.main
-        assert it.app.explorer.problem is None
+        assert it.app.explorer.engine.problem is None
         assert [run.model.spec for run in it.session.runs] == [ModelSpec(), second]
 
 

@@ -384,7 +384,7 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         assert difference.why_empty()[0] == "B lacks Skip effects."
         await it.until(lambda: "B lacks Skip effects: i computes it" in words(it))
         pace = with_metric(Pace(), METRIC_BY_NAME["skip_effects"], b.result, 4.0)
-        it.app.explorer.paces[pace_key(b.model)] = pace
+        it.app.explorer.engine.paces[pace_key(b.model)] = pace
         screen.redraw()
         await it.until(lambda: "B lacks Skip effects: i computes it, about 4 s." in words(it))
         # From A's pane, which has all: the run beside it is filled in.

@@ -44,7 +44,7 @@ def _surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def client(it: Explored) -> EngineClient:
-    return cast(EngineClient, it.app.explorer._engine)
+    return cast(EngineClient, it.app.explorer.engine.connection)
 
 
 def has_ended(process: psutil.Process) -> bool:
@@ -59,7 +59,7 @@ async def problem_of(tmp_path: Path, command: Sequence[str]) -> str:
     """What the screen says of a command that reaches no engine."""
     async with explore(tmp_path, engine_command=shlex.join(command), wait=False) as it:
         await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
-        problem = it.app.explorer.problem
+        problem = it.app.explorer.engine.problem
         assert problem is not None
         return f"{problem.message} {problem.hint}"
 
@@ -75,13 +75,13 @@ async def test_a_connection_that_breaks_is_offered_again_and_the_session_goes_on
         assert sent == []
         os.killpg(client(it).pid, signal.SIGTERM)
         await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
-        problem = it.app.explorer.problem
+        problem = it.app.explorer.engine.problem
         assert f"The engine is gone: `{COMMAND}`. It was ended by SIGTERM." in problem.message
         assert problem.hint.startswith("Every result is kept; r connects again.")
         assert it.main.shown_result() is not None
         await it.press("r")
         await it.ready()
-        assert it.app.explorer.problem is None
+        assert it.app.explorer.engine.problem is None
         assert [run.state for run in it.session.runs] == [RunState.FINISHED]
         await it.press("r")
         await it.until(lambda: len(it.session.runs) == 2)
@@ -115,7 +115,7 @@ async def test_results_and_records_are_kept_here(tmp_path: Path) -> None:
         result = it.session.current.result
         plan = make_plan(("us/own",))
         it.app.explorer.start_sweep(plan, cache / "sweeps" / "mine")
-        sweep = it.app.explorer.sweep
+        sweep = it.app.explorer.work.sweep
         await it.until(lambda: not sweep.is_live)
     (saved,) = saved_sweeps(cache)
     for cell, records in open_sweep(saved.folder, pytest.fail).records.items():
@@ -156,10 +156,10 @@ async def test_what_a_command_waits_for_is_told(tmp_path: Path) -> None:
 
 async def test_an_event_that_fits_nothing_ends_the_connection_alone(tmp_path: Path) -> None:
     async with explore(tmp_path, engine_command=COMMAND) as it:
-        it.app.explorer.sweep = Sweeping(make_plan(("us/own",)), None, 7)
+        it.app.explorer.work.sweep = Sweeping(make_plan(("us/own",)), None, 7)
         it.app.post_message(EngineEvent(client(it), PromptDone(7, 99, "{}")))
         await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
-        assert "It sent an unusable message (IndexError" in it.app.explorer.problem.message
+        assert "It sent an unusable message (IndexError" in it.app.explorer.engine.problem.message
         await it.press("r")
         await it.ready()
 

@@ -98,7 +98,7 @@ async def test_it_shows_text_curve_and_lens(tmp_path: Path, size: tuple[int, int
         assert "Prediction depth" in text
         assert "mean prediction depth" in text
         assert "token 255 of 0-255" in text
-        generation = it.app.explorer.generation_state.generation
+        generation = it.app.explorer.work.text.generation
         assert text_verdicts(generation)["text"].sentence in " ".join(text.split())
         trend = trend_sentence(generation.continuation)
         assert (trend in " ".join(text.split())) == (size[0] > 80)
@@ -216,7 +216,7 @@ async def test_the_text_is_exported_and_read_teacher_forced(tmp_path: Path) -> N
         await it.until(lambda: it.app.screen is not dialog, "the files")
         written = {path.name for path in (tmp_path / "exports").iterdir()}
         assert written == {f"text.{end}" for end in (*format_titles("generations"), "svg")}
-        expected = it.app.explorer.generation_state.as_prompt()
+        expected = it.app.explorer.work.text.as_prompt()
         # Its second token is the one that is looked at.
         await it.press("0", "l", "4", "j", "enter")
         assert isinstance(it.app.screen, MainScreen)
@@ -248,7 +248,7 @@ async def test_an_engine_that_dies_leaves_the_text(tmp_path: Path) -> None:
         await it.until(lambda: screen.generation_state.stage == "failed", "the end")
         await it.press("escape")
         assert isinstance(it.app.screen, MainScreen)
-        assert len(it.app.explorer.generation_state.generation.continuation) == 10
+        assert len(it.app.explorer.work.text.generation.continuation) == 10
 
 
 async def test_another_prompt_gets_another_text_and_a_failure_is_said(tmp_path: Path) -> None:

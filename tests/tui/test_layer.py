@@ -116,7 +116,10 @@ async def test_keys_that_come_faster_than_pages_ask_for_the_last_place(tmp_path:
 async def test_a_page_that_cannot_be_had_says_why(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         explorer = it.app.explorer
-        loaded, explorer.model = explorer.model, replace(explorer.model, name="another")
+        loaded, explorer.engine.model = (
+            explorer.engine.model,
+            replace(explorer.engine.model, name="another"),
+        )
         screen = await opened(it)
         await it.until(lambda: "need the model of this" in it.screen_text(), "the reason")
         assert screen.page is None
@@ -124,7 +127,7 @@ async def test_a_page_that_cannot_be_had_says_why(tmp_path: Path) -> None:
         assert it.engines[0].sent(InspectLayer) == []
         await it.press("y")
         assert "need the model" in " ".join(it.toasts())
-        explorer.model = loaded
+        explorer.engine.model = loaded
         await it.press("l")
         await it.until(lambda: screen.page is not None)
 

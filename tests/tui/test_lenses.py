@@ -190,15 +190,15 @@ async def test_a_wrong_threshold_stays_typed_and_changes_nothing(tmp_path: Path)
 async def test_what_a_lens_takes_is_told_before_it_begins(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.engine.say(Pace(forward=0.005, tokens=30))
-        await it.until(lambda: it.app.explorer.pace.forward == 0.005)
+        await it.until(lambda: it.app.explorer.engine.pace.forward == 0.005)
         await open_reading(it)
         await it.press("right")
         await it.until(lambda: "not fitted yet" in it.screen_text())
         result = it.session.current.result
-        time = about_time(METRIC_BY_NAME["affine_lens"], result, it.app.explorer.pace)
+        time = about_time(METRIC_BY_NAME["affine_lens"], result, it.app.explorer.engine.pace)
         assert time in " ".join(it.screen_text().split())
         it.engine.say(Pace(forward=0.005, tokens=30, prepared=("affine_lens",)))
-        await it.until(lambda: it.app.explorer.pace.prepared)
+        await it.until(lambda: it.app.explorer.engine.pace.prepared)
         await it.press("right", "left")
         await it.until(lambda: "it has not read this run. i reads the run" in it.screen_text())
         assert len(it.engine.sent(StartRun)) == 1

@@ -30,7 +30,7 @@ async def run_of_the_other_model(it: Explored) -> None:
     await it.ready()
     await it.press("b", "down", "enter")
     await it.until(lambda: it.session.current is it.session.runs[0])
-    assert it.app.explorer.model.name == "model"
+    assert it.app.explorer.engine.model.name == "model"
     it.main.measure = SLOW
 
 
@@ -55,7 +55,7 @@ async def test_a_key_asks_before_it_loads_and_acts(tmp_path: Path, key: str) -> 
         await it.press(key)
         await it.until(lambda: isinstance(it.app.screen, Ask))
         await it.press(key)
-        await it.until(lambda: it.app.explorer.model.name == "SmolLM2-135M-Instruct")
+        await it.until(lambda: it.app.explorer.engine.model.name == "SmolLM2-135M-Instruct")
         after = it.engine.commands[before:]
         assert isinstance(after[0], LoadModel)
         if key == "x":
@@ -101,7 +101,7 @@ async def test_what_waits_for_a_model_is_of_one_run(tmp_path: Path) -> None:
         await it.press("x")
         await it.until(lambda: isinstance(it.app.screen, Ask))
         await it.press("x")
-        await it.until(lambda: it.app.explorer.is_loading)
+        await it.until(lambda: it.app.explorer.engine.is_loading)
         it.session.select(it.session.runs[1])
         it.engine.silent = False
         it.engine.say(*loads(ModelSpec()))
@@ -118,7 +118,7 @@ async def test_a_reloaded_model_of_the_same_weights_is_the_run_s(tmp_path: Path)
         run.model = run.result.model = model_info(ModelSpec("./demo"), name=run.model.name)
         it.app.explorer.load(ModelSpec())
         await it.until(lambda: it.app.explorer.has_model_of(run))
-        assert run.result.model == it.app.explorer.model
+        assert run.result.model == it.app.explorer.engine.model
 
 
 async def test_while_the_model_loads_a_key_says_so(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ async def test_a_session_goes_on_after_its_connection_was_killed(
             if found.name().startswith("sshd"):
                 found.kill()
         await until(it, Phase.DEAD)
-        assert "It exited with status 255." in it.app.explorer.problem.message
+        assert "It exited with status 255." in it.app.explorer.engine.problem.message
         await it.press("r")
         await until(it, Phase.READY)
         assert [run.state for run in it.session.runs] == [RunState.FINISHED]

@@ -111,7 +111,7 @@ async def open_model(it: Explored, own_code: OwnCode) -> None:
 
 
 def is_open(it: Explored, own_code: OwnCode) -> bool:
-    model = it.app.explorer.model
+    model = it.app.explorer.engine.model
     return model is not None and model.spec.name == str(own_code.folder)
 
 
@@ -154,9 +154,9 @@ async def test_going_on_with_a_strangers_sweep_runs_no_code_until_the_model_is_t
         await it.ready()
         await show(it)
         await it.press("r")
-        await it.until(lambda: it.app.explorer.sweep.stage == "done", "the end of the sweep")
-        assert it.app.explorer.sweep.failures == []
-        assert it.app.explorer.sweep.n_done == 2
+        await it.until(lambda: it.app.explorer.work.sweep.stage == "done", "the end of the sweep")
+        assert it.app.explorer.work.sweep.failures == []
+        assert it.app.explorer.work.sweep.n_done == 2
     assert "trust_remote" not in (folder / "sweep.json").read_text()
 
 
@@ -182,14 +182,14 @@ async def test_no_leaves_the_model_before(
     own_code: OwnCode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with explorer_of(tmp_path) as it:
-        before = it.app.explorer.model
+        before = it.app.explorer.engine.model
 
         async def refuse(*keys: str) -> None:
             await open_model(it, own_code)
             await asked(it, own_code)
             await it.press(*keys)
             await it.until(lambda: it.app.screen is it.main, "the main screen")
-            assert it.app.explorer.model == before
+            assert it.app.explorer.engine.model == before
             assert it.app.explorer.can_run
             assert not own_code.has_run
 

@@ -468,7 +468,7 @@ async def test_estimates_are_there_again_before_anything_was_timed(tmp_path: Pat
         await quit_(it)
     async with small(tmp_path, make_engine=lambda: FakeEngine(manual=True), wait=False) as it:
         await it.until(lambda: it.session.live is not None)
-        assert it.app.explorer.pace.forward == SECONDS_A_TOKEN
+        assert it.app.explorer.engine.pace.forward == SECONDS_A_TOKEN
 
 
 async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: Path) -> None:
@@ -502,7 +502,7 @@ async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
     async with small(tmp_path, make_engine=keeping) as it:
         await a_session(it)
     async with small(tmp_path, make_engine=lambda: FakeEngine(silent=True), wait=False) as it:
-        await it.until(lambda: it.app.explorer.is_loading)
+        await it.until(lambda: it.app.explorer.engine.is_loading)
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
         it.engine.silent = False

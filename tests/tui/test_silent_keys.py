@@ -13,6 +13,7 @@ from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.pane_screen import NO_TOKENS, PaneScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from tests.tui.app_helpers import Explored, explore
 
@@ -30,16 +31,20 @@ def silent_keys(screen: PaneScreen) -> list[str]:
     return sorted(set(silent) - RETREATS)
 
 
-async def test_the_main_screen_in_every_phase_with_a_run_and_without(tmp_path: Path) -> None:
+async def test_the_main_screen_in_every_phase_with_a_run_and_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with explore(tmp_path) as it:
         for _ in range(2):
             for phase in Phase:
-                it.app.explorer.phase = phase
+                monkeypatch.setattr(Explorer, "phase", phase)
                 assert silent_keys(it.main) == [], phase
             it.session.current = None
 
 
-async def test_without_a_run_keys_say_what_is_missing(tmp_path: Path) -> None:
+async def test_without_a_run_keys_say_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with explore(tmp_path) as it:
         it.session.current = None
         for key, words in (
@@ -48,10 +53,10 @@ async def test_without_a_run_keys_say_what_is_missing(tmp_path: Path) -> None:
         ):
             await it.press(key)
             assert it.toasts()[-1] == words
-        it.app.explorer.phase = Phase.RUNNING
+        monkeypatch.setattr(Explorer, "phase", Phase.RUNNING)
         await it.press("y")
         assert it.toasts()[-1] == "The run has only begun: wait for its first layer."
-        it.app.explorer.phase = Phase.LOADING
+        monkeypatch.setattr(Explorer, "phase", Phase.LOADING)
         await it.press("w")
         assert it.toasts()[-1] == "A model is being opened: wait for it, or esc stops that."
 
@@ -118,7 +123,7 @@ async def test_a_text_that_is_being_written_is_saved_as_far_as_it_is(tmp_path: P
         dialog = it.app.screen
         assert isinstance(dialog, ExportScreen)
         it.engine.advance(2)
-        state = it.app.explorer.generation_state
+        state = it.app.explorer.work.text
         await it.until(lambda: len(state.generation.continuation) > 10, "more of it")
         dialog.query_one("#file-name", Input).value = "text"
         await it.press("f5")

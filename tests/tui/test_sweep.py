@@ -13,8 +13,7 @@ from textual.widgets import Checkbox, Input, SelectionList
 from depthtui.data.lens import LensFit
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
 from depthtui.data.run_settings import ModelSpec, SummarySettings
-from depthtui.metrics.lens_reduction import ReducedFittedLens
-from depthtui.metrics.settling import ReducedSettling
+from depthtui.metrics.reduced_lens import ReducedFittedLens, ReducedSettling
 from depthtui.report.formats import format_titles
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, TaskChoice
@@ -57,7 +56,7 @@ def ran(path: Path, models: tuple[str, ...] = ("alpha", "beta"), examples: int =
 async def show(it: Explored, opened: Sweeping | None = None) -> SweepScreen:
     """Press S, and wait until all is worked out."""
     if opened is not None:
-        it.app.explorer.sweep = opened
+        it.app.explorer.work.sweep = opened
     await it.press("b", "S")
     await it.until(lambda: isinstance(it.app.screen, SweepScreen), "the screen")
     screen = it.app.screen
@@ -435,7 +434,7 @@ async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
         assert all(row.n_done == row.n_prompts for row in screen.rows)
         assert "done, 18 of 18 prompts · beta is loaded" in it.screen_text()
         assert "beta is loaded now" in it.toasts()[-1]
-        assert it.app.explorer.spec.name == "beta"
+        assert it.app.explorer.engine.spec.name == "beta"
 
 
 async def test_escape_stops_and_r_goes_on_where_it_was_left(tmp_path: Path) -> None:
@@ -498,8 +497,8 @@ async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(tmp_pa
         assert len(it.engine.sent(StartRun)) == n_runs
         it.app.explorer.load(ModelSpec("gamma"))
         await it.until(lambda: it.app.explorer.phase is Phase.READY, "the other model")
-        assert it.app.explorer.model.name == "gamma"
-        assert it.app.explorer.sweep.stage == "stopped"
+        assert it.app.explorer.engine.model.name == "gamma"
+        assert it.app.explorer.work.sweep.stage == "stopped"
         # The engine dies in another one: what it did stays.
         screen = await show(it)
         it.app.explorer.start_sweep(opened.plan, tmp_path / "again")

@@ -14,9 +14,10 @@ from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.metrics import needs
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.lens_reduction import ReducedFittedLens, reduce_lens
+from depthtui.metrics.lens_reduction import reduce_lens
 from depthtui.metrics.measures import divergence_measure, lens_measures
 from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced_lens import ReducedFittedLens
 from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 
 _DRAWN = 1.5

@@ -12,10 +12,11 @@ from depthtui.data.depth import Curves
 from depthtui.data.lens import LENS_CLASSES, LogitLens
 from depthtui.metrics import needs
 from depthtui.metrics.costs import row_of_logits
-from depthtui.metrics.lens_reduction import ReducedFittedLens, ReducedLens, reduce_lens
+from depthtui.metrics.lens_reduction import reduce_lens
 from depthtui.metrics.measures import lens_measures
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import first_of_last_run
+from depthtui.metrics.reduced_lens import ReducedFittedLens, ReducedLens
 from depthtui.metrics.spec import Finding, Measure, Metric
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -23,12 +23,9 @@ from depthtui.metrics.prediction_depth import (
     mean_depth,
     over_unread,
 )
-from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
+from depthtui.metrics.reduced_lens import ReducedFittedLens, ReducedSettling
 from depthtui.metrics.spec import Finding, LayerValues, Metric
 from depthtui.metrics.token_blocks import block_means
-
-if TYPE_CHECKING:
-    from depthtui.metrics.lens_reduction import ReducedFittedLens
 
 NAME = "settling"
 
@@ -67,25 +64,6 @@ def settling_depth(divergence: np.ndarray, threshold: float = SETTLED) -> np.nda
         only the output's is low.
     """
     return first_of_last_run(over_unread(divergence < threshold, np.isfinite(divergence)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReducedSettling(Reduced):
-    """How the tokens of one or more prompts settle.
-
-    Attributes:
-        divergence: mean over tokens, in nats.
-        mean_depth: the mean settling depth.
-        late_share: the share of tokens that settle at a depth of at least `LATE` times L.
-        settled: the share of tokens that have settled at each depth, NaN where a divergence is
-            unknown.
-    """
-
-    divergence: ByDepth
-    mean_depth: float
-    late_share: float
-    settled: ByDepth
-    settled_blocks: BlocksByDepth = None
 
 
 def reduce_settling(result: Settling, run: RunResult, tokens: slice) -> ReducedSettling | None:

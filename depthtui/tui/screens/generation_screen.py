@@ -84,7 +84,7 @@ class GenerationScreen(LiveScreen):
         settings = self.explorer.settings
         self.set_colours(settings.ramp, settings.palette)
         self.layer_order = self._first_order
-        generation_state = self.explorer.generation_state
+        generation_state = self.explorer.work.text
         if generation_state is None or not self.explorer.generates_for(generation_state):
             former = generation_state.settings if generation_state else None
             wrapped = self.explorer.chat_template
@@ -97,7 +97,7 @@ class GenerationScreen(LiveScreen):
 
     @property
     def generation_state(self) -> GenerationState | None:
-        return self.explorer.generation_state
+        return self.explorer.work.text
 
     def extent(self) -> tuple[int, int]:
         if self._shown_text is None:

@@ -202,10 +202,10 @@ class MainScreen(RunScreen):
     def _show_load(self) -> None:
         """Show the load, or why there is no model: full size until there is a run."""
         progress, problem = self._progress_pane(), self.query_one(main_layout.ProblemText)
-        progress.display = self.explorer.is_loading
-        problem.display = self.explorer.problem is not None and not progress.display
-        if self.explorer.problem is not None:
-            problem.show(self.explorer.problem)
+        progress.display = self.explorer.engine.is_loading
+        problem.display = self.explorer.engine.problem is not None and not progress.display
+        if self.explorer.engine.problem is not None:
+            problem.show(self.explorer.engine.problem)
         covers = self.run is None and (progress.display or problem.display)
         for widget in (progress, problem):
             widget.set_class(covers, "full")
@@ -250,9 +250,9 @@ class MainScreen(RunScreen):
     def _progress_pane(self) -> ProgressPane:
         """The pane of the current load, emptied when a new load began."""
         pane = self.query_one(ProgressPane)
-        if self._load != self.explorer.loads:
-            self._load = self.explorer.loads
-            pane.start(f"Opening {self.explorer.spec.name}")
+        if self._load != self.explorer.engine.loads:
+            self._load = self.explorer.engine.loads
+            pane.start(f"Opening {self.explorer.engine.spec.name}")
         return pane
 
     # Commands ---------------------------------------------------------------
@@ -334,7 +334,7 @@ class MainScreen(RunScreen):
 
         lost, name = lost_by_opening(explorer, run), printable_sentence(run.model.name)
         does = "computes it"
-        if explorer.spec != run.model.spec:
+        if explorer.engine.spec != run.model.spec:
             lost = ". ".join(filter(None, (f"Run {run.number} is not in the cache", lost)))
             does = f"loads {name} and computes it"
         ask_first(self.app, lost, "session", does, compute)

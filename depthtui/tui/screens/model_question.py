@@ -33,7 +33,7 @@ def act_with_model_of(
         act: its effect.
         asks_first: whether the loss of work is asked about.
     """
-    loaded = screen.explorer.model
+    loaded = screen.explorer.engine.model
     if run is not None and loaded is not None and run.model != loaded:
         if run.model.spec != loaded.spec:
             _ask_to_load(screen, run, command, act)
@@ -50,8 +50,8 @@ def _ask_to_load(
 ) -> None:
     """Ask whether to load the run's model and act, or to act on the loaded one."""
     explorer = screen.explorer
-    assert explorer.model is not None
-    needed, loaded = map(printable_sentence, distinct_names(run.model, explorer.model))
+    assert explorer.engine.model is not None
+    needed, loaded = map(printable_sentence, distinct_names(run.model, explorer.engine.model))
     keys = screen.app.keys.of(command.name)
     facts = [f"This run is of {needed}, and {loaded} is loaded", unfinished_work(explorer)]
     choices = [f"{keys[0]} loads {needed} and {command.does}"]
@@ -66,7 +66,7 @@ def _ask_to_load(
 
     def answered(pressed: str | None) -> None:
         if pressed in keys:
-            explorer.with_model_of(run, loaded_now)
+            explorer.with_model(run.model.spec, lambda _: loaded_now())
             screen.redraw()
         elif pressed == "enter" and command.model == "any":
             act()

@@ -30,7 +30,7 @@ def choose_prompt(
             explorer.draft = choice.prompt, choice.chat_template
             then(choice)
 
-    model = explorer.model
+    model = explorer.engine.model
     template = model.has_chat_template if model else None
     current = explorer.draft or explorer.prompt_and_template
     picker = PromptPicker(

@@ -93,7 +93,7 @@ class RunScreen(PlacesScreen, SteppedScreen):
     def why_not_compute(self) -> str:
         """Why nothing can be computed, now or at the end of a run that is coming."""
         explorer = self.explorer
-        has_run_ahead = explorer.is_loading or explorer.phase is Phase.RUNNING
+        has_run_ahead = explorer.engine.is_loading or explorer.phase is Phase.RUNNING
         return "" if has_run_ahead else self.why_no_result()
 
     def why_not_next(self) -> str:
@@ -109,16 +109,16 @@ class RunScreen(PlacesScreen, SteppedScreen):
 
     def call_off(self) -> None:
         """Stop the engine's work, and keep its results so far."""
-        self.explorer.call_off()
+        self.explorer.automatic.call_off()
 
     def run_on(self) -> None:
         """Run the prompt, continue a halted run, or start an engine that is gone."""
         explorer = self.explorer
         if explorer.phase in GONE:
-            explorer.restart()
+            explorer.engine.restart()
             self.redraw()
         elif explorer.phase is Phase.HALTED:
-            explorer.run_on()
+            explorer.stepping.run_on()
             self.redraw()
         else:
             self._run_prompt("run")
@@ -259,13 +259,13 @@ class RunScreen(PlacesScreen, SteppedScreen):
             then(spec)
             self.redraw()
 
-        failed = explorer.not_loaded
+        failed = explorer.engine.not_loaded
         picker = ModelPicker(
-            failed.spec if failed else explorer.spec,
+            failed.spec if failed else explorer.engine.spec,
             explorer.models.on_disk,
             explorer.models.check,
             failed.reason if failed else "",
-            explorer.engine_command,
+            explorer.engine.command,
         )
         self.app.push_screen(picker, chosen)
 
@@ -300,7 +300,7 @@ class RunScreen(PlacesScreen, SteppedScreen):
             self.redraw()
             then()
 
-        explorer.make_way()
+        explorer.automatic.make_way()
         if run.state.is_live:
             halted = run.state is RunState.HALTED
             self.notify(STILL_HALTED if halted else STILL_RUNNING, markup=False)

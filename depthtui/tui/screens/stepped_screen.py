@@ -23,7 +23,7 @@ class SteppedScreen(LiveScreen):
         """Whether the run is halted, or computes layers after which it halts again."""
         explorer = self.explorer
         is_live = self.run is not None and self.run.state.is_live
-        return is_live and (explorer.phase is Phase.HALTED or explorer.is_stepping)
+        return is_live and (explorer.phase is Phase.HALTED or explorer.stepping.is_stepping)
 
     def why_not_halted(self) -> str:
         """Why no layer can be stepped to."""
@@ -37,7 +37,7 @@ class SteppedScreen(LiveScreen):
         """Go to the next layer that has run, or else run the next one."""
         count = self.pop_count()
         if not self._go_through(count):
-            self.explorer.step(count)
+            self.explorer.stepping.step(count)
             self.redraw()
 
     def step_back(self) -> None:

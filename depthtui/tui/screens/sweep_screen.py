@@ -119,7 +119,7 @@ class SweepScreen(LiveScreen):
     @property
     def sweep(self) -> Sweeping | None:
         """The sweep that is shown."""
-        return self.explorer.sweep or self._session_sweep
+        return self.explorer.work.sweep or self._session_sweep
 
     @property
     def sweep_view(self) -> SweepView:
@@ -164,7 +164,7 @@ class SweepScreen(LiveScreen):
         if sweep is not (self._analysis.sweep if self._analysis else None):
             self._analysis = SweepAnalysis(sweep) if sweep else None
             self.marks, self._filter = [], ""
-        self.query_one(SweepLine).show_sweep(sweep, explorer.model)
+        self.query_one(SweepLine).show_sweep(sweep, explorer.engine.model)
         self._analyse()
         self._show_rows()
 
@@ -464,7 +464,7 @@ class SweepScreen(LiveScreen):
                 self._start(plan, default_folder(plan, explorer.cache_dir))
 
         settings = explorer.settings
-        dialog = SweepDialog(explorer.spec, settings, explorer.models.on_disk)
+        dialog = SweepDialog(explorer.engine.spec, settings, explorer.models.on_disk)
         self.app.push_screen(dialog, chosen)
 
     def go_on(self) -> None:
@@ -489,7 +489,7 @@ class SweepScreen(LiveScreen):
                 for warning in choice.warnings:
                     words = printable_chars(warning)
                     self.notify(words, severity="warning", markup=False)
-                explorer.sweep, self._session_sweep = choice.sweep, None
+                explorer.work.sweep, self._session_sweep = choice.sweep, None
                 self.redraw()
 
         self.app.push_screen(SweepList(explorer.cache_dir, bool(explorer.session.results)), chosen)

@@ -5,15 +5,80 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics.estimates import seconds_of
 from depthtui.metrics.sufficient import METRIC, MODEL_ORDER, NAME, OWN_ORDER, has_own_order
+from depthtui.tui.state.engine_life import EngineLife
+from depthtui.tui.state.phase import Phase
+from depthtui.tui.state.run_pair import RunPair
+from depthtui.tui.state.session import Session, SessionRun
 
 MOST_SECONDS = 120.0
 """Longest time of work that begins by itself, by the measured pace; longer work needs a key."""
+
+
+class Owner(Protocol):
+    """The owner of the session, of its engine and of a comparison."""
+
+    session: Session
+    engine: EngineLife
+    pair: RunPair
+
+    @property
+    def phase(self) -> Phase:
+        """The engine's activity."""
+
+    def compute(self, *metrics: str, run: SessionRun | None = None, **changes: Any) -> None:
+        """Add metrics to a run; None for the one on the screen."""
+
+    def stop(self) -> None:
+        """Stop the live run."""
+
+
+class AutomaticWork:
+    """Computes the layers that suffice behind a finished run, unless something else comes.
+
+    Args:
+        owner: computes them.
+
+    Attributes:
+        run: the run for which they are computed, or None.
+        most_seconds: the longest work that begins by itself.
+    """
+
+    def __init__(self, owner: Owner) -> None:
+        self.run: SessionRun | None = None
+        self.most_seconds = MOST_SECONDS
+        self._owner = owner
+
+    def follow(self, run: SessionRun) -> None:
+        """Handle a run that has finished: compute its layers that suffice, if they come soon."""
+        if run is self.run:
+            self.run = None
+        owner, result = self._owner, run.result
+        is_shown = run is owner.session.current and not owner.pair.is_expected
+        if result is None or not (is_shown and owner.phase is Phase.READY):
+            return
+        pace = owner.engine.pace
+        if begins_by_itself(result, pace, self.most_seconds):
+            owner.compute(NAME, **soonest_order(result, pace))
+            self.run, run.recalled = run, (*run.recalled, NAME)
+
+    def make_way(self) -> None:
+        """Stop it; its run is as it was before."""
+        run, self.run = self.run, None
+        if run is not None and run is self._owner.session.live:
+            self._owner.stop()
+            self._owner.session.withdraw(run)
+
+    def call_off(self) -> None:
+        """Stop the engine's work at the user's wish; none begins by itself where this did."""
+        if self.run is not None and self.run is self._owner.session.live:
+            self.most_seconds = 0.0
+        self._owner.stop()
 
 
 def begins_by_itself(result: RunResult, pace: Pace, most_seconds: float = MOST_SECONDS) -> bool:

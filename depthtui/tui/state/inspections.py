@@ -8,7 +8,7 @@ from typing import NamedTuple
 from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import InspectLayer, LayerInspected
-from depthtui.tui.state.engine_connection import EngineConnection
+from depthtui.tui.state.engine_life import EngineLife
 from depthtui.tui.state.session import RunState, SessionRun
 
 MOST_KEPT = 512
@@ -41,7 +41,7 @@ class Inspections:
 
     def __init__(
         self,
-        free_engine: Callable[[], EngineConnection | None],
+        free_engine: Callable[[], EngineLife | None],
         model: Callable[[], ModelInfo | None],
     ) -> None:
         self._free_engine = free_engine

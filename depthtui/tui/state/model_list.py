@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from depthtui.data.model import ModelListing
 from depthtui.data.protocol import FindModel, ListModels, ModelFound, ModelsListed
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.settings import models_dir
-
-if TYPE_CHECKING:
-    from depthtui.tui.state.explorer import Explorer
+from depthtui.settings import Settings, models_dir
+from depthtui.tui.state.engine_life import EngineLife
 
 _MOST_RECENT = 12
 """Models opened before that are remembered."""
@@ -31,11 +30,13 @@ class ModelList:
     """Looks for models on this disk, or asks the engine elsewhere.
 
     Args:
-        explorer: the owner of the engine.
+        engine: the engine.
+        settings: returns the user's settings.
     """
 
-    def __init__(self, explorer: Explorer) -> None:
-        self._explorer = explorer
+    def __init__(self, engine: EngineLife, settings: Callable[[], Settings]) -> None:
+        self._engine = engine
+        self._settings = settings
         self._pending: dict[ListModels | FindModel, list[_Answers]] = {}
 
     def on_disk(self) -> list[ModelListing]:
@@ -46,8 +47,8 @@ class ModelList:
         """
         from depthtui.models.catalog import on_disk, recent_first
 
-        settings = self._explorer.settings
-        if self._explorer.engine_command:
+        settings = self._settings()
+        if self._engine.command:
             listed = self._answer_to(ListModels())
             assert isinstance(listed, ModelsListed)
             return recent_first(list(listed.models), settings.recent_models)
@@ -61,16 +62,16 @@ class ModelList:
         """
         from depthtui.models.reach import check_can_open
 
-        if self._explorer.engine_command:
+        if self._engine.command:
             self._answer_to(FindModel(spec))
         else:
-            check_can_open(spec, models_dir(self._explorer.settings.cache_folder))
+            check_can_open(spec, models_dir(self._settings().cache_folder))
 
     def _answer_to(self, command: ListModels | FindModel) -> ModelsListed | ModelFound:
         """Ask the engine and wait, in a thread."""
         answers: _Answers = SimpleQueue()
         self._pending.setdefault(command, []).append(answers)
-        self._explorer.ask_engine(command)
+        self._engine.ask(command)
         try:
             answer = answers.get(timeout=_PATIENCE)
         except Empty:

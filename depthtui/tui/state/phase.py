@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import TypeAlias
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec
+
+Then: TypeAlias = Callable[[ModelInfo], None]
+"""What follows a load: called with the loaded model."""
 
 
 class Phase(Enum):
@@ -47,12 +51,12 @@ class Problem:
 class CodeQuestion:
     """A model that only runs with its own Python code, in `folder`; untrusted text.
 
-    `then` is called with the loaded model.
+    `then` follows its load; None for what follows by itself.
     """
 
     spec: ModelSpec
     folder: str
-    then: Callable[[ModelInfo], None] | None = None
+    then: Then | None = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from depthtui.data.codec import encode
 from depthtui.data.kept_session import PASS, KeptRun, KeptSession
@@ -19,10 +19,10 @@ from depthtui.errors import DepthError
 from depthtui.metrics import OF_THE_PASS
 from depthtui.prompts import prompt_title
 from depthtui.report.kept_runs import missing_words, read_run
-from depthtui.tui.state.session import RunState, SessionRun
-
-if TYPE_CHECKING:
-    from depthtui.tui.state.explorer import Explorer
+from depthtui.settings import Settings
+from depthtui.tui.state.engine_life import EngineLife
+from depthtui.tui.state.host import Host
+from depthtui.tui.state.session import RunState, Session, SessionRun
 
 OPEN_ELSEWHERE = (
     "Another window may have this session open: new runs of this window go into a file of their "
@@ -32,11 +32,23 @@ OPEN_ELSEWHERE = (
 _LONGEST_TITLE = 60
 
 
+class Owner(Protocol):
+    """The owner of the session, of its engine and of the settings."""
+
+    settings: Settings
+    session: Session
+    engine: EngineLife
+    host: Host
+
+    def begin_session(self, kept_runs: Sequence[KeptRun]) -> list[SessionRun]:
+        """Replace the session's runs by those of a kept session."""
+
+
 class Sessions:
     """Writes the session to its file, and opens others.
 
     Args:
-        explorer: the owner of the session.
+        owner: the owner of the session.
 
     Attributes:
         folder: the folder of sessions.
@@ -45,12 +57,12 @@ class Sessions:
         last_export: the file to read of the last export, or None.
     """
 
-    def __init__(self, explorer: Explorer) -> None:
-        self.folder = SessionFolder(explorer.cache_dir)
+    def __init__(self, owner: Owner) -> None:
+        self.folder = SessionFolder(owner.settings.cache_folder)
         self.offered: SessionFile | None = None
         self.title = ""
         self.last_export: Path | None = None
-        self._explorer = explorer
+        self._owner = owner
         self._writer: SessionWriter | None = None
         self._last: KeptSession | None = None
         self._is_continued = False
@@ -59,7 +71,7 @@ class Sessions:
     @property
     def is_on(self) -> bool:
         """Whether sessions are written at all: they are in the cache."""
-        return self._explorer.settings.use_cache and not self._is_ended
+        return self._owner.settings.use_cache and not self._is_ended
 
     def is_own(self, file: SessionFile) -> bool:
         """Whether a file is this session's."""
@@ -74,7 +86,7 @@ class Sessions:
         if not self.is_own(file):
             return self.folder.rename(file, title)
         self.title = title
-        self._explorer.host.keep_session()
+        self._owner.host.keep_session()
         return self.folder.reread(file)
 
     def keep(self, layer: int, token: int, measure: str) -> None:
@@ -101,23 +113,23 @@ class Sessions:
         """Replace this session, which stays in its file, by a kept one.
 
         Returns:
-            The run that was on the screen, for the explorer to show, and the session as it is
+            The run that was on the screen, for its owner to show, and the session as it is
             on disk now.
 
         Raises:
             DepthError: this session cannot be written, so it stays open.
         """
-        if not self._explorer.host.keep_session():
+        if not self._owner.host.keep_session():
             raise DepthError("This session cannot be saved, so it stays open.", "Free some space.")
         self._leave()
         self._writer, self._is_continued = self.folder.open(file), True
         file = self.folder.reread(file)
         self._last = session = file.session
         self.offered, self.title = None, session.title
-        explorer = self._explorer
-        runs = explorer.begin_session(session.runs)
-        explorer.settings = replace(
-            explorer.settings,
+        owner = self._owner
+        runs = owner.begin_session(session.runs)
+        owner.settings = replace(
+            owner.settings,
             kl_threshold=session.kl_threshold,
             overlap_threshold=session.overlap_threshold,
         )
@@ -153,7 +165,7 @@ class Sessions:
         A run that is not opened is read from the cache.
         """
         results, missing = [], []
-        for run in self._explorer.session.listed():
+        for run in self._owner.session.listed():
             result = run.result or self.result_of(run)
             if result is None:
                 missing.append(missing_words(run.number, run.prompt, run.model))
@@ -173,7 +185,7 @@ class Sessions:
         title = f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}"
         own_keys = {}
         for name in parts.keys() & keys.keys():
-            place = self._explorer.engine_command
+            place = self._owner.engine.command
             own_keys[name] = make_key("result", elsewhere=place, key=keys[name])
             if self._store.get(own_keys[name]) is None:
                 self._store.put(own_keys[name], encode(parts[name]), title, "result")
@@ -182,7 +194,7 @@ class Sessions:
     @cached_property
     def _store(self) -> Store | None:
         """The cache, opened by the first run that is read."""
-        settings = self._explorer.settings
+        settings = self._owner.settings
         if not settings.use_cache:
             return None
         return open_store(settings.cache_folder, settings.cache_limit, lambda _: None)
@@ -191,7 +203,7 @@ class Sessions:
 
     @property
     def _is_worth_keeping(self) -> bool:
-        runs = list(self._explorer.session.listed())
+        runs = list(self._owner.session.listed())
         if self.is_copy:
             return any(run.kept_run is None or run.remarks != run.kept_run.remarks for run in runs)
         is_more = len({run.model.spec for run in runs}) > 1 or any(
@@ -207,11 +219,11 @@ class Sessions:
 
     @property
     def _by_itself(self) -> tuple[Prompt, tuple[str, ...]]:
-        explorer = self._explorer
-        return explorer.host.first_prompt(), explorer.settings.run_settings().metrics
+        metrics = self._owner.settings.run_settings().metrics
+        return self._owner.host.first_prompt(), metrics
 
     def _contents(self, layer: int, token: int, measure: str) -> KeptSession:
-        session, settings = self._explorer.session, self._explorer.settings
+        session, settings = self._owner.session, self._owner.settings
         runs = list(session.listed())
         return KeptSession(
             datetime.now().isoformat(timespec="milliseconds"),

@@ -85,8 +85,8 @@ class Status:
 
 def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
     """The status of the run that is shown and of the engine; numbers rows of data sets here."""
-    run, live, sweep = explorer.session.current, explorer.session.live, explorer.sweep
-    timed, loaded = live or run, explorer.model
+    run, live, sweep = explorer.session.current, explorer.session.live, explorer.work.sweep
+    timed, loaded = live or run, explorer.engine.model
     model = run.model if run else loaded
     is_other = loaded is not None and loaded != model
     prompt = run.prompt if run else explorer.prompt
@@ -96,7 +96,7 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
         is_cached = run.cached
     return Status(
         model=model,
-        loads=explorer.spec.name if explorer.is_loading else "",
+        loads=explorer.engine.spec.name if explorer.engine.is_loading else "",
         loaded=distinct_names(run.model, loaded)[1] if run and loaded and is_other else "",
         task=" · ".join(filter(None, (changes, task_title(prompt)))),
         number=_number(prompt, explorer.settings.seed, datasets),
@@ -107,7 +107,9 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
         seconds=timed.seconds if timed else 0,
         reported_at=live.reported_at if live else 0,
         cached=is_cached,
-        memory=explorer.memory.used if explorer.memory and loaded and not is_other else 0,
+        memory=explorer.engine.memory.used
+        if explorer.engine.memory and loaded and not is_other
+        else 0,
         work=live.work if live else None,
         swept=(sweep.n_done, sweep.n_prompts) if sweep else (0, 0),
         stage=stage_of(explorer),
@@ -117,8 +119,8 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
 
 def stage_of(explorer: Explorer) -> str:
     """The progress of a load, or of writing a model, such as `writing the model 40%`."""
-    progress = explorer.progress
-    if progress is None or not (explorer.phase is Phase.WRITING or explorer.is_loading):
+    progress = explorer.engine.progress
+    if progress is None or not (explorer.phase is Phase.WRITING or explorer.engine.is_loading):
         return ""
     share = f" {progress.done / progress.total:.0%}" if progress.total else ""
     return f"{progress.stage.lower()}{share}"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from depthtui.data.protocol import CountTokens, TokensCounted
 from depthtui.data.run import Prompt
-from depthtui.tui.state.engine_connection import EngineConnection
+from depthtui.tui.state.engine_life import EngineLife
 
 
 class TokenCount:
@@ -19,7 +19,7 @@ class TokenCount:
         last: the loaded model's last count, or None.
     """
 
-    def __init__(self, free_engine: Callable[[], EngineConnection | None]) -> None:
+    def __init__(self, free_engine: Callable[[], EngineLife | None]) -> None:
         self.last: TokensCounted | None = None
         self._free_engine = free_engine
         self._pending: CountTokens | None = None

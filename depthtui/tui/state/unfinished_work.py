@@ -9,7 +9,7 @@ from depthtui.tui.state.session import RunState, SessionRun
 
 def unfinished_work(explorer: Explorer) -> str:
     """The engine's current work, in words; empty where there is none."""
-    sweep, text, writing = explorer.sweep, explorer.generation_state, explorer.writing
+    sweep, text, writing = explorer.work.sweep, explorer.work.text, explorer.work.writing
     if sweep is not None and sweep.is_live:
         return f"A sweep is running, {sweep.n_done} of {sweep.n_prompts} prompts are kept"
     if text is not None and text.is_live:
@@ -18,7 +18,7 @@ def unfinished_work(explorer: Explorer) -> str:
         return "A model is being written"
     run = explorer.session.live
     # Work that began by itself begins again: ending it loses nothing.
-    return "" if run is None or run is explorer.automatic_run else _unfinished_run(run)
+    return "" if run is None or run is explorer.automatic.run else _unfinished_run(run)
 
 
 def _unfinished_run(run: SessionRun) -> str:
@@ -40,18 +40,18 @@ def slow_work(explorer: Explorer) -> str:
 
 def unfinished_text(explorer: Explorer) -> str:
     """The text that is being written, in words; empty for other work."""
-    text = explorer.generation_state
+    text = explorer.work.text
     return unfinished_work(explorer) if text is not None and text.is_live else ""
 
 
 def lost_by_opening(explorer: Explorer, run: SessionRun) -> str:
     """The work lost by opening a kept session's run: none for the loaded model's."""
-    model = explorer.model
+    model = explorer.engine.model
     is_here = model is not None and model.spec == run.model.spec
     return "" if is_here and explorer.can_run else unfinished_work(explorer)
 
 
 def lost_by_writing(explorer: Explorer) -> str:
     """The work lost by requesting a text: none where a text answers the prompt already."""
-    text = explorer.generation_state
+    text = explorer.work.text
     return "" if text is not None and explorer.generates_for(text) else unfinished_work(explorer)

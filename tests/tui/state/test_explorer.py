@@ -70,7 +70,7 @@ class SilentHost:
 def explorer(engine: FakeEngine) -> Explorer:
     """A model is loaded and its first run computes."""
     explorer = Explorer(ModelSpec(), Settings(), SilentHost(engine))
-    explorer.start()
+    explorer.engine.start()
     tell(explorer, EngineReady("2", "5"), ModelLoaded(model_info()))
     tell(explorer, RunStarted(1, tokens_of(explorer.prompt)))
     assert explorer.phase is Phase.RUNNING
@@ -99,7 +99,7 @@ def test_a_run_that_ends_while_another_model_loads_leaves_the_load_alone(
     assert run.state is RunState.STOPPED
     tell(explorer, Failed("There is no such model."))
     assert explorer.phase is Phase.NO_MODEL
-    assert explorer.problem is not None
+    assert explorer.engine.problem is not None
 
 
 def test_a_run_that_waits_while_another_model_is_chosen_leaves_the_load_alone(
@@ -234,7 +234,7 @@ def test_a_comparison_is_called_off(explorer: Explorer, first: SessionRun, what:
             tell(explorer, ModelLoaded(model_info(ModelSpec("org/third"))))
         case "the engine dies":
             explorer.engine_died(EngineDeath(-9, "", "engine.log"))
-            explorer.restart()
+            explorer.engine.restart()
             tell(explorer, EngineReady("2", "5"), other)
             explorer.run(Prompt("another"))
     while explorer.session.live is not None:
@@ -263,7 +263,7 @@ def test_what_waited_for_a_model_with_code_is_done_after_a_yes(
     tell(explorer, Failed("It needs code.", "", code_in="/folder", still_loaded=run.model))
     (question,) = explorer.host.questions
     assert (question.spec, question.folder) == (other, "/folder")
-    assert explorer.model == run.model
+    assert explorer.engine.model == run.model
     assert engine.sent(TrustModel) == []
     explorer.trust(question)
     assert engine.commands[-2:] == [TrustModel(other), LoadModel(other)]
@@ -277,7 +277,7 @@ def test_what_waited_for_a_model_with_code_is_done_after_a_yes(
 
 def test_controls_are_read_again_once_a_model_is_loaded(engine: FakeEngine, tmp_path: Path) -> None:
     explorer = Explorer(ModelSpec(), Settings(cache_dir=tmp_path), SilentHost(engine))
-    explorer.start()
+    explorer.engine.start()
     model = model_info()
     tell(explorer, EngineReady("2", "5"), ModelLoaded(model))
     assert explorer.controls_of(model) == ""

@@ -27,7 +27,7 @@ def explorer() -> Explorer:
 
 def started(settings: Settings) -> Explorer:
     explorer = Explorer(ModelSpec(), settings, SilentHost(FakeEngine(silent=True)))
-    explorer.start()
+    explorer.engine.start()
     tell(explorer, EngineReady("2", "5"), ModelLoaded(model_info()))
     finish(explorer)
     return explorer

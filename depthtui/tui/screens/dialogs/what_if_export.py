@@ -31,7 +31,7 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
         return write_new(path, content).name
 
     def write_model(target: Path) -> str:
-        if not explorer.can_run or explorer.model != model:
+        if not explorer.can_run or explorer.engine.model != model:
             raise DepthError("The model is written once it is loaded and nothing else goes on.")
         explorer.write_model(sorted(stack.skipped_layers), target, stack.repeated)
         return f"{target.name}/ (being written)"

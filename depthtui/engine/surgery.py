@@ -1,0 +1,221 @@
+"""Leaves layers of an engine's model out: how much that costs, and the model without them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from depthtui.data.protocol import Progress
+from depthtui.data.run import Prompt, PromptTokens
+from depthtui.data.run_settings import Repeated, RunSettings
+from depthtui.engine import held_out_prompts, memory, pruning
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
+from depthtui.engine.layer_orders import Enough, nothing_less
+from depthtui.engine.pruning import PrunedModel
+from depthtui.engine.shared_calls import one_process_only
+from depthtui.files import write_whole
+from depthtui.metrics.sufficient.order_search import LayerOrder
+from depthtui.models.catalog import resolve
+from depthtui.models.checked_config import read_checked_config
+from depthtui.models.loading import load, local_folder
+from depthtui.models.out_of_memory import free_caches
+from depthtui.models.pruning import write_pruned
+from depthtui.models.recipe import RECIPE, mergekit_recipe
+from depthtui.models.staging import new_folder
+from depthtui.tracing.batching import in_smaller_parts
+from depthtui.tracing.products import fast_products
+
+Result = TypeVar("Result")
+
+
+@one_process_only
+def prune(
+    engine: Engine,
+    left_out: Collection[int],
+    folder: Path,
+    control: Control | None = None,
+    keep_loaded: bool = True,
+    repeated: Collection[Repeated] = (),
+) -> PrunedModel:
+    """Write the loaded model without some of its layers to a folder that is not there yet.
+
+    The result is loaded once, and must give the same output for a few tokens as the loaded
+    model with its layers so changed; else nothing is written. The recipe lies beside it.
+
+    Args:
+        engine: the engine with the model.
+        left_out: layers by their indices; for a looped block, those of all its passes.
+        folder: the folder to write to.
+        control: stops the work.
+        keep_loaded: whether the model stays loaded while the result is checked.
+        repeated: blocks of layers that the result has twice.
+
+    Raises:
+        DepthError: no model is loaded, it has an adapter or cannot be written without these
+            layers, the folder cannot be written or is not empty, even at the end, or there is
+            too little memory to check the result.
+        RunStopped: `control` stopped it; nothing is left behind.
+    """
+    checkpoint = (control or Control()).checkpoint
+
+    def progress(event: Progress) -> None:
+        checkpoint()
+        engine.emit(event)
+
+    info, models_dir = engine.freed_model().info, engine.models_dir
+    left_out = info.blocks_of(left_out)
+    layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
+    pruning.check_source(info.spec)
+    pruning.check_target(folder)
+    source = resolve(info.spec, models_dir)
+    trusted = info.spec in engine.trusted and source.may_bring_code
+    origin = local_folder(source, models_dir, progress, trusted)
+    progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
+    stack, expected = pruning.with_layers_changed(engine.freed_model(), left_out, repeated)
+    with new_folder(folder) as staging:
+        config = read_checked_config(origin, trusted)
+        write_pruned(origin, staging, config, stack, layers, progress)
+        write_whole(staging / RECIPE, mergekit_recipe(info, models_dir, layers))
+        spec = replace(info.spec, name=str(staging), revision="")
+        make_room = free_caches if keep_loaded else engine.unload
+        off, parameters = pruning.check(
+            lambda: load(spec, models_dir, progress, make_room, trusted), expected
+        )
+    return PrunedModel(folder, layers, parameters, off)
+
+
+@one_process_only
+def layer_order(
+    engine: Engine,
+    settings: RunSettings,
+    control: Control | None = None,
+    enough: Enough = nothing_less,
+) -> LayerOrder:
+    """The order in which layers can be left out, searched for where it is not stored.
+
+    Args:
+        engine: the engine with the model.
+        settings: the settings of the search.
+        control: stops the search.
+        enough: whether an unfinished order is all that is needed.
+
+    Raises:
+        DepthError: no model is loaded, or the order cannot be found.
+        RunStopped: `control` stopped it; the next search continues there.
+    """
+    engine.freed_model()
+    orders, check = engine.orders, (control or Control()).checkpoint
+    return in_smaller_parts(
+        lambda: orders.find_or_search(settings, engine.emit_stage, check, enough)
+    )
+
+
+@one_process_only
+def whole_outputs(
+    engine: Engine, prompts: Sequence[Prompt], chat_template: bool, control: Control | None = None
+) -> list[WholeOutput]:
+    """The loaded model's outputs on prompts, for a pruned model to be compared with.
+
+    Raises:
+        DepthError: no model is loaded, it has no lens, or a prompt cannot be run.
+        RunStopped: `control` stopped it.
+    """
+    model, check = engine.freed_model(), (control or Control()).checkpoint
+    tokens = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
+    return _of_each(
+        engine,
+        "Running the whole model",
+        tokens,
+        lambda number: held_out_prompts.whole_output(model, tokens[number], check),
+    )
+
+
+@one_process_only
+def compare(
+    engine: Engine, outputs: Sequence[WholeOutput], control: Control | None = None
+) -> list[OutputComparison]:
+    """Compare the loaded model, a pruned one, with outputs of the whole model.
+
+    Raises:
+        DepthError: no model is loaded, or a prompt cannot be run.
+        RunStopped: `control` stopped it.
+    """
+    model, check = engine.freed_model(), (control or Control()).checkpoint
+    return _of_each(
+        engine,
+        "Running the written model",
+        [output.tokens for output in outputs],
+        lambda number: held_out_prompts.compare(model, outputs[number], check),
+    )
+
+
+@one_process_only
+def costs(
+    engine: Engine,
+    outputs: Sequence[WholeOutput],
+    order: Sequence[int],
+    control: Control | None = None,
+) -> np.ndarray:
+    """The cost of leaving out the first 0, 1, 2, … layers of an order, `[prompts, n + 1]`.
+
+    A cost is the mean KL(p || p~) over the scored tokens of a prompt, in nats.
+
+    Raises:
+        DepthError: no model is loaded, or a prompt cannot be run.
+        RunStopped: `control` stopped it.
+    """
+    model, check = engine.freed_model(), (control or Control()).checkpoint
+    tokens = [output.tokens for output in outputs]
+    costs = _of_each(
+        engine,
+        "Leaving layers out",
+        tokens,
+        lambda number: held_out_prompts.costs(model, tokens[number], order, check),
+    )
+    return np.stack(costs)
+
+
+@one_process_only
+def answers_kept(
+    engine: Engine,
+    outputs: Sequence[WholeOutput],
+    left_out: Collection[int],
+    control: Control | None = None,
+) -> int:
+    """How many prompts the loaded model answers correctly without some of its layers.
+
+    Raises:
+        DepthError: no model is loaded, or a prompt cannot be run.
+        RunStopped: `control` stopped it.
+    """
+    model, check = engine.freed_model(), (control or Control()).checkpoint
+    tokens = [output.tokens for output in outputs]
+    right = _of_each(
+        engine,
+        f"Answering without {len(left_out)} layer{'s' * (len(left_out) > 1)}",
+        tokens,
+        lambda number: held_out_prompts.answers_rightly(model, tokens[number], left_out, check),
+    )
+    return sum(map(bool, right))
+
+
+def _of_each(
+    engine: Engine, stage: str, prompts: Sequence[PromptTokens], work: Callable[[int], Result]
+) -> list[Result]:
+    """Call `work` for the number of each prompt, with progress."""
+    model, results = engine.freed_model(), []
+    with fast_products(model.loaded.model):
+        for number, tokens in enumerate(prompts):
+            engine.emit(Progress(stage, number, len(prompts), "prompts"))
+            sizes = model.sizes(len(tokens), tokens.answer_start)
+            memory.check_fits(model.info, sizes, model.placement)
+            with engine.errors_noted(model, sizes):
+                results.append(in_smaller_parts(functools.partial(work, number)))
+    return results
