@@ -16,7 +16,7 @@ from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.phase import WHY_BUSY
+from depthtui.tui.state.phase import WHY_BUSY, Phase
 from depthtui.tui.state.toast import Toast
 from depthtui.tui.textual_patches.screens import Screen
 
@@ -58,7 +58,10 @@ class CommandScreen(Screen[Cursor]):
 
     def why_busy(self) -> str:
         """The reason why nothing can be run now; empty where something can."""
-        return "" if self.explorer.can_run else WHY_BUSY[self.explorer.phase]
+        if self.explorer.can_run:
+            return ""
+        # An engine that is not busy lacks a model.
+        return WHY_BUSY.get(self.explorer.phase, WHY_BUSY[Phase.NO_MODEL])
 
     def action_command(self, name: str) -> None:
         """Run a command; ask first where it would lose work."""
