@@ -23,6 +23,9 @@ class AppliedSettings:
         app: shows the settings.
         settings: the settings at the start.
         file: the settings file; None for the user's own.
+
+    Attributes:
+        shown: the settings that were applied last.
     """
 
     def __init__(self, app: ExplorerApp, settings: Settings, file: Path | None) -> None:
