@@ -120,7 +120,7 @@ def bugs():
 @pytest.fixture
 def engine(loaded, tmp_path, events, bugs):
     loaded._store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
-    loaded._emit, loaded._on_bug = events.append, bugs.append
+    loaded.emit, loaded._on_bug = events.append, bugs.append
     return loaded
 
 

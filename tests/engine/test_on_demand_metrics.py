@@ -380,7 +380,7 @@ def test_what_is_half_done_is_not_recalled(engine, events, monkeypatch):
             control.stop()
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_emit", stop_at_a_part)
+        patch.setattr(engine, "emit", stop_at_a_part)
         engine.run(PROMPT, RunSettings(metrics=(*BASE, "order")), control)
     recalled = engine.run(PROMPT, RunSettings(metrics=BASE), recall=True)
     assert set(recalled.measured) == set(BASE)

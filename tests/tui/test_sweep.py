@@ -486,8 +486,8 @@ async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(tmp_pa
     async with explore(tmp_path) as it:
         it.engine.sweep_halts_at = 2
         it.app.explorer.start_sweep(opened.plan, tmp_path / "again")
-        await it.until(lambda: it.status.state == "sweeping", "a sweep")
-        assert "2 of 18 prompts" in it.screen_text()
+        await it.until(lambda: "2 of 18 prompts" in it.screen_text(), "the second prompt")
+        assert it.status.state == "sweeping"
         n_runs = len(it.engine.sent(StartRun))
         await it.press("r")
         await it.press("p")

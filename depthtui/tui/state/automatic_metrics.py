@@ -20,7 +20,7 @@ MOST_SECONDS = 120.0
 """Longest time of work that begins by itself, by the measured pace; longer work needs a key."""
 
 
-class Owner(Protocol):
+class WorkOwner(Protocol):
     """The owner of the session, of its engine and of a comparison."""
 
     session: Session
@@ -49,7 +49,7 @@ class AutomaticWork:
         most_seconds: the longest work that begins by itself.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: WorkOwner) -> None:
         self.run: SessionRun | None = None
         self.most_seconds = MOST_SECONDS
         self._owner = owner

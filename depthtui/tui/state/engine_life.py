@@ -141,12 +141,12 @@ class EngineLife:
             self.connection.kill()
             self.connection = None
 
-    def died(self, death: EngineDeath, kept: str) -> None:
+    def died(self, death: EngineDeath, kept_words: str) -> None:
         """Handle the end of the process.
 
         Args:
             death: how it ended.
-            kept: what has become of the results, in words.
+            kept_words: what has become of the results, in words.
         """
         self._pop_then()
         self.connection, self.phase, self.progress = None, Phase.DEAD, None
@@ -157,7 +157,7 @@ class EngineLife:
         if self.command:
             end_words, key_words = f"The engine is gone: `{self.command}`.", "connects again"
         self.problem = Problem(
-            f"{end_words} {death.reason}{detail}", f"{kept}; r {key_words}.{where}"
+            f"{end_words} {death.reason}{detail}", f"{kept_words}; r {key_words}.{where}"
         )
         self._on_end("the engine process ended")
 

@@ -32,7 +32,7 @@ OPEN_ELSEWHERE = (
 _LONGEST_TITLE = 60
 
 
-class Owner(Protocol):
+class SessionOwner(Protocol):
     """The owner of the session, of its engine and of the settings."""
 
     settings: Settings
@@ -57,7 +57,7 @@ class Sessions:
         last_export: the file to read of the last export, or None.
     """
 
-    def __init__(self, owner: Owner) -> None:
+    def __init__(self, owner: SessionOwner) -> None:
         self.folder = SessionFolder(owner.settings.cache_folder)
         self.offered: SessionFile | None = None
         self.title = ""
