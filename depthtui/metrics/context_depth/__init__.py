@@ -235,8 +235,6 @@ def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
 
 def _has_context(result: RunResult) -> str:
     """A need: a token before the first that is run in full."""
-    if len(result.tokens) < 2:
-        return "the prompt is a single token"
     if start_of(result) < 1:
         return "the answer begins at the first token, so nothing comes before it"
     return ""
@@ -294,7 +292,7 @@ METRIC = Metric(
     work=_work,
     overhead=_overhead,
     result=ContextDepth,
-    needs=(needs.clean_run, needs.lens, _has_context),
+    needs=(needs.clean_run, needs.lens, needs.second_token, _has_context),
     memory=row_of_logits,
     depends_on=("answer_start", *STAND_INS),
     measures=(

@@ -217,11 +217,6 @@ def _work(result: RunResult) -> float:
     return layers / count + 2 * count * head(result)
 
 
-def _predicts(result: RunResult) -> str:
-    """A need: a token that another one predicts."""
-    return "the prompt is a single token" if len(result.tokens) < 2 else ""
-
-
 def _pairs(result: RunResult) -> str:
     """A need: two layers."""
     return "the model has a single layer" if result.model.n_layers < 2 else ""
@@ -248,7 +243,7 @@ METRIC = Metric(
     cost="2 (L - 1) forwards, half of each",
     work=_work,
     result=Order,
-    needs=(needs.clean_run, needs.lens, needs.unbroken_stream, _predicts, _pairs),
+    needs=(needs.clean_run, needs.lens, needs.unbroken_stream, needs.second_token, _pairs),
     memory=row_of_logits,
     measures=(
         loss_measure(

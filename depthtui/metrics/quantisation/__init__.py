@@ -367,11 +367,6 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     )
 
 
-def _predicts(result: RunResult) -> str:
-    """A need: a token that another one predicts."""
-    return "the prompt is a single token" if len(result.tokens) < 2 else ""
-
-
 def _single_passes(result: RunResult) -> str:
     """A need: each block runs once, as a layer of its own number."""
     return "its blocks run in passes, and each would be rounded in all of them" * bool(
@@ -407,7 +402,7 @@ METRIC = Metric(
     work=_work,
     overhead=_overhead,
     result=Quantisation,
-    needs=(needs.clean_run, needs.lens, _predicts, _single_passes, _whole_weights),
+    needs=(needs.clean_run, needs.lens, needs.second_token, _single_passes, _whole_weights),
     memory=_memory,
     depends_on=("layers",),
     measures=(_kl_measure(4), _kl_measure(8)),

@@ -462,11 +462,6 @@ def _preparation(result: RunResult) -> float:
     return TEXTS * LENGTH * trials * (1 / 2 + head(result))
 
 
-def _two_tokens(result: RunResult) -> str:
-    """A need: a token after the first one."""
-    return "" if len(result.tokens) > 1 else "the prompt has no token after the first"
-
-
 METRIC = Metric(
     name=NAME,
     title="Layers that suffice",
@@ -487,7 +482,7 @@ METRIC = Metric(
     cost="L forwards, half of each; the model's order once, longer",
     work=_work,
     result=Sufficient,
-    needs=(needs.clean_run, needs.lens, _two_tokens),
+    needs=(needs.clean_run, needs.lens, needs.second_token),
     needs_order=True,
     preparation=_preparation,
     memory=row_of_logits,
