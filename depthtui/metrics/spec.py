@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -244,7 +244,7 @@ class Metric:
     curves: tuple[str, ...] = ()
     pool: Callable[[Sequence[Any], Pooled], Any] = lambda reduced, _: reduced[0].pooled(reduced)
     summary: Callable[[Any, Pooled], Any] = lambda value, pooled: None
-    findings: Callable[[Any, Pooled], list[Finding]] = lambda value, pooled: []
+    findings: Callable[[Any, Pooled], Iterable[Finding]] = lambda value, pooled: []
     means: Callable[[Any, Pooled], dict[str, float]] = lambda value, pooled: {}
     per_layer: Callable[[Any], list[LayerValues]] = lambda value: []
     maps: Callable[[Any], list[LayerMap]] = lambda value: []

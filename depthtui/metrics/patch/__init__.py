@@ -430,7 +430,7 @@ METRIC = Metric(
     reduced=ReducedPatch,
     reduce=_reduce,
     summary=_summary,
-    findings=lambda patch, pooled: list(_findings(patch, pooled)),
+    findings=_findings,
     evidence=_evidence,
     per_layer=_per_layer,
 )

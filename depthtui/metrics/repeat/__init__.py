@@ -286,7 +286,7 @@ METRIC = Metric(
     reduced=ReducedRepeat,
     reduce=_reduce,
     summary=_summary,
-    findings=lambda repeat, pooled: list(_findings(repeat, pooled)),
+    findings=_findings,
     per_layer=_per_layer,
     maps=_maps,
 )
