@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -135,6 +135,8 @@ class ReducedOutput(Reduced):
         together_kl, together_choices: KL and first choices without these layers; NaN where unknown.
         together_apart: the sum of the KL without each of these alone; NaN where unknown.
     """
+
+    block_fields: ClassVar = {"kl": "kl_blocks"}
 
     kl: ByLayer
     kl_blocks: BlocksByLayer = None

@@ -80,6 +80,7 @@ class ContextCurve(MeanLoss):
     """
 
     means_of: ClassVar = {"loss": "loss_change", "worth": "without_context"}
+    block_fields: ClassVar = {"loss": "loss_blocks", "worth": "worth_blocks"}
 
     loss: ByDepth
     loss_blocks: BlocksByDepth = None

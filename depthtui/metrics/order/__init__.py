@@ -68,6 +68,7 @@ class ReducedOrder(MeanLoss):
     """
 
     pools: ClassVar = MeanLoss.pools | {"idle": _common}
+    block_fields: ClassVar = {"parallel": "parallel_blocks"}
 
     parallel: ByPair
     parallel_blocks: Annotated[np.ndarray, Shape("B", "L-1", dtype=np.float64)] | None = None

@@ -111,6 +111,7 @@ class ReducedQuantisation(MeanLoss):
     """
 
     means_of: ClassVar = {"kl_noise": "unchanged_kl"}
+    block_fields: ClassVar = {"kl_4": "kl_4_blocks"}
 
     loss: float
     loss_change_8: ByLayer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -80,6 +80,8 @@ class ReducedSettling(Reduced):
         settled: the share of tokens that have settled at each depth, NaN where a divergence is
             unknown.
     """
+
+    block_fields: ClassVar = {"settled": "settled_blocks"}
 
     divergence: ByDepth
     mean_depth: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -95,6 +95,8 @@ class ReducedSimilarity(Reduced):
         angular_distance: `[L, L]`, as in `Similarity`.
         angle_blocks: the first row of `angular_distance`, of single layers, over blocks of tokens.
     """
+
+    block_fields: ClassVar = {"angle": "angle_blocks"}
 
     block_influence: ByLayer
     angular_distance: Annotated[np.ndarray, Shape("L", "L", dtype=np.float64)]
