@@ -64,6 +64,16 @@ class Reading(Pooled):
         return reading
 
     @lazy_value
+    def alone(self) -> list[Reading]:
+        """A reading of each prompt by itself."""
+        if len(self.prompts) == 1:
+            return [self]
+        return [
+            Reading([prompt], self.settings, self.runs[number : number + 1], self.is_draft)
+            for number, prompt in enumerate(self.prompts)
+        ]
+
+    @lazy_value
     def by_prompt(self) -> list[tuple[PromptReading, PromptCurves]]:
         """The prompts that are pooled, each with its means.
 

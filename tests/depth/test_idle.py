@@ -17,8 +17,8 @@ from depthtui.data.verdict import Evidence
 from depthtui.depth.idle import without_idle
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics.contributions import Contributions
-from depthtui.report.summary_json import summary_dict
 from tests.builders.metrics import ablation
+from tests.builders.readings import summary_of
 from tests.builders.results import full_run, lacking, make_result
 from tests.planted import with_idle
 from tests.tiny_models import CORPUS, LAYERS, with_tokenizer
@@ -100,7 +100,7 @@ def test_the_turn_moves_by_the_idle_layers_below_it(place: str) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_idle_layers_cost_nothing_together_with_others(place: str) -> None:
     whole, planted = (
-        summary_dict(result.runs, SETTINGS) for result in (reading()[0], reading(place)[0])
+        summary_of(result.runs, settings=SETTINGS) for result in (reading()[0], reading(place)[0])
     )
     assert (whole["idle"], planted["idle"]) == ([], reading(place)[1])
     for key in ("count", "kl", "choices"):
@@ -196,8 +196,8 @@ def test_where_updates_were_not_measured_it_is_not_known() -> None:
     assert (result.known_idle, result.idle) == (None, ())
     some = reading_of([make_result(), lacking(make_result(), "contributions")], SETTINGS)
     assert some.known_idle is None
-    assert "idle" not in summary_dict(some.runs, SETTINGS)
-    assert "idle" in summary_dict([make_result()], SETTINGS)
+    assert "idle" not in summary_of(some.runs, settings=SETTINGS)
+    assert "idle" in summary_of([make_result()], settings=SETTINGS)
 
 
 def test_a_count_of_layers_is_capped_and_a_depth_is_not() -> None:
