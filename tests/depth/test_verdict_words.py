@@ -16,7 +16,6 @@ from depthtui.depth.verdict_words import (
     most_fragile,
     verdict_sentence,
 )
-from depthtui.metrics.evidence import pending
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -279,7 +278,7 @@ def test_one_prompt_each_gives_counts_without_a_direction() -> None:
         "0.50); decided 28 of 30 and 16 of 18 (0.93 and 0.89)."
     )
     # Counts that may yet turn out to be fragile are not listed.
-    draft = replace(a, evidence=tuple(map(pending, a.evidence)))
+    draft = replace(a, evidence=tuple(replace(one, is_pending=True) for one in a.evidence))
     assert comparison_sentence(draft, b) == "The intervals of A and B are still being computed."
     assert missing_headlines(a, b) == ""
     assert missing_headlines(a, replace(b, headline=None)) == (

@@ -10,7 +10,6 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
@@ -19,9 +18,10 @@ from depthtui.metrics.evidence import (
     FIFTH,
     CountInterval,
     CountMeasure,
+    LayerCount,
     Variant,
     evidence_curve,
-    of_these_prompts,
+    not_of_others,
     progress_words,
 )
 from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
@@ -115,8 +115,8 @@ class ContextCurve(MeanLoss):
     def _depth(self, threshold: float) -> int:
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])
 
-    def evidence(self, interval: CountInterval | None = None) -> Evidence:
-        """The depth as a count, with its range for moved thresholds and its interval."""
+    def evidence(self, interval: CountInterval | None = None) -> LayerCount:
+        """The depth as a count, with moved thresholds and its interval."""
         count = self.depth
         if count is None:
             return COUNT_MEASURE.unknown(self.progress_words or self._too_little)
@@ -133,12 +133,11 @@ class ContextCurve(MeanLoss):
         if self.tokens == 1:
             variants.append(Variant(None, "it rests on a single token"))
         curve = evidence_curve(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
-        evidence = COUNT_MEASURE.evidence(
-            count, len(self.loss) - 1, variants, curve=curve, interval=interval
-        )
         # The prompts that need their context longest decide the count; other prompts may need it
         # longer.
-        return of_these_prompts(evidence, interval)
+        return COUNT_MEASURE.counted(
+            count, variants, curve=curve, interval=interval, why_here=not_of_others(interval)
+        )
 
 
 def _depths(loss: np.ndarray, worth: np.ndarray) -> np.ndarray:
@@ -225,7 +224,7 @@ def _means(context: ReducedContext, pooled: Pooled) -> dict[str, float]:
     return {title: float("nan") if depth is None else depth for title, depth in depths.items()}
 
 
-def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
+def _evidence(context: ReducedContext, pooled: Pooled) -> list[LayerCount]:
     """Evidence from the later tokens: the first is predicted from h_k itself, as by a lens."""
     if context.later is not None:
         later = [part and part.later for part in pooled.reduced(METRIC)]

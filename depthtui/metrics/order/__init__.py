@@ -10,7 +10,6 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
@@ -18,6 +17,7 @@ from depthtui.metrics.evidence import (
     FIFTH,
     CountInterval,
     CountMeasure,
+    LayerCount,
     Variant,
     evidence_curve,
     progress_words,
@@ -171,7 +171,7 @@ def _means(order: ReducedOrder, pooled: Pooled) -> dict[str, float]:
     return {"sequential depth": float("nan") if order.depth is None else float(order.depth)}
 
 
-def _evidence(order: ReducedOrder, pooled: Pooled) -> list[Evidence]:
+def _evidence(order: ReducedOrder, pooled: Pooled) -> list[LayerCount]:
     words = order.progress_words
     if words:
         return [COUNT_MEASURE.unknown(words)]
@@ -192,7 +192,9 @@ COUNT_MEASURE = CountMeasure(
 )
 
 
-def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval | None) -> Evidence:
+def _depth_evidence(
+    order: ReducedOrder, n_layers: int, interval: CountInterval | None
+) -> LayerCount:
     """The sequential depth, and how far it moves with the allowed cost of a pair.
 
     The first layer of a pair that may run side by side is counted.
@@ -207,7 +209,7 @@ def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval 
     at_layers = np.full(n_layers, np.nan)
     at_layers[order.writing[1:]] = costs
     curve = evidence_curve(at_layers, FELT, f"≥ {FELT:g} nats")
-    return COUNT_MEASURE.evidence(len(steps), n_layers, variants, steps, curve, interval)
+    return COUNT_MEASURE.counted(len(steps), variants, steps, curve, interval)
 
 
 def _work(result: RunResult) -> float:
