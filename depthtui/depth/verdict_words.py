@@ -87,11 +87,13 @@ def _sufficient(headline: Headline, n_layers: int, where: str, reliability: str)
         interval = rounded_up_range((headline.low, headline.high), " to ")
     how_sure = ", ".join(filter(None, [interval, reliability]))
     between = f"{how_sure}; " if how_sure else ""
-    order = " in an order of these tokens alone" if headline.order == "own" else ""
-    count = f"{rounded_up_count(headline.count)} of its {_layers(n_layers)}{order}"
+    order = ", in an order of these tokens alone," if headline.order == "own" else ""
+    count = rounded_up_count(headline.count)
+    suffice = "suffices" if count == 1 else "suffice"
     strict = f"nine in ten choices need {rounded_up_count(headline.strict)}"
     return (
-        f"Within a nat of its own output with {count}{where}",
+        f"{count} of its {_layers(n_layers)}{order} {suffice} to stay within a nat of the model's "
+        f"own output{where}",
         f" ({between}{headline.choices:.0%} of its choices stay); {strict}.",
     )
 
