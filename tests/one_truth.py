@@ -41,7 +41,6 @@ from depthtui.metrics.early_exit import CONFIDENCE
 from depthtui.metrics.reduced_lens import CONFIDENCES
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
-from depthtui.report.summary_json import summary_dict
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_bytes, record_of
 from depthtui.sweep.report.json import sweep_json
@@ -55,6 +54,7 @@ from tests.builders.generations import full_generation
 from tests.builders.lenses import smooth_lens
 from tests.builders.metrics import random_metric
 from tests.builders.models import tiny_model
+from tests.builders.readings import summary_of
 from tests.builders.results import full_result, lacking
 
 TOLERANCE = 1e-9
@@ -195,20 +195,20 @@ def run(results: Results, settings: SummarySettings) -> Statement:
 
 def summary_file(results: Results, settings: SummarySettings) -> Statement:
     """`summary.json`."""
-    body = summary_dict(results, settings)
+    body = summary_of(results, settings=settings)
     return _in_files(body.get("verdict"), body["effective_depth"])
 
 
 def session_file(results: Results, settings: SummarySettings) -> Statement:
     """The same prompts in a session's `summary.json`, pooled beside a run that is not."""
-    body = summary_dict([*results, results[0]], settings, [results, results[:1]])
+    body = summary_of(results, results[:1], settings=settings)
     group = body["groups"][0]
     return _in_files(group.get("verdict"), group["effective_depth"])
 
 
 def rows_of_runs(results: Results, settings: SummarySettings) -> list[Statement]:
     """The row of each run in `summary.json`."""
-    rows = summary_dict(results, settings)["runs"]
+    rows = summary_of(results, settings=settings)["runs"]
     return [_in_files(row.get("verdict"), row["effective_depth"]) for row in rows]
 
 
@@ -372,7 +372,7 @@ def sweep_means(results: Results, settings: SummarySettings) -> dict[str, float]
 
 def run_means(results: Results, settings: SummarySettings) -> dict[str, float]:
     """The same quantities from the summary of a run of these prompts."""
-    body = summary_dict(results, settings)
+    body = summary_of(results, settings=settings)
     at = CONFIDENCES.index(CONFIDENCE)
     places: dict[str, tuple[str | int, ...]] = {
         "settling depth": ("settling", "mean_depth"),

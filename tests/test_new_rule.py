@@ -107,14 +107,13 @@ def test_it_is_evidence_of_its_kind() -> None:
     parts = settling_prompts()
     curves = pool(parts)
     found = list(rule_evidence(estimate_depths(parts, SETTINGS), curves, SETTINGS, curves))
-    names = [evidence.measure for evidence in found]
+    names = [one.measure.measure for one in found]
     assert names.index("overlap") < names.index("certain") < names.index("cosine")
-    (new,) = (evidence for evidence in found if evidence.measure == "certain")
-    assert new.kind == "readable"
-    assert re.fullmatch(r"until the lens is certain \(KL \d.* nats\)", new.meaning)
+    (new,) = (one for one in found if one.measure.measure == "certain")
+    assert new.measure.kind == "readable"
+    assert re.fullmatch(r"until the lens is certain \(KL \d.* nats\)", new.measure.meaning)
     assert new.count is not None
-    assert new.low is not None
-    assert new.low <= new.count
+    assert new.range(LAYERS)[0] <= new.count
 
 
 @pytest.mark.usefixtures("certain")

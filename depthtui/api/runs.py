@@ -17,7 +17,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.by_type import LayersOfType, by_type
-from depthtui.depth.reading import Reading, reading_of
+from depthtui.depth.reading import Reading
 from depthtui.errors import DepthError, short_repr
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
@@ -233,7 +233,7 @@ class Runs(Sequence[Run]):
         return None if pooled is None else pooled.keep_high
 
     def _reading(self) -> Reading:
-        return reading_of(group_runs(self._runs)[0].results, self.settings)
+        return group_runs(self._runs, self.settings)[0].parts[0].reading
 
     def to_dataframe(self, metric: str, array: str = "") -> DataFrame:
         """A metric as long rows, of every run; needs pandas.
@@ -305,7 +305,7 @@ class Runs(Sequence[Run]):
 
     def _repr_html_(self) -> str:
         """The report in a separate frame, so that report and notebook do not restyle each other."""
-        page = html_bytes(run_document(group_runs(self._runs), self.settings, _MOST_CELLS))
+        page = html_bytes(run_document(group_runs(self._runs, self.settings), _MOST_CELLS))
         return (
             '<iframe sandbox="" title="Effective depth" style="width: 100%; height: 36rem; '
             'border: 0; resize: vertical" '

@@ -126,32 +126,27 @@ def report_runs(
     from depthtui.report.as_rich import rich_lines
     from depthtui.report.controls import kept_line
     from depthtui.report.export import run_report
-    from depthtui.report.groups import group_runs
-    from depthtui.report.run_document import run_document
     from depthtui.settings import lenses_dir
 
     console = Console(highlight=False)
-    pooling = settings.summary_settings()
     models = {run.model.fingerprint: run.model for run in results}
     folder = lenses_dir(settings.cache_folder)
     controls = {mark: kept_line(folder, model) for mark, model in models.items()}
+    report = run_report(
+        results,
+        settings.summary_settings(),
+        palette=settings.palette,
+        missing_runs=missing_runs,
+        pool=pool,
+        controls=controls,
+    )
     files: list[Path] = []
     try:
         # Files come first: the reader of the printed summary may stop reading.
         if output.out is not None:
-            report = run_report(
-                results,
-                pooling,
-                palette=settings.palette,
-                missing_runs=missing_runs,
-                pool=pool,
-                controls=controls,
-            )
             files = report.write(output.out, output.formats or ["json"])
     finally:
-        groups = group_runs(results, pool)
-        document = run_document(groups, pooling, missing_runs=missing_runs, controls=controls)
-        console.print(rich_lines(document))
+        console.print(rich_lines(report.document()))
     print_written(files, console)
 
 

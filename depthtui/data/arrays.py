@@ -30,6 +30,11 @@ class Shape:
         object.__setattr__(self, "sides", sides)
         object.__setattr__(self, "dtype", dtype)
 
+    @property
+    def is_over_tokens(self) -> bool:
+        """Whether the last axis is tokens, all of them or all that another one predicts."""
+        return self.sides[-1] in ("T", "T-1")
+
     def of(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape where the letters have these sizes."""
         return tuple(_side(side, sizes) for side in self.sides)

@@ -181,6 +181,11 @@ def joined_type(*parts: str) -> str:
     return _AND.join(filter(None, parts))
 
 
+def weights_dtype(model: ModelInfo) -> str:
+    """The dtype, with the quantisation where there is one, such as `bfloat16, 8bit weights`."""
+    return f"{model.dtype}, {model.quantize} weights" if model.quantize else model.dtype
+
+
 def layer_number(model: ModelInfo, layer: int) -> str:
     """A layer's name in sentences and on axes: `12`, or `12 (2.3)` for block 3 in pass 2."""
     call = _call_words(model, layer)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 
 from depthtui.data.depth import PromptCurves
-from depthtui.data.verdict import Evidence
 from depthtui.depth import rules
 from depthtui.metrics import ablation, contributions, similarity
 from depthtui.metrics.pooling import PromptReading
@@ -62,19 +61,3 @@ def writing_only(values: np.ndarray, idle: Sequence[int]) -> np.ndarray:
         return values
     following = np.searchsorted(writing, layers).clip(max=len(writing) - 1)
     return np.asarray(values[..., writing[following]])
-
-
-def without_idle(evidence: Evidence, idle: Sequence[int], n_layers: int) -> Evidence:
-    """Evidence with its count capped at the number of layers that are not idle.
-
-    A depth is a place and does not change: layers up to it may be idle.
-    """
-    if evidence.layers is None or not idle:
-        return evidence
-    most = n_layers - len(idle)
-    counts = (evidence.count, evidence.low, evidence.high)
-    count, low, high = (None if value is None else min(value, most) for value in counts)
-    low_end, high_end = evidence.interval or (0.0, 0.0)
-    interval = evidence.interval and (min(low_end, float(most)), min(high_end, float(most)))
-    layers = tuple(layer for layer in evidence.layers if layer not in idle)
-    return replace(evidence, count=count, low=low, high=high, layers=layers, interval=interval)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,18 +18,19 @@ from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
+from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
-from depthtui.depth.idle import idle_layers, past_idle, without_idle, writing_only
+from depthtui.depth.idle import idle_layers, past_idle, writing_only
 from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
 from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
-from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of, without_meaning
+from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, settling, sufficient
 from depthtui.metrics.choices import STAND_INS
-from depthtui.metrics.evidence import CountInterval, evidence_over_prompts, pending
+from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
@@ -62,6 +63,16 @@ class Reading(Pooled):
         reading = Reading(self.prompts, self.settings, self.runs)
         _ = reading.verdict
         return reading
+
+    @lazy_value
+    def alone(self) -> list[Reading]:
+        """A reading of each prompt by itself."""
+        if len(self.prompts) == 1:
+            return [self]
+        return [
+            Reading([prompt], self.settings, self.runs[number : number + 1], self.is_draft)
+            for number, prompt in enumerate(self.prompts)
+        ]
 
     @lazy_value
     def by_prompt(self) -> list[tuple[PromptReading, PromptCurves]]:
@@ -159,14 +170,30 @@ class Reading(Pooled):
 
     @lazy_value
     def evidence(self) -> tuple[Evidence, ...]:
-        """The count of each rule and metric, and how robust it is."""
-        evidence = self._of_rules() if self.parts else []
+        """The count of each rule and metric, and how certain it is."""
+        n_prompts, is_unknown = len(self.prompts), bool(knows_nothing(self))
+        return tuple(
+            evidence_of(
+                layer_count,
+                self.n_layers,
+                (n_with_count, n_prompts),
+                self.idle,
+                self.is_draft,
+                is_unknown,
+            )
+            for layer_count, n_with_count in self._counts()
+        )
+
+    def _counts(self) -> Iterator[tuple[LayerCount, int]]:
+        """The count by each rule and metric, and the number of prompts that it is of."""
+        if self.parts:
+            for layer_count in self._of_rules():
+                curve = rules.named(layer_count.measure.measure).curve
+                yield layer_count, len(parts_with(curve, self.parts))
         for metric in ALL:
             if metric.gives_evidence and (value := self.get(metric)) is not None:
-                rows = metric.evidence(value, self)
-                evidence += evidence_over_prompts(rows, self.count(metric), len(self.prompts))
-        writing = (without_idle(row, self.idle, self.n_layers) for row in evidence)
-        return tuple(map(pending, writing) if self.is_draft else writing)
+                for layer_count in metric.evidence(value, self):
+                    yield layer_count, self.count(metric)
 
     def interval(
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
@@ -199,7 +226,7 @@ class Reading(Pooled):
 
         return count_interval(prompts, count, [rule.curve], self.seed, equal_tasks=True)
 
-    def _of_rules(self) -> list[Evidence]:
+    def _of_rules(self) -> Iterator[LayerCount]:
         lenses = {
             lens: self.through(lens).curves
             for lens, metric in LENS_METRICS.items()
@@ -215,13 +242,7 @@ class Reading(Pooled):
             depths = estimate_depths(parts, self.settings, self._unknown())
             curves, others = (pool(group) if group else {} for group in (parts, other_parts))
         intervals = {rule.name: self._rule_interval(rule) for rule in rules.ALL}
-        evidence = rule_evidence(depths, curves, self.settings, others, lenses, intervals)
-        counts = {rule.name: len(parts_with(rule.curve, self.parts)) for rule in rules.ALL}
-        return [
-            row
-            for measure in evidence
-            for row in evidence_over_prompts([measure], counts[measure.measure], len(self.prompts))
-        ]
+        return rule_evidence(depths, curves, self.settings, others, lenses, intervals)
 
     @lazy_value
     def verdict(self) -> Verdict | None:
@@ -236,7 +257,7 @@ class Reading(Pooled):
         headline = None if layers_that_suffice is None else layers_that_suffice.headline
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return verdict_of(
-            without_meaning(self.evidence) if knows_nothing(self) else self.evidence,
+            self.evidence,
             self.n_layers,
             missing_metrics,
             tasks,

@@ -1,4 +1,4 @@
-"""How robust the counts of the rules are.
+"""The counts of the rules, and how they change where something else is varied.
 
 A rule's count e + 1 depends on its threshold, on token 0, on the lens, on the prompts, and on
 whether its curve crosses the threshold once. Each is varied by itself:
@@ -25,10 +25,9 @@ import numpy as np
 from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import SummarySettings
-from depthtui.data.verdict import Evidence
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
-from depthtui.metrics.evidence import CountInterval, CountMeasure, Variant
+from depthtui.metrics.evidence import CountInterval, CountMeasure, LayerCount, Variant
 
 
 def rule_evidence(
@@ -38,8 +37,8 @@ def rule_evidence(
     without: Curves = MappingProxyType({}),
     lenses: Mapping[str, Curves] = MappingProxyType({}),
     intervals: Mapping[str, CountInterval | None] = MappingProxyType({}),
-) -> Iterator[Evidence]:
-    """The count of each rule, and how robust it is.
+) -> Iterator[LayerCount]:
+    """The count of each rule, with everything that it was varied by.
 
     Args:
         estimates: the rules' layers.
@@ -71,7 +70,7 @@ def rule_evidence(
                 *(_other_lenses(rule, lenses, settings) if rule.through_lens else ()),
             ]
             interval = intervals.get(rule.name)
-            yield measure.evidence(count, n_layers, variants, interval=interval)
+            yield measure.counted(count, variants, interval=interval)
 
 
 def _other_token_zero(

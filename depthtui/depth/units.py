@@ -21,7 +21,7 @@ from depthtui.depth.intervals import too_few
 from depthtui.depth.weights import pool_weights, task_numbers
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.pooling import Count
-from depthtui.metrics.reduced import BLOCKS, Reduced
+from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.resampling import (
     FEWEST_UNITS,
     LEVEL,
@@ -93,7 +93,7 @@ def _prompt(reduced: Reduced, names: Sequence[str], task: str) -> PromptCurves:
 
 def _blocks(reduced: Reduced, names: Sequence[str], task: str) -> list[PromptCurves]:
     """The blocks of a prompt's tokens; none where the metric keeps no means over blocks."""
-    block_means = {name: getattr(reduced, f"{name}{BLOCKS}", None) for name in names}
+    block_means = {name: reduced.over_blocks(name) for name in names}
     means = {name: blocks for name, blocks in block_means.items() if blocks is not None}
     if len(means) < len(names):
         return []

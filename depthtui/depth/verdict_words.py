@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain, repeat
 
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence
@@ -56,14 +55,14 @@ def verdict_sentence(
         if measure.count is None and measure.measure not in missing_metrics
     ]
     # Layers are numbered from 0 and counted from 1: the range follows the first number.
-    numbering = chain([f" of {indices_text(n_layers)}"], repeat(""))
+    numbering = f" of {indices_text(n_layers)}"
     axes = list(_axes(firm, n_layers))
     clauses = [
         *axes,
         *_idle(idle, numbering),
         *([f"{_begun(stand_in)}."] if stand_in else []),
         *_none_firm(reliable),
-        *_doubts(fragile, none, numbering),
+        *_doubts(fragile, none, "" if idle else numbering),
     ]
     if headline is not None:
         row = next((row for row in evidence if row.measure == headline.measure), None)
@@ -88,11 +87,13 @@ def _sufficient(headline: Headline, n_layers: int, where: str, reliability: str)
         interval = rounded_up_range((headline.low, headline.high), " to ")
     how_sure = ", ".join(filter(None, [interval, reliability]))
     between = f"{how_sure}; " if how_sure else ""
-    order = " in an order of these tokens alone" if headline.order == "own" else ""
-    count = f"{rounded_up_count(headline.count)} of its {_layers(n_layers)}{order}"
+    order = ", in an order of these tokens alone," if headline.order == "own" else ""
+    count = rounded_up_count(headline.count)
+    suffice = "suffices" if count == 1 else "suffice"
     strict = f"nine in ten choices need {rounded_up_count(headline.strict)}"
     return (
-        f"Within a nat of its own output with {count}{where}",
+        f"{count} of its {_layers(n_layers)}{order} {suffice} to stay within a nat of the model's "
+        f"own output{where}",
         f" ({between}{headline.choices:.0%} of its choices stay); {strict}.",
     )
 
@@ -116,12 +117,12 @@ def _axes(firm: Sequence[Evidence], n_layers: int) -> Iterator[str]:
             yield f"{title} of {n_layers}: {'; '.join(words)}."
 
 
-def _idle(idle: Sequence[int], numbering: Iterator[str]) -> Iterator[str]:
+def _idle(idle: Sequence[int], numbering: str) -> Iterator[str]:
     """The clause on the layers that write nothing."""
     if idle:
         some = f"layers {numbers_text(idle)}" if len(idle) > 1 else f"layer {idle[0]}"
         write = "write" if len(idle) > 1 else "writes"
-        yield f"{_begun(some)}{next(numbering)} {write} nothing."
+        yield f"{_begun(some)}{numbering} {write} nothing."
 
 
 def _none_firm(reliable: Sequence[Evidence]) -> Iterator[str]:
@@ -352,9 +353,7 @@ def _count(measure: Evidence) -> int:
     return measure.count or 0
 
 
-def _doubts(
-    fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: Iterator[str]
-) -> Iterator[str]:
+def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: str) -> Iterator[str]:
     """The counts that do not hold, the widest range first, and measures without a count."""
     words = []
     if none:
@@ -377,9 +376,9 @@ def _doubts(
     yield f"{first} {_begun('; '.join(words))}." if words else first
 
 
-def _reason(measure: Evidence, numbering: Iterator[str]) -> str:
+def _reason(measure: Evidence, numbering: str) -> str:
     reason, end = measure.reason, measure.layer_number_end
-    return f"{reason[:end]}{next(numbering)}{reason[end:]}" if end else reason
+    return f"{reason[:end]}{numbering}{reason[end:]}" if end else reason
 
 
 def _width(measure: Evidence) -> int:

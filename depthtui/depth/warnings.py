@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 
-from depthtui.data.verdict import Evidence
 from depthtui.depth.effective_depth import NOT_FINITE
 from depthtui.metrics import answers_kept
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
@@ -36,22 +33,6 @@ def is_finite(reading: Pooled) -> bool:
 def warnings_of(reading: Pooled) -> tuple[str, ...]:
     """The warnings before the verdict of a reading, in sentences; the most serious first."""
     return tuple(filter(None, (knows_nothing(reading), _none_right(reading))))
-
-
-def without_meaning(evidence: Iterable[Evidence]) -> list[Evidence]:
-    """The evidence of a model that knows nothing of the text: no count of it holds."""
-    reason = "the model knows nothing of the text"
-    return [
-        replace(
-            measure,
-            firm=False,
-            holds_here=False,
-            reason=reason,
-            layer_number_end=0,
-            is_pending=False,
-        )
-        for measure in evidence
-    ]
 
 
 def knows_nothing(reading: Pooled) -> str:

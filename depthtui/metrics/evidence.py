@@ -1,16 +1,15 @@
-"""How robust a count of layers is: how it changes where something else is varied."""
+"""Counts of layers, and how they change where something else is varied."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
 from depthtui.data.depth import HALF_A_LAYER
-from depthtui.data.verdict import Evidence, EvidenceCurve, EvidenceKind
-from depthtui.metrics.resampling import FEWEST_UNITS
+from depthtui.data.verdict import EvidenceCurve, EvidenceKind
 
 FIFTH = 0.2
 """The share by which thresholds are lowered and raised."""
@@ -89,76 +88,15 @@ def progress_words(is_known: np.ndarray, of: str = "layers") -> str:
     return "" if is_known.all() else f"{int(is_known.sum())} of {len(is_known)} {of} so far"
 
 
-def evidence_over_prompts(
-    evidence: Iterable[Evidence], n_with_metric: int, n_prompts: int
-) -> list[Evidence]:
-    """The evidence of `n_with_metric` of `n_prompts`; firm only where all prompts have the metric.
-
-    Firm is a claim about other prompts, and needs an interval over prompts. A count that is robust
-    without an interval holds for these prompts.
-    """
-    if n_with_metric >= n_prompts:
-        return [_of_others(row, n_prompts) for row in evidence]
-    rests = f"it rests on {n_with_metric} of {n_prompts} prompts"
-    return [
-        replace(
-            row,
-            firm=False,
-            reason=row.reason if row.count is None else _both(row.reason, rests),
-            prompts=(n_with_metric, n_prompts),
-        )
-        for row in evidence
-    ]
-
-
-def here_alone(evidence: Evidence, reason: str) -> Evidence:
-    """Turn firm evidence into evidence for these prompts alone, whatever its interval is."""
-    return (
-        replace(evidence, firm=False, holds_here=True, reason=reason) if evidence.firm else evidence
-    )
-
-
-def pending(evidence: Evidence) -> Evidence:
-    """Evidence whose interval is not computed yet: its range, and so its hold, are not known."""
-    count = evidence.count
-    if count is None:
-        return evidence
-    return replace(
-        evidence,
-        low=count,
-        high=count,
-        firm=False,
-        holds_here=False,
-        reason="",
-        layer_number_end=0,
-        is_pending=True,
-    )
-
-
-def of_these_prompts(evidence: Evidence, interval: CountInterval | None) -> Evidence:
-    """Evidence of a measure that depends on single prompts: its interval does not cover others.
+def not_of_others(interval: CountInterval | None) -> str:
+    """Why a count that single prompts decide is of these prompts alone, where it has an interval.
 
     Counts that were firm by their interval lay outside the range of other prompts in a third of
     cases and more (see `tests.benchmarks.firm`).
     """
     if interval is None or "prompts" not in interval.over:
-        return evidence
-    return here_alone(evidence, "narrow intervals of this measure have missed other prompts")
-
-
-def _of_others(evidence: Evidence, prompts: int) -> Evidence:
-    """The evidence, firm only where it has an interval over enough prompts."""
-    if not evidence.firm or (prompts >= FEWEST_UNITS and evidence.interval is not None):
-        return evidence
-    few = "one prompt alone was" if prompts == 1 else f"{prompts} prompts alone were"
-    reason = f"{few} read" if prompts < FEWEST_UNITS else ""
-    if not reason:
-        reason = "it has no interval over prompts"
-    return here_alone(evidence, reason)
-
-
-def _both(reason: str, other: str) -> str:
-    return f"{reason}, and {other}" if reason else other
+        return ""
+    return "narrow intervals of this measure have missed other prompts"
 
 
 @dataclass(frozen=True)
@@ -177,65 +115,57 @@ class CountMeasure:
     title: str
     meaning: str = ""
 
-    def evidence(
+    def counted(
         self,
         count: int,
-        n_layers: int,
-        variants: Sequence[Variant] = (),
+        variants: Iterable[Variant] = (),
         layers: Iterable[int] | None = None,
         curve: EvidenceCurve | None = None,
         interval: CountInterval | None = None,
-    ) -> Evidence:
-        """A count with its range over all variants and its interval.
-
-        The count is firm where neither is wider than a tenth of `n_layers` and every variant has a
-        count; else the reason is that of the variant that moves it most, the first of several.
-        Whether there are enough prompts for a firm count, `evidence_over_prompts` decides.
-
-        Args:
-            count: the number of layers.
-            n_layers: L.
-            variants: the count with something varied.
-            layers: the counted layers, where they are not the first `count`.
-            curve: the curve that the count is read from.
-            interval: the interval of the count (see `depth.units`).
-        """
-        ends, variants = None, list(variants)
-        if interval is not None:
-            ends = interval.ends(n_layers)
-            # The first of several that move it as far gives the reason.
-            variants = [*interval.variants(n_layers), *variants]
-        counts = [count, *(variant.count for variant in variants if variant.count is not None)]
-
-        def moved(variant: Variant) -> int:
-            return n_layers + 1 if variant.count is None else abs(variant.count - count)
-
-        low, high = min(counts), max(counts)
-        firm = len(counts) > len(variants) and high - low <= n_layers / 10
-        # A whole number of layers is not known better than to one layer.
-        firm = firm and (ends is None or ends[1] - ends[0] <= max(1, n_layers / 10))
-        worst = Variant(count, "") if firm else max(variants, key=moved)
+        why_here: str = "",
+    ) -> LayerCount:
+        """A count, with everything that it was varied by (see `LayerCount`)."""
         counted_layers = None if layers is None else tuple(map(int, layers))
-        return replace(
-            self.unknown(worst.reason),
-            count=count,
-            low=low,
-            high=high,
-            firm=firm,
-            layers=counted_layers,
-            curve=curve,
-            layer_number_end=worst.layer_number_end,
-            interval=ends,
-        )
+        return LayerCount(self, count, tuple(variants), counted_layers, curve, interval, why_here)
 
-    def unknown(self, reason: str) -> Evidence:
-        """Evidence without a count, and why there is none."""
-        return Evidence(
-            self.kind,
-            self.measure,
-            self.title,
-            None,
-            firm=False,
-            reason=reason,
-            meaning=self.meaning,
-        )
+    def unknown(self, reason: str) -> LayerCount:
+        """No count, and why there is none."""
+        return LayerCount(self, None, why_none=reason)
+
+
+@dataclass(frozen=True)
+class LayerCount:
+    """A count of layers as a measure finds it; how certain it is, `depth.certainty` decides.
+
+    Attributes:
+        measure: the measure.
+        count: number of layers; None where there is none.
+        variants: the count with something varied.
+        layers: the counted layers, where they are not the first `count`.
+        curve: the curve that the count is read from.
+        interval: the interval of the count (see `depth.units`).
+        why_here: why it is of these prompts alone, however narrow its range; empty for no reason.
+        why_none: why there is no count.
+    """
+
+    measure: CountMeasure
+    count: int | None
+    variants: tuple[Variant, ...] = ()
+    layers: tuple[int, ...] | None = None
+    curve: EvidenceCurve | None = None
+    interval: CountInterval | None = None
+    why_here: str = ""
+    why_none: str = ""
+
+    def varied(self, n_layers: int) -> list[Variant]:
+        """The ends of the interval, and the variants."""
+        # The first of several that move the count as far gives the reason.
+        ends = () if self.interval is None else self.interval.variants(n_layers)
+        return [*ends, *self.variants]
+
+    def range(self, n_layers: int) -> tuple[int, int]:
+        """The smallest and the largest count of all variants that have one."""
+        assert self.count is not None
+        others = (variant.count for variant in self.varied(n_layers))
+        counts = [self.count, *(count for count in others if count is not None)]
+        return min(counts), max(counts)

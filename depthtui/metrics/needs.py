@@ -72,6 +72,11 @@ def mean_update(result: RunResult) -> str:
     return ""
 
 
+def second_token(result: RunResult) -> str:
+    """A need: a token that another one predicts."""
+    return "the prompt is a single token" if len(result.tokens) < 2 else ""
+
+
 def answer(result: RunResult) -> str:
     """A need: the prompt has an answer, and a token before it."""
     if result.answer_start >= len(result.tokens):

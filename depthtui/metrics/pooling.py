@@ -178,7 +178,7 @@ class Pooled(ABC):
             reduced: a reduced value of each prompt; None where a prompt has none.
             count: the count by the means of each name.
             names: fields of the reduced values, from whose means over tokens the count is computed.
-                The means over blocks are fields of the same names followed by `BLOCKS`.
+                The means over blocks are `Reduced.over_blocks` of the same names.
 
         Returns:
             None where there are too few prompts and too few blocks, and in a draft.

@@ -24,28 +24,27 @@ BlocksByLayer: TypeAlias = Annotated[np.ndarray, Shape("B", "L", dtype=np.float6
 BlocksByDepth: TypeAlias = Annotated[np.ndarray, Shape("B", "L+1", dtype=np.float64)] | None
 """A number for each depth in each block of tokens; None for several prompts together."""
 
-BLOCKS = "_blocks"
-"""The end of the name of a field with the means over each of a prompt's blocks of tokens."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Reduced:
     """A metric of one prompt, reduced to the few numbers that pooling needs.
 
     Subclasses are dataclasses of arrays, numbers, texts and tuples, which a sweep's record stores
-    unchanged. Means are float64, over the tokens that count. A field such as `loss_blocks` has the
-    means of `loss` over each block of these tokens (see `metrics.token_blocks`): where prompts are
-    few, an interval is over blocks.
+    unchanged. Means are float64, over the tokens that count. Some have a second field with the
+    means over each block of these tokens (see `metrics.token_blocks`): where prompts are few, an
+    interval is over blocks.
 
     Attributes:
         tokens: how many tokens count; the weight of a mean.
         means_of: by field, the array that it is the mean of, where the array has another name.
         pools: by field, the function that pools the values of several prompts, where it is not
             that of `pooled`.
+        block_fields: by mean over tokens, the field with its means over blocks of them.
     """
 
     means_of: ClassVar[Mapping[str, str]] = {}
     pools: ClassVar[Mapping[str, Callable[[Sequence[Any]], Any]]] = {}
+    block_fields: ClassVar[Mapping[str, str]] = {}
 
     tokens: int
 
@@ -74,7 +73,7 @@ class Reduced:
         token_arrays = {
             name: getattr(result, array)[..., tokens]
             for name, array in arrays.items()
-            if array in shapes and shapes[array].sides[-1].startswith("T")
+            if array in shapes and shapes[array].is_over_tokens
         }
         count = next(iter(token_arrays.values())).shape[-1]
         if not count:
@@ -82,11 +81,16 @@ class Reduced:
         # A mean of one row is a number.
         means = {name: token_mean(values)[()] for name, values in token_arrays.items()}
         blocks = {
-            f"{name}{BLOCKS}": block_means(values)
-            for name, values in token_arrays.items()
-            if f"{name}{BLOCKS}" in arrays and name not in others
+            name: block_means(token_arrays[mean])
+            for mean, name in cls.block_fields.items()
+            if mean in token_arrays and mean not in others
         }
         return cls.of(result, **{"tokens": count, **means, **blocks, **others})
+
+    def over_blocks(self, mean: str) -> np.ndarray | None:
+        """A mean over each block of tokens; None where it is not known."""
+        name = self.block_fields.get(mean)
+        return None if name is None else getattr(self, name)
 
     @classmethod
     def pooled(cls, reduced: Sequence[Self]) -> Self:
@@ -104,7 +108,7 @@ class Reduced:
     def _pooled(cls, name: str, reduced: Sequence[Self]) -> Any:
         parts = [part for part in reduced if getattr(part, name) is not None]
         values = [getattr(part, name) for part in parts]
-        if not values or name.endswith(BLOCKS):
+        if not values or name in cls.block_fields.values():
             return None
         if name in cls.pools:
             return cls.pools[name](values)

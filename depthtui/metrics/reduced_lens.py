@@ -30,6 +30,8 @@ class ReducedSettling(Reduced):
             unknown.
     """
 
+    block_fields: ClassVar = {"settled": "settled_blocks"}
+
     divergence: ByDepth
     mean_depth: float
     late_share: float
@@ -54,6 +56,7 @@ class ReducedLens(Reduced):
     """
 
     pools: ClassVar = {"answer_margin": partial(np.mean, axis=0)}
+    block_fields: ClassVar = {"kl": "kl_blocks", "overlap": "overlap_blocks"}
 
     kl: ByDepth
     kl_blocks: BlocksByDepth = None
@@ -96,7 +99,6 @@ class ReducedFittedLens(ReducedLens):
         """The share of tokens that have settled, at each depth."""
         return self.settling.settled
 
-    @property
-    def settled_blocks(self) -> np.ndarray | None:
-        """The share of tokens that have settled, for each block of tokens."""
-        return self.settling.settled_blocks
+    def over_blocks(self, mean: str) -> np.ndarray | None:
+        """The share of tokens that have settled is in the settling."""
+        return super().over_blocks(mean) if mean != "settled" else self.settling.over_blocks(mean)

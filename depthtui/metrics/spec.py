@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -13,8 +13,8 @@ from depthtui.data.arrays import MetricResult
 from depthtui.data.explanation import Explanation
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
-from depthtui.data.verdict import Evidence
 from depthtui.metrics.costs import MemoryNeed, Sizes
+from depthtui.metrics.evidence import LayerCount
 from depthtui.metrics.needs import Need, answer, layers_here
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
@@ -145,7 +145,7 @@ class LayerMap:
     across: str
 
 
-def no_evidence(value: Any, pooled: Pooled) -> list[Evidence]:
+def no_evidence(value: Any, pooled: Pooled) -> list[LayerCount]:
     """The evidence of a metric without a count of used layers: none."""
     return []
 
@@ -206,7 +206,7 @@ class Metric:
         means: pooled values -> numbers for a sweep's tables, by title; NaN where unknown.
         per_layer: pooled values -> its columns and bars by layer.
         maps: pooled values -> its pictures of layers x layers or heads.
-        evidence: pooled values -> its count of layers or depth, and how robust it is.
+        evidence: pooled values -> its count of layers or depth, and what that was varied by.
         moved_by_rounding: whether rounding to 16 bits changes its values by as much as their size,
             so that devices can be compared by it only in float32.
     """
@@ -242,11 +242,11 @@ class Metric:
     curves: tuple[str, ...] = ()
     pool: Callable[[Sequence[Any], Pooled], Any] = lambda reduced, _: reduced[0].pooled(reduced)
     summary: Callable[[Any, Pooled], Any] = lambda value, pooled: None
-    findings: Callable[[Any, Pooled], list[Finding]] = lambda value, pooled: []
+    findings: Callable[[Any, Pooled], Iterable[Finding]] = lambda value, pooled: []
     means: Callable[[Any, Pooled], dict[str, float]] = lambda value, pooled: {}
     per_layer: Callable[[Any], list[LayerValues]] = lambda value: []
     maps: Callable[[Any], list[LayerMap]] = lambda value: []
-    evidence: Callable[[Any, Pooled], list[Evidence]] = no_evidence
+    evidence: Callable[[Any, Pooled], list[LayerCount]] = no_evidence
     moved_by_rounding: bool = False
 
     @property

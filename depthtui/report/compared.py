@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.parting import parting, parting_sentence
-from depthtui.depth.reading import Reading, reading_of
+from depthtui.depth.reading import Reading
 from depthtui.depth.verdict_words import comparison_sentence, missing_headlines
 from depthtui.prompts import prompt_title
 from depthtui.report.blocks import AT_LENGTH, Block, Column, Heading, Note, Paragraph, Table
@@ -29,27 +28,28 @@ _COLUMNS = [
 """Counts with their shares in one column; in a pane, counts and shares in separate ones."""
 
 
-def compared_blocks(a: RunGroup, b: RunGroup, settings: SummarySettings) -> Iterator[Block]:
+def compared_blocks(a: RunGroup, b: RunGroup) -> Iterator[Block]:
     """Names of the two runs, which uses more layers, where they part, each rule's two counts."""
     yield Heading("A beside B", 2)
     for letter, group in (("A", a), ("B", b)):
         prompt = prompt_title(group.results[0].prompt, _LONGEST_PROMPT)
         yield Note(f"{letter}: {group.title}: {prompt}")
-    readings = [reading_of(group.results, settings) for group in (a, b)]
+    readings = [group.parts[0].reading for group in (a, b)]
     of_a, of_b = (reading.verdict for reading in readings)
     if of_a is not None and of_b is not None:
         sentences = missing_headlines(of_a, of_b), comparison_sentence(of_a, of_b)
         yield Paragraph(" ".join(filter(None, sentences)))
-    if parted := parting_sentence(a.results[0], b.results[0], settings):
+    if parted := parting_sentence(a.results[0], b.results[0], readings[0].settings):
         yield Paragraph(parted)
     table = compared_table(readings)
     if table.rows:
         yield table
 
 
-def compared_dict(a: RunGroup, b: RunGroup, settings: SummarySettings) -> dict[str, Any]:
+def compared_dict(a: RunGroup, b: RunGroup) -> dict[str, Any]:
     """Where two runs part, as JSON values; empty where unknown."""
     first, second = a.results[0], b.results[0]
+    settings = a.parts[0].reading.settings
     part, sentence = parting(first, second), parting_sentence(first, second, settings)
     if not sentence:
         return {}

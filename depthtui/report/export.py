@@ -50,8 +50,7 @@ def run_report(
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
     return _report(
-        group_runs(results, pool),
-        settings,
+        group_runs(results, settings, pool),
         token_of,
         palette,
         missing_runs=missing_runs,
@@ -74,13 +73,12 @@ def comparison_report(
         token_of: returns the token of a run at which the report reads the lens.
         palette: name of the palette of the heatmaps.
     """
-    groups = [*group_runs([a]), *group_runs([b])]
-    return _report(groups, settings, token_of, palette, compared=True)
+    groups = [*group_runs([a], settings), *group_runs([b], settings)]
+    return _report(groups, token_of, palette, compared=True)
 
 
 def _report(
     groups: Sequence[RunGroup],
-    settings: SummarySettings,
     token_of: TokenOf,
     palette: str,
     compared: bool = False,
@@ -91,7 +89,6 @@ def _report(
         "runs",
         lambda: run_document(
             groups,
-            settings,
             token_of=token_of,
             compared=compared,
             palette=palette,
@@ -99,7 +96,7 @@ def _report(
             controls=controls,
         ),
         {
-            "json": lambda: _json(groups, settings, missing_runs, compared),
+            "json": lambda: _json(groups, missing_runs, compared),
             "safetensors": lambda: {
                 "": arrays_bytes([run for group in groups for run in group.results])
             },
@@ -109,16 +106,13 @@ def _report(
 
 def _json(
     groups: Sequence[RunGroup],
-    settings: SummarySettings,
     missing_runs: Sequence[str],
     compared: bool,
 ) -> Files:
     parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
-    parted = compared_dict(groups[0], groups[1], settings) if compared else {}
+    parted = compared_dict(*groups) if compared else {}
     return {
-        suffix: summary_json(
-            group.results, settings, missing_runs, [part.results for part in group.parts], parted
-        )
+        suffix: summary_json(group, missing_runs, parted)
         for suffix, group in zip(parts, groups, strict=True)
     }
 

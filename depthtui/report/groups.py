@@ -1,18 +1,18 @@
-"""Groups of runs for the parts of a report, and the runs in them that are pooled."""
+"""Groups of runs for a report, and the readings of those that are pooled."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from depthtui.data.model import ModelInfo
+from depthtui.data.model import ModelInfo, weights_dtype
 from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import ON_DEMAND
 from depthtui.report.choices import canonical_settings, choice_words, choices_that_matter
 from depthtui.report.skips import changes_of
-from depthtui.report.summary_json import weights_dtype
 
 _OF_NO_TASK = frozenset({"typed", "file", "written"})
 """Tasks whose prompts may be of any kind and length."""
@@ -21,28 +21,50 @@ _POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
 
 
 @dataclass(frozen=True)
+class PooledRuns:
+    """Runs that are pooled, and their reading.
+
+    Attributes:
+        reading: the reading of the runs; of several runs of one prompt, only the last one's.
+        n_stopped: number of runs left out because they were stopped half-way.
+    """
+
+    reading: Reading
+    n_stopped: int = 0
+
+    @property
+    def results(self) -> Sequence[RunResult]:
+        """The runs, in the order they were made."""
+        return self.reading.runs
+
+
+@dataclass(frozen=True)
 class RunGroup:
     """Runs of one model with one set of settings.
 
+    Documents, files and comparisons all use the readings of its parts.
+
     Attributes:
-        results: the runs, in the order they were made; where several are pooled, only the last
-            run of each prompt.
-        n_stopped: number of runs left out because they were stopped half-way.
+        parts: the runs, in a part for each set that is pooled.
         choices: which part of the slower metrics was computed, in words; empty for all of them.
-        parts: the same runs, a group for each set that is pooled; empty where all are pooled.
     """
 
-    results: tuple[RunResult, ...]
-    n_stopped: int = 0
+    parts: tuple[PooledRuns, ...]
     choices: str = ""
-    parts: tuple[RunGroup, ...] = ()
+
+    @property
+    def results(self) -> list[RunResult]:
+        """The runs of all parts."""
+        return [run for part in self.parts for run in part.results]
 
     @property
     def model(self) -> ModelInfo:
+        """The model of all runs."""
         return self.results[0].model
 
     @property
     def settings(self) -> RunSettings:
+        """The settings of the first run."""
         return self.results[0].settings
 
     @property
@@ -71,7 +93,9 @@ class RunGroup:
         return keys[0] == keys[1]
 
 
-def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[RunGroup]:
+def group_runs(
+    results: Sequence[RunResult], settings: SummarySettings, pool: Pool = "model"
+) -> list[RunGroup]:
     """Sort runs by model and settings.
 
     Runs that were stopped half-way would leave holes in means: they are left out where finished
@@ -79,24 +103,36 @@ def group_runs(results: Sequence[RunResult], pool: Pool = "model") -> list[RunGr
 
     Args:
         results: the runs.
+        settings: how they are read.
         pool: which prompts of each model are pooled.
     """
     choices = choices_that_matter(results)
-    groups: dict[object, list[RunResult]] = {}
-    for result in results:
-        key = _model_key(result.model, canonical_settings(result, choices))
-        groups.setdefault(key, []).append(result)
-    return [_group(runs, choices, pool) for runs in groups.values()]
+    return [
+        RunGroup(
+            tuple(_pooled_runs(part, settings) for part in _parts(runs, pool)),
+            _chosen_words(runs, choices),
+        )
+        for runs in _by_model(results, choices)
+    ]
 
 
 def pools_of(results: Sequence[RunResult]) -> list[Pool]:
     """The ways to pool some runs, without ways that pool the same runs; `none` first."""
-    by_parts: dict[object, Pool] = {}
+    by_count: dict[int, Pool] = {}
+    groups = _by_model(results, choices_that_matter(results))
     for pool in POOLS:
-        groups = group_runs(results, pool)
-        parts = [part for group in groups for part in group.parts or [group]]
-        by_parts.setdefault(tuple(tuple(map(id, part.results)) for part in parts), pool)
-    return list(by_parts.values())
+        # Each way joins parts of the way before it: as many parts are the same parts.
+        by_count.setdefault(sum(len(_parts(runs, pool)) for runs in groups), pool)
+    return list(by_count.values())
+
+
+def _by_model(results: Sequence[RunResult], choices: Collection[str]) -> list[list[RunResult]]:
+    """The runs of each model with each set of settings."""
+    groups: dict[object, list[RunResult]] = {}
+    for result in results:
+        key = _model_key(result.model, canonical_settings(result, choices))
+        groups.setdefault(key, []).append(result)
+    return list(groups.values())
 
 
 def _model_key(model: ModelInfo, settings: RunSettings) -> object:
@@ -116,19 +152,20 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
     )
 
 
-def _group(results: Sequence[RunResult], choices: Collection[str], pool: Pool) -> RunGroup:
+def _chosen_words(results: Sequence[RunResult], choices: Collection[str]) -> str:
+    """Which part of the slower metrics was computed, in words; empty for all of them."""
     settings = canonical_settings(results[0], choices)
     # Steps such as /4 are shorter than the list of every fourth layer.
     layers = min(settings.layers, results[0].settings.layers, key=len)
-    chosen = choice_words(replace(settings, layers=layers))
-    pools: dict[object, list[RunResult]] = {}
+    return choice_words(replace(settings, layers=layers))
+
+
+def _parts(results: Sequence[RunResult], pool: Pool) -> list[list[RunResult]]:
+    """The runs of one model, in a part for each set that is pooled."""
+    parts: dict[object, list[RunResult]] = {}
     for number, result in enumerate(results):
-        pools.setdefault(_pool_key(number, result.prompt, pool), []).append(result)
-    parts = tuple(_pooled_group(runs, chosen) for runs in pools.values())
-    if len(parts) == 1:
-        return parts[0]
-    stopped = sum(part.n_stopped for part in parts)
-    return RunGroup(tuple(run for part in parts for run in part.results), stopped, chosen, parts)
+        parts.setdefault(_pool_key(number, result.prompt, pool), []).append(result)
+    return list(parts.values())
 
 
 def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
@@ -140,13 +177,11 @@ def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
     return number
 
 
-def _pooled_group(results: Sequence[RunResult], chosen: str) -> RunGroup:
+def _pooled_runs(results: Sequence[RunResult], settings: SummarySettings) -> PooledRuns:
     by_prompt: dict[Prompt, RunResult] = {}
     for result in results:
         earlier = by_prompt.pop(result.prompt, None)
         by_prompt[result.prompt] = result if result.complete or earlier is None else earlier
     latest = list(by_prompt.values())
-    complete = [result for result in latest if result.complete]
-    if not complete:
-        return RunGroup(tuple(latest), choices=chosen)
-    return RunGroup(tuple(complete), len(latest) - len(complete), chosen)
+    complete = [result for result in latest if result.complete] or latest
+    return PooledRuns(reading_of(complete, settings), len(latest) - len(complete))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import FittedLens
@@ -15,9 +15,7 @@ from depthtui.depth.published import PublishedModel
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRICS
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
-
-if TYPE_CHECKING:
-    from depthtui.report.groups import RunGroup
+from depthtui.report.groups import PooledRuns
 
 
 def rule_title(rule: str) -> str:
@@ -110,24 +108,24 @@ def uneven(n_prompts: int, effective_prompts: float) -> str:
     )
 
 
-def no_depths(group: RunGroup) -> str:
+def no_depths(reading: Reading) -> str:
     """Why there is no effective depth at all, in a sentence."""
     names = [metric.name for metric in METRICS if metric.curves and not metric.on_demand]
-    if set(names) & set(group.settings.metrics):
+    if set(names) & set(reading.prompts[0].settings.metrics):
         return "No effective depth: there is nothing to average."
     return f"No effective depth: it needs the metrics {' or '.join(names)}."
 
 
-def pooling(group: RunGroup, reading: Reading) -> str:
+def pooling(part: PooledRuns) -> str:
     """The prompts and tokens that the means are over, in a sentence."""
-    n_prompts = len(group.results)
-    counted = reading.n_tokens
+    reading = part.reading
+    n_prompts, counted = len(reading.prompts), reading.n_tokens
     tokens = {0: "no tokens", 1: "1 token"}.get(counted, f"{counted:,} tokens")
     prompts = "1 prompt" if n_prompts == 1 else f"{n_prompts} prompts"
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
-        group.n_stopped, f"; {group.n_stopped} stopped runs left out"
+        part.n_stopped, f"; {part.n_stopped} stopped runs left out"
     )
-    first, model = reading.settings.tokens_in_words, group.results[0].model
+    first, model = reading.settings.tokens_in_words, reading.model
     counted_from = "layers are counted from 0" + calls_words(model)
     means = f"Means over {tokens} of {prompts}, {first}{stopped}; {counted_from}"
     if not reading.depths:

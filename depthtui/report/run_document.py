@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -20,12 +19,11 @@ from depthtui.data.lens_view import (
 )
 from depthtui.data.model import PART_TITLES, ModelInfo, layer_label, layer_mark, layer_number
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PAPER, PROTOCOL, published_for
-from depthtui.depth.reading import Reading, reading_of
+from depthtui.depth.reading import Reading
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.contributions import BRANCHES
@@ -64,7 +62,7 @@ from depthtui.report.compared import compared_blocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_measure, of_metric
 from depthtui.report.findings import by_layer, findings, layer_maps
-from depthtui.report.groups import RunGroup
+from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import (
     each_prompt_once,
@@ -77,11 +75,11 @@ from depthtui.report.phrases import (
     smooth,
 )
 from depthtui.report.remarks import remark_blocks
-from depthtui.report.run_rows import each_alone, run_rows, run_verdicts, task_words
+from depthtui.report.run_rows import run_rows, run_verdicts, task_words
 from depthtui.report.sufficient import sufficient_blocks
 from depthtui.report.summary_json import combined_provenance
 from depthtui.report.verdict import verdict_blocks
-from depthtui.report.what_if import HEADS, PROMPT_HEADS, pairs
+from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs
 from depthtui.token_text import printable, shortened
 
 _MOST_CELLS = 2_000_000
@@ -114,7 +112,6 @@ def last_token(result: RunResult) -> int:
 
 def run_document(
     groups: Sequence[RunGroup],
-    settings: SummarySettings,
     most_cells: int = _MOST_CELLS,
     token_of: TokenOf = last_token,
     compared: bool = False,
@@ -126,7 +123,6 @@ def run_document(
 
     Args:
         groups: the runs, sorted.
-        settings: how a group's runs are pooled.
         most_cells: most cells of all heatmaps together.
         token_of: returns the token of a run at which the report reads the lens.
         compared: whether these are two runs, A and B, whose differences come first.
@@ -135,7 +131,7 @@ def run_document(
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
-    blocks = _blocks(groups, settings, _Budget(most_cells), token_of, compared, controls or {})
+    blocks = _blocks(groups, _Budget(most_cells), token_of, compared, controls or {})
     absent = [Note(f"Not in this report: {words}.") for words in missing_runs]
     return Document(
         "Effective depth", chain(absent, blocks), names, svg.ramp_style(palette), palette
@@ -144,7 +140,6 @@ def run_document(
 
 def _blocks(
     groups: Sequence[RunGroup],
-    settings: SummarySettings,
     budget: _Budget,
     token_of: TokenOf,
     compared: bool,
@@ -153,93 +148,74 @@ def _blocks(
     yield ViewBlocks(["pictures"], [Note(_PAPER)])
     if compared:
         a, b = groups
-        yield from compared_blocks(a, b, settings)
+        yield from compared_blocks(a, b)
     for group, letter in zip_longest(groups, "AB" if compared else ""):
         yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
         yield ViewBlocks(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
         line = controls.get(group.model.fingerprint)
         if line and group.settings.is_clean:
             yield Note(line)
-        parts = list(_parts(group, settings))
-        each_run = _each_run(parts, group, groups)
-        if len(parts) == 1:
-            yield from _pooled_blocks(parts[0], groups, each_run, budget, token_of)
+        each_run = _each_run(group, groups)
+        first, *others = group.parts
+        if not others:
+            yield from _pooled_blocks(group, first, 1, groups, each_run, budget, token_of)
             continue
         yield from each_run
-        for part in parts:
-            blocks = deeper(_pooled_blocks(part, groups, [], budget, token_of))
+        number = 1
+        for part in group.parts:
+            blocks = _pooled_blocks(group, part, number, groups, [], budget, token_of)
+            title = Heading(_part_title(part, number), 3)
             # A terminal already shows the row and the verdict of a single run.
-            views = ALL_VIEWS if len(part.alone) > 1 else AT_LENGTH
-            yield ViewBlocks(views, chain([Heading(part.title, 3)], blocks))
+            views = ALL_VIEWS if len(part.results) > 1 else AT_LENGTH
+            yield ViewBlocks(views, chain([title], deeper(blocks)))
+            number += len(part.results)
 
 
-@dataclass(frozen=True)
-class _PooledRuns:
-    """Runs of a model that are pooled.
-
-    Attributes:
-        group: the runs.
-        reading: reading of all the runs.
-        alone: a reading of each run by itself.
-        first: number of the first run among the model's runs, from 1.
-    """
-
-    group: RunGroup
-    reading: Reading
-    alone: Sequence[Reading]
-    first: int
-
-    @property
-    def title(self) -> str:
-        """Number and prompt of a single run, or numbers and task of pooled runs."""
-        prompt, last = self.group.results[0].prompt, self.first + len(self.alone) - 1
-        if self.first == last:
-            return f"{last} · {prompt_title(prompt)}"
-        return f"{self.first} to {last} · {task_words(prompt)}, pooled"
+def _part_title(part: PooledRuns, first: int) -> str:
+    """Number and prompt of a single run, or numbers and task of pooled runs."""
+    prompt, last = part.results[0].prompt, first + len(part.results) - 1
+    if first == last:
+        return f"{last} · {prompt_title(prompt)}"
+    return f"{first} to {last} · {task_words(prompt)}, pooled"
 
 
-def _parts(group: RunGroup, settings: SummarySettings) -> Iterator[_PooledRuns]:
-    first = 1
-    for part in group.parts or [group]:
-        reading = reading_of(part.results, settings)
-        yield _PooledRuns(part, reading, each_alone(reading), first)
-        first += len(part.results)
-
-
-def _each_run(
-    parts: Sequence[_PooledRuns], group: RunGroup, groups: Sequence[RunGroup]
-) -> Iterator[Block]:
+def _each_run(group: RunGroup, groups: Sequence[RunGroup]) -> Iterator[Block]:
     """Results of each run of a group by itself; nothing for a single run."""
-    every = [reading for part in parts for reading in part.alone]
+    every = [alone for part in group.parts for alone in part.reading.alone]
     if len(every) == 1:
         return
     yield from run_rows(every)
-    if len(parts) > 1:
+    if len(group.parts) > 1:
         yield run_verdicts(every)
     yield ViewBlocks(AT_LENGTH, _each_beside_clean(group, groups))
 
 
 def _pooled_blocks(
-    part: _PooledRuns,
+    group: RunGroup,
+    part: PooledRuns,
+    first: int,
     groups: Sequence[RunGroup],
     each_run: Iterable[Block],
     budget: _Budget,
     token_of: TokenOf,
 ) -> Iterator[Block]:
-    """Results of all runs of a part, with `each_run`, the results of each run by itself."""
-    group, reading = part.group, part.reading
+    """Results of the runs of a part, with `each_run`, the results of each run by itself.
+
+    `first` is the number of the part's first run among the model's runs, from 1.
+    """
+    reading = part.reading
     yield from verdict_blocks(reading.verdict)
-    yield from _depths(group, reading)
-    yield TightBlocks(_how_pooled(group, reading))
+    yield from _depths(reading)
+    yield TightBlocks(_how_pooled(part))
     yield from each_run
-    yield ViewBlocks(AT_LENGTH, _beside_clean(group, groups, reading.settings))
+    yield ViewBlocks(AT_LENGTH, _beside_clean(group, part, groups))
     yield from _findings(reading)
     yield from type_blocks(reading)
-    yield ViewBlocks(AT_LENGTH, _at_length(part, budget, token_of))
+    yield ViewBlocks(AT_LENGTH, _at_length(part, first, budget, token_of))
 
 
-def _at_length(part: _PooledRuns, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
-    group, reading = part.group, part.reading
+def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
+    reading = part.reading
     yield from sufficient_blocks(reading)
     if reading.parts:
         yield from _over_depth(reading)
@@ -250,19 +226,19 @@ def _at_length(part: _PooledRuns, budget: _Budget, token_of: TokenOf) -> Iterato
     yield ViewBlocks(["text"], _by_layer("By layer", columns, reading.model, metrics))
     lens = reading.settings.lens
     for number, (result, alone) in enumerate(
-        zip(group.results, part.alone, strict=True), start=part.first
+        zip(part.results, reading.alone, strict=True), start=first
     ):
-        verdict = alone.verdict if len(part.alone) > 1 else None
+        verdict = alone.verdict if len(part.results) > 1 else None
         yield from _run(number, result, verdict, lens, budget, token_of(result))
     yield Heading("Provenance", 3)
-    yield Note(provenance_sentence(combined_provenance(group.results)))
+    yield Note(provenance_sentence(combined_provenance(part.results)))
 
 
-def _depths(group: RunGroup, summary: Reading) -> Iterator[Block]:
+def _depths(summary: Reading) -> Iterator[Block]:
     if not summary.depths:
-        yield Paragraph(no_depths(group))
+        yield Paragraph(no_depths(summary))
         return
-    published = published_for(group.model.name)
+    published = published_for(summary.model.name)
     many = summary.n_prompts > 1
     once = ViewBlocks(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
     notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
@@ -272,33 +248,35 @@ def _depths(group: RunGroup, summary: Reading) -> Iterator[Block]:
         yield ViewBlocks(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 
 
-def _how_pooled(group: RunGroup, reading: Reading) -> Iterator[Block]:
-    yield Note(pooling(group, reading))
-    lens = reading.settings.lens
+def _how_pooled(part: PooledRuns) -> Iterator[Block]:
+    yield Note(pooling(part))
+    lens = part.reading.settings.lens
     if lens != LOGIT:
-        yield Note(lens_sentence(lens, group.results))
-    if published_for(group.model.name) is not None:
+        yield Note(lens_sentence(lens, part.results))
+    if published_for(part.reading.model.name) is not None:
         yield ViewBlocks(["brief"], [Note(PAPER)])
 
 
-def _beside_clean(
-    group: RunGroup, groups: Sequence[RunGroup], settings: SummarySettings
-) -> Iterator[Block]:
+def _beside_clean(group: RunGroup, part: PooledRuns, groups: Sequence[RunGroup]) -> Iterator[Block]:
     """A what-if's figures beside those of its clean run, pooled."""
-    compared = pairs(group, groups)
-    rows = compared.rows(settings) if compared is not None else []
-    if rows:
+    pairs = Pairs.of(_clean(group, groups), part)
+    if pairs is not None and (rows := pairs.rows()):
         yield Heading("Beside the clean run", 3)
         yield Table([Column(head) for head in HEADS], rows)
 
 
 def _each_beside_clean(group: RunGroup, groups: Sequence[RunGroup]) -> Iterator[Block]:
     """Each prompt's figures beside its clean run's, for a what-if of several prompts."""
-    compared = pairs(group, groups)
-    rows = compared.by_prompt() if compared is not None else []
-    if rows:
+    pairs = [Pairs.of(_clean(group, groups), part) for part in group.parts]
+    rows = [row for pair in pairs if pair is not None for row in pair.by_prompt()]
+    if len(rows) > 1:
         yield Heading("Each prompt beside the clean run", 3)
         yield Table([Column(head) for head in PROMPT_HEADS], rows)
+
+
+def _clean(group: RunGroup, groups: Sequence[RunGroup]) -> list[RunGroup]:
+    """The clean counterparts of a what-if; none of a clean group."""
+    return [other for other in groups if other.is_clean_of(group)]
 
 
 def _findings(reading: Reading) -> Iterator[Block]:

@@ -29,16 +29,6 @@ _MOST_ROWS = 20
 _NONE = "–"
 
 
-def each_alone(reading: Reading) -> list[Reading]:
-    """A reading of each prompt by itself."""
-    if len(reading.prompts) == 1:
-        return [reading]
-    return [
-        Reading([prompt], reading.settings, [run])
-        for prompt, run in zip(reading.prompts, reading.runs, strict=True)
-    ]
-
-
 def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
     """A table with a row for each run: prompt, loss, and count of each rule and causal measure.
 

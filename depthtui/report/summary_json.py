@@ -13,17 +13,17 @@ import numpy as np
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
-from depthtui.data.model import ModelInfo
+from depthtui.data.model import ModelInfo, weights_dtype
 from depthtui.data.plain import to_plain
 from depthtui.data.run import Provenance, RunResult
 from depthtui.data.run_settings import CHOICES, SummarySettings, reading_keys, settings_keys
 from depthtui.data.verdict import Verdict
-from depthtui.depth.reading import Reading, reading_of
+from depthtui.depth.reading import Reading
 from depthtui.metrics import ALL
 from depthtui.report.choices import choices_that_matter
+from depthtui.report.groups import RunGroup
 from depthtui.report.layer_types import types_dict
 from depthtui.report.remarks import remarks_dict
-from depthtui.report.run_rows import each_alone
 
 SCHEMA = 1
 """Number of the summary's layout."""
@@ -46,33 +46,24 @@ _UNSEEN = re.compile(
 """Characters that JSON does not escape, and a terminal interprets or hides."""
 
 
-def summary_dict(
-    results: Sequence[RunResult],
-    settings: SummarySettings,
-    parts: Sequence[Sequence[RunResult]] = (),
-) -> dict[str, Any]:
-    """The result file as JSON values.
+def summary_dict(group: RunGroup) -> dict[str, Any]:
+    """The result file of a group of runs as JSON values.
 
     Contributions and lens are absent where not every run has them, on-demand metrics where no
-    run has them; in a list by prompt, a prompt without them is null. An unknown value is null.
-
-    Args:
-        results: one or more runs of one model.
-        settings: how they are pooled.
-        parts: the same runs in the same order, in a part for each set that is pooled; empty where
-            all are pooled. With parts, pooled values are in `groups` and absent elsewhere.
+    run has them; in a list by prompt, a prompt without them is null. An unknown value is null. Of
+    a group of several parts, pooled values are in `groups` and absent elsewhere.
     """
-    readings = [reading_of(part, settings) for part in parts or [results]]
-    summary = _inputs(results, settings)
-    if parts:
-        first = np.cumsum([0, *map(len, parts)]).tolist()
+    readings, results = [part.reading for part in group.parts], group.results
+    summary = _inputs(results, readings[0].settings)
+    if len(readings) > 1:
+        first = np.cumsum([0, *(len(reading.prompts) for reading in readings)]).tolist()
         summary["groups"] = [
             {"prompts": list(range(*places)), **_pooled(reading)}
             for places, reading in zip(pairwise(first), readings, strict=True)
         ]
     else:
         summary |= _pooled(readings[0])
-    summary["runs"] = [_run(alone) for reading in readings for alone in each_alone(reading)]
+    summary["runs"] = [_run(alone) for reading in readings for alone in reading.alone]
     summary["provenance"] = combined_provenance(results)
     return to_plain(summary)
 
@@ -135,10 +126,8 @@ def _run(alone: Reading) -> dict[str, Any]:
 
 
 def summary_json(
-    results: Sequence[RunResult],
-    settings: SummarySettings,
+    group: RunGroup,
     missing_runs: Sequence[str] = (),
-    parts: Sequence[Sequence[RunResult]] = (),
     compared: Mapping[str, Any] | None = None,
 ) -> bytes:
     """The result file as UTF-8; characters that a terminal interprets or hides are escaped.
@@ -146,7 +135,7 @@ def summary_json(
     `missing_runs` are runs of the session that cannot be read, each in words; `compared` is the
     comparison of two runs.
     """
-    summary = summary_dict(results, settings, parts)
+    summary = summary_dict(group)
     if compared:
         summary["compared"] = to_plain(compared)
     if missing_runs:
@@ -177,11 +166,6 @@ def combined_provenance(results: Iterable[RunResult]) -> dict[str, Any]:
 
 def _distinct(words: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(filter(None, words)))
-
-
-def weights_dtype(model: ModelInfo) -> str:
-    """The dtype, with the quantisation where there is one, such as `bfloat16, 8bit weights`."""
-    return f"{model.dtype}, {model.quantize} weights" if model.quantize else model.dtype
 
 
 def _where(model: ModelInfo) -> dict[str, str]:

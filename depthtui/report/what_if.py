@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,10 +12,9 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of, lens_title
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.agreement import agreement
-from depthtui.depth.reading import reading_of
-from depthtui.report.groups import RunGroup
+from depthtui.depth.reading import Reading
+from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.phrases import rule_title
 from depthtui.report.skips import parameter_share
 
@@ -34,35 +33,51 @@ _TITLE_LENGTH = 60
 
 @dataclass(frozen=True)
 class Pairs:
-    """The prompts that were run with and without the changes.
+    """Prompts that were run with and without the changes.
 
     Attributes:
-        clean, changed: the runs, prompt by prompt.
+        clean, changed: readings of the runs, prompt by prompt.
     """
 
-    clean: tuple[RunResult, ...]
-    changed: tuple[RunResult, ...]
+    clean: Reading
+    changed: Reading
 
     @classmethod
-    def of(cls, clean: Iterable[RunGroup], changed: RunGroup) -> Pairs:
-        """The prompts of a group that clean groups have too."""
-        by_prompt = {result.prompt: result for group in clean for result in group.results}
-        both = [result for result in changed.results if result.prompt in by_prompt]
-        return cls(tuple(by_prompt[run.prompt] for run in both), tuple(both))
+    def of(cls, clean: Iterable[RunGroup], changed: PooledRuns) -> Pairs | None:
+        """The prompts of changed runs that clean groups have too; None without one."""
+        clean_places = {
+            run.prompt: (part.reading, number)
+            for group in clean
+            for part in group.parts
+            for number, run in enumerate(part.results)
+        }
+        both = [
+            (number, run.prompt)
+            for number, run in enumerate(changed.results)
+            if run.prompt in clean_places
+        ]
+        if not both:
+            return None
+        return cls(
+            _reading([clean_places[prompt] for _, prompt in both]),
+            _reading([(changed.reading, number) for number, _ in both]),
+        )
 
-    def rows(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
-        """Values pooled over the prompts, under `HEADS`; empty where there is no pair."""
-        if not self.clean:
-            return []
-        rows = [self._parameters(), self._loss(), self._same(), *self._depths(settings)]
-        if len(self.clean) == 1:
-            rows.append(("next token", _top_token(self.clean[0]), _top_token(self.changed[0]), ""))
+    @property
+    def runs(self) -> list[tuple[RunResult, RunResult]]:
+        """The clean and the changed run of each prompt."""
+        return list(zip(self.clean.runs, self.changed.runs, strict=True))
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """Values pooled over the prompts, under `HEADS`."""
+        rows = [self._parameters(), self._loss(), self._same(), *self._depths()]
+        if len(self.runs) == 1:
+            ((clean, changed),) = self.runs
+            rows.append(("next token", _top_token(clean), _top_token(changed), ""))
         return [row for row in rows if any(row[1:])]
 
     def by_prompt(self) -> list[tuple[str, ...]]:
-        """Each prompt's loss and output, under `PROMPT_HEADS`; empty for one prompt alone."""
-        if len(self.clean) < 2:
-            return []
+        """Each prompt's loss and output, under `PROMPT_HEADS`."""
         return [
             (
                 _title(clean),
@@ -71,11 +86,11 @@ class Pairs:
                 _top_token(clean),
                 _top_token(changed),
             )
-            for clean, changed in zip(self.clean, self.changed, strict=True)
+            for clean, changed in self.runs
         ]
 
     def _parameters(self) -> tuple[str, str, str, str]:
-        model, skipped = self.clean[0].model, self.changed[0].settings.skipped
+        model, skipped = self.clean.model, self.changed.runs[0].settings.skipped
         share = parameter_share(model, skipped)
         if share is None:
             return "parameters in use", "", "", ""
@@ -84,28 +99,28 @@ class Pairs:
 
     def _loss(self) -> tuple[str, str, str, str]:
         """Mean loss over all tokens but the first of each prompt."""
-        counts = [len(run.tokens) - 1 for run in self.clean]
+        counts = [len(run.tokens) - 1 for run in self.clean.runs]
         if min(counts) < 1:
             return "loss, nats", "", "", ""
         means = [
             float(np.average([run.loss for run in runs], weights=counts))
-            for runs in (self.clean, self.changed)
+            for runs in (self.clean.runs, self.changed.runs)
         ]
         return "loss, nats", *_change(*means)
 
     def _same(self) -> tuple[str, str, str, str]:
-        agreements = [agreement(*pair) for pair in zip(self.clean, self.changed, strict=True)]
+        agreements = [agreement(clean, changed) for clean, changed in self.runs]
         counted = [pair for pair in agreements if pair is not None]
         total = (sum(same for same, _ in counted), sum(tokens for _, tokens in counted))
         return "same next token", "", _share(total) if counted else "", ""
 
-    def _depths(self, settings: SummarySettings) -> list[tuple[str, str, str, str]]:
-        lens_name = settings.lens
-        if any(lens_of(run, lens_name) is None for run in (*self.clean, *self.changed)):
+    def _depths(self) -> list[tuple[str, str, str, str]]:
+        chosen, readings, lens = self.clean.settings.lens, [self.clean, self.changed], ""
+        runs = [*self.clean.runs, *self.changed.runs]
+        if chosen != LOGIT and any(lens_of(run, chosen) is None for run in runs):
             # Fitted lenses read clean runs alone; a comparison needs one lens for both.
-            settings = replace(settings, lens=LOGIT)
-        readings = [reading_of(runs, settings) for runs in (self.clean, self.changed)]
-        lens = "" if settings.lens == lens_name else f", {lens_title(settings.lens)}"
+            readings = [reading.through(LOGIT) for reading in readings]
+            lens = f", {lens_title(LOGIT)}"
         rows = []
         for rule in dict.fromkeys(
             estimate.rule for reading in readings for estimate in reading.depths
@@ -120,6 +135,17 @@ class Pairs:
             name = f"effective depth, {rule_title(rule)}{lens}"
             rows.append((name, _layer(clean), _layer(changed), moved))
         return rows
+
+
+def _reading(places: Sequence[tuple[Reading, int]]) -> Reading:
+    """One reading of some prompts of others; one of these where it has the same prompts."""
+    (first, number), *others = places
+    if not others:
+        return first.alone[number]
+    if places == [(first, place) for place in range(len(first.prompts))]:
+        return first
+    prompts = [reading.prompts[place] for reading, place in places]
+    return Reading(prompts, first.settings, [reading.runs[place] for reading, place in places])
 
 
 def _layer(estimate: DepthEstimate | None) -> str:
@@ -150,9 +176,3 @@ def _top_token(result: RunResult) -> str:
 def _title(result: RunResult) -> str:
     words = " ".join(result.prompt.text.split())
     return words if len(words) <= _TITLE_LENGTH else f"{words[: _TITLE_LENGTH - 1]}…"
-
-
-def pairs(group: RunGroup, groups: Sequence[RunGroup]) -> Pairs | None:
-    """A what-if's prompts beside their clean runs; None for a clean group, or if none has one."""
-    clean = [other for other in groups if other.is_clean_of(group)]
-    return Pairs.of(clean, group) if clean else None

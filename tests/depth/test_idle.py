@@ -14,11 +14,12 @@ from depthtui import Prompt, analyze
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
-from depthtui.depth.idle import without_idle
+from depthtui.depth.certainty import evidence_of
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics.contributions import Contributions
-from depthtui.report.summary_json import summary_dict
+from depthtui.metrics.evidence import CountMeasure, Variant
 from tests.builders.metrics import ablation
+from tests.builders.readings import summary_of
 from tests.builders.results import full_run, lacking, make_result
 from tests.planted import with_idle
 from tests.tiny_models import CORPUS, LAYERS, with_tokenizer
@@ -100,7 +101,7 @@ def test_the_turn_moves_by_the_idle_layers_below_it(place: str) -> None:
 @pytest.mark.parametrize("place", PLACES)
 def test_idle_layers_cost_nothing_together_with_others(place: str) -> None:
     whole, planted = (
-        summary_dict(result.runs, SETTINGS) for result in (reading()[0], reading(place)[0])
+        summary_of(result.runs, settings=SETTINGS) for result in (reading()[0], reading(place)[0])
     )
     assert (whole["idle"], planted["idle"]) == ([], reading(place)[1])
     for key in ("count", "kl", "choices"):
@@ -196,16 +197,15 @@ def test_where_updates_were_not_measured_it_is_not_known() -> None:
     assert (result.known_idle, result.idle) == (None, ())
     some = reading_of([make_result(), lacking(make_result(), "contributions")], SETTINGS)
     assert some.known_idle is None
-    assert "idle" not in summary_dict(some.runs, SETTINGS)
-    assert "idle" in summary_dict([make_result()], SETTINGS)
+    assert "idle" not in summary_of(some.runs, settings=SETTINGS)
+    assert "idle" in summary_of([make_result()], settings=SETTINGS)
 
 
 def test_a_count_of_layers_is_capped_and_a_depth_is_not() -> None:
-    row = Evidence("causal", "x", "x", 6, 5, 6, layers=(0, 1, 2, 3, 4, 5))
-    capped = without_idle(row, (1, 2), 6)
+    measure, fewer = CountMeasure("causal", "x", "x"), [Variant(5, "fewer")]
+    capped = evidence_of(measure.counted(6, fewer, range(6)), 6, (5, 5), idle=(1, 2))
     assert (capped.count, capped.low, capped.high) == (4, 4, 4)
     assert capped.layers == (0, 3, 4, 5)
-    depth = replace(row, layers=None)
-    assert without_idle(depth, (1, 2), 6) == depth
-    unknown = replace(row, count=None, low=None, high=None)
-    assert without_idle(unknown, (1, 2), 6).count is None
+    depth = evidence_of(measure.counted(6, fewer), 6, (5, 5), idle=(1, 2))
+    assert (depth.count, depth.low, depth.high, depth.layers) == (6, 5, 6, None)
+    assert evidence_of(measure.unknown("why"), 6, (5, 5), idle=(1, 2)).count is None

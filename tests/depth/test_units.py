@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ SETTINGS = SummarySettings()
 @dataclass(frozen=True, kw_only=True)
 class Costs(Reduced):
     """What each layer costs."""
+
+    block_fields: ClassVar = {"cost": "cost_blocks"}
 
     cost: ByLayer
     cost_blocks: BlocksByLayer = None

@@ -14,12 +14,12 @@ from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
-from depthtui.depth import rules
+from depthtui.depth import certainty, rules
 from depthtui.depth.effective_depth import depths
 from depthtui.depth.reading import reading_of
 from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.evidence import CountInterval, CountMeasure, evidence_over_prompts
+from depthtui.metrics.evidence import CountInterval, CountMeasure
 from depthtui.metrics.order import Order
 from depthtui.metrics.similarity import Similarity
 from depthtui.report.summary_json import verdict_dict
@@ -42,10 +42,10 @@ def evidence_of(
     """What the one rule says whose curve is given."""
     pooled = {name: np.array(values, float) for name, values in curves.items()}
     (result,) = depths(pooled, settings)
-    (evidence,) = rule_evidence(
+    (found,) = rule_evidence(
         [result], pooled, settings, without_first or {}, lenses or {}, {result.rule: interval}
     )
-    return evidence
+    return certainty.evidence_of(found, 20, (5, 5))
 
 
 def steps(*values: tuple[float, int]) -> list[float]:
@@ -59,8 +59,8 @@ def steps(*values: tuple[float, int]) -> list[float]:
 def test_a_curve_that_falls_once_and_steeply_is_firm() -> None:
     row = evidence_of(kl=steps((10.0, 12), (1.0, 8), (0.0, 1)))
     assert (row.kind, row.count, row.low, row.high) == ("readable", 13, 13, 13)
-    assert row.firm
-    assert not row.reason
+    # Without an interval, nothing follows for other prompts.
+    assert row.holds_here
 
 
 def test_a_curve_that_is_flat_behind_its_threshold_is_fragile_and_says_which_number_it_is() -> None:
@@ -260,20 +260,20 @@ def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
 
 
 def test_without_an_interval_no_count_is_firm() -> None:
-    counted = CountMeasure("causal", "x", "x").evidence(10, 20)
-    (row,) = evidence_over_prompts([counted], 9, 9)
+    measure = CountMeasure("causal", "x", "x")
+    row = certainty.evidence_of(measure.counted(10), 20, (9, 9))
     assert (row.firm, row.reliability) == (False, "holds here")
     assert row.reason == "it has no interval over prompts"
     interval = CountInterval(10, 11, 0.95, "prompts")
-    counted = CountMeasure("causal", "x", "x").evidence(10, 20, interval=interval)
-    (row,) = evidence_over_prompts([counted], 9, 9)
+    row = certainty.evidence_of(measure.counted(10, interval=interval), 20, (9, 9))
     assert (row.firm, row.reliability, row.interval) == (True, "firm", (9.5, 11.5))
 
 
 def test_a_whole_number_is_as_wide_as_a_layer() -> None:
     def evidence(count: int, low: int, high: int, n_layers: int) -> Evidence:
         interval = CountInterval(low, high, 0.95, "prompts")
-        return CountMeasure("causal", "x", "x").evidence(count, n_layers, interval=interval)
+        found = CountMeasure("causal", "x", "x").counted(count, interval=interval)
+        return certainty.evidence_of(found, n_layers, (5, 5))
 
     wide = evidence(10, 9, 11, 20)
     # From 8.5 to 11.5 is more than a tenth of 20 layers.

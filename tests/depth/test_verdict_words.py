@@ -16,7 +16,6 @@ from depthtui.depth.verdict_words import (
     most_fragile,
     verdict_sentence,
 )
-from depthtui.metrics.evidence import pending
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -72,7 +71,10 @@ NOT_KNOWN = Evidence("readable", "kl", "KL", None, firm=False, reason="KL never 
 
 def test_the_headline_is_the_layers_that_suffice_alone_with_their_tolerance() -> None:
     words = verdict_sentence([OVERLAP, COSINE, ABLATION], 24, (), (), SUFFICIENT)
-    assert words.headline == "Within a nat of its own output with 19 of its 24 layers"
+    assert (
+        words.headline
+        == "19 of its 24 layers suffice to stay within a nat of the model's own output"
+    )
     assert words.clauses == (
         " (18 to 19; 59% of its choices stay); nine in ten choices need 24.",
         "Layers of 24: 23 that cost something when left out (ablation, firm).",
@@ -83,7 +85,7 @@ def test_the_headline_is_the_layers_that_suffice_alone_with_their_tolerance() ->
 
 def test_without_an_interval_the_choices_stand_alone() -> None:
     result = said([COSINE], 24, headline=replace(SUFFICIENT, low=None, high=None))
-    assert " with 19 of its 24 layers (59% of its choices stay); nine" in result
+    assert " own output (59% of its choices stay); nine" in result
 
 
 def test_the_evidence_of_the_headline_says_in_it_how_sure_it_is() -> None:
@@ -144,7 +146,8 @@ def test_the_tasks_that_are_pooled_are_named() -> None:
 
     assert on("a") == on()
     assert on("a", "b").startswith(
-        "Within a nat of its own output with 19 of its 24 layers over the tasks a and b together ("
+        "19 of its 24 layers suffice to stay within a nat of the model's own output over the tasks "
+        "a and b together ("
     )
     assert " over the tasks a, b, c and 2 more together" in on("a", "b", "c", "d", "e")
     assert "\x1b" not in on("a", "\x1b[2J" * 20)
@@ -279,7 +282,7 @@ def test_one_prompt_each_gives_counts_without_a_direction() -> None:
         "0.50); decided 28 of 30 and 16 of 18 (0.93 and 0.89)."
     )
     # Counts that may yet turn out to be fragile are not listed.
-    draft = replace(a, evidence=tuple(map(pending, a.evidence)))
+    draft = replace(a, evidence=tuple(replace(one, is_pending=True) for one in a.evidence))
     assert comparison_sentence(draft, b) == "The intervals of A and B are still being computed."
     assert missing_headlines(a, b) == ""
     assert missing_headlines(a, replace(b, headline=None)) == (
@@ -341,17 +344,19 @@ def test_the_headline_is_of_whole_layers_that_are_enough() -> None:
     headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1)
     words = said([ABLATION], 30, headline=headline)
     assert words.startswith(
-        "Within a nat of its own output with 23 of its 30 layers (21 to 24; 47% of its choices "
-        "stay); nine in ten choices need 30."
+        "23 of its 30 layers suffice to stay within a nat of the model's own output (21 to 24; 47% "
+        "of its choices stay); nine in ten choices need 30."
     )
     exact = replace(headline, count=22.0000001, strict=29.0)
-    assert "with 22 of its" in said([ABLATION], 30, headline=exact)
+    assert said([ABLATION], 30, headline=exact).startswith("22 of its 30 layers suffice to")
+    single = replace(headline, count=0.4)
+    assert said([ABLATION], 30, headline=single).startswith("1 of its 30 layers suffices to")
 
 
 def test_an_order_of_the_text_alone_is_named() -> None:
     headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1, "own")
     words = said([ABLATION], 30, headline=headline)
     assert words.startswith(
-        "Within a nat of its own output with 23 of its 30 layers in an order of these tokens "
-        "alone (21 to 24;"
+        "23 of its 30 layers, in an order of these tokens alone, suffice to stay within a nat of "
+        "the model's own output (21 to 24;"
     )

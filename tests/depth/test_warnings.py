@@ -17,9 +17,10 @@ from depthtui.depth.reading import Reading, reading_of, text_verdicts
 from depthtui.depth.warnings import is_finite
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.report.findings import findings
-from depthtui.report.summary_json import summary_dict, verdict_dict
+from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import read_record, record_bytes, record_of
+from tests.builders.readings import summary_of
 from tests.builders.results import full_run, make_result, random_result
 from tests.depth.test_text_verdicts import text_of
 
@@ -172,7 +173,7 @@ def test_where_no_answer_is_right_it_is_said(right: list[bool], words: str) -> N
         answers.without[:, -2:], answers.right[:] = 1, float(is_right)
         result.put("answers_kept", answers)
     assert verdict(results).warnings == ((words,) if words else ())
-    actual = summary_dict(results, SETTINGS)["verdict"]["warnings"]
+    actual = summary_of(results, settings=SETTINGS)["verdict"]["warnings"]
     assert actual == [words] * bool(words)
 
 

@@ -19,6 +19,7 @@ from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.metrics import ablation
+from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import probabilities
 from tests.tiny_models import TINY, random_ids, tiny
@@ -179,7 +180,7 @@ def test_the_words_say_for_how_many_of_them_the_loss_falls() -> None:
     kl = np.repeat(np.array([[0.3], [0.2], [0.01], [0.4]], np.float32), 4, axis=1)
     loss = np.repeat(np.array([[-0.5], [0.2], [-0.3], [0.4]], np.float32), 4, axis=1)
     value, reading = pooled(ablation(loss, kl=kl))
-    (row,) = METRIC.evidence(value, reading)
+    (row,) = evidence_by(METRIC, reading)
     assert (row.count, row.layers) == (3, (0, 1, 3))
     assert row.meaning == "that change the output when left out (the loss falls without 1)"
     line, together = METRIC.findings(value, reading)[2:4]
@@ -193,10 +194,10 @@ def test_the_words_say_for_how_many_of_them_the_loss_falls() -> None:
 
 
 def test_the_bar_is_a_twentieth_of_a_nat_or_twice_the_noise() -> None:
-    value, reading = pooled(of([0.3, CHANGED, 0.041, 0.08]))
-    (row,) = METRIC.evidence(value, reading)
+    _, reading = pooled(of([0.3, CHANGED, 0.041, 0.08]))
+    (row,) = evidence_by(METRIC, reading)
     assert (row.count, row.low, row.high) == (3, 2, 4)
     assert row.reason == "3 change it by 0.05 nats or more, 4 by 0.04"
-    value, reading = pooled(of([0.3, CHANGED, 0.041, 0.08], noise=0.03))
-    (row,) = METRIC.evidence(value, reading)
+    _, reading = pooled(of([0.3, CHANGED, 0.041, 0.08], noise=0.03))
+    (row,) = evidence_by(METRIC, reading)
     assert (row.count, row.layers) == (2, (0, 3))

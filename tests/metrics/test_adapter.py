@@ -212,7 +212,7 @@ def test_what_it_says() -> None:
 
 def test_one_that_changes_nothing() -> None:
     result = _reduced([0, 0], [0, 0], [0, 0], [0, 0, 0])
-    lines = adapter.METRIC.findings(result, None)
+    lines = list(adapter.METRIC.findings(result, None))
     assert (lines[0].title, lines[0].value) == ("Changed by the adapter", "no layer")
     assert adapter.METRIC.summary(result, None)["most"] is None
 

@@ -24,6 +24,7 @@ from depthtui.metrics.ranking import usefulness
 from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.probe import probe_architecture
 from tests.builders.models import tiny_model
+from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_answer
 from tests.tiny_models import LAYERS, TINY, fresh, random_ids, tiny, tiny_folder
@@ -218,7 +219,7 @@ def test_answers_are_known_in_parts_and_go_on_from_them() -> None:
 def test_with_some_layers_there_is_no_count_yet() -> None:
     prompts = pooled(answered([0, 1, np.nan], [1, 4, 4]))
     value = prompts.get(METRIC)
-    (evidence,) = METRIC.evidence(value, prompts)
+    (evidence,) = evidence_by(METRIC, prompts)
     assert (evidence.count, evidence.reason) == (None, "2 of 3 layers so far")
     assert METRIC.findings(value, prompts)[0].remark.endswith("; 2 of 3 layers so far")
 
@@ -328,7 +329,7 @@ def test_what_the_batch_alone_changes_is_told() -> None:
 
 def evidence_of(*answers: AnswersKept) -> Evidence:
     together = pooled(*answers)
-    (row,) = METRIC.evidence(together.get(METRIC), together)
+    (row,) = evidence_by(METRIC, together)
     assert (row.kind, row.measure) == ("causal", "answers_kept")
     return row
 
@@ -336,7 +337,7 @@ def evidence_of(*answers: AnswersKept) -> Evidence:
 def test_the_evidence_is_the_mean_number_of_layers_that_a_right_answer_needs() -> None:
     row = evidence_of(FIRST, SECOND)
     # 0 is needed by both, 1 and 3 by one each: two by each, not three.
-    assert (row.count, row.low, row.high, row.firm) == (2, 2, 2, True)
+    assert (row.count, row.low, row.high, row.holds_here) == (2, 2, 2, True)
     assert row.layers == (0, 1)
     assert row.curve is not None
     assert row.curve.values == (1, 0.5, 0, 0.5)
@@ -373,7 +374,7 @@ def test_the_interval_is_of_right_answers_drawn_again() -> None:
     means = rng.choice(needs, (4000, len(needs))).mean(axis=1)
     inner, outer = np.quantile(means, [[0.025, 0.975], [0.001, 0.999]])
     assert outer[0] <= low <= inner[0] < needs.mean() < inner[1] <= high <= outer[1]
-    (evidence,) = METRIC.evidence(result, together)
+    (evidence,) = evidence_by(METRIC, together)
     assert (evidence.low, evidence.high) == (math.floor(low + 0.5), math.floor(high + 0.5))
     ends = f"{round(low, 1):g} to {round(high, 1):g} layers"
     assert evidence.reason == f"the 95% interval over prompts is {ends}"

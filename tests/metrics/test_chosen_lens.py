@@ -21,9 +21,8 @@ from depthtui.metrics.lens_margin import lens_margin
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import Settling, divergence_of
 from depthtui.report.findings import findings
-from depthtui.report.summary_json import summary_dict
 from tests.builders.lenses import random_lens, smooth_lens
-from tests.builders.readings import verdict
+from tests.builders.readings import summary_of, verdict
 from tests.builders.results import full_run, lacking, run
 
 FITTED = LENSES[1:]
@@ -75,11 +74,11 @@ def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, fir
         line for line in findings(reading_of(results, settings)) if line.title not in their_own
     ] == findings(reading_of(planted, plain))
 
-    summary, expected = summary_dict(results, settings), summary_dict(planted, plain)
+    summary, expected = summary_of(results, settings=settings), summary_of(planted, settings=plain)
     assert summary["logit_lens"].pop("lens")["kind"] == lens
     for name in ("logit_lens", "lens_margin", "prediction_depth", "early_exit", "settling"):
         assert summary[name] == expected[name], name
-        assert summary[name] != summary_dict(results, plain)[name], name
+        assert summary[name] != summary_of(results, settings=plain)[name], name
     assert summary["effective_depth"] == expected["effective_depth"]
 
     for result, other in zip(results, planted, strict=True):
@@ -192,7 +191,7 @@ def test_a_depth_without_a_map_is_never_where_a_rule_crosses() -> None:
     # Of the values that are left the largest is smaller.
     kl = lens.kl[2:layers, 0]
     assert whole["kl"] < actual["kl"] == 2 + int(np.argmax(kl < 0.5 * kl.max()))
-    assert "prediction_depth" in summary_dict([result], settings)
+    assert "prediction_depth" in summary_of([result], settings=settings)
     lens.kl[-1] = np.nan
     assert reading_of([result], settings).depth("kl").layer is None
 

@@ -9,6 +9,8 @@ import torch
 from depthtui.data.arrays import arrays_of
 from depthtui.data.run import PromptTokens
 from depthtui.data.run_settings import SummarySettings
+from depthtui.data.verdict import Evidence
+from depthtui.depth.certainty import evidence_of
 from depthtui.depth.reading import reading_of
 from depthtui.metrics.context_depth import (
     METRIC,
@@ -20,6 +22,7 @@ from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.evidence import CountInterval
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_context_losses, token_losses
 from tests.tiny_models import TINY, fresh, random_ids, tiny
@@ -130,7 +133,7 @@ def test_with_some_depths_there_is_no_count_yet():
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     words = f"3 of {count} layers so far"
-    (evidence,) = METRIC.evidence(value, pooled)
+    (evidence,) = evidence_by(METRIC, pooled)
     assert (value.curve.depth, evidence.count, evidence.reason) == (None, None, words)
     assert METRIC.findings(value, pooled)[0].remark == words
     assert METRIC.summary(value, pooled)["depth"] is None
@@ -197,37 +200,42 @@ def test_the_depth_is_the_first_from_which_on_the_loss_stays_small():
     assert curve(3, 1, 1, 0, worth=0.1, noise=0.009).depth == 3
 
 
+def certain(of: ContextCurve, interval: CountInterval | None = None) -> Evidence:
+    """The evidence of a curve, as if five prompts were read."""
+    return evidence_of(of.evidence(interval), len(of.loss) - 1, (5, 5))
+
+
 def test_the_range_is_that_of_a_threshold_a_fifth_lower_and_higher():
     # 20 layers; 0.045 is small, but not a fifth below; 0.055 is not, but a fifth above.
     loss = [3.0] * 10 + [0.055] * 3 + [0.045] * 3 + [0.0] * 5
-    row = curve(*loss).evidence()
+    row = certain(curve(*loss))
     assert (row.count, row.low, row.high, row.firm) == (13, 10, 16, False)
     assert row.reason == "the loss at depth 15 is 0.045 nats beside a threshold of 0.05"
     assert (row.kind, row.measure) == ("causal", "context_depth")
-    falling = curve(*([3.0] * 10 + [0.055] * 3 + [0.0] * 8)).evidence()
+    falling = certain(curve(*([3.0] * 10 + [0.055] * 3 + [0.0] * 8)))
     assert (falling.count, falling.low, falling.high) == (13, 10, 13)
     assert falling.reason == "the loss at depth 12 is 0.055 nats beside a threshold of 0.05"
-    firm = curve(*([3.0] * 10 + [0.0] * 11)).evidence()
-    assert (firm.count, firm.low, firm.high, firm.firm, firm.reason) == (10, 10, 10, True, "")
-    unknown = curve(*loss, worth=-0.2).evidence()
+    firm = certain(curve(*([3.0] * 10 + [0.0] * 11)))
+    assert (firm.count, firm.low, firm.high, firm.holds_here) == (10, 10, 10, True)
+    unknown = certain(curve(*loss, worth=-0.2))
     assert (unknown.count, unknown.low, unknown.firm) == (None, None, False)
     assert "worth -0.2 nats" in unknown.reason
 
 
 def test_a_narrow_interval_over_prompts_tells_nothing_of_others():
     interval = CountInterval(10.0, 10.0, 0.95, "prompts and tokens")
-    row = curve(*([3.0] * 10 + [0.0] * 11)).evidence(interval)
+    row = certain(curve(*([3.0] * 10 + [0.0] * 11)), interval)
     assert (row.firm, row.holds_here) == (False, True)
     assert row.reason == "narrow intervals of this measure have missed other prompts"
-    # Of tokens of too few prompts the number of these is the reason, which the verdict gives.
+    # An interval over the tokens of too few prompts is another reason.
     tokens = CountInterval(10.0, 10.0, 0.95, "tokens")
-    assert curve(*([3.0] * 10 + [0.0] * 11)).evidence(tokens).reason == ""
+    assert "narrow intervals" not in certain(curve(*([3.0] * 10 + [0.0] * 11)), tokens).reason
 
 
 def test_a_count_of_one_token_alone_is_fragile():
     loss = [3.0] * 10 + [0.0] * 11
-    assert curve(*loss, tokens=2).evidence().firm
-    alone = curve(*loss, tokens=1).evidence()
+    assert certain(curve(*loss, tokens=2)).holds_here
+    alone = certain(curve(*loss, tokens=1))
     assert (alone.count, alone.low, alone.high, alone.firm) == (10, 10, 10, False)
     assert alone.reason == "it rests on a single token"
     result, _found = with_context(9, 7)
@@ -306,7 +314,7 @@ def test_a_context_that_is_worth_no_more_than_rounding_has_no_depth():
     # Five tokens, 0.1 nats each: 0.045 nats in their mean, beside a tenth of 0.2 nats.
     assert value.curve.noise == pytest.approx(0.1 / 5**0.5)
     assert np.isnan(METRIC.means(value, pooled)["context depth"])
-    assert METRIC.evidence(value, pooled)[0].count is None
+    assert evidence_by(METRIC, pooled)[0].count is None
 
 
 def test_evidence_is_what_tokens_say_that_are_run_in_full():
@@ -316,10 +324,10 @@ def test_evidence_is_what_tokens_say_that_are_run_in_full():
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     assert value.curve.depth == 4
-    assert METRIC.evidence(value, pooled)[0].count == 3
+    assert evidence_by(METRIC, pooled)[0].count == 3
     result, _found = with_context(9, 8)
     pooled = reading_of([result], SummarySettings())
-    (unknown,) = METRIC.evidence(pooled.get(METRIC), pooled)
+    (unknown,) = evidence_by(METRIC, pooled)
     assert unknown.count is None
     assert unknown.reason == ("the answer is too short: it needs two tokens or more")
 

@@ -11,6 +11,7 @@ import pytest
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
+from depthtui.depth.certainty import evidence_of
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.metrics.ablation import Ablation
@@ -18,6 +19,7 @@ from depthtui.metrics.evidence import CountMeasure, Variant
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from tests.builders.metrics import ablation
+from tests.builders.readings import evidence_by
 from tests.builders.results import full_run, random_result
 
 SETTINGS = SummarySettings()
@@ -30,24 +32,27 @@ def evidence(name: str, *values: MetricResult, first_token: bool = True) -> list
         run = random_result(layers=20)
         run.put(name, value)
         runs.append(run)
-    metric = METRIC_BY_NAME[name]
     pooled = reading_of(runs, replace(SETTINGS, include_first_token=first_token))
-    value = pooled.get(metric)
-    return [] if value is None else metric.evidence(value, pooled)
+    return evidence_by(METRIC_BY_NAME[name], pooled)
 
 
-def test_a_count_is_firm_in_a_range_of_up_to_a_tenth_of_the_layers() -> None:
+def test_a_count_holds_in_a_range_of_up_to_a_tenth_of_the_layers() -> None:
     measure = CountMeasure("causal", "x", "x", "that count")
-    near = measure.evidence(10, 20, [Variant(11, "up"), Variant(9, "down")])
-    assert (near.low, near.high, near.firm, near.reason) == (9, 11, True, "")
-    far = measure.evidence(10, 20, [Variant(11, "up"), Variant(8, "down")])
-    assert (far.low, far.high, far.firm, far.reason) == (8, 11, False, "down")
-    gone = measure.evidence(10, 20, [Variant(3, "down"), Variant(None, "gone")])
-    assert (gone.low, gone.high, gone.firm, gone.reason) == (3, 10, False, "gone")
-    alone = measure.evidence(10, 20, layers=[1, 4])
-    assert (alone.low, alone.high, alone.firm) == (10, 10, True)
+
+    def evidence(*variants: Variant, layers: Sequence[int] | None = None) -> Evidence:
+        return evidence_of(measure.counted(10, variants, layers), 20, (5, 5))
+
+    near = evidence(Variant(11, "up"), Variant(9, "down"))
+    assert (near.low, near.high, near.reliability) == (9, 11, "holds here")
+    far = evidence(Variant(11, "up"), Variant(8, "down"))
+    assert (far.low, far.high, far.reliability, far.reason) == (8, 11, "fragile", "down")
+    gone = evidence(Variant(3, "down"), Variant(None, "gone"))
+    assert (gone.low, gone.high, gone.reliability, gone.reason) == (3, 10, "fragile", "gone")
+    alone = evidence(layers=[1, 4])
+    assert (alone.low, alone.high, alone.reliability) == (10, 10, "holds here")
     assert (alone.layers, near.layers) == ((1, 4), None)
-    assert {near.meaning, measure.unknown("why").meaning} == {"that count"}
+    unknown = evidence_of(measure.unknown("why"), 20, (5, 5))
+    assert {near.meaning, unknown.meaning} == {"that count"}
 
 
 def test_metrics_that_tell_no_count_say_so() -> None:
@@ -75,7 +80,7 @@ def test_ablation_counts_the_layers_that_change_the_output() -> None:
     kl = [0.0] * 5 + [1.0] * 2 + [0.3] * 13
     (row,) = evidence("ablation", layers_left_out(kl))
     assert (row.kind, row.measure, row.title) == ("causal", "ablation", "ablation")
-    assert (row.count, row.low, row.high, row.firm) == (15, 15, 15, True)
+    assert (row.count, row.low, row.high, row.holds_here) == (15, 15, 15, True)
     assert row.layers == tuple(range(5, 20))
     assert row.meaning.endswith("(the loss falls without 15)")
 
@@ -120,7 +125,7 @@ def similarity(angles: Sequence[float], without_first: Sequence[float] | None = 
 def test_layers_that_do_nothing_do_not_turn_the_stream() -> None:
     angles = [0.5] + [0.1] * 12 + [0.0] * 7
     (row,) = evidence("similarity", similarity(angles))
-    assert (row.kind, row.count, row.firm) == ("geometric", 13, True)
+    assert (row.kind, row.count, row.holds_here) == ("geometric", 13, True)
     assert row.layers == tuple(range(13))
     # Most layers do nothing: they must not set the measure.
     (row,) = evidence("similarity", similarity([0.1] * 4 + [1e-6] * 16))

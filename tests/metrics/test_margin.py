@@ -15,7 +15,7 @@ from depthtui.depth.reading import reading_of
 from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.metrics.margin import answer_margin, decided_depths
 from depthtui.report.findings import findings
-from depthtui.report.summary_json import summary_dict
+from tests.builders.readings import summary_of
 from tests.builders.results import run, unanswered
 from tests.metrics.streams import lens_of, stream
 from tests.naive import speak_from
@@ -149,7 +149,7 @@ def test_it_rests_on_the_prompts_with_an_answer() -> None:
     silent = unanswered(run("e f", tokens=4, layers=3))
     alone = reading_of([silent], SETTINGS)
     assert alone.depth("margin") is None
-    assert "margin" not in summary_dict([silent], SETTINGS)
+    assert "margin" not in summary_of([silent], settings=SETTINGS)
     reading = reading_of([silent, *runs, silent], SETTINGS)
     result = reading.depth("margin")
     assert result is not None
@@ -166,13 +166,13 @@ def test_it_rests_on_the_prompts_with_an_answer() -> None:
 
 def test_what_a_summary_has_of_it() -> None:
     runs = [with_margin([-4, -2, 1, 5]), with_margin([-4, -2, -3, -1], "c d")]
-    result = summary_dict(runs, SETTINGS)["margin"]
+    result = summary_of(runs, settings=SETTINGS)["margin"]
     np.testing.assert_allclose(result.pop("margin"), [-4, -2, -1, 2], rtol=1e-6)
     assert result == {"options": [], "depth": 3, "prompts": 2}
     decided = reading_of(runs, SETTINGS).depth("margin")
     assert decided is not None
     assert decided.count == 3
-    assert summary_dict(runs[1:], SETTINGS)["margin"]["depth"] is None
+    assert summary_of(runs[1:], settings=SETTINGS)["margin"]["depth"] is None
     (line,) = (one for one in findings(reading_of(runs, SETTINGS)) if one.title == "Answer margin")
     assert (line.value, line.remark) == (
         "+2.00 nats",

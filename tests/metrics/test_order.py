@@ -17,6 +17,7 @@ from depthtui.metrics.order import (
 from depthtui.metrics.order.compute import order
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_reordered_losses, token_losses
 from tests.tiny_models import TINY, fresh, random_ids, tiny
@@ -90,7 +91,7 @@ def test_with_some_pairs_there_is_no_depth_yet():
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
     words = f"2 of {result.model.n_layers - 1} pairs of layers so far"
-    (evidence,) = METRIC.evidence(value, pooled)
+    (evidence,) = evidence_by(METRIC, pooled)
     assert (value.depth, evidence.count, evidence.reason) == (None, None, words)
     assert METRIC.findings(value, pooled)[0].remark == words
     assert METRIC.summary(value, pooled)["depth"] is None
@@ -156,7 +157,7 @@ def test_pairs_where_several_layers_write_nothing(layers, pairs):
     result.put(METRIC.name, actual)
     pooled = reading_of([result], SummarySettings())
     value = pooled.get(METRIC)
-    (evidence,) = METRIC.evidence(value, pooled)
+    (evidence,) = evidence_by(METRIC, pooled)
     left = [layer for layer in range(4) if layer not in layers]
     cheap = sum(value.parallel[pair] < 0.05 for pair in pairs)
     assert value.depth == evidence.count == len(evidence.layers) == len(left) - cheap
@@ -217,7 +218,7 @@ def pooled_of(parallel, tokens=5):
 def test_the_depth_and_its_range():
     pooled = pooled_of([0.045, 1, 0.055, 1, 0.01, 1, 0.045, 1, 0.041])
     value = pooled.get(METRIC)
-    (row,) = METRIC.evidence(value, pooled)
+    (row,) = evidence_by(METRIC, pooled)
     assert (row.count, row.low, row.high, row.firm) == (6, 5, 9, False)
     assert row.reason == "4 pairs of layers cost between 0.04 and 0.06 nats side by side"
     assert (row.kind, row.measure) == ("causal", "order")
@@ -229,8 +230,8 @@ def test_the_depth_and_its_range():
     assert summary["depth"] == 6
     np.testing.assert_allclose(summary["swapped"], 2 * summary["parallel"])
     firm = pooled_of([1.0] * 5)
-    (row,) = METRIC.evidence(firm.get(METRIC), firm)
-    assert (row.count, row.low, row.high, row.firm, row.reason) == (6, 6, 6, True, "")
+    (row,) = evidence_by(METRIC, firm)
+    assert (row.count, row.low, row.high, row.holds_here) == (6, 6, 6, True)
     assert "no pair side by side" in METRIC.findings(firm.get(METRIC), firm)[0].remark
 
 

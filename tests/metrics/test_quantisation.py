@@ -190,7 +190,7 @@ def test_some_layers_alone() -> None:
     value, reading = pooled(some)
     assert set(value.keep_high.layers) <= {1, 3}
     assert METRIC.summary(value, reading)["chosen"] == [1, 3]
-    assert METRIC.findings(value, reading)[0].remark.endswith("; of layers 1, 3 (2 of 4)")
+    assert next(iter(METRIC.findings(value, reading))).remark.endswith("; of layers 1, 3 (2 of 4)")
 
 
 @pytest.mark.parametrize("stops_after", [0, 7, 11])
@@ -288,7 +288,7 @@ def pooled(*actual: Quantisation) -> tuple[ReducedQuantisation, Reading]:
 def test_prompts_are_pooled_by_their_tokens() -> None:
     value, reading = pooled(of([0.6, 0.1, 0.1]), of([0.2, 0.3, 0.1], tokens=5))
     np.testing.assert_allclose(value.kl_4, [(0.6 * 8 + 0.2 * 4) / 12, 2 / 12, 0.1], rtol=1e-5)
-    line = METRIC.findings(value, reading)[2]
+    line = list(METRIC.findings(value, reading))[2]
     assert (line.title, line.value) == ("Layers to keep at 8 bits", "0")
     assert line.remark == (
         "1 layer costs 64% of the summed KL at 4 bits; 8 bits of them take 16.0 MB more"
@@ -309,12 +309,12 @@ def test_the_size_of_the_list_has_an_interval() -> None:
     # Layers 0 and 1 are the first two, in which order is open.
     assert kept["layers"] == [0, 1]
     assert kept["rank_intervals"] == [[1, 3], [1, 2]]
-    assert "(1 to 2 over prompts and tokens)" in METRIC.findings(value, reading)[2].remark
+    assert "(1 to 2 over prompts and tokens)" in list(METRIC.findings(value, reading))[2].remark
 
 
 def test_nothing_is_kept_high_where_nothing_costs() -> None:
     value, reading = pooled(of([0.0, 0.0]))
-    line = METRIC.findings(value, reading)[2]
+    line = list(METRIC.findings(value, reading))[2]
     assert (line.value, line.command) == ("none", "")
     assert METRIC.summary(value, reading)["keep_high"]["option"] == ""
 
@@ -323,7 +323,7 @@ def test_rows_that_cannot_be_cut_are_told() -> None:
     result = of([0.3, 0.1])
     result.whole_rows[:] = 8_000_000
     value, reading = pooled(result)
-    line = METRIC.findings(value, reading)[3]
+    line = list(METRIC.findings(value, reading))[3]
     assert (line.title, line.value) == ("Weights that are not rounded", "20%")
 
 

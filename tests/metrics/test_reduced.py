@@ -105,6 +105,7 @@ class Kept(Reduced):
     chosen: tuple[int, ...]
     floor: float
     later: Kept | None = None
+    without_blocks: int = 1
 
 
 def kept(tokens: int, mean: float, later: Kept | None = None) -> Kept:
@@ -127,6 +128,8 @@ def test_counts_are_added_up_and_means_weighted_by_tokens() -> None:
     assert (pooled.mean.tolist(), pooled.share) == ([7.0, 1.0], 7.0)
     assert (pooled.part, pooled.chosen) == ("of 1", (1,))
     assert pooled.floor == 8.0
+    # Only a declared field has means over blocks, whatever its name.
+    assert pooled.without_blocks == 2
 
 
 def test_what_a_prompt_does_not_have_is_left_out_of_the_mean() -> None:

@@ -453,7 +453,7 @@ def test_every_report_says_what_stands_in(variant) -> None:
     words, result = WORDS[name], full_run()
     result.settings = replace(result.settings, **settings)
     assert choice_words(RunSettings(**settings)) == words
-    (group,) = group_runs([result])
+    (group,) = group_runs([result], SummarySettings())
     assert group.title.endswith(f", {words}")
     reading = reading_of([result], SummarySettings())
     remarks = [
@@ -472,7 +472,7 @@ def test_runs_of_variants_are_never_pooled() -> None:
         result = full_run()
         result.settings = replace(result.settings, **settings)
         results.append(result)
-    assert len(group_runs(results)) == 4
+    assert len(group_runs(results, SummarySettings())) == 4
     usual = reading_of(results[:1], SummarySettings()).verdict
     assert "mean update" not in str(usual.sentence)
 

@@ -45,16 +45,16 @@ VOID = {"meta", "wbr", "br"}
 
 
 def html(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> str:
-    return html_bytes(run_document(group_runs(results), settings)).decode("utf-8")
+    return html_bytes(run_document(group_runs(results, settings))).decode("utf-8")
 
 
 def markdown(results: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> str:
-    return markdown_bytes(run_document(group_runs(results), settings)).decode("utf-8")
+    return markdown_bytes(run_document(group_runs(results, settings))).decode("utf-8")
 
 
 def table(results: Sequence[RunResult], width: int = 80, pool: Pool = "model") -> str:
     console = Console(file=StringIO(), width=width, legacy_windows=False)
-    console.print(rich_lines(run_document(group_runs(results, pool), SETTINGS)))
+    console.print(rich_lines(run_document(group_runs(results, SETTINGS, pool))))
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -148,8 +148,7 @@ class TestPage:
 
         def document() -> Document:
             return run_document(
-                group_runs([first, second]),
-                SETTINGS,
+                group_runs([first, second], SETTINGS),
                 token_of=lambda result: 1 if result is first else len(result.tokens) - 1,
             )
 
@@ -230,8 +229,8 @@ class TestPage:
         count = html([run("1")]).count("<svg")
         drawn = [measure.values(run("1")) for measure in MEASURES]
         cells = sum(values.size for values in drawn if values is not None)
-        groups = group_runs([run("1"), run("2")])
-        text = html_bytes(run_document(groups, SETTINGS, most_cells=cells)).decode("utf-8")
+        groups = group_runs([run("1"), run("2")], SETTINGS)
+        text = html_bytes(run_document(groups, most_cells=cells)).decode("utf-8")
         assert text.count("<svg") == count
         assert "the page would be too large" in text
 
@@ -386,7 +385,7 @@ class TestSession:
         self, format_: Callable[[Document], bytes]
     ) -> None:
         runs = strangers()
-        text = flat(format_(run_document(group_runs(runs, "none"), SETTINGS)).decode("utf-8"))
+        text = flat(format_(run_document(group_runs(runs, SETTINGS, "none"))).decode("utf-8"))
         sizes = [len(run.tokens) for run in runs]
         assert re.findall(r"Means over (\d+) tokens of (\d+) prompt", text) == [
             (str(size), "1") for size in sizes
@@ -402,7 +401,7 @@ class TestSession:
 
     def test_a_task_is_pooled_where_that_is_asked(self) -> None:
         runs = strangers()
-        text = flat(markdown_bytes(run_document(group_runs(runs, "task"), SETTINGS)).decode())
+        text = flat(markdown_bytes(run_document(group_runs(runs, SETTINGS, "task"))).decode())
         assert re.findall(r"Means over (\d+) tokens of (\d+) prompt", text) == [
             ("6", "1"),
             ("18", "2"),
@@ -440,7 +439,7 @@ class TestSession:
 
     def test_the_levels_of_headings_have_no_gap(self) -> None:
         for pool in ("none", "task", "model"):
-            text = markdown_bytes(run_document(group_runs(strangers(), pool), SETTINGS)).decode()
+            text = markdown_bytes(run_document(group_runs(strangers(), SETTINGS, pool))).decode()
             levels = [len(mark) for mark in re.findall(r"(?m)^(#+) ", text)]
             assert levels[:2] == [1, 2]
             assert all(after - before <= 1 for before, after in pairwise(levels))

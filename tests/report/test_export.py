@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from depthtui import ramps
-from depthtui.data.run_settings import SummarySettings
+from depthtui.cli.output import report_runs
+from depthtui.cli.shared_options import OutOptions
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import Skip, SummarySettings
+from depthtui.depth import reading
 from depthtui.errors import DepthError
 from depthtui.report.export import run_report
 from depthtui.report.formats import format_titles
-from tests.builders.results import hostile_run, run
+from depthtui.settings import Settings
+from tests.builders.results import hostile_run, random_result, run
 
 SETTINGS = SummarySettings()
 
@@ -122,3 +129,34 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> Non
 def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:
     paths = run_report([hostile_run()], SETTINGS).write(tmp_path)
     assert len(paths) == len(format_titles("runs"))
+
+
+def test_no_depth_and_no_interval_is_computed_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page, the JSON and the terminal read the same readings, those of a what-if too."""
+    clean = [
+        replace(random_result(8, 12, seed=seed), prompt=Prompt(f"prompt {seed}"))
+        for seed in range(5)
+    ]
+    off = replace(clean[0].settings, skipped=(Skip(1),))
+    runs = [*clean, *(replace(result, settings=off) for result in clean)]
+    computed: Counter[str] = Counter()
+
+    def count(name: str) -> None:
+        original = getattr(reading, name)
+
+        def counted(*given: object, **named: object) -> object:
+            computed[name] += 1
+            return original(*given, **named)
+
+        monkeypatch.setattr(reading, name, counted)
+
+    count("estimate_depths")
+    count("count_interval")
+    run_report(runs, Settings().summary_settings()).write(tmp_path, ["json"])
+    needed, computed = computed, Counter()
+    assert needed["estimate_depths"] == 12  # of each run, and of each model's runs together
+    assert needed["count_interval"]
+    report_runs(runs, Settings(), OutOptions(tmp_path, ("html", "json", "md")))
+    assert computed == needed

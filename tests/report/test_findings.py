@@ -114,13 +114,13 @@ def test_the_depth_score_in_words() -> None:
 def test_prompts_of_one_command_are_one_group_whatever_came_before() -> None:
     first, second = run("one"), run("two")
     second = replace(second, settings=replace(second.settings, lengths_before=(5,), answer_start=2))
-    assert len(group_runs([first, second])) == 1
+    assert len(group_runs([first, second], SETTINGS)) == 1
 
 
 def test_a_what_if_is_a_group_of_its_own_and_says_so() -> None:
     unchanged, what_if = run("one"), run("one")
     skipped = (Skip(3), Skip(0, "mlp"))
     what_if = replace(what_if, settings=replace(what_if.settings, skipped=skipped))
-    clean, changed = group_runs([unchanged, what_if])
+    clean, changed = group_runs([unchanged, what_if], SETTINGS)
     assert "without" not in clean.title
     assert changed.title.endswith(", without layer 3, layer 0 MLP")

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from depthtui.data.pool import Pool
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import RunSettings, Skip
+from depthtui.data.run_settings import RunSettings, Skip, SummarySettings
 from depthtui.report.groups import RunGroup, group_runs, pools_of
 from tests.builders.results import run, stopped_run
+
+
+def groups_of(runs: Sequence[RunResult], pool: Pool = "model") -> list[RunGroup]:
+    return group_runs(runs, SummarySettings(), pool)
 
 
 def test_models_and_settings_are_kept_apart() -> None:
@@ -20,7 +25,7 @@ def test_models_and_settings_are_kept_apart() -> None:
         replace(run("4"), settings=RunSettings(chat_template=True, lens_top_k=3)),
         run("5", fingerprint="other weights"),
     ]
-    groups = group_runs(runs)
+    groups = groups_of(runs)
     texts = [[result.prompt.text for result in group.results] for group in groups]
     assert texts == [["1", "3"], ["2"], ["4"], ["5"]]
     assert groups[1].title == "tiny, bfloat16 on cpu"
@@ -30,7 +35,7 @@ def test_models_and_settings_are_kept_apart() -> None:
 def test_a_title_names_the_ranks_of_a_model_that_is_cut() -> None:
     result = run("1")
     cut = replace(result.model, spec=replace(result.model.spec, tensor_parallel=4))
-    (group,) = group_runs([replace(result, model=cut)])
+    (group,) = groups_of([replace(result, model=cut)])
     assert group.title == "tiny, float32 on cpu, over 4 ranks"
 
 
@@ -43,7 +48,7 @@ def choosing(text: str, *metrics: str, **choices: Any) -> RunResult:
 
 def titles(*runs: RunResult) -> list[str]:
     """What the headings of the runs' groups say beside the model."""
-    return [group.title.removeprefix("tiny, float32 on cpu") for group in group_runs(runs)]
+    return [group.title.removeprefix("tiny, float32 on cpu") for group in groups_of(runs)]
 
 
 def test_choices_of_slower_metrics_are_told_apart() -> None:
@@ -95,22 +100,22 @@ def test_choices_part_no_runs_for_which_they_do_not_matter() -> None:
 
 def test_of_a_prompt_run_twice_the_last_counts() -> None:
     first, other, last = run("1"), run("2"), run("1", seed=1)
-    (group,) = group_runs([first, other, last])
+    (group,) = groups_of([first, other, last])
     assert [result is last or result is other for result in group.results] == [True, True]
 
 
 def test_a_stopped_rerun_does_not_replace_a_finished_run() -> None:
     finished = run("1")
-    (group,) = group_runs([finished, stopped_run("1")])
-    assert group.results == (finished,)
+    (group,) = groups_of([finished, stopped_run("1")])
+    assert group.results == [finished]
 
 
 def test_stopped_runs_are_left_out_where_there_are_finished_ones() -> None:
     finished, stopped = run("1"), stopped_run("2")
-    (group,) = group_runs([finished, stopped])
-    assert (group.results, group.n_stopped) == ((finished,), 1)
-    (group,) = group_runs([stopped])
-    assert (group.results, group.n_stopped) == ((stopped,), 0)
+    (group,) = groups_of([finished, stopped])
+    assert (group.results, group.parts[0].n_stopped) == ([finished], 1)
+    (group,) = groups_of([stopped])
+    assert (group.results, group.parts[0].n_stopped) == ([stopped], 0)
 
 
 SESSION = [
@@ -123,10 +128,8 @@ SESSION = [
 
 def pooled(pool: Pool) -> list[str]:
     """The prompts of a session's groups, those that are pooled in one text."""
-    (group,) = group_runs(SESSION, pool)
-    parts = group.parts or [group]
-    assert list(group.results) == [result for part in parts for result in part.results]
-    return ["".join(result.prompt.text for result in part.results) for part in parts]
+    (group,) = groups_of(SESSION, pool)
+    return ["".join(result.prompt.text for result in part.results) for part in group.parts]
 
 
 def test_prompts_are_pooled_as_is_asked() -> None:
@@ -148,22 +151,22 @@ def test_only_ways_to_pool_that_differ_are_offered() -> None:
 
 def test_no_pool_has_runs_of_two_models() -> None:
     other = replace(SESSION[1], model=run(dtype="bfloat16").model)
-    groups = group_runs([*SESSION, other], "task")
-    assert [len(group.parts) for group in groups] == [5, 0]
-    assert groups[1].results == (other,)
+    groups = groups_of([*SESSION, other], "task")
+    assert [len(group.parts) for group in groups] == [5, 1]
+    assert groups[1].results == [other]
 
 
 def test_a_run_by_itself_is_never_left_out() -> None:
     again, stopped = run("0", seed=1), stopped_run("9")
-    (group,) = group_runs([*SESSION, again, stopped], "none")
+    (group,) = groups_of([*SESSION, again, stopped], "none")
     assert [*group.results] == [*SESSION, again, stopped]
-    assert group.n_stopped == 0
+    assert sum(part.n_stopped for part in group.parts) == 0
 
 
 def test_a_stopped_run_is_left_out_of_its_task_alone() -> None:
     stopped = [replace(stopped_run(), prompt=Prompt("9", "", task)) for task in ("sums", "typed")]
     stopped[0].prompt = Prompt("9", "", "sums", "2")
-    (group,) = group_runs([*SESSION, *stopped], "task")
-    assert group.n_stopped == 1
-    assert group.parts[1] == RunGroup((SESSION[1], SESSION[3]), 1)
+    (group,) = groups_of([*SESSION, *stopped], "task")
+    assert [part.n_stopped for part in group.parts] == [0, 1, 0, 0, 0, 0]
+    assert group.parts[1].results == [SESSION[1], SESSION[3]]
     assert group.results[-1] is stopped[1]

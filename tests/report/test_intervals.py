@@ -15,10 +15,10 @@ from depthtui.depth.reading import reading_of
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
-from depthtui.report.groups import RunGroup
 from depthtui.report.phrases import interval
 from depthtui.report.run_document import run_document
 from depthtui.report.summary_json import summary_json
+from tests.builders.readings import group_of
 from tests.builders.results import random_result
 
 SETTINGS = SummarySettings(kl_threshold=0.97)
@@ -29,14 +29,14 @@ def runs(n: int) -> list[RunResult]:
 
 
 def documents(results: list[RunResult], settings: SummarySettings = SETTINGS) -> list[str]:
-    group = RunGroup(tuple(results))
+    group = group_of(results, settings=settings)
     console = Console(file=StringIO(), width=100)
-    console.print(rich_lines(run_document([group], settings)))
+    console.print(rich_lines(run_document([group])))
     assert isinstance(console.file, StringIO)
     return [
         console.file.getvalue(),
-        markdown_bytes(run_document([group], settings)).decode(),
-        html_bytes(run_document([group], settings)).decode(),
+        markdown_bytes(run_document([group])).decode(),
+        html_bytes(run_document([group])).decode(),
     ]
 
 
@@ -49,7 +49,7 @@ def test_intervals_are_shown_and_written() -> None:
         assert "95% intervals by bootstrap over prompts" in " ".join(text.split())
         for item in with_interval:
             assert interval(item) in text
-    estimates = json.loads(summary_json(results, SETTINGS))["effective_depth"]
+    estimates = json.loads(summary_json(group_of(results, settings=SETTINGS)))["effective_depth"]
     assert [text["interval"] for text in estimates] == [
         list(estimate.interval) if estimate.interval else None for estimate in summary.depths
     ]
@@ -73,12 +73,12 @@ def test_prompts_of_uneven_length_are_warned_of() -> None:
         ) in " ".join(text.split())
     (kl,) = (
         row
-        for row in json.loads(summary_json(uneven, SETTINGS))["effective_depth"]
+        for row in json.loads(summary_json(group_of(uneven, settings=SETTINGS)))["effective_depth"]
         if row["rule"] == "kl"
     )
     assert kl["count"] == kl["layer"] + 1
     assert kl["prompt_weighted"]["count"] == kl["prompt_weighted"]["layer"] + 1
-    pooled = json.loads(summary_json(uneven, SETTINGS))["pooled"]
+    pooled = json.loads(summary_json(group_of(uneven, settings=SETTINGS)))["pooled"]
     assert pooled == {
         "prompts": 4,
         "tokens": 318,

@@ -12,7 +12,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.blocks import Block, Document, Noted, Table, View, blocks_in
-from depthtui.report.run_rows import each_alone, run_rows, run_verdicts
+from depthtui.report.run_rows import run_rows, run_verdicts
 from tests.builders.results import full_run, run, stopped_run
 
 SETTINGS = SummarySettings()
@@ -33,7 +33,7 @@ def rows_of(results: Sequence[RunResult], view: View = "text") -> list[dict[str,
 
 
 def blocks_of(results: Sequence[RunResult], view: View) -> list[Block]:
-    return list(blocks_in(run_rows(each_alone(reading_of(results, SETTINGS))), view))
+    return list(blocks_in(run_rows(reading_of(results, SETTINGS).alone), view))
 
 
 def test_a_row_has_what_is_read_of_the_run_alone() -> None:
@@ -95,7 +95,7 @@ def test_each_verdict_is_the_run_s_own() -> None:
     results = [full_run("To Paris", seed=2), run("It boils"), full_run("Snow", seed=3)]
     verdicts = [reading_of([result], SETTINGS).verdict for result in results]
     assert all(verdicts)
-    items = run_verdicts(each_alone(reading_of(results, SETTINGS)))
+    items = run_verdicts(reading_of(results, SETTINGS).alone)
     assert items.texts == [
         f"{number}: {verdict.sentence}" for number, verdict in enumerate(verdicts, start=1)
     ]

@@ -23,7 +23,8 @@ from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.findings import findings
 from depthtui.report.phrases import provenance_sentence
-from depthtui.report.summary_json import combined_provenance, summary_dict, summary_json
+from depthtui.report.summary_json import combined_provenance, summary_json
+from tests.builders.readings import group_of, summary_of
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
@@ -31,7 +32,7 @@ EVIDENCE = ["kind", "measure", "count", "low", "high", "interval", "firm", "hold
 
 
 def test_it_has_the_layout_of_the_result_file() -> None:
-    summary = summary_dict([run(), run("c d")], SETTINGS)
+    summary = summary_of([run(), run("c d")], settings=SETTINGS)
     assert list(summary) == [
         "schema",
         "model",
@@ -114,7 +115,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
 
 def test_its_numbers_are_the_pooled_ones_in_full() -> None:
     runs = [run(), run("c d", seed=1, tokens=9)]
-    summary = json.loads(summary_json(runs, SETTINGS))
+    summary = json.loads(summary_json(group_of(runs, settings=SETTINGS)))
     pooled = reading_of(runs, SETTINGS)
     for branch in ("attention", "mlp", "layer"):
         for kind in ("norm_ratio", "cosine"):
@@ -129,7 +130,7 @@ def test_its_numbers_are_the_pooled_ones_in_full() -> None:
 
 def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
     runs = [run("what", tokens=3), run("else", seed=1, tokens=4)]
-    summary = summary_dict(runs, SETTINGS)
+    summary = summary_of(runs, settings=SETTINGS)
     assert summary["prompts"][1] == {
         "task": "commonsense",
         "level": "2",
@@ -150,21 +151,21 @@ def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
 
 def test_there_is_a_row_for_each_run() -> None:
     runs = [run(), run("c d", seed=1, tokens=9)]
-    for result, row in zip(runs, summary_dict(runs, SETTINGS)["runs"], strict=True):
-        alone = summary_dict([result], SETTINGS)
+    for result, row in zip(runs, summary_of(runs, settings=SETTINGS)["runs"], strict=True):
+        alone = summary_of([result], settings=SETTINGS)
         assert list(row) == ["tokens", "loss", "verdict", "effective_depth"]
         assert row["tokens"] == len(result.tokens)
         assert row["loss"] == pytest.approx(result.loss)
         assert row["verdict"] == alone["verdict"]
         assert row["effective_depth"] == alone["effective_depth"]
-    (row,) = summary_dict([run(tokens=1)], SETTINGS)["runs"]
+    (row,) = summary_of([run(tokens=1)], settings=SETTINGS)["runs"]
     assert row["loss"] is None
 
 
 def test_what_is_not_pooled_has_no_mean() -> None:
     runs = [run(), run("c d", seed=1, tokens=9), run("e f", seed=2)]
-    summary = summary_dict(runs, SETTINGS, [runs[:1], runs[1:]])
-    of_one, of_two = (summary_dict(part, SETTINGS) for part in (runs[:1], runs[1:]))
+    summary = summary_of(runs[:1], runs[1:], settings=SETTINGS)
+    of_one, of_two = (summary_of(part, settings=SETTINGS) for part in (runs[:1], runs[1:]))
     assert list(summary) == [
         "schema",
         "model",
@@ -184,23 +185,23 @@ def test_what_is_not_pooled_has_no_mean() -> None:
 
 def test_a_metric_that_one_run_lacks_is_absent() -> None:
     without_lens = lacking(run(), "logit_lens")
-    summary = summary_dict([run(), without_lens], SETTINGS)
+    summary = summary_of([run(), without_lens], settings=SETTINGS)
     assert "logit_lens" not in summary
     assert [estimate["rule"] for estimate in summary["effective_depth"]] == ["cosine"]
     without_contributions = lacking(run(), "contributions")
-    summary = summary_dict([without_contributions], SETTINGS)
+    summary = summary_of([without_contributions], settings=SETTINGS)
     assert "contributions" not in summary
     names = [estimate["rule"] for estimate in summary["effective_depth"]]
     assert names == ["kl", "overlap", "margin"]
 
 
 def test_without_the_split_only_the_layer_is_there() -> None:
-    summary = summary_dict([run(split_missing="it adds in place")], SETTINGS)
+    summary = summary_of([run(split_missing="it adds in place")], settings=SETTINGS)
     assert set(summary["contributions"]) == {"layer"}
 
 
 def test_what_was_not_run_is_null_and_the_json_is_strict() -> None:
-    text = summary_json([stopped_run()], SETTINGS).decode()
+    text = summary_json(group_of([stopped_run()], settings=SETTINGS)).decode()
 
     def refuse(constant: str) -> None:
         pytest.fail(f"{constant} is no JSON")
@@ -216,7 +217,7 @@ def test_a_prompt_whose_run_was_stopped_is_not_complete() -> None:
     begun = full_run()
     begun.put("order", Order.unknown(begun.model.n_layers, len(begun.tokens)))
     for result, complete in ((full_run(), None), (stopped_run(), False), (begun, False)):
-        (prompt,) = summary_dict([result], SETTINGS)["prompts"]
+        (prompt,) = summary_of([result], settings=SETTINGS)["prompts"]
         assert prompt.get("complete") is complete
 
 
@@ -225,7 +226,9 @@ class TestSlowerMetrics:
     without = run("without")
 
     def summary(self) -> dict[str, Any]:
-        return json.loads(summary_json([self.one, self.without, self.two], SETTINGS))
+        return json.loads(
+            summary_json(group_of([self.one, self.without, self.two], settings=SETTINGS))
+        )
 
     def test_they_have_the_layout_of_the_result_file(self) -> None:
         summary = self.summary()
@@ -286,7 +289,7 @@ class TestSlowerMetrics:
 
     def test_token_0_left_out_of_every_mean(self) -> None:
         one, two = self.one, self.two
-        summary = summary_dict([one, two], SummarySettings(include_first_token=False))
+        summary = summary_of([one, two], settings=SummarySettings(include_first_token=False))
         assert one.get(Ablation) is not None
         assert two.get(Ablation) is not None
         later = [run_.get(Ablation).loss_change[:, 1:] for run_ in (one, two)]
@@ -312,7 +315,7 @@ class TestSlowerMetrics:
 
     def test_token_0_can_be_left_out(self) -> None:
         settings = replace(SETTINGS, include_first_token=False)
-        summary = summary_dict([self.one], settings)
+        summary = summary_of([self.one], settings=settings)
         settling = self.one.get(Settling)
         assert settling is not None
         expected = settling.divergence[:, 1:].mean(axis=1)
@@ -325,14 +328,14 @@ class TestSlowerMetrics:
         result.get(ResidualErasure).effect[:, 5:] = np.nan
         result.get(IntegratedGradients).completeness_error[:] = np.nan
         result.complete = False
-        summary = json.loads(summary_json([result], SETTINGS))
+        summary = json.loads(summary_json(group_of([result], settings=SETTINGS)))
         assert summary["residual_erasure"][0]["effect"][0][5] is None
         assert summary["integrated_gradients"][0]["completeness_error"] == [None] * 4
 
 
 def test_nothing_to_average_is_no_crash() -> None:
     settings = SummarySettings(include_first_token=False)
-    summary = summary_dict([run(tokens=1)], settings)
+    summary = summary_of([run(tokens=1)], settings=settings)
     assert summary["effective_depth"] == []
     assert "contributions" not in summary
     assert summary["settings"]["include_first_token"] is False
@@ -340,7 +343,7 @@ def test_nothing_to_average_is_no_crash() -> None:
 
 def test_hostile_text_comes_back_as_it_was() -> None:
     result = hostile_run()
-    data = summary_json([result], SETTINGS)
+    data = summary_json(group_of([result], settings=SETTINGS))
     summary = json.loads(data.decode("utf-8"))
     # A pair of surrogates is one character in JSON.
     whole = [
@@ -352,7 +355,7 @@ def test_hostile_text_comes_back_as_it_was() -> None:
 
 
 def test_a_quantised_model_says_so() -> None:
-    model = summary_dict([run(dtype="bfloat16", quantize="8bit")], SETTINGS)["model"]
+    model = summary_of([run(dtype="bfloat16", quantize="8bit")], settings=SETTINGS)["model"]
     assert model["dtype"] == "bfloat16, 8bit weights"
 
 
@@ -393,13 +396,13 @@ class TestProvenance:
 
 def test_a_summary_says_which_part_of_a_metric_was_computed() -> None:
     result = full_run()
-    assert not set(summary_dict([result], SummarySettings())["settings"]) & set(CHOICES)
+    assert not set(summary_of([result], settings=SummarySettings())["settings"]) & set(CHOICES)
     result.settings = replace(result.settings, layers="0,2", erase_tokens=3, erase_search="bisect")
     ablation, erasure = (result.measured[name] for name in ("ablation", "residual_erasure"))
     result.put("ablation", replace(ablation, chosen=(0, 2)))
     searched = {"chosen": (0, 2), "tokens": (1, 4, 9), "threshold": 0.1, "checks": 6}
     result.put("residual_erasure", replace(erasure, **searched, disagreeing=1))
-    summary = summary_dict([result], SummarySettings())
+    summary = summary_of([result], settings=SummarySettings())
     choices = {name: summary["settings"][name] for name in CHOICES if name in summary["settings"]}
     assert choices == {"layers": "0,2", "erase_tokens": 3, "erase_search": "bisect"}
     assert summary["ablation"]["chosen"] == [0, 2]
@@ -421,7 +424,7 @@ def test_a_summary_says_that_spans_were_erased_first_and_what_is_not_done() -> N
     result = full_run()
     erasure = replace(result.measured["residual_erasure"], threshold=0.1, checks=6, disagreeing=1)
     result.put("residual_erasure", replace(erasure, span=8, settled=16))
-    (of_prompt,) = summary_dict([result], SummarySettings())["residual_erasure"]
+    (of_prompt,) = summary_of([result], settings=SummarySettings())["residual_erasure"]
     assert (of_prompt["span"], of_prompt["settled"]) == (8, 16)
     assert [depth is None for depth in of_prompt["until"]] == [token >= 16 for token in range(24)]
     lines = {line.title: line.value for line in findings(reading_of([result], SummarySettings()))}
@@ -430,5 +433,5 @@ def test_a_summary_says_that_spans_were_erased_first_and_what_is_not_done() -> N
         "depths bisected for |p - p~| of 0.1: 1 of 6 checks elsewhere disagree"
     )
     result.put("residual_erasure", replace(erasure, span=8, settled=23))
-    (of_prompt,) = summary_dict([result], SummarySettings())["residual_erasure"]
+    (of_prompt,) = summary_of([result], settings=SummarySettings())["residual_erasure"]
     assert None not in of_prompt["until"][:-1]

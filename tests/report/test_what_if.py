@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +14,13 @@ import pytest
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip, SummarySettings
+from depthtui.depth.reading import reading_of
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.export import run_report
-from depthtui.report.groups import group_runs
+from depthtui.report.groups import RunGroup, group_runs
 from depthtui.report.run_document import run_document
 from depthtui.report.skips import skipped_text, without_text
-from depthtui.report.what_if import Pairs, pairs
+from depthtui.report.what_if import Pairs
 from tests.builders.lenses import smooth_lens
 from tests.builders.results import run
 from tests.hostile import HOSTILE
@@ -42,6 +44,22 @@ def both(text: str = "a b", loss: float = 2.0, change: float = 0.5) -> list[RunR
     return [clean, changed]
 
 
+def groups_of(runs: Sequence[RunResult], settings: SummarySettings = SETTINGS) -> list[RunGroup]:
+    return group_runs(runs, settings)
+
+
+def pairs(group: RunGroup, groups: Sequence[RunGroup]) -> Pairs | None:
+    """A what-if's only part beside its clean counterparts."""
+    (part,) = group.parts
+    return Pairs.of([other for other in groups if other.is_clean_of(group)], part)
+
+
+def results_of(pair: Pairs | None) -> list[list[RunResult]]:
+    """The clean runs, and the changed ones."""
+    assert pair is not None
+    return [list(pair.clean.runs), list(pair.changed.runs)]
+
+
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
@@ -62,13 +80,13 @@ def test_sublayers_come_after_layers() -> None:
 
 
 def test_a_what_if_is_paired_with_its_clean_run() -> None:
-    clean, changed = group_runs(both())
+    clean, changed = groups_of(both())
     assert changed.title.endswith(", without layers 1-2")
     pair = pairs(changed, [clean, changed])
-    assert pair == Pairs(clean.results, changed.results)
+    assert results_of(pair) == [clean.results, changed.results]
     assert pairs(clean, [clean, changed]) is None
     assert pairs(changed, [changed]) is None
-    (other,) = group_runs([run(dtype="bfloat16")])
+    (other,) = groups_of([run(dtype="bfloat16")])
     assert pairs(changed, [other, changed]) is None
 
 
@@ -78,11 +96,13 @@ def test_both_runs_are_read_by_one_lens() -> None:
     settings = SummarySettings(lens="affine")
 
     def depths() -> dict[str, tuple[str, ...]]:
-        (pair,) = (pairs(group, group_runs(results)) for group in group_runs(results)[1:])
-        return {name: row for name, *row in pair.rows(settings) if "KL" in name}
+        groups = groups_of(results, settings)
+        pair = pairs(groups[1], groups)
+        assert pair is not None
+        return {name: row for name, *row in pair.rows() if "KL" in name}
 
     def logit() -> dict[str, tuple[str, ...]]:
-        rows = Pairs((clean,), (changed,)).rows(SETTINGS)
+        rows = Pairs(*(reading_of([result], SETTINGS) for result in results)).rows()
         return {f"{name}, logit lens": row for name, *row in rows if "KL" in name}
 
     clean.put("affine_lens", smooth_lens(AffineLens, clean))
@@ -97,24 +117,26 @@ def test_a_what_if_is_beside_clean_runs_of_any_choice() -> None:
         metrics = (*result.settings.metrics, "ablation")
         result.settings = replace(result.settings, metrics=metrics, layers=layers)
     runs = [*first, *second]
-    groups = group_runs(runs)
+    groups = groups_of(runs)
     assert len(groups) == 3
     changed = next(group for group in groups if group.settings.skipped)
     pair = pairs(changed, groups)
-    assert pair == Pairs((first[0], second[0]), (first[1], second[1]))
+    assert results_of(pair) == [[first[0], second[0]], [first[1], second[1]]]
 
 
 def test_slower_metrics_of_a_clean_run_do_not_part_it_from_the_others() -> None:
     first, second = run("1"), run("2")
     more = replace(first.settings, metrics=(*first.settings.metrics, "similarity"))
-    assert len(group_runs([replace(first, settings=more), second])) == 1
+    assert len(groups_of([replace(first, settings=more), second])) == 1
     less = replace(first.settings, metrics=("logit_lens",))
-    assert len(group_runs([replace(first, settings=less), second])) == 2
+    assert len(groups_of([replace(first, settings=less), second])) == 2
 
 
 def test_what_it_costs() -> None:
-    clean, changed = group_runs(both())
-    rows = {name: cells for name, *cells in Pairs.of([clean], changed).rows(SETTINGS)}
+    clean, changed = groups_of(both())
+    pair = pairs(changed, [clean])
+    assert pair is not None
+    rows = {name: cells for name, *cells in pair.rows()}
     assert rows["parameters in use"] == ["1,000", "750", "-25%"]
     assert rows["loss, nats"] == ["2.000", "2.500", "+0.500"]
     assert rows["same next token"] == ["", "4 of 5", ""]
@@ -122,16 +144,16 @@ def test_what_it_costs() -> None:
     assert {"effective depth, cosine", "effective depth, KL", "effective depth, overlap"} <= set(
         rows
     )
-    assert Pairs.of([clean], changed).by_prompt() == []
 
 
 def test_losses_are_weighted_by_tokens() -> None:
     runs = [*both("a b", 2.0, 1.0), *both("c d", 4.0, 0.0)]
     for result in runs[2:]:
         result.tokens = replace(result.tokens, ids=np.arange(2), texts=["a", "b"])
-    clean, changed = group_runs(runs)
-    pair = Pairs.of([clean], changed)
-    rows = {name: cells for name, *cells in pair.rows(SETTINGS)}
+    clean, changed = groups_of(runs)
+    pair = pairs(changed, [clean])
+    assert pair is not None
+    rows = {name: cells for name, *cells in pair.rows()}
     assert rows["loss, nats"] == ["2.400", "3.200", "+0.800"]
     assert [row[:4] for row in pair.by_prompt()] == [
         ("a b", "2.000", "3.000", "+1.000"),
@@ -147,8 +169,10 @@ def test_what_is_unknown_has_no_row() -> None:
         replace(share, model=replace(share.model, layer_parameters=()))
         for share in (clean, changed)
     ]
-    (first, second) = group_runs(unknown)
-    names = {row[0] for row in Pairs.of([first], second).rows(SETTINGS)}
+    (first, second) = groups_of(unknown)
+    pair = pairs(second, [first])
+    assert pair is not None
+    names = {row[0] for row in pair.rows()}
     assert names == {"effective depth, cosine"}
 
 
@@ -171,8 +195,8 @@ def test_the_files_have_both_and_say_which_is_which(tmp_path: Path) -> None:
 
 
 def test_prompts_that_nobody_pooled_are_beside_their_clean_runs_one_by_one() -> None:
-    groups = group_runs([*both("a b", 2.0, 1.0), *both("c d", 4.0, 0.0)], "none")
-    text = markdown_bytes(run_document(groups, SETTINGS)).decode()
+    runs = [*both("a b", 2.0, 1.0), *both("c d", 4.0, 0.0)]
+    text = markdown_bytes(run_document(group_runs(runs, SETTINGS, "none"))).decode()
     assert text.count("### Each prompt beside the clean run") == 1
     assert "| a b | 2.000 | 3.000 | +1.000 |" in text
     assert "| c d | 4.000 | 4.000 | +0.000 |" in text

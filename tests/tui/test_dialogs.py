@@ -124,7 +124,7 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         await it.until(lambda: isinstance(it.app.screen, ManualPicker))
         assert all(title in it.screen_text() for title in list(titles().values())[:10])
         await it.press("slash", *"nine in ten choices", "enter", "enter")
-        await it.until(lambda: "Within a nat" in it.screen_text())
+        await it.until(lambda: "within a nat" in it.screen_text())
         assert isinstance(it.app.screen, ManualPage)
         text = it.app.screen.query_one(VerticalScroll)
         await it.until(lambda: text.size.height == 22 and text.max_scroll_y > 22)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import (
     STAND_INS,
@@ -23,7 +22,14 @@ from depthtui.metrics.choices import (
     measured_layers,
 )
 from depthtui.metrics.costs import head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, CountMeasure, Variant, evidence_curve, progress_words
+from depthtui.metrics.evidence import (
+    FIFTH,
+    CountMeasure,
+    LayerCount,
+    Variant,
+    evidence_curve,
+    progress_words,
+)
 from depthtui.metrics.loss_change import LossChange, MeanLoss
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, lowest, useful_layers
@@ -135,6 +141,8 @@ class ReducedOutput(Reduced):
         together_kl, together_choices: KL and first choices without these layers; NaN where unknown.
         together_apart: the sum of the KL without each of these alone; NaN where unknown.
     """
+
+    block_fields: ClassVar = {"kl": "kl_blocks"}
 
     kl: ByLayer
     kl_blocks: BlocksByLayer = None
@@ -308,7 +316,7 @@ COUNT_MEASURE = CountMeasure(
 )
 
 
-def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
+def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[LayerCount]:
     """How many layers change the output when they are left out, one at a time.
 
     The least KL of a change is `CHANGED`, or twice the noise where higher; a fifth less and
@@ -340,7 +348,7 @@ def _evidence(ablation: ReducedAblation, pooled: Pooled) -> list[Evidence]:
     )
     falls = f" (the loss falls without {len(ablation.falling)})" if ablation.falling else ""
     measure = replace(COUNT_MEASURE, meaning=f"{COUNT_MEASURE.meaning}{falls}")
-    return [measure.evidence(len(changing), n_layers, variants, changing, curve, interval)]
+    return [measure.counted(len(changing), variants, changing, curve, interval)]
 
 
 METRIC = Metric(

@@ -200,7 +200,7 @@ METRIC = Metric(
     reduced=ReducedAdapterChange,
     reduce=_reduce,
     summary=_summary,
-    findings=lambda change, pooled: list(_findings(change, pooled)),
+    findings=_findings,
     means=lambda change, pooled: {
         "moved by the adapter": float(change.stream[-1]),
         "loss with the adapter": change.mean_loss_change,

@@ -13,7 +13,6 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import (
     STAND_INS,
@@ -26,6 +25,7 @@ from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import (
     CountInterval,
     CountMeasure,
+    LayerCount,
     Variant,
     evidence_curve,
     progress_words,
@@ -263,7 +263,7 @@ def _means(answers: ReducedAnswers, pooled: Pooled) -> dict[str, float]:
     return {"answers right": accuracy, "layers that answers need": answers.needed_mean}
 
 
-def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
+def _evidence(answers: ReducedAnswers, pooled: Pooled) -> LayerCount:
     """How many layers a right answer needs: the mean, rounded.
 
     Its layers are the same number of layers that most answers need. The range covers the mean with
@@ -290,7 +290,7 @@ def _evidence(answers: ReducedAnswers, pooled: Pooled) -> Evidence:
     least = float(share[most].min(initial=1.0))
     curve = evidence_curve(share, least, f"≥ {least:.0%} of answers lost")
     interval = _interval(answers, pooled.seed)
-    return COUNT_MEASURE.evidence(count, n_layers, variants, np.sort(most), curve, interval)
+    return COUNT_MEASURE.counted(count, variants, np.sort(most), curve, interval)
 
 
 def _other_prompts(counts: np.ndarray) -> list[Variant]:

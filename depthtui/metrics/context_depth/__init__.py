@@ -10,7 +10,6 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
@@ -19,9 +18,10 @@ from depthtui.metrics.evidence import (
     FIFTH,
     CountInterval,
     CountMeasure,
+    LayerCount,
     Variant,
     evidence_curve,
-    of_these_prompts,
+    not_of_others,
     progress_words,
 )
 from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
@@ -80,6 +80,7 @@ class ContextCurve(MeanLoss):
     """
 
     means_of: ClassVar = {"loss": "loss_change", "worth": "without_context"}
+    block_fields: ClassVar = {"loss": "loss_blocks", "worth": "worth_blocks"}
 
     loss: ByDepth
     loss_blocks: BlocksByDepth = None
@@ -114,8 +115,8 @@ class ContextCurve(MeanLoss):
     def _depth(self, threshold: float) -> int:
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])
 
-    def evidence(self, interval: CountInterval | None = None) -> Evidence:
-        """The depth as a count, with its range for moved thresholds and its interval."""
+    def evidence(self, interval: CountInterval | None = None) -> LayerCount:
+        """The depth as a count, with moved thresholds and its interval."""
         count = self.depth
         if count is None:
             return COUNT_MEASURE.unknown(self.progress_words or self._too_little)
@@ -132,12 +133,11 @@ class ContextCurve(MeanLoss):
         if self.tokens == 1:
             variants.append(Variant(None, "it rests on a single token"))
         curve = evidence_curve(self.loss[1:], self.threshold, f"< {self.threshold:.2g} nats")
-        evidence = COUNT_MEASURE.evidence(
-            count, len(self.loss) - 1, variants, curve=curve, interval=interval
-        )
         # The prompts that need their context longest decide the count; other prompts may need it
         # longer.
-        return of_these_prompts(evidence, interval)
+        return COUNT_MEASURE.counted(
+            count, variants, curve=curve, interval=interval, why_here=not_of_others(interval)
+        )
 
 
 def _depths(loss: np.ndarray, worth: np.ndarray) -> np.ndarray:
@@ -224,7 +224,7 @@ def _means(context: ReducedContext, pooled: Pooled) -> dict[str, float]:
     return {title: float("nan") if depth is None else depth for title, depth in depths.items()}
 
 
-def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
+def _evidence(context: ReducedContext, pooled: Pooled) -> list[LayerCount]:
     """Evidence from the later tokens: the first is predicted from h_k itself, as by a lens."""
     if context.later is not None:
         later = [part and part.later for part in pooled.reduced(METRIC)]
@@ -235,8 +235,6 @@ def _evidence(context: ReducedContext, pooled: Pooled) -> list[Evidence]:
 
 def _has_context(result: RunResult) -> str:
     """A need: a token before the first that is run in full."""
-    if len(result.tokens) < 2:
-        return "the prompt is a single token"
     if start_of(result) < 1:
         return "the answer begins at the first token, so nothing comes before it"
     return ""
@@ -294,7 +292,7 @@ METRIC = Metric(
     work=_work,
     overhead=_overhead,
     result=ContextDepth,
-    needs=(needs.clean_run, needs.lens, _has_context),
+    needs=(needs.clean_run, needs.lens, needs.second_token, _has_context),
     memory=row_of_logits,
     depends_on=("answer_start", *STAND_INS),
     measures=(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
@@ -76,6 +76,8 @@ _COSINE = {
 @dataclass(frozen=True, kw_only=True)
 class ReducedContributions(Reduced):
     """Means over tokens, `[L]` each; sublayers have None without a split."""
+
+    block_fields: ClassVar = {"mean_cosine": "mean_cosine_blocks"}
 
     attention_norm_ratio: ByLayer | None = None
     attention_cosine: ByLayer | None = None

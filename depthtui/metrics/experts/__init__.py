@@ -176,6 +176,6 @@ METRIC = Metric(
     reduced=ReducedExperts,
     reduce=_reduce,
     summary=_summary,
-    findings=lambda experts, pooled: list(_findings(experts, pooled)),
+    findings=_findings,
     per_layer=_per_layer,
 )

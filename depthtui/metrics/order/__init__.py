@@ -10,7 +10,6 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
@@ -18,6 +17,7 @@ from depthtui.metrics.evidence import (
     FIFTH,
     CountInterval,
     CountMeasure,
+    LayerCount,
     Variant,
     evidence_curve,
     progress_words,
@@ -68,6 +68,7 @@ class ReducedOrder(MeanLoss):
     """
 
     pools: ClassVar = MeanLoss.pools | {"idle": _common}
+    block_fields: ClassVar = {"parallel": "parallel_blocks"}
 
     parallel: ByPair
     parallel_blocks: Annotated[np.ndarray, Shape("B", "L-1", dtype=np.float64)] | None = None
@@ -170,7 +171,7 @@ def _means(order: ReducedOrder, pooled: Pooled) -> dict[str, float]:
     return {"sequential depth": float("nan") if order.depth is None else float(order.depth)}
 
 
-def _evidence(order: ReducedOrder, pooled: Pooled) -> list[Evidence]:
+def _evidence(order: ReducedOrder, pooled: Pooled) -> list[LayerCount]:
     words = order.progress_words
     if words:
         return [COUNT_MEASURE.unknown(words)]
@@ -191,7 +192,9 @@ COUNT_MEASURE = CountMeasure(
 )
 
 
-def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval | None) -> Evidence:
+def _depth_evidence(
+    order: ReducedOrder, n_layers: int, interval: CountInterval | None
+) -> LayerCount:
     """The sequential depth, and how far it moves with the allowed cost of a pair.
 
     The first layer of a pair that may run side by side is counted.
@@ -206,7 +209,7 @@ def _depth_evidence(order: ReducedOrder, n_layers: int, interval: CountInterval 
     at_layers = np.full(n_layers, np.nan)
     at_layers[order.writing[1:]] = costs
     curve = evidence_curve(at_layers, FELT, f"≥ {FELT:g} nats")
-    return COUNT_MEASURE.evidence(len(steps), n_layers, variants, steps, curve, interval)
+    return COUNT_MEASURE.counted(len(steps), variants, steps, curve, interval)
 
 
 def _work(result: RunResult) -> float:
@@ -215,11 +218,6 @@ def _work(result: RunResult) -> float:
     count = result.model.n_layers
     layers = count + (count - 1) * (count - 2) + 2 * (count - 1)
     return layers / count + 2 * count * head(result)
-
-
-def _predicts(result: RunResult) -> str:
-    """A need: a token that another one predicts."""
-    return "the prompt is a single token" if len(result.tokens) < 2 else ""
 
 
 def _pairs(result: RunResult) -> str:
@@ -248,7 +246,7 @@ METRIC = Metric(
     cost="2 (L - 1) forwards, half of each",
     work=_work,
     result=Order,
-    needs=(needs.clean_run, needs.lens, needs.unbroken_stream, _predicts, _pairs),
+    needs=(needs.clean_run, needs.lens, needs.unbroken_stream, needs.second_token, _pairs),
     memory=row_of_logits,
     measures=(
         loss_measure(

@@ -11,15 +11,14 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import (
     FIFTH,
     CountMeasure,
+    LayerCount,
     Variant,
     evidence_curve,
-    here_alone,
     progress_words,
 )
 from depthtui.metrics.measures import array, floor_of
@@ -318,7 +317,7 @@ def _findings(patch: ReducedPatch, pooled: Pooled) -> Iterator[Finding]:
     yield noise_floor(METRIC.title, f"{patch.floor:.2g} of the margin")
 
 
-def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[Evidence]:
+def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[LayerCount]:
     """The depth at which the last token has the fact; a sublayer alone has none."""
     shares = patch.last_token
     if patch.part != "layer":
@@ -330,14 +329,14 @@ def _evidence(patch: ReducedPatch, pooled: Pooled) -> list[Evidence]:
         share = HALF * (1 + change)
         depth = int(_since(shares[None], share)[0])
         variants.append(Variant(depth, f"the last token has {share:.0%} of it from {depth} on"))
-    evidence = COUNT_MEASURE.evidence(
+    count = COUNT_MEASURE.counted(
         int(_since(shares[None])[0]),
-        pooled.n_layers,
         variants,
         curve=evidence_curve(shares[1:], HALF, f"> {HALF:g}"),
         interval=pooled.interval(pooled.reduced(METRIC), _since, "last_token"),
+        why_here="it is of these facts, and others may move elsewhere",
     )
-    return [here_alone(evidence, "it is of these facts, and others may move elsewhere")]
+    return [count]
 
 
 def _sentence(result: RunResult) -> str:
@@ -430,7 +429,7 @@ METRIC = Metric(
     reduced=ReducedPatch,
     reduce=_reduce,
     summary=_summary,
-    findings=lambda patch, pooled: list(_findings(patch, pooled)),
+    findings=_findings,
     evidence=_evidence,
     per_layer=_per_layer,
 )

@@ -111,6 +111,7 @@ class ReducedQuantisation(MeanLoss):
     """
 
     means_of: ClassVar = {"kl_noise": "unchanged_kl"}
+    block_fields: ClassVar = {"kl_4": "kl_4_blocks"}
 
     loss: float
     loss_change_8: ByLayer
@@ -367,11 +368,6 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     )
 
 
-def _predicts(result: RunResult) -> str:
-    """A need: a token that another one predicts."""
-    return "the prompt is a single token" if len(result.tokens) < 2 else ""
-
-
 def _single_passes(result: RunResult) -> str:
     """A need: each block runs once, as a layer of its own number."""
     return "its blocks run in passes, and each would be rounded in all of them" * bool(
@@ -407,14 +403,14 @@ METRIC = Metric(
     work=_work,
     overhead=_overhead,
     result=Quantisation,
-    needs=(needs.clean_run, needs.lens, _predicts, _single_passes, _whole_weights),
+    needs=(needs.clean_run, needs.lens, needs.second_token, _single_passes, _whole_weights),
     memory=_memory,
     depends_on=("layers",),
     measures=(_kl_measure(4), _kl_measure(8)),
     reduced=ReducedQuantisation,
     reduce=ReducedQuantisation.over,
     summary=_summary,
-    findings=lambda quantisation, pooled: list(_findings(quantisation, pooled)),
+    findings=_findings,
     means=_means,
     per_layer=_per_layer,
     moved_by_rounding=True,

@@ -255,11 +255,6 @@ LOSS_MAP = Measure(
 """The change of the loss, by first layers x last layers of the blocks."""
 
 
-def _predicts(result: RunResult) -> str:
-    """A need: a token that another one predicts."""
-    return "the prompt is a single token" if len(result.tokens) < 2 else ""
-
-
 def _work(result: RunResult) -> float:
     """The work: a block's run begins at its first layer; an unchanged run goes through all."""
     count = result.model.n_layers
@@ -285,13 +280,13 @@ METRIC = Metric(
     cost="8 L forwards, half of each",
     work=_work,
     result=Repeat,
-    needs=(needs.clean_run, needs.lens, needs.last_stream_alone, _predicts),
+    needs=(needs.clean_run, needs.lens, needs.last_stream_alone, needs.second_token),
     memory=row_of_logits,
     measures=(MAP, LOSS_MAP),
     reduced=ReducedRepeat,
     reduce=_reduce,
     summary=_summary,
-    findings=lambda repeat, pooled: list(_findings(repeat, pooled)),
+    findings=_findings,
     per_layer=_per_layer,
     maps=_maps,
 )

@@ -13,11 +13,17 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.selection import numbers_text
-from depthtui.data.verdict import Evidence
 from depthtui.metrics import needs
 from depthtui.metrics.choices import chosen_layers, key_parts, with_choices
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.evidence import FIFTH, CountMeasure, Variant, evidence_curve, of_these_prompts
+from depthtui.metrics.evidence import (
+    FIFTH,
+    CountMeasure,
+    LayerCount,
+    Variant,
+    evidence_curve,
+    not_of_others,
+)
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.prediction_depth import counts_by_depth
@@ -287,7 +293,7 @@ COUNT_MEASURE = CountMeasure(
 )
 
 
-def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence]:
+def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[LayerCount]:
     """How many layers still read the question: no token matters that is erased before a later one.
 
     The largest effect of erasing a token of the question, a mean over the prompts, reaches
@@ -301,7 +307,7 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
         return []
     if not np.isfinite(effects).all():
         return [COUNT_MEASURE.unknown("not every token has been erased yet")]
-    n_layers, floor = pooled.n_layers, max(erasure.floor for erasure in erased)
+    floor = max(erasure.floor for erasure in erased)
     least = max(RunSettings.erase_threshold, floor)
     count, variants = int(_reached(effects, least)), []
     for share in (1 - FIFTH, 1 + FIFTH):
@@ -322,9 +328,11 @@ def _evidence(erased: Sequence[ReducedErasure], pooled: Pooled) -> list[Evidence
     interval = pooled.interval(
         equally_weighted, lambda largest: _reached(largest, least), "largest"
     )
-    evidence = COUNT_MEASURE.evidence(count, n_layers, variants, curve=curve, interval=interval)
     # The largest effect decides the count, and may be larger on other prompts.
-    return [of_these_prompts(evidence, interval)]
+    why_here = not_of_others(interval)
+    return [
+        COUNT_MEASURE.counted(count, variants, curve=curve, interval=interval, why_here=why_here)
+    ]
 
 
 def _reached(effects: np.ndarray, threshold: float) -> np.ndarray:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence
 from depthtui.errors import DepthError
 from depthtui.metrics import ablation, needs
-from depthtui.metrics.evidence import FIFTH, CountInterval, CountMeasure, Variant, evidence_curve
+from depthtui.metrics.evidence import (
+    FIFTH,
+    CountInterval,
+    CountMeasure,
+    LayerCount,
+    Variant,
+    evidence_curve,
+)
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
@@ -95,6 +101,8 @@ class ReducedSimilarity(Reduced):
         angular_distance: `[L, L]`, as in `Similarity`.
         angle_blocks: the first row of `angular_distance`, of single layers, over blocks of tokens.
     """
+
+    block_fields: ClassVar = {"angle": "angle_blocks"}
 
     block_influence: ByLayer
     angular_distance: Annotated[np.ndarray, Shape("L", "L", dtype=np.float64)]
@@ -187,7 +195,7 @@ def turning_layers(
     distances: np.ndarray,
     other_distances: np.ndarray | None = None,
     interval: CountInterval | None = None,
-) -> Evidence:
+) -> LayerCount:
     """How many layers turn the residual stream by at least half of the mean angle.
 
     The angle of h_l and h_{l+1} is compared, not block influence, which grows with its square: the
@@ -214,7 +222,7 @@ def turning_layers(
         variants.append(Variant(other, f"token 0 alone moves it from {count} to {other} layers"))
     least = SHARE * float(_mean_turn(distances))
     curve = evidence_curve(distances, least, f"≥ {least:.2g} of π")
-    return COUNT_MEASURE.evidence(count, len(distances), variants, layers, curve, interval)
+    return COUNT_MEASURE.counted(count, variants, layers, curve, interval)
 
 
 def _mean_turn(distances: np.ndarray) -> np.ndarray:
@@ -223,7 +231,7 @@ def _mean_turn(distances: np.ndarray) -> np.ndarray:
     return np.asarray((distances * moves).sum(axis=-1) / np.maximum(1, moves.sum(axis=-1)))
 
 
-def _evidence(similarity: ReducedSimilarity, pooled: Pooled) -> list[Evidence]:
+def _evidence(similarity: ReducedSimilarity, pooled: Pooled) -> list[LayerCount]:
     other = pooled.other.get(METRIC)
     interval = pooled.interval(
         pooled.reduced(METRIC), lambda angles: _turning(angles).sum(axis=1), "angle"

@@ -11,7 +11,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.lazy import lazy_value
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence, Headline
+from depthtui.data.verdict import Headline
 from depthtui.metrics import needs
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
@@ -19,6 +19,7 @@ from depthtui.metrics.evidence import (
     FIFTH,
     CountInterval,
     CountMeasure,
+    LayerCount,
     Variant,
     rounded_up_count,
     rounded_up_range,
@@ -420,7 +421,7 @@ COUNT_MEASURE = CountMeasure(
 )
 
 
-def _evidence(sufficient: PooledSufficient, pooled: Pooled) -> list[Evidence]:
+def _evidence(sufficient: PooledSufficient, pooled: Pooled) -> list[LayerCount]:
     variants = []
     for share in (1 - FIFTH, 1 + FIFTH):
         other = rounded_up_count(sufficient.within(share * TOLERANCE))
@@ -429,11 +430,7 @@ def _evidence(sufficient: PooledSufficient, pooled: Pooled) -> list[Evidence]:
     if ends is not None:
         interval = CountInterval(*ends, LEVEL, sufficient.units, resolution=0)
     layers = sufficient.kept_layers
-    return [
-        COUNT_MEASURE.evidence(
-            sufficient.layers, sufficient.n_layers, variants, layers, interval=interval
-        )
-    ]
+    return [COUNT_MEASURE.counted(sufficient.layers, variants, layers, interval=interval)]
 
 
 def _work(result: RunResult) -> float:
@@ -462,11 +459,6 @@ def _preparation(result: RunResult) -> float:
     return TEXTS * LENGTH * trials * (1 / 2 + head(result))
 
 
-def _two_tokens(result: RunResult) -> str:
-    """A need: a token after the first one."""
-    return "" if len(result.tokens) > 1 else "the prompt has no token after the first"
-
-
 METRIC = Metric(
     name=NAME,
     title="Layers that suffice",
@@ -487,7 +479,7 @@ METRIC = Metric(
     cost="L forwards, half of each; the model's order once, longer",
     work=_work,
     result=Sufficient,
-    needs=(needs.clean_run, needs.lens, _two_tokens),
+    needs=(needs.clean_run, needs.lens, needs.second_token),
     needs_order=True,
     preparation=_preparation,
     memory=row_of_logits,

@@ -11,11 +11,12 @@ from typing import Any
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.model import weights_dtype
 from depthtui.data.plain import to_plain
 from depthtui.data.run import without
 from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.report.layer_types import types_dict
-from depthtui.report.summary_json import verdict_dict, weights_dtype
+from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.comparisons import numbers
 from depthtui.sweep.plan import population
 from depthtui.sweep.questions import Question

@@ -8,6 +8,7 @@ from itertools import combinations
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
+from depthtui.data.model import weights_dtype
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.verdict import Headline
 from depthtui.depth import rules
@@ -19,7 +20,6 @@ from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
 from depthtui.report.phrases import interval, rule_title, uneven
-from depthtui.report.summary_json import weights_dtype
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, population
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of

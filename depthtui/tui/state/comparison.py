@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from depthtui.data.model import ModelInfo
+from depthtui.data.model import ModelInfo, weights_dtype
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
@@ -14,7 +14,6 @@ from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import METRIC_BY_NAME, METRICS, sufficient
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
-from depthtui.report.summary_json import weights_dtype
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, TokenMatch, is_special
 from depthtui.tui.state.session import SessionRun

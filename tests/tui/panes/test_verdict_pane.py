@@ -298,7 +298,8 @@ async def test_marks_of_an_axis_never_touch(styles: PaneStyles) -> None:
 
 async def test_a_sentence_that_is_cut_keeps_the_gap_behind_its_headline() -> None:
     clauses = (" (7 to 9; some choices stay).", "More is said of it, and more than fits.")
-    words = Sentence("Within a nat of its own output with 8 of its 10 layers", clauses)
+    headline = "8 of its 10 layers suffice to stay within a nat of the model's own output"
+    words = Sentence(headline, clauses)
     verdict = replace(planted(FRAGILE, FIRM, NONE), words=words)
     for width in range(46, 66):
         shown = await drawn(verdict, (width, 8))
