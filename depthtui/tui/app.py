@@ -21,7 +21,6 @@ from textual import events, on
 from textual.actions import ActionParseResult, parse
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
@@ -78,12 +77,6 @@ class Live(Protocol):
         """Something changed: redraw soon."""
 
 
-def _key_commands() -> type[Provider]:
-    from depthtui.tui.commands.command_palette import KeyCommands
-
-    return KeyCommands
-
-
 @runtime_checkable
 class TypedInto(Protocol):
     """A screen with a field for text that is typed or pasted elsewhere on it."""
@@ -114,7 +107,6 @@ class DepthApp(App[int]):
 
     TITLE = "depthtui"
     CSS_PATH = Path(__file__).with_name("dialogs.tcss")
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_key_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings_of(everywhere.COMMANDS),
         Binding("ctrl+c", "quit", "quit", show=False, system=True),
@@ -549,10 +541,6 @@ class DepthApp(App[int]):
         self._shown_settings = self.explorer.settings
         show_settings(self, tab)
 
-    def action_change_theme(self) -> None:
-        """Open the looks; Textual's command palette calls this."""
-        self.action_show_settings("looks")
-
     def name_unwritten(self, _: None) -> None:
         unwritten = ", ".join(self.settings_list.unwritten)
         if unwritten:
@@ -655,6 +643,13 @@ class DepthApp(App[int]):
         from depthtui.tui.screens.opening import show_help
 
         show_help(self, tab)
+
+    def action_command_palette(self) -> None:
+        """List the keys, which ctrl+p does in dialogs too, instead of Textual's palette."""
+        from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.action_show_help()
 
 
 def _may_count(action: str) -> bool:

@@ -10,10 +10,8 @@ from typing import NamedTuple
 
 from depthtui.tui.textual_patches import (
     dispatch,
-    input_line,
     key_order,
     layout,
-    option_list,
     timers,
     watchers,
 )
@@ -40,12 +38,8 @@ class TextualPatch(NamedTuple):
 
 PATCHES = (
     TextualPatch("dispatch", "MessagePump._dispatch_message", "4258", "8.2.8", everywhere=True),
-    TextualPatch("input_line", "Input.__init__", "", "8.2.8", everywhere=True),
-    TextualPatch("input_line", "Input.render_line", "", "8.2.8", everywhere=True),
     TextualPatch("key_order", "ScrollView._on_key", "6605", "8.2.8", everywhere=True),
     TextualPatch("layout", "Widget.refresh", "", "8.2.8", everywhere=True),
-    TextualPatch("option_list", "OptionList._move_page", "", "8.2.8", everywhere=True),
-    TextualPatch("option_list", "OptionList._on_click", "", "8.2.8", everywhere=True),
     TextualPatch("timers", "MessagePump.set_timer", "", "8.2.8", everywhere=True),
     TextualPatch("watchers", "dom._watch", "6666", "8.2.8", everywhere=True),
     TextualPatch("driver", "LinuxDriver.run_input_thread", "6668, 6456, 6690", "8.2.8"),
@@ -63,7 +57,6 @@ PATCHES = (
     TextualPatch("screens", "Screen.get_widget_and_offset_at", "6643", "8.2.8"),
     TextualPatch("screens", "Screen._compositor_refresh", "", "8.2.8"),
     TextualPatch("screens", "StylesCache.get_inner_outer", "6665", "8.2.8"),
-    TextualPatch("app", "App.action_command_palette", "", "8.2.8"),
     TextualPatch("app", "App._check_bindings", "6605", "8.2.8"),
     TextualPatch("app", "App._end_batch", "", "8.2.8"),
     TextualPatch("app", "App._handle_exception", "", "8.2.8"),
@@ -80,5 +73,5 @@ PATCHES = (
 
 def install() -> None:
     """Install the patches for all of Textual; a second call changes nothing."""
-    for module in (dispatch, input_line, key_order, layout, option_list, timers, watchers):
+    for module in (dispatch, key_order, layout, timers, watchers):
         module.install()

@@ -4,8 +4,8 @@ Textual ends the app at any error, has no hook to catch signals before it change
 does not record the contents of the terminal. The docstrings of the methods describe these, and
 faults of Textual's own app.
 
-For Textual 8.2.8; overrides `App.action_command_palette`, `_end_batch`, `_handle_exception`,
-`panic`, `_check_bindings`, `_build_driver` and `_display`.
+For Textual 8.2.8; overrides `App._end_batch`, `_handle_exception`, `panic`, `_check_bindings`,
+`_build_driver` and `_display`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from __future__ import annotations
 from typing import Any
 
 import textual.app
-from textual import command, screen
+from textual import screen
 from textual.app import ReturnType
 from textual.driver import Driver
 from textual.widgets import Input, TextArea
 from textual.worker import WorkerFailed
 
 from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinUpdate
-from depthtui.tui.textual_patches.screens import CommandPalette, Screen
+from depthtui.tui.textual_patches.screens import Screen
 
 
 class App(textual.app.App[ReturnType]):
@@ -111,18 +111,6 @@ class App(textual.app.App[ReturnType]):
         super()._display(screen, renderable)
 
     # Faults of Textual's app -------------------------------------------------
-
-    def action_command_palette(self) -> None:
-        """Open the palette once the former one is gone.
-
-        Textual checks whether the palette is on top. A palette that is closing, or beneath another
-        screen, has the same id, and no two may (not reported).
-        """
-        palettes = [node for node in self._nodes if isinstance(node, command.CommandPalette)]
-        if any(palette not in self.screen_stack for palette in palettes):
-            self.call_later(self.action_command_palette)
-        elif self.use_command_palette and not palettes:
-            self.push_screen(CommandPalette(id="--command-palette"))
 
     def _end_batch(self) -> None:
         """Let every visible screen paint the changes that were held back.

@@ -1,4 +1,4 @@
-"""The base of every screen of the explorer, the command palette included.
+"""The base of every screen of the explorer.
 
 Each method of `Screen` describes a fault of Textual's screens. They also draw through a
 `ThinCompositor`, and free their entries in Textual's cache.
@@ -9,7 +9,7 @@ For Textual 8.2.8; overrides `Screen.dismiss`, `_on_resize`, `get_widget_and_off
 
 from __future__ import annotations
 
-from textual import command, events, screen
+from textual import events, screen
 from textual._styles_cache import StylesCache
 from textual.await_complete import AwaitComplete
 from textual.geometry import Offset
@@ -81,7 +81,3 @@ def free_lines() -> None:
 
 class ModalScreen(screen.ModalScreen[ScreenResultType], Screen[ScreenResultType]):
     """A dialog above another screen."""
-
-
-class CommandPalette(command.CommandPalette, Screen[None]):  # type: ignore[misc]
-    """Textual's command palette."""
