@@ -40,6 +40,7 @@ from depthtui.tui.signals import end_for_certain, ending_signals
 from depthtui.tui.state.toast import KeptMessage, Toast
 from depthtui.tui.textual_patches import toasts
 from depthtui.tui.textual_patches.app import App
+from depthtui.tui.textual_patches.versions import ARE_ON
 from depthtui.tui.themes import DEFAULT_THEME, THEMES, theme_setting
 
 if TYPE_CHECKING:
@@ -659,8 +660,8 @@ def _may_count(action: str) -> bool:
 
 
 def _driver_class() -> type[Driver] | None:
-    if sys.platform == "win32" or "TEXTUAL_DRIVER" in os.environ:
-        # Textual's driver for a browser, where the explorer is served.
+    if sys.platform == "win32" or "TEXTUAL_DRIVER" in os.environ or not ARE_ON:
+        # Textual's own, or its driver for a browser, where the explorer is served.
         return None
     from depthtui.tui.textual_patches.driver import TolerantDriver
 
