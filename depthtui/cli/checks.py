@@ -96,7 +96,7 @@ def check_versions() -> Iterator[Check]:
         yield Check(
             "versions",
             "note",
-            f"The explorer runs without its patches of Textual, which are for {' and '.join(TRIED)}; "
+            f"The explorer runs without its patches of Textual {' and '.join(TRIED)}: "
             f"{versions['textual']} is installed.",
             install_package(f"textual=={TRIED[-1]}"),
         )

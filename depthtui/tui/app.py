@@ -101,7 +101,7 @@ class DepthApp(App[int]):
         make_engine: makes an engine; the tests bring a scripted one.
         settings_file: the settings file; None for the user's own.
         welcomes: whether it opens with a welcome, unless there is a last session.
-        given: the settings that the command line names.
+        given_options: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
         engine_command: the command that reaches an engine elsewhere; empty for one on this machine.
     """

@@ -62,7 +62,7 @@ class LayerScreen(SteppedScreen):
         cursor: the first cursor.
         layer_order: `up` has layer 0 at the bottom.
         lens: the lens of the page, by its name in `LENSES`.
-        left: called with the place at the end.
+        on_leave: called with the place at the end.
     """
 
     KEYS = layer.COMMANDS

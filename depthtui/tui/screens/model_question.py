@@ -37,7 +37,7 @@ def act_with_model_of(
         run: the run whose model is needed; None for the loaded model.
         command: the command that asks.
         act: its effect.
-        asks: whether the loss of work is asked about.
+        asks_first: whether the loss of work is asked about.
     """
     loaded = screen.explorer.model
     if run is None or loaded is None or run.model == loaded:

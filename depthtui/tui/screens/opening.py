@@ -314,7 +314,7 @@ def show_layer(
     lens: str,
     on_leave: Callable[[Cursor], object],
 ) -> None:
-    """Open a layer of a run at a token; `left` is called with the last place."""
+    """Open a layer of a run at a token; `on_leave` is called with the last place."""
     from depthtui.tui.screens.layer_screen import LayerScreen
 
     opened = LayerScreen(explorer, run, cursor, screen.layer_order, lens, on_leave)

@@ -30,7 +30,7 @@ class NotesDialog(Picker[Bookmark]):
     Args:
         run: the run whose remarks are changed.
         result: its result.
-        here: the place under the cursor, with its mark.
+        place: the place under the cursor, with its mark.
     """
 
     heading = "Marks and notes"
