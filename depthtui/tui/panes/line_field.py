@@ -49,7 +49,7 @@ class LineField(SafeInput):
         super().__init__(placeholder=placeholder, id=id, compact=True)
 
     @property
-    def is_asking(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the line is shown."""
         return self.has_class("shown")
 

@@ -388,10 +388,10 @@ def show_settings(app: DepthApp, tab: str = "settings") -> None:
     from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
     from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
 
-    settings, heed = app.settings_list, app.apply_settings
+    settings, apply = app.settings_list, app.apply_settings
     tabs = {
-        "settings": lambda: SettingsScreen(settings, heed),
-        "keys": lambda: KeysScreen(settings, heed),
+        "settings": lambda: SettingsScreen(settings, apply),
+        "keys": lambda: KeysScreen(settings, apply),
         "looks": lambda: LooksPicker(app.explorer),
     }
     open_tab(app, tabs, tab, app.name_unwritten)

@@ -26,7 +26,7 @@ class EditedList(Picker[None]):
 
     Args:
         settings: the settings, with changes not written yet.
-        heed: applies the settings to the explorer.
+        apply: applies the settings to the explorer.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,11 +40,11 @@ class EditedList(Picker[None]):
         ),
     ]
 
-    def __init__(self, settings: SettingsList, heed: Callable[[], None]) -> None:
+    def __init__(self, settings: SettingsList, apply: Callable[[], None]) -> None:
         super().__init__()
         settings.read_file()
         self._settings = settings
-        self._heed = heed
+        self._apply = apply
         self._described = ""
 
     def details(self, name: str) -> tuple[str, str]:
@@ -94,7 +94,7 @@ class EditedList(Picker[None]):
 
     def show_change(self) -> None:
         """Apply the changes, and show them."""
-        self._heed()
+        self._apply()
         self.fill()
 
     def action_write(self) -> None:

@@ -44,7 +44,7 @@ FIRST_LEVELS = "1-3"
 
 
 class SweepDialog(Dialog[SweepPlan]):
-    """Dismissed with a plan.
+    """Asks for the models and tasks of a sweep; dismissed with its plan.
 
     Args:
         spec: the open model; others are loaded with its options.
