@@ -27,5 +27,7 @@ class SafeInput(Input):
         strip = super().render_line(y)
         if strip.text.isprintable():
             return strip
-        segments = [Segment(printable_chars(text), *look) for text, *look in strip]
+        segments = [
+            Segment(printable_chars(text), style, control) for text, style, control in strip
+        ]
         return Strip(segments).adjust_cell_length(strip.cell_length)
