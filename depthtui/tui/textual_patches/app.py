@@ -64,6 +64,13 @@ class App(textual.app.App[ReturnType]):
         if give_back is not None:
             give_back()
 
+    if not ARE_ON:
+
+        def on_load(self) -> None:
+            """Call `before_terminal`, after the driver has started."""
+            if not self.is_headless:
+                self.before_terminal()
+
     if ARE_ON:
 
         def _handle_exception(self, error: Exception) -> None:
