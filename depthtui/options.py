@@ -82,7 +82,7 @@ class Option:
 
     @property
     def sentence(self) -> str:
-        """The help for people; for a switch, the meaning of off."""
+        """The help in forms and in the manual; for a setting that is on, the effect of `off`."""
         return f"Off: {self.help[:1].lower()}{self.help[1:]}" if self.switch else self.help
 
     @property

@@ -71,7 +71,7 @@ SAMPLE, QUIET_SAMPLES, MOST_SAMPLES = 0.06, 5, 200
 """Seconds between two looks at whether it rests, how often it must, and how often to look."""
 
 LATER = 0.6
-"""Seconds in which comes what waits by itself, such as that the command palette found nothing."""
+"""Seconds after which every timer of a screen has drawn, such as that of a looked-up list."""
 
 SIZES = (
     *((60, 18), (80, 24), (119, 23), (120, 40), (160, 45), (200, 60), (300, 100)),

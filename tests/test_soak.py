@@ -6,10 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from textual.command import CommandPalette
 
 from tests import soak
-from tests.soak import LATER, Cell, Soak, _differing, events, rests
+from tests.soak import Cell, Soak, _differing, events, rests
 from tests.tui.terminal import Terminal
 
 FAKE = ("tests.tui.fake_explorer",)
@@ -77,10 +76,6 @@ def test_a_toast_that_goes_or_moves_and_a_cursor_that_blinks_are_no_difference()
     # One that moves down where another has gone.
     assert _differing(cells("abc▌ hi"), cells("abc▌   ")) == []
     assert _differing(cells("▌ hi abc"), cells("▌    abc")) == [0]
-
-
-def test_what_the_command_palette_says_late_is_waited_for() -> None:
-    assert LATER > CommandPalette._NO_MATCHES_COUNTDOWN
 
 
 @pytest.mark.by_hand

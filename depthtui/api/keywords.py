@@ -65,13 +65,15 @@ def _prompt(number: int, text_or_prompt: object) -> Prompt:
 class Keywords:
     """Options of the command line and the settings file, by their names.
 
-    Attributes:
-        given: the values by name.
+    Args:
+        options: the values by name.
         settings: the settings file, with the defaults of other options.
+
+    Raises:
+        DepthError: there is no such option.
     """
 
     def __init__(self, options: Mapping[str, Any], settings: Settings) -> None:
-        """Raises `DepthError` where there is no such option."""
         names = {*_FREE, *_OF_THE_CACHE, _TRUST}
         for kind in (RunSettings, SummarySettings, ModelSpec):
             names |= options_of(kind).keys()

@@ -34,7 +34,7 @@ def info(overrides: Overrides) -> None:
     contents = store.info()
     rows = [(kind, str(count), format_size(size)) for kind, (count, size) in contents.kinds.items()]
     rows.append(("all", str(contents.entries), format_size(contents.bytes)))
-    where = printable_line(str(folder)) + ", read-only" * store.is_read_only
+    where = printable_line(str(folder)) + (", read-only" if store.is_read_only else "")
     click.echo(f"{format_size(contents.bytes)} of {format_size(contents.limit)} in {where}\n")
     print_table(("kind", "entries", "size"), rows, numbers=(1, 2))
 

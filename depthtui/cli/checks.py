@@ -58,6 +58,8 @@ class Check:
 
 def check_versions() -> Iterator[Check]:
     """Python and the libraries, against the versions that depthtui needs."""
+    from depthtui.tui.textual_patches.versions import ARE_ON, TRIED
+
     versions = {"python": platform.python_version()}
     for text in importlib.metadata.requires("depthtui") or ():
         needed = Requirement(text)
@@ -90,6 +92,14 @@ def check_versions() -> Iterator[Check]:
                 f"{needed.specifier}.",
                 install_package(f"{needed.name}{needed.specifier}", "--upgrade"),
             )
+    if not ARE_ON:
+        yield Check(
+            "versions",
+            "note",
+            f"The explorer runs without its patches of Textual {' and '.join(TRIED)}: "
+            f"{versions['textual']} is installed.",
+            install_package(f"textual=={TRIED[-1]}"),
+        )
     versions_text = [f"{name} {versions[name]}" for name in ("python", *LISTED) if name in versions]
     if "bitsandbytes" in versions:
         versions_text.append(f"bitsandbytes {versions['bitsandbytes']}")

@@ -161,7 +161,10 @@ def _ways(
 def _prompts(
     prompt_options: PromptOptions, settings: Settings, by_budget: bool, by_answers: bool
 ) -> list[Prompt]:
-    """The prompts to measure on; by answers twice as many: every second one chooses layers."""
+    """The prompts to measure on; by answers, twice as many as the options name.
+
+    Every second one of them chooses the number of layers, the others check it.
+    """
     names_prompts = prompt_options.prompts or prompt_options.files or prompt_options.task
     if not names_prompts and not by_budget and not by_answers:
         return []

@@ -276,7 +276,7 @@ def one_argument(
 
 
 def override_options(section: str, *options: _Decorator) -> _Decorator:
-    """Options for settings; the given ones reach a command as its argument `given`.
+    """Options for settings; the given ones reach a command as its argument `overrides`.
 
     `section` is their heading in the help.
     """

@@ -25,7 +25,7 @@ def refuse_prompts(
     protocol: str | None,
     overrides: Overrides,
 ) -> None:
-    """Refuse options on prompts and their runs: the states come from runs that are over.
+    """Refuse options that choose prompts or how they run: the states come from another program.
 
     Raises:
         UsageError: there is such an option; the error names it.

@@ -203,7 +203,7 @@ def layer_label(model: ModelInfo, layer: int) -> str:
     For a looped block such as `12·2.3`, block 3 in pass 2.
     """
     call = _call_words(model, layer)
-    return str(layer) + f"·{call}" * bool(call) + layer_mark(model, layer)
+    return str(layer) + (f"·{call}" if call else "") + layer_mark(model, layer)
 
 
 def _call_words(model: ModelInfo, layer: int) -> str:
@@ -224,7 +224,7 @@ def label_cells(model: ModelInfo) -> int:
 def layer_words(model: ModelInfo, layer: int) -> str:
     """A layer with its type where types differ, such as `layer 12 (mamba)`."""
     kind = model.type_of(layer)
-    return f"layer {layer_number(model, layer)}" + f" ({kind})" * bool(kind)
+    return f"layer {layer_number(model, layer)}" + (f" ({kind})" if kind else "")
 
 
 def marks_words(model: ModelInfo) -> str:

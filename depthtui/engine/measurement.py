@@ -259,7 +259,7 @@ class Measurement:
         return self._orders.stored_layers(settings) if _finds_order(settings) else None
 
     def _emit_prepared(self) -> tuple[str, ...]:
-        """Report and return which possible metrics have their order or their lens already."""
+        """Emit and return the metrics whose order or lens, which takes long to find, is stored."""
         possible = [
             metric
             for metric in ON_DEMAND

@@ -267,10 +267,9 @@ class PromptRun:
         if partial is None:
             self._emit_pace(with_metric(self._model.pace, metric, self.result, seconds))
         if not value.is_whole:
-            raise DepthError(
-                f"some of its values are no numbers in {self._model.info.dtype}.",
-                "The dtype float32 holds larger ones." * (self._model.info.dtype != "float32"),
-            )
+            dtype = self._model.info.dtype
+            hint = "" if dtype == "float32" else "The dtype float32 has larger numbers."
+            raise DepthError(f"some of its values are no numbers in {dtype}.", hint)
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Put a finished metric into the result, and emit it."""

@@ -250,5 +250,5 @@ def _not_affine(moments: Moments, place: int, ridge: float, held_out: HeldOutTok
 
 
 def with_one(rows: Tensor) -> Tensor:
-    """(x, 1) of rows `[N, d]`."""
+    """Rows `[N, d]` with a 1 at the end of each, `[N, d + 1]`: the factor of a map's bias."""
     return torch.cat([rows, torch.ones_like(rows[:, :1])], dim=1)

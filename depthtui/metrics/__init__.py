@@ -187,10 +187,10 @@ def unavailable_in_words(
             if name in run.unavailable and name not in run.failed
         ]
         if reasons and len(reasons) == len(runs):
-            on_all = f" on all {len(runs)} prompts" * (len(runs) > 1)
+            on_all = f" on all {len(runs)} prompts" if len(runs) > 1 else ""
             different = list(dict.fromkeys(reasons))
             words = "; ".join(
-                [*different[:_MOST_REASONS], *["…"] * (len(different) > _MOST_REASONS)]
+                [*different[:_MOST_REASONS], *(["…"] if len(different) > _MOST_REASONS else [])]
             )
             sentences.append(f"{METRIC_BY_NAME[name].title} is unavailable{on_all}: {words}.")
     return sentences

@@ -71,8 +71,9 @@ def key_parts(result: RunResult, names: Iterable[str]) -> dict[str, Any]:
 
 def stand_in_words(settings: RunSettings) -> str:
     """The substitute for a layer that is left out, in words; empty for none."""
-    words = [MEAN_UPDATE * (settings.ablate == "mean"), FIRST_KEPT * settings.keep_first_token]
-    return ", ".join(filter(None, words))
+    update = MEAN_UPDATE if settings.ablate == "mean" else ""
+    first = FIRST_KEPT if settings.keep_first_token else ""
+    return ", ".join(filter(None, (update, first)))
 
 
 def layers_words(layers: tuple[int, ...], n_layers: int) -> str:
@@ -85,8 +86,8 @@ def left_out_words(part: str, layers: tuple[int, ...], n_layers: int, stand_in: 
 
     `stand_in` is the substitute for a layer that is left out, in words.
     """
-    of_some = f"; of {layers_words(layers, n_layers)}" * bool(layers)
-    return part_remark(part) + of_some + f"; {stand_in}" * bool(stand_in)
+    of_some = f"; of {layers_words(layers, n_layers)}" if layers else ""
+    return part_remark(part) + of_some + (f"; {stand_in}" if stand_in else "")
 
 
 def part_remark(part: str) -> str:

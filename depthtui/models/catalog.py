@@ -332,7 +332,7 @@ def _hint_of_models(folder: Path) -> str:
     if len(names) == 1:
         return f"Open {folder / names[0]} instead."
     rest = len(names) - _MOST_NAMED
-    listed = ", ".join(names[:_MOST_NAMED]) + f" and {rest} more" * (rest > 0)
+    listed = ", ".join(names[:_MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
     return f"Open a model in it instead: {listed}."
 
 

@@ -55,15 +55,14 @@ def choice_words(settings: RunSettings) -> str:
 def part_words(settings: RunSettings) -> str:
     """The chosen part, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
     positions, n_erased = settings.skip_positions, settings.erase_tokens
-    words = [
-        f"layers {settings.layers}" * bool(settings.layers),
-        f"skipped before {_tokens(len(positions))} {numbers_text(positions, ',')}"
-        * bool(positions),
-        f"{n_erased} {_tokens(n_erased)} erased" * bool(n_erased),
-        "spans erased first" * (settings.erase_search == "spans"),
-        f"depths bisected at {settings.erase_threshold:g}" * bool(settings.erase_search),
-    ]
-    return ", ".join(filter(None, words))
+    words = {
+        f"layers {settings.layers}": settings.layers,
+        f"skipped before {_tokens(len(positions))} {numbers_text(positions, ',')}": positions,
+        f"{n_erased} {_tokens(n_erased)} erased": n_erased,
+        "spans erased first": settings.erase_search == "spans",
+        f"depths bisected at {settings.erase_threshold:g}": settings.erase_search,
+    }
+    return ", ".join(text for text, is_chosen in words.items() if is_chosen)
 
 
 def _tokens(count: int) -> str:

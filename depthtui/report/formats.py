@@ -29,7 +29,7 @@ Files: TypeAlias = Mapping[str, bytes]
 
 @dataclass(frozen=True)
 class Format:
-    """One format.
+    """A format in which results are written to a file.
 
     Attributes:
         name: name on the command line, and ending of its files.

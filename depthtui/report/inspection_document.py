@@ -108,7 +108,7 @@ def blocks_of(page: Inspection) -> Iterator[Block]:
         if section.has(page):
             table, total = section.table(page, _MOST_ROWS), section.total(page)
             is_cut = len(table.rows) < total
-            yield Heading(section.name + f", {len(table.rows)} of {total}" * is_cut, 2)
+            yield Heading(section.name + (f", {len(table.rows)} of {total}" if is_cut else ""), 2)
             yield table
     for words in notes_of(page):
         yield Note(words)
@@ -181,7 +181,7 @@ def writes_table(page: Inspection) -> Table:
     columns = [
         Column("", style="name"),
         Column("of |h|", number=True),
-        *[Column(f"to {_quote(page.target)}", number=True)] * has_direct,
+        *([Column(f"to {_quote(page.target)}", number=True)] if has_direct else []),
         *_token_columns("promotes"),
         *_token_columns("suppresses", rank=1),
     ]
@@ -190,7 +190,7 @@ def writes_table(page: Inspection) -> Table:
         [
             names[name],
             f"{write.norm:.2f}",
-            *[_signed_number(write.direct)] * has_direct,
+            *([_signed_number(write.direct)] if has_direct else []),
             *_token_cells(write.promoted),
             *_token_cells(write.suppressed),
         ]
@@ -216,14 +216,14 @@ def heads_table(page: Inspection, most: int) -> Table:
     )
     columns = [
         Column("head", number=True, style="name"),
-        *[Column(f"to {_quote(page.target)}", number=True)] * has_direct,
+        *([Column(f"to {_quote(page.target)}", number=True)] if has_direct else []),
         Column("of |h|", number=True),
         Column("attends to"),
     ]
     rows: list[list[TableCell]] = []
     for head in ordered[:most]:
         sources = "" if page.reads is None else _sources_of_head(page, head.head)
-        direct = [_signed_number(head.direct)] * has_direct
+        direct = [_signed_number(head.direct)] if has_direct else []
         rows.append([str(head.head), *direct, f"{head.norm:.3f}", sources])
     return Table(columns, rows)
 

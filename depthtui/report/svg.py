@@ -233,7 +233,7 @@ def bars(picture: Bars) -> str:
     def y(value: float) -> float:
         return _TOP + height * (1 - (value - low) / ((high - low) or 1))
 
-    bottom = _TOP + height + _MARKS * bool(picture.marks)
+    bottom = _TOP + height + (_MARKS if picture.marks else 0)
     parts = [_names(picture.up, "layer", bottom + 16)]
     for tick in _ticks(low, high, False):
         parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))

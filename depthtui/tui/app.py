@@ -20,7 +20,6 @@ from textual import events, on
 from textual.actions import ActionParseResult
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.command import Provider
 from textual.dom import DOMNode
 from textual.driver import Driver
 from textual.geometry import Size
@@ -39,6 +38,7 @@ from depthtui.tui.messages import EngineDied, EngineEvent, HangUp, PasteLimited
 from depthtui.tui.navigation import Navigation
 from depthtui.tui.signals import end_for_certain, ending_signals
 from depthtui.tui.state.toast import Toast
+from depthtui.tui.textual_patches.versions import ARE_ON
 from depthtui.tui.themes import THEMES
 
 if TYPE_CHECKING:
@@ -65,12 +65,6 @@ class Live(Protocol):
         """Something changed: redraw soon."""
 
 
-def _key_commands() -> type[Provider]:
-    from depthtui.tui.screens.dialogs.command_palette import KeyCommands
-
-    return KeyCommands
-
-
 class DepthApp(Navigation):
     """The explorer.
 
@@ -87,7 +81,6 @@ class DepthApp(Navigation):
 
     TITLE = "depthtui"
     CSS_PATH = Path(__file__).with_name("dialogs.tcss")
-    COMMANDS: ClassVar[set[type[Provider] | Callable[[], type[Provider]]]] = {_key_commands}
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings_of(everywhere.COMMANDS),
         Binding("ctrl+c", "quit", "quit", show=False, system=True),
@@ -438,10 +431,6 @@ class DepthApp(Navigation):
         """Show the settings, the keys or the looks."""
         self.settings.show(tab)
 
-    def action_change_theme(self) -> None:
-        """Open the looks; Textual's command palette calls this."""
-        self.show_settings("looks")
-
     # Keys -------------------------------------------------------------------
 
     async def run_action(
@@ -460,10 +449,17 @@ class DepthApp(Navigation):
                 screen.key_tried(action, done)
         return done
 
+    def action_command_palette(self) -> None:
+        """List the keys, which ctrl+p does in dialogs too, instead of Textual's palette."""
+        from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+
+        if not isinstance(self.screen, HelpScreen):
+            self.show_help()
+
 
 def _driver_class() -> type[Driver] | None:
-    if sys.platform == "win32" or "TEXTUAL_DRIVER" in os.environ:
-        # Textual's driver for a browser, where the explorer is served.
+    if sys.platform == "win32" or "TEXTUAL_DRIVER" in os.environ or not ARE_ON:
+        # Textual's own, or its driver for a browser, where the explorer is served.
         return None
     from depthtui.tui.textual_patches.driver import TolerantDriver
 

@@ -19,7 +19,7 @@ _RESERVED = {
     "escape": "it closes the open screen or dialog",
     "ctrl+c": "it quits, whatever happens",
     "ctrl+q": "it quits, whatever happens",
-    "ctrl+p": "it opens the command palette",
+    "ctrl+p": "it lists the keys",
     **{str(digit): "digits are counts" for digit in range(1, 10)},
 }
 """Keys that no command may have, and why."""

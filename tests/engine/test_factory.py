@@ -39,7 +39,7 @@ def test_the_engine_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kee
 
 
 @pytest.mark.parametrize(("limit", "left"), [(2500, [2, 0]), (1000, []), (10_000, [2, 0, 1])])
-def test_the_limit_is_heeded_from_the_start(
+def test_the_limit_applies_from_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, left: list[int]
 ) -> None:
     store = open_store(tmp_path, 1 << 20, pytest.fail)

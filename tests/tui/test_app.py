@@ -29,6 +29,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Pane
+from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
@@ -412,7 +413,7 @@ async def test_copying_says_what_was_copied(tmp_path: Path) -> None:
         assert "layer 0, token 0" in it.toasts()[-1]
 
 
-# Help, palette, keys --------------------------------------------------------
+# Help, keys -----------------------------------------------------------------
 
 
 async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None:
@@ -496,13 +497,16 @@ async def test_a_theme_that_cannot_be_kept_is_shown_and_told(tmp_path: Path) -> 
         assert "settings.toml" in it.toasts()[-1]
 
 
-async def test_the_command_palette_offers_the_keys(tmp_path: Path) -> None:
+async def test_the_keys_of_a_dialog_are_listed_where_its_fields_take_every_letter(
+    tmp_path: Path,
+) -> None:
     async with explore(tmp_path) as it:
-        await it.press("ctrl+p")
-        await it.press(*"whole screen")
-        await it.until(lambda: "Zoom a pane to the whole screen" in it.screen_text())
-        await it.press("down", "enter")
-        await it.until(lambda: it.main.maximized is not None)
+        await it.press("p", "ctrl+p")
+        assert isinstance(it.app.screen, HelpScreen)
+        await it.press(*"close this dialog")
+        assert "Close this dialog" in it.screen_text()
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
 
 
 async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ async def test_the_verdict_gives_the_reason_why_nothing_begins(
     monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 100.0)
     async with explore(tmp_path, automatic_seconds=MOST_SECONDS) as it:
         assert len(it.engine.sent(StartRun)) == 1
-        await it.until(lambda: "for the key: over 2 min" in it.screen_text())
+        await it.until(lambda: "by key alone: over 2 min" in it.screen_text())
 
 
 async def test_what_takes_long_waits_for_a_key(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.tui.app_helpers import SIZES, Explored, explore
 async def find(it: Explored, words: str, *before: str) -> None:
     await it.press("slash", *before)
     field = it.main.query_one("#find", LineField)
-    assert field.is_asking
+    assert field.is_open
     field.value = words
     await it.press("enter")
 
@@ -79,7 +79,7 @@ async def test_tab_looks_elsewhere_and_what_is_nowhere_is_told(tmp_path: Path) -
         assert "is not in the prompt's tokens" in it.toasts()[-1]
         await it.press("slash", "x", "escape")
         assert it.main.cursor == cursor
-        assert not it.main.query_one("#find", LineField).is_asking
+        assert not it.main.query_one("#find", LineField).is_open
         assert it.app.screen is it.main
 
 

@@ -26,7 +26,7 @@ def at(it: Explored, name: str) -> None:
     screen.fill(name)
 
 
-async def test_what_is_changed_is_heeded_at_once_and_written(tmp_path: Path) -> None:
+async def test_a_change_applies_at_once_and_is_written(tmp_path: Path) -> None:
     path = tmp_path / "settings.toml"
     path.write_text("# mine\n[other]\nx = 1\n")
     async with explore(tmp_path, size=(80, 24)) as it:

@@ -15,7 +15,7 @@ from depthtui.depth.reading import Reading
 from depthtui.metrics import resampling
 from depthtui.tui.panes import prompt_pane
 from depthtui.tui.panes.exit_pane import ExitPane
-from depthtui.tui.panes.layer_part import PARTS, PagePane
+from depthtui.tui.panes.layer_part import PARTS, CellValues, LayerPart
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -166,17 +166,23 @@ async def test_the_next_page_of_a_layer_is_laid_out_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     laid_out: list[str] = []
-    prepare, flow = PagePane.prepare, prompt_pane.lay_out
+    flow = prompt_pane.lay_out
 
-    def prepared(pane: PagePane) -> None:
-        laid_out.append(str(pane.id))
-        prepare(pane)
+    def count(kind: type[LinesPane]) -> None:
+        lay_out = kind.lay_out
+
+        def counted(pane: LinesPane) -> Any:
+            laid_out.append(str(pane.id))
+            return lay_out(pane)
+
+        monkeypatch.setattr(kind, "lay_out", counted)
 
     def flowed(*about: Any) -> Any:
         laid_out.append("prompt")
         return flow(*about)
 
-    monkeypatch.setattr(PagePane, "prepare", prepared)
+    count(LayerPart)
+    count(CellValues)
     monkeypatch.setattr(prompt_pane, "lay_out", flowed)
     async with explore(tmp_path, engine) as it:
         await it.press("enter")

@@ -359,8 +359,8 @@ def nearness(curves: Curves, layer: int) -> str:
         for name in ("kl", "agreement")
     )
     parts = [
-        f"KL {kl:.3g} nats" * bool(np.isfinite(kl)),
-        f"{share:.0%} of choices agree" * bool(np.isfinite(share)),
+        f"KL {kl:.3g} nats" if np.isfinite(kl) else "",
+        f"{share:.0%} of choices agree" if np.isfinite(share) else "",
     ]
     return ", ".join(filter(None, parts))
 

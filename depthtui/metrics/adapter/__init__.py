@@ -77,7 +77,7 @@ class ReducedAdapterChange(Reduced):
 
     @property
     def around_most(self) -> range:
-        """The range of layers around the most changed one that change at least half as much."""
+        """The most changed layer, with those on both sides that change at least half as much."""
         first = last = int(self.layer.argmax())
         enough = self.layer >= self.layer[first] / 2
         while first > 0 and enough[first - 1]:

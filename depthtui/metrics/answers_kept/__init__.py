@@ -238,7 +238,8 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
     else:
         remark = "none is lost without any one layer"
     remark += left_out_words(answers.part, answers.chosen, pooled.n_layers, pooled.stand_in)
-    remark += f"; {answers.progress_words}" * bool(answers.progress_words)
+    if answers.progress_words:
+        remark += f"; {answers.progress_words}"
     floor = Finding(
         f"{METRIC.title}, nothing left out",
         f"{answers.moved} of {count} differ" if answers.moved else "the same texts",
@@ -249,7 +250,7 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
 
 def _per_layer(answers: ReducedAnswers) -> list[LayerValues]:
     # Where no answer is right with all layers, a figure would show every layer as vital.
-    caption = "share of answers right without the layer" * bool(answers.clean_right.any())
+    caption = "share of answers right without the layer" if answers.clean_right.any() else ""
     reading = "1: every answer stays right without the layer; 0: none does."
     return [
         LayerValues("answers kept", answers.right.mean(axis=0), caption, reading, of_layer=True),

@@ -20,7 +20,7 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
     answers = _clean(context) if partial is None else partial
     unknown_layers = [layer for layer in layers if not np.isfinite(answers.right[layer])]
     # The answer with nothing left out is written twice: alone, and in a batch with the others.
-    texts = [*[None] * (partial is None), *unknown_layers]
+    texts = [*([None] if partial is None else []), *unknown_layers]
     size = min(1 + layers_per_part(len(unknown_layers)), context.texts_at_once(len(texts)))
     total = (1 + len(layers)) * count
     done = total - len(texts) * count

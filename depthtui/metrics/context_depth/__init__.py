@@ -264,7 +264,7 @@ def _work(result: RunResult) -> float:
 
 
 def _overhead(result: RunResult) -> float:
-    """The time beside the work: a layer takes as long for a few tokens as for more."""
+    """The time of calling the layers, beside that of their tokens."""
     return _LEAST_TOKENS * _layer_runs(result) / result.model.n_layers
 
 

@@ -152,7 +152,8 @@ def _findings(effects: PooledEffects, pooled: Pooled) -> list[Finding]:
     progress = progress_words(_is_known(direct))
     remark = f"most: layer {reader} reads layer {source}, {pairs[source, reader]:.2f}"
     remark += left_out_words(direct.part, direct.chosen, pooled.n_layers, pooled.stand_in)
-    remark += f"; {progress}" * bool(progress)
+    if progress:
+        remark += f"; {progress}"
     lines = [Finding(METRIC.title, f"median {np.nanmedian(pairs):.2f}", remark), floor]
     if effects.share is not None:
         median = float(np.nanmedian(effects.share))

@@ -116,7 +116,7 @@ def _findings(experts: ReducedExperts, pooled: Pooled) -> Iterator[Finding]:
     total = layers * experts.chosen.shape[1]
     remark = f"in {layers} of {pooled.n_layers} layers, {experts.tokens} tokens"
     words = f"{int(np.nansum(experts.used))} of {total}"
-    yield Finding("Experts used", words, remark + f"; {progress}" * bool(progress))
+    yield Finding("Experts used", words, remark + (f"; {progress}" if progress else ""))
     layer = int(np.nanargmax(experts.largest_share))
     expert = int(experts.chosen[layer].argmax())
     share = f"{experts.largest_share[layer]:.0%} of tokens"

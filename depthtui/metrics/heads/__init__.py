@@ -117,7 +117,7 @@ def _findings(heads: ReducedHeads, pooled: Pooled) -> Iterator[Finding]:
         if without:
             remark += f"; {without} of {len(sinks)} layers have no attention weights"
         share = f"{np.nanmean(sinks):.0%}"
-        yield Finding("Attention to token 0", share, remark + f"; {progress}" * bool(progress))
+        yield Finding("Attention to token 0", share, remark + (f"; {progress}" if progress else ""))
     direct = heads.last_direct
     if np.isfinite(direct).any():
         layer, head = np.unravel_index(int(np.nanargmax(direct)), direct.shape)

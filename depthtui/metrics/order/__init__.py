@@ -156,7 +156,8 @@ def _depth_line(order: ReducedOrder, n_layers: int) -> Finding:
     )
     idle = len(order.idle)
     write = "1 layer writes nothing and is" if idle == 1 else f"{idle} layers write nothing and are"
-    remark += f"; {write} no step" * bool(idle)
+    if idle:
+        remark += f"; {write} no step"
     return Finding(title, f"{order.depth} of {n_layers} layers", remark)
 
 

@@ -121,7 +121,7 @@ def _stretches(at: Sequence[int], texts: Sequence[str]) -> str:
         else:
             stretches.append(text)
     quoted = [f"'{printable_line(text[:_LONGEST_TEXT])}'" for text in stretches[:_MOST_TOKENS]]
-    return ", ".join([*quoted, *["…"] * (len(stretches) > _MOST_TOKENS)])
+    return ", ".join([*quoted, *(["…"] if len(stretches) > _MOST_TOKENS else [])])
 
 
 def sentence(part: str, where: str, differing: np.ndarray, last_token: np.ndarray) -> str:

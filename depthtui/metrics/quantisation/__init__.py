@@ -239,7 +239,7 @@ def _summary(quantisation: ReducedQuantisation, pooled: Pooled) -> dict[str, Any
 
 def _findings(quantisation: ReducedQuantisation, pooled: Pooled) -> Iterator[Finding]:
     some = layers_words(quantisation.chosen, pooled.n_layers)
-    of_some = f"; of {some}" * bool(some)
+    of_some = f"; of {some}" if some else ""
     for bits in BITS:
         kl, loss = getattr(quantisation, f"kl_{bits}"), getattr(quantisation, f"loss_change_{bits}")
         if not np.isfinite(kl).any():
@@ -370,9 +370,9 @@ def _memory(sizes: Sizes) -> MemoryNeed:
 
 def _single_passes(result: RunResult) -> str:
     """A need: each block runs once, as a layer of its own number."""
-    return "its blocks run in passes, and each would be rounded in all of them" * bool(
-        result.model.calls
-    )
+    if result.model.calls:
+        return "its blocks run in passes, and each would be rounded in all of them"
+    return ""
 
 
 def _whole_weights(result: RunResult) -> str:

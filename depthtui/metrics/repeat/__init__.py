@@ -191,7 +191,7 @@ def _findings(repeat: ReducedRepeat, pooled: Pooled) -> Iterator[Finding]:
             yield Finding(
                 f"{noun} that bears running twice best",
                 block.words,
-                remark + f"; {progress}" * bool(progress),
+                remark + (f"; {progress}" if progress else ""),
             )
     if gaining_block := repeat.most_gained:
         remark = f"loss {gaining_block.loss_change:+.3g} nats, KL {gaining_block.kl:.3g}"

@@ -274,7 +274,7 @@ def _per_layer(erased: Sequence[ReducedErasure]) -> list[LayerValues]:
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
-    """The memory: a token is erased at all depths, each of which is a stream after the last layer.
+    """The memory for the last layer's states of every depth at which a token is erased.
 
     A search erases it at one depth at a time.
     """

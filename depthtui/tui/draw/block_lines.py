@@ -58,7 +58,8 @@ def lines_of(blocks: Iterable[Block], width: int, styles: PaneStyles, gaps: bool
     lines: Lines = []
     for block in blocks_in(blocks, "pane"):
         block_lines = list(_lines(block, width, styles))
-        lines += [[]] * bool(gaps and lines and block_lines)
+        if gaps and lines and block_lines:
+            lines += [[]]
         lines += block_lines
     return lines
 
@@ -80,7 +81,7 @@ def _table(table: Table, width: int, styles: PaneStyles) -> Iterator[list[Piece]
     head = [column.title if column.brief is None else column.brief for column in columns]
     looks = {"": styles.text, "name": styles.strong, "strong": styles.strong, "soft": styles.muted}
     faint = dict.fromkeys(looks, styles.faint)
-    cells = [[_pieces(title, "", faint) for title in head]] * table.has_head
+    cells = [[_pieces(title, "", faint) for title in head]] if table.has_head else []
     cells += [
         [_pieces(cell, column.style, looks) for cell, column in zip(row, columns, strict=True)]
         for row in rows
@@ -89,18 +90,20 @@ def _table(table: Table, width: int, styles: PaneStyles) -> Iterator[list[Piece]
     for row_cells in cells:
         line: list[Piece] = []
         for place, count in widths.items():
-            line += [(" " * gap * bool(line), styles.text)]
+            line.append((" " * gap if line else "", styles.text))
             cell = row_cells[place]
             if isinstance(cell, Bar):
                 full, empty = (" " * count, "") if cell.share is None else bar(cell.share, count)
                 line += [(full, styles.text), (empty, styles.faint)]
                 continue
             spare = (" " * max(0, count - _cells(cell)), styles.text)
-            line += [spare] * columns[place].number
+            if columns[place].number:
+                line.append(spare)
             for text, style in cell:
                 line.append((fit_shown(text, min(count, cell_len(text))), style))
                 count = max(0, count - cell_len(text))
-            line += [spare] * (not columns[place].number)
+            if not columns[place].number:
+                line.append(spare)
         yield line
 
 

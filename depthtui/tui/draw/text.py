@@ -43,12 +43,10 @@ def skip_words(result: RunResult) -> str:
     effects = result.get(SkipEffects)
     if effects is not None:
         part, everywhere = effects.part, effects.positions == (0,)
-    words = [
-        f"{sublayer_title(part)} skipped{' at all tokens' * everywhere}"
-        * (part != "layer" or everywhere),
-        stand_in_words(result.settings),
-    ]
-    return ", ".join(filter(None, words))
+    tokens = " at all tokens" if everywhere else ""
+    is_papers = part == "layer" and not everywhere
+    skipped = "" if is_papers else f"{sublayer_title(part)} skipped{tokens}"
+    return ", ".join(filter(None, (skipped, stand_in_words(result.settings))))
 
 
 def no_lens(
@@ -89,5 +87,6 @@ def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") 
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
     time = about_time(metric, result, pace)
-    cost = f"{' in ' * bool(time)}{time}: {metric.cost}."
-    return f"{metric.title}: {metric.description}", f"{key} computes it{cost}"
+    in_time = f" in {time}" if time else ""
+    cost = f"{key} computes it{in_time}: {metric.cost}."
+    return f"{metric.title}: {metric.description}", cost

@@ -52,7 +52,8 @@ class DecidedPane(Page):
         lines = self._block("prediction depth", self._predicted, (room + 1) // 2)
         if self._settled is None:
             notes = map(Note, not_computed(self.drawn_result, METRIC, self.view.pace))
-            lines += [[]] * (room > 3 + len(lines))
+            if room > 3 + len(lines):
+                lines += [[]]
             lines += lines_of(notes, width, self.pane_styles, gaps=False)
             lines = lines[: self.area.height - 1]
         else:

@@ -84,8 +84,8 @@ class ExitPane(Page):
         ]
         lines = [
             *lines_of([Table(_COLUMNS, rows, has_head=False)], self.area.width, styles),
-            as_many_as_fit(self._words_of_most(), self.area.width),
-            as_many_as_fit(self._token_words(), self.area.width),
+            as_many_as_fit(self._agreement_line(), self.area.width),
+            as_many_as_fit(self._token_line(), self.area.width),
         ]
         room = self.area.height - len(lines) - 1
         if room < _LEAST_PLOT:
@@ -107,7 +107,7 @@ class ExitPane(Page):
         name = fit_shown("confidence", _NAME_CELLS)
         return [*lines, [(name, styles.faint), *ruler(marks, cursor, width, styles)]]
 
-    def _words_of_most(self) -> list[Piece]:
+    def _agreement_line(self) -> list[Piece]:
         """The layers saved at the lowest confidence from which on nearly all tokens agree."""
         styles, goal = self.pane_styles, (f"{_MOST_AGREE:.0%} agreement: ", self.pane_styles.muted)
         misses = [n for n, exit_ in enumerate(self._counted) if exit_.agreement < _MOST_AGREE]
@@ -121,7 +121,7 @@ class ExitPane(Page):
             (f", {number(saved)} of {layers} layers saved", styles.text),
         ]
 
-    def _token_words(self) -> list[Piece]:
+    def _token_line(self) -> list[Piece]:
         """The depth at which the token under the cursor leaves, and its prediction there."""
         styles, lens = self.pane_styles, self.lens()
         token = min(self.cursor.token, len(self._exit.depths) - 1)

@@ -223,7 +223,7 @@ class HeatmapPane(Pane):
             lines,
             upwards=self.view.layer_order == "up",
             whole_lines=bool(self._ramp.glyphs) or numbered,
-            longest_name=max(label_cells(model), len(OUTPUT) * (rows > model.n_layers)),
+            longest_name=max(label_cells(model), len(OUTPUT) if rows > model.n_layers else 0),
         )
 
     @property

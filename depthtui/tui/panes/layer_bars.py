@@ -58,7 +58,7 @@ class LayerBars(LinesPane):
         part = "layer" if self.result is None else self.result.settings.skip_part
         stand_in = "" if self.result is None else stand_in_words(self.result.settings)
         title = "Usefulness of layers" if part == "layer" else "Usefulness"
-        without = f"without {sublayer_title(part)}" * (part != "layer")
+        without = f"without {sublayer_title(part)}" if part != "layer" else ""
         return " · ".join(filter(None, [title, without, stand_in]))
 
     def lay_out(self) -> list[list[Piece]]:

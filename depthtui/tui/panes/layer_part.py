@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.inspection import Inspection
-from depthtui.report.blocks import Block, Note
+from depthtui.report.blocks import Note
 from depthtui.report.inspection_document import (
     ENDS,
     EXPERTS,
@@ -22,7 +20,7 @@ from depthtui.report.inspection_document import (
 )
 from depthtui.tui.draw.block_lines import as_much_as_fits
 from depthtui.tui.draw.styles import Piece
-from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.cell import cell_table
 
 COMPUTING = "The layer is run at this token …"
@@ -136,25 +134,8 @@ VALUES = Explanation(
 )
 
 
-class PagePane(Pane):
-    """A pane that draws lines of blocks."""
-
-    _lines: Sequence[Sequence[Piece]] = ()
-
-    def blocks(self, rows: int) -> Iterator[Block]:
-        """The blocks to draw, with this many rows at most."""
-        raise NotImplementedError
-
-    def prepare(self) -> None:
-        rows = max(1, self.area.height - 1)
-        self._lines = as_much_as_fits([self.blocks(rows)], self.area, self.pane_styles)
-
-    def draw_line(self, y: int) -> Strip:
-        return self.line(*self._lines[y]) if y < len(self._lines) else self.line()
-
-
-class LayerPart(PagePane):
-    """A part of the layer under the cursor.
+class LayerPart(LinesPane):
+    """A part of the layer under the cursor; a former layer's stays until the next one is here.
 
     Args:
         part: the part.
@@ -181,20 +162,20 @@ class LayerPart(PagePane):
         name = unavailable[0]
         return f"No {PART_NAMES[name]}: {page.unavailable[name]}.", ""
 
-    def blocks(self, rows: int) -> Iterator[Block]:
-        assert self.view.page is not None
-        for section in self._sections(self.view.page):
-            yield section.table(self.view.page, rows)
-
-    def move_cursor(self, old: Cursor, new: Cursor) -> None:
-        """Do nothing: the page stays until the next one is here."""
+    def lay_out(self) -> Sequence[Sequence[Piece]]:
+        page, rows = self.view.page, max(1, self.area.height - 1)
+        assert page is not None
+        tables = [section.table(page, rows) for section in self._sections(page)]
+        return as_much_as_fits([tables], self.area, self.pane_styles)
 
     def _sections(self, page: Inspection) -> list[Section]:
         return [section for section in self.part.sections if section.has(page)]
 
 
-class CellValues(PagePane):
+class CellValues(LinesPane):
     """The values of the run's metrics at the layer and token under the cursor."""
+
+    follows_cursor = True
 
     def explains(self) -> tuple[Explanation, ...]:
         return (VALUES,)
@@ -203,8 +184,7 @@ class CellValues(PagePane):
         self.set_titles("Values")
         return ("No run is shown.", "") if self.result is None else None
 
-    def blocks(self, rows: int) -> Iterator[Block]:
+    def lay_out(self) -> Sequence[Sequence[Piece]]:
         table = cell_table(self.drawn_result, *self.cursor, self.view.lens)
-        yield table
-        if not table.rows:
-            yield Note("No metric has a value here.")
+        note = [] if table.rows else [Note("No metric has a value here.")]
+        return as_much_as_fits([[table, *note]], self.area, self.pane_styles)

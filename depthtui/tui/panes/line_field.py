@@ -6,10 +6,11 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.message import Message
-from textual.widgets import Input
+
+from depthtui.tui.panes.safe_input import SafeInput
 
 
-class LineField(Input):
+class LineField(SafeInput):
     """Hidden until `open`; submitted by enter or down, dropped by escape.
 
     Args:
@@ -48,7 +49,7 @@ class LineField(Input):
         super().__init__(placeholder=placeholder, id=id, compact=True)
 
     @property
-    def is_asking(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the line is shown."""
         return self.has_class("shown")
 

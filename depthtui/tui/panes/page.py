@@ -49,7 +49,7 @@ class Page(LinesPane):
         if not self.pages or self.screen.has_class("-narrow"):
             return Content(title)
         names = Content(" ").join(self._link(page) for page in self.pages)
-        own, lens = f" · {title}" * (title != self.name), through_words("", self.view.lens)
+        own, lens = (f" · {title}" if title != self.name else ""), through_words("", self.view.lens)
         room = self.size.width - names.cell_length
         ends = (f"{own}{_TURNS}", own or _TURNS, lens or _TURNS, "")
         return names + Content(next(end for end in ends if cell_len(end) <= max(0, room)))

@@ -151,8 +151,10 @@ class StatusLine(Widget):
                 return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
                 done_prompts, total = status.swept
-                time_left = f", {about(status.sweep_seconds_left)} left" * (
-                    status.sweep_seconds_left > 0
+                time_left = (
+                    f", {about(status.sweep_seconds_left)} left"
+                    if status.sweep_seconds_left > 0
+                    else ""
                 )
                 return [
                     good,

@@ -89,18 +89,20 @@ class SufficientPane(Page):
 
     def lay_out(self) -> list[list[Piece]]:
         sufficient, width = self._sufficient, self.area.width
-        lines = [as_many_as_fit(words, width) for words in (self._within(), self._choices())]
+        lines = [
+            as_many_as_fit(words, width) for words in (self._tolerance_line(), self._choices_line())
+        ]
         room = self.area.height - len(lines)
         stack = _STACK_LINES + max(0, (room - 4 * _LEAST_PLOT - _STACK_LINES) // 4)
         plots = room - stack - 1
         if plots >= 2 * _LEAST_PLOT:
             lines += self._plot("KL", sufficient.ways[0].curve, (plots + 1) // 2, self.tolerance)
             lines += self._plot("choices", sufficient.ways[0].choices_curve, plots // 2, None)
-            lines.append(self._axis())
+            lines.append(self._axis_line())
             room = stack
         return [*lines, *self._stack(room)]
 
-    def _within(self) -> list[Piece]:
+    def _tolerance_line(self) -> list[Piece]:
         """The layers within the tolerance; at one nat, their interval too."""
         sufficient, styles = self._sufficient, self.pane_styles
         count = rounded_up_count(sufficient.within(self.tolerance))
@@ -117,7 +119,7 @@ class SufficientPane(Page):
             words.append((stay, styles.text))
         return words
 
-    def _choices(self) -> list[Piece]:
+    def _choices_line(self) -> list[Piece]:
         """The layers that keep most choices, and remarks on idle layers and stand-ins."""
         sufficient, styles = self._sufficient, self.pane_styles
         count = rounded_up_count(sufficient.keeping(STRICT_CHOICES))
@@ -150,7 +152,7 @@ class SufficientPane(Page):
         panel = CurvePanel(name, "", plot, [curve], np.nan if threshold is None else threshold)
         return panel.rows(_NAME_CELLS, self.pane_styles)
 
-    def _axis(self) -> list[Piece]:
+    def _axis_line(self) -> list[Piece]:
         """The axis of layers kept, beneath the curves."""
         count, width = self._sufficient.n_layers, max(1, self.area.width - _NAME_CELLS)
 

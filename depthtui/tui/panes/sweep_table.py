@@ -42,7 +42,7 @@ class ColumnKey(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepColumn:
-    """A column of the table.
+    """A column of the sweep's table: its head, its texts and its order.
 
     Attributes:
         key: its key.
@@ -367,7 +367,9 @@ def _paper_column(rule: str) -> SweepColumn:
 
     def words(row: SweepRow) -> str:
         published = row.published(rule)
-        return "" if published is None else f"{'≈' * (not published.same_dataset)}{published.count}"
+        if published is None:
+            return ""
+        return f"{published.count}" if published.same_dataset else f"≈{published.count}"
 
     title = f"the paper's depth by {rule_title(rule)}, in layers; ≈ on the data set most like it"
     return SweepColumn(ColumnKey("paper", rule), rule_title(rule), "paper", words, count, title)

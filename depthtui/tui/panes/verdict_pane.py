@@ -237,7 +237,7 @@ class VerdictPane(ThresholdPage):
                 continue
             if detail.gaps:
                 return [*sentence, [], *self._with_curves(detail, beneath, spare)]
-            return [*sentence, *[[]] * (spare > 0), *beneath]
+            return [*sentence, *([[]] if spare > 0 else []), *beneath]
         room = max(_LEAST_SENTENCE, height - len(beneath))
         return cut_lines([*self._shortened(sentence, room), *beneath], height, self.pane_styles)
 
@@ -431,7 +431,7 @@ class VerdictPane(ThresholdPage):
         key_words = self._key_words(by_name=True)
         words = f"Computing {', '.join(computing)} …" if computing else key_words
         if not computing and self._waits:
-            words += f". {sufficient.METRIC.title} wait for the key: {self._waits}."
+            words += f". {sufficient.METRIC.title} start by key alone: {self._waits}."
         return [[(line, self.pane_styles.faint)] for line in wrap(words, self.area.width)]
 
     @property
@@ -477,7 +477,7 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _waits(self) -> str:
-        """Why layers that suffice wait for a key; empty where they do not."""
+        """Why layers that suffice do not start by themselves; empty where they do."""
         is_next = sufficient.NAME in self._next
         return why_it_waits(self.drawn_result, self.view.pace) if is_next else ""
 
@@ -497,7 +497,7 @@ class VerdictPane(ThresholdPage):
         if metric.name == sufficient.NAME:
             if self._computed.settings.sufficient_order == "own":
                 cost += ", in this prompt's own order"
-            cost += self._waits and f"; waits for the key: {self._waits}"
+            cost += self._waits and f"; starts by key alone: {self._waits}"
         return cost if metric.name in self._next else f"then i again: {cost}"
 
 

@@ -420,7 +420,7 @@ class SweepScreen(LiveScreen):
 
     @on(Input.Changed, "#filter")
     def _filtered(self, event: Input.Changed) -> None:
-        if self.query_one("#filter", LineField).is_asking:
+        if self.query_one("#filter", LineField).is_open:
             self._filter = event.value
             self._show_rows()
 

@@ -1,6 +1,7 @@
 """The only access to Textual's internals: they are used and replaced here alone.
 
 Each module describes what Textual does, the upstream issue, and the function that it replaces.
+With a version of Textual that is not in `TRIED`, none is installed.
 `tests/tui/textual_patches/test_still_needed.py` fails for a patch that Textual no longer needs.
 """
 
@@ -10,13 +11,12 @@ from typing import NamedTuple
 
 from depthtui.tui.textual_patches import (
     dispatch,
-    input_line,
     key_order,
     layout,
-    option_list,
     timers,
     watchers,
 )
+from depthtui.tui.textual_patches.versions import ARE_ON
 
 
 class TextualPatch(NamedTuple):
@@ -26,7 +26,6 @@ class TextualPatch(NamedTuple):
         name: the module of this package.
         replaces: the function.
         issue: numbers of upstream issues; empty if none was reported.
-        version: the version of Textual that it is for.
         everywhere: whether Textual's own objects get it too; otherwise a subclass in the explorer
             overrides the function.
     """
@@ -34,51 +33,46 @@ class TextualPatch(NamedTuple):
     name: str
     replaces: str
     issue: str
-    version: str
     everywhere: bool = False
 
 
 PATCHES = (
-    TextualPatch("dispatch", "MessagePump._dispatch_message", "4258", "8.2.8", everywhere=True),
-    TextualPatch("input_line", "Input.__init__", "", "8.2.8", everywhere=True),
-    TextualPatch("input_line", "Input.render_line", "", "8.2.8", everywhere=True),
-    TextualPatch("key_order", "ScrollView._on_key", "6605", "8.2.8", everywhere=True),
-    TextualPatch("layout", "Widget.refresh", "", "8.2.8", everywhere=True),
-    TextualPatch("option_list", "OptionList._move_page", "", "8.2.8", everywhere=True),
-    TextualPatch("option_list", "OptionList._on_click", "", "8.2.8", everywhere=True),
-    TextualPatch("timers", "MessagePump.set_timer", "", "8.2.8", everywhere=True),
-    TextualPatch("watchers", "dom._watch", "6666", "8.2.8", everywhere=True),
-    TextualPatch("driver", "LinuxDriver.run_input_thread", "6668, 6456, 6690", "8.2.8"),
-    TextualPatch("driver", "LinuxDriver._sigcont_application", "", "8.2.8"),
-    TextualPatch("driver", "LinuxDriver.write", "", "8.2.8"),
-    TextualPatch("web_driver", "web_driver.XTermParser", "", "8.2.8", everywhere=True),
-    TextualPatch("web_driver", "WebDriver.run_input_thread", "", "8.2.8"),
-    TextualPatch("web_driver", "WebDriver._write", "", "8.2.8"),
-    TextualPatch("input_parser", "XTermParser.feed", "", "8.2.8"),
-    TextualPatch("input_parser", "XTermParser.tick", "", "8.2.8"),
-    TextualPatch("input_parser", "XTermParser._sequence_to_key_events", "", "8.2.8"),
-    TextualPatch("input_parser", "XTermParser.parse_mouse_code", "6706", "8.2.8"),
-    TextualPatch("screens", "Screen.dismiss", "2575", "8.2.8"),
-    TextualPatch("screens", "Screen._on_resize", "", "8.2.8"),
-    TextualPatch("screens", "Screen.get_widget_and_offset_at", "6643", "8.2.8"),
-    TextualPatch("screens", "Screen._compositor_refresh", "", "8.2.8"),
-    TextualPatch("screens", "StylesCache.get_inner_outer", "6665", "8.2.8"),
-    TextualPatch("app", "App.action_command_palette", "", "8.2.8"),
-    TextualPatch("app", "App._check_bindings", "6605", "8.2.8"),
-    TextualPatch("app", "App._end_batch", "", "8.2.8"),
-    TextualPatch("app", "App._handle_exception", "", "8.2.8"),
-    TextualPatch("app", "App.panic", "", "8.2.8"),
-    TextualPatch("app", "App._build_driver", "", "8.2.8"),
-    TextualPatch("app", "App._display", "", "8.2.8"),
-    TextualPatch("minimal_updates", "Compositor.update_widgets", "", "8.2.8"),
-    TextualPatch("minimal_updates", "Compositor.render_partial_update", "", "8.2.8"),
-    TextualPatch("minimal_updates", "Compositor.render_full_update", "", "8.2.8"),
-    TextualPatch("frame", "StylesCache.render_line", "", "8.2.8"),
-    TextualPatch("frame", "StylesCache.render_widget", "", "8.2.8"),
+    TextualPatch("dispatch", "MessagePump._dispatch_message", "4258", everywhere=True),
+    TextualPatch("key_order", "ScrollView._on_key", "6605", everywhere=True),
+    TextualPatch("layout", "Widget.refresh", "", everywhere=True),
+    TextualPatch("timers", "MessagePump.set_timer", "", everywhere=True),
+    TextualPatch("watchers", "dom._watch", "6666", everywhere=True),
+    TextualPatch("driver", "LinuxDriver.run_input_thread", "6668, 6456, 6690"),
+    TextualPatch("driver", "LinuxDriver._sigcont_application", ""),
+    TextualPatch("driver", "LinuxDriver.write", ""),
+    TextualPatch("web_driver", "web_driver.XTermParser", "", everywhere=True),
+    TextualPatch("web_driver", "WebDriver.run_input_thread", ""),
+    TextualPatch("web_driver", "WebDriver._write", ""),
+    TextualPatch("input_parser", "XTermParser.feed", ""),
+    TextualPatch("input_parser", "XTermParser.tick", ""),
+    TextualPatch("input_parser", "XTermParser._sequence_to_key_events", ""),
+    TextualPatch("input_parser", "XTermParser.parse_mouse_code", "6706"),
+    TextualPatch("screens", "Screen.dismiss", "2575"),
+    TextualPatch("screens", "Screen._on_resize", ""),
+    TextualPatch("screens", "Screen.get_widget_and_offset_at", "6643"),
+    TextualPatch("screens", "Screen._compositor_refresh", ""),
+    TextualPatch("screens", "StylesCache.get_inner_outer", "6665"),
+    TextualPatch("app", "App._check_bindings", "6605"),
+    TextualPatch("app", "App._end_batch", ""),
+    TextualPatch("app", "App._handle_exception", ""),
+    TextualPatch("app", "App.panic", ""),
+    TextualPatch("app", "App._build_driver", ""),
+    TextualPatch("app", "App._display", ""),
+    TextualPatch("minimal_updates", "Compositor.update_widgets", ""),
+    TextualPatch("minimal_updates", "Compositor.render_partial_update", ""),
+    TextualPatch("minimal_updates", "Compositor.render_full_update", ""),
+    TextualPatch("frame", "StylesCache.render_line", ""),
+    TextualPatch("frame", "StylesCache.render_widget", ""),
 )
 
 
 def install() -> None:
     """Install the patches for all of Textual; a second call changes nothing."""
-    for module in (dispatch, input_line, key_order, layout, option_list, timers, watchers):
-        module.install()
+    if ARE_ON:
+        for module in (dispatch, key_order, layout, timers, watchers):
+            module.install()

@@ -4,8 +4,8 @@ Textual ends the app at any error, has no hook to catch signals before it change
 does not record the contents of the terminal. The docstrings of the methods describe these, and
 faults of Textual's own app.
 
-For Textual 8.2.8; overrides `App.action_command_palette`, `_end_batch`, `_handle_exception`,
-`panic`, `_check_bindings`, `_build_driver` and `_display`.
+Overrides `App._end_batch`, `_handle_exception`, `panic`, `_check_bindings`, `_build_driver` and
+`_display`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from __future__ import annotations
 from typing import Any
 
 import textual.app
-from textual import command, screen
+from textual import screen
 from textual.app import ReturnType
 from textual.driver import Driver
 from textual.widgets import Input, TextArea
 from textual.worker import WorkerFailed
 
 from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinUpdate
-from depthtui.tui.textual_patches.screens import CommandPalette, Screen
+from depthtui.tui.textual_patches.screens import Screen
+from depthtui.tui.textual_patches.versions import ARE_ON
 
 
 class App(textual.app.App[ReturnType]):
@@ -36,8 +37,6 @@ class App(textual.app.App[ReturnType]):
 
     def get_default_screen(self) -> screen.Screen[Any]:
         return Screen(id="_default")
-
-    # Errors -----------------------------------------------------------------
 
     @property
     def error(self) -> Exception | None:
@@ -56,31 +55,6 @@ class App(textual.app.App[ReturnType]):
             self._exception_event.set()
         self._close_messages_no_wait()
 
-    def _handle_exception(self, error: Exception) -> None:
-        """Let `handle_error` decide; Textual ends the app and prints a traceback (by design)."""
-        if isinstance(error, WorkerFailed) and isinstance(error.error, Exception):
-            error = error.error
-        self.handle_error(error)
-
-    def panic(self, *renderables: object) -> None:
-        """End the app with an error; Textual prints a text and returns as if nothing had failed."""
-        self.end_with(RuntimeError("the terminal could not be read"))
-
-    # Keys -------------------------------------------------------------------
-
-    async def _check_bindings(self, key: str, priority: bool = False) -> bool:
-        """Let a text field handle keys typed before one that its screen binds with priority.
-
-        Textual acts on such a key at once, while characters still wait in the field's queue
-        (issue 6605); the field looks for these bindings itself (`key_order`).
-        """
-        field = self.focused
-        if priority and isinstance(field, Input | TextArea) and field.message_queue_size:
-            return False
-        return await super()._check_bindings(key, priority)
-
-    # The terminal -----------------------------------------------------------
-
     def before_terminal(self) -> None:
         """Prepare for changes to the terminal; not called if the terminal is not changed."""
 
@@ -90,47 +64,63 @@ class App(textual.app.App[ReturnType]):
         if give_back is not None:
             give_back()
 
-    def _build_driver(
-        self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
-    ) -> Driver:
-        """Call `before_terminal`.
+    if not ARE_ON:
 
-        Textual catches neither SIGTERM nor SIGHUP, which then leave the terminal unrestored (not
-        reported), and starts the driver before the app gets its first message.
-        """
-        if not headless:
-            self.before_terminal()
-        return super()._build_driver(headless, inline, mouse, size)
+        def on_load(self) -> None:
+            """Call `before_terminal`, after the driver has started."""
+            if not self.is_headless:
+                self.before_terminal()
 
-    def _display(self, screen: screen.Screen[Any], renderable: Any) -> None:
-        """Pass the known contents of the terminal to an update."""
-        if isinstance(renderable, ThinUpdate):
-            renderable.shown_cells = self.shown_cells
-        elif renderable is not None:
-            self.shown_cells.forget()
-        super()._display(screen, renderable)
+    if ARE_ON:
 
-    # Faults of Textual's app -------------------------------------------------
+        def _handle_exception(self, error: Exception) -> None:
+            """Let `handle_error` decide; Textual ends the app with a traceback (by design)."""
+            if isinstance(error, WorkerFailed) and isinstance(error.error, Exception):
+                error = error.error
+            self.handle_error(error)
 
-    def action_command_palette(self) -> None:
-        """Open the palette once the former one is gone.
+        def panic(self, *renderables: object) -> None:
+            """End the app with an error; Textual prints a text and returns as if all were well."""
+            self.end_with(RuntimeError("the terminal could not be read"))
 
-        Textual checks whether the palette is on top. A palette that is closing, or beneath another
-        screen, has the same id, and no two may (not reported).
-        """
-        palettes = [node for node in self._nodes if isinstance(node, command.CommandPalette)]
-        if any(palette not in self.screen_stack for palette in palettes):
-            self.call_later(self.action_command_palette)
-        elif self.use_command_palette and not palettes:
-            self.push_screen(CommandPalette(id="--command-palette"))
+        async def _check_bindings(self, key: str, priority: bool = False) -> bool:
+            """Let a text field handle keys typed before one that its screen binds with priority.
 
-    def _end_batch(self) -> None:
-        """Let every visible screen paint the changes that were held back.
+            Textual acts on such a key at once, while characters still wait in the field's queue
+            (issue 6605); the field looks for these bindings itself (`key_order`).
+            """
+            field = self.focused
+            if priority and isinstance(field, Input | TextArea) and field.message_queue_size:
+                return False
+            return await super()._check_bindings(key, priority)
 
-        Textual wakes the app alone: a screen whose timer has fired in the meantime sleeps until its
-        next event. The keys of a footer are composed in such a batch (not reported).
-        """
-        super()._end_batch()
-        if not self._batch_count:
-            for each in self.screen_stack:
-                each.check_idle()
+        def _build_driver(
+            self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
+        ) -> Driver:
+            """Call `before_terminal`.
+
+            Textual catches neither SIGTERM nor SIGHUP, which then leave the terminal unrestored
+            (not reported), and starts the driver before the app gets its first message.
+            """
+            if not headless:
+                self.before_terminal()
+            return super()._build_driver(headless, inline, mouse, size)
+
+        def _display(self, screen: screen.Screen[Any], renderable: Any) -> None:
+            """Pass the known contents of the terminal to an update."""
+            if isinstance(renderable, ThinUpdate):
+                renderable.shown_cells = self.shown_cells
+            elif renderable is not None:
+                self.shown_cells.forget()
+            super()._display(screen, renderable)
+
+        def _end_batch(self) -> None:
+            """Let every visible screen paint the changes that were held back.
+
+            Textual wakes the app alone: a screen whose timer has fired in the meantime sleeps until
+            its next event. The keys of a footer are composed in such a batch (not reported).
+            """
+            super()._end_batch()
+            if not self._batch_count:
+                for each in self.screen_stack:
+                    each.check_idle()

@@ -7,7 +7,7 @@
   find no widgets (issue 4258). `Widget.mount` returns early for a node that is `_pruning`, and
   `Widget.mount_all` once the app exits. The screen's workers run until its children are gone.
 
-For Textual 8.2.8; replaces `MessagePump._dispatch_message` for all of Textual.
+Replaces `MessagePump._dispatch_message` for all of Textual.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
 - Textual writes a frame in three pieces, each of which wakes the writing thread (not reported).
 - Textual restores the terminal once the app has ended in order, which a busy app does not.
 
-For Textual 8.2.8; overrides `LinuxDriver.run_input_thread`, `_sigcont_application` and `write`.
+Overrides `LinuxDriver.run_input_thread`, `_sigcont_application` and `write`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ Textual's cache of a widget's lines renders the border and padding of every line
 the styles of title, subtitle and backgrounds, whichever lines it draws
 (`StylesCache.render_widget`): a tenth of the time of a key that moves a cursor.
 
-For Textual 8.2.8; overrides `StylesCache.render_line`, `render_widget` and `clear`, for panes
-alone.
+Overrides `StylesCache.render_line`, `render_widget` and `clear`, for panes alone.
 """
 
 from __future__ import annotations
@@ -21,10 +20,13 @@ from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from depthtui.tui.textual_patches.versions import ARE_ON
+
 
 def keep_frame(widget: Widget) -> None:
     """Make a widget that draws its content line by line keep its frame."""
-    widget._styles_cache = FrameCache(widget.render_line)
+    if ARE_ON:
+        widget._styles_cache = FrameCache(widget.render_line)
 
 
 class FrameCache(StylesCache):

@@ -5,7 +5,7 @@
 - It raises at the first meaningless sequence, which ends the app: a key beyond Unicode (not
   reported), a mouse in a window of no size (issue 6706).
 
-For Textual 8.2.8; overrides `XTermParser.feed`, `tick`, `_sequence_to_key_events` and
+Overrides `XTermParser.feed`, `tick`, `_sequence_to_key_events` and
 `parse_mouse_code`. Both drivers use it.
 """
 

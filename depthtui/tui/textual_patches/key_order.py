@@ -5,7 +5,7 @@ backspace, goes up to the app from queue to queue and comes back as an action: k
 other, for example over a slow line (issue 6605). The field runs its own bound keys at once instead,
 and before them those that its screen binds with priority, for which `App._check_bindings` waits.
 
-For Textual 8.2.8; replaces nothing: gives `ScrollView`, the base of `Input` and `TextArea`, an
+Gives `ScrollView`, the base of `Input` and `TextArea`, an
 `_on_key`, which Textual calls after the field's own.
 """
 

@@ -4,7 +4,7 @@ Textual keeps a widget's size by the count of its changes (`Widget._get_box_mode
 change while an earlier one waits to be laid out: a widget that is measured between the two keeps
 the size of the first (not reported).
 
-For Textual 8.2.8; replaces `Widget.refresh` for all of Textual.
+Replaces `Widget.refresh` for all of Textual.
 """
 
 from __future__ import annotations

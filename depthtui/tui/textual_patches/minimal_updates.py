@@ -5,7 +5,7 @@ colours, and the whole screen again for anything that opens or moves: 150 kB for
 reported). Here the compositor draws changed regions alone, `Shown` tracks the contents of the
 terminal, and of each style only the differences from the last one are sent.
 
-For Textual 8.2.8; overrides `Compositor.update_widgets`, `render_partial_update` and
+Overrides `Compositor.update_widgets`, `render_partial_update` and
 `render_full_update`, and `CompositorUpdate.render_segments`. `Screen` uses the compositor, `App`
 the update.
 """

@@ -1,6 +1,6 @@
 """Private names of Textual, as functions for the rest of the explorer.
 
-For Textual 8.2.8; replaces nothing.
+Replaces nothing.
 """
 
 from __future__ import annotations
@@ -11,6 +11,9 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.widget import Widget
 from textual.widgets._footer import FooterKey
+
+from depthtui.tui.textual_patches.app import App
+from depthtui.tui.textual_patches.versions import ARE_ON
 
 
 def key_of(character: str) -> str:
@@ -32,7 +35,8 @@ def sender_of(message: Message) -> MessagePump | None:
 
 def handle_error(widget: Widget, error: Exception) -> None:
     """Pass an error that a widget has caught to the app."""
-    widget.app._handle_exception(error)
+    app = widget.app
+    (app.handle_error if isinstance(app, App) else app._handle_exception)(error)
 
 
 def repaint(widget: Widget, *regions: Region) -> None:
@@ -40,6 +44,9 @@ def repaint(widget: Widget, *regions: Region) -> None:
 
     `Widget.refresh` sends three messages, each of which wakes the widget.
     """
+    if not ARE_ON:
+        Widget.refresh(widget, *regions)
+        return
     screen = widget.screen
     widget._set_dirty(*regions)
     if widget.display and screen in screen._compositor:

@@ -5,7 +5,7 @@ toast whose seconds were over just before it was mounted, never catches up with 
 waits for nothing, and the app handles no key any more. A timer of a microsecond may be late at its
 first look, and then never calls. Neither is reported.
 
-For Textual 8.2.8; replaces `MessagePump.set_timer`.
+Replaces `MessagePump.set_timer`.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@
 - Textual mounts each toast for its whole time, however many there are (not reported): a hundred
   keep it busy for seconds.
 
-For Textual 8.2.8; replaces nothing: uses `Toast`, `ToastRack`, `Compositor.reflow`,
-`App._notifications` and `App._unnotify`.
+Replaces nothing: uses `Toast`, `ToastRack`, `Compositor.reflow`, `App._notifications` and
+`App._unnotify`. Without the patches, a screenshot has the toasts, and all of them are shown.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from textual.screen import Screen
 from textual.widgets._toast import Toast, ToastRack
 
 from depthtui.tui.textual_patches.screens import free_lines
+from depthtui.tui.textual_patches.versions import ARE_ON
 
 
 @contextmanager
 def without_toasts(screen: Screen[Any]) -> Iterator[None]:
     """Lay the screen out without its toasts, and then as it was."""
-    racks = [rack for rack in screen.query(ToastRack) if rack.display]
+    racks = [rack for rack in screen.query(ToastRack) if rack.display] if ARE_ON else []
 
     def show(display: bool) -> None:
         for rack in racks:
@@ -46,6 +47,8 @@ def make_room(app: App[Any], coming: Notification, most: int, seconds: float) ->
 
     It replaces one in the same words, or the oldest of `most`, shown for some `seconds`.
     """
+    if not ARE_ON:
+        return True
     shown = list(app._notifications)
     ends = [each for each in shown if (each.title, each.message) == (coming.title, coming.message)]
     if not ends and len(shown) >= most:

@@ -3,7 +3,7 @@
 Textual forgets them when the attribute changes (`Reactive._check_watchers`). The attributes that
 keys of a footer and text areas watch never change: all of these widgets are kept (issue 6666).
 
-For Textual 8.2.8; replaces `dom._watch` for all of Textual.
+Replaces `dom._watch` for all of Textual.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 - It writes each piece with one `os.write`, which may write less than all of it, and raises once the
   page is gone (not reported).
 
-For Textual 8.2.8; replaces the name `XTermParser` in `textual.drivers.web_driver`, overrides
+Replaces the name `XTermParser` in `textual.drivers.web_driver`, overrides
 `WebDriver.run_input_thread` and `_write`.
 """
 
@@ -20,29 +20,33 @@ from textual.drivers import web_driver
 from depthtui.tui.messages import HangUp
 from depthtui.tui.signals import end_for_certain
 from depthtui.tui.textual_patches.input_parser import TolerantParser
+from depthtui.tui.textual_patches.versions import ARE_ON
 
 # The driver's input loop creates its parser by this name, and ends with the parser.
-web_driver.XTermParser = TolerantParser  # type: ignore[attr-defined]
+if ARE_ON:
+    web_driver.XTermParser = TolerantParser  # type: ignore[attr-defined]
 
 
 class PageDriver(web_driver.WebDriver):
     """Draws through standard output, and ends the app at the end of standard input."""
 
-    def __init__(self, app: App[Any], **options: Any) -> None:
-        super().__init__(app, **options)
-        self._write = self._write_whole  # type: ignore[assignment]
+    if ARE_ON:
 
-    def _write_whole(self, data: bytes) -> int:
-        """Write all data, even if a signal interrupts; no more once the page is gone."""
-        rest = memoryview(data)
-        with suppress(BrokenPipeError):
-            while rest:
-                rest = rest[os.write(self.fileno, rest) :]
-        return len(data)
+        def __init__(self, app: App[Any], **options: Any) -> None:
+            super().__init__(app, **options)
+            self._write = self._write_whole  # type: ignore[assignment]
 
-    def run_input_thread(self) -> None:
-        """Read input until the app ends, or the page is gone."""
-        super().run_input_thread()
-        if not self.exit_event.is_set():
-            end_for_certain()
-            self.send_message(HangUp())
+        def _write_whole(self, data: bytes) -> int:
+            """Write all data, even if a signal interrupts; no more once the page is gone."""
+            rest = memoryview(data)
+            with suppress(BrokenPipeError):
+                while rest:
+                    rest = rest[os.write(self.fileno, rest) :]
+            return len(data)
+
+        def run_input_thread(self) -> None:
+            """Read input until the app ends, or the page is gone."""
+            super().run_input_thread()
+            if not self.exit_event.is_set():
+                end_for_certain()
+                self.send_message(HangUp())

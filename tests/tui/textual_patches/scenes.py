@@ -21,7 +21,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import textual.app
-import textual.command
 import textual.screen
 from rich.segment import Segment
 from rich.style import Style
@@ -40,7 +39,7 @@ from textual.geometry import Offset, Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Input, OptionList, Static, TextArea
+from textual.widgets import Input, Static, TextArea
 
 from depthtui.tui.messages import HangUp
 from depthtui.tui.textual_patches import input_parser, web_driver
@@ -48,7 +47,7 @@ from depthtui.tui.textual_patches.app import App
 from depthtui.tui.textual_patches.driver import TolerantDriver
 from depthtui.tui.textual_patches.frame import keep_frame
 from depthtui.tui.textual_patches.input_parser import TolerantParser
-from depthtui.tui.textual_patches.screens import CommandPalette, ModalScreen, Screen
+from depthtui.tui.textual_patches.screens import ModalScreen, Screen
 from depthtui.tui.textual_patches.web_driver import PageDriver
 from tests.pictures.picture import take_picture
 
@@ -59,7 +58,6 @@ class Kit(NamedTuple):
     app: Any
     screen: Any
     modal: Any
-    palette: Any
     parser: Any
     driver: Any
     page_driver: Any
@@ -70,7 +68,6 @@ OURS = Kit(
     App,
     Screen,
     ModalScreen,
-    CommandPalette,
     TolerantParser,
     TolerantDriver,
     PageDriver,
@@ -80,7 +77,6 @@ TEXTUALS = Kit(
     textual.app.App,
     textual.screen.Screen,
     textual.screen.ModalScreen,
-    textual.command.CommandPalette,
     XTermParser,
     LinuxDriver,
     WebDriver,
@@ -232,48 +228,7 @@ async def words_change_while_they_are_laid_out(kit: Kit, patch: pytest.MonkeyPat
         return words.region.width == len("other words")
 
 
-# Lists and text fields -------------------------------------------------------
-
-
-@scene("OptionList._move_page")
-async def a_hidden_list_has_no_pages(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    listing = OptionList("one", "two")
-    async with collecting(kit, listing, css="OptionList { display: none; }").run_test():
-        listing.highlighted = 0
-        listing.action_page_up()
-        listing.action_page_down()
-        return listing.highlighted == 0
-
-
-@scene("OptionList._on_click")
-async def an_option_that_has_gone_is_clicked(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    listing = OptionList("one", "two")
-    app = collecting(kit, listing)
-    async with app.run_test():
-        for place in (listing.option_count, 1):
-            style = Style(meta={"option": place})
-            listing.post_message(
-                events.Click(listing, 0, 0, 0, 0, 1, False, False, False, style=style)
-            )
-        await soon(lambda: app.errors or listing.highlighted == 1)
-        return listing.highlighted == 1 and not app.errors
-
-
-@scene("Input.render_line")
-async def a_field_sends_no_commands(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    field = Input(compact=True)
-    async with collecting(kit, field).run_test():
-        field.value = "a\x1b]52;c;b3duZWQ=\x07b"
-        is_kept = not field.value.isprintable()
-        return is_kept and field.render_line(0).text.startswith("a\u241b]52;c;b3duZWQ=")
-
-
-@scene("Input.__init__")
-async def a_field_has_an_end(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    field = Input()
-    async with collecting(kit, field).run_test():
-        field.insert("a" * 1_000_000, 0)
-        return field.value == ""
+# Text fields -----------------------------------------------------------------
 
 
 async def _keys_keep_their_order(kit: Kit, field: Input | TextArea) -> bool:
@@ -410,29 +365,6 @@ async def the_lines_of_a_screen_go_with_it(kit: Kit, patch: pytest.MonkeyPatch) 
 
 
 # The app ---------------------------------------------------------------------
-
-
-@scene("App.action_command_palette")
-async def a_palette_is_opened_beneath_a_screen(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    app = collecting(kit)
-    async with app.run_test() as pilot:
-        app.action_command_palette()
-        await app.push_screen(kit.modal())
-        app.action_command_palette()
-        await pilot.pause()
-        kinds = [isinstance(each, textual.command.CommandPalette) for each in app.screen_stack]
-        return kinds == [False, True, False] and not app.errors
-
-
-@scene("App.action_command_palette")
-async def a_palette_is_opened_while_it_closes(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    app = collecting(kit)
-    async with app.run_test():
-        app.action_command_palette()
-        app.pop_screen()
-        app.action_command_palette()
-        is_open = partial(textual.command.CommandPalette.is_open, app)
-        return await soon(is_open) and not app.errors
 
 
 async def _is_painted_after_a_batch(kit: Kit, patch: pytest.MonkeyPatch, beneath: bool) -> bool:

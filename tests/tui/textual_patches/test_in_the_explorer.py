@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from textual.command import CommandPalette
 from textual.widget import Widget
 from textual.widgets import Footer
 
 from depthtui.data.protocol import Progress
 from depthtui.tui.screens.dialogs.dialog import Dialog
+from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from tests.tui.app_helpers import Explored, explore
 
 OPENS: dict[str, Callable[[Explored], object]] = {
@@ -23,7 +23,7 @@ OPENS: dict[str, Callable[[Explored], object]] = {
     "cell": lambda it: it.main.action_command("open"),
     "sweep": lambda it: it.app.open("Sweep"),
     "generation": lambda it: it.main.action_command("write"),
-    "palette": lambda it: it.app.action_command_palette(),
+    "keys": lambda it: it.app.action_command_palette(),
 }
 """What opens a screen."""
 
@@ -72,14 +72,16 @@ async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> N
         assert chosen == [1]
 
 
-async def test_the_command_palette_may_be_opened_while_it_closes(tmp_path: Path) -> None:
+async def test_the_list_of_keys_may_be_opened_while_it_closes_and_is_opened_once(
+    tmp_path: Path,
+) -> None:
     async with explore(tmp_path) as it:
         it.app.action_command_palette()
         it.app.pop_screen()
         it.app.action_command_palette()
         it.app.action_command_palette()
-        await it.until(lambda: CommandPalette.is_open(it.app), "the palette")
-        await it.press("escape")
+        await it.until(lambda: isinstance(it.app.screen, HelpScreen), "the list of keys")
+        await it.press("pagedown", "pageup", "escape")
         await it.until(lambda: it.app.screen is it.main, "the main screen")
 
 

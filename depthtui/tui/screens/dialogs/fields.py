@@ -10,16 +10,17 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.events import Key
 from textual.widget import Widget
-from textual.widgets import Input, Label
+from textual.widgets import Label
 
 from depthtui.options import Option, WrongValue
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.choice_field import ChoiceField
 
 _MOVING = "jk"
 """Keys that move between fields; no number or list of numbers contains them."""
 
 
-class FieldInput(Input):
+class FieldInput(SafeInput):
     """A field that does not accept some characters, since they are keys of the dialog."""
 
     dialog_keys = ""

@@ -17,6 +17,7 @@ from depthtui.data.remarks import Bookmark
 from depthtui.data.run import RunResult
 from depthtui.report.remarks import place_words
 from depthtui.token_text import printable_chars
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
@@ -29,7 +30,7 @@ class NotesDialog(Picker[Bookmark]):
     Args:
         run: the run whose remarks are changed.
         result: its result.
-        here: the place under the cursor, with its mark.
+        place: the place under the cursor, with its mark.
     """
 
     heading = "Marks and notes"
@@ -50,7 +51,7 @@ class NotesDialog(Picker[Bookmark]):
     def above(self) -> ComposeResult:
         place = printable_chars(place_words(self._place, self._result))
         yield Static(Content(f"Mark {place}"), classes="label")
-        yield Input(self._place.note, placeholder="a note, or none", id="mark", compact=True)
+        yield SafeInput(self._place.note, placeholder="a note, or none", id="mark", compact=True)
         yield Static("A note on the run", classes="label")
         yield SafeTextArea(self._run.remarks.note, id="note", tab_behavior="focus")
 

@@ -12,6 +12,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 from textual.widgets import Input, Static
 
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.dialog import WRONG, Result
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
@@ -57,7 +58,7 @@ class OpenDialog(Picker[Result]):
     def below(self) -> ComposeResult:
         yield Static(f"Or {self.name_words}", classes="label")
         suggester = PathSuggester(self.endings, self._names, self.completes_paths)
-        yield Input(self.first_name, self.example, suggester=suggester, id="name", compact=True)
+        yield SafeInput(self.first_name, self.example, suggester=suggester, id="name", compact=True)
         yield from self.options()
         yield Static(id="note")
 

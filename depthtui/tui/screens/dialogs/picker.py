@@ -16,7 +16,9 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from depthtui.token_text import LONGEST_QUOTE, shortened
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, Result, is_there
+from depthtui.tui.screens.dialogs.listing import Listing
 
 
 @dataclass(frozen=True)
@@ -110,9 +112,9 @@ class Picker(Dialog[Result]):
 
     def body(self) -> ComposeResult:
         yield from self.above()
-        yield Input(placeholder=f"words of a {self.noun}", id="filter", compact=True)
+        yield SafeInput(placeholder=f"words of a {self.noun}", id="filter", compact=True)
         yield Static(id="head")
-        yield OptionList(compact=True)
+        yield Listing(compact=True)
         yield Static(id="no-match")
         yield from self.below()
 

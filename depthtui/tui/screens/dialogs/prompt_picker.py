@@ -31,7 +31,9 @@ from depthtui.prompts import TASKS, Task, prompt_title, read_prompts
 from depthtui.prompts.answers import with_answer
 from depthtui.prompts.dataset_formats import DATASETS, Dataset
 from depthtui.token_text import printable_chars
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there
+from depthtui.tui.screens.dialogs.listing import Listing
 from depthtui.tui.screens.dialogs.path_suggester import PathSuggester
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.screens.dialogs.toggles import Checkbox
@@ -129,7 +131,7 @@ class PromptPicker(Dialog[PromptChoice]):
         with TabbedContent(id="ways", initial=self._tab):
             with TabPane("Tasks and files", id="tasks"):
                 with Horizontal(id="task-columns"):
-                    yield OptionList(
+                    yield Listing(
                         *(Option(task.title, id=task.name) for task in TASKS.values()),
                         Option(Content.styled("Data sets", f"bold {MUTED}"), disabled=True),
                         *(self._dataset_option(dataset) for dataset in DATASETS.values()),
@@ -138,10 +140,10 @@ class PromptPicker(Dialog[PromptChoice]):
                     )
                     with Vertical(id="task-prompts"):
                         yield Static(id="dial")
-                        yield OptionList(id="prompts", compact=True)
+                        yield Listing(id="prompts", compact=True)
                 with VerticalScroll(id="preview-box", can_focus=False):
                     yield Static(id="preview")
-                yield Input(
+                yield SafeInput(
                     placeholder="or the path of a text or .jsonl file",
                     suggester=PathSuggester(),
                     id="path",
@@ -155,7 +157,7 @@ class PromptPicker(Dialog[PromptChoice]):
                     compact=True,
                     placeholder=self._too_long_to_edit(),
                 )
-                yield Input(
+                yield SafeInput(
                     self._answer,
                     placeholder="the answer: the end of the text, or words to add; may be empty",
                     id="answer",

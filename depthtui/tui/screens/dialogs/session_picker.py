@@ -19,6 +19,7 @@ from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
 from depthtui.prompts import prompt_title
 from depthtui.token_text import fit_shown, printable_chars, printable_sentence
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.ask import confirm
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
@@ -62,7 +63,7 @@ class SessionPicker(Picker[SessionFile]):
     def below(self) -> ComposeResult:
         with Vertical(id="about"):
             yield Static(id="runs")
-            yield Input(placeholder="title", id="title", compact=True)
+            yield SafeInput(placeholder="title", id="title", compact=True)
             yield Static(id="note")
 
     def on_mount(self) -> None:

@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList
 
 from depthtui.options import WrongValue
 from depthtui.token_text import fit_shown, printable_chars
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs import picker
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
@@ -37,7 +38,7 @@ class SettingsScreen(EditedList):
     _edited = ""
 
     def fields(self) -> ComposeResult:
-        yield Input(id="value", compact=True)
+        yield SafeInput(id="value", compact=True)
 
     def on_mount(self) -> None:
         self.query_one("#value").display = False

@@ -35,6 +35,7 @@ from depthtui.sweep.plan import (
     with_absolute_paths,
 )
 from depthtui.token_text import printable_chars
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
 from depthtui.tui.screens.dialogs.toggles import Checkbox, SelectionList
 
@@ -43,7 +44,7 @@ FIRST_LEVELS = "1-3"
 
 
 class SweepDialog(Dialog[SweepPlan]):
-    """Dismissed with a plan.
+    """Asks for the models and tasks of a sweep; dismissed with its plan.
 
     Args:
         spec: the open model; others are loaded with its options.
@@ -70,26 +71,26 @@ class SweepDialog(Dialog[SweepPlan]):
     def body(self) -> ComposeResult:
         yield Label("Models on disk", classes="head")
         yield SelectionList(id="models", compact=True)
-        yield Input(
+        yield SafeInput(
             placeholder="more: hub ids, folders, GGUF files, with commas between",
             id="more-models",
             compact=True,
         )
         with Horizontal(classes="row"):
             yield Label("prompts of each task ")
-            yield Input(str(EXAMPLES), id="examples", type="integer", compact=True)
+            yield SafeInput(str(EXAMPLES), id="examples", type="integer", compact=True)
         yield Label("Tasks, and at which levels", classes="head")
         with VerticalScroll(id="tasks-chosen", can_focus=False):
             for number, task in enumerate(TASKS.values()):
                 with Horizontal(classes="task"):
                     yield Checkbox(task.title, number == 0, id=f"task-{task.name}", compact=True)
                     if task.levels:
-                        yield Input(
+                        yield SafeInput(
                             FIRST_LEVELS, name=task.name, id=f"levels-{task.name}", compact=True
                         )
                         levels = f"of {task.all_levels}"
                         yield Static(Content.styled(levels, MUTED), classes="of")
-        yield Input(
+        yield SafeInput(
             placeholder="more: gsm8k, math:1-5, hellaswag, or NAME=FILE of your prompts",
             id="more-tasks",
             compact=True,

@@ -6,6 +6,8 @@ from rich.segment import Segment
 from textual import widgets
 from textual.strip import Strip
 
+from depthtui.tui.screens.dialogs.listing import Listing
+
 
 class Checkbox(widgets.Checkbox):
     """A box with a mark where it is on; Textual's only changes its colour."""
@@ -23,7 +25,7 @@ class RadioButton(widgets.RadioButton):
         return "●" if self.value else " "
 
 
-class SelectionList(widgets.SelectionList[str]):
+class SelectionList(widgets.SelectionList[str], Listing):
     """A list with marks where lines are on; Textual's has a mark in every line."""
 
     def render_line(self, y: int) -> Strip:

@@ -1,0 +1,33 @@
+"""A field of one line that has an end, and draws hostile text without sending it to the terminal.
+
+Textual measures a field's whole value with each key: with a million characters, a key takes
+seconds. It sends control characters as they are, which are commands to the terminal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.segment import Segment
+from textual.strip import Strip
+from textual.widgets import Input
+
+from depthtui.token_text import printable_chars
+from depthtui.tui.state.pasted import LONGEST_LINE
+
+
+class SafeInput(Input):
+    """Keeps the text unchanged and draws a harmless character for each harmful one."""
+
+    def __init__(self, value: str | None = None, placeholder: str = "", **options: Any) -> None:
+        super().__init__(value, placeholder, max_length=LONGEST_LINE, **options)
+
+    def render_line(self, y: int) -> Strip:
+        """The line: its value, suggestion or placeholder."""
+        strip = super().render_line(y)
+        if strip.text.isprintable():
+            return strip
+        segments = [
+            Segment(printable_chars(text), style, control) for text, style, control in strip
+        ]
+        return Strip(segments).adjust_cell_length(strip.cell_length)
