@@ -16,6 +16,7 @@ from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
 from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.token_depths import TokenDepths
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
@@ -23,6 +24,7 @@ from depthtui.depth.idle import idle_layers, past_idle, without_idle, writing_on
 from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
+from depthtui.depth.token_depths import depths_of_run
 from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of, without_meaning
@@ -168,6 +170,9 @@ class Reading(Pooled):
         writing = (without_idle(row, self.idle, self.n_layers) for row in evidence)
         return tuple(map(pending, writing) if self.is_draft else writing)
 
+    def token_depths(self, run: RunResult) -> TokenDepths | None:
+        return depths_of_run(run, self.settings)
+
     def interval(
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
     ) -> CountInterval | None:
@@ -301,7 +306,7 @@ def text_verdicts(generation: Generation) -> dict[str, Verdict]:
     )
     readings = {
         name: Reading([reduce_tokens(run, tokens)], thresholds)
-        for name, tokens in spans_of(generation).items()
+        for name, tokens in spans_of(written.texts, "".join(generation.tokens.texts)).items()
         if tokens.start < tokens.stop
     }
     return {
