@@ -21,7 +21,8 @@ import numpy as np
 from depthtui.api.runs import Runs
 from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves, DepthEstimate
-from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
+from depthtui.data.lens import LENS_CLASSES, AffineLens, FittedLens, JacobianLens, LogitLens
+from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.plain import to_plain
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
@@ -31,6 +32,7 @@ from depthtui.data.run_settings import (
     Skip,
     SummarySettings,
 )
+from depthtui.data.token_depths import TokenDepths
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import reading_of, text_verdicts
 from depthtui.metrics import METRICS
@@ -458,6 +460,37 @@ def text(settings: SummarySettings) -> tuple[Statement, Statement]:
     result.put("logit_lens" if kind is LogitLens else f"{settings.lens}_lens", lens)
     result.layers_done, result.complete = 20, True
     return _of(found, ()), replace(run((result,), replace(settings)), depths={})
+
+
+def token_depths_of_text(settings: SummarySettings) -> tuple[TokenDepths, TokenDepths]:
+    """The depths of a generated text's tokens, and those of a run of its prompt and the text."""
+    names = ("kl_threshold", "overlap_threshold", "lens", "confidence", "settling_threshold")
+    chosen = {name: getattr(settings, name) for name in names}
+    generated = full_generation(
+        Prompt("Why is it so?"), tiny_model(20), GenerationSettings(max_tokens=40, **chosen)
+    )
+    written, asked = generated.continuation, generated.tokens
+    ids = np.concatenate([asked.ids, written.ids])
+    tokens = PromptTokens(ids, [*asked.texts, *written.texts], len(asked))
+    top_k = written.lens.top_ids.shape[2]
+    result = RunResult(generated.model, generated.prompt, RunSettings(lens_top_k=top_k), tokens)
+    # The last token of the prompt predicts the first one of the text.
+    columns = slice(len(asked) - 1, len(ids) - 1)
+    kind, sizes = LENS_CLASSES[settings.lens], (20, len(ids), top_k)
+    lens = smooth_lens(kind, result) if issubclass(kind, FittedLens) else kind.unknown(*sizes)
+    for name in LogitLens.shapes():
+        getattr(lens, name)[:, columns] = getattr(written.lens, name)
+    divergence = np.full((21, len(ids)), 0.3, np.float32)
+    divergence[:, columns] = written.divergence
+    if isinstance(lens, FittedLens):
+        lens.divergence[:] = divergence
+    result.put("settling", Settling(divergence))
+    result.put(LENS_METRICS[settings.lens], lens)
+    depths = reading_of([result], settings).token_depths(result)
+    assert depths is not None
+    return written.depths, TokenDepths(
+        **{name: values[len(asked) :] for name, values in arrays_of(depths)}
+    )
 
 
 # The readings -------------------------------------------------------------------

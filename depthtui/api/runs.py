@@ -15,9 +15,11 @@ from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
+from depthtui.data.token_depths import TokenDepths
 from depthtui.data.verdict import Verdict
 from depthtui.depth.by_type import LayersOfType, by_type
 from depthtui.depth.reading import Reading
+from depthtui.depth.token_depths import depths_of_run
 from depthtui.errors import DepthError, short_repr
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
@@ -205,6 +207,19 @@ class Runs(Sequence[Run]):
         """
         pooled: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
         return pooled
+
+    def token_depths(self) -> list[TokenDepths | None]:
+        """The depths of each run's tokens, by the lens and the thresholds of `settings`.
+
+            depths = runs.token_depths()[0]
+            depths.prediction, depths.kl                    # [T], NaN where a rule finds none
+
+        Returns:
+            for each run its arrays `prediction`, `settling`, `kl`, `overlap`, `early_exit` and
+            `exit_agrees`, `[T]`: the depth of token t is read at token t - 1, from which the model
+            predicts it, so that token 0 has none. None for a run that the lens has not read.
+        """
+        return [depths_of_run(run, self.settings) for run in self]
 
     def by_type(self) -> list[LayersOfType]:
         """The layers of a hybrid by their type, such as mamba and full attention.

@@ -37,7 +37,7 @@ class Measures(click.Choice[str]):
     @cached_property
     def choices(self) -> Sequence[str]:  # type: ignore[override]
         """The names of the measures of a token's depth."""
-        from depthtui.depth.token_depths import TOKEN_DEPTHS
+        from depthtui.metrics.token_depths import TOKEN_DEPTHS
 
         return [measure.name for measure in TOKEN_DEPTHS]
 

@@ -27,6 +27,7 @@ from depthtui.data import (
     remarks,
     run,
     run_settings,
+    token_depths,
 )
 from depthtui.data.arrays import MetricResult
 
@@ -34,6 +35,7 @@ _MODULES = (
     model,
     run,
     run_settings,
+    token_depths,
     remarks,
     lens,
     generation,

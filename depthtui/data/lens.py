@@ -57,9 +57,14 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
     vocabulary: dict[int, str] = field(default_factory=dict)
 
     @property
+    def tokens_read(self) -> np.ndarray:
+        """`[T]`, whether every depth has been read at a token; the output is the first."""
+        return np.asarray((self.top_ids[:, :, 0] >= 0).all(axis=0))
+
+    @property
     def is_read(self) -> bool:
-        """Whether every depth has been read; the output is the first."""
-        return bool((self.top_ids[:, :, 0] >= 0).all())
+        """Whether every depth has been read at every token."""
+        return bool(self.tokens_read.all())
 
     def put(self, first: int, rows: Self, from_token: int = 0) -> None:
         """Fill in the depths from `first` on, at the tokens from `from_token` on."""
@@ -119,9 +124,9 @@ class FittedLens(LogitLens):
     fit: LensFit
 
     @property
-    def is_read(self) -> bool:
-        """Whether the output has been read: a depth without a map stays unknown."""
-        return bool((self.top_ids[-1, :, 0] >= 0).all())
+    def tokens_read(self) -> np.ndarray:
+        """`[T]`, whether the output has been read: a depth without a map stays unknown."""
+        return np.asarray(self.top_ids[-1, :, 0] >= 0)
 
 
 @dataclass(kw_only=True)

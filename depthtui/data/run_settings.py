@@ -43,6 +43,10 @@ KlThreshold = Annotated[
 OverlapThreshold = Annotated[
     float, Option("Overlap rule: overlap that is enough.", most=1, group="Depths")
 ]
+Confidence = Annotated[float, Option("Early exit: how sure the lens must be.", most=1)]
+SettlingThreshold = Annotated[
+    float, Option("Settling depth: divergence in nats to stay below.", most=1)
+]
 Lens = Annotated[
     str,
     Option(
@@ -458,6 +462,8 @@ class SummarySettings:
         lens: lens of KL, overlap, entropy and values derived from them: `logit`, `affine` or
             `jacobian`.
         seed: seed of all random choices.
+        confidence: early exit of a token: the probability that the lens's first choice must exceed.
+        settling_threshold: settling depth of a token: the divergence to stay below, in nats.
     """
 
     kl_threshold: KlThreshold = 0.5
@@ -465,6 +471,8 @@ class SummarySettings:
     include_first_token: IncludeFirstToken = True
     lens: Lens = LENSES[0]
     seed: Seed = RunSettings.seed
+    confidence: Confidence = 0.9
+    settling_threshold: SettlingThreshold = 0.5
 
     @property
     def tokens(self) -> slice:
@@ -523,10 +531,8 @@ class GenerationSettings:
     seed: Seed = RunSettings.seed
     chat_template: ChatTemplate = RunSettings.chat_template
     lens_top_k: LensTopK = RunSettings.lens_top_k
-    confidence: Annotated[float, Option("Early exit: how sure the lens must be.", most=1)] = 0.9
-    settling_threshold: Annotated[
-        float, Option("Settling depth: divergence in nats to stay below.", most=1)
-    ] = 0.5
+    confidence: Confidence = SummarySettings.confidence
+    settling_threshold: SettlingThreshold = SummarySettings.settling_threshold
     kl_threshold: KlThreshold = SummarySettings.kl_threshold
     overlap_threshold: OverlapThreshold = SummarySettings.overlap_threshold
     lens: Lens = SummarySettings.lens

@@ -16,6 +16,7 @@ from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
 from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.token_depths import TokenDepths
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
 from depthtui.depth.certainty import evidence_of
@@ -24,6 +25,7 @@ from depthtui.depth.idle import idle_layers, past_idle, writing_only
 from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
+from depthtui.depth.token_depths import depths_of_run
 from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
@@ -195,6 +197,9 @@ class Reading(Pooled):
                 for layer_count in metric.evidence(value, self):
                     yield layer_count, self.count(metric)
 
+    def token_depths(self, run: RunResult) -> TokenDepths | None:
+        return depths_of_run(run, self.settings)
+
     def interval(
         self, reduced: Sequence[Reduced | None], count: Count, *names: str
     ) -> CountInterval | None:
@@ -322,7 +327,7 @@ def text_verdicts(generation: Generation) -> dict[str, Verdict]:
     )
     readings = {
         name: Reading([reduce_tokens(run, tokens)], thresholds)
-        for name, tokens in spans_of(generation).items()
+        for name, tokens in spans_of(written.texts, "".join(generation.tokens.texts)).items()
         if tokens.start < tokens.stop
     }
     return {

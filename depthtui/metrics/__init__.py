@@ -44,6 +44,7 @@ from depthtui.metrics import (
     similarity,
     skip_effects,
     sufficient,
+    token_depths,
 )
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.ranking import Ranked
@@ -56,6 +57,7 @@ ALL: tuple[Metric, ...] = (
     margin.METRIC,
     prediction_depth.METRIC,
     early_exit.METRIC,
+    token_depths.METRIC,
     similarity.METRIC,
     neighbours.METRIC,
     adapter.METRIC,
@@ -109,7 +111,9 @@ _MOST_REASONS = 3
 """The most reasons that are named where they differ from prompt to prompt."""
 
 _ALL_MEASURES = tuple(
-    replace(measure, metric=metric.name) for metric in METRICS for measure in metric.measures
+    replace(measure, metric=measure.metric or metric.name)
+    for metric in ALL
+    for measure in metric.measures
 )
 
 MEASURES = tuple(measure for measure in _ALL_MEASURES if measure.by_token)

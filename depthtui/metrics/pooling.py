@@ -15,6 +15,7 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_unread
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, Result, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.token_depths import TokenDepths
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.reduced import Reduced
@@ -167,6 +168,13 @@ class Pooled(ABC):
     @abstractmethod
     def depths(self) -> Sequence[DepthEstimate]:
         """Each rule's layer."""
+
+    @abstractmethod
+    def token_depths(self, run: RunResult) -> TokenDepths | None:
+        """The depths of a run's tokens by the chosen lens and thresholds; None where it is unread.
+
+        See `depth.token_depths`.
+        """
 
     @abstractmethod
     def interval(

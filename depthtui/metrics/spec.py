@@ -51,8 +51,11 @@ class Measure:
         reading: the meaning of its values, a sentence; empty where the metric's own is enough.
         sentence: result -> the meaning of all its values in a sentence, or empty.
         command: result -> the option of a shell command that applies them, to copy; or empty.
-        metric: name of the metric that it is part of; the list of metrics fills it in.
-        explained: its explanation where it is part of no metric.
+        metric: name of the metric that computes it; where empty, the list of metrics fills in the
+            metric that it is part of.
+        explained: its explanation where it is not that of its metric.
+        read_by: result, pooled -> its values where lens and thresholds of the reading decide them;
+            then `values` returns None.
     """
 
     name: str
@@ -72,6 +75,7 @@ class Measure:
     sentence: Callable[[RunResult], str] = lambda result: ""
     command: Callable[[RunResult], str] = lambda result: ""
     explained: Explanation | None = None
+    read_by: Callable[[RunResult, Pooled], np.ndarray | None] | None = None
 
     @property
     def by_token(self) -> bool:

@@ -9,9 +9,9 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PROTOCOL
-from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.metrics import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Measure, Metric
+from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.marks import MARKS_EXPLAINED
 from depthtui.report.phrases import rule_title
 

@@ -98,7 +98,7 @@ def _report(
         {
             "json": lambda: _json(groups, missing_runs, compared),
             "safetensors": lambda: {
-                "": arrays_bytes([run for group in groups for run in group.results])
+                "": arrays_bytes([run for group in groups for run in group.results], settings)
             },
         },
     )

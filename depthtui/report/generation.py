@@ -9,10 +9,9 @@ import numpy as np
 from depthtui.data.generation import Continuation, Generation
 from depthtui.data.lens import LensFit
 from depthtui.data.lens_view import fitted_words, lens_title
-from depthtui.depth.token_depths import TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics.pooling import FEWEST_TOKENS
+from depthtui.report.token_depths import QUARTERS
 
-QUARTERS = 4
 TREND = "settling"
 """The measure whose rise or fall is reported; every token has it."""
 
@@ -33,24 +32,6 @@ _CHANCE = 0.05
 
 
 @dataclass(frozen=True)
-class DepthOfText:
-    """One measure over the tokens of a text.
-
-    Attributes:
-        measure: name of the measure.
-        mean, median: mean and median over the tokens that have a depth; NaN without one.
-        quarters: means over the quarters of the text, in order.
-        without: share of tokens for which the rule finds no layer.
-    """
-
-    measure: TokenDepthMeasure
-    mean: float
-    median: float
-    quarters: tuple[float, ...]
-    without: float
-
-
-@dataclass(frozen=True)
 class TextTrend:
     """Whether depth rises or falls from the first quarter of a text to the last.
 
@@ -63,11 +44,6 @@ class TextTrend:
     first: float
     last: float
     chance: float
-
-
-def depths_of_text(text: Continuation) -> list[DepthOfText]:
-    """Every measure over a text."""
-    return [_depth_of_text(measure, getattr(text.depths, measure.name)) for measure in TOKEN_DEPTHS]
 
 
 def text_trend(text: Continuation) -> TextTrend | None:
@@ -160,31 +136,3 @@ def about(generation: Generation) -> str:
 def lens_note(fit: LensFit) -> str:
     """The fitted lens that depths are read through, in a sentence."""
     return f"Read through the {lens_title(fit.kind)}, {fitted_words(fit)}."
-
-
-def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
-    """Mean over the last `width` tokens, without tokens that have no value; `[N]`."""
-    has_value = np.isfinite(values)
-    sums = np.concatenate([[0.0], np.cumsum(np.where(has_value, values, 0.0))])
-    counts = np.concatenate([[0], np.cumsum(has_value)])
-    stop = np.arange(1, len(values) + 1)
-    start = np.maximum(stop - width, 0)
-    count = counts[stop] - counts[start]
-    return np.where(count > 0, (sums[stop] - sums[start]) / np.maximum(count, 1), np.nan)
-
-
-def _depth_of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfText:
-    finite = depths[np.isfinite(depths)]
-    parts = np.array_split(depths, QUARTERS)
-    return DepthOfText(
-        measure,
-        _mean(depths),
-        float(np.median(finite)) if len(finite) else float("nan"),
-        tuple(_mean(part) for part in parts),
-        1 - len(finite) / len(depths) if len(depths) else 0.0,
-    )
-
-
-def _mean(depths: np.ndarray) -> float:
-    finite = depths[np.isfinite(depths)]
-    return float(finite.mean()) if len(finite) else float("nan")

@@ -5,45 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-import numpy as np
-
 from depthtui import ramps
 from depthtui.data.generation import Generation
 from depthtui.depth.reading import text_verdicts
-from depthtui.depth.token_depths import DECIDED, TOKEN_DEPTHS
+from depthtui.metrics.token_depths import DECIDED
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report import svg
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
     Code,
-    Column,
     Document,
-    Figure,
     Figures,
     Heading,
-    Line,
     Note,
-    Panel,
     Paragraph,
-    Table,
     Token,
     Tokens,
     ViewBlocks,
 )
 from depthtui.report.generation import (
-    DepthOfText,
     about,
-    depths_of_text,
     exit_sentence,
     lens_note,
-    rolling_mean,
     trend_sentence,
 )
-from depthtui.report.phrases import model_facts, provenance_sentence, sentence_case
+from depthtui.report.phrases import model_facts, provenance_sentence
+from depthtui.report.token_depths import depth_figures, depths_of_text, depths_table
 
 _SPANS = {"thinking": "While it thinks", "answer": "In the answer"}
-_NUMBERS = ("mean", "median", "1st quarter", "2nd", "3rd", "4th")
 
 
 def generation_document(
@@ -64,9 +54,10 @@ def _blocks(generation: Generation) -> Iterator[Block]:
         yield Paragraph(verdict.text if name == "text" else f"{_SPANS[name]}: {verdict.text}")
     yield ViewBlocks(AT_LENGTH, _text(generation))
     if len(text):
-        yield _table(depths_of_text(text))
+        yield depths_table(depths_of_text(text.depths))
         yield Paragraph(f"{exit_sentence(generation)} {trend_sentence(text)}")
-        yield ViewBlocks(["pictures"], [Heading("Over the text", 3), Figures(_curves(generation))])
+        curves = depth_figures(text.depths, generation.model.n_layers)
+        yield ViewBlocks(["pictures"], [Heading("Over the text", 3), Figures(curves)])
     if generation.provenance is not None:
         sentence = provenance_sentence(asdict(generation.provenance))
         yield ViewBlocks(AT_LENGTH, [Heading("Provenance", 3), Note(sentence)])
@@ -91,44 +82,3 @@ def _text(generation: Generation) -> Iterator[Block]:
         Token(text, f"d{level}") for text, level in zip(continuation.texts, levels, strict=True)
     ]
     yield Tokens(tokens, continuation.text)
-
-
-def _table(depths: Sequence[DepthOfText]) -> Table:
-    columns = [
-        Column("measure", style="name"),
-        *(Column(head, number=True) for head in _NUMBERS),
-        Column("remark", style="soft", brief=""),
-    ]
-    rows = [
-        [
-            depth.measure.title,
-            *(_number(value) for value in (depth.mean, depth.median, *depth.quarters)),
-            f"none for {depth.without:.0%}" if depth.without else "",
-        ]
-        for depth in depths
-    ]
-    return Table(columns, rows)
-
-
-def _curves(generation: Generation) -> Iterator[Figure]:
-    limits = (0.0, float(generation.model.n_layers))
-    for measure in TOKEN_DEPTHS:
-        depths = np.asarray(getattr(generation.continuation.depths, measure.name), np.float64)
-        lines = [
-            Line(depths, "layer", "each token"),
-            Line(rolling_mean(depths), "mean", "mean of the last 16"),
-        ]
-        title = sentence_case(measure.title)
-        panel = Panel(
-            lines,
-            len(depths),
-            limits=limits,
-            title=f"{title}, by token",
-            up="depth, layers",
-            across="token",
-        )
-        yield Figure(title, panel, f"{sentence_case(measure.meaning)}.")
-
-
-def _number(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.1f}"

@@ -19,9 +19,10 @@ from depthtui.depth.reading import text_verdicts
 from depthtui.errors import DepthError
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.formats import Report
-from depthtui.report.generation import depths_of_text, trend_sentence
+from depthtui.report.generation import trend_sentence
 from depthtui.report.generation_document import generation_document
 from depthtui.report.summary_json import verdict_dict
+from depthtui.report.token_depths import depths_of_text
 
 SCHEMA = 2
 """Number of the file's layout."""
@@ -78,7 +79,7 @@ def _as_dict(generation: Generation) -> dict[str, Any]:
             depth.measure.name: {
                 name: getattr(depth, name) for name in ("mean", "median", "quarters", "without")
             }
-            for depth in depths_of_text(text)
+            for depth in depths_of_text(text.depths)
         },
         "trend": trend_sentence(text),
         "verdicts": {

@@ -14,16 +14,21 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.plain import to_plain
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import settings_keys
+from depthtui.data.run_settings import SummarySettings, reading_keys, settings_keys
+from depthtui.depth.token_depths import depths_of_run
+from depthtui.metrics import token_depths
 
 
-def arrays_bytes(results: Sequence[RunResult]) -> bytes:
+def arrays_bytes(results: Sequence[RunResult], settings: SummarySettings) -> bytes:
     """A safetensors file.
 
     Tensors are named `0/token_ids`, `0/contributions/layer_cosine`,
     `0/logit_lens/kl`, `0/skip_effects/layers` and so on; the number is the run's. The JSON under
     `runs` in the file's metadata describes each run, with token texts and the lens's
     vocabulary.
+
+    The depths of tokens, `0/token_depths/kl`, are by the lens and the thresholds of `settings`,
+    the `reading` of the run in the metadata.
     """
     arrays: dict[str, np.ndarray] = {}
     for number, result in enumerate(results):
@@ -31,7 +36,11 @@ def arrays_bytes(results: Sequence[RunResult]) -> bytes:
         for name, part in result.measured.items():
             for field, values in arrays_of(part):
                 arrays[f"{number}/{name}/{field}"] = np.ascontiguousarray(values)
-    return save(arrays, metadata={"runs": json.dumps(to_plain(list(map(_about, results))))})
+        depths = depths_of_run(result, settings)
+        for field, values in arrays_of(depths) if depths is not None else ():
+            arrays[f"{number}/{token_depths.NAME}/{field}"] = values
+    about = [_about(result) | {"reading": reading_keys(settings)} for result in results]
+    return save(arrays, metadata={"runs": json.dumps(to_plain(about))})
 
 
 def _about(result: RunResult) -> dict[str, Any]:

@@ -24,10 +24,12 @@ from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PAPER, PROTOCOL, published_for
 from depthtui.depth.reading import Reading
+from depthtui.depth.spans import spans_of_run
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.contributions import BRANCHES
 from depthtui.metrics.spec import Metric
+from depthtui.metrics.token_depths import first_counted
 from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import prompt_title
 from depthtui.prompts.tasks import level_words
@@ -78,6 +80,12 @@ from depthtui.report.remarks import remark_blocks
 from depthtui.report.run_rows import run_rows, run_verdicts, task_words
 from depthtui.report.sufficient import sufficient_blocks
 from depthtui.report.summary_json import combined_provenance
+from depthtui.report.token_depths import (
+    depth_figures,
+    depths_of_text,
+    depths_table,
+    span_means,
+)
 from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs
 from depthtui.token_text import printable, shortened
@@ -85,6 +93,7 @@ from depthtui.token_text import printable, shortened
 _MOST_CELLS = 2_000_000
 _LENS_TOKENS = {"pictures": 5, "text": 3}
 _MARKS = "Dashed: the threshold of a rule. Upright: the layer that it finds."
+_DEPTH_OF_TOKENS = "Read at the token before, from which the model predicts it"
 _PAPER = "How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang, arXiv 2512.14064."
 
 
@@ -230,6 +239,7 @@ def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf)
     ):
         verdict = alone.verdict if len(part.results) > 1 else None
         yield from _run(number, result, verdict, lens, budget, token_of(result))
+        yield from _token_depths(result, alone, budget)
     yield Heading("Provenance", 3)
     yield Note(provenance_sentence(combined_provenance(part.results)))
 
@@ -452,6 +462,21 @@ def _run(
         if values is not None:
             title = f"What the {_lens_name(lens)} reads at {_position(result, token)}:"
             yield ViewBlocks(["text"], _lens_in_short(result.model, values, token, title))
+
+
+def _token_depths(result: RunResult, alone: Reading, budget: _Budget) -> Iterator[Block]:
+    """The depth of each token: means of the run and of its spans, and curves."""
+    depths, first = alone.token_depths(result), first_counted(alone.settings)
+    if depths is None or len(result.tokens) <= first:
+        return
+    measured = [of for of in depths_of_text(depths, first) if of.without < 1]
+    table = depths_table(measured, span_means(depths, spans_of_run(result), first))
+    title, note = "The depth of each token", Note(f"{_DEPTH_OF_TOKENS}.")
+    yield ViewBlocks(["text"], [Paragraph(f"{title}:"), table])
+    names = [of.measure.name for of in measured]
+    if budget.reserve(len(names) * len(result.tokens)):
+        figures = Figures(depth_figures(depths, result.model.n_layers, names))
+        yield ViewBlocks(["pictures"], [Details(title, [note, table, figures])])
 
 
 def _position(result: RunResult, token: int) -> str:

@@ -43,7 +43,7 @@ def test_thinking_is_what_the_marks_hold(
     thinking: tuple[int, int] | None,
     answer: tuple[int, int] | None,
 ) -> None:
-    spans = spans_of(text_of(texts, asked))
+    spans = spans_of(texts, asked)
     assert spans.pop("text") == slice(0, len(texts))
     ends = {name: (tokens.start, tokens.stop) for name, tokens in spans.items()}
     expected = {"thinking": thinking, "answer": answer}

@@ -6,7 +6,8 @@ import pytest
 from depthtui.data.lens import LogitLens
 from depthtui.data.run_settings import GenerationSettings, SummarySettings
 from depthtui.depth.rules import kl, overlap
-from depthtui.depth.token_depths import TOKEN_DEPTHS, token_depths
+from depthtui.depth.token_depths import token_depths
+from depthtui.metrics.token_depths import TOKEN_DEPTHS
 
 
 @pytest.mark.parametrize(

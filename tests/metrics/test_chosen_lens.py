@@ -14,7 +14,14 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRICS, with_lens_metric
+from depthtui.metrics import (
+    ALL_MEASURES,
+    MEASURE_BY_NAME,
+    MEASURES,
+    METRICS,
+    token_depths,
+    with_lens_metric,
+)
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
@@ -210,7 +217,8 @@ def test_intervals_are_there_where_a_depth_has_no_map() -> None:
 def test_measures_say_which_lens_reads() -> None:
     titles = {measure.name: measure_of_lens(measure, "jacobian").title for measure in ALL_MEASURES}
     changed = {name for name in titles if titles[name] != MEASURE_BY_NAME[name].title}
-    assert changed == {"kl", "overlap", "entropy", "says_final", "settling"}
+    of_tokens = {measure.name for measure in token_depths.METRIC.measures}
+    assert changed == {"kl", "overlap", "entropy", "says_final", "settling"} | of_tokens
     assert titles["kl"] == "Lens KL, Jacobian"
     assert titles["settling"] == "Settling, Jacobian"
     assert all(measure_of_lens(measure, "logit") is measure for measure in ALL_MEASURES)

@@ -10,7 +10,6 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import (
     ALL_MEASURES,
     MEASURE_BY_NAME,
-    MEASURES,
     METRIC_BY_NAME,
     OF_THE_PASS,
     formula_in,
@@ -24,8 +23,9 @@ from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from tests.builders.results import full_run, random_result
 
-FORWARD = [measure for measure in MEASURES if measure.metric in ("contributions", "logit_lens")]
-SLOWER = [measure for measure in ALL_MEASURES if measure not in FORWARD]
+OF_RUNS = [measure for measure in ALL_MEASURES if measure.read_by is None]
+FORWARD = [measure for measure in OF_RUNS if measure.metric in ("contributions", "logit_lens")]
+SLOWER = [measure for measure in OF_RUNS if measure not in FORWARD]
 AS_THEY_ARE = [measure for measure in FORWARD if measure.name != "says_final"]
 by_name = pytest.mark.parametrize("measure", FORWARD, ids=lambda measure: measure.name)
 by_on_demand_name = pytest.mark.parametrize("measure", SLOWER, ids=lambda measure: measure.name)

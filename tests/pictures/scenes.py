@@ -313,6 +313,7 @@ SCENES = (
     Scene("suffice", keys("i", "d", "z", says="keep nine in ten")),
     Scene("early-exit", keys("d", "d", "d", "d", says="agreement:")),
     Scene("best-block-light", keys(*"ddddd", "i", says="n = 3"), theme="depth-light"),
+    Scene("token-depths", keys(*"dddddd", says="last 16")),
     Scene("hybrid", keys("i", "d", "d", says="By type"), LARGE, make_engine=hybrid),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),

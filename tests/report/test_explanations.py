@@ -11,10 +11,10 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.verdict import Evidence, Headline
 from depthtui.depth import rules
-from depthtui.depth.token_depths import TOKEN_DEPTHS
 from depthtui.depth.verdict import verdict_of
 from depthtui.metrics import ALL, ALL_MEASURES
 from depthtui.metrics.spec import Measure, Metric
+from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.explanations import (
     LENS_TABLE,
     VERDICT,

@@ -22,15 +22,14 @@ from depthtui.report.as_rich import rich_lines
 from depthtui.report.blocks import Tokens, ViewBlocks
 from depthtui.report.formats import format_titles
 from depthtui.report.generation import (
-    depths_of_text,
     exit_sentence,
     independent_tokens,
-    rolling_mean,
     text_trend,
     trend_sentence,
 )
 from depthtui.report.generation_document import generation_document
 from depthtui.report.generation_files import generation_report
+from depthtui.report.token_depths import depths_of_text, rolling_mean
 from tests.builders.generations import full_generation, part_of, parts_of
 from tests.builders.models import tiny_model
 from tests.report.test_documents import checked, controls
@@ -73,7 +72,9 @@ def test_bytes_of_one_character_join() -> None:
 
 def test_quarters_are_means_of_what_is_known() -> None:
     text = text_of(np.array([1, 3, 5, np.nan, 7, 7, np.nan, np.nan]))
-    settling = next(depth for depth in depths_of_text(text) if depth.measure.name == "settling")
+    settling = next(
+        depth for depth in depths_of_text(text.depths) if depth.measure.name == "settling"
+    )
     assert (settling.mean, settling.median, settling.without) == (pytest.approx(4.6), 5, 3 / 8)
     assert settling.quarters == pytest.approx((2, 5, 7, np.nan), nan_ok=True)
 

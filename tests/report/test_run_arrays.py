@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from safetensors.numpy import load
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
+from depthtui.data.run_settings import SummarySettings
+from depthtui.data.token_depths import TokenDepths
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.order import Order
 from depthtui.report.run_arrays import arrays_bytes
@@ -19,7 +22,7 @@ from tests.builders.results import full_run, hostile_run, run, stopped_run
 
 def test_every_array_of_every_run_is_there() -> None:
     runs = [run(), run("c d", seed=1, tokens=7), stopped_run()]
-    arrays = load(arrays_bytes(runs))
+    arrays = load(arrays_bytes(runs, SummarySettings()))
     for number, result in enumerate(runs):
         assert arrays[f"{number}/token_ids"].tolist() == result.tokens.ids.tolist()
         for name in ("contributions", "logit_lens"):
@@ -30,14 +33,16 @@ def test_every_array_of_every_run_is_there() -> None:
         for name in ("contributions", "logit_lens")
         for field, _ in arrays_of(run().measured[name])
     }
+    of_read_run = {f"token_depths/{field.name}" for field in fields(TokenDepths)}
+    arrays_of_run = (of_one_run | of_read_run, of_one_run | of_read_run, of_one_run)
     assert arrays.keys() == {
-        f"{number}/{array}" for number in range(len(runs)) for array in of_one_run
+        f"{number}/{array}" for number, names in enumerate(arrays_of_run) for array in names
     }
 
 
 def test_it_says_what_each_run_was(tmp_path: Path) -> None:
     result = hostile_run()
-    (tmp_path / "arrays").write_bytes(arrays_bytes([result]))
+    (tmp_path / "arrays").write_bytes(arrays_bytes([result], SummarySettings()))
     with safe_open(tmp_path / "arrays", "np") as file:
         (about,) = json.loads(file.metadata()["runs"])
     assert about["prompt"]["answer"] == json.loads(json.dumps(result.prompt.answer))
@@ -51,7 +56,7 @@ def test_it_says_what_each_run_was(tmp_path: Path) -> None:
 def test_a_run_with_a_metric_that_is_half_done_is_not_complete(tmp_path: Path) -> None:
     result = full_run()
     result.put("order", Order.unknown(result.model.n_layers, len(result.tokens)))
-    (tmp_path / "arrays").write_bytes(arrays_bytes([result]))
+    (tmp_path / "arrays").write_bytes(arrays_bytes([result], SummarySettings()))
     with safe_open(tmp_path / "arrays", "np") as file:
         (about,) = json.loads(file.metadata()["runs"])
     assert about["complete"] is False
@@ -60,12 +65,12 @@ def test_a_run_with_a_metric_that_is_half_done_is_not_complete(tmp_path: Path) -
 def test_a_metric_that_was_not_computed_is_absent() -> None:
     result = run()
     result.drop(("logit_lens",))
-    assert not [name for name in load(arrays_bytes([result])) if "lens" in name]
+    assert not [name for name in load(arrays_bytes([result], SummarySettings())) if "lens" in name]
 
 
 def test_the_slower_metrics_are_there_with_what_they_say() -> None:
     result = full_run()
-    arrays = load(arrays_bytes([result]))
+    arrays = load(arrays_bytes([result], SummarySettings()))
     for name in METRIC_BY_NAME:
         for field, values in arrays_of(result.measured[name]):
             np.testing.assert_array_equal(arrays[f"0/{name}/{field}"], values)
@@ -73,7 +78,7 @@ def test_the_slower_metrics_are_there_with_what_they_say() -> None:
 
 
 def test_it_says_which_part_was_skipped(tmp_path: Path) -> None:
-    (tmp_path / "arrays").write_bytes(arrays_bytes([full_run(), run()]))
+    (tmp_path / "arrays").write_bytes(arrays_bytes([full_run(), run()], SummarySettings()))
     with safe_open(tmp_path / "arrays", "np") as file:
         about, other = json.loads(file.metadata()["runs"])
     assert about["metrics"]["skip_effects"] == {

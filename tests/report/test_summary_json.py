@@ -44,6 +44,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "margin",
         "prediction_depth",
         "early_exit",
+        "token_depths",
         "idle",
         "verdict",
         "effective_depth",
@@ -70,6 +71,8 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "overlap_threshold": 0.3,
         "include_first_token": True,
         "seed": 123,
+        "confidence": 0.9,
+        "settling_threshold": 0.5,
     }
     assert set(summary["contributions"]) == {"attention", "mlp", "layer"}
     assert set(summary["contributions"]["mlp"]) == {"norm_ratio", "cosine"}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.depth.token_depths import DECIDED
 from depthtui.metrics import MEASURES, METRIC_BY_NAME
+from depthtui.metrics.token_depths import DECIDED
 from depthtui.report.explanations import LENS_TABLE, of_rules
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
@@ -65,6 +65,7 @@ SCREENS: dict[Callable[[Explored, Path], Awaitable[PaneScreen]], dict[str, str]]
         "decided": "Prediction depth",
         "exits": "Early exit",
         "pruning": TURNING,
+        "tokens": "Token depths",
         "means": MEASURE,
         "useful": TURNING,
     },

@@ -25,7 +25,7 @@ RULE = Rule(
     figure="{lens} KL",
     axis="KL(p_l || p), nats",
     measure="kl",
-    of_token="the first layer whose KL is below the threshold",
+    of_token=True,
     of_paper=True,
     explanation=Explanation(
         "Effective depth by the KL",

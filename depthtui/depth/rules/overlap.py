@@ -20,7 +20,7 @@ RULE = Rule(
     figure="{lens} overlap",
     axis="share of the five first tokens",
     measure="overlap",
-    of_token="the first layer whose top five overlap enough",
+    of_token=True,
     of_paper=True,
     explanation=Explanation(
         "Effective depth by the overlap",

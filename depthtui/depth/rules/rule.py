@@ -80,8 +80,8 @@ class Rule:
         figure: title of a figure of the curve; `{lens}` as in `meaning`, capitalised.
         axis: title of that figure's upright axis.
         measure: name of the heatmap measure that describes the curve; empty for none.
-        of_token: the rule's depth on the curve of a single token, in words; empty for a rule
-            that is not applied to tokens (others are a field of `TokenDepths`).
+        of_token: whether it is also applied to the curve of each single token; then `TokenDepths`
+            has a field of its name.
         of_paper: whether the paper's table has a column of this rule.
         of_prompt: whether the curve is one per prompt and no mean over tokens: in every mean over
             prompts each prompt counts once.
@@ -102,7 +102,7 @@ class Rule:
     figure: str
     axis: str
     measure: str = ""
-    of_token: str = ""
+    of_token: bool = False
     of_paper: bool = False
     of_prompt: bool = False
     explanation: Explanation

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from depthtui.data.lens_view import LOGIT, lens_title
-from depthtui.depth.token_depths import TokenDepthMeasure
+from depthtui.metrics.token_depths import TokenDepthMeasure
 from depthtui.report.generation import ENDS
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, number

@@ -153,7 +153,7 @@ class HeatmapPane(Pane):
         return self.measure.diverging
 
     def _scale_for(self, values: np.ndarray) -> Scale:
-        return scale_of(values, self._diverging, self.kind.limits(self.measure))
+        return scale_of(values, self._diverging, self.kind.limits(self.shown_measure))
 
     def _side_scale(self, values: np.ndarray) -> Scale:
         return scale_of(values, False)

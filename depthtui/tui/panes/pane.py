@@ -222,8 +222,8 @@ class Pane(Widget, can_focus=True):
 
     @property
     def shown_measure(self) -> Measure:
-        """The measure as read by the lens."""
-        return measure_of_lens(self.measure, self.view.lens)
+        """The measure as read by the lens, with the thresholds of the reading."""
+        return measure_of_lens(self.measure, self.view.lens, self.view.reading)
 
     def no_lens(self, help_text: str = "") -> tuple[str, str]:
         """Why the lens has not read the result, and what helps."""

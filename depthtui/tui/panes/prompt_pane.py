@@ -86,11 +86,12 @@ class PromptPane(Pane):
         self._lines = [[] for _ in range(self._places[-1].y + 1)]
         for place in self._places:
             self._lines[place.y].append(place)
-        values = self.shown_measure.values(self.drawn_result) if self.measure.by_token else None
+        measure = self.shown_measure
+        values = measure.values(self.drawn_result) if measure.by_token else None
         self._ramp = self.ramp_for(self.measure.diverging)
         self._levels = None
         if values is not None:
-            scale = scale_of(values, self.measure.diverging, self.measure.limits)
+            scale = scale_of(values, measure.diverging, measure.limits)
             self._levels = ramps.levels(values, scale.low, scale.high, len(self._ramp))
         if self.area != self._scrolled_in:
             # After a resize, scroll to the top again: the hidden lines may now have room.

@@ -6,7 +6,8 @@ import numpy as np
 from rich.style import Style
 
 from depthtui import ramps
-from depthtui.report.generation import rolling_mean
+from depthtui.report.phrases import sentence_case
+from depthtui.report.token_depths import rolling_mean
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.panes.chart import Chart, ChartAxis
@@ -32,10 +33,24 @@ class TokenDepthCurve(Chart):
             return "The depth of each token, as the text goes on.", self.hint
         return None
 
-    def prepare(self) -> None:
+    def depths(self) -> np.ndarray | None:
+        """`[T]`, the depths that are drawn; None where there are none."""
         values = self.measure.values(self.drawn_result)
+        return None if values is None else values[0]
+
+    @property
+    def depth_title(self) -> str:
+        """The title of the measure of depth."""
+        return self.measure.title
+
+    def show_titles(self, measure: str, at_token: str) -> None:
+        """Set the frame's titles: the measure's, and the depth of the token under the cursor."""
+        self.set_titles(measure, at_token)
+
+    def prepare(self) -> None:
+        depths = self.depths()
         n_tokens, n_layers = len(self.drawn_result.tokens), self.drawn_result.model.n_layers
-        self._depths = np.full(n_tokens, np.nan) if values is None else values[0].astype(float)
+        self._depths = np.full(n_tokens, np.nan) if depths is None else depths.astype(float)
         self._rolling_means = rolling_mean(self._depths, ROLLING)
         plot, at = Plot(self.room, 0, n_layers), np.arange(n_tokens) / max(1, self._span - 1)
         # A gap after each point keeps the points apart.
@@ -53,9 +68,8 @@ class TokenDepthCurve(Chart):
 
     def _update_titles(self) -> None:
         depth, mean = self._depths[self._token], self._rolling_means[self._token]
-        title = self.measure.title
-        self.set_titles(
-            f"{title[:1].upper()}{title[1:]}",
+        self.show_titles(
+            sentence_case(self.depth_title),
             f"token {self._token}: {depth_words(depth)} · last {ROLLING}: {number(mean)}",
         )
 

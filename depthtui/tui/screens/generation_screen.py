@@ -19,9 +19,9 @@ from textual.widgets import Static
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import GenerationSettings, RunSettings
-from depthtui.depth.token_depths import DECIDED, TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.metrics import logit_lens
 from depthtui.metrics.spec import Measure
+from depthtui.metrics.token_depths import DECIDED, TOKEN_DEPTHS, TokenDepthMeasure
 from depthtui.report.explanations import of_token_depth
 from depthtui.tui.commands import generation, moving
 from depthtui.tui.commands.command import bindings_of

@@ -27,6 +27,7 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.sufficient_pane import SufficientPane
+from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.run_list import run_card
@@ -57,6 +58,7 @@ PAGES = (
     Place(DecidedPane, "decided", "Decided", "page"),
     Place(ExitPane, "exits", "Exit", "page"),
     Place(PrunePane, "pruning", "Prune", "page"),
+    Place(TokenDepthsPane, "tokens", "Tokens", "page"),
 )
 """The pages, one of which is shown at a time, in the order of turning."""
 

@@ -403,7 +403,7 @@ class MainScreen(RunScreen):
     def copy_value(self) -> None:
         """Copy the verdict, the heatmap's option, or the value under the cursor, and name it."""
         result, pane = self.shown_result(), self.active_pane
-        measure = measure_of_lens(self.measure, self.lens_name)
+        measure = measure_of_lens(self.measure, self.lens_name, self._last_reading.reading)
         value_at_cursor = copied(measure, result, self.cursor) if result else None
         command = measure.command(result) if result and isinstance(pane, HeatmapPane) else ""
         if isinstance(pane, VerdictPane) and pane.sentence:

@@ -359,11 +359,11 @@ class PaneScreen(CommandScreen):
 
     def turn_measure(self, step: int) -> None:
         """Show the next measure that this run has."""
-        result = self.shown_result()
+        result, view = self.shown_result(), self.view()
         index = ALL_MEASURES.index(self.measure)
         for _ in ALL_MEASURES:
             index = (index + step) % len(ALL_MEASURES)
-            measure = measure_of_lens(ALL_MEASURES[index], self.lens_name)
+            measure = measure_of_lens(ALL_MEASURES[index], view.lens, view.reading)
             if result is None or measure.values(result) is not None:
                 self.measure = ALL_MEASURES[index]
                 return
@@ -387,11 +387,10 @@ class PaneScreen(CommandScreen):
                 self.measure = MEASURE_BY_NAME[name]
                 self.go_to_heatmap()
 
-        result, lens = self.shown_result(), self.lens_name
         picker = MeasurePicker(
             former.name,
-            result,
-            lens,
+            self.shown_result(),
+            partial(measure_of_lens, lens=self.lens_name, pooled=self.view().reading),
             self.pace,
             self._try_measure,
             self.turn_average,

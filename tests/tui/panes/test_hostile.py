@@ -25,6 +25,7 @@ from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.state.status import Status
 from tests.builders.lenses import smooth_lens
@@ -82,7 +83,7 @@ async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
             assert not any(unicodedata.category(char) in {"Cc", "Cs"} for char in strip.text)
 
 
-@pytest.mark.parametrize("kind", [*PANES, DecidedPane, ExitPane])
+@pytest.mark.parametrize("kind", [*PANES, DecidedPane, ExitPane, TokenDepthsPane])
 @pytest.mark.parametrize("lens", LENSES[1:])
 async def test_hostile_tokens_through_another_lens_are_drawn_safely(kind: type[Pane], lens: str):
     result = hostile_result()

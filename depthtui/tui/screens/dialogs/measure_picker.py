@@ -11,7 +11,6 @@ from textual.content import Content
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, METRIC_BY_NAME, formula_in
-from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
@@ -26,7 +25,7 @@ class MeasurePicker(Picker[str]):
     Args:
         current: the measure that is shown.
         result: the run; None while there is none.
-        lens: the run's lens.
+        read: a measure -> the same with the values of the run's lens and reading.
         pace: gives the time of measures that are not computed yet.
         preview: shows a measure that the run has, behind the list.
         turn_average: switches between means over tokens and every token, behind the list.
@@ -49,7 +48,7 @@ class MeasurePicker(Picker[str]):
         self,
         current: str,
         result: RunResult | None,
-        lens: str,
+        read: Callable[[Measure], Measure],
         pace: Pace,
         preview: Callable[[Measure], None],
         turn_average: Callable[[], None],
@@ -58,7 +57,7 @@ class MeasurePicker(Picker[str]):
         super().__init__(classes="small")
         self.start = current
         self._result = result
-        self._lens = lens
+        self._read = read
         self._pace = pace
         self._preview = preview
         self._turn_average = turn_average
@@ -90,7 +89,7 @@ class MeasurePicker(Picker[str]):
     def _lacks(self, measure: Measure) -> bool:
         """Whether there is a run that lacks the measure."""
         run = self._result
-        return run is not None and measure_of_lens(measure, self._lens).values(run) is None
+        return run is not None and self._read(measure).values(run) is None
 
     def _formula(self, measure: Measure) -> tuple[str, bool]:
         """A measure's formula, or why it has no values; and whether it can be chosen."""
