@@ -98,7 +98,10 @@ def _report(
         {
             "json": lambda: _json(groups, missing_runs, compared),
             "safetensors": lambda: {
-                "": arrays_bytes([run for group in groups for run in group.results], settings)
+                "": arrays_bytes(
+                    [run for group in groups for run in group.results],
+                    groups[0].parts[0].reading.settings,
+                )
             },
         },
     )
