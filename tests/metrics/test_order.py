@@ -19,7 +19,7 @@ from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, naive_reordered_losses, token_losses
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import fresh, on_few_models, random_ids, tiny
 
 
 def replayed(model, tokens=12, **options):
@@ -28,7 +28,7 @@ def replayed(model, tokens=12, **options):
     return ids, anatomy, Replay(model, anatomy, ids[0], **options)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_pair(name):
     model = tiny(name)
     ids, anatomy, replay = replayed(model)

@@ -92,7 +92,6 @@ def on_models(often: Collection[str]) -> pytest.MarkDecorator:
     )
 
 
-on_every_model = on_models(TINY)
 on_unlike_models = on_models(_UNLIKE)
 
 PROMPTS = {"one": random_ids(7, seed=3), "two": random_ids(10, seed=4)}
@@ -164,7 +163,7 @@ def own(model, variant, search: str = "ranked") -> Sufficient:
         return sufficient(replay, anatomy.unembedding, begun, substitute=substitute)
 
 
-@on_every_model
+@on_unlike_models
 def test_ablation_against_one_forward_a_layer(name: str, variant) -> None:
     model = tiny(name)
     result, ids = ablated(model, variant), random_ids(TOKENS)
