@@ -147,16 +147,16 @@ async def test_a_copied_text_is_pasted_only_where_there_is_room(tmp_path: Path) 
         assert len(area.text) == LONGEST_TEXT - 4
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_pasted_text_has_no_control_characters(text: str) -> None:
-    harmless, sentences = pasted_text(text, LONGEST_TEXT)
-    kept = set(text) - set(map(chr, [*range(0x20), *range(0x7F, 0xA0)])) | set("\t\n")
-    assert set(harmless) <= kept
-    assert set(text) & kept - set("\t\n") <= set(harmless)
-    is_plain = text.replace("\r\n", "\n").replace("\r", "\n") == harmless
-    assert sentences == (() if is_plain else (CONTROLS_DROPPED,))
-    line, _ = pasted_line(text, LONGEST_LINE)
-    assert len(line.splitlines()) < 2
+def test_pasted_text_has_no_control_characters() -> None:
+    for text in HOSTILE.values():
+        harmless, sentences = pasted_text(text, LONGEST_TEXT)
+        kept = set(text) - set(map(chr, [*range(0x20), *range(0x7F, 0xA0)])) | set("\t\n")
+        assert set(harmless) <= kept
+        assert set(text) & kept - set("\t\n") <= set(harmless)
+        is_plain = text.replace("\r\n", "\n").replace("\r", "\n") == harmless
+        assert sentences == (() if is_plain else (CONTROLS_DROPPED,))
+        line, _ = pasted_line(text, LONGEST_LINE)
+        assert len(line.splitlines()) < 2
 
 
 def test_a_line_is_the_first_one_and_has_an_end() -> None:
