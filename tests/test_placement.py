@@ -31,9 +31,9 @@ from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.modules import find_blocks
 from tests.builders.models import tiny_model
-from tests.mutants import mutants
 from tests.second_device import Transfers, pretended_devices
 from tests.tiny_models import HIDDEN, LAYERS, TINY, with_tokenizer
+from tests.tools.mutants import mutants
 
 PACKAGE = str(Path(depthtui.__file__).parent)
 FIRST, SECOND = "pretend:0", "pretend:1"
@@ -340,7 +340,7 @@ def test_a_gpu_seldom_waits_while_a_text_is_written(on_one_device: Engine) -> No
 
 
 def test_every_move_can_be_deleted() -> None:
-    """What `python -m tests.mutants` tries one by one."""
+    """What `python -m tests.tools.mutants` tries one by one."""
     found = [*mutants()]
     assert len(found) > 30
     for mutant in found:

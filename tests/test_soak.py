@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from textual.command import CommandPalette
 
-from tests import soak
-from tests.soak import LATER, Cell, Soak, _differing, events, rests
+from tests.tools import soak
+from tests.tools.soak import LATER, Cell, Soak, _differing, events, rests
 from tests.tui.terminal import Terminal
 
 FAKE = ("tests.tui.fake_explorer",)
