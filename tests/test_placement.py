@@ -210,12 +210,9 @@ def check(name: str, place: str, folder: Path, fitting: bool) -> None:
 
 FAMILIES = (
     "llama",  # rotary positions, grouped queries, RMS norms
-    "gpt2",  # learned positions
-    "falcon",  # parallel block
     "gemma3",  # norms after the sublayers, two kinds of attention
     "gpt_oss",  # experts, sinks
     "qwen3_next",  # linear attention, whole prompts only
-    "mamba",  # no attention
 )
 CHOSEN = (
     *((name, "two_devices") for name in FAMILIES),
