@@ -6,6 +6,7 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def private_uses(tree: ast.AST) -> Iterator[str]:
             yield ast.unparse(node)
 
 
+@cache
 def names_of(kind: type) -> set[str]:
     """The private names that the source of a class defines, or uses of itself."""
     source = inspect.getsource(kind)
