@@ -20,7 +20,7 @@ from tests.tui.app_helpers import Explored, explore
 SLOW = next(measure for measure in MEASURES if METRIC_BY_NAME[measure.metric].on_demand)
 """A measure that the runs lack."""
 
-KEYS = ("r", "s", "n", "i", "x", "w")
+KEYS = ("r", "n", "i", "x", "w")
 
 
 async def run_of_the_other_model(it: Explored) -> None:
