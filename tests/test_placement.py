@@ -211,15 +211,14 @@ def check(name: str, place: str, folder: Path, fitting: bool) -> None:
 FAMILIES = (
     "llama",  # rotary positions, grouped queries, RMS norms
     "gemma3",  # norms after the sublayers, two kinds of attention
-    "gpt_oss",  # experts, sinks
-    "qwen3_next",  # linear attention, whole prompts only
+    "qwen3_next",  # linear attention, experts, whole prompts only
 )
 CHOSEN = (
     *((name, "two_devices") for name in FAMILIES),
     ("llama", "one_device"),
     ("bloom", "one_device"),  # ALiBi, modules that return the residual
     ("llama_tied", "device_and_cpu"),  # embedding and head share their weights
-    ("gpt_oss", "offloaded_to_cpu"),
+    ("gpt_oss", "offloaded_to_cpu"),  # experts, sinks
 )
 THE_REST = tuple(
     (name, place) for name in TINY for place in PLACEMENTS if (name, place) not in CHOSEN
