@@ -41,6 +41,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             import_module(".".join(module.parts))
 
 
+SLOWEST = (
+    *("tests/test_quality.py", "tests/test_placement.py", "tests/parallel/test_two_ranks.py"),
+    *("tests/tui/test_dialogs.py", "tests/tui/test_sessions.py", "tests/tui/test_terminal.py"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the slowest files, so that none of them is what the last worker is left with."""
+    items.sort(key=lambda item: not item.nodeid.startswith(SLOWEST))
+
+
 def pytest_collection_finish() -> None:
     """Spare the collector what lives as long as the process: a sixth of the explorer's tests."""
     gc.collect()

@@ -297,11 +297,9 @@ def covers(mouth: str, name: str) -> bool:
     return True
 
 
-def checks() -> Iterator[tuple[str, str, SummarySettings]]:
-    """Each tried combination of mouth, case and reading."""
-    for name, mouth in product(CASES, MOUTHS):
-        if covers(mouth, name):
-            yield from ((mouth, name, settings) for settings in readings_of(name))
+def checks() -> list[tuple[str, str]]:
+    """Each tried combination of mouth and case."""
+    return [(mouth, name) for name, mouth in product(CASES, MOUTHS) if covers(mouth, name)]
 
 
 def readings_of(name: str) -> tuple[SummarySettings, ...]:

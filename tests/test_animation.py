@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree
 
-import pytest
-
 from screenshots.animation import TALL, WIDE, Cell, Frame, animated
 from screenshots.raster import frame_seconds, still_of
 from tests.hostile import HOSTILE
@@ -70,9 +68,9 @@ def test_a_wide_character_is_drawn_whole() -> None:
     assert words(second) == [("日", 0)]
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_captions_and_cells_are_harmless(text: str) -> None:
-    shown = "".join(character for character in text if character.isprintable())[:20] or "x"
-    svg = animated([Frame(screen(shown), 1, shown, shown)], shown)
-    assert len(groups(svg)) == 1
-    assert "<script" not in svg
+def test_captions_and_cells_are_harmless() -> None:
+    for text in HOSTILE.values():
+        shown = "".join(character for character in text if character.isprintable())[:20] or "x"
+        svg = animated([Frame(screen(shown), 1, shown, shown)], shown)
+        assert len(groups(svg)) == 1
+        assert "<script" not in svg

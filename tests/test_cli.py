@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -816,8 +817,10 @@ class TestCache:
         assert "cannot be emptied (it is read-only)" in err
         assert len(filled_store.entries()) == 2
 
-    @pytest.mark.parametrize("command", ["info", "list", "clear", "verify"])
-    @pytest.mark.parametrize("damage", DAMAGES)
+    @pytest.mark.parametrize(
+        ("damage", "command"),
+        list(zip(DAMAGES, cycle(["info", "list", "clear", "verify"]), strict=False)),
+    )
     def test_a_damaged_index_is_told_in_a_line_and_made_anew(
         self, filled_store: Store, home: Path, capsys: Output, damage: str | bytes, command: str
     ) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +34,7 @@ from tests.one_truth import (
     differences,
     prompts_of,
     reading_id,
+    readings_of,
     rows_of_runs,
     run,
     run_means,
@@ -48,34 +47,26 @@ from tests.tiny_models import CORPUS, fresh, tiny_folder
 by_reading = pytest.mark.parametrize("settings", FEW, ids=reading_id)
 
 
-def check(found: object, expected: object) -> None:
-    """See that nothing differs."""
-    differing = "\n".join(differences(found, expected))
-    assert not differing
+def check(found: object, expected: object, settings: SummarySettings) -> None:
+    """See that nothing differs in a reading."""
+    differing = [f"{reading_id(settings)} {each}" for each in differences(found, expected)]
+    assert not differing, "\n".join(differing)
 
 
 expected = cache(lambda name, settings: run(prompts_of(name), settings))
 
 
-def with_ids(parameters: Iterable[tuple[*tuple[str, ...], SummarySettings]]) -> list[Any]:
-    """Parameters with ids such as `sweep-six-affine-without_0-kl0.5-ov0.3`."""
-    return [
-        pytest.param(*names, settings, id="-".join((*names, reading_id(settings))))
-        for *names, settings in parameters
-    ]
+@pytest.mark.parametrize(("mouth", "name"), checks())
+def test_a_mouth_agrees_with_a_run(mouth: str, name: str) -> None:
+    for settings in readings_of(name):
+        check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings), settings)
 
 
-@pytest.mark.parametrize(("mouth", "name", "settings"), with_ids(checks()))
-def test_a_mouth_agrees_with_a_run(mouth: str, name: str, settings: SummarySettings) -> None:
-    check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings))
-
-
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    with_ids((name, settings) for name in CASES if name != "two_tasks" for settings in FEW),
-)
-def test_means_of_a_sweep_are_those_of_a_run(name: str, settings: SummarySettings) -> None:
-    check(sweep_means(prompts_of(name), settings), run_means(prompts_of(name), settings))
+@pytest.mark.parametrize("name", [name for name in CASES if name != "two_tasks"])
+def test_means_of_a_sweep_are_those_of_a_run(name: str) -> None:
+    results = prompts_of(name)
+    for settings in FEW:
+        check(sweep_means(results, settings), run_means(results, settings), settings)
 
 
 @pytest.mark.parametrize("name", ["three", "lens_lacking", "two_tasks"])
@@ -83,14 +74,14 @@ def test_means_of_a_sweep_are_those_of_a_run(name: str, settings: SummarySetting
 def test_the_row_of_a_run_agrees_with_the_run_alone(name: str, settings: SummarySettings) -> None:
     results = prompts_of(name)
     for row, result in zip(rows_of_runs(results, settings), results, strict=True):
-        check(row, run((result,), settings))
+        check(row, run((result,), settings), settings)
 
 
 @pytest.mark.parametrize("rules", THRESHOLDS, ids=lambda rules: f"kl{rules[0]:g}-ov{rules[1]:g}")
 @pytest.mark.parametrize("lens", LENSES)
 def test_a_text_agrees_with_a_run_over_its_tokens(lens: str, rules: tuple[float, float]) -> None:
-    found, of_run = text(SummarySettings(*rules, include_first_token=False, lens=lens))
-    check(found, of_run)
+    settings = SummarySettings(*rules, include_first_token=False, lens=lens)
+    check(*text(settings), settings)
 
 
 def check_depths(found: TokenDepths, expected: TokenDepths) -> None:
@@ -157,7 +148,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def test_a_mouth_agrees_on_a_tiny_model(
     tiny: Results, mouth: str, settings: SummarySettings
 ) -> None:
-    check(MOUTHS[mouth](tiny, settings), run(tiny, settings))
+    check(MOUTHS[mouth](tiny, settings), run(tiny, settings), settings)
 
 
 @by_reading
@@ -165,12 +156,12 @@ def test_the_explorer_agrees_on_a_prompt(tiny: Results, settings: SummarySetting
     for result in (tiny[0], tiny[-1]):
         expected_one = run((result,), settings)
         for mouth in ("explorer", "explorer_session", "sweep"):
-            check(MOUTHS[mouth]((result,), settings), expected_one)
+            check(MOUTHS[mouth]((result,), settings), expected_one, settings)
 
 
 @by_reading
 def test_means_of_a_tiny_model_are_those_of_a_run(tiny: Results, settings: SummarySettings) -> None:
-    check(sweep_means(tiny, settings), run_means(tiny, settings))
+    check(sweep_means(tiny, settings), run_means(tiny, settings), settings)
 
 
 @pytest.mark.by_hand

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import soak
-from tests.soak import Cell, Soak, _differing, events, rests
+from tests.tools import soak
+from tests.tools.soak import Cell, Soak, _differing, events, rests
 from tests.tui.terminal import Terminal
 
 FAKE = ("tests.tui.fake_explorer",)

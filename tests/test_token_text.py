@@ -61,11 +61,11 @@ def test_nothing_dangerous_comes_out(text):
 
 
 @pytest.mark.parametrize("width", [0, 1, 2, 3, 7, 20])
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_fit_is_exactly_as_wide_as_asked(text, width):
-    output = fit(text, width)
-    assert cell_len(output) == width
-    assert cell_len(output) == sum(map(cell_len, output))
+def test_fit_is_exactly_as_wide_as_asked(width):
+    for text in HOSTILE.values():
+        output = fit(text, width)
+        assert cell_len(output) == width
+        assert cell_len(output) == sum(map(cell_len, output))
 
 
 def test_fit_cuts_with_an_ellipsis_and_pads():

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import functools
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -416,6 +417,24 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
     "gemma4_shared": _llama_like("Gemma4TextConfig", num_kv_shared_layers=2, **_GEMMA4),
 }
 """Models that do not have all that depthtui measures, for tests of their own."""
+
+
+FEW = ("llama", "falcon", "gemma2", "qwen3_next", "deepseek_v4")
+"""A plain model, a parallel block, norms behind each part, a hybrid with experts, many streams."""
+
+
+def on_few_models(names: Iterable[str] = TINY, few: Iterable[str] = FEW) -> pytest.MarkDecorator:
+    """Models that differ for a metric, the others by hand.
+
+    Tracing, replaying and decoding are tested on every model: a metric runs on top of these.
+    """
+    return pytest.mark.parametrize(
+        "name",
+        [
+            name if name in few else pytest.param(name, marks=pytest.mark.by_hand)
+            for name in sorted(names)
+        ],
+    )
 
 
 @functools.cache

@@ -151,10 +151,10 @@ def test_a_whole_run_survives() -> None:
     assert all(isinstance(id_, int) for id_ in copy.result.get(LogitLens).vocabulary)
 
 
-@pytest.mark.parametrize("text", [*HOSTILE.values(), HOSTILE_PROMPT], ids=[*HOSTILE, "all"])
-def test_hostile_text_survives(text: str) -> None:
-    value = PromptTokens(np.arange(2), [text, "x" + text], 0)
-    assert same(decode(encode(value)), value)
+def test_hostile_text_survives() -> None:
+    for text in [*HOSTILE.values(), HOSTILE_PROMPT]:
+        value = PromptTokens(np.arange(2), [text, "x" + text], 0)
+        assert same(decode(encode(value)), value)
 
 
 def test_text_that_looks_like_the_format_survives() -> None:
@@ -164,12 +164,12 @@ def test_text_that_looks_like_the_format_survives() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "?"])
-@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3), (2, 3), (1,), (2, 1, 3), ()])
-def test_arrays_keep_dtype_and_shape(dtype: str, shape: tuple[int, ...]) -> None:
-    values = np.ones(shape, dtype)
-    copy = decode(encode(PromptTokens(values, [], 0))).ids
-    assert (copy.dtype, copy.shape) == (values.dtype, values.shape)
-    np.testing.assert_array_equal(copy, values)
+def test_arrays_keep_dtype_and_shape(dtype: str) -> None:
+    for shape in [(0,), (3, 0), (0, 3), (2, 3), (1,), (2, 1, 3), ()]:
+        values = np.ones(shape, dtype)
+        copy = decode(encode(PromptTokens(values, [], 0))).ids
+        assert (copy.dtype, copy.shape) == (values.dtype, values.shape)
+        np.testing.assert_array_equal(copy, values)
 
 
 def test_views_are_sent_as_they_look() -> None:

@@ -1,4 +1,6 @@
-"""An error costs one metric, never the run: each metric fails at each stage, in each way."""
+"""An error costs one metric, never the run: each metric fails, at several stages, in each way."""
+
+from itertools import product
 
 import numpy as np
 import pytest
@@ -171,10 +173,13 @@ def assert_same(one, other, names):
 
 
 @pytest.mark.parametrize(
-    ("stage", "kind"),
-    [("start", "memory"), ("middle", "memory"), ("end", "memory"), ("middle", "bug")],
+    ("name", "stage", "kind"),
+    [
+        *((name, "middle", "memory") for name in NAMES),
+        *product(["logit_lens", "residual_erasure", "order"], ["start", "end"], ["memory"]),
+        *product(["logit_lens", "order"], ["middle"], ["bug"]),
+    ],
 )
-@pytest.mark.parametrize("name", NAMES)
 def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, name, stage, kind):
     reference, seen = healthy
     n_operations = seen[name].count
@@ -211,20 +216,28 @@ def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, n
         assert next(event.done for event in emitted if event.metric == name) >= least
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_memory_that_suffices_for_smaller_parts_is_enough(engine, healthy, monkeypatch, name):
-    reference, seen = healthy
-    with monkeypatch.context() as patch:
-        smallest = watch(patch, name, Operations())
+@pytest.fixture(scope="module")
+def smallest(loaded, healthy):
+    """The operations of each metric in the smallest parts."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen = {name: watch(patch, name, Operations()) for name in NAMES}
         # Every module asks by its own name.
         patch.setattr(
             batching, "_parts", type("", (), {"get": lambda self: batching._Parts(1 << 60)})()
         )
         patch.setattr(run_module, "in_smaller_parts", lambda work: work())
-        assert engine.run(PROMPT, EVERYTHING, fresh=True).unavailable == {}
-    assert smallest.largest < seen[name].largest, "it cannot do with less"
+        assert loaded.run(PROMPT, EVERYTHING, fresh=True).unavailable == {}
+        return seen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_that_suffices_for_smaller_parts_is_enough(
+    engine, healthy, smallest, monkeypatch, name
+):
+    reference, seen = healthy
+    assert smallest[name].largest < seen[name].largest, "it cannot do with less"
     with monkeypatch.context() as patch:
-        watch(patch, name, Operations(most=smallest.largest))
+        watch(patch, name, Operations(most=smallest[name].largest))
         result = engine.run(PROMPT, EVERYTHING, fresh=True)
     assert result.unavailable == {}
     assert_same(result, reference, NAMES)

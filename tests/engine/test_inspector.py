@@ -19,7 +19,7 @@ from depthtui.models.in_memory import adopt
 from depthtui.prompts.tasks import baseline_texts
 from tests.naive import blocks, layer_ends
 from tests.planted import induction_model
-from tests.tiny_models import OTHERS, TINY, WITHOUT_SPLIT, with_tokenizer
+from tests.tiny_models import FEW, OTHERS, WITHOUT_SPLIT, on_few_models, with_tokenizer
 
 PROMPT = Prompt("Seven plus five is twelve", " twelve")
 SETTINGS = RunSettings()
@@ -80,7 +80,7 @@ def test_the_target_is_the_answers_token_or_the_outputs_first_choice(engine):
     assert engine.inspect(Prompt(PROMPT.text), marked, 3, 2).target == tokenizer.decode(ids[3])
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models(few=[*FEW, "mamba", "mixtral"])
 def test_parts_add_up_on_every_architecture(name, tmp_path):
     engine, model = engine_of(name, tmp_path)
     n_layers = len(blocks(model))

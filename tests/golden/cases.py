@@ -62,6 +62,15 @@ _TEXTS = (
 )
 
 
+WHOLE = ("runs", "hostile-run", "sweep", "generations")
+"""Cases that are kept in every format; of the others, Markdown has all words."""
+
+
+def is_kept(name: str) -> bool:
+    """Whether the file of a case is compared byte for byte."""
+    return name.endswith(".md") or name.startswith(tuple(f"{case}/" for case in WHOLE))
+
+
 def make_reports() -> dict[str, bytes]:
     """Every file of every case by its path, such as `runs/summary.md`."""
     with TemporaryDirectory() as name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.golden.cases import make_reports
+from tests.golden.cases import is_kept, make_reports
 
 GOLDEN = Path(__file__).parent / "reports"
 
@@ -17,7 +17,8 @@ def golden_files() -> dict[str, Path]:
 
 def renew() -> list[str]:
     """Write what differs and delete what no case makes; returns a line for each file."""
-    reports, stored = make_reports(), golden_files()
+    reports = {name: report for name, report in make_reports().items() if is_kept(name)}
+    stored = golden_files()
     lines = []
     for name in sorted(reports.keys() | stored.keys()):
         path = GOLDEN / name

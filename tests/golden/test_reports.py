@@ -1,13 +1,17 @@
-"""Every byte of every report stays as it is; `python -m tests.golden.renew` says otherwise."""
+"""Every byte of these reports stays as it is; `python -m tests.golden.renew` says otherwise."""
 
 from __future__ import annotations
 
+import json
+import re
 from difflib import unified_diff
 from itertools import islice
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from tests.golden.cases import make_reports
+from depthtui.report.summary_schema import summary_schema
+from tests.golden.cases import is_kept, make_reports
 from tests.golden.renew import golden_files
 
 _MOST_LINES = 40
@@ -23,7 +27,19 @@ def reports() -> dict[str, bytes]:
 
 
 def test_every_report_is_kept_and_no_other(reports: dict[str, bytes]) -> None:
-    assert sorted(reports) == sorted(FILES)
+    assert sorted(filter(is_kept, reports)) == sorted(FILES)
+
+
+def test_every_summary_follows_its_schema(reports: dict[str, bytes]) -> None:
+    schema = summary_schema()
+    Draft202012Validator.check_schema(schema)
+    names = [name for name in reports if re.search(r"/summary[^/]*\.json$", name)]
+    assert len(names) > 12
+    for name in names:
+        summary = json.loads(reports[name])
+        problems = [each.message for each in Draft202012Validator(schema).iter_errors(summary)]
+        assert problems == [], name
+        assert set(summary) <= set(schema["properties"]), "a key has no description"
 
 
 @pytest.mark.parametrize("name", FILES)

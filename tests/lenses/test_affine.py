@@ -15,7 +15,7 @@ from depthtui.lenses.calibration import Calibration
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.probe import probe_architecture
 from tests.naive import layer_ends, naive_lens
-from tests.tiny_models import HIDDEN, LAYERS, TINY, random_ids, tiny
+from tests.tiny_models import HIDDEN, LAYERS, TINY, on_few_models, random_ids, tiny
 
 TEXTS = [random_ids(14 + seed % 5, seed)[0] for seed in range(20)]
 CPU = torch.device("cpu")
@@ -61,7 +61,7 @@ def test_an_output_that_hangs_on_the_residuals_size_is_refused(name):
         fitted(tiny(name), 0.05)
 
 
-@pytest.mark.parametrize("name", sorted(TINY.keys() - set(WITHOUT_NORM)))
+@on_few_models(TINY.keys() - set(WITHOUT_NORM))
 def test_against_least_squares(name):
     model, ridge = tiny(name), 0.05
     calibration = Calibration(TEXTS[:6], TEXTS[6:8], "here", "0")

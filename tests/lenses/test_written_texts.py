@@ -9,7 +9,7 @@ from depthtui.errors import RunStopped
 from depthtui.lenses import written_texts
 from depthtui.lenses.written_texts import write_texts
 from depthtui.tracing.modules import hooks
-from tests.tiny_models import TINY, VOCAB, tiny
+from tests.tiny_models import FEW, TINY, VOCAB, on_few_models, tiny
 
 START, END = 1, 2
 
@@ -17,7 +17,9 @@ WITHOUT_CACHE = {"bamba", "minimax", "openai_gpt", "recurrent_gemma"}
 """Those that have none, or go on wrongly from it: they are never asked to."""
 
 
-@pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT_CACHE))
+@on_few_models(
+    set(TINY) - WITHOUT_CACHE, [*FEW, "deepseek_v3", "falcon_h1", "gemma4", "lfm2", "mamba"]
+)
 def test_with_and_without_the_cache_it_is_the_same(name):
     # One token of six is an end, after which a text takes no part any more.
     model, ends = tiny(name), range(2, VOCAB, 6)

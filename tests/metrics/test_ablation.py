@@ -22,7 +22,7 @@ from tests.builders.metrics import ablation
 from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import probabilities
-from tests.tiny_models import TINY, random_ids, tiny
+from tests.tiny_models import on_few_models, random_ids, tiny
 
 
 def replayed(name: str, tokens: int = 12) -> tuple[torch.Tensor, Anatomy, Replay]:
@@ -47,7 +47,7 @@ def naive(name: str, layers: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
     return kl[1:].numpy(), (whole.argmax(-1) == changed.argmax(-1))[1:].numpy()
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_layer(name: str) -> None:
     result = measured(name)
     for layer in range(len(result.kl)):

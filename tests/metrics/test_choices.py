@@ -32,7 +32,7 @@ from depthtui.tracing.replay import Replay
 from tests.builders.models import tiny_model
 from tests.builders.results import random_result
 from tests.naive import naive_erasure, naive_erasures
-from tests.tiny_models import TINY, random_ids, tiny
+from tests.tiny_models import on_few_models, random_ids, tiny
 
 
 def replayed(name: str, tokens: int = 14):
@@ -402,7 +402,7 @@ def test_spans_run_few_layers_where_few_tokens_matter() -> None:
     assert few < many / 2
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_tokens_are_erased_together_as_in_one_forward(name: str) -> None:
     model, ids, unembedding, replay = replayed(name, 12)
     torch.manual_seed(1)

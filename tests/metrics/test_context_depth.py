@@ -25,7 +25,7 @@ from depthtui.tracing.replay import Replay
 from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_context_losses, token_losses
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import fresh, on_few_models, random_ids, tiny
 
 START = 7
 
@@ -41,7 +41,7 @@ def measured(model, start=START, **options):
     return context_depth(replay, anatomy.unembedding, start, **options)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_depth(name):
     model = tiny(name)
     ids, anatomy, replay = replayed(model)

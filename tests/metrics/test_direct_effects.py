@@ -20,7 +20,7 @@ from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, naive_direct_effects
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import fresh, on_few_models, random_ids, tiny
 
 SETTINGS = SummarySettings()
 
@@ -36,7 +36,7 @@ def without_layers(replay: Replay) -> list[torch.Tensor]:
     return replay.residual[:-1]
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_direct_effects_match_the_naive_way(name: str) -> None:
     model = tiny(name)
     ids, _anatomy, replay = replayed(model)

@@ -10,7 +10,7 @@ from depthtui.metrics.direct_logits import compute as module
 from depthtui.metrics.direct_logits.compute import direct_logits
 from depthtui.tracing.anatomy import Unembedding
 from tests.metrics.streams import stream
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import FEW, TINY, fresh, on_few_models, random_ids, tiny
 
 WITHOUT = {"deepseek_v4", "gemma2", "hy_v4", "opt_post_norm", "recurrent_gemma"}
 
@@ -39,7 +39,7 @@ def test_an_rms_norm_divides_by_the_final_size():
     assert result.attribution[:, 0].tolist() == pytest.approx([0, 2 / 5, -1 / 5])
 
 
-@pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT))
+@on_few_models(set(TINY) - WITHOUT, [*FEW, "bloom", "cohere", "gpt2"])
 def test_the_shares_add_up_to_the_models_own_logit(name):
     model, ids = tiny(name), random_ids()
     result = direct_logits(*stream(model, ids))

@@ -30,7 +30,7 @@ from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import LayerActivations, trace
 from tests.builders.results import run
 from tests.naive import blocks
-from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+from tests.tiny_models import FEW, TINY, WITHOUT_SPLIT, fresh, on_few_models, random_ids, tiny
 from tests.tracing.test_layer_parts import (
     NO_HEADS,
     NORM_BEHIND,
@@ -45,6 +45,9 @@ SPLIT = sorted(set(TINY) - WITHOUT_SPLIT - {"falcon_sequential"})
 
 NO_SUM = {"gemma2", "opt_post_norm", "recurrent_gemma"}
 """Models whose logits are no sum over layers."""
+
+OFTEN = (*FEW, "bloom", "gpt_oss", "gpt2")
+"""With biases on positions, a sink of each head's own, and biases of projections, too."""
 
 ARRAYS = ("norm", "direct", "sink", "entropy")
 
@@ -71,7 +74,7 @@ def with_heads(name: str) -> list[int]:
     return [n for n in range(len(blocks(tiny(name)))) if n not in NO_HEADS.get(name, set())]
 
 
-@pytest.mark.parametrize("name", SPLIT)
+@on_few_models(SPLIT, OFTEN)
 def test_sinks_and_entropies_are_those_of_eager_attention(name: str) -> None:
     result, layers = found_in(name), with_heads(name)
     is_finite = np.isfinite(result.sink).any(axis=(1, 2))
@@ -136,7 +139,7 @@ def frozen_direction(unembedding: Unembedding, final: Tensor) -> Tensor:
     return rows - rows.mean(dim=-1, keepdim=True) if centred else rows
 
 
-@pytest.mark.parametrize("name", sorted(set(SPLIT) - NORM_BEHIND))
+@on_few_models(set(SPLIT) - NORM_BEHIND, OFTEN)
 def test_writes_are_those_of_one_forward_a_head(name: str) -> None:
     model, actual = tiny(name), found_in(name)
     replay, anatomy = replayed(model)
@@ -167,7 +170,7 @@ def test_writes_are_those_of_one_forward_a_head(name: str) -> None:
     assert (name in NO_SUM) == any("not a sum" in note for note in actual.notes)
 
 
-@pytest.mark.parametrize("name", sorted(set(SPLIT) - NO_SUM))
+@on_few_models(set(SPLIT) - NO_SUM, OFTEN)
 def test_embedding_heads_biases_and_mlps_make_the_logit(name: str) -> None:
     actual, ids = found_in(name), random_ids(TOKENS)
     replay, anatomy = replayed(tiny(name))

@@ -32,7 +32,7 @@ from tests.naive import (
     token_losses,
     without_mlp,
 )
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import TINY, fresh, on_few_models, random_ids, tiny
 
 WHOLE_PROMPTS_ONLY = {
     "bamba",
@@ -89,7 +89,7 @@ def test_any_batch_runs_through_any_layer_as_in_the_clean_pass(name):
             torch.testing.assert_close(after[1], replay.residual[layer + 1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_skip_effects_match_the_naive_way(name):
     model, ids, anatomy, replay = replayed(name, 18)
     skipped = skipped_residuals(anatomy, replay, "layer")
@@ -132,7 +132,7 @@ def test_a_silenced_mlp_is_what_a_model_without_it_makes(name):
         np.testing.assert_allclose(residuals[layer], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_erasure_matches_the_naive_way(name):
     model, ids, anatomy, replay = replayed(name, 9)
     torch.manual_seed(1)
@@ -302,7 +302,7 @@ def floors(replay, anatomy, model):
     return resumed, (ablation.floor, reordered.floor)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_an_unchanged_run_changes_nothing(name):
     model, _ids, anatomy, replay = replayed(name, 16)
     # Not 0: products of few rows add up in another order than those of many.

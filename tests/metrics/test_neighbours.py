@@ -12,14 +12,14 @@ from depthtui.metrics.neighbours.compute import neighbours
 from tests.builders.results import run
 from tests.metrics.streams import stream
 from tests.naive import blocks, layer_ends
-from tests.tiny_models import TINY, random_ids, tiny
+from tests.tiny_models import on_few_models, random_ids, tiny
 
 
 def naive_cosine(x, y):
     return (x * y).sum(-1) / (np.linalg.norm(x, axis=-1) * np.linalg.norm(y, axis=-1))
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_layer(name):
     model, ids = tiny(name), random_ids()
     ends = [layer_ends(model, ids, layer) for layer in range(len(blocks(model)))]

@@ -20,7 +20,7 @@ from depthtui.tracing.replay import Replay
 from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_reordered_losses, token_losses
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import fresh, on_few_models, random_ids, tiny
 
 
 def replayed(model, tokens=12, **options):
@@ -29,7 +29,7 @@ def replayed(model, tokens=12, **options):
     return ids, anatomy, Replay(model, anatomy, ids[0], **options)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_pair(name):
     model = tiny(name)
     ids, anatomy, replay = replayed(model)

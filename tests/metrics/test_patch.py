@@ -25,7 +25,7 @@ from tests.builders.metrics import smooth_metric
 from tests.builders.results import run
 from tests.naive import blocks, naive_patched_logits
 from tests.planted import without_writes
-from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, on_few_models, random_ids, tiny
 
 TOKENS = 10
 PLACE = 8
@@ -84,7 +84,7 @@ def margins_of(actual: Patching, result: Patch) -> tuple[np.ndarray, np.ndarray]
     return cells, together
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_cell(name: str) -> None:
     model = tiny(name)
     actual = patching(model)
@@ -121,7 +121,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("part", ["attention", "mlp"])
-@pytest.mark.parametrize("name", sorted(PARTS))
+@on_few_models(PARTS)
 def test_a_sublayer_against_one_forward_a_cell(name: str, part: str) -> None:
     model = tiny(name)
     actual = patching(model, part)
@@ -137,7 +137,7 @@ def test_a_sublayer_against_one_forward_a_cell(name: str, part: str) -> None:
     assert np.nanmax(np.abs(result.recovered)) > 0.01
 
 
-@pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT_SPLIT))
+@on_few_models(set(TINY) - WITHOUT_SPLIT)
 def test_a_sublayer_can_be_put_in_wherever_there_is_one(name: str) -> None:
     for part in ("attention", "mlp"):
         result = patching(tiny(name), part)

@@ -28,7 +28,7 @@ from depthtui.tracing.replay import Replay
 from depthtui.tracing.rounded_weights import linear_weights, round_to_blocks
 from tests.builders.results import run
 from tests.naive import blocks, naive_quantised, naive_without
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import TINY, fresh, on_few_models, random_ids, tiny
 
 TOKENS = 12
 
@@ -53,7 +53,7 @@ def naive(model: torch.nn.Module, layer: int, bits: int) -> tuple[np.ndarray, np
     return whole[places] - changed[places], kl
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_layer(name: str) -> None:
     model = tiny(name)
     actual = measured(model)

@@ -18,7 +18,7 @@ from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, naive_repeated, naive_without
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import fresh, on_few_models, random_ids, tiny
 
 TOKENS = 12
 
@@ -44,7 +44,7 @@ def changes(model: torch.nn.Module, first: int, last: int) -> tuple[float, float
     return kl, kept, (whole[places] - changed[places]).mean()
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_one_forward_a_block(name: str) -> None:
     model = tiny(name)
     result = measured(model)

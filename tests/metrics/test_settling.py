@@ -13,7 +13,7 @@ from depthtui.tracing.anatomy import Unembedding
 from tests.builders.results import run
 from tests.metrics.streams import stream
 from tests.naive import speak_from
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import fresh, on_few_models, random_ids, tiny
 
 PLAIN = nn.Linear(3, 3, bias=False)
 with torch.no_grad():
@@ -100,10 +100,9 @@ def test_what_the_lens_has_not_read_yet_is_not_settled():
     np.testing.assert_array_equal(result.settled, [0, 0, np.nan, np.nan])
 
 
-@pytest.mark.parametrize(
-    ("name", "in_blocks"), [*((name, True) for name in sorted(TINY)), ("gemma2", False)]
-)
-def test_with_the_lens_on_every_architecture(name, in_blocks, monkeypatch):
+@on_few_models()
+@pytest.mark.parametrize("in_blocks", [True, False])
+def test_with_the_lens(name, in_blocks, monkeypatch):
     """A head that is quantised or moved about is called as it is, and finished afterwards."""
     if not in_blocks:
         monkeypatch.setattr(lens_module, "_plain_weight", lambda unembedding: None)

@@ -25,7 +25,7 @@ from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.naive import blocks, naive_without
-from tests.tiny_models import TINY, fresh, random_ids, tiny
+from tests.tiny_models import FEW, fresh, on_few_models, random_ids, tiny
 
 TOKENS = 14
 
@@ -86,7 +86,7 @@ def own(replay, unembedding, search="ranked", at_once=0):
     return sufficient(replay, unembedding, begun(replay, orders, way), at_once)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_against_whole_forwards(name):
     model = tiny(name)
     ids, unembedding, replay = replayed(model)
@@ -191,7 +191,7 @@ def test_a_search_goes_on_from_where_it_was():
     np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models(few=[*FEW, "gemma4"])
 def test_texts_that_run_together_cost_what_each_costs_alone(name):
     model = tiny(name)
     anatomy = probe_architecture(model)

@@ -37,7 +37,7 @@ from depthtui.report.blocks import (
     Tokens,
     ViewBlocks,
 )
-from tests.hostile import HOSTILE
+from tests.hostile import DOORS
 from tests.report.test_documents import checked, controls
 
 
@@ -71,14 +71,14 @@ def every_block(text: str) -> Iterator[Block]:
 
 
 @pytest.mark.parametrize("render", [html, markdown, terminal])
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("text", DOORS.values(), ids=DOORS)
 def test_nothing_in_a_block_is_obeyed(render: Callable[[Document], str], text: str) -> None:
     output = render(Document(text, every_block(text), about=text))
     assert controls(output) == set()
     output.encode("utf-8")
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("text", DOORS.values(), ids=DOORS)
 def test_a_text_adds_no_elements(text: str) -> None:
     def tags(content: str) -> set[str]:
         document = Document(content, every_block(content))

@@ -449,12 +449,12 @@ class TestSession:
 
 
 class TestLegible:
-    @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-    def test_nothing_in_it_is_obeyed(self, text: str) -> None:
-        assert not controls(printable_line(text))
-        assert "\n" not in printable_line(text)
-        printable_line(text).encode("utf-8")
-        assert len(shortened(text, 10)) <= 10
+    def test_nothing_in_it_is_obeyed(self) -> None:
+        for text in HOSTILE.values():
+            assert not controls(printable_line(text))
+            assert "\n" not in printable_line(text)
+            printable_line(text).encode("utf-8")
+            assert len(shortened(text, 10)) <= 10
 
     def test_plain_text_stays_plain(self) -> None:
         assert printable_line("The capital  of France ") == "The capital  of France "

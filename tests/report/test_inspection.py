@@ -24,7 +24,7 @@ from depthtui.report.inspection_document import (
     title_of,
 )
 from tests.builders.inspections import inspection, with_experts
-from tests.hostile import HOSTILE
+from tests.hostile import DOORS
 
 
 def test_the_sentence_has_rank_parts_and_source() -> None:
@@ -76,7 +76,7 @@ def test_what_is_missing_has_its_reason() -> None:
     assert not any("experts" in note for note in notes_of(inspection()))
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("text", DOORS.values(), ids=DOORS)
 def test_a_hostile_token_stays_text_in_every_format(text: str) -> None:
     page = inspection(texts=(text, text, text, text, text), target=text)
     document = inspection_document(page)

@@ -1,10 +1,9 @@
-"""The JSON schema of `summary.json`, against every file of that kind."""
+"""The JSON schema of `summary.json`; `tests/golden` holds every report against it."""
 
 from __future__ import annotations
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,22 +11,14 @@ from jsonschema import Draft202012Validator
 
 from depthtui.cli import main
 from depthtui.report.summary_schema import summary_schema
+from tests.golden.renew import GOLDEN
 
-FILES = sorted((Path(__file__).parent.parent / "golden" / "reports").glob("*/summary*.json"))
-POOLED = [path for path in FILES if path.name == "summary.json"][-1]
+POOLED = GOLDEN / "runs" / "summary.json"
 SCHEMA = summary_schema()
 
 
 def _problems(summary: Any) -> list[str]:
     return [error.message for error in Draft202012Validator(SCHEMA).iter_errors(summary)]
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_summary_follows_it(path: Path) -> None:
-    Draft202012Validator.check_schema(SCHEMA)
-    summary = json.loads(path.read_text("utf-8"))
-    assert _problems(summary) == []
-    assert set(summary) <= set(SCHEMA["properties"]), "a key has no description"
 
 
 @pytest.mark.parametrize(

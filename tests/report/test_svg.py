@@ -13,7 +13,7 @@ from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.report.blocks import Bars, Heatmap, Line, Panel
 from depthtui.report.svg import COLOURS, bars, curves, heatmap, page_style, ramp_style
-from tests.hostile import HOSTILE
+from tests.hostile import DOORS
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 SEQUENTIAL = MEASURE_BY_NAME["layer_norm_ratio"]
@@ -84,7 +84,7 @@ def test_any_number_of_tokens_fits(columns: int) -> None:
             assert 0 <= float(text.get("y", "")) <= height
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("text", DOORS.values(), ids=DOORS)
 def test_tokens_are_harmless(text: str) -> None:
     svg = drawn(np.ones((2, 2)), SEQUENTIAL, [text, "x"])
     ElementTree.fromstring(svg)

@@ -31,6 +31,7 @@ from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.state.engine_connection import EngineDeath
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
 from tests.builders.engines import FakeEngine, fails, loads
@@ -636,21 +637,18 @@ async def test_the_death_of_the_engine_is_told_and_mended(tmp_path: Path) -> Non
         assert len(it.session.results) == 2
 
 
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (3, "status 3"),
+async def test_other_deaths_have_words_too(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.die(3, "[/] last \x1b[31m words")
+        await it.until(lambda: it.status.state == "gone")
+        await it.until(lambda: "status 3" in it.screen_text())
+    for code, words in (
         (75, "a new one gets it back"),
         (-15, "SIGTERM"),
         (-11, "SIGSEGV"),
         (-99, "signal 99"),
-    ],
-)
-async def test_other_deaths_have_words_too(tmp_path: Path, code: int, words: str) -> None:
-    async with explore(tmp_path) as it:
-        it.engine.die(code, "[/] last \x1b[31m words")
-        await it.until(lambda: it.status.state == "gone")
-        await it.until(lambda: words in it.screen_text())
+    ):
+        assert words in EngineDeath(code, "").reason
 
 
 async def test_death_is_a_toast_where_the_main_screen_is_covered(tmp_path: Path) -> None:

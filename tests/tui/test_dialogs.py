@@ -89,16 +89,16 @@ async def test_an_explanation_scrolls_as_fast_as_keys_come(tmp_path: Path) -> No
         assert text.scroll_y == 7
 
 
-@pytest.mark.parametrize(("last", "first"), [("G", "g"), ("end", "home")])
-async def test_an_explanation_has_ends(tmp_path: Path, last: str, first: str) -> None:
+async def test_an_explanation_has_ends(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
         it.main.action_go_to("verdict")
         await opened(it, "I", ExplanationScreen)
         text = it.app.screen.query_one(VerticalScroll)
-        await it.press(last)
-        assert text.scroll_y == text.max_scroll_y > 0
-        await it.press(first)
-        assert text.scroll_y == 0
+        for last, first in (("G", "g"), ("end", "home")):
+            await it.press(last)
+            assert text.scroll_y == text.max_scroll_y > 0
+            await it.press(first)
+            assert text.scroll_y == 0
 
 
 async def test_the_marks_of_a_hybrid_are_explained(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ async def test_the_dial_ends(tmp_path: Path) -> None:
         await it.until(lambda: "- 1 hop +" in it.screen_text())
 
 
-@pytest.mark.parametrize("task", ["addition", "commonsense", "unknown"])
+@pytest.mark.parametrize("task", ["addition", "unknown"])
 async def test_a_level_that_the_task_does_not_have_is_left_out(tmp_path: Path, task: str) -> None:
     async with explore(tmp_path) as it:
         it.app.explorer.run(Prompt("one two", "", task, "99"))
@@ -282,7 +282,7 @@ async def test_what_was_typed_stays_where_a_question_is_answered_no(tmp_path: Pa
         assert it.app.explorer.prompt == Prompt("own words")
 
 
-@pytest.mark.parametrize("width", [80, 100, 120])
+@pytest.mark.parametrize("width", [80, 120])
 async def test_a_prompt_is_drawn_as_it_is_wrapped(tmp_path: Path, width: int) -> None:
     async with explore(tmp_path, size=(width, 24)) as it:
         await opened(it, "p", PromptPicker)
@@ -734,7 +734,7 @@ async def test_models_that_were_opened_come_first_and_folders_too(
         await it.until(lambda: "7 layers, width 64, llama" in " ".join(words_of(it)))
 
 
-@pytest.mark.parametrize("size", [(120, 40), (200, 60), (119, 23), (80, 24)])
+@pytest.mark.parametrize("size", [(200, 60), (119, 23), (80, 24)])
 async def test_the_models_take_as_much_room_as_they_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
 ) -> None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from textual.app import App, ComposeResult
 
 from depthtui.data.protocol import Event, ModelLoaded, Notice
@@ -23,11 +22,11 @@ from tests.tui.app_helpers import explore
 UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_stand_ins_keep_the_length_and_nothing_else_that_is_unsafe(text: str) -> None:
-    shown = printable_chars(text.replace("\n", " ").replace("\t", " "))
-    assert len(shown) == len(text)
-    assert not UNSAFE.search(shown)
+def test_stand_ins_keep_the_length_and_nothing_else_that_is_unsafe() -> None:
+    for text in HOSTILE.values():
+        shown = printable_chars(text.replace("\n", " ").replace("\t", " "))
+        assert len(shown) == len(text)
+        assert not UNSAFE.search(shown)
 
 
 async def test_a_text_box_draws_a_stand_in_and_keeps_the_text() -> None:

@@ -202,10 +202,8 @@ async def test_a_run_with_layers_twice_is_kept_and_exported(tmp_path: Path) -> N
         assert what_if.stack.repeated == (Repeated(5, 7),)
 
 
-@pytest.mark.parametrize("taken", ["mine.yml", "mine-model"])
-async def test_an_export_whose_name_is_taken_writes_nothing(tmp_path: Path, taken: str) -> None:
+async def test_an_export_whose_name_is_taken_writes_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "exports"
-    (folder / taken).mkdir(parents=True)
     async with explore(tmp_path) as it:
         await without_the_last_ten(it)
         await it.press("e")
@@ -213,9 +211,12 @@ async def test_an_export_whose_name_is_taken_writes_nothing(tmp_path: Path, take
         it.app.screen.query_one("#file-name", Input).value = "mine"
         it.app.screen.query_one("#model", Checkbox).value = True
         note = it.app.screen.query_one("#note", Static)
-        await it.press("f5")
-        await it.until(lambda: f"{folder / taken} exists already" in str(note.content))
-        assert [path.name for path in folder.iterdir()] == [taken]
+        for taken in ("mine.yml", "mine-model"):
+            (folder / taken).mkdir(parents=True)
+            await it.press("f5")
+            await it.until(lambda t=taken: f"{folder / t} exists already" in str(note.content))
+            assert [path.name for path in folder.iterdir()] == [taken]
+            (folder / taken).rmdir()
         assert not it.engine.sent(WriteModel)
 
 
@@ -228,19 +229,21 @@ async def test_a_model_that_cannot_be_written_costs_nothing(tmp_path: Path) -> N
         assert it.app.explorer.can_run
 
 
-@pytest.mark.parametrize(
-    ("keys", "words"),
-    [("c", "no layer is off"), ("a", "the attention of layer"), ("gE", "no layer is on")],
-)
-async def test_what_is_left_is_not_always_a_model(tmp_path: Path, keys: str, words: str) -> None:
+async def test_what_is_left_is_not_always_a_model(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(160, 50)) as it:
         await without_the_last_ten(it)
-        await it.press("c", *keys)
-        await idle(it)
-        await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
-        assert words in it.screen_text()
-        assert all(it.app.screen.query_one(f"#{name}").disabled for name in ("yml", "model"))
+        for keys, words in (
+            ("c", "no layer is off"),
+            ("a", "the attention of layer"),
+            ("gE", "no layer is on"),
+        ):
+            await it.press("c", *keys)
+            await idle(it)
+            await it.press("e")
+            await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+            assert words in it.screen_text()
+            assert all(it.app.screen.query_one(f"#{name}").disabled for name in ("yml", "model"))
+            await it.press("escape")
 
 
 async def test_export_of_a_pruning_has_every_prompt(tmp_path: Path) -> None:

@@ -109,12 +109,11 @@ async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> Non
         await it.until(lambda: it.main.measure.metric in it.session.current.result.measured)
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("measure", ["residual_erasure", "integrated_gradients", "skip_effects"])
 async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
-    tmp_path: Path, size: tuple[int, int], measure: str
+    tmp_path: Path, measure: str
 ) -> None:
-    async with explore(tmp_path, size=size) as it:
+    async with explore(tmp_path, size=(80, 24)) as it:
         await look_at(it, measure)
         await it.until(lambda: "i computes it" in it.screen_text())
         assert "resumed" in it.screen_text() or "backwards" in it.screen_text()

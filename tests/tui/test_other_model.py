@@ -20,7 +20,7 @@ from tests.tui.app_helpers import Explored, explore
 SLOW = next(measure for measure in MEASURES if METRIC_BY_NAME[measure.metric].on_demand)
 """A measure that the runs lack."""
 
-KEYS = ("r", "s", "n", "i", "x", "w")
+KEYS = ("r", "n", "i", "x", "w")
 
 
 async def run_of_the_other_model(it: Explored) -> None:
@@ -66,7 +66,7 @@ async def test_a_key_asks_before_it_loads_and_acts(tmp_path: Path, key: str) -> 
             await it.until(lambda: len(acted(it)) > 2)
 
 
-@pytest.mark.parametrize("key", ["r", "s", "n", "w"])
+@pytest.mark.parametrize("key", ["r", "w"])
 async def test_a_new_run_may_be_of_the_loaded_model(tmp_path: Path, key: str) -> None:
     async with explore(tmp_path) as it:
         await run_of_the_other_model(it)

@@ -209,21 +209,6 @@ async def test_the_verdict_says_what_is_being_computed(tmp_path: Path) -> None:
         assert any(line.startswith("ablation") for line in lines(pane))
 
 
-@pytest.mark.parametrize("size", SIZES[:1])
-async def test_every_pane_is_explained_where_it_stands(
-    tmp_path: Path, size: tuple[int, int]
-) -> None:
-    async with explore(tmp_path, size=size) as it:
-        for pane in it.main.panes:
-            it.main.action_go_to(pane.id)
-            await it.press("I")
-            await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
-            title = pane.explains()[0].title
-            await it.until(lambda words=title: words in it.screen_text(), title)
-            await it.press("escape")
-            await it.until(lambda: it.app.screen is it.main)
-
-
 async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await turn_to(it, "decided")

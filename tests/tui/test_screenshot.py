@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.cells import cell_len
 
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screenshot import take_screenshot
 from tests.tui.app_helpers import explore
 
@@ -28,6 +29,8 @@ def words_of(svg: str) -> list[tuple[float, float, float, str]]:
 
 async def test_toasts_are_not_in_it_and_stay_on_the_screen(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
+        verdict = it.main.query_one(VerdictPane)
+        await it.until(lambda: not verdict.view.verdict.is_pending, "intervals")
         it.app.notify("Kept as run 6", timeout=60)
         await it.until(lambda: "Kept as run 6" in it.screen_text())
         before = it.screen_text()

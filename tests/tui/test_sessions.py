@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -61,6 +63,26 @@ async def a_session(it: Explored) -> None:
     it.app.explorer.reading.turn_threshold("kl_threshold", 2)
     it.session.runs[2].remarks = Remarks("to be looked at again")
     await quit_(it)
+
+
+async def one_session(tmp_path: Path) -> None:
+    async with small(tmp_path) as it:
+        await a_session(it)
+
+
+async def session_in_cache(tmp_path: Path) -> None:
+    async with small(tmp_path, make_engine=keeping) as it:
+        await a_session(it)
+
+
+async def keep(tmp_path: Path, sessions: Callable[[Path], Awaitable[None]]) -> None:
+    """Keep sessions, which are made once and then copied."""
+    kept = tmp_path.parent / sessions.__name__
+    if kept.exists():
+        shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+        return
+    await sessions(tmp_path)
+    shutil.copytree(tmp_path, kept)
 
 
 async def listed(it: Explored) -> SessionPicker:
@@ -127,8 +149,7 @@ async def test_a_session_has_all_the_time_to_be_written_at_a_signal(
 
 
 async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
-        await a_session(it)
+    await keep(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
     async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
@@ -147,8 +168,7 @@ async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) ->
 
 
 async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
-        await a_session(it)
+    await keep(tmp_path, session_in_cache)
     async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
@@ -164,8 +184,7 @@ async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
 async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
     tmp_path: Path,
 ) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     async with small(tmp_path) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
@@ -214,8 +233,7 @@ async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
 
 
 async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
-        await a_session(it)
+    await keep(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
     async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
@@ -232,8 +250,7 @@ async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
 
 
 async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     async with small(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
@@ -248,8 +265,7 @@ async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Pa
 
 
 async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     async with small(tmp_path) as it:
         it.engine.manual = True
         await it.press("r")
@@ -269,8 +285,7 @@ async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None
 
 
 async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     before = files(tmp_path)
     async with small(tmp_path) as it:
         await quit_(it)
@@ -288,8 +303,7 @@ async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
 
 async def two_sessions(tmp_path: Path) -> None:
     """One of three prompts, then one of two models."""
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await one_session(tmp_path)
     async with small(tmp_path) as it:
         it.app.explorer.load(ModelSpec("other/model"))
         await it.until(lambda: len(it.session.runs) == 2)
@@ -298,7 +312,7 @@ async def two_sessions(tmp_path: Path) -> None:
 
 
 async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> None:
-    await two_sessions(tmp_path)
+    await keep(tmp_path, two_sessions)
     async with explore(tmp_path) as it:
         await listed(it)
         shown = text(it)
@@ -312,8 +326,7 @@ async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> 
 
 
 async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     (file,) = files(tmp_path)
     SessionFolder(tmp_path / "cache").rename(file, "A\x1b]0;B\x07\x1b[5;5H\u202e\n" + 9999 * "C")
     async with small(tmp_path) as it:
@@ -328,7 +341,7 @@ async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
 
 
 async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
-    await two_sessions(tmp_path)
+    await keep(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("slash", *"instruct, model")
@@ -338,7 +351,7 @@ async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
 
 
 async def test_nothing_found_is_said(tmp_path: Path) -> None:
-    await two_sessions(tmp_path)
+    await keep(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("slash", *"xyz")
@@ -349,7 +362,7 @@ async def test_nothing_found_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_session_is_renamed(tmp_path: Path) -> None:
-    await two_sessions(tmp_path)
+    await keep(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("r", "escape")
@@ -378,7 +391,7 @@ async def test_the_open_session_keeps_its_new_title(tmp_path: Path) -> None:
 
 
 async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
-    await two_sessions(tmp_path)
+    await keep(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         await listed(it)
         await it.press("d")
@@ -402,8 +415,7 @@ async def test_the_open_session_is_not_deleted(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     bad = tmp_path / "cache" / "sessions" / "bad.json"
     bad.write_bytes(b'{"schema": 1, "session": {"$type": "Run"}}')
     async with small(tmp_path) as it:
@@ -499,8 +511,7 @@ async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: P
 async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
     tmp_path: Path,
 ) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
-        await a_session(it)
+    await keep(tmp_path, session_in_cache)
     async with small(tmp_path, make_engine=lambda: FakeEngine(silent=True), wait=False) as it:
         await it.until(lambda: it.app.explorer.engine.is_loading)
         await opened(it)
@@ -514,8 +525,7 @@ async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
 
 
 async def test_a_session_that_cannot_be_kept_stays_open(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     async with small(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
@@ -623,8 +633,7 @@ async def test_a_session_that_cannot_be_kept_is_said_once(tmp_path: Path, told: 
 
 
 async def test_its_age_in_words(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     (file,) = files(tmp_path)
     then = datetime.fromisoformat(file.session.kept)
     ages = {0: "a moment ago", 61: "1 minute ago", 7300: "2 hours ago", 260_000: "3 days ago"}
@@ -650,8 +659,7 @@ async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
 
 
 async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: Path) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
-        await a_session(it)
+    await keep(tmp_path, session_in_cache)
     async with small(tmp_path, make_engine=keeping) as it:
         await opened(it)
         await it.until(lambda: it.session.current is not None)
@@ -666,8 +674,7 @@ async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: 
 
 
 async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await a_session(it)
+    await keep(tmp_path, one_session)
     async with small(tmp_path) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])

@@ -24,7 +24,7 @@ def is_welcomed(it: Explored) -> bool:
     return isinstance(it.app.screen, Welcome)
 
 
-@pytest.mark.parametrize("key", ["r", "q", "o", "escape", "space", "f5"])
+@pytest.mark.parametrize("key", ["r", "q", "escape"])
 async def test_any_key_goes_on_and_does_nothing_else(tmp_path: Path, key: str) -> None:
     async with explore(tmp_path, welcomes=True) as it:
         assert is_welcomed(it)
@@ -99,7 +99,7 @@ async def test_a_file_that_cannot_be_written_is_no_error(tmp_path: Path) -> None
         assert it.toasts() == before
 
 
-@pytest.mark.parametrize("size", [(70, 20), (80, 24), (120, 40), (200, 60)])
+@pytest.mark.parametrize("size", [(70, 20), (200, 60)])
 async def test_all_of_it_is_to_be_seen(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size, welcomes=True) as it:
         shown = it.screen_text()

@@ -28,10 +28,9 @@ OPENS: dict[str, Callable[[Explored], object]] = {
 """What opens a screen."""
 
 
-@pytest.mark.parametrize("name", OPENS)
-async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path, name: str) -> None:
+async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        for _ in range(3):
+        for name in [*OPENS] * 2:
             OPENS[name](it)
             screen = it.app.screen
             assert screen is not it.main
@@ -41,7 +40,7 @@ async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path, name: str
         await it.press("j")
 
 
-@pytest.mark.parametrize("name", OPENS)
+@pytest.mark.parametrize("name", ["models", "cell", "generation", "palette"])
 async def test_a_screen_may_be_opened_while_the_app_ends(tmp_path: Path, name: str) -> None:
     async with explore(tmp_path) as it:
         OPENS[name](it)
@@ -95,7 +94,7 @@ async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -
             assert len([node for node, _ in watchers if not node.is_attached]) <= 1, name
 
 
-@pytest.mark.parametrize("name", OPENS)
+@pytest.mark.parametrize("name", ["prompts", "cell", "sweep", "palette"])
 async def test_of_a_screen_that_has_gone_nothing_is_kept_for_long(
     tmp_path: Path, name: str
 ) -> None:

@@ -69,17 +69,17 @@ HOSTILE_PASTES = {
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 4096])
-@pytest.mark.parametrize("text", HOSTILE_PASTES.values(), ids=HOSTILE_PASTES)
-def test_a_paste_is_its_text_in_whatever_parts_it_comes(text: str, size: int) -> None:
-    parser = TolerantParser()
-    data = f"a{START}{text}{END}b"
-    messages: list[Message] = []
-    for place in range(0, len(data), size):
-        messages += [*parser.feed(data[place : place + size]), *parser.tick()]
-    first, paste, last = messages
-    assert isinstance(paste, Paste)
-    assert paste.text == text
-    assert [getattr(key, "key", None) for key in (first, last)] == ["a", "b"]
+def test_a_paste_is_its_text_in_whatever_parts_it_comes(size: int) -> None:
+    for text in HOSTILE_PASTES.values():
+        parser = TolerantParser()
+        data = f"a{START}{text}{END}b"
+        messages: list[Message] = []
+        for place in range(0, len(data), size):
+            messages += [*parser.feed(data[place : place + size]), *parser.tick()]
+        first, paste, last = messages
+        assert isinstance(paste, Paste)
+        assert paste.text == text
+        assert [getattr(key, "key", None) for key in (first, last)] == ["a", "b"]
 
 
 def test_two_pastes_are_two_and_a_stray_end_is_nothing() -> None:

@@ -1,4 +1,4 @@
-"""What the explorer looks like in which terminal: `python -m tests.terminals [--screens]`.
+"""What the explorer looks like in which terminal: `python -m tests.tools.terminals [--screens]`.
 
 Starts it on the scripted engine under each kind of terminal, and prints what came of it as a table
 in Markdown; `--screens` prints every screen, too.

@@ -1,6 +1,6 @@
 """Delete each move between devices in turn, and see whether the tests of placement notice.
 
-    python -m tests.mutants [-k EXPRESSION]
+    python -m tests.tools.mutants [-k EXPRESSION]
 
 Every `.to(…)` of the engine, the tracing and the metrics, but those that change the dtype alone,
 is deleted in a copy of the package. Prints a Markdown table: `caught` or `survived`. One that
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 FOLDERS = ("engine", "tracing", "metrics")
 TESTS = "tests/test_placement.py"
 

@@ -1,7 +1,7 @@
 """Random keys, mouse, pastes and resizes on the real explorer in a pseudo-terminal.
 
-    python -m tests.soak --seed 1 --keys 2000
-    python -m tests.soak --keys 3600 --pace 1  # an hour
+    python -m tests.tools.soak --seed 1 --keys 2000
+    python -m tests.tools.soak --keys 3600 --pace 1  # an hour
 
 It runs the tiny model, says what it found, and ends with 1 where something is wrong: an error in
 the log, a screen that differs from one drawn afresh, memory that grows, a `q` that is not

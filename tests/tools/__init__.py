@@ -1,0 +1,1 @@
+"""Tools that are run by hand, beside the tests and the benchmarks."""
