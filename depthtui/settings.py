@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from depthtui.data.run_settings import (
     ChatTemplate,
-    GenerationSettings,
     IncludeFirstToken,
     KlThreshold,
     Lens,
@@ -21,6 +20,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     Seed,
     SummarySettings,
+    Writing,
 )
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason, write_whole
@@ -171,9 +171,9 @@ class Settings:
         """How runs are pooled into curves and effective depths."""
         return self._over(SummarySettings())
 
-    def generation_settings(self) -> GenerationSettings:
-        """How texts are generated and the depths of their tokens computed."""
-        return self._over(GenerationSettings())
+    def writing(self) -> Writing:
+        """How texts are written."""
+        return self._over(Writing())
 
     def _over(self, settings: AnySettings) -> AnySettings:
         """The settings, overridden by those that are also in the settings file."""

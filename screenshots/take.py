@@ -71,18 +71,14 @@ async def what_if(pilot: Pilot[int]) -> None:
         await finished(pilot)
 
 
-async def generation(pilot: Pilot[int]) -> None:
+async def writing(pilot: Pilot[int]) -> None:
     """The model's own answer, coloured by depth."""
     explorer = explorer_of(pilot)
     explorer.change(chat_template=True)
     explorer.run(Prompt("Why is the sky blue?"))
     await finished(pilot)
     await pilot.press("w")
-    await pilot.pause()
-    await wait_until(
-        pilot,
-        lambda: explorer.work.text is not None and not explorer.work.text.is_live,
-    )
+    await finished(pilot)
     await pilot.press("4", "0", "h")
 
 
@@ -119,7 +115,7 @@ STILLS: dict[str, tuple[str, str, Action]] = {
     **{f"explorer-{shade}-{size}": (size, shade, nothing) for size in SIZES for shade in THEMES},
     **{
         f"{action.__name__.replace('_', '-')}-dark-120x40": ("120x40", "dark", action)
-        for action in (verdict, step, compare, what_if, generation, sweep, keys)
+        for action in (verdict, step, compare, what_if, writing, sweep, keys)
     },
 }
 """Size, theme and what is done, by the name of the file."""

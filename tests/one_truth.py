@@ -21,20 +21,18 @@ import numpy as np
 from depthtui.api.runs import Runs
 from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves, DepthEstimate
-from depthtui.data.lens import LENS_CLASSES, AffineLens, FittedLens, JacobianLens, LogitLens
-from depthtui.data.lens_view import LENS_METRICS
+from depthtui.data.lens import AffineLens, JacobianLens, LogitLens
 from depthtui.data.plain import to_plain
-from depthtui.data.run import Prompt, PromptTokens, RunResult
+from depthtui.data.run import Prompt, PromptTokens, RunResult, WrittenAnswer
 from depthtui.data.run_settings import (
     LENSES,
-    GenerationSettings,
     RunSettings,
     Skip,
     SummarySettings,
+    Writing,
 )
-from depthtui.data.token_depths import TokenDepths
 from depthtui.data.verdict import Verdict
-from depthtui.depth.reading import reading_of, text_verdicts
+from depthtui.depth.reading import reading_of, span_verdicts
 from depthtui.metrics import METRICS
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth
@@ -42,7 +40,6 @@ from depthtui.metrics.direct_effects import DirectEffects, later_pairs
 from depthtui.metrics.early_exit import CONFIDENCE
 from depthtui.metrics.reduced_lens import CONFIDENCES
 from depthtui.metrics.residual_erasure import ResidualErasure
-from depthtui.metrics.settling import Settling
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_bytes, record_of
 from depthtui.sweep.report.json import sweep_json
@@ -52,12 +49,11 @@ from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.sweep_rows import SweepViewBuilder
 from depthtui.tui.state.sweeping import sweep_of_session
 from depthtui.tui.state.verdicts import LastReading
-from tests.builders.generations import full_generation
-from tests.builders.lenses import smooth_lens
 from tests.builders.metrics import random_metric
 from tests.builders.models import tiny_model
 from tests.builders.readings import summary_of
 from tests.builders.results import full_result, lacking
+from tests.builders.written import columns_of
 
 TOLERANCE = 1e-9
 """Relative and absolute difference of floats, whose sums may be added in another order."""
@@ -282,7 +278,7 @@ MOUTHS: dict[str, Mouth] = {
 _CORE = ("three", "lens_lacking")
 """The cases on which every reading is tried."""
 
-_IN_SESSIONS = ("one", "three", "two_tasks")
+_IN_SESSIONS = ("one", "three", "written", "two_tasks")
 
 
 def covers(mouth: str, name: str) -> bool:
@@ -414,81 +410,29 @@ def _at(body: Any, place: Sequence[str | int]) -> Any:
     return body
 
 
-# A text ---------------------------------------------------------------------------
+# A written answer -----------------------------------------------------------------
 
 
-def text(settings: SummarySettings) -> tuple[Statement, Statement]:
-    """Statements of a generated text, and of a run that reads the same tokens.
+def answer(settings: SummarySettings) -> tuple[Statement, Statement]:
+    """Statements of the answer of a run, and of a run of the tokens at which it is read alone.
 
-    The run skips a layer, so that no metric is missing from its verdict, as from the text's. Its
-    token 0 has the mean values of the other tokens: a text has no token 0, so leaving it out must
-    change nothing.
+    The runs skip a layer, so that no metric is missing from the verdict of either. Their loss is no
+    worse than chance, of which a run is warned.
     """
-    generated = full_generation(
-        Prompt("Why?"),
-        tiny_model(20),
-        GenerationSettings(
-            max_tokens=40,
-            kl_threshold=settings.kl_threshold,
-            overlap_threshold=settings.overlap_threshold,
-            lens=settings.lens,
-        ),
+    metrics = ("logit_lens", "settling", "affine_lens", "jacobian_lens")
+    whole = measured(3, 48, 40, settings=RunSettings(metrics=metrics, skipped=(Skip(0, "layer"),)))
+    for part in whole.measured.values():
+        if isinstance(part, LogitLens):
+            part.next_log_probability[:] = -1
+    positions, tokens = slice(whole.answer_start - 1, len(whole.tokens) - 1), whole.tokens
+    texts = tokens.texts[positions]
+    alone = replace(
+        whole,
+        tokens=PromptTokens(tokens.ids[positions], texts, len(texts)),
+        measured={name: columns_of(part, positions) for name, part in whole.measured.items()},
     )
-    written = generated.continuation
-    found = text_verdicts(generated)["text"]
-    kinds = {"logit": LogitLens, "affine": AffineLens, "jacobian": JacobianLens}
-    length = 1 + len(written)  # All of it is read, none of it an answer.
-    tokens = PromptTokens(np.arange(length), ["Why?", *written.texts], length)
-    skipped = RunSettings(metrics=("logit_lens",), skipped=(Skip(0, "layer"),))
-    result = RunResult(generated.model, generated.prompt, skipped, tokens)
-    kind = kinds[settings.lens]
-    lens = LogitLens.unknown(20, len(tokens), written.lens.top_ids.shape[2])
-    if kind is not LogitLens:
-        lens = smooth_lens(kind, result)
-    for name in ("kl", "overlap"):
-        row = getattr(written.lens, name)
-        getattr(lens, name)[:] = np.hstack([row.mean(axis=1, keepdims=True), row])
-    chosen = written.lens.top_ids
-    lens.top_ids[:] = np.concatenate([chosen[:, :1], chosen], axis=1)
-    divergence = np.hstack([np.zeros((21, 1), np.float32), written.divergence])
-    if isinstance(lens, FittedLens):
-        lens.divergence[:] = divergence
-    else:
-        result.put("settling", Settling(divergence))
-    result.put("logit_lens" if kind is LogitLens else f"{settings.lens}_lens", lens)
-    result.layers_done, result.complete = 20, True
-    return _of(found, ()), replace(run((result,), replace(settings)), depths={})
-
-
-def token_depths_of_text(settings: SummarySettings) -> tuple[TokenDepths, TokenDepths]:
-    """The depths of a generated text's tokens, and those of a run of its prompt and the text."""
-    names = ("kl_threshold", "overlap_threshold", "lens", "confidence", "settling_threshold")
-    chosen = {name: getattr(settings, name) for name in names}
-    generated = full_generation(
-        Prompt("Why is it so?"), tiny_model(20), GenerationSettings(max_tokens=40, **chosen)
-    )
-    written, asked = generated.continuation, generated.tokens
-    ids = np.concatenate([asked.ids, written.ids])
-    tokens = PromptTokens(ids, [*asked.texts, *written.texts], len(asked))
-    top_k = written.lens.top_ids.shape[2]
-    result = RunResult(generated.model, generated.prompt, RunSettings(lens_top_k=top_k), tokens)
-    # The last token of the prompt predicts the first one of the text.
-    columns = slice(len(asked) - 1, len(ids) - 1)
-    kind, sizes = LENS_CLASSES[settings.lens], (20, len(ids), top_k)
-    lens = smooth_lens(kind, result) if issubclass(kind, FittedLens) else kind.unknown(*sizes)
-    for name in LogitLens.shapes():
-        getattr(lens, name)[:, columns] = getattr(written.lens, name)
-    divergence = np.full((21, len(ids)), 0.3, np.float32)
-    divergence[:, columns] = written.divergence
-    if isinstance(lens, FittedLens):
-        lens.divergence[:] = divergence
-    result.put("settling", Settling(divergence))
-    result.put(LENS_METRICS[settings.lens], lens)
-    depths = reading_of([result], settings).token_depths(result)
-    assert depths is not None
-    return written.depths, TokenDepths(
-        **{name: values[len(asked) :] for name, values in arrays_of(depths)}
-    )
+    of_run = run((alone,), replace(settings, include_first_token=True))
+    return _of(span_verdicts(whole, settings)["answer"], ()), replace(of_run, depths={})
 
 
 # The readings -------------------------------------------------------------------
@@ -633,6 +577,15 @@ def not_finite() -> Results:
     return results
 
 
+def written() -> Results:
+    """Prompts whose answers a model wrote."""
+    results = many(3)
+    for result in results:
+        ids = tuple(result.tokens.ids[result.answer_start :].tolist())
+        result.prompt = replace(result.prompt, written=WrittenAnswer(ids, Writing(), "limit"))
+    return results
+
+
 def wrong_answers() -> Results:
     """Answers none of which is right."""
     results = many(3)
@@ -687,6 +640,7 @@ CASES: dict[str, Callable[[], Results]] = {
     "not_finite": not_finite,
     "no_right_answer": wrong_answers,
     "searched": searched,
+    "written": written,
     "two_tasks": lambda: (*many(3), *many(3, 28, task="multiplication", answer=6)),
 }
 """Prompts of one model, by name."""

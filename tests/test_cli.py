@@ -300,7 +300,8 @@ class TestRun:
         self, engines: list[ScriptedEngine], home: Path
     ) -> None:
         arguments = f"""
-            --kl-threshold 0.25 --overlap-threshold 0.4 --skip-first-token --seed 5 --out {home}/o
+            --kl-threshold 0.25 --overlap-threshold 0.4 --skip-first-token --seed 5
+            --confidence 0.6 --settling-threshold 0.1 --out {home}/o
         """
         assert cli.main(["run", "demo", "--prompt", "x", *arguments.split()]) == 0
         assert json.loads((home / "o" / "summary.json").read_text())["settings"] == {
@@ -309,6 +310,8 @@ class TestRun:
             "overlap_threshold": 0.4,
             "include_first_token": False,
             "seed": 5,
+            "confidence": 0.6,
+            "settling_threshold": 0.1,
         }
 
     def test_the_settings_file_counts_and_options_override_it(

@@ -1,4 +1,4 @@
-"""Run, sweep, text, `analyze` and explorer give the same results of the same prompts."""
+"""Run, sweep, written answer, `analyze` and explorer give the same results of the same prompts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ import numpy as np
 import pytest
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.run import Prompt, PromptTokens
+from depthtui.data.run import Prompt
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
-from depthtui.data.token_depths import TokenDepths
 from depthtui.depth.reading import reading_of
-from depthtui.engine.control import Control
+from depthtui.depth.token_depths import depths_of_run
 from depthtui.engine.engine import Engine
 from depthtui.engine.lenses import LensChoice
-from depthtui.engine.prompt_run import PromptRun
-from depthtui.metrics import empty_result
-from depthtui.metrics.settling.compute import divergence
 from depthtui.prompts.tasks import TASKS, baseline_texts, make_prompts
-from tests.engine.test_generate import generated, ready
+from tests.engine.test_writing import measured_again, ready, written
 from tests.one_truth import (
     CASES,
     EVERY_METRIC,
@@ -30,6 +26,7 @@ from tests.one_truth import (
     READINGS,
     THRESHOLDS,
     Results,
+    answer,
     checks,
     differences,
     prompts_of,
@@ -39,8 +36,6 @@ from tests.one_truth import (
     run,
     run_means,
     sweep_means,
-    text,
-    token_depths_of_text,
 )
 from tests.tiny_models import CORPUS, fresh, tiny_folder
 
@@ -77,54 +72,33 @@ def test_the_row_of_a_run_agrees_with_the_run_alone(name: str, settings: Summary
         check(row, run((result,), settings), settings)
 
 
+@pytest.mark.parametrize("without_0", [True, False])
 @pytest.mark.parametrize("rules", THRESHOLDS, ids=lambda rules: f"kl{rules[0]:g}-ov{rules[1]:g}")
 @pytest.mark.parametrize("lens", LENSES)
-def test_a_text_agrees_with_a_run_over_its_tokens(lens: str, rules: tuple[float, float]) -> None:
-    settings = SummarySettings(*rules, include_first_token=False, lens=lens)
-    check(*text(settings), settings)
-
-
-def check_depths(found: TokenDepths, expected: TokenDepths) -> None:
-    """See that depths are the same to the last bit, and not all alike."""
-    for name, values in arrays_of(expected):
-        np.testing.assert_array_equal(getattr(found, name), values, err_msg=name)
-        assert getattr(found, name).dtype == values.dtype
-    assert any(len(np.unique(values)) > 1 for _, values in arrays_of(expected))
-
-
-@pytest.mark.parametrize("thresholds", [(0.5, 0.3, 0.9, 0.5), (0.3, 0.6, 0.5, 0.05)])
-@pytest.mark.parametrize("lens", LENSES)
-def test_tokens_of_a_text_have_the_depths_of_a_run(
-    lens: str, thresholds: tuple[float, float, float, float]
+def test_an_answer_agrees_with_a_run_over_its_tokens(
+    lens: str, rules: tuple[float, float], without_0: bool
 ) -> None:
-    kl, overlap, confidence, settled = thresholds
-    settings = SummarySettings(
-        kl, overlap, lens=lens, confidence=confidence, settling_threshold=settled
-    )
-    of_text, of_run = token_depths_of_text(settings)
-    check_depths(of_run, of_text)
+    settings = SummarySettings(*rules, not without_0, lens)
+    check(*answer(settings), settings)
 
 
 # Through the engine ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt_neox", "mamba"])
-def test_tokens_that_a_model_writes_have_the_depths_of_its_pass_over_them(name: str) -> None:
-    thresholds = {"kl_threshold": 0.8, "confidence": 0.02, "settling_threshold": 0.05}
+def test_tokens_have_the_depths_that_they_had_while_they_were_written(name: str) -> None:
+    settings = SummarySettings(kl_threshold=0.8, confidence=0.02, settling_threshold=0.05)
     model = ready(fresh(name))
-    generation = generated(model, **thresholds)
-    written, asked = generation.continuation, generation.tokens
-    ids = np.concatenate([asked.ids, written.ids])
-    tokens = PromptTokens(ids, [*asked.texts, *written.texts], len(asked))
-    settings = RunSettings(metrics=("logit_lens",))
-    result = empty_result(model.info, generation.prompt, settings, tokens)
-    residual = PromptRun(model, result, Control(), lambda event: None, 0).forward(False).residual
-    readable = model.anatomy.all_readable(residual.unbind())
-    result.put("settling", divergence(model.anatomy.unembedding, readable))
-    depths = reading_of([result], SummarySettings(**thresholds)).token_depths(result)
-    assert depths is not None
-    of_text = {name: values[len(asked) :] for name, values in arrays_of(depths)}
-    check_depths(TokenDepths(**of_text), written.depths)
+    text = written(model)
+    result = measured_again(model, text)
+    as_written = depths_of_run(text, settings)
+    of_run = reading_of([result], settings).token_depths(result)
+    assert as_written is not None
+    assert of_run is not None
+    for name_, values in arrays_of(of_run):
+        there = getattr(as_written, name_)[text.answer_start :]
+        np.testing.assert_array_equal(there, values[text.answer_start :], err_msg=name_)
+    assert any(len(np.unique(values)) > 1 for _, values in arrays_of(of_run))
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt_neox"])

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from depthtui.cli.generate import generate
 from depthtui.cli.run import run
 from depthtui.cli.sweep import sweep
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, Writing
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.sweep.plan import Drawing, SweepPlan
@@ -21,7 +21,7 @@ from depthtui.sweep.plan_file import read_plan
 
 EVERY = {
     name: option
-    for settings in (ModelSpec, RunSettings, SummarySettings, GenerationSettings)
+    for settings in (ModelSpec, RunSettings, SummarySettings, Writing)
     for name, option in options_of(settings).items()
 }
 
@@ -97,7 +97,7 @@ def test_no_layers_are_not_every_layer(tmp_path: Path, blank: str) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(tomlkit.dumps({"layers": blank}))
     with pytest.raises(DepthError, match=example):
-        read_plan(path, SweepPlan((), ()), Drawing())
+        read_plan(path, SweepPlan((), ()), Drawing(), Writing())
     with pytest.raises(WrongValue, match=example):
         EVERY["layers"].parse(" ")
 
@@ -113,7 +113,7 @@ def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
     path = tmp_path / "plan.toml"
     path.write_text(tomlkit.dumps(table))
     empty = SweepPlan((), ())
-    assert read_plan(path, empty, Drawing()) == empty
+    assert read_plan(path, empty, Drawing(), Writing()) == empty
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_a_plan_may_say_what_holds_anyway(tmp_path: Path) -> None:
     [
         (run, (ModelSpec, RunSettings, SummarySettings)),
         (sweep, (ModelSpec, RunSettings, SummarySettings)),
-        (generate, (ModelSpec, GenerationSettings)),
+        (generate, (ModelSpec, Writing)),
     ],
 )
 def test_the_command_line_has_every_option(command: click.Command, kinds: tuple[type, ...]) -> None:

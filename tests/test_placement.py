@@ -23,12 +23,14 @@ from transformers import PreTrainedModel
 import depthtui
 from depthtui.data.arrays import arrays_of
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, Writing
 from depthtui.data.store import open_store
 from depthtui.engine import engine as engine_module
 from depthtui.engine import ready_model
 from depthtui.engine.engine import Engine
-from depthtui.metrics import METRIC_BY_NAME, METRICS
+from depthtui.engine.tokens import tokenise
+from depthtui.engine.writing import write
+from depthtui.metrics import METRIC_BY_NAME, METRICS, empty_result
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.modules import find_blocks
 from tests.builders.models import tiny_model
@@ -268,14 +270,12 @@ def test_what_is_left_out_is_the_same(place: str, settings: RunSettings, tmp_pat
 @pytest.mark.parametrize("place", ["one_device", "two_devices", "offloaded_to_cpu"])
 @pytest.mark.parametrize(("name", "temperature"), [("llama", 0), ("llama", 0.8), ("mamba", 0)])
 def test_a_text_is_the_same(name: str, temperature: float, place: str, tmp_path: Path) -> None:
-    settings = GenerationSettings(max_tokens=4, temperature=temperature)
-    expected = ready(*with_tokenizer(name)).generate(PROMPT, settings)
+    settings, writing = RunSettings(), Writing(max_tokens=4, temperature=temperature)
+    expected = ready(*with_tokenizer(name)).run(PROMPT, settings, write=writing)
     with placed(name, place, tmp_path) as engine:
-        found = engine.generate(PROMPT, settings)
-    np.testing.assert_array_equal(found.continuation.ids, expected.continuation.ids)
-    np.testing.assert_allclose(
-        found.continuation.lens.kl, expected.continuation.lens.kl, rtol=1e-4, atol=1e-5
-    )
+        found = engine.run(PROMPT, settings, write=writing)
+    np.testing.assert_array_equal(found.tokens.ids, expected.tokens.ids)
+    assert_same(found, expected)
 
 
 LONGER = Prompt(
@@ -328,12 +328,15 @@ def test_a_gpu_seldom_waits(metric: str, on_one_device: Engine) -> None:
 
 
 def test_a_gpu_seldom_waits_while_a_text_is_written(on_one_device: Engine) -> None:
+    model, question = on_one_device.freed_model(), PROMPT.unanswered
+    tokens = tokenise(model.loaded.tokenizer, question, False, model.vocabulary)
+    text = empty_result(model.info, question, RunSettings(), tokens)
     with pretended_devices():
-        on_one_device.generate(PROMPT, GenerationSettings(max_tokens=1))
+        write(model, text, Writing(max_tokens=1))
     transfers = Transfers(PACKAGE)
     with pretended_devices(transfers):
-        text = on_one_device.generate(PROMPT, GenerationSettings(max_tokens=6)).continuation
-    assert 0 < transfers.waits.total() <= 8 * len(text), dict(transfers.waits)
+        write(model, text, Writing(max_tokens=6))
+    assert 0 < transfers.waits.total() <= 8 * 6, dict(transfers.waits)
 
 
 def test_every_move_can_be_deleted() -> None:

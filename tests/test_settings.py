@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthtui import settings as module
-from depthtui.data.run_settings import GenerationSettings, RunSettings, SummarySettings
+from depthtui.data.run_settings import RunSettings, SummarySettings, Writing
 from depthtui.errors import DepthError
 from depthtui.options import options_of
 from depthtui.settings import (
@@ -200,15 +200,16 @@ def test_every_setting_is_described_and_read() -> None:
 
 def test_what_a_setting_shares_with_runs_is_declared_once() -> None:
     mine = options_of(Settings)
-    for kind in (RunSettings, SummarySettings, GenerationSettings):
+    for kind in (RunSettings, SummarySettings, Writing):
         theirs = options_of(kind)
         shared = mine.keys() & theirs.keys()
-        assert len(shared) >= 3
+        assert shared
         assert {name: mine[name] for name in shared} == {name: theirs[name] for name in shared}
 
 
 def test_it_gives_the_settings_of_runs_and_summaries() -> None:
     run, summary = EVERYTHING.run_settings(), EVERYTHING.summary_settings()
+    assert EVERYTHING.writing() == Writing(seed=7)
     assert (run.lens_top_k, run.chat_template) == (3, True)
     assert (summary.kl_threshold, summary.overlap_threshold) == (0.25, 0.75)
     assert (summary.include_first_token, summary.seed) == (False, 7)

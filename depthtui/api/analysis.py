@@ -16,7 +16,13 @@ from depthtui.api.runs import InspectLayer, Runs
 from depthtui.data.inspection import Inspection
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import (
+    DEFAULT_METRICS,
+    ModelSpec,
+    RunSettings,
+    SummarySettings,
+    Writing,
+)
 from depthtui.depth.problems import problems_of
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.state_files import find_state_files
@@ -50,6 +56,7 @@ def analyze(
     tokenizer: PreTrainedTokenizerBase | None = None,
     metrics: str | Iterable[str] = DEFAULT_METRICS,
     *,
+    write: Writing | None = None,
     name: str = "",
     progress: bool = True,
     **options: Any,
@@ -75,6 +82,8 @@ def analyze(
             of its text that is the answer, which residual erasure and integrated gradients need.
         tokenizer: tokenizer of a loaded model.
         metrics: names of metrics; `depthtui metrics` lists them.
+        write: how the model writes the answers first, such as `Writing(max_tokens=60)`; None for
+            the prompts' own. A run's `prompt.answer` is then the text that it wrote.
         name: a name for a loaded model.
         progress: whether to show a progress bar.
         options: options of `depthtui run` by their names, such as `lens_top_k=5`,
@@ -112,7 +121,7 @@ def analyze(
                 prompt_settings = with_order_texts(
                     prompt_settings, [prompt.text for prompt in prompt_list], number
                 )
-                return engine.run(prompt_list[number], prompt_settings, run_id=number)
+                return engine.run(prompt_list[number], prompt_settings, run_id=number, write=write)
 
             results, failures = _run_each(len(prompt_list), run, bar)
     inspector = _ModelInspector(model, tokenizer, name, keywords, pooling.lens)

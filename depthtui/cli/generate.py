@@ -9,18 +9,19 @@ from functools import cached_property
 import click
 
 from depthtui.cli.command_help import SectionedCommand, in_section
-from depthtui.cli.output import INTERRUPTED, OutOptions, print_notice, print_written
+from depthtui.cli.output import INTERRUPTED, OutOptions, print_notice, report_runs
 from depthtui.cli.shared_options import (
     Overrides,
     PromptOptions,
     cache_options,
     gather_prompts,
     generate_prompt_options,
-    generation_options,
     model_argument_or_option,
     model_options,
     out_options,
     palette_option,
+    reading_options,
+    writing_options,
 )
 from depthtui.cli.streams import work_without_output
 from depthtui.data.run_settings import ModelSpec
@@ -66,7 +67,8 @@ class Measures(click.Choice[str]):
 )
 @model_argument_or_option
 @generate_prompt_options
-@generation_options
+@reading_options
+@writing_options
 @in_section(
     "Writing",
     click.option(
@@ -94,20 +96,21 @@ def generate(
     MODEL is `demo`, a hub id, a local folder or a GGUF file. The answers that prompts bring
     are left out. Ctrl-c ends the text and keeps its tokens.
     """
-    output.check("generations")
+    output.check("runs")
     settings = overrides.settings()
-    writing = overrides.over(settings.generation_settings())
+    writing = overrides.over(settings.writing())
     if not writing.temperature and (writing.top_k or writing.top_p < 1):
         print_notice("--top-k and --top-p only matter with --temperature above 0.")
     prompts = gather_prompts(prompt_options, settings).prompts
 
     from rich.console import Console
 
-    from depthtui.cli.streaming import GenerationJob, generate_texts
+    from depthtui.cli.headless import RunJob
+    from depthtui.cli.streaming import TokenPrinter, was_stopped, write_texts
     from depthtui.engine.factory import Storage
+    from depthtui.metrics import with_lens_metric
     from depthtui.report.as_rich import rich_lines
-    from depthtui.report.generation_document import generation_document
-    from depthtui.report.generation_files import generation_report
+    from depthtui.report.run_document import text_document
 
     failures: list[str] = []
 
@@ -115,25 +118,24 @@ def generate(
         failures.append(problem)
         print_notice(problem)
 
-    job = GenerationJob(
+    pooling = overrides.over(settings.summary_settings())
+    run_settings = overrides.over(settings.run_settings())
+    job = RunJob(
         spec=replace(spec, name=model),
         prompts=prompts,
-        settings=writing,
-        measure=measure,
-        palette=settings.palette,
+        settings=with_lens_metric(run_settings, pooling.lens),
         storage=Storage.of(settings),
         trusted=trusted,
     )
     if output.out is not None:
         work_without_output()
-    console = Console(highlight=False)
-    texts = []
-    for text in generate_texts(job, console, notice=print_notice, fail=fail, on_bug=log_bug):
-        console.print("", rich_lines(generation_document([text])), "", sep="\n")
-        texts.append(text)
-    if texts and output.out is not None:
-        report = generation_report(texts, settings.palette)
-        print_written(report.write(output.out, output.formats or ["json"]), console)
-    if any(text.stopped_by == "user" for text in texts):
+    console, runs = Console(highlight=False), []
+    printer = TokenPrinter(console, measure, settings.palette, pooling)
+    for run in write_texts(job, writing, printer, print_notice, fail, log_bug):
+        console.print("", rich_lines(text_document(run, pooling)), "", sep="\n")
+        runs.append(run)
+    if runs:
+        report_runs(runs, settings, pooling, output)
+    if any(map(was_stopped, runs)):
         return INTERRUPTED
-    return 1 if failures else 0
+    return 1 if failures or not all(run.complete for run in runs) else 0

@@ -93,12 +93,9 @@ def inspect(
     prompt_with_answer = with_answer(prompt, answer)
     settings = RunSettings(chat_template=chat_template)
     with loaded_engine(spec, trusted, overrides) as engine:
-        place = (
-            engine.token_before_answer(prompt_with_answer, chat_template)
-            if token is None
-            else token
-        )
-        page = engine.inspect(prompt_with_answer, settings, layer, place, lens)
+        if token is None:
+            token = max(0, engine.tokens_of(prompt_with_answer, chat_template).answer_start - 1)
+        page = engine.inspect(prompt_with_answer, settings, layer, token, lens)
     if form == "json":
         click.echo(json.dumps(page.to_json(), indent=1))
         return 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from depthtui.data.pool import Pool
     from depthtui.data.run import RunResult
+    from depthtui.data.run_settings import SummarySettings
     from depthtui.engine.control import Control
     from depthtui.report.formats import Subject
     from depthtui.settings import Settings
@@ -108,6 +109,7 @@ class OutOptions:
 def report_runs(
     results: Sequence[RunResult],
     settings: Settings,
+    pooling: SummarySettings,
     output: OutOptions,
     missing_runs: Sequence[str] = (),
     pool: Pool = "model",
@@ -116,7 +118,8 @@ def report_runs(
 
     Args:
         results: at least one run.
-        settings: how the runs are pooled, and the colours of files.
+        settings: the colours of files, and the cache.
+        pooling: how the runs are pooled.
         output: the files to write.
         missing_runs: runs of the session that cannot be read, each in words.
         pool: which prompts of each model are pooled.
@@ -134,7 +137,7 @@ def report_runs(
     controls = {mark: kept_line(folder, model) for mark, model in models.items()}
     report = run_report(
         results,
-        settings.summary_settings(),
+        pooling,
         palette=settings.palette,
         missing_runs=missing_runs,
         pool=pool,

@@ -120,5 +120,5 @@ def run(
     )
     results = run_job(job, notice=print_notice, fail=fail, on_bug=log_bug)
     if results:
-        report_runs(results, settings, output)
+        report_runs(results, settings, overrides.over(settings.summary_settings()), output)
     return 1 if failures else 0

@@ -99,12 +99,12 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
             "The cache has no run of this session.",
             "Open the session in the explorer, which computes its runs again.",
         )
-    settings = replace(
-        settings,
+    pooling = replace(
+        settings.summary_settings(),
         kl_threshold=session.kl_threshold,
         overlap_threshold=session.overlap_threshold,
     )
-    report_runs(results, settings, output, missing_runs, pool)
+    report_runs(results, settings, pooling, output, missing_runs, pool)
     return 1 if missing_runs else 0
 
 

@@ -19,10 +19,10 @@ from depthtui.data.run_settings import (
     EXAMPLES,
     MOST_EXAMPLES,
     OF_A_PART,
-    GenerationSettings,
     ModelSpec,
     RunSettings,
     SummarySettings,
+    Writing,
 )
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, did_you_mean, short_repr
@@ -471,17 +471,27 @@ dataset_options = one_argument(
         help="Leave longer prompts out; a data set's next ones replace them.",
     ),
 )
+
+
+def _metrics_option(default: tuple[str, ...]) -> _Decorator:
+    return _declared(
+        "metrics",
+        replace(options_of(RunSettings)["metrics"], default=default),
+        callback=names_from(_metric_names),
+        metavar="all|NAME,…",
+        shell_complete=complete_metrics,
+    )
+
+
+_OF_READING = (
+    *("lens_top_k", "chat_template", "seed", "lens", "confidence", "settling_threshold"),
+    *("kl_threshold", "overlap_threshold"),
+)
 _IN_PART = (*OF_A_PART, "tolerance", "riemann_steps")
 _LENSES = ("lens", "lens_texts", "lens_ridge")
 _measuring_options = override_options(
     "Measuring",
-    _declared(
-        "metrics",
-        replace(options_of(RunSettings)["metrics"], default=DEFAULT_METRICS),
-        callback=names_from(_metric_names),
-        metavar="all|NAME,…",
-        shell_complete=complete_metrics,
-    ),
+    _metrics_option(DEFAULT_METRICS),
     *declared(RunSettings, SummarySettings, but=["metrics", *_IN_PART, *_LENSES]),
 )
 _lens_options = override_options("Lens", *declared(RunSettings, SummarySettings, only=_LENSES))
@@ -503,7 +513,14 @@ def run_options(command: Any) -> Any:
     return _measuring_options(_lens_options(_part_options(command)))
 
 
-generation_options = override_options("Writing", *declared(GenerationSettings))
+reading_options = override_options(
+    "Measuring",
+    _metrics_option(RunSettings.metrics),
+    *declared(RunSettings, SummarySettings, only=_OF_READING),
+)
+"""Options for the depths of the tokens that a model writes."""
+
+writing_options = override_options("Writing", *declared(Writing, but=["seed"]))
 
 
 def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decorator, _Decorator]:

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
 from depthtui import ramps
+from depthtui.cli.headless import RunJob
 from depthtui.cli.output import stopped_by_ctrl_c
 from depthtui.cli.progress import ProgressDisplay
 from depthtui.cli.streams import output_failure
 from depthtui.data import protocol
-from depthtui.data.generation import Continuation, Generation, utf8
-from depthtui.data.run import Prompt
-from depthtui.data.run_settings import GenerationSettings, ModelSpec
+from depthtui.data.lens import FittedLens, LogitLens
+from depthtui.data.run import RunResult, utf8
+from depthtui.data.run_settings import SummarySettings, Writing
+from depthtui.depth.problems import problems_of
+from depthtui.depth.token_depths import depths_of_run, token_depths
 from depthtui.engine.control import Control
-from depthtui.engine.factory import Storage, make_engine
+from depthtui.engine.factory import make_engine
 from depthtui.errors import DepthError
+from depthtui.metrics import settling
+from depthtui.metrics.reduction import reduce_run
+from depthtui.metrics.settling import Settling
 from depthtui.models.reach import check_can_open
 from depthtui.token_text import printable_line
 
@@ -27,112 +33,138 @@ _LONGEST_CHARACTER = 4
 """Most bytes of a character in UTF-8, each of which may be a token."""
 
 
-@dataclass(frozen=True)
-class GenerationJob:
-    """The texts to write, and the place to keep them.
-
-    Attributes:
-        spec: the model.
-        prompts: the prompts, in order.
-        settings: the settings of every text.
-        measure: the attribute of `TokenDepths` that colours the tokens.
-        palette: name of the palette of their colours.
-        storage: the storage of models and texts.
-        trusted: the models whose own Python code may run.
-    """
-
-    spec: ModelSpec
-    prompts: Sequence[Prompt]
-    settings: GenerationSettings
-    measure: str
-    palette: str
-    storage: Storage
-    trusted: Container[ModelSpec] = ()
-
-
-def generate_texts(
-    job: GenerationJob,
-    console: Console,
+def write_texts(
+    job: RunJob,
+    writing: Writing,
+    printer: TokenPrinter,
     notice: Callable[[str], None],
     fail: Callable[[str], None],
     on_bug: Callable[[Exception], str],
-) -> Iterator[Generation]:
+) -> Iterator[RunResult]:
     """Let the model answer every prompt, and print each text while it is written.
 
-    The first ctrl-c ends the text, which keeps its tokens, and skips the texts after it.
+    The first ctrl-c ends the text, which is measured as far as it was written, and skips the texts
+    after it.
 
     Args:
-        job: the texts to write.
-        console: the console to print to.
+        job: the prompts, and what to measure.
+        writing: how the texts are written.
+        printer: prints the tokens.
         notice: called with messages that are no failures.
         fail: called with the reason why a prompt failed; the others are run.
         on_bug: keeps the details of an unexpected failure, and puts it in words.
 
     Yields:
-        The texts, each as it ends.
+        The runs, each as it ends.
 
     Raises:
         DepthError: the model cannot be loaded.
     """
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
-    printer: _TokenPrinter | None = None
 
     def emit(event: protocol.Event) -> None:
-        if isinstance(event, protocol.GeneratedTokens) and printer is not None:
-            printer.write(event.part)
+        if isinstance(event, protocol.TokensWritten):
+            printer.write(event)
         else:
             display.emit(event)
 
     with ProgressDisplay(notice) as display:
-        storage = job.storage.without_activations()
-        engine = make_engine(storage, emit, notice, trusted=job.trusted)
-        model = engine.load(job.spec)
+        engine = make_engine(job.storage, emit, notice, on_bug, job.trusted)
+        printer.n_layers = engine.load(job.spec).n_layers
     for number, prompt in enumerate(job.prompts):
-        printer = _TokenPrinter(console, job.measure, job.palette, model.n_layers)
         control = Control()
         try:
             with stopped_by_ctrl_c(control):
-                generation = engine.generate(prompt, job.settings, control, number)
+                run = engine.run(prompt, job.settings, control, number, write=writing)
+            printer.finish(run)
+            if control.is_stopped and not run.complete:
+                control = Control()
+                with stopped_by_ctrl_c(control):
+                    run = engine.run(run.prompt, run.settings, control, number)
+            for problem in problems_of(reduce_run(run)):
+                fail(problem)
         except DepthError as error:
+            printer.end()
             fail(str(error))
             continue
         except Exception as error:
             if output_failure() is not None:
                 raise
+            printer.end()
             fail(on_bug(error))
             continue
-        printer.finish()
-        yield generation
-        if generation.stopped_by == "user":
+        yield run
+        if was_stopped(run):
             return
 
 
-class _TokenPrinter:
-    """Prints tokens, coloured by depth on a terminal with colours."""
+def was_stopped(run: RunResult) -> bool:
+    """Whether the user ended the writing of a run's answer."""
+    return run.prompt.written is not None and run.prompt.written.stopped_by == "user"
 
-    def __init__(self, console: Console, measure: str, name: str, n_layers: int) -> None:
+
+class TokenPrinter:
+    """Prints tokens, coloured by depth on a terminal with colours.
+
+    Args:
+        console: the console to print to.
+        measure: the field of `TokenDepths` that colours the tokens.
+        palette: name of the palette of their colours.
+        settings: the lens and the thresholds of depths.
+
+    Attributes:
+        n_layers: number of the model's layers.
+    """
+
+    def __init__(
+        self, console: Console, measure: str, palette: str, settings: SummarySettings
+    ) -> None:
+        self.n_layers = 0
         self._console = console
         self._measure = measure
-        self._n_layers = n_layers
-        self._styles = [_style(colour) for colour in ramps.sequential(True, name)]
+        self._settings = settings
+        self._styles = [_style(colour) for colour in ramps.sequential(True, palette)]
         self._waiting = ""
         self._level = -1
+        self._has_printed = False
 
-    def write(self, part: Continuation) -> None:
+    def write(self, event: protocol.TokensWritten) -> None:
         """Print the tokens; a token that ends within a character waits for the next one."""
-        depths = getattr(part.depths, self._measure)
-        levels = ramps.levels(depths, 0, self._n_layers, ramps.LEVELS)
-        for text, level in zip(part.texts, levels.tolist(), strict=True):
+        if not event.readings:
+            return
+        lens = next(value for value in event.readings.values() if isinstance(value, LogitLens))
+        apart = event.readings.get(settling.NAME, lens)
+        assert isinstance(apart, Settling | FittedLens)
+        depths = getattr(token_depths(lens, apart.divergence, self._settings), self._measure)
+        self._write(event.texts, ramps.levels(depths, 0, self.n_layers, ramps.LEVELS))
+
+    def finish(self, run: RunResult) -> None:
+        """Print the waiting tokens, or a whole text from the cache, and end the line."""
+        if not self._has_printed:
+            texts = run.tokens.texts[run.answer_start :]
+            depths = depths_of_run(run, self._settings)
+            levels = np.full(len(texts), -1)
+            if depths is not None:
+                values = getattr(depths, self._measure)[run.answer_start :]
+                levels = ramps.levels(values, 0, self.n_layers, ramps.LEVELS)
+            self._write(texts, levels)
+        self.end()
+
+    def end(self) -> None:
+        """Print the waiting tokens, and end the line of a text, also of one that failed."""
+        if self._has_printed:
+            self._print()
+            self._console.print()
+            self._has_printed = False
+
+    def _write(self, texts: Sequence[str], levels: np.ndarray) -> None:
+        self._has_printed = True
+        for text, level in zip(texts, levels.tolist(), strict=True):
             self._waiting += text
             self._level = level
             if _is_whole(self._waiting):
                 self._print()
-        self._flush()
-
-    def finish(self) -> None:
-        """Print the waiting tokens, and end the line."""
-        self._print()
-        self._console.print()
+        self._console.file.flush()
 
     def _print(self) -> None:
         text = utf8(self._waiting)
@@ -144,9 +176,6 @@ class _TokenPrinter:
             if line:
                 text_line = Text(printable_line(line), style if self._console.is_terminal else "")
                 self._console.print(text_line, end="", soft_wrap=True)
-
-    def _flush(self) -> None:
-        self._console.file.flush()
 
 
 def _is_whole(text: str) -> bool:

@@ -139,9 +139,35 @@ class MetricResult:
 
     def widened(self, letter: str, count: int) -> Self:
         """A copy whose arrays have at least `count` entries along a letter's axes."""
-        result = self.copied()
+        result = copy.copy(self)
         for name, shape in self.shapes().items():
             setattr(result, name, shape.widened(getattr(self, name), letter, count))
+        return result
+
+    def without_tokens(self) -> Self:
+        """A copy of no token."""
+        result = copy.copy(self)
+        for name, shape in self.shapes().items():
+            if "T" in shape.sides:
+                place = (*[slice(None)] * shape.sides.index("T"), slice(0))
+                setattr(result, name, getattr(self, name)[place])
+        return result
+
+    def with_tokens(self, first: int, part: Self) -> Self:
+        """A copy that has a part's values at the tokens from `first` on.
+
+        Arrays that have no tokens are the part's.
+        """
+        result = copy.copy(self)
+        for name, shape in self.shapes().items():
+            values = getattr(part, name)
+            if "T" in shape.sides:
+                axis = shape.sides.index("T")
+                stop = first + values.shape[axis]
+                array = shape.widened(getattr(self, name), "T", stop)
+                array[(*[slice(None)] * axis, slice(first, stop))] = values
+                values = array
+            setattr(result, name, values)
         return result
 
     def put(self, first: int, rows: Self, from_token: int = 0) -> None:

@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from depthtui.data import (
-    generation,
     inspection,
     kept_session,
     lens,
@@ -38,7 +37,6 @@ _MODULES = (
     token_depths,
     remarks,
     lens,
-    generation,
     inspection,
     kept_session,
     protocol,

@@ -12,7 +12,7 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.codec import CodecError
-from depthtui.data.run import RunResult
+from depthtui.data.run import PromptTokens, RunResult
 
 _KINDS = {"f": "f", "i": "iu", "u": "iu", "b": "b"}
 """NumPy kinds that an array may have, by the kind of its declared dtype."""
@@ -29,8 +29,10 @@ def check_declared(value: Any) -> None:
     for field in fields(value):
         if not _fits(hints[field.name], getattr(value, field.name)):
             raise CodecError(f"{kind.__name__}.{field.name} is of another type")
+    if isinstance(value, PromptTokens) and value.ids.shape != (len(value.texts),):
+        raise CodecError("a prompt has other numbers of token ids and of texts")
     if isinstance(value, RunResult):
-        _check_sizes(value)
+        check_sizes(value)
 
 
 def _fits(hint: Any, value: Any) -> bool:
@@ -69,8 +71,12 @@ def _has_sides(array: np.ndarray, shape: Shape) -> bool:
     return is_kind and array.ndim == len(shape.sides)
 
 
-def _check_sizes(result: RunResult) -> None:
-    """Check that every array of a run has the run's numbers of layers and tokens."""
+def check_sizes(result: RunResult) -> None:
+    """Check that every array of a run has the run's numbers of layers and tokens.
+
+    Raises:
+        CodecError: one has others.
+    """
     sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.lens_top_k}
     for part in result.measured.values():
         letter_sizes = dict(sizes)

@@ -71,6 +71,12 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         super().put(first, rows, from_token)
         self.vocabulary.update(rows.vocabulary)
 
+    def with_tokens(self, first: int, part: Self) -> Self:
+        """A copy that has a part's values at the tokens from `first` on."""
+        result = super().with_tokens(first, part)
+        result.vocabulary = {**self.vocabulary, **part.vocabulary}
+        return result
+
     def forget(self, depths: Iterable[int]) -> None:
         """Make the readings at some depths unknown, such as where a fitted lens has no map."""
         n_tokens, top_k = self.top_ids.shape[1:]

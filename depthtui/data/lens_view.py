@@ -16,6 +16,9 @@ LENS_METRICS = {name: f"{name}_lens" for name in LENSES}
 
 LOGIT = LENSES[0]
 
+FITTED = {name: metric for name, metric in LENS_METRICS.items() if name != LOGIT}
+"""The metric of each fitted lens."""
+
 WORSE = "worse than the logit lens here"
 """The remark on a depth at which a fitted lens reads held-out texts worse."""
 

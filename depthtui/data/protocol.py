@@ -10,12 +10,18 @@ import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
+
 from depthtui.data.arrays import MetricResult, arrays_of
-from depthtui.data.generation import Continuation, Generation
 from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo, ModelListing
 from depthtui.data.run import Prompt, PromptTokens, RunResult
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
+from depthtui.data.run_settings import (
+    ModelSpec,
+    Repeated,
+    RunSettings,
+    Writing,
+)
 
 DEVICE_LOST = 75
 """The engine's exit status after an error that lost its GPU: a new process can use it again."""
@@ -68,6 +74,8 @@ class LoadModel:
 class StartRun:
     """Run a prompt; answered by `RunStarted`, rows, then `RunFinished` or `Failed`.
 
+    With `write`, the model writes the answer first: `TokensWritten`… come before the rows.
+
     With `step`, the forward pass halts after each layer until `Step` or `Continue`;
     with `fresh`, it runs even where the cache has the result. With `recall`, slower metrics that
     were not asked for but are in the cache come too, and are added to the result's settings.
@@ -79,16 +87,7 @@ class StartRun:
     step: bool = False
     fresh: bool = False
     recall: bool = False
-
-
-@dataclass(frozen=True)
-class StartGeneration:
-    """Continue a prompt; answered by `GenerationStarted`, `GeneratedTokens`…, then
-    `GenerationFinished` or `Failed`."""
-
-    run_id: int
-    prompt: Prompt
-    settings: GenerationSettings
+    write: Writing | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,6 @@ Command = (
     | FindModel
     | LoadModel
     | StartRun
-    | StartGeneration
     | StartSweep
     | WriteModel
     | CountTokens
@@ -236,6 +234,22 @@ class RunStarted:
 
     run_id: int
     tokens: PromptTokens
+
+
+@dataclass(frozen=True)
+class TokensWritten:
+    """The next tokens of the text that a run's model writes (see `RunResult.write_on`).
+
+    The last ones come with the reason of the text's end, `stopped_by`; a text from the cache comes
+    as a whole, without readings.
+    """
+
+    run_id: int
+    ids: np.ndarray
+    texts: list[str]
+    readings: dict[str, MetricResult]
+    seconds: float
+    stopped_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -312,31 +326,6 @@ class RunFinished:
     run_id: int
     result: RunResult
     keys: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class GenerationStarted:
-    """The prompt was tokenised and the model begins to read it."""
-
-    run_id: int
-    tokens: PromptTokens
-
-
-@dataclass(frozen=True)
-class GeneratedTokens:
-    """The next tokens of a generation."""
-
-    run_id: int
-    part: Continuation
-    seconds: float
-
-
-@dataclass(frozen=True)
-class GenerationFinished:
-    """The generation's end; `generation.complete` is False where it was stopped."""
-
-    run_id: int
-    generation: Generation
 
 
 @dataclass(frozen=True)
@@ -465,14 +454,12 @@ Event = (
     | ModelFound
     | ModelLoaded
     | RunStarted
+    | TokensWritten
     | Rows
     | MetricRows
     | Pace
     | Halted
     | RunFinished
-    | GenerationStarted
-    | GeneratedTokens
-    | GenerationFinished
     | ModelWritten
     | TokensCounted
     | LayerInspected

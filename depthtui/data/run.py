@@ -9,8 +9,9 @@ architecture does not have, is NaN (an unknown id is -1).
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -19,10 +20,34 @@ from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.remarks import Remarks
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, Writing
 
 Result = TypeVar("Result", bound=MetricResult)
 Value = TypeVar("Value")
+
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
+
+
+@dataclass(frozen=True)
+class WrittenAnswer:
+    """An answer that a model wrote.
+
+    Attributes:
+        ids: ids of its tokens, the end-of-text token included.
+        writing: how they were chosen.
+        stopped_by: `end` (an end-of-text token), `limit` (`max_tokens`), `context` (the model's
+            context is full), `memory`, `user`.
+        model: name of the model that wrote it, which may be run by another.
+    """
+
+    ids: tuple[int, ...]
+    writing: Writing
+    stopped_by: str
+    model: str = ""
+
+    def text_of(self, texts: Sequence[str]) -> str:
+        """The answer, from the texts of its tokens; one that ends it is no part of its words."""
+        return joined_text(texts[:-1] if self.stopped_by == "end" else texts)
 
 
 @dataclass(frozen=True)
@@ -38,6 +63,8 @@ class Prompt:
         level: difficulty in the task's own unit, or empty.
         contrast: a whole text of as many tokens that differs in a word or two and in the answer;
             or empty.
+        written: how a model wrote the answer; None for a given one. Its tokens are then these ids,
+            which a tokenizer might not make of the answer's text.
     """
 
     text: str
@@ -45,11 +72,22 @@ class Prompt:
     task: str = "typed"
     level: str = ""
     contrast: str = ""
+    written: WrittenAnswer | None = None
 
     @property
     def question(self) -> str:
         """The text before the answer."""
         return self.text[: len(self.text) - len(self.answer)]
+
+    @property
+    def unanswered(self) -> Prompt:
+        """The question alone, for a model to answer."""
+        return replace(self, text=self.question, answer="", contrast="", written=None)
+
+    @property
+    def source(self) -> str:
+        """The task, with the origin of the answer where the model wrote it: `sums, written`."""
+        return self.task if self.written is None else f"{self.task}, written"
 
 
 @dataclass(frozen=True)
@@ -145,6 +183,34 @@ class RunResult:
     remarks: Remarks = field(default_factory=Remarks)
     source: PromptTokens | None = None
 
+    def write_on(
+        self, ids: np.ndarray, texts: Sequence[str], readings: Mapping[str, MetricResult]
+    ) -> None:
+        """Append tokens that the model writes.
+
+        Args:
+            ids, texts: `[N]`, the tokens.
+            readings: by metric, the values at the N positions from which they were predicted; the
+                first is the last token so far. Other values are unknown at the new tokens.
+        """
+        first, tokens = len(self.tokens) - 1, self.tokens
+        self.tokens = PromptTokens(
+            np.concatenate([tokens.ids, ids]), [*tokens.texts, *texts], tokens.answer_start
+        )
+        n_tokens = len(self.tokens)
+        measured = dict(self.measured)
+        for name, part in readings.items():
+            measured[name] = measured.get(name, part.without_tokens()).with_tokens(first, part)
+        self.measured = {name: value.widened("T", n_tokens) for name, value in measured.items()}
+
+    def end_writing(self, writing: Writing, stopped_by: str) -> None:
+        """Make the tokens that were appended the prompt's answer."""
+        start, question = self.tokens.answer_start, self.prompt.unanswered
+        ids = tuple(self.tokens.ids[start:].tolist())
+        written = WrittenAnswer(ids, writing, stopped_by, self.model.name)
+        answer = written.text_of(self.tokens.texts[start:])
+        self.prompt = replace(question, text=question.text + answer, answer=answer, written=written)
+
     def get(self, kind: type[Result]) -> Result | None:
         """The result of a type; None where it was not asked for, or is not there yet."""
         return next((value for value in self.measured.values() if type(value) is kind), None)
@@ -192,6 +258,16 @@ class RunResult:
         if lens is None or len(self.tokens) < 2:
             return float("nan")
         return -float(np.mean(lens.next_log_probability[-1, :-1]))
+
+
+def utf8(text: str) -> bytes:
+    """The text's bytes, including bytes that tokens have as lone surrogates (PEP 383)."""
+    return _NO_BYTE.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+
+
+def joined_text(texts: Iterable[str]) -> str:
+    """Tokens as one text; invalid bytes become the replacement character."""
+    return utf8("".join(texts)).decode("utf-8", "replace")
 
 
 def without(values: Mapping[str, Value], names: Collection[str]) -> dict[str, Value]:

@@ -494,22 +494,15 @@ class SummarySettings:
 
 
 @dataclass(frozen=True)
-class GenerationSettings:
-    """How a model continues a prompt, and the rules for each token's depth.
+class Writing:
+    """How a model writes the answer to a prompt.
 
     Attributes:
-        max_tokens: most tokens to generate.
+        max_tokens: most tokens to write.
         temperature: divisor of the logits; 0 always chooses the most probable token.
         top_k: tokens are drawn only from this many of the most probable ones; 0 for no limit.
         top_p: then they are drawn only from the most probable ones that together reach this share.
         seed: seed of the random choices; the same seed chooses the same on every device.
-        chat_template: whether the prompt is wrapped in the chat template.
-        lens_top_k: number of tokens that the lens lists at each depth.
-        confidence: early exit: the probability that the lens's first choice must exceed.
-        settling_threshold: settling depth: the divergence to stay below, in nats.
-        kl_threshold: KL rule: share of the token's largest KL.
-        overlap_threshold: overlap rule: the overlap that counts as enough.
-        lens: lens that every depth is read through: `logit`, `affine` or `jacobian`.
     """
 
     max_tokens: Annotated[
@@ -529,16 +522,14 @@ class GenerationSettings:
         Option("Draw from the most probable tokens that reach this share.", most=1, label="top-p"),
     ] = 1.0
     seed: Seed = RunSettings.seed
-    chat_template: ChatTemplate = RunSettings.chat_template
-    lens_top_k: LensTopK = RunSettings.lens_top_k
-    confidence: Confidence = SummarySettings.confidence
-    settling_threshold: SettlingThreshold = SummarySettings.settling_threshold
-    kl_threshold: KlThreshold = SummarySettings.kl_threshold
-    overlap_threshold: OverlapThreshold = SummarySettings.overlap_threshold
-    lens: Lens = SummarySettings.lens
+
+    @property
+    def effective(self) -> Writing:
+        """The same choices, with what a greedy text does not depend on at its default."""
+        return self if self.temperature else Writing(self.max_tokens)
 
 
-def reading_keys(settings: SummarySettings | GenerationSettings) -> dict[str, Any]:
+def reading_keys(settings: SummarySettings) -> dict[str, Any]:
     """The settings under their names in files; the lens only where it is not the default."""
     values = asdict(settings)
     if settings.lens == LENSES[0]:

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from depthtui.data.arrays import arrays_of
 from depthtui.data.depth import Curves, DepthEstimate, PromptCurves
-from depthtui.data.generation import Generation
 from depthtui.data.lazy import lazy_value
-from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
 from depthtui.data.lens_view import LENS_METRICS
-from depthtui.data.run import PromptTokens, RunResult
-from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth import rules
@@ -30,13 +26,12 @@ from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
-from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, settling, sufficient
+from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, sufficient
 from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
-from depthtui.metrics.settling import Settling
 from depthtui.metrics.spec import Metric
 
 _NOT_RUN = "not every layer has been run yet"
@@ -303,53 +298,19 @@ def reading_of(
     return Reading([reduce_run(run) for run in runs], settings, runs, is_draft)
 
 
-def text_verdicts(generation: Generation) -> dict[str, Verdict]:
-    """The verdicts by the lens of a generated text over its tokens.
+def span_verdicts(run: RunResult, settings: SummarySettings) -> dict[str, Verdict]:
+    """The verdicts by the lens over the spans of a run's tokens, by their names.
 
-    Returns:
-        the verdict on all tokens as `text`; where the model's thinking is marked, the verdict on
-        its tokens as `thinking` and on the others as `answer`. Spans without evidence are absent.
+    A token counts where it is predicted, at the position before it. Spans without evidence are
+    absent.
     """
-    settings, written = generation.settings, generation.continuation
-    thresholds = SummarySettings(
-        settings.kl_threshold, settings.overlap_threshold, lens=settings.lens
-    )
-    run = RunResult(
-        generation.model,
-        generation.prompt,
-        RunSettings(),
-        PromptTokens(written.ids, written.texts, len(written)),
-        {
-            LENS_METRICS[settings.lens]: _lens(generation),
-            settling.NAME: Settling(written.divergence),
-        },
-        layers_done=generation.model.n_layers,
-    )
-    readings = {
-        name: Reading([reduce_tokens(run, tokens)], thresholds)
-        for name, tokens in spans_of(written.texts, "".join(generation.tokens.texts)).items()
-        if tokens.start < tokens.stop
-    }
-    return {
-        name: verdict
-        for name, reading in readings.items()
-        if (verdict := reading._verdict()) is not None
-    }
-
-
-def _lens(generation: Generation) -> LogitLens:
-    """The values of the lens that read the text, in the form of a run's."""
-    settings, written = generation.settings, generation.continuation
-    kind = LENS_CLASSES[settings.lens]
-    if not issubclass(kind, FittedLens):
-        return written.lens
-    arrays: dict[str, Any] = dict(arrays_of(written.lens))
-    unknown = np.full(generation.model.n_layers, np.nan, np.float32)
-    return kind(
-        **arrays,
-        vocabulary=written.lens.vocabulary,
-        divergence=written.divergence,
-        held_out_kl=unknown,
-        logit_held_out_kl=unknown,
-        fit=generation.fit or LensFit(settings.lens, "", 0, 0),
-    )
+    verdicts, first = {}, settings.tokens.start or 0
+    # Token 0 is left out below, where it is not counted.
+    settings = replace(settings, include_first_token=True)
+    for name, tokens in spans_of(run).items():
+        positions = slice(max(first, tokens.start - 1), tokens.stop - 1)
+        if name != "prompt" and positions.start < positions.stop:
+            verdict = Reading([reduce_tokens(run, positions)], settings)._verdict()
+            if verdict is not None:
+                verdicts[name] = verdict
+    return verdicts

@@ -16,7 +16,7 @@ MARKS = (
 """The marks of chat templates around a model's thinking."""
 
 
-def spans_of_run(run: RunResult) -> dict[str, slice]:
+def spans_of(run: RunResult) -> dict[str, slice]:
     """The tokens of the `prompt`, of the `thinking` where it is marked, and of the `answer`.
 
     Empty where a prompt has no answer and no mark of thinking.
@@ -26,7 +26,7 @@ def spans_of_run(run: RunResult) -> dict[str, slice]:
         start = 0
     spans = {
         name: slice(start + span.start, start + span.stop)
-        for name, span in spans_of(texts[start:], "".join(texts[:start])).items()
+        for name, span in marked_spans(texts[start:], "".join(texts[:start])).items()
     }
     text = spans.pop("text")
     if not spans:
@@ -35,7 +35,7 @@ def spans_of_run(run: RunResult) -> dict[str, slice]:
     return ({"prompt": slice(0, start or first)} if first else {}) | spans
 
 
-def spans_of(texts: Sequence[str], before: str = "") -> dict[str, slice]:
+def marked_spans(texts: Sequence[str], before: str = "") -> dict[str, slice]:
     """The tokens of a whole `text`; of its `thinking` and its `answer` where they are marked.
 
     The mark that begins the thinking may end the prompt, the text `before`. A text that ends within

@@ -13,14 +13,13 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
 from depthtui.depth import rules
-from depthtui.depth.rules.rule import ReadingSettings
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import divergence_of, settling_depth
 
 
 def token_depths(
-    lens: LogitLens, divergence: np.ndarray | None, settings: ReadingSettings
+    lens: LogitLens, divergence: np.ndarray | None, settings: SummarySettings
 ) -> TokenDepths:
     """The depths at the N columns of a lens.
 

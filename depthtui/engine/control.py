@@ -32,6 +32,11 @@ class Control:
             self._stopped = True
             self._changed.notify_all()
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._stopped
+
     def step(self) -> None:
         """Let a halted run compute one more layer."""
         with self._changed:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import time
 import traceback
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,15 +11,11 @@ from pathlib import Path
 
 import torch
 
-from depthtui.data.generation import Continuation, Generation
 from depthtui.data.inspection import Inspection
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
-    GeneratedTokens,
-    GenerationFinished,
-    GenerationStarted,
     Memory,
     ModelLoaded,
     Notice,
@@ -29,13 +23,11 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
 )
-from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run import Prompt, PromptTokens, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.data.store import Store, open_store
-from depthtui.depth.token_depths import token_depths
 from depthtui.engine import memory
 from depthtui.engine.control import Control
-from depthtui.engine.generate import generate, not_applied
 from depthtui.engine.inspector import Inspector
 from depthtui.engine.layer_orders import LayerOrders
 from depthtui.engine.lenses import LensChoice, Lenses
@@ -45,16 +37,16 @@ from depthtui.engine.ready_model import ReadyModel, make_ready
 from depthtui.engine.result_cache import ResultCache
 from depthtui.engine.run_checks import check_patched, check_settings, read_source
 from depthtui.engine.served_states import read_served_states
-from depthtui.engine.shared_calls import on_every_rank, over_ranks
-from depthtui.engine.state_files import ENGINE
+from depthtui.engine.shared_calls import loading_on_every_rank, on_every_rank, over_ranks
 from depthtui.engine.tokens import tokenise
-from depthtui.errors import DepthError, RunStopped
+from depthtui.engine.writing import TextWriting, begin_text, keep_readings
+from depthtui.errors import DepthError
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import empty_result
 from depthtui.metrics.costs import Sizes
 from depthtui.models.devices import responds
 from depthtui.models.loading import LoadedModel, load
-from depthtui.models.out_of_memory import free_caches, is_out_of_memory
+from depthtui.models.out_of_memory import free_caches
 from depthtui.parallel.agreements import first_rank
 from depthtui.parallel.ending import keeping
 from depthtui.tracing.activations import Activations
@@ -125,7 +117,7 @@ class Engine:
         self._met_error = bool(lost)
         return lost
 
-    @on_every_rank
+    @loading_on_every_rank
     def load(
         self, spec: ModelSpec, control: Control | None = None, readout_only: bool = False
     ) -> ModelInfo:
@@ -172,24 +164,18 @@ class Engine:
         self._emit_memory()
         return model.info
 
+    def tokens_of(self, prompt: Prompt, chat_template: bool = False) -> PromptTokens:
+        """The tokens of a prompt for the loaded model, without a run.
+
+        Raises:
+            DepthError: no model is loaded, or it has no chat template.
+        """
+        model = self._loaded_model()
+        return tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
+
     def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
-        """The number of tokens of a prompt for the loaded model, without a run.
-
-        Raises:
-            DepthError: no model is loaded, or it has no chat template.
-        """
-        model = self._loaded_model()
-        return len(tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary))
-
-    def token_before_answer(self, prompt: Prompt, chat_template: bool = False) -> int:
-        """The token that predicts a prompt's answer; the last one where there is none.
-
-        Raises:
-            DepthError: no model is loaded, or it has no chat template.
-        """
-        model = self._loaded_model()
-        tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
-        return max(0, tokens.answer_start - 1)
+        """The number of these tokens."""
+        return len(self.tokens_of(prompt, chat_template))
 
     @on_every_rank
     def run(
@@ -200,10 +186,15 @@ class Engine:
         run_id: int = 0,
         fresh: bool = False,
         recall: bool = False,
+        write: Writing | None = None,
     ) -> RunResult:
         """Run a prompt, or take its result from the cache.
 
         A run that `control` stops returns its results so far, with `complete` False.
+
+        With `write`, the model writes the answer first, in place of the prompt's own, and settling
+        is measured too. The text is then measured as any run is, in one pass over all tokens. Where
+        that pass is stopped, or is too large for the memory, the readings of the writing stay.
 
         Args:
             prompt: the prompt.
@@ -213,12 +204,17 @@ class Engine:
             fresh: whether it runs even where the cache has the result.
             recall: whether slower metrics that were not asked for are added where the cache has
                 all of them.
+            write: how the model writes the answer; None for the prompt's own.
 
         Raises:
             DepthError: no model is loaded, or the prompt cannot be run.
         """
         model = self.freed_model()
         check_settings(settings, model.info)
+        if write is not None:
+            return self._write(
+                model, prompt, settings, write, control or Control(), run_id, fresh, recall
+            )
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
         result = empty_result(model.info, prompt, settings, tokens)
@@ -247,18 +243,11 @@ class Engine:
         """
         model, control = self.freed_model(), control or Control()
         states = read_served_states(path, model, control.checkpoint)
-        info = dataclasses.replace(
-            model.info,
-            dtype=states.dtype,
-            device=ENGINE,
-            split_missing="files of states have none between attention and MLP",
-            states_from=f"{ENGINE}'s files in {path.parent}",
-        )
-        model = dataclasses.replace(model, info=info)
+        model = states.model_of(model, path.parent)
         settings = dataclasses.replace(settings.clean, chat_template=False)
-        check_settings(settings, info)
-        result = empty_result(info, states.prompt, settings, states.tokens)
-        cache = ResultCache(self._no_store, info)
+        check_settings(settings, model.info)
+        result = empty_result(model.info, states.prompt, settings, states.tokens)
+        cache = ResultCache(self._no_store, model.info)
         return self._fill(model, result, cache, control, run_id, states=states.activations)
 
     def _fill(
@@ -271,8 +260,12 @@ class Engine:
         fresh: bool = False,
         recall: bool = False,
         states: Activations | None = None,
+        text: RunResult | None = None,
     ) -> RunResult:
-        """Fill a result with the metrics that it asks for; `states` replace a pass."""
+        """Fill a result with the metrics that it asks for.
+
+        `states` replace a pass; readings of `text` stay where the pass does not read again.
+        """
         run = PromptRun(
             model,
             result,
@@ -300,68 +293,43 @@ class Engine:
             keeping(measurement.keep),
         ):
             measurement.fill(recall)
+        if text is not None and not result.complete:
+            keep_readings(result, text)
         self.emit(RunFinished(run_id, result, measurement.keys))
         if not measurement.keep():
             self.emit(Notice("Too little memory was left to put all of the run into the cache."))
         self._emit_memory()
         return result
 
-    @on_every_rank
-    def generate(
+    def _write(
         self,
+        model: ReadyModel,
         prompt: Prompt,
-        settings: GenerationSettings,
-        control: Control | None = None,
-        run_id: int = 0,
-    ) -> Generation:
-        """Let the model answer a prompt, or take its answer from the cache.
-
-        The prompt's own answer is left out. Where `control` stops it, the text so far is returned,
-        with `complete` False.
-
-        Raises:
-            DepthError: no model is loaded, it has no lens or not the lens that is asked for, or
-                the prompt cannot be read.
-        """
-        model = self.freed_model()
-        question = Prompt(prompt.question, task=prompt.task, level=prompt.level)
-        tokens = tokenise(
-            model.loaded.tokenizer, question, settings.chat_template, model.vocabulary
-        )
-        model.check_ids(tokens.ids)
-        memory.check_fits(model.info, model.sizes(len(tokens), len(tokens)), model.placement)
-        generation = Generation.empty(model.info, question, settings, tokens)
-        self.emit(GenerationStarted(run_id, tokens))
-        checkpoint = (control or Control()).checkpoint
+        settings: RunSettings,
+        writing: Writing,
+        control: Control,
+        run_id: int,
+        fresh: bool,
+        recall: bool,
+    ) -> RunResult:
+        """Let the model write the answer to a prompt, and run both."""
+        text = begin_text(model, prompt, settings)
+        sizes = model.sizes(len(text.tokens), len(text.tokens))
+        memory.check_fits(model.info, sizes, model.placement)
+        with self.errors_noted(model, sizes), fast_products(model.loaded.model):
+            TextWriting(model, text, writing, self._cache, self.lenses, self.emit, run_id).write(
+                control.checkpoint, fresh
+            )
+        result = empty_result(model.info, text.prompt, text.settings, text.tokens)
+        read_source(model, result)
         try:
-            maps = self._lens_of(settings, checkpoint)
-        except RunStopped:
-            generation.stopped_by = "user"
-            self.emit(GenerationFinished(run_id, generation))
-            return generation
-        generation.fit = None if maps is None else maps.fit
-        started, clock = datetime.now(UTC), time.perf_counter()
-
-        def emit_part(part: Continuation) -> None:
-            self.emit(GeneratedTokens(run_id, part, time.perf_counter() - clock))
-
-        cache = self._cache
-        cached = cache.generation(generation)
-        if cached is not None:
-            generation = _with_settings(cached, model.info, question, settings)
-            emit_part(generation.continuation)
-        else:
-            sizes = model.sizes(len(tokens), len(tokens))
-            if words := not_applied(model.loaded):
-                self._notify(words)
-            with self.errors_noted(model, sizes), fast_products(model.loaded.model):
-                self._write(model, generation, checkpoint, emit_part, maps)
-            generation.provenance = model.provenance(started, time.perf_counter() - clock)
-        self.emit(GenerationFinished(run_id, generation))
-        if cached is None and generation.complete:
-            cache.keep_generation(generation)
-        self._emit_memory()
-        return generation
+            return self._fill(model, result, self._cache, control, run_id, fresh, recall, text=text)
+        except DepthError as error:
+            # The text is not lost for want of room to run it in one pass.
+            self._notify(str(error))
+            text.provenance = model.provenance(datetime.now(UTC), 0.0)
+            self.emit(RunFinished(run_id, text))
+            return text
 
     @on_every_rank
     def inspect(
@@ -434,25 +402,6 @@ class Engine:
         lenses, check = self.lenses, (control or Control()).checkpoint
         return lenses.import_published(path, self.emit_stage, check)
 
-    def _lens_of(
-        self, settings: GenerationSettings, checkpoint: Callable[[], None]
-    ) -> LensMaps | None:
-        """The fitted lens to read a text through, fitted if possible; None for the logit lens."""
-        if settings.lens == LOGIT:
-            return None
-        # The settings' seed is that of the text; the lens does not depend on it.
-        choice = LensChoice(settings.lens)
-        find_lens = functools.partial(self.lenses.find_or_fit, choice, self.emit_stage, checkpoint)
-        try:
-            return in_smaller_parts(find_lens)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            raise DepthError(
-                f"The memory does not suffice to fit the {lens_title(settings.lens)}.",
-                "Read through the logit lens, or use a smaller model.",
-            ) from error
-
     def _notify(self, words: str) -> None:
         self.emit(Notice(words))
 
@@ -481,31 +430,6 @@ class Engine:
         self._loaded_model()
         assert self._orders is not None
         return self._orders
-
-    def _write(
-        self,
-        model: ReadyModel,
-        generation: Generation,
-        checkpoint: Callable[[], None],
-        emit_part: Callable[[Continuation], None],
-        maps: LensMaps | None,
-    ) -> None:
-        """Generate; where the memory runs out, the text so far stays."""
-        try:
-            if not model.can_read_on():
-                self.emit(
-                    Notice(
-                        f"{model.info.name} cannot go on from a cache of keys and values: "
-                        "the whole text is read again for every token, which is slow."
-                    )
-                )
-            generate(model, generation, checkpoint, emit_part, maps)
-        except Exception as error:
-            if not ran_out(error) or not len(generation.continuation):
-                raise
-            generation.stopped_by = "memory"
-            length = len(generation.tokens) + len(generation.continuation)
-            self.emit(Notice(f"The memory ran out after {length:,} tokens."))
 
     def _loaded_model(self) -> ReadyModel:
         if self._model is None:
@@ -565,20 +489,3 @@ class Engine:
         cpu = (torch.device("cpu"),)
         devices = cpu if self._model is None else self._model.placement.devices
         self.emit(Memory(*memory.used_and_total(devices)))
-
-
-def _with_settings(
-    cached: Generation, info: ModelInfo, prompt: Prompt, settings: GenerationSettings
-) -> Generation:
-    """A cached generation with the thresholds that are asked for now."""
-    continuation = cached.continuation
-    depths = token_depths(continuation.lens, continuation.divergence, settings)
-    assert cached.provenance is not None
-    return dataclasses.replace(
-        cached,
-        model=info,
-        prompt=prompt,
-        settings=settings,
-        continuation=dataclasses.replace(continuation, depths=depths),
-        provenance=dataclasses.replace(cached.provenance, cached=True),
-    )

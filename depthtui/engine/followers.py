@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import is_dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -49,6 +49,5 @@ def _arguments(method: Callable[..., Any], plain: dict[str, Any]) -> dict[str, A
         elif kind is Path:
             arguments[name] = Path(value)
         else:
-            is_plain = not is_dataclass(kind)
-            arguments[name] = value if is_plain else from_plain(kind, value)
+            arguments[name] = from_plain(kind, value)
     return arguments

@@ -15,10 +15,9 @@ from depthtui.data.lens import TOKENS_A_WIDTH, LensFit
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
-from depthtui.engine.generate import end_tokens
 from depthtui.engine.memory import available
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.tokens import tokenise
+from depthtui.engine.tokens import end_tokens, tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import WRITTEN, Calibration, read_texts

@@ -10,9 +10,9 @@ import transformers
 
 from depthtui.data import codec
 from depthtui.data.arrays import MetricResult
-from depthtui.data.generation import Generation
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, PromptTokens, RunResult
+from depthtui.data.run import Prompt, PromptTokens, RunResult, WrittenAnswer
+from depthtui.data.run_settings import Writing
 from depthtui.data.store import Store, make_key
 from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.choices import key_parts
@@ -76,16 +76,18 @@ class ResultCache:
         """Store a slower metric, whole or in part."""
         self._keep(self.metric_key(result, metric, fit), value, _title(result, metric.title))
 
-    def generation(self, generation: Generation) -> Generation | None:
-        """A stored text that was written with the settings asked for."""
-        cached = self._decode(_generation_key(self.info, generation))
-        return cached if isinstance(cached, Generation) else None
+    def written(self, tokens: PromptTokens, writing: Writing) -> WrittenAnswer | None:
+        """A stored text that was written after these tokens."""
+        cached = self._decode(_written_key(self.info, tokens, writing))
+        return cached if isinstance(cached, WrittenAnswer) else None
 
-    def keep_generation(self, generation: Generation) -> None:
-        """Store a text."""
-        tokens = f"{len(generation.tokens)} + {len(generation.continuation)} tokens"
-        title = f"{self.info.name} · generated text · {_beginning(generation.prompt, tokens)}"
-        self._keep(_generation_key(self.info, generation), generation, title)
+    def keep_written(self, tokens: PromptTokens, prompt: Prompt) -> None:
+        """Store the answer of a prompt that was written after these tokens."""
+        written = prompt.written
+        assert written is not None
+        beginning = _beginning(prompt, f"{len(tokens)} + {len(written.ids)} tokens")
+        title = f"{self.info.name} · written text · {beginning}"
+        self._keep(_written_key(self.info, tokens, written.writing), written, title)
 
     def activations(self, result: RunResult) -> Activations | None:
         """The stored activations of a run."""
@@ -123,24 +125,12 @@ def _title(result: RunResult, part: str) -> str:
 
 def _beginning(prompt: Prompt, tokens: str) -> str:
     """A prompt's task, its number of tokens in words, and its first words."""
-    return f"{prompt.task}, {tokens}: {shortened(prompt.text, _MOST_CHARACTERS)}"
+    return f"{prompt.source}, {tokens}: {shortened(prompt.text, _MOST_CHARACTERS)}"
 
 
-def _generation_key(info: ModelInfo, generation: Generation) -> str:
-    settings, fit = generation.settings, generation.fit
-    lens = {} if fit is None else {"lens": settings.lens, "fit": fit.digest}
-    return make_key(
-        "result",
-        **_model_parts(info),
-        token_ids=generation.tokens.ids,
-        generated=settings.max_tokens,
-        temperature=settings.temperature,
-        top_k=settings.top_k if settings.temperature else 0,
-        top_p=settings.top_p if settings.temperature else 1.0,
-        seed=settings.seed if settings.temperature else 0,
-        lens_top_k=settings.lens_top_k,
-        **lens,
-    )
+def _written_key(info: ModelInfo, tokens: PromptTokens, writing: Writing) -> str:
+    choices = dataclasses.asdict(writing.effective)
+    return make_key("written", **_model_parts(info), token_ids=tokens.ids, **choices)
 
 
 def _key_parts(info: ModelInfo, result: RunResult) -> dict[str, Any]:

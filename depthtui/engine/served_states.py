@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from depthtui.data.run import Prompt, PromptTokens
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.state_files import STATES, TOKEN_IDS, StateFile, read_state_file
+from depthtui.engine.state_files import ENGINE, STATES, TOKEN_IDS, StateFile, read_state_file
 from depthtui.errors import DepthError, first_line
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import ActivationRecorder, Activations
@@ -42,6 +42,17 @@ class ServedStates:
     tokens: PromptTokens
     dtype: str
     activations: Activations
+
+    def model_of(self, model: ReadyModel, folder: Path) -> ReadyModel:
+        """The model as these states show it: without what lies within a layer."""
+        info = replace(
+            model.info,
+            dtype=self.dtype,
+            device=ENGINE,
+            split_missing="files of states have none between attention and MLP",
+            states_from=f"{ENGINE}'s files in {folder}",
+        )
+        return replace(model, info=info)
 
 
 def read_served_states(

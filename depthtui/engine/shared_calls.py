@@ -40,13 +40,13 @@ _depth = 0
 """The nesting depth of engine calls that all ranks make."""
 
 
-def on_every_rank(method: Method) -> Method:
+def on_every_rank(method: Method, has_checkpoints: bool = True) -> Method:
     """Wrap a method of the engine that runs the model: the other ranks call it too.
 
-    Its control and its callbacks stay at rank 0.
+    Its control and its callbacks stay at rank 0. `has_checkpoints` is whether all ranks reach its
+    checkpoints together, so that it can be stopped there.
     """
     signature = inspect.signature(method)
-    has_checkpoints = "readout_only" not in signature.parameters
 
     @functools.wraps(method)
     def called_everywhere(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -91,6 +91,11 @@ def _end_call() -> None:
     group = joined()
     if was_interrupted and group is not None and group.rank == 0 and handles_ctrl_c():
         raise KeyboardInterrupt
+
+
+def loading_on_every_rank(method: Method) -> Method:
+    """Wrap a method that loads a model: each rank reads its own part, in its own time."""
+    return on_every_rank(method, has_checkpoints=False)
 
 
 def one_process_only(method: Method) -> Method:

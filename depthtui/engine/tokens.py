@@ -12,6 +12,7 @@ import numpy as np
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.engine.chat_template import wrapped_question
 from depthtui.errors import DepthError, first_line
+from depthtui.models.loading import LoadedModel
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BYTE_PIECE = re.compile("<0x([0-9A-Fa-f]{2})>")
@@ -42,7 +43,10 @@ class Vocabulary:
         return {id_: self.text(id_) for id_ in ids}
 
     def _decode(self, token_id: int) -> str:
-        piece = self._tokenizer.convert_ids_to_tokens(token_id)
+        try:
+            piece = self._tokenizer.convert_ids_to_tokens(token_id)
+        except (IndexError, OverflowError):
+            piece = None
         if piece is None:
             return f"<{token_id}>"  # The head may be wider than the tokenizer.
         if token_id in self._special_ids:
@@ -65,6 +69,13 @@ def tokenise(
         DepthError: the prompt is empty, the tokenizer cannot read it, or there is no usable
             chat template.
     """
+    if (written := prompt.written) is not None:
+        texts = [vocabulary.text(id_) for id_ in written.ids]
+        # The ids of another model's tokenizer make another text.
+        if written.text_of(texts) == prompt.answer:
+            tokens = tokenise(tokenizer, prompt.unanswered, chat_template, vocabulary)
+            ids = np.concatenate([tokens.ids, np.array(written.ids, np.int64)])
+            return PromptTokens(ids, [*tokens.texts, *texts], len(tokens))
     if not prompt.text:
         raise DepthError("The prompt is empty.", "Type a text of at least one word.")
     text, answer = _wrap(tokenizer, prompt) if chat_template else (prompt.text, prompt.answer)
@@ -92,6 +103,13 @@ def tokenise(
     return PromptTokens(
         np.array(ids, np.int64), [vocabulary.text(id_) for id_ in ids], answer_start
     )
+
+
+def end_tokens(loaded: LoadedModel) -> frozenset[int]:
+    """The ids of tokens that end a text."""
+    end_ids = getattr(loaded.model.generation_config, "eos_token_id", None)
+    ids = end_ids if isinstance(end_ids, list) else [end_ids]
+    return frozenset(int(id_) for id_ in (*ids, loaded.tokenizer.eos_token_id) if id_ is not None)
 
 
 def tokenise_source(

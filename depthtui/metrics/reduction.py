@@ -65,7 +65,7 @@ def reduce_run(run: RunResult) -> PromptReading:
         failed=run.failed,
         unfinished=tuple(name for name, result in run.measured.items() if not _is_whole(result)),
         layers_done=run.layers_done,
-        task=run.prompt.task,
+        task=run.prompt.source,
         unigram_loss=unigram_loss(run.tokens.ids, run.model.vocab_size),
         says_answer=says_answer(run),
     )
@@ -93,9 +93,15 @@ def _is_whole(result: MetricResult) -> bool:
 def reduce_tokens(run: RunResult, tokens: slice) -> PromptReading:
     """Reduce some tokens of a run, none of which is the first one of a prompt.
 
-    They have no loss: a loss is of the whole prompt, and of no use for a text that the model wrote.
+    They have no answer, which the whole prompt has. They have no loss: a loss is of the whole
+    prompt, and of no use for a text that the model wrote.
     """
     length = tokens.stop - tokens.start
+    run = replace(
+        run,
+        tokens=replace(run.tokens, answer_start=len(run.tokens)),
+        settings=replace(run.settings, answer_start=-1),
+    )
     return replace(
         reduce_run(run),
         n_tokens=length,

@@ -13,12 +13,11 @@ from depthtui.files import begins_with, check_place, check_writable, write_over
 if TYPE_CHECKING:
     from depthtui.report.blocks import Document
 
-Subject: TypeAlias = Literal["runs", "generations", "sweeps"]
+Subject: TypeAlias = Literal["runs", "sweeps"]
 """Subject of a report."""
 
 FILE_NAMES: Mapping[Subject, str] = {
     "runs": "summary",
-    "generations": "generation",
     "sweeps": "report",
 }
 """Default names of a report's files, without their endings."""
@@ -45,7 +44,7 @@ class Format:
     title: str
     begins: bytes
     renderer: str = ""
-    subjects: Collection[Subject] = ("runs", "generations", "sweeps")
+    subjects: Collection[Subject] = ("runs", "sweeps")
 
     def render(self, document: Document) -> bytes:
         """The document in this format."""
@@ -77,20 +76,20 @@ FORMATS = {
         Format(
             "json",
             "JSON, for programs",
-            rb'\{\n "schema": \d+,\n "(model": \{\n  "name|generations": \[|depthtui": ")',
+            rb'\{\n "schema": \d+,\n "(model": \{\n  "name|depthtui": ")',
         ),
         Format(
             "html",
             "HTML with the figures, one file",
             rb"<!doctype html>.*http-equiv=.Content-Security-Policy.*"
-            rb"<title>(Effective depth|Depth of generated text)",
+            rb"<title>Effective depth",
             "depthtui.report.as_html:html_bytes",
         ),
         Format(
             "safetensors",
             "safetensors, every array",
-            rb'.{8}\{"__metadata__":\{"(runs|generations)":"\[',
-            subjects=["runs", "generations"],
+            rb'.{8}\{"__metadata__":\{"runs":"\[',
+            subjects=["runs"],
         ),
     )
 }

@@ -14,7 +14,7 @@ from depthtui.metrics import ON_DEMAND
 from depthtui.report.choices import canonical_settings, choice_words, choices_that_matter
 from depthtui.report.skips import changes_of
 
-_OF_NO_TASK = frozenset({"typed", "file", "written"})
+_OF_NO_TASK = frozenset({"typed", "file"})
 """Tasks whose prompts may be of any kind and length."""
 
 _POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
@@ -173,7 +173,7 @@ def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
     if pool == "model":
         return ""
     if pool == "task" and prompt.task not in _OF_NO_TASK:
-        return prompt.task, prompt.level
+        return prompt.source, prompt.level
     return number
 
 

@@ -61,12 +61,18 @@ class EngineProgress:
 
     def __init__(self, n_layers: int = 0) -> None:
         self._n_layers = n_layers
+        self._n_written = 0
 
     def of(self, event: protocol.Event) -> WorkProgress | None:
         """Progress of the engine, or None where the event contains none."""
         match event:
             case protocol.ModelLoaded(model=model):
                 self._n_layers = model.n_layers
+            case protocol.RunStarted():
+                self._n_written = 0
+            case protocol.TokensWritten(ids=ids):
+                self._n_written += len(ids)
+                return WorkProgress("", self._n_written, 0, f"writing, token {self._n_written:,}")
             case protocol.Progress(stage=stage, done=done, total=total, unit=unit):
                 return WorkProgress(stage, done, total, _amount(done, total, unit))
             case protocol.Rows(metric=metric):

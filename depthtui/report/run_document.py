@@ -19,12 +19,13 @@ from depthtui.data.lens_view import (
 )
 from depthtui.data.model import PART_TITLES, ModelInfo, layer_label, layer_mark, layer_number
 from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PAPER, PROTOCOL, published_for
-from depthtui.depth.reading import Reading
-from depthtui.depth.spans import spans_of_run
+from depthtui.depth.reading import Reading, reading_of, span_verdicts
+from depthtui.depth.spans import spans_of
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.contributions import BRANCHES
@@ -88,6 +89,7 @@ from depthtui.report.token_depths import (
 )
 from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs
+from depthtui.report.written import trend_sentence, written_words
 from depthtui.token_text import printable, shortened
 
 _MOST_CELLS = 2_000_000
@@ -112,6 +114,9 @@ class _Budget:
 
 TokenOf = Callable[[RunResult], int]
 """Returns the token of a run at which the report reads the lens."""
+
+_SPANS = {"thinking": "While it thinks", "answer": "In the answer"}
+"""The spans of a text that the model wrote, in words."""
 
 
 def last_token(result: RunResult) -> int:
@@ -239,6 +244,7 @@ def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf)
     ):
         verdict = alone.verdict if len(part.results) > 1 else None
         yield from _run(number, result, verdict, lens, budget, token_of(result))
+        yield from _written(result, alone)
         yield from _token_depths(result, alone, budget)
     yield Heading("Provenance", 3)
     yield Note(provenance_sentence(combined_provenance(part.results)))
@@ -439,7 +445,9 @@ def _run(
 ) -> Iterator[Block]:
     prompt, tokens = result.prompt, result.tokens
     length = "1 token" if len(tokens) == 1 else f"{len(tokens)} tokens"
-    about = [prompt.task, level_words(prompt), length]
+    about = [prompt.source, level_words(prompt), length]
+    if prompt.written is not None:
+        about.append(written_words(prompt.written))
     if not result.complete:
         about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
     half_done = [name for name, value in result.measured.items() if not value.is_whole]
@@ -464,13 +472,37 @@ def _run(
             yield ViewBlocks(["text"], _lens_in_short(result.model, values, token, title))
 
 
+def _written(result: RunResult, alone: Reading) -> Iterator[Block]:
+    """The verdicts over the spans of a text that the model wrote, and the trend of depth in it."""
+    written = result.prompt.written
+    if written is None or written.model not in ("", result.model.name):
+        return
+    for name, verdict in span_verdicts(result, alone.settings).items():
+        yield Paragraph(f"{_SPANS[name]}: {verdict.text}")
+    depths = alone.token_depths(result)
+    if depths is not None:
+        yield Paragraph(trend_sentence(depths.settling[result.answer_start :]))
+
+
+def text_document(result: RunResult, settings: SummarySettings) -> Document:
+    """What to print below a text that the model wrote: its verdicts, its trend and its depths."""
+    alone = reading_of([result], settings)
+    blocks = _written(result, alone)
+    if result.prompt.written is not None:
+        blocks = chain([Note(f"{written_words(result.prompt.written)}.")], blocks)
+    depths, start = alone.token_depths(result), result.answer_start
+    if depths is not None:
+        blocks = chain(blocks, [depths_table(depths_of_text(depths, start))])
+    return Document("Depth of a written text", blocks)
+
+
 def _token_depths(result: RunResult, alone: Reading, budget: _Budget) -> Iterator[Block]:
     """The depth of each token: means of the run and of its spans, and curves."""
     depths, first = alone.token_depths(result), first_counted(alone.settings)
     if depths is None or len(result.tokens) <= first:
         return
     measured = [of for of in depths_of_text(depths, first) if of.without < 1]
-    table = depths_table(measured, span_means(depths, spans_of_run(result), first))
+    table = depths_table(measured, span_means(depths, spans_of(result), first))
     title, note = "The depth of each token", Note(f"{_DEPTH_OF_TOKENS}.")
     yield ViewBlocks(["text"], [Paragraph(f"{title}:"), table])
     names = [of.measure.name for of in measured]

@@ -58,7 +58,7 @@ def run_verdicts(readings: Sequence[Reading]) -> Items:
 
 def task_words(prompt: Prompt) -> str:
     """A prompt's task and level, such as `addition, 2 digits`."""
-    return ", ".join(filter(None, (prompt.task, level_words(prompt))))
+    return ", ".join(filter(None, (prompt.source, level_words(prompt))))
 
 
 def _table(readings: Sequence[Reading]) -> Table:

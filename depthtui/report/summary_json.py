@@ -15,7 +15,7 @@ from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo, weights_dtype
 from depthtui.data.plain import to_plain
-from depthtui.data.run import Provenance, RunResult
+from depthtui.data.run import Prompt, Provenance, RunResult
 from depthtui.data.run_settings import CHOICES, SummarySettings, reading_keys, settings_keys
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading
@@ -200,10 +200,25 @@ def _prompt(result: RunResult) -> dict[str, Any]:
         "text": prompt.text,
         "answer": prompt.answer,
         **({"contrast": prompt.contrast} if prompt.contrast else {}),
+        **_written(prompt),
         "tokens": list(tokens.texts),
         "token_ids": [int(id_) for id_ in tokens.ids],
         **({} if result.is_whole else {"complete": False}),
         **remarks_dict(result),
+    }
+
+
+def _written(prompt: Prompt) -> dict[str, Any]:
+    """How a model wrote the answer; empty for a given one."""
+    written = prompt.written
+    if written is None:
+        return {}
+    return {
+        "written": {
+            **asdict(written.writing),
+            "stopped_by": written.stopped_by,
+            "model": written.model,
+        }
     }
 
 

@@ -294,7 +294,8 @@ def _layer_ticks(names: Sequence[str], tall: float) -> str:
 
 
 def _layers_to_label(n_layers: int) -> list[int]:
-    step = next(step for step in (1, 2, 5, 10, 20, 50, 100) if n_layers / step <= 10)
+    steps = (step * power for power in (1, 10, 100, 1_000, 10_000) for step in (1, 2, 5))
+    step = next(step for step in steps if n_layers / step <= 10)
     return list(range(0, n_layers, step))
 
 

@@ -39,7 +39,6 @@ from depthtui.data.protocol import (
     Notice,
     Progress,
     Quit,
-    StartGeneration,
     StartRun,
     StartSweep,
     Step,
@@ -151,7 +150,7 @@ class Worker:
 
     def _fail(self, command: Command, message: str, hint: str, code_in: str = "") -> None:
         run_id = -1
-        if isinstance(command, StartRun | StartGeneration | WriteModel):
+        if isinstance(command, StartRun | WriteModel):
             run_id = command.run_id
         if isinstance(command, StartSweep):
             model = self._engine.model if self._engine is not None else None
@@ -184,9 +183,8 @@ class Worker:
                 command.run_id,
                 command.fresh,
                 command.recall,
+                command.write,
             )
-        elif isinstance(command, StartGeneration):
-            engine.generate(command.prompt, command.settings, control, command.run_id)
         elif isinstance(command, CountTokens):
             self._count_tokens(command, engine)
         elif isinstance(command, InspectLayer):

@@ -50,11 +50,13 @@ class ExplorerApp(App[int]):
         """The keys of every command, as they are remapped now."""
         raise NotImplementedError
 
-    def open(self, name: str, *details: Any, then: Callable[[Any], None] | None = None) -> None:
+    def open_screen(
+        self, name: str, *details: Any, then: Callable[[Any], None] | None = None
+    ) -> None:
         """Open a screen.
 
         Args:
-            name: its name in `navigation.SCREENS`.
+            name: its name in `navigation.screens`.
             details: the arguments of its class after the explorer.
             then: called with the screen's result once it is left.
         """

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 def screens() -> dict[str, type[Any]]:
     """The class of each screen by its name; it takes the explorer first."""
     from depthtui.tui.screens.compare_screen import CompareScreen
-    from depthtui.tui.screens.generation_screen import GenerationScreen
     from depthtui.tui.screens.layer_screen import LayerScreen
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.screens.sweep_screen import SweepScreen
@@ -35,7 +34,6 @@ def screens() -> dict[str, type[Any]]:
         "Main screen": MainScreen,
         "Comparison": CompareScreen,
         "What-if": WhatIfScreen,
-        "Writing": GenerationScreen,
         "Layer": LayerScreen,
         "Sweep": SweepScreen,
     }
@@ -54,7 +52,9 @@ class Navigation(ExplorerApp):
     def keys(self) -> Keymap:
         return keymap(self.explorer.settings.keys)
 
-    def open(self, name: str, *details: Any, then: Callable[[Any], None] | None = None) -> None:
+    def open_screen(
+        self, name: str, *details: Any, then: Callable[[Any], None] | None = None
+    ) -> None:
         self.push_screen(screens()[name](self.explorer, *details), then)
 
     def show_help(self, tab: str = "keys") -> None:

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
 from transformers.utils import logging
 
-from depthtui import Prompt, analyze
+from depthtui import Prompt, Writing, analyze
 from depthtui.data.arrays import arrays_of
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
@@ -342,3 +342,15 @@ def test_what_the_manual_shows_runs(folder, tmp_path):
         code = code.replace(f'"{shown}"', repr(str(here)))
     exec(code, {})
     assert (tmp_path / "summary.html").is_file()
+
+
+def test_a_model_writes_the_answers_first(loaded):
+    model, tokenizer = loaded
+    options = {"progress": False, "metrics": "logit_lens"}
+    (run,) = analyze(model, PROMPTS[0], tokenizer, write=Writing(max_tokens=4), **options)
+    assert run.prompt.question == PROMPTS[0].question
+    assert len(run.prompt.written.ids) == 4
+    (again,) = analyze(model, run.prompt, tokenizer, **options)
+    assert again.tokens.ids.tolist() == run.tokens.ids.tolist()
+    for name, values in arrays_of(again.logit_lens):
+        np.testing.assert_array_equal(values, getattr(run.logit_lens, name))

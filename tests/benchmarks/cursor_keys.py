@@ -24,7 +24,6 @@ from depthtui.data.protocol import Command
 from depthtui.data.run import Prompt
 from depthtui.tui.panes.page import dial_rule
 from depthtui.tui.panes.pane import Pane
-from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.layer_screen import LayerScreen
 from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
@@ -77,6 +76,12 @@ def opens(key: str, kind: type[PaneScreen]) -> Callable[[Explored, Path], Awaita
     return drive
 
 
+async def text(it: Explored, folder: Path) -> PaneScreen:
+    await it.press("w")
+    await it.until(lambda: it.session.current.prompt.written, "the text")
+    return it.main
+
+
 async def sweep(it: Explored, folder: Path) -> SweepScreen:
     return await show(it, ran(folder / "sweep", examples=20))
 
@@ -86,7 +91,7 @@ SCREENS: dict[str, Callable[[Explored, Path], Awaitable[PaneScreen]]] = {
     "compare": compare,
     "layer": opens("enter", LayerScreen),
     "what-if": opens("x", WhatIfScreen),
-    "generation": opens("w", GenerationScreen),
+    "writing": text,
     "sweep": sweep,
 }
 

@@ -1,4 +1,4 @@
-"""What it costs to measure every generated token, and how far it is from a replay.
+"""What it costs to measure every written token, and how far it is from a pass over the text.
 
     python -m tests.benchmarks.generation [--tokens 200] [--repeat 3]
 
@@ -15,16 +15,18 @@ import numpy as np
 import torch
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.generation import Generation
-from depthtui.data.run import Prompt, PromptTokens
-from depthtui.data.run_settings import GenerationSettings, ModelSpec
-from depthtui.engine.generate import generate, replayed
+from depthtui.data.run import Prompt, PromptTokens, RunResult
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, Writing
+from depthtui.depth.token_depths import depths_of_run
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise
+from depthtui.engine.writing import write
+from depthtui.metrics import empty_result
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.probe import probe_architecture
 from tests.benchmarks.engine import alternate, ratio
+from tests.engine.test_writing import measured_again, readings_of
 
 QUESTION = "Why does the sea have tides? Explain it step by step, and name every body involved."
 
@@ -39,12 +41,12 @@ def ready_demo() -> ReadyModel:
     return ReadyModel(loaded, anatomy, loaded.info, vocabulary, baselines=None)  # type: ignore[arg-type]
 
 
-def write(model: ReadyModel, tokens: PromptTokens, count: int) -> Generation:
-    """Generate and measure."""
-    settings = GenerationSettings(max_tokens=count)
-    generation = Generation.empty(model.info, Prompt(QUESTION), settings, tokens)
-    generate(model, generation)
-    return generation
+def measured(model: ReadyModel, tokens: PromptTokens, count: int) -> RunResult:
+    """A run that the model has continued, each token measured."""
+    settings, writing = RunSettings(metrics=("logit_lens", "settling")), Writing(count)
+    run = empty_result(model.info, Prompt(QUESTION), settings, tokens)
+    run.end_writing(writing, write(model, run, writing))
+    return run
 
 
 def plain(model: ReadyModel, tokens: PromptTokens, count: int) -> list[int]:
@@ -70,24 +72,28 @@ def main() -> None:
 
     model = ready_demo()
     tokens = tokenise(model.loaded.tokenizer, Prompt(QUESTION), True, model.vocabulary)
-    generation = write(model, tokens, options.tokens)
-    same = plain(model, tokens, options.tokens) == generation.continuation.ids.tolist()
-    measured, bare = alternate(
+    run = measured(model, tokens, options.tokens)
+    start = run.answer_start
+    same = plain(model, tokens, options.tokens) == run.tokens.ids[start:].tolist()
+    with_depth, bare = alternate(
         options.repeat,
-        lambda: write(model, tokens, options.tokens),
+        lambda: measured(model, tokens, options.tokens),
         lambda: plain(model, tokens, options.tokens),
     )
     rows = [
-        ("measured, ms a token", f"{1000 * statistics.median(measured) / options.tokens:.1f}"),
+        ("measured, ms a token", f"{1000 * statistics.median(with_depth) / options.tokens:.1f}"),
         ("plain decoding, ms a token", f"{1000 * statistics.median(bare) / options.tokens:.1f}"),
-        ("measured / plain", ratio(measured, bare)),
+        ("measured / plain", ratio(with_depth, bare)),
         ("the same tokens as plain decoding", "yes" if same else "no"),
     ]
-    again = replayed(model, generation)
-    for part in ("lens", "settling", "depths"):
-        values = dict(arrays_of(getattr(again, part)))
-        for name, found in arrays_of(getattr(generation.continuation, part)):
-            rows.append((f"against a replay, {part}: {name}", _apart(found, values[name])))
+    again = measured_again(model, run)
+    expected = readings_of(again)
+    for name, values in readings_of(run).items():
+        rows.append((f"against a pass, {name}", _apart(values, expected[name])))
+    as_written, in_a_pass = (depths_of_run(each, SummarySettings()) for each in (run, again))
+    for name, depths in arrays_of(in_a_pass):
+        found = getattr(as_written, name)[start:]
+        rows.append((f"against a pass, {name}: depth", _apart(found, depths[start:])))
 
     print(f"\n{len(tokens)} + {options.tokens} tokens, {torch.get_num_threads()} threads, ")
     print(f"torch {torch.__version__}, {model.info.name}, {model.info.dtype}\n")

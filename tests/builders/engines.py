@@ -21,7 +21,6 @@ import numpy as np
 
 from depthtui.data import codec
 from depthtui.data.arrays import MetricResult, arrays_of
-from depthtui.data.generation import Generation
 from depthtui.data.kept_session import PASS
 from depthtui.data.model import ModelInfo, ModelListing
 from depthtui.data.protocol import (
@@ -33,9 +32,6 @@ from depthtui.data.protocol import (
     Event,
     Failed,
     FindModel,
-    GeneratedTokens,
-    GenerationFinished,
-    GenerationStarted,
     Halted,
     InspectLayer,
     LayerInspected,
@@ -53,7 +49,6 @@ from depthtui.data.protocol import (
     Rows,
     RunFinished,
     RunStarted,
-    StartGeneration,
     StartRun,
     StartSweep,
     Step,
@@ -63,7 +58,7 @@ from depthtui.data.protocol import (
     WriteModel,
 )
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError
@@ -74,10 +69,10 @@ from depthtui.service.sweep import SweepService
 from depthtui.service.worker import Worker
 from depthtui.tui.messages import EngineDied, EngineEvent
 from depthtui.tui.state.engine_connection import EngineDeath, Post
-from tests.builders.generations import full_generation, part_of, parts_of
 from tests.builders.inspections import inspection
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
+from tests.builders.written import tokens_written, with_settling, written_prompt
 
 if TYPE_CHECKING:
     import pytest
@@ -151,8 +146,6 @@ class FakeEngine:
         self._model: ModelInfo | None = None
         self._pending: Iterator[Event] = iter(())
         self._partial: RunResult | None = None
-        self._text: Generation | None = None
-        self._written = 0
         self._run_id = -1
         self._sweep_end: SweepFinished | None = None
         self.swept: list[tuple[str, str]] = []
@@ -208,11 +201,6 @@ class FakeEngine:
             case CountTokens():
                 prompt, wrapped = command.prompt, command.chat_template
                 self.say(TokensCounted(prompt, wrapped, len(tokens_of(prompt)) or -1))
-            case StartGeneration():
-                self._run_id = command.run_id
-                self._pending = self._generate(command)
-                if not self.manual:
-                    self.advance()
             case StartSweep():
                 self._sweep(command)
             case WriteModel():
@@ -252,14 +240,20 @@ class FakeEngine:
         if command.recall:
             recalled = dict.fromkeys([*settings.metrics, *self.in_cache])
             settings = replace(settings, metrics=tuple(recalled))
+        prompt = command.prompt
+        if command.write is not None:
+            settings = with_settling(settings)
+            prompt = written_prompt(prompt, command.write, self.hostile)
         try:
-            result = self.results(command.prompt, self._model, settings)
+            result = self.results(prompt, self._model, settings)
         except DepthError as error:
             yield Failed(error.message, error.hint, number)
             return
         assert result.provenance is not None
         result.provenance = replace(result.provenance, cached=self.cached)
-        self._partial = empty_result(self._model, command.prompt, command.settings, result.tokens)
+        if command.write is not None:
+            yield from self._write_text(command, result)
+        self._partial = empty_result(self._model, prompt, settings, result.tokens)
         yield RunStarted(number, result.tokens)
         for layer in range(self._model.n_layers):
             seconds = (layer + 1) * 0.01
@@ -283,6 +277,20 @@ class FakeEngine:
         self._partial = None
         yield RunFinished(number, result, self._keep(result))
 
+    def _write_text(self, command: StartRun, result: RunResult) -> Iterator[Event]:
+        """Write the answer of a result; where it is stopped, the words so far stay."""
+        assert self._model is not None
+        assert command.write is not None
+        question = command.prompt.unanswered
+        tokens = tokens_of(question)
+        text = empty_result(self._model, question, result.settings, tokens)
+        yield RunStarted(command.run_id, tokens)
+        for event in tokens_written(result, command.run_id):
+            text.write_on(event.ids, event.texts, event.readings)
+            text.end_writing(command.write, "user")
+            self._partial = text
+            yield event
+
     def _keep(self, result: RunResult) -> dict[str, str]:
         """Put the parts of a result into the cache; returns their keys."""
         if self._store is None or not result.complete:
@@ -304,20 +312,6 @@ class FakeEngine:
             return
         layers = self._model.n_layers - len(command.left_out)
         yield ModelWritten(command.run_id, command.folder, layers, 1_000)
-
-    def _generate(self, command: StartGeneration) -> Iterator[Event]:
-        assert self._model is not None, "no model was loaded"
-        if not command.prompt.question:
-            yield Failed("The prompt is empty.", "Type a text.", command.run_id)
-            return
-        text = full_generation(command.prompt, self._model, command.settings, self.hostile)
-        self._text, self._written = text, 0
-        yield GenerationStarted(command.run_id, text.tokens)
-        for part in parts_of(text.continuation):
-            self._written += len(part)
-            yield GeneratedTokens(command.run_id, part, 0.1 * self._written)
-        self._text = None
-        yield GenerationFinished(command.run_id, text)
 
     def _metric_rows(self, number: int, metric: str, value: MetricResult) -> Iterator[Event]:
         """A metric that is known half-way, then in full."""
@@ -351,11 +345,6 @@ class FakeEngine:
         if self._partial is not None:
             partial, self._partial = self._partial, None
             self.say(RunFinished(self._run_id, partial, self._keep(partial)))
-        if self._text is not None:
-            text, self._text = self._text, None
-            written = part_of(text.continuation, slice(self._written))
-            text = replace(text, continuation=written, stopped_by="user", complete=False)
-            self.say(GenerationFinished(self._run_id, text))
 
 
 def rows_of(value: MetricResult, first: int, stop: int | None) -> MetricResult:
@@ -405,8 +394,8 @@ class ScriptedEngine:
         loads: the names of the models that were asked for.
         runs: the model's name and the text of every run.
         prompts, settings: those of every run.
+        writings: how the answer of every run was to be written; None for a given one.
         limits: the activation limit of every run.
-        generations: the prompt and the settings of every text.
     """
 
     store: Store
@@ -435,8 +424,8 @@ class ScriptedEngine:
         self.runs: list[tuple[str, str]] = []
         self.prompts: list[Prompt] = []
         self.settings: list[RunSettings] = []
+        self.writings: list[Writing | None] = []
         self.limits: list[int] = []
-        self.generations: list[tuple[Prompt, GenerationSettings]] = []
         self._stops_at = stops_at
         self._described = load or self._by_layers
         self._results = results
@@ -460,6 +449,7 @@ class ScriptedEngine:
         settings: RunSettings,
         control: Control | None = None,
         run_id: int = 0,
+        write: Writing | None = None,
     ) -> RunResult:
         assert self.model is not None, "no model was loaded"
         self.before_run(prompt)
@@ -467,39 +457,32 @@ class ScriptedEngine:
         self.runs.append((self.model.name, prompt.text))
         self.prompts.append(prompt)
         self.settings.append(settings)
+        self.writings.append(write)
         self.limits.append(self.activation_limit)
         if number + 1 == self.dies_at:
             self.death()
         _fail(prompt)
-        if "ctrl-c" in prompt.text:
+        if write is not None:
+            stopped_by = "limit"
+            if "ctrl-c" in prompt.text and control is not None:
+                os.kill(os.getpid(), signal.SIGINT)
+                stopped_by = "user" if control.is_stopped else "limit"
+            prompt = written_prompt(prompt, write, stopped_by=stopped_by)
+            settings = with_settling(settings)
+        elif "ctrl-c" in prompt.text and not prompt.written:
             raise KeyboardInterrupt
+        stopped = number == self._stops_at
+        if stopped and control is not None:
+            control.stop()
         result = self._results(prompt, self.model, settings)
         assert result.provenance is not None
         result.provenance = replace(result.provenance, seconds=0.1 * len(self.runs))
+        if write is not None:
+            for event in tokens_written(result, run_id):
+                self._emit(event)
         self._tell(result, run_id)
-        return replace(result, complete=number != self._stops_at)
-
-    def generate(
-        self,
-        prompt: Prompt,
-        settings: GenerationSettings,
-        control: Control | None = None,
-        run_id: int = 0,
-    ) -> Generation:
-        assert self.model is not None, "no model was loaded"
-        self.generations.append((prompt, settings))
-        _fail(prompt)
-        generation = full_generation(prompt, self.model, settings)
-        for part in parts_of(generation.continuation):
-            self._emit(GeneratedTokens(run_id, part, 0.1))
-        if "ctrl-c" in prompt.text:
-            assert control is not None
-            os.kill(os.getpid(), signal.SIGINT)
-            try:
-                control.checkpoint()
-            except DepthError:
-                generation.stopped_by = "user"
-        return generation
+        is_stopped = prompt.written is not None and write and prompt.written.stopped_by == "user"
+        return replace(result, complete=not (stopped or is_stopped))
 
     def _by_layers(self, spec: ModelSpec) -> ModelInfo:
         layers = self.layers.get(spec.name, 8)

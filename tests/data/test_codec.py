@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from depthtui.data import generation, lens, model, protocol, run, run_settings, token_depths
+from depthtui.data import lens, model, protocol, run, run_settings, token_depths
 from depthtui.data.arrays import MetricResult
 from depthtui.data.codec import CodecError, decode, encode
 from depthtui.data.lens import LENS_CLASSES, LENSES, Array, FittedLens, LensFit, LogitLens
@@ -30,7 +30,7 @@ from tests.hostile import HOSTILE, HOSTILE_PROMPT
 CLASSES: list[Any] = list(
     {
         kind: None
-        for module in (model, run, run_settings, lens, generation, token_depths, protocol)
+        for module in (model, run, run_settings, lens, token_depths, protocol)
         for kind in (*vars(module).values(), *MetricResult.kinds())
         if isinstance(kind, type) and dataclasses.is_dataclass(kind)
         if kind.__module__ == module.__name__ or issubclass(kind, MetricResult)

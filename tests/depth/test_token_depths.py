@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.run_settings import GenerationSettings, SummarySettings
+from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules import kl, overlap
 from depthtui.depth.token_depths import token_depths
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
@@ -27,7 +27,7 @@ def test_each_column_is_what_the_rule_says_of_its_curve(rule, curves, threshold)
     lens = LogitLens.unknown(6, 200, 1)
     lens.kl[:] = lens.overlap[:] = 0
     getattr(lens, rule.curve)[:] = values
-    actual = token_depths(lens, np.zeros((7, 200)), GenerationSettings(**thresholds))
+    actual = token_depths(lens, np.zeros((7, 200)), summary)
     layers = getattr(actual, rule.name)
     assert layers.dtype == np.float32
     assert [None if np.isnan(layer) else int(layer) for layer in layers] == expected
@@ -35,7 +35,7 @@ def test_each_column_is_what_the_rule_says_of_its_curve(rule, curves, threshold)
 
 def test_a_curve_that_is_not_finite_has_no_depth():
     curves = np.array([[8.0, 8.0], [1.0, np.nan], [1.0, 1.0], [0.0, 0.0]])
-    layers = kl.RULE.layers(curves.T, GenerationSettings())
+    layers = kl.RULE.layers(curves.T, SummarySettings())
     assert layers[0] == 1
     assert np.isnan(layers[1])
 
@@ -48,7 +48,7 @@ def test_planted_curves_have_the_planted_depths():
     lens.kl[:, 0] = [8, 6, 3.9, 1, 0]
     lens.overlap[:, 0] = [0, 0.2, 0.2, 0.4, 1]
     settling = np.array([[0.6], [0.4], [0.55], [0.2], [0.0]], np.float32)
-    depths = token_depths(lens, settling, GenerationSettings())
+    depths = token_depths(lens, settling, SummarySettings())
     result = {measure.name: getattr(depths, measure.name).tolist() for measure in TOKEN_DEPTHS}
     assert result == {
         "prediction": [2],
@@ -60,4 +60,4 @@ def test_planted_curves_have_the_planted_depths():
     }
     assert depths.exit_agrees.tolist() == [True]
     lens.top_ids[3, 0, 0] = 9
-    assert token_depths(lens, settling, GenerationSettings()).exit_agrees.tolist() == [False]
+    assert token_depths(lens, settling, SummarySettings()).exit_agrees.tolist() == [False]

@@ -13,7 +13,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
-from depthtui.depth.reading import Reading, reading_of, text_verdicts
+from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.warnings import is_finite
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.report.findings import findings
@@ -22,7 +22,6 @@ from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import read_record, record_bytes, record_of
 from tests.builders.readings import summary_of
 from tests.builders.results import full_run, make_result, random_result
-from tests.depth.test_text_verdicts import text_of
 
 SETTINGS = SummarySettings()
 
@@ -70,11 +69,6 @@ def test_early_exit_saves_nothing_that_is_told_on_a_short_prompt() -> None:
         rows = findings(reading_of([make_result(tokens=tokens)], SETTINGS))
         (value,) = (row.value for row in rows if row.title.startswith("Early exit"))
         assert value.startswith(words)
-
-
-def test_a_short_text_has_no_verdict() -> None:
-    assert text_verdicts(text_of(["a"] * 9))["text"].sentence.startswith("Too short")
-    assert text_verdicts(text_of(["a"] * 10))["text"].sentence.startswith("By a lens alone, ")
 
 
 # Not finite ---------------------------------------------------------------------
@@ -142,12 +136,6 @@ def test_a_unigram_that_was_not_kept_is_no_bar() -> None:
         reading = Reading([replace(record, unigram_loss=unigram)], SETTINGS)
         assert reading.verdict is not None
         assert bool(reading.verdict.warnings) == warned
-
-
-def test_of_a_text_that_the_model_wrote_nothing_is_known_by_its_loss() -> None:
-    generation = text_of(["a"] * 12)
-    generation.continuation.lens.next_log_probability[:] = -20
-    assert not text_verdicts(generation)["text"].warnings
 
 
 # No right answer ----------------------------------------------------------------

@@ -22,11 +22,11 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import (
-    GenerationSettings,
     ModelSpec,
     Repeated,
     RunSettings,
     Skip,
+    Writing,
 )
 from depthtui.data.store import open_store
 from depthtui.engine import measurement, memory
@@ -180,9 +180,9 @@ class TestDevices:
         names = {f"cuda:{index}": name for index, name in enumerate(self.GPUS)}
         monkeypatch.setattr(torch.cuda, "get_device_name", names.__getitem__)
 
-        def run(device):
+        def run(device, write=None):
             engine._model.info = replace(engine._model.info, device=device)
-            return engine.run(Prompt(TEXT), RunSettings())
+            return engine.run(Prompt(TEXT), RunSettings(), write=write)
 
         return run
 
@@ -197,10 +197,9 @@ class TestDevices:
         run_on("cuda:0")
         assert not run_on(device).provenance.cached
 
-    def test_a_generated_text_is_of_the_model_as_it_lies_now(self, run_on, engine):
+    def test_a_written_text_is_of_the_model_as_it_lies_now(self, run_on):
         for device in ("cuda:0", "cuda:1"):
-            run_on(device)
-            text = engine.generate(Prompt(TEXT), GenerationSettings(max_tokens=2))
+            text = run_on(device, write=Writing(max_tokens=2))
             assert text.model.device == device
         assert text.provenance.cached
         assert text.provenance.device == "NVIDIA H100"

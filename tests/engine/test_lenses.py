@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from depthtui.data.lens import AffineLens, JacobianLens, LogitLens
-from depthtui.data.protocol import MetricRows, Notice, Progress
+from depthtui.data.protocol import MetricRows, Notice, Progress, TokensWritten
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.data.store import open_store
 from depthtui.engine import lenses
 from depthtui.engine.control import Control
@@ -300,23 +300,20 @@ def test_a_published_lens_of_another_model_is_refused(made, tmp_path):
     assert not list((tmp_path / "lenses").glob("*"))
 
 
-def test_a_text_is_read_through_a_fitted_lens_and_kept_by_its_fit(made, tmp_path):
-    engine, through = made(), GenerationSettings(max_tokens=4, lens="affine")
-    plain = engine.generate(PROMPT, GenerationSettings(max_tokens=4))
-    first = engine.generate(PROMPT, through)
-    assert plain.fit is None
-    assert first.fit.kind == "affine"
-    assert first.continuation.ids.tolist() == plain.continuation.ids.tolist()
-    assert not np.array_equal(first.continuation.lens.kl, plain.continuation.lens.kl)
-    again = engine.generate(PROMPT, through)
-    assert again.provenance.cached
-    np.testing.assert_array_equal(again.continuation.lens.kl, first.continuation.lens.kl)
-    engine.fit_lens(LensChoice("affine", str(texts_file(tmp_path))))
-    other = engine.generate(PROMPT, through)
-    assert not other.provenance.cached
-    assert other.fit.digest != first.fit.digest
+def test_a_text_is_read_through_a_fitted_lens_as_its_run_is(made, events):
+    writing = Writing(max_tokens=4)
+    run = made().run(PROMPT, THROUGH, write=writing)
+    parts = [event.readings for event in events if isinstance(event, TokensWritten)]
+    assert {name for part in parts for name in part} == {"affine_lens"}
+    kl = np.hstack([part["affine_lens"].kl for part in parts])
+    expected = run.get(AffineLens)
+    np.testing.assert_allclose(kl, expected.kl[:, run.answer_start - 1 : -1], rtol=1e-3, atol=1e-4)
+    assert parts[0]["affine_lens"].fit == expected.fit
+    # The lens chooses no token: the same text is read through another.
+    plain = made().run(PROMPT, RunSettings(), write=writing)
+    assert plain.tokens.ids.tolist() == run.tokens.ids.tolist()
 
 
 def test_without_a_jacobian_lens_no_text_is_written_and_it_says_how_to_have_one(made):
     with pytest.raises(DepthError, match=r"lens fit .* --kind jacobian"):
-        made().generate(PROMPT, GenerationSettings(max_tokens=2, lens="jacobian"))
+        made().run(PROMPT, RunSettings(metrics=("jacobian_lens",)), write=Writing(max_tokens=2))

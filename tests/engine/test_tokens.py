@@ -40,3 +40,14 @@ def test_special_tokens_are_asked_for_once():
     tokenizer = Sentencepiece()
     assert set(Vocabulary(tokenizer).texts(PIECES)) == set(PIECES)
     assert tokenizer.asked == 1
+
+
+@pytest.mark.parametrize("error", [IndexError, OverflowError])
+def test_an_id_that_a_tokenizer_refuses_has_a_text(error, monkeypatch):
+    """Of a text that another model wrote, or from a file."""
+
+    def refuse(self, token_id):
+        raise error
+
+    monkeypatch.setattr(Sentencepiece, "convert_ids_to_tokens", refuse)
+    assert Vocabulary(Sentencepiece()).text(1 << 70) == f"<{1 << 70}>"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from depthtui.data.codec import decode, encode
 from depthtui.data.protocol import StartRun
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, Writing
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError
 from depthtui.prompts import read_prompts
@@ -89,7 +89,7 @@ def test_plans(count: int, home: Path) -> None:
     def read(data: bytes) -> None:
         (home / "plan.toml").write_bytes(data)
         with suppress(DepthError):
-            plan = read_plan(home / "plan.toml", SweepPlan((), ()), Drawing())
+            plan = read_plan(home / "plan.toml", SweepPlan((), ()), Drawing(), Writing())
             assert check_plan(with_absolute_paths(plan)).cells
 
     originals = [example.encode(), more + example.encode()]

@@ -21,18 +21,17 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.pool import Pool
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
-    GenerationSettings,
     ModelSpec,
     RunSettings,
     Skip,
     SummarySettings,
+    Writing,
 )
 from depthtui.metrics.direct_effects import DirectEffects
+from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.export import run_report
-from depthtui.report.generation_document import generation_document
-from depthtui.report.generation_files import generation_report
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import questions
@@ -40,10 +39,10 @@ from depthtui.sweep.records import Record, record_of
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import summarise_sweep
-from tests.builders.generations import full_generation, part_of
 from tests.builders.lenses import smooth_lens
 from tests.builders.models import model_info
 from tests.builders.results import full_result, full_run, half_run, lacking, stopped_run
+from tests.builders.written import with_settling, written_prompt
 from tests.hostile import HOSTILE
 
 TERMINAL_WIDTH = 100
@@ -293,29 +292,23 @@ def _what_if_of_one_prompt(folder: Path) -> None:
     _write_runs(_pairs(["To Paris"], 3, (Skip(1, "attention"),)), folder)
 
 
-def _generations(folder: Path) -> None:
-    """A text, one of hostile tokens drawn by chance, and one that was stopped at once."""
+def _written(folder: Path) -> None:
+    """A text that settles later and later, one that was drawn and thinks, a stopped one."""
     model = model_info(ModelSpec("nobody/tiny"), 6)
-    drawn = GenerationSettings(36, temperature=0.75, top_k=20, top_p=0.5, seed=5, lens_top_k=2)
-    texts = [
-        full_generation(Prompt("What floats?"), model, GenerationSettings(40, lens_top_k=3)),
-        full_generation(Prompt("<b>[/]</b>"), model, drawn, hostile=True, stopped_by="end"),
-        full_generation(Prompt("Nothing yet"), model, drawn, stopped_by="user"),
+    drawn = Writing(12, temperature=0.75, top_k=20, top_p=0.5, seed=5)
+    prompts = [
+        written_prompt(Prompt("What floats?"), Writing(40)),
+        written_prompt(Prompt("Why? <think>"), drawn, stopped_by="end"),
+        written_prompt(Prompt("A little"), Writing(1), stopped_by="user"),
     ]
-    texts[-1].continuation = part_of(texts[-1].continuation, slice(0))
-    rising = texts[0].continuation.depths.settling
-    rising[:] = np.arange(len(rising)) * model.n_layers // len(rising)
-    for text in texts:
-        continuation = text.continuation
-        continuation.depths.kl[::7] = np.nan
-        continuation.depths.exit_agrees[::5] = False
-        _rounded(continuation.lens)
-        _round(continuation.divergence)
-        continuation.lens.next_log_probability[-1] = np.resize(
-            _LOG_PROBABILITIES, len(continuation)
-        )
-    generation_report(texts).write(folder)
-    _print(folder / "terminal.txt", *(rich_lines(generation_document([text])) for text in texts))
+    settings = with_settling(RunSettings(lens_top_k=2))
+    results = [_exact(full_result(prompt, model, settings)) for prompt in prompts]
+    rising = results[0].get(Settling)
+    assert rising is not None
+    depths, n_tokens = np.arange(model.n_layers + 1), rising.divergence.shape[1]
+    settles = 4 * np.arange(n_tokens) // n_tokens + np.arange(n_tokens) % 3
+    rising.divergence[:] = np.where(depths[:, None] < settles, 0.625, 0)
+    _write_runs(results, folder)
 
 
 # Ratios of powers of two are exact, so BLAS may add their differences in any order.
@@ -399,7 +392,7 @@ CASES: dict[str, Callable[[Path], None]] = {
     "hostile-sweep": _hostile_sweep,
     "what-if": _what_if,
     "what-if-of-one-prompt": _what_if_of_one_prompt,
-    "generations": _generations,
+    "written": _written,
     "sweep": _sweep,
     "empty-sweep": _empty_sweep,
 }

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from depthtui.data.lens import LogitLens
-from depthtui.data.run import PromptTokens, RunResult
+from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
 from depthtui.depth.reading import reading_of
-from depthtui.depth.spans import spans_of_run
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.settling import Settling
@@ -175,34 +174,3 @@ def test_a_heatmap_has_a_token_coloured_from_its_depth_on():
     assert np.isnan(values[:, 0]).all()
     np.testing.assert_array_equal(values[:, 2], [np.nan, np.nan, np.nan, 3, 3])
     assert MEASURE_BY_NAME["settling_depth"].values(result) is None, "no thresholds are known"
-
-
-@pytest.mark.parametrize(
-    ("texts", "answer", "expected"),
-    [
-        (["1", "+", "1"], 3, {}),
-        (["1", "+", "1", "2"], 3, {"prompt": (0, 3), "answer": (3, 4)}),
-        (
-            ["Why", "<think>", "so", "</think>", "4"],
-            1,
-            {"prompt": (0, 1), "thinking": (1, 4), "answer": (4, 5)},
-        ),
-        (
-            ["Why", "<think>", "so", "</think>", "4"],
-            5,
-            {"prompt": (0, 1), "thinking": (1, 4), "answer": (4, 5)},
-        ),
-        (
-            ["Why", "<think>", "so", "</think>", "4"],
-            2,
-            {"prompt": (0, 2), "thinking": (2, 4), "answer": (4, 5)},
-        ),
-        (["Why", "<think>", "so"], 1, {"prompt": (0, 1), "thinking": (1, 3)}),
-    ],
-)
-def test_prompt_thinking_and_answer_are_spans(texts, answer, expected):
-    result = replace(
-        make_result(tokens=len(texts)), tokens=PromptTokens(np.arange(len(texts)), texts, answer)
-    )
-    spans = spans_of_run(result)
-    assert {name: (span.start, span.stop) for name, span in spans.items()} == expected

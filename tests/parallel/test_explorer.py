@@ -14,18 +14,16 @@ from depthtui.data.protocol import (
     Configure,
     Continue,
     Failed,
-    GenerationFinished,
     Halted,
     InspectLayer,
     LayerInspected,
     LoadModel,
     ModelLoaded,
     RunFinished,
-    StartGeneration,
     StartRun,
     Step,
 )
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.tui.engine_client import LOCAL_COMMAND, EngineClient, engine_over
 from tests.parallel.two_ranks import PROMPT
 from tests.tiny_models import tiny_folder
@@ -66,8 +64,8 @@ def test_every_command_is_done_by_all_ranks(
         client.send(Continue())
         assert wait_for(RunFinished).result.complete
         assert wait_for(LayerInspected).inspection.layer == 1
-        client.send(StartGeneration(2, PROMPT, GenerationSettings(max_tokens=4)))
-        assert wait_for(GenerationFinished).generation.complete
+        client.send(StartRun(2, PROMPT, RunSettings(), write=Writing(max_tokens=4)))
+        assert wait_for(RunFinished).result.prompt.written
         client.send(LoadModel(ModelSpec(str(tiny_folder(tmp_path, "gpt2")))))
         assert "no tensor parallel plan" in wait_for(Failed).message
         ranks = psutil.Process(client.pid).children(recursive=True)

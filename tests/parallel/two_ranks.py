@@ -25,7 +25,7 @@ import numpy as np
 
 from depthtui.data import codec
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings, Skip
+from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, Writing
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import named_line
 from depthtui.metrics import METRIC_BY_NAME, METRICS
@@ -38,7 +38,7 @@ PROMPT = Prompt(
 TEXTS = Path(__file__).parents[2] / "depthtui" / "prompts" / "commonsense.jsonl"
 BASELINE = ("The ferry did not run.", "She wound the clock.")
 SETTINGS = RunSettings(riemann_steps=3, lens_texts=str(TEXTS), lens_ridge=0.05, baseline=BASELINE)
-WRITING = GenerationSettings(max_tokens=4)
+WRITING = Writing(max_tokens=4)
 
 UNSHARED = ("provenance", "spec", "seconds", "source", "failures", "digest")
 """Fields that differ between any two runs."""
@@ -68,7 +68,7 @@ def measure(folder: Path, cache: Path, fitting: bool = True) -> dict[str, Any]:
     what_if = RunSettings(skipped=(Skip(1), Skip(2, "mlp")))
     if not run.model.split_missing:
         results |= {f"what-if {k}": v for k, v in engine.run(PROMPT, what_if).measured.items()}
-    results["generation"] = engine.generate(PROMPT, WRITING)
+    results["written"] = engine.run(PROMPT, RunSettings(), write=WRITING)
     results["layer page"] = engine.inspect(PROMPT, RunSettings(), 1, -1)
     assert not problems, problems
     return results

@@ -91,7 +91,8 @@ async def settled(it: Explored) -> Picture:
         await it.pilot.pause(LONGER_THAN_A_FRAME)
         stop_blinking(it.app)
         picture = take_picture(it.app)
-        idle = it.session.live is None and all(worker.is_finished for worker in it.app.workers)
+        waits = it.session.live is None or getattr(it.engines[-1], "manual", False)
+        idle = waits and all(worker.is_finished for worker in it.app.workers)
         if idle and picture == before:
             return picture
         before = picture
@@ -288,6 +289,21 @@ async def sweep(it: Explored, folder: Path) -> None:
     await it.press("space", "2", "j", "space", "j")
 
 
+async def being_written(it: Explored, folder: Path) -> None:
+    """Forty words of a text of which more are to come."""
+    it.engine.manual = True
+    await it.press("w")
+    it.engine.advance(9)
+    await seen(it, "40 of 256 tokens")
+
+
+async def written(it: Explored, folder: Path) -> None:
+    """The same text once it is whole."""
+    await being_written(it, folder)
+    it.engine.advance()
+    await it.ready()
+
+
 def hybrid() -> FakeEngine:
     """An engine whose model mixes linear attention with full attention, as Qwen3-Next does."""
     types = (*["linear attention"] * 3, "full attention") * 6
@@ -331,6 +347,7 @@ SCENES = (
     Scene("layer-light", keys("4", "G", "enter", "tab", says="heads that"), SMALL, "depth-light"),
     Scene("what-if", what_if),
     Scene("compare", compare, LARGE),
-    Scene("generation-light", keys("w", says="token 255 of 0-255"), theme="depth-light"),
+    Scene("writing", being_written),
+    Scene("written-light", written, SMALL, "depth-light"),
     Scene("sweep", sweep),
 )

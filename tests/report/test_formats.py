@@ -20,7 +20,6 @@ from tests.odd_files import ODD_FILES, put_odd_file
 
 PROMISED: Mapping[Subject, set[str]] = {
     "runs": {"md", "json", "html", "safetensors"},
-    "generations": {"md", "json", "html", "safetensors"},
     "sweeps": {"md", "csv", "json", "html"},
 }
 """The formats that users rely on; the other tests loop over `FORMATS`."""

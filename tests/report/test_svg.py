@@ -125,6 +125,11 @@ class TestCurves:
     def test_no_crossing_no_mark(self) -> None:
         assert "crossing" not in self.panel([1.0, 1.0, 1.0])
 
+    @pytest.mark.parametrize("count", [1, 1_002, 131_072])
+    def test_a_curve_over_any_number_of_tokens_is_drawn(self, count: int) -> None:
+        svg = self.panel([1.0] * count)
+        assert 1 <= len(re.findall(r">\d+0*</text>", svg)) < 20
+
     def test_unknown_layers_are_gaps(self) -> None:
         parts = self.points(self.panel([1.0, 2.0, np.nan, 3.0, np.nan, np.nan]))
         assert [len(part) for part in parts] == [2, 2]

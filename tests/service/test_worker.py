@@ -21,7 +21,6 @@ from depthtui.data.protocol import (
     EngineReady,
     Failed,
     FindModel,
-    GenerationFinished,
     Halted,
     InspectLayer,
     LayerInspected,
@@ -37,17 +36,17 @@ from depthtui.data.protocol import (
     Rows,
     RunFinished,
     RunStarted,
-    StartGeneration,
     StartRun,
     StartSweep,
     Step,
     Stop,
     SweepFinished,
     TokensCounted,
+    TokensWritten,
     WriteModel,
 )
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage
 from depthtui.service.worker import Worker
@@ -163,10 +162,14 @@ def test_a_halted_run_stops(engine):
 
 
 def test_a_text_comes_back_and_a_failure_says_of_which(engine):
-    engine.send(StartGeneration(10, Prompt("Seven plus five"), GenerationSettings(max_tokens=5)))
-    finished = engine.until(GenerationFinished)[-1]
-    assert (finished.run_id, finished.generation.complete) == (10, True)
-    engine.send(StartGeneration(11, Prompt(""), GenerationSettings()))
+    writing = Writing(max_tokens=5)
+    engine.send(StartRun(10, Prompt("Seven plus five"), RunSettings(), write=writing))
+    events = engine.until(RunFinished)
+    result = events[-1].result
+    assert (events[-1].run_id, result.complete) == (10, True)
+    ids = [event.ids for event in events if isinstance(event, TokensWritten)]
+    assert np.concatenate(ids).tolist() == list(result.prompt.written.ids)
+    engine.send(StartRun(11, Prompt(""), RunSettings(), write=writing))
     assert engine.until(Failed)[-1].run_id == 11
 
 

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.protocol import LoadModel, MetricRows, StartGeneration, StartRun
+from depthtui.data.protocol import LoadModel, MetricRows, StartRun
 from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
-from depthtui.tui.screens.generation_screen import GenerationScreen
 from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 
@@ -48,21 +47,20 @@ async def test_q_twice_quits_in_the_middle_of_a_run(tmp_path: Path, key: str) ->
         await it.until(lambda: it.engine.killed)
 
 
-async def test_quitting_asks_while_a_text_is_written(tmp_path: Path) -> None:
+async def test_quitting_and_writing_ask_while_a_text_is_written(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.engine.manual = True
         await it.press("w")
-        await it.until(lambda: it.engine.sent(StartGeneration))
         it.engine.advance(3)
-        await it.until(lambda: isinstance(it.app.screen, GenerationScreen))
+        await it.until(lambda: "10 of 256" in it.screen_text())
         await it.press("q")
         await asks(it, "A text is being written")
         await it.press("escape")
-        await it.until(lambda: isinstance(it.app.screen, GenerationScreen))
-        await it.press("r")
-        await asks(it, "r begins anew, other keys")
-        await it.press("r")
-        await it.until(lambda: len(it.engine.sent(StartGeneration)) == 2)
+        await it.until(lambda: it.app.screen is it.main)
+        await it.press("w")
+        await asks(it, "w writes, other keys")
+        await it.press("w")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
 
 
 async def test_writing_asks_before_it_ends_a_run(tmp_path: Path) -> None:
@@ -72,10 +70,9 @@ async def test_writing_asks_before_it_ends_a_run(tmp_path: Path) -> None:
         await asks(it, "w writes, other keys")
         await it.press("n")
         await it.until(lambda: it.app.screen is it.main)
-        assert not it.engine.sent(StartGeneration)
         assert it.status.state == "halted"
         await it.press("w", "w")
-        await it.until(lambda: it.engine.sent(StartGeneration))
+        await it.until(lambda: it.engine.sent(StartRun)[-1].write)
 
 
 async def test_another_model_asks_before_it_ends_a_run(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.pane_screen import PaneScreen
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_compare import compared
-from tests.tui.test_generation import open_generation
 from tests.tui.test_layer import opened as open_layer
 from tests.tui.test_sweep import ran, show
 from tests.tui.test_what_if import open_what_if
@@ -43,10 +42,6 @@ async def layer(it: Explored, folder: Path) -> PaneScreen:
 
 async def what_if(it: Explored, folder: Path) -> PaneScreen:
     return await open_what_if(it)
-
-
-async def generation(it: Explored, folder: Path) -> PaneScreen:
-    return await open_generation(it)
 
 
 async def sweep(it: Explored, folder: Path) -> PaneScreen:
@@ -95,7 +90,6 @@ SCREENS: dict[Callable[[Explored, Path], Awaitable[PaneScreen]], dict[str, str]]
         "what-if-prompts": "This model's prompts",
         "prompt": "Likelihood change",
     },
-    generation: {"generated-text": DEPTH, "depth-curve": DEPTH, "choice": LENS_TABLE.title},
     sweep: {"rows": "Model", "sweep-curves": RULES, "findings": RULES},
 }
 """How each screen is opened, and the first title of the explanation of each of its panes."""

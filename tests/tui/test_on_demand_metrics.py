@@ -94,6 +94,21 @@ async def test_i_before_the_first_run_is_remembered(tmp_path: Path) -> None:
         assert it.main.focused is not it.main.query_one(VerdictPane)
 
 
+async def test_i_while_the_answer_is_written_is_remembered(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.engine.manual = True
+        await it.press("w")
+        await it.until(lambda: it.engine.sent(StartRun)[-1].write is not None)
+        it.engine.advance(3)
+        await it.until(lambda: it.session.current.is_being_written, "the first words")
+        sent = len(it.engine.commands)
+        await it.press("i")
+        assert it.toasts() == ["The verdict is computed once the run is through."]
+        assert len(it.engine.commands) == sent
+        it.engine.advance()
+        await it.until(lambda: it.main.focused is it.main.query_one(VerdictPane))
+
+
 async def test_v_goes_to_the_heatmap_whose_key_is_offered(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(120, 40)) as it:
         await it.press("tab", "v", "end", "up", "enter")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.protocol import Command, LoadModel, MetricRows, StartGeneration, StartRun
+from depthtui.data.protocol import Command, LoadModel, MetricRows, StartRun
 from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics import MEASURES, METRIC_BY_NAME
 from depthtui.tui.screens.dialogs.ask import Ask
-from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.session import RunState
 from tests.builders.engines import FakeEngine, loads
@@ -36,8 +35,7 @@ async def run_of_the_other_model(it: Explored) -> None:
 
 def acted(it: Explored) -> list[Command]:
     """What was asked of the engine beside loads."""
-    kinds = (StartRun, StartGeneration)
-    return [command for command in it.engine.commands if isinstance(command, kinds)]
+    return it.engine.sent(StartRun)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -60,10 +58,9 @@ async def test_a_key_asks_before_it_loads_and_acts(tmp_path: Path, key: str) -> 
         assert isinstance(after[0], LoadModel)
         if key == "x":
             await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
-        elif key == "w":
-            await it.until(lambda: isinstance(it.app.screen, GenerationScreen))
         else:
             await it.until(lambda: len(acted(it)) > 2)
+            assert bool(it.engine.sent(StartRun)[-1].write) == (key == "w")
 
 
 @pytest.mark.parametrize("key", ["r", "w"])

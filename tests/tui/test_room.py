@@ -14,7 +14,6 @@ from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_compare import compared
 from tests.tui.test_dialogs import three_runs
-from tests.tui.test_generation import open_generation
 from tests.tui.test_sweep import ran, show
 from tests.tui.test_what_if import open_what_if
 
@@ -38,10 +37,6 @@ async def compare(it: Explored, folder: Path) -> None:
     await compared(it)
 
 
-async def generation(it: Explored, folder: Path) -> None:
-    await open_generation(it)
-
-
 async def sweep(it: Explored, folder: Path) -> None:
     await show(it, ran(folder / "sweep"))
 
@@ -49,7 +44,7 @@ async def sweep(it: Explored, folder: Path) -> None:
 SCREENS = [
     main,
     what_if,
-    *(pytest.param(opener, marks=pytest.mark.by_hand) for opener in (compare, generation, sweep)),
+    *(pytest.param(opener, marks=pytest.mark.by_hand) for opener in (compare, sweep)),
 ]
 
 

@@ -200,6 +200,26 @@ async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
         assert len(it.engine.sent(StartRun)) == 3
 
 
+async def test_a_text_that_is_being_written_is_kept_as_far_as_it_is(tmp_path: Path) -> None:
+    async with small(tmp_path) as it:
+        it.engine.manual = True
+        await it.press("w")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+        it.engine.advance(2)
+        await it.until(lambda: it.session.current.is_being_written, "the first words")
+        words = it.session.current.result.tokens.texts[it.session.current.result.answer_start :]
+        await it.press("q", "q")
+        await it.until(lambda: it.engine.killed)
+    async with small(tmp_path) as it:
+        await opened(it, 2)
+        await it.ready()
+        await it.until(lambda: it.session.runs[1].state is RunState.FINISHED)
+        command = it.engine.sent(StartRun)[-1]
+        assert command.write is None
+        assert command.prompt.written.stopped_by == "user"
+        assert command.prompt.answer == "".join(words)
+
+
 def text(it: Explored) -> str:
     return it.screen_text()
 

@@ -9,13 +9,13 @@ from textual.widgets import Input
 
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
-from depthtui.tui.screens.generation_screen import GenerationScreen
 from depthtui.tui.screens.pane_screen import NO_TOKENS, PaneScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import explore
+from tests.tui.test_writing import writing
 
 RETREATS = {"escape"}
 """Pressed to be sure that nothing is open: that there is nothing to leave is no news."""
@@ -89,49 +89,25 @@ async def test_where_a_load_covers_the_panes_none_can_have_the_screen(tmp_path: 
 # A text that is being written ------------------------------------------------
 
 
-async def open_text(it: Explored, parts: int) -> GenerationScreen:
-    it.engine.manual = True
-    await it.press("w")
-    await it.until(lambda: isinstance(it.app.screen, GenerationScreen), "the screen")
-    screen = it.app.screen
-    assert isinstance(screen, GenerationScreen)
-    if parts:
-        it.engine.advance(parts)
-        await it.until(lambda: screen.shown_result() is not None, "some tokens")
-    return screen
-
-
 @pytest.mark.parametrize("parts", [0, 3])
-async def test_the_writing_screen(tmp_path: Path, parts: int) -> None:
+async def test_the_screen_while_a_text_is_written(tmp_path: Path, parts: int) -> None:
     async with explore(tmp_path) as it:
-        assert silent_keys(await open_text(it, parts)) == []
-
-
-async def test_before_the_first_token_there_is_nothing_to_save(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await open_text(it, 0)
-        await it.press("e")
-        assert it.toasts() == ["Nothing is written yet: the first token is still to come."]
+        await writing(it, parts)
+        assert silent_keys(it.main) == []
 
 
 async def test_a_text_that_is_being_written_is_saved_as_far_as_it_is(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        screen = await open_text(it, 3)
-        await it.until(lambda: screen.cursor.token == 9, "ten tokens")
-        await it.until(lambda: "e export" in it.screen_text().splitlines()[-1], "the key")
+        run = await writing(it, 2)
         await it.press("e")
         dialog = it.app.screen
         assert isinstance(dialog, ExportScreen)
         it.engine.advance(2)
-        state = it.app.explorer.work.text
-        await it.until(lambda: len(state.generation.continuation) > 10, "more of it")
+        await it.until(lambda: run.n_written > 10, "more of it")
         dialog.query_one("#file-name", Input).value = "text"
         await it.press("f5")
         await it.until(lambda: it.app.screen is not dialog, "the files")
-        assert "10 tokens" in (text := (tmp_path / "exports" / "text.md").read_text())
-        assert "unfinished" in text
-        await it.press("enter")
-        assert "esc ends it" in it.toasts()[-1]
+        assert "stopped after 0 of" in (tmp_path / "exports" / "text.md").read_text()
 
 
 # What-if, sweep ---------------------------------------------------------------

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import ReadingSettings, Rule, Threshold, crossings_between
+from depthtui.depth.rules.rule import Rule, Threshold, crossings_between
 from depthtui.metrics.evidence import FIFTH, Variant
 
 
@@ -28,10 +28,10 @@ class LastTurn(Rule):
     def threshold_words(self, settings: SummarySettings) -> str:
         return ""
 
-    def none(self, settings: ReadingSettings, reason: str) -> DepthEstimate:
+    def none(self, settings: SummarySettings, reason: str) -> DepthEstimate:
         return replace(super().none(settings, reason), threshold=None)
 
-    def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
+    def estimate(self, curve: np.ndarray, settings: SummarySettings) -> DepthEstimate:
         layer = self._layers(curve, 0.0)
         if np.isnan(layer):
             return self.none(settings, self._why_none(curve))

@@ -8,18 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
 
 from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.explanation import Explanation
-from depthtui.data.run_settings import LENSES, GenerationSettings, SummarySettings
+from depthtui.data.run_settings import LENSES, SummarySettings
 from depthtui.data.verdict import EvidenceKind
 from depthtui.metrics.evidence import FIFTH, Variant
-
-ReadingSettings: TypeAlias = SummarySettings | GenerationSettings
-"""Settings with a lens and the thresholds of the rules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +24,7 @@ class Threshold:
 
     Attributes:
         value: the paper's value, and the option's default.
-        option: the field of `SummarySettings` and `GenerationSettings` that sets the value; empty
+        option: the field of `SummarySettings` that sets the value; empty
             for a fixed value.
         falls: whether layers below the threshold qualify, not layers above.
         of_largest: whether the value is a share of the curve's largest value.
@@ -41,7 +37,7 @@ class Threshold:
     of_largest: bool = False
     keys: str = ""
 
-    def of(self, settings: ReadingSettings) -> float:
+    def of(self, settings: SummarySettings) -> float:
         """The value in these settings."""
         return float(getattr(settings, self.option)) if self.option else self.value
 
@@ -189,11 +185,11 @@ class Rule:
         largest = float(np.fmax.reduce(layers)) if self.threshold.of_largest else 0.0
         return layers / largest if largest > 0 else layers
 
-    def read(self, curves: Curves, settings: ReadingSettings) -> np.ndarray | None:
+    def read(self, curves: Curves, settings: SummarySettings) -> np.ndarray | None:
         """The curve, `over_gaps`; None where it was not computed."""
         return self.over_gaps(curves[self.curve], settings) if self.curve in curves else None
 
-    def over_gaps(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+    def over_gaps(self, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
         """Fill the curves of a fitted lens at the depths for which it has no map.
 
         A gap gets the value of the depth before. Before the first map it gets the value of a lens
@@ -212,13 +208,13 @@ class Rule:
         filled = np.where(last >= 0, before, nothing)
         return np.where(is_finite[..., -1:], filled, curves)
 
-    def level(self, curve: np.ndarray, settings: ReadingSettings) -> float:
+    def level(self, curve: np.ndarray, settings: SummarySettings) -> float:
         """The level that the rule compares the curve with; NaN where unknown."""
         return self.threshold.of(settings) * self._scale(self.over_gaps(curve, settings))
 
     # Layers -----------------------------------------------------------------
 
-    def layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+    def layers(self, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
         """The layer of each curve.
 
         Args:
@@ -232,7 +228,7 @@ class Rule:
         layers = self._layers(curves, self.threshold.of(settings))
         return np.where(np.isfinite(curves).all(axis=-1), layers, np.nan)
 
-    def ranked_layers(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+    def ranked_layers(self, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
         """`layers`, with a layer beyond all that the rule can find for a curve without one.
 
         Such a curve is censored: its layer would be there or further. So it can be ranked, and
@@ -245,7 +241,7 @@ class Rule:
         is_finite = np.isfinite(self.over_gaps(curves, settings)).all(axis=-1)
         return np.where(is_finite & np.isnan(layers), self._censored(curves), layers)
 
-    def ranked_crossings(self, curves: np.ndarray, settings: ReadingSettings) -> np.ndarray:
+    def ranked_crossings(self, curves: np.ndarray, settings: SummarySettings) -> np.ndarray:
         """`DepthEstimate.crossing` of each curve; without a layer, ranked as in `ranked_layers`.
 
         Returns:
@@ -260,7 +256,7 @@ class Rule:
         """Where the curves, with these layers, cross the threshold."""
         return crossings_between(curves, layers, threshold * self._scales(curves))
 
-    def estimate(self, curve: np.ndarray, settings: ReadingSettings) -> DepthEstimate:
+    def estimate(self, curve: np.ndarray, settings: SummarySettings) -> DepthEstimate:
         """The effective depth on one finite curve."""
         threshold, layers, falls = self.threshold.of(settings), curve[:-1], self.threshold.falls
         layer, scale = self._layers(curve, threshold), self._scale(curve)
@@ -283,7 +279,7 @@ class Rule:
             area=area,
         )
 
-    def none(self, settings: ReadingSettings, reason: str) -> DepthEstimate:
+    def none(self, settings: SummarySettings, reason: str) -> DepthEstimate:
         """An estimate without an effective depth, and why."""
         return DepthEstimate(self.name, None, None, self.threshold.of(settings), reason=reason)
 

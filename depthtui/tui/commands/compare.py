@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from depthtui.tui.commands import looking, moving
 from depthtui.tui.commands.command import Command
-from depthtui.tui.state.unfinished_work import slow_work
+from depthtui.tui.state.unfinished_work import slow_work, unfinished_text
 
 OWN = [
     replace(looking.OPEN, does="opens the layer", model="of the run"),
@@ -20,6 +20,7 @@ OWN = [
         why_not="why_busy",
         at_cursor=True,
         does="computes",
+        ends=unfinished_text,
         model="of the run",
     ),
     Command(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from depthtui.tui.commands import looking, moving, stepping
 from depthtui.tui.commands.command import Command
-from depthtui.tui.state.unfinished_work import lost_by_writing, slow_work
+from depthtui.tui.state.unfinished_work import slow_work, unfinished_text, unfinished_work
 
 RUNNING = [
     *stepping.COMMANDS,
@@ -52,6 +52,7 @@ CHOOSING = [
         why_not="why_not_compute",
         at_cursor=True,
         does="computes",
+        ends=unfinished_text,
         model="of the run",
     ),
     looking.OPEN,
@@ -129,12 +130,24 @@ CHOOSING = [
         "write",
         "w",
         "",
-        "Let the model write, and watch each token's depth",
+        "Let the model write the answer, and watch each token's depth",
         "choose",
         "write",
         why_not="why_busy",
         does="writes",
-        ends=lost_by_writing,
+        ends=unfinished_work,
+        model="any",
+    ),
+    Command(
+        "write_with",
+        "W",
+        "",
+        "Set temperature, seed and length, and let the model write",
+        "choose",
+        "choose_writing",
+        why_not="why_busy",
+        does="writes",
+        ends=unfinished_work,
         model="any",
     ),
     Command(

@@ -83,6 +83,8 @@ class HeatmapPane(Pane):
     def why_empty(self) -> tuple[str, str] | None:
         if self.result is None:
             empty = "Layers x tokens: what each layer does to each token.", self.hint
+        elif self.view.is_written:
+            empty = "The layers come once the text is written.", "esc ends it."
         elif self._measured(self.result, self.reading, self._token) is None:
             empty = self._why_unavailable(self.result)
         else:

@@ -119,6 +119,7 @@ class Pane(Widget, can_focus=True):
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
+        self._laid_out: PromptTokens | None = None
         keep_frame(self)
 
     def show(self, view: View) -> None:
@@ -126,7 +127,10 @@ class Pane(Widget, can_focus=True):
         former, self.view = self.view, view
         if view != former or self._empty is BROKEN:
             self.redraw()
-            if _tokens_of(view) is not _tokens_of(former):
+            # A run that is being written gets other tokens, and stays the same run.
+            tokens = _tokens_of(view)
+            if tokens is not self._laid_out:
+                self._laid_out = tokens
                 self.refresh(layout=True)
 
     @property

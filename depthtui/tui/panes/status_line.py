@@ -140,6 +140,10 @@ class StatusLine(Widget):
                 return [("○ ", styles.muted), ("no model is loaded", styles.muted)]
             case "running" if status.work is not None:
                 return [good, (f"{_how_far(status.work)}{self._clock_words()}", styles.text)]
+            case "running" if status.written[0]:
+                count, most = status.written
+                speed = f" · {count / status.seconds:.1f}/s" if status.seconds else ""
+                return [good, (f"writing, {count} of {most} tokens{speed}", styles.text)]
             case "running" if status.layers:
                 where = f"layer {status.layer} of {status.layers}"
                 return [good, (f"{where}{self._clock_words()}", styles.text)]

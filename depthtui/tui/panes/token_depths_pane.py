@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from rich.style import Style
 from textual.reactive import reactive
 
+from depthtui import ramps
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
-from depthtui.depth.spans import spans_of_run
+from depthtui.depth.spans import spans_of
 from depthtui.metrics import settling
 from depthtui.metrics.token_depths import (
     DECIDED,
@@ -17,23 +19,34 @@ from depthtui.metrics.token_depths import (
     first_counted,
 )
 from depthtui.report.explanations import of_metrics
-from depthtui.report.token_depths import span_means
-from depthtui.tui.draw.styles import Piece, number
+from depthtui.report.phrases import sentence_case
+from depthtui.report.token_depths import rolling_mean, span_means
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
+from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.draw.text import not_computed
+from depthtui.tui.panes.chart import Chart, ChartAxis
 from depthtui.tui.panes.page import DIAL_KEYS, Page, as_many_as_fit
-from depthtui.tui.panes.token_depth_curve import TokenDepthCurve
+from depthtui.tui.panes.pane import Cursor, CursorMoved
 
 _PURPOSE = "The depth of each token, read at the token before it, which predicts it."
 _FEWEST_LINES = 4
 
+ROLLING = 16
+"""Tokens of the rolling mean."""
 
-class TokenDepthsPane(TokenDepthCurve, Page):
+
+class TokenDepthsPane(Chart, Page):
     """Depth by token, by the dial's measure, over the means of prompt, thinking and answer.
+
+    Layer 0 is at the bottom whatever the layer order. A dot is a token, in the colour of its depth;
+    the edge of the plot is the scale.
 
     Attributes:
         place: the place of the dial's measure in `TOKEN_DEPTHS`.
     """
 
+    MARGIN = 6
+    ALONG = "token"
     dial = "measure"
     place: reactive[int] = reactive(TOKEN_DEPTHS.index(DECIDED), repaint=False)
 
@@ -58,11 +71,11 @@ class TokenDepthsPane(TokenDepthCurve, Page):
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial(through_words(f"{self.depth_measure.title} by token", self.view.lens))
-        if reason := self.why_no_lens(_PURPOSE):
-            return reason
-        depths = self.depths()
+        depths = self.depths() if self.reading is not None and self.result is not None else None
         if depths is not None and np.isfinite(depths).any():
             return None
+        if reason := self.why_no_lens(_PURPOSE):
+            return reason
         if self.depth_measure.name == "settling":
             return not_computed(self.drawn_result, settling.METRIC, self.view.pace)
         return f"No token has a depth here: {self.depth_measure.meaning}.", ""
@@ -70,20 +83,24 @@ class TokenDepthsPane(TokenDepthCurve, Page):
     def prepare(self) -> None:
         has_room = self.area.height >= _FEWEST_LINES
         self.legend = [as_many_as_fit(self._means(), self.area.width)] if has_room else []
-        super().prepare()
+        depths = self.depths()
+        n_tokens, n_layers = len(self.drawn_result.tokens), self.drawn_result.model.n_layers
+        self._depths = np.full(n_tokens, np.nan) if depths is None else depths.astype(float)
+        self._rolling_means = rolling_mean(self._depths, ROLLING)
+        plot, at = Plot(self.room, 0, n_layers), np.arange(n_tokens) / max(1, self._span - 1)
+        # A gap after each point keeps the points apart.
+        apart = np.stack([self._depths, np.full(n_tokens, np.nan)], axis=1).ravel()
+        mean = Curve(at, self._rolling_means, self.pane_styles.strong)
+        dots = plot.curve(np.repeat(at, 2), apart)
+        self.panels = [
+            CurvePanel("", "", plot, [mean], behind=dots, behind_style=self._dot_style),
+        ]
+        self._update_titles()
 
     def depths(self) -> np.ndarray | None:
         assert self.reading is not None
         depths = self.reading.token_depths(self.drawn_result)
         return None if depths is None else getattr(depths, self.depth_measure.name)
-
-    @property
-    def depth_title(self) -> str:
-        return f"{self.depth_measure.title} by token"
-
-    def show_titles(self, measure: str, at_token: str) -> None:
-        title = through_words(measure, self.view.lens)
-        self.set_titles(title, f"{at_token} · {DIAL_KEYS} {self.dial}")
 
     def _means(self) -> list[Piece]:
         """The means of all tokens and of each span."""
@@ -91,7 +108,7 @@ class TokenDepthsPane(TokenDepthCurve, Page):
         assert reading is not None
         depths = reading.token_depths(run)
         assert depths is not None
-        spans = {self.depth_measure.title: slice(0, len(run.tokens)), **spans_of_run(run)}
+        spans = {self.depth_measure.title: slice(0, len(run.tokens)), **spans_of(run)}
         means = span_means(depths, spans, first_counted(reading.settings))
         layers = f" of {run.model.n_layers}"
         pieces: list[Piece] = []
@@ -102,3 +119,72 @@ class TokenDepthsPane(TokenDepthCurve, Page):
             ]
             layers = ""
         return pieces
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        self._update_titles()
+        super().move_cursor(old, new)
+
+    def _update_titles(self) -> None:
+        depth, mean = self._depths[self._token], self._rolling_means[self._token]
+        title = sentence_case(through_words(f"{self.depth_measure.title} by token", self.view.lens))
+        words = "–" if np.isnan(depth) else f"{depth:.0f}"
+        self.set_titles(
+            title,
+            f"token {self._token}: {words} · last {ROLLING}: {number(mean)} "
+            f"· {DIAL_KEYS} {self.dial}",
+        )
+
+    # Geometry ---------------------------------------------------------------
+
+    @property
+    def _token(self) -> int:
+        return min(max(self.cursor.token, 0), len(self._depths) - 1)
+
+    @property
+    def _span(self) -> int:
+        """Tokens across the plot; a short text leaves room at the right."""
+        return max(len(self._depths), 2 * self.room.width)
+
+    @property
+    def share(self) -> float:
+        return self._token / max(1, self._span - 1)
+
+    def axis(self, area: PlotArea) -> ChartAxis:
+        tokens = range(0, len(self._depths), _step(self._span))
+        marks = [(token / max(1, self._span - 1), str(token)) for token in tokens]
+        return ChartAxis("", marks, str(self._token))
+
+    def point_at(self, share: float, panel: CurvePanel | None) -> None:
+        token = min(round(share * (self._span - 1)), len(self._depths) - 1)
+        self.post_message(CursorMoved(self.cursor.layer, token))
+
+    # Drawing ----------------------------------------------------------------
+
+    def draw_beside(self, panel: CurvePanel, line: int) -> list[Piece]:
+        """The layer's number, and the colour of its depth."""
+        n_layers, last = self.drawn_result.model.n_layers, panel.plot.area.lines - 1
+        label = "out" if line == 0 else "0" if line == last else ""
+        if line == last // 2 and last > 3:
+            label = str(round(n_layers * (1 - line / last)))
+        ramp = self.ramp_for(False)
+        level = self._level_at(line)
+        edge: Piece = (" ", ramp.written_on(level))
+        if ramp.glyphs:
+            edge = (ramp.glyphs[level], self.pane_styles.muted)
+        styles = self.pane_styles
+        return [(f"{label:>{self.MARGIN - 3}} ", styles.muted), edge, (" ", styles.text)]
+
+    def _dot_style(self, styles: PaneStyles, line: int) -> Style:
+        ramp = self.ramp_for(False)
+        if ramp.glyphs:
+            return styles.muted
+        return styles.text + Style(color=ramp.written_on(self._level_at(line)).bgcolor)
+
+    def _level_at(self, y: int) -> int:
+        share = 1 - y / max(1, self.room.lines - 1)
+        return int(ramps.levels(np.array([share]), 0, 1, len(self.ramp_for(False)))[0])
+
+
+def _step(span: int) -> int:
+    """Tokens between two numbers on the axis: about ten numbers, round ones."""
+    return next(step for step in (10, 20, 50, 100, 200, 500, 1000, 1 << 30) if span / step <= 12)

@@ -45,6 +45,7 @@ class View:
         can_compute: whether a key computes what a pane lacks.
         verdict: the run's verdict.
         is_live: whether the engine works on the run.
+        is_written: whether the model still writes the run's answer.
         controls: the model's controls in a line; empty where there are none.
         thresholds_turned: whether thresholds differ from those that the session began with.
         remarks: the user's marks and notes on the run.
@@ -68,6 +69,7 @@ class View:
     can_compute: bool = True
     verdict: Verdict | None = None
     is_live: bool = True
+    is_written: bool = False
     controls: str = ""
     thresholds_turned: bool = False
     remarks: Remarks = field(default_factory=Remarks)

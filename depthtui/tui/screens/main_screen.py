@@ -80,6 +80,7 @@ class MainScreen(RunScreen):
         self._last_reading = LastReading()
         self._compared_at = self.cursor
         self._load = 0
+        self._followed = -1
         self._return_to: tuple[SessionRun, Cursor, bool] | None = None
 
     def compose(self) -> ComposeResult:
@@ -122,13 +123,16 @@ class MainScreen(RunScreen):
     def view(self) -> View:
         explorer, run, result = self.explorer, self.run, self.shown_result()
         is_whole = result is not None and result.settings.is_clean
+        is_written = run is not None and run.is_being_written
         return replace(
             super().view(),
             result=result,
             reading=self._last_reading.reading,
-            verdict=self._last_reading.verdict,
+            # The tokens so far have one a frame otherwise.
+            verdict=None if is_written else self._last_reading.verdict,
             is_live=run is not None and run.state.is_live,
-            controls=explorer.controls_of(result.model) if result and is_whole else "",
+            is_written=is_written,
+            controls=explorer.controls.of(result.model) if result and is_whole else "",
             thresholds_turned=explorer.reading.thresholds_turned,
             remarks=run.remarks if run else Remarks(),
         )
@@ -142,6 +146,7 @@ class MainScreen(RunScreen):
         settings = explorer.settings.summary_settings()
         is_live = run is not None and run.state.is_live
         self._last_reading.of(self.shown_result(), settings, is_live)
+        self.set_class(run is not None and run.is_being_written, "writing")
         self._follow()
         self.pace = explorer.pace_of(run)
         self.show_view()
@@ -156,13 +161,22 @@ class MainScreen(RunScreen):
             self.compute_verdict()
 
     def _follow(self) -> None:
-        """Keep the user's cursor; only the steps of a halted run move it."""
+        """Keep the user's cursor; only the steps of a halted run move it, and tokens as they come.
+
+        A cursor that the user moves away from the newest token stays there.
+        """
         run = self.run
         if run is None or run.result is None:
             return
         if run is not self._shown_run:
             self._begin(run, run.result)
-        self.go(self.layer_to_show(run), self.cursor.token)
+        token = self.cursor.token
+        # The newest token was predicted there: its own readings come with the next one.
+        newest = max(len(run.result.tokens) - 2, run.result.answer_start - 1)
+        if 0 <= self._followed <= token:
+            token = newest
+        self._followed = newest if run.is_being_written else -1
+        self.go(self.layer_to_show(run), token)
 
     def watch_cursor(self, cursor: Cursor) -> None:
         super().watch_cursor(cursor)
@@ -175,14 +189,25 @@ class MainScreen(RunScreen):
         On the first run it begins at the output, where the model answers.
         """
         former = self._shown_run.result if self._shown_run else None
-        self._shown_run = run
+        self._shown_run, self._followed = run, -1
         if former is None or former.tokens.texts != result.tokens.texts:
             layer = self.extent()[0] if former is None else self.cursor.layer
             self.go(layer, _predicts_answer(result))
+        if run.writing is not None:
+            self._begin_writing(result)
         if self._return_to is not None and self._return_to[0] is run:
             _, (layer, token), in_answer = self._return_to
             self.go(layer, token + in_answer * result.tokens.answer_start)
             self._return_to = None
+
+    def _begin_writing(self, result: RunResult) -> None:
+        """Follow the depth of each token that is written, in the text and on its page."""
+        self._try_measure(MEASURE_BY_NAME["prediction_depth"])
+        self._followed = len(result.tokens) - 1
+        self.go(result.model.n_layers, self._followed)
+        self.show_page("tokens")
+        if self.has_class("-narrow"):
+            self.go_to_pane(self.query_one("#tokens", Pane))
 
     def begin_at(self, run: SessionRun, cursor: Cursor, in_answer: bool = False) -> None:
         """Put the cursor there once a run is shown; `in_answer` counts from the answer's start."""
@@ -311,13 +336,13 @@ class MainScreen(RunScreen):
 
         explorer, run, current = self.explorer, choice.run, self.run
         if choice.purpose is Purpose.GRID:
-            self.app.open("Sweep", then=lambda _: self.redraw())
+            self.app.open_screen("Sweep", then=lambda _: self.redraw())
         elif choice.purpose is Purpose.OTHER_MODEL and current is not None:
             self.ask_for_model(partial(explorer.run_on_model, current))
         elif choice.purpose is Purpose.OTHER_PROMPT and current is not None:
             choose_prompt_beside(self, current)
         elif choice.purpose is Purpose.COMPARE and current is not None and run is not None:
-            self.app.open("Comparison", current, run, self.measure, self.cursor)
+            self.app.open_screen("Comparison", current, run, self.measure, self.cursor)
         elif choice.purpose is Purpose.SHOW and run is not None:
             self._show_run(run)
 
@@ -369,20 +394,10 @@ class MainScreen(RunScreen):
         """Open the comparison that waited for another model, unless a dialog is open."""
         pair = self.explorer.pair.pop_ready() if self.app.screen is self else None
         if pair is not None:
-            self.app.open("Comparison", *pair, self.measure, self._compared_at)
+            self.app.open_screen("Comparison", *pair, self.measure, self._compared_at)
 
     def on_screen_resume(self) -> None:
         self.changed()
-
-    def write(self) -> None:
-        """Let the model answer the prompt; the text that is opened as a run keeps the cursor."""
-
-        def opened(cursor: Cursor | None) -> None:
-            if cursor is not None:
-                self.begin_at(self.explorer.session.runs[-1], cursor, in_answer=True)
-
-        write = partial(self.app.open, "Writing", self.layer_order, then=opened)
-        self.act_with_model("write", write)
 
     def export(self) -> None:
         """Ask how to export the run, or the whole session."""

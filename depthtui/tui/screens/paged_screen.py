@@ -62,6 +62,12 @@ class PagedScreen(LiveScreen):
         up = next(number for number, page in enumerate(pages) if page.has_class("up"))
         self._activate(pages[up if place is None else (up + steps) % len(pages)])
 
+    def show_page(self, name: str) -> None:
+        """Show the page of this id, unless the user looks at another pane in its place."""
+        if self.seen_page is not None:
+            for page in self.pages:
+                page.set_class(page.id == name, "up")
+
     def turn_dial(self, step: int) -> None:
         """Turn the dial of the visible page; a count turns it further."""
         page, steps = self.seen_page, step * self.pop_count()

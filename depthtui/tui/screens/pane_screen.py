@@ -337,7 +337,7 @@ class PaneScreen(CommandScreen):
             return
         back = partial(self._come_back, pane)
         place = Cursor(layer, token)
-        self.app.open("Layer", run, place, self.layer_order, pane.view.lens, back)
+        self.app.open_screen("Layer", run, place, self.layer_order, pane.view.lens, back)
 
     def _come_back(self, pane: Pane, cursor: Cursor) -> None:
         """Put the cursor at the last place of the layer's screen."""

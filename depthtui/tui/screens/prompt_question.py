@@ -51,7 +51,7 @@ def choose_prompt_beside(
 
     def begin(choice: PromptChoice) -> None:
         wrapped = choice.chat_template
-        explorer.run_prompt_beside(
+        explorer.run_beside(
             run, choice.prompt, run.settings.chat_template if wrapped is None else wrapped
         )
         screen.redraw()

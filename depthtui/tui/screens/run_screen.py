@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import ModelSpec, Writing
 from depthtui.metrics import patch
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.settings import datasets_dir
@@ -179,9 +179,11 @@ class RunScreen(PlacesScreen, SteppedScreen):
     def compute(self) -> None:
         """Compute the metrics that the pane with the focus lacks, then those of the verdict.
 
-        Without a result yet, the verdict is computed at the end of the run.
+        Without a result yet, or while the answer is written, the verdict is computed at the end of
+        the run.
         """
-        if self.shown_result() is None:
+        run = self.run
+        if self.shown_result() is None or (run is not None and run.is_being_written):
             self.wants_verdict = True
             self.notify(VERDICT_AFTER_RUN, markup=False)
         elif not self._compute_for(self.active_pane):
@@ -229,6 +231,36 @@ class RunScreen(PlacesScreen, SteppedScreen):
                 self._compute_for(pane)
 
         self._ask_measured(run, "patch_from", compute)
+
+    # Writing ------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Let the model answer the prompt."""
+        self._write("write", self.explorer.chat_template)
+
+    def choose_writing(self) -> None:
+        """Ask how the model writes, and let it."""
+        from depthtui.tui.screens.dialogs.writing_form import WritingForm
+
+        explorer, model = self.explorer, self.explorer.engine.model
+
+        def chosen(values: dict[str, Any] | None) -> None:
+            if values is not None:
+                wrapped = values.pop("chat_template")
+                explorer.writing = Writing(**values)
+                self._write("write_with", wrapped)
+
+        has_template = model is not None and model.has_chat_template
+        form = WritingForm(explorer.writing, explorer.chat_template, has_template)
+        self.app.push_screen(form, chosen)
+
+    def _write(self, name: str, chat_template: bool) -> None:
+        def write() -> None:
+            explorer = self.explorer
+            explorer.run(explorer.prompt, chat_template=chat_template, write=explorer.writing)
+            self.redraw()
+
+        self.act_with_model(name, write)
 
     # Choosing -----------------------------------------------------------------
 
@@ -321,7 +353,7 @@ class RunScreen(PlacesScreen, SteppedScreen):
 
         def show() -> None:
             explorer.session.select(clean)
-            self.app.open("What-if", clean, self.cursor, self.layer_order, run.settings)
+            self.app.open_screen("What-if", clean, self.cursor, self.layer_order, run.settings)
 
         self.act_with_model("what_if", show)
 

@@ -55,12 +55,19 @@ class AutomaticWork:
         self._owner = owner
 
     def follow(self, run: SessionRun) -> None:
-        """Handle a run that has finished: compute its layers that suffice, if they come soon."""
+        """Handle a run that has finished: compute its layers that suffice, if they come soon.
+
+        A text whose writing was stopped is first measured, once, as far as it was written.
+        """
         if run is self.run:
             self.run = None
         owner, result = self._owner, run.result
         is_shown = run is owner.session.current and not owner.pair.is_expected
         if result is None or not (is_shown and owner.phase is Phase.READY):
+            return
+        written = run.prompt.written
+        if run.writing is not None and written is not None and written.stopped_by == "user":
+            owner.compute(run=run)
             return
         pace = owner.engine.pace
         if begins_by_itself(result, pace, self.most_seconds):

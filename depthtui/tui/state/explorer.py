@@ -12,36 +12,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from depthtui.data import protocol
 from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
-from depthtui.data.protocol import (
-    EngineReady,
-    Event,
-    Failed,
-    Halted,
-    LayerInspected,
-    Memory,
-    ModelFound,
-    ModelLoaded,
-    ModelsListed,
-    Notice,
-    Pace,
-    Progress,
-    RunFinished,
-    StartRun,
-    Stop,
-    TokensCounted,
-)
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import GenerationSettings, ModelSpec, Repeated, RunSettings
-from depthtui.report.controls import kept_line
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Writing
+from depthtui.metrics import with_lens_metric
 from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.automatic_metrics import AutomaticWork
 from depthtui.tui.state.engine_connection import EngineDeath
 from depthtui.tui.state.engine_life import EngineLife
-from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.host import Host
 from depthtui.tui.state.inspections import Inspections
+from depthtui.tui.state.kept_controls import KeptControls
 from depthtui.tui.state.model_list import ModelList, opened_last
 from depthtui.tui.state.next_run import settings_after, settings_beside, with_marked_answer
 from depthtui.tui.state.phase import CodeQuestion, Phase, Then
@@ -81,8 +64,10 @@ class Explorer:
         token_count: how many tokens a prompt has.
         models: the models that can be opened.
         inspections: the layers of runs that were inspected at a token.
+        controls: what the layers that suffice mean on each model.
         pair: a run and its prompt's run on another model, to be compared.
         draft: the chosen prompt before it runs, and whether it is wrapped; or None.
+        writing: how the model writes answers.
         stepping: lets a halted run go on.
         automatic: the work that begins by itself behind a run.
     """
@@ -118,9 +103,10 @@ class Explorer:
         self.models = ModelList(self.engine, lambda: self.settings)
         self.inspections = Inspections(self._free_engine, lambda: self.engine.model)
         self.pair = RunPair()
+        self.writing = settings.writing()
         self.draft: tuple[Prompt, bool] | None = None
         self._prompt_and_template: tuple[Prompt, bool] | None = None
-        self._controls: dict[str, str] = {}
+        self.controls = KeptControls(lambda: lenses_dir(self.cache_dir))
 
     @property
     def prompt_and_template(self) -> tuple[Prompt, bool]:
@@ -172,13 +158,6 @@ class Explorer:
         """The folder of models, results and sweeps."""
         return self.settings.cache_folder
 
-    def controls_of(self, model: ModelInfo) -> str:
-        """The kept controls of a model, in a line; empty where there are none."""
-        if model.fingerprint not in self._controls:
-            folder = lenses_dir(self.cache_dir)
-            self._controls[model.fingerprint] = kept_line(folder, model)
-        return self._controls[model.fingerprint]
-
     def close(self) -> None:
         """End the engine at once."""
         self.engine.close()
@@ -212,19 +191,17 @@ class Explorer:
             self.load(spec, then)
 
     def run_on_model(self, run: SessionRun, spec: ModelSpec) -> None:
-        """Run a run's prompt on another model, which is loaded first; `pair` then has both runs.
+        """Run a run's prompt on another model; `pair` then has both runs."""
+        self.run_beside(run, with_marked_answer(run), run.settings.chat_template, spec)
+
+    def run_beside(
+        self, first: SessionRun, prompt: Prompt, chat_template: bool, spec: ModelSpec | None = None
+    ) -> None:
+        """Run another prompt beside a run, on its model or another; `pair` then has both runs.
 
         Any run, load or stop in between cancels the comparison.
         """
-        self._run_beside(run, spec, with_marked_answer(run), run.settings.chat_template)
-
-    def run_prompt_beside(self, run: SessionRun, prompt: Prompt, chat_template: bool) -> None:
-        """Run another prompt on a run's model; `pair` then has both runs."""
-        self._run_beside(run, run.model.spec, prompt, chat_template)
-
-    def _run_beside(
-        self, first: SessionRun, spec: ModelSpec, prompt: Prompt, chat_template: bool
-    ) -> None:
+        spec = spec or first.model.spec
         self.pair.forget()
         self._prompt_and_template, self.draft = (prompt, chat_template), None
         self.with_model(spec, partial(self._start_beside, first, prompt, chat_template))
@@ -262,16 +239,19 @@ class Explorer:
         prompt: Prompt | None = None,
         step: bool = False,
         chat_template: bool | None = None,
+        write: Writing | None = None,
     ) -> None:
         """Run a prompt, by default the current one; a live run is stopped first.
 
-        A prompt whose result is on the screen already is computed afresh.
+        A prompt whose result is on the screen already is computed afresh; a text that was written
+        in the same way before comes from the cache, unless it is that result.
 
         Args:
             prompt: the prompt; None for the current one, wrapped as it is.
             step: whether to halt after each layer.
             chat_template: whether it is wrapped in the chat template; None follows the user's
                 settings where the prompt is not the current one.
+            write: how the model writes the answer first; None for the prompt's own answer.
         """
         requested, wrapped = self.prompt_and_template
         if prompt is not None:
@@ -288,14 +268,20 @@ class Explorer:
         self.stop()
         settings = self._run_settings(requested, wrapped)
         current = self.session.current
-        is_repeated = current is not None and current.answers(model, requested, settings)
-        run = self.session.start(model, requested, settings)
+        if write is not None:
+            requested = requested.unanswered
+            settings = with_lens_metric(
+                replace(settings, answer_start=-1, patch_from=""), self.settings.lens
+            )
+        is_repeated = current is not None and current.answers(model, requested, settings, write)
+        run = self.session.start(model, requested, settings, write)
         self._send(run, step, fresh=is_repeated)
 
     def compute(self, *metrics: str, run: SessionRun | None = None, **changes: Any) -> None:
         """Add metrics to a run; a live run is stopped first.
 
-        Metrics that the engine is computing for the run are continued, too.
+        Metrics that the engine is computing for the run are continued, too. Nothing is added to a
+        run whose answer is being written.
 
         Args:
             metrics: their names.
@@ -303,7 +289,7 @@ class Explorer:
             changes: settings that replace the run's.
         """
         run = run or self.session.current
-        if run is None or not self.has_model_of(run):
+        if run is None or run.is_being_written or not self.has_model_of(run):
             return
         if run.changed_by(changes):
             self.automatic.make_way()
@@ -327,23 +313,6 @@ class Explorer:
         run = self.session.start_aside(model, prompt, settings)
         self._send(run)
         return run
-
-    def generate(self, settings: GenerationSettings) -> None:
-        """Let the model answer the current prompt; a live run or text is stopped first."""
-        model = self.engine.model
-        if model is None or not self.can_run:
-            return
-        self.pair.forget()
-        self.stop()
-        self.work.write_text(self.session.next_id(), model, self.prompt, settings)
-
-    def generation_settings(self) -> GenerationSettings:
-        """The user's settings of texts; the current prompt is wrapped as it would be run."""
-        return replace(self.settings.generation_settings(), chat_template=self.chat_template)
-
-    def generates_for(self, generation_state: GenerationState) -> bool:
-        """Whether a text was written by the loaded model for the current prompt."""
-        return (generation_state.model, generation_state.prompt) == (self.engine.model, self.prompt)
 
     def start_sweep(self, plan: SweepPlan, folder: Path) -> None:
         """Run the missing prompts of a sweep; a live run or text is stopped first."""
@@ -407,7 +376,7 @@ class Explorer:
         """Whether the loaded model is the run's."""
         return self.can_run and run.model == self.engine.model
 
-    def pace_of(self, run: SessionRun | None) -> Pace:
+    def pace_of(self, run: SessionRun | None) -> protocol.Pace:
         """The timings of a run's model; of the loaded one without a run."""
         return self.engine.pace if run is None else self.engine.pace_of(run.model)
 
@@ -418,13 +387,16 @@ class Explorer:
     def _send(self, run: SessionRun, step: bool = False, fresh: bool = False) -> None:
         self.stepping.begin()
         recall = not (step or fresh)
-        self.engine.send(StartRun(run.engine_id, run.prompt, run.settings, step, fresh, recall))
+        write = None if run.prompt.written else run.writing
+        self.engine.send(
+            protocol.StartRun(run.engine_id, run.prompt, run.settings, step, fresh, recall, write)
+        )
 
     def stop(self) -> None:
         """Stop the live run, text or sweep, whose parts so far stay, or a load."""
         works = self.session.live is not None or self.work.is_live
         if works or self.phase is Phase.LOADING:
-            self.engine.send(Stop())
+            self.engine.send(protocol.Stop())
             self.inspections.drop_requests()
 
     def delete(self, run: SessionRun) -> None:
@@ -447,42 +419,39 @@ class Explorer:
         self.settings = replace(self.settings, **changes)
         self.reading.begin_with(**changes)
 
-    def handle(self, event: Event) -> None:
+    def handle(self, event: protocol.Event) -> None:
         """Update the state with an engine's event."""
-        if self.engine.command and isinstance(event, RunFinished):
+        if self.engine.command and isinstance(event, protocol.RunFinished):
             event = replace(event, keys=self.sessions.keep_in_cache(event.result, event.keys))
         if self.work.handle(event):
             return
         run = self.session.apply(event)
         match event:
-            case EngineReady() | Progress() | Memory() | Pace():
+            case protocol.EngineReady() | protocol.Progress() | protocol.Memory() | protocol.Pace():
                 self.engine.handle(event)
-                if isinstance(event, Progress) and self.work.text is not None:
-                    self.work.text.prepare(event)
-            case ModelLoaded(model=model):
+            case protocol.ModelLoaded(model=model):
                 then = self.engine.loaded(model)
                 self._adopt(model)
                 then(model)
-            case RunFinished() if run is not None:
+            case protocol.RunFinished() if run is not None:
                 self.automatic.follow(run)
-            case Halted() if run is not None and not self.engine.is_loading:
+            case protocol.Halted() if run is not None and not self.engine.is_loading:
                 self.stepping.halted()
-            case Failed():
+            case protocol.Failed():
                 self._failed(run, event)
-            case ModelsListed() | ModelFound():
+            case protocol.ModelsListed() | protocol.ModelFound():
                 self.models.answered(event)
-            case LayerInspected():
+            case protocol.LayerInspected():
                 self.inspections.answered(event)
-            case TokensCounted():
+            case protocol.TokensCounted():
                 self.token_count.answered(event)
-            case Notice(message=message):
+            case protocol.Notice(message=message):
                 self.host.show_toast(Toast(message, "warning"))
         self.pair.follow(self.session)
 
     def _adopt(self, model: ModelInfo) -> None:
         """Make the loaded model the session's, and remember it for the next start."""
-        # Another process may have computed these controls since.
-        self._controls.clear()
+        self.controls.forget()
         self.token_count.last = None
         self.session.adopt(model)
         recent = opened_last(model.spec.name, self.settings.recent_models)
@@ -497,7 +466,7 @@ class Explorer:
         if current is None or not current.answers(model, self.prompt, settings):
             self.run()
 
-    def _failed(self, run: SessionRun | None, failed: Failed) -> None:
+    def _failed(self, run: SessionRun | None, failed: protocol.Failed) -> None:
         """Report the failure of a run, of a load, or of something else."""
         if run is not None:
             title = "This prompt did not run" if run.result is None else "Not computed"

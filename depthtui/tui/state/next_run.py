@@ -55,9 +55,14 @@ def settings_beside(
 
 
 def with_marked_answer(run: SessionRun) -> Prompt:
-    """A run's prompt with the marked answer as its own, for other tokens."""
+    """A run's prompt with the marked answer as its own, for other tokens.
+
+    A part of an answer that a model wrote is a given answer: its ids are those of the whole.
+    """
     start, result, prompt = run.settings.answer_start, run.result, run.prompt
     if start < 0 or result is None:
         return prompt
     answer = "".join(result.tokens.texts[start:])
-    return replace(prompt, answer=answer) if prompt.text.endswith(answer) else prompt
+    if answer == prompt.answer or not prompt.text.endswith(answer):
+        return prompt
+    return replace(prompt, answer=answer, written=None)

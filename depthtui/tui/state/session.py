@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any
 
 from depthtui.data.arrays import MetricResult, arrays_of
+from depthtui.data.declared import check_declared, check_sizes
 from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
@@ -20,10 +21,11 @@ from depthtui.data.protocol import (
     Rows,
     RunFinished,
     RunStarted,
+    TokensWritten,
 )
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, Writing
 from depthtui.metrics import (
     METRIC_BY_NAME,
     OF_THE_PASS,
@@ -84,6 +86,8 @@ class SessionRun:
         former_result: the result before more metrics were requested, or None.
         set_aside: metrics of former settings and their cache keys, by metric and settings.
         remarks: the user's marks and notes.
+        writing: how the model writes its answer; None for a given one, and once it is measured
+            further.
         kept_run: the run in the kept session that it comes from, or None.
         keys: cache keys of the parts of the result, as in `KeptRun`.
         recalled: names of slower metrics that were not requested in this session: those from the
@@ -108,6 +112,7 @@ class SessionRun:
     set_aside: dict[tuple[object, ...], tuple[MetricResult, str]] = field(default_factory=dict)
     remarks: Remarks = field(default_factory=Remarks)
     lens_time_left: TimeLeft | None = None
+    writing: Writing | None = None
     kept_run: KeptRun | None = None
     keys: dict[str, str] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
@@ -119,13 +124,38 @@ class SessionRun:
         return provenance is not None and provenance.cached
 
     @property
+    def is_being_written(self) -> bool:
+        """Whether the model still writes its answer."""
+        is_answered = self.writing is None or self.prompt.written is not None
+        return self.state.is_live and not is_answered and not self.layers_done
+
+    @property
+    def n_written(self) -> int:
+        """The number of tokens that the model has written so far."""
+        return 0 if self.result is None else len(self.result.tokens) - self.result.answer_start
+
+    @property
     def layers_done(self) -> int:
         """How many layers have run."""
         return self.result.layers_done if self.result else 0
 
-    def answers(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> bool:
-        """Whether this is the finished run of this model, prompt and settings but for metrics."""
-        own = (self.model, self.prompt, replace(self.settings, metrics=settings.metrics))
+    def answers(
+        self,
+        model: ModelInfo,
+        prompt: Prompt,
+        settings: RunSettings,
+        write: Writing | None = None,
+    ) -> bool:
+        """Whether this is the finished run of this model, prompt and settings but for metrics.
+
+        With `write`, the prompt is a question, and its answer is written so.
+        """
+        written, own_prompt = self.prompt.written, self.prompt
+        if write is not None:
+            if written is None or written.writing != write:
+                return False
+            own_prompt = self.prompt.unanswered
+        own = (self.model, own_prompt, replace(self.settings, metrics=settings.metrics))
         has_all = set(settings.metrics) <= set(self.settings.metrics)
         return self.state is RunState.FINISHED and has_all and own == (model, prompt, settings)
 
@@ -190,10 +220,17 @@ class Session:
         live = (run for run in [*self.runs, *self.asides] if run.state.is_live)
         return max(live, key=lambda run: run.engine_id, default=None)
 
-    def start(self, model: ModelInfo, prompt: Prompt, settings: RunSettings) -> SessionRun:
+    def start(
+        self,
+        model: ModelInfo,
+        prompt: Prompt,
+        settings: RunSettings,
+        writing: Writing | None = None,
+    ) -> SessionRun:
         """Add a run; it becomes current once it has tokens to show."""
         self._last_number += 1
         run = SessionRun(self._last_number, self.next_id(), model, prompt, settings, datetime.now())
+        run.writing = writing
         self.runs.append(run)
         return run
 
@@ -253,6 +290,7 @@ class Session:
     def extend(self, run: SessionRun, settings: RunSettings) -> None:
         """Request more metrics of a run: its rows stay, events of its former work are ignored."""
         run.engine_id, run.settings, run.former_result = self.next_id(), settings, run.result
+        run.writing = None
         run.state, run.halted_at, run.work, run.problem = RunState.WAITING, -1, None, ""
         run.seconds, run.reported_at = 0.0, time.monotonic()
         if run.result is not None:
@@ -345,6 +383,12 @@ class Session:
                 if run.result is None:
                     run.result = empty_result(run.model, run.prompt, run.settings, tokens)
                     self._show(run)
+            case TokensWritten(seconds=seconds, stopped_by=stopped_by):
+                text = self._result_at(run, seconds)
+                _write_on(text, event)
+                if stopped_by and run.writing is not None:
+                    text.end_writing(run.writing, stopped_by)
+                    run.prompt = text.prompt
             case Rows(metric=metric, first=first, rows=rows, seconds=seconds):
                 result = self._result_at(run, seconds)
                 result.measured[metric].put(first, rows, event.from_token)
@@ -448,6 +492,7 @@ class Session:
             self._show(run)
         stopped = not result.complete and run.former_result is not None
         run.result = _with_added_metrics(run.result, result) if stopped and run.result else result
+        run.prompt = run.result.prompt
         run.state = RunState.FINISHED if run.result.complete else RunState.STOPPED
         more = [name for name in result.settings.metrics if name not in run.settings.metrics]
         run.recalled = (*run.recalled, *more)
@@ -465,6 +510,9 @@ class Session:
             # The result before the request is still complete.
             state = RunState.FINISHED
             _cancel_requests(run)
+        if run.writing is not None and run.result is not None and not run.prompt.written:
+            run.result.end_writing(run.writing, "user")
+            run.prompt = run.result.prompt
         run.state, run.problem, run.halted_at = state, problem, -1
         run.work, run.former_result = None, None
         if run.result is None and run.kept_run is not None:
@@ -480,6 +528,19 @@ class Session:
     def _forget_aside(self, run: SessionRun) -> None:
         if run in self.asides:
             self.asides.remove(run)
+
+
+def _write_on(result: RunResult, event: TokensWritten) -> None:
+    """Append tokens to a result, which stays as it is where they do not fit.
+
+    Raises:
+        CodecError, ValueError: they do not fit.
+    """
+    text = replace(result)
+    text.write_on(event.ids, event.texts, event.readings)
+    check_declared(text.tokens)
+    check_sizes(text)
+    result.tokens, result.measured = text.tokens, text.measured
 
 
 def _lens_work(run: SessionRun, rows: Rows) -> Work:

@@ -182,7 +182,7 @@ class Sessions:
             return {}
         of_pass = {name: result.measured[name] for name in OF_THE_PASS if name in result.measured}
         parts = {**result.measured, PASS: replace(result, measured=of_pass, remarks=Remarks())}
-        title = f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.task}"
+        title = f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.source}"
         own_keys = {}
         for name in parts.keys() & keys.keys():
             place = self._owner.engine.command
@@ -246,10 +246,14 @@ class Sessions:
 def _as_kept_run(run: SessionRun) -> KeptRun:
     if run.state is RunState.UNOPENED and run.kept_run is not None:
         return replace(run.kept_run, remarks=run.remarks)
-    result = run.result
+    result, prompt = run.result, run.prompt
+    if run.is_being_written and run.writing is not None and result is not None:
+        text = replace(result)
+        text.end_writing(run.writing, "user")
+        prompt = text.prompt
     return KeptRun(
         run.model,
-        run.prompt,
+        prompt,
         run.settings,
         run.started.isoformat(),
         run.remarks,

@@ -1,4 +1,4 @@
-"""The engine's work beside runs: a text, a sweep, a model that is written."""
+"""The engine's work beside runs: a sweep, a model that is written."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
     Failed,
-    StartGeneration,
     StartSweep,
     SweepFinished,
     WriteModel,
 )
-from depthtui.data.run import Prompt
-from depthtui.data.run_settings import GenerationSettings, Repeated
+from depthtui.data.run_settings import Repeated
 from depthtui.errors import DepthError
 from depthtui.tui.state.engine_life import EngineLife
-from depthtui.tui.state.generation import GenerationState
 from depthtui.tui.state.host import Host
 from depthtui.tui.state.model_writing import ModelWriting
 from depthtui.tui.state.phase import Phase
@@ -29,7 +25,7 @@ if TYPE_CHECKING:
     from depthtui.sweep.plan import SweepPlan
     from depthtui.tui.state.sweeping import Sweeping
 
-    _Work: TypeAlias = GenerationState | Sweeping | ModelWriting
+    _Work: TypeAlias = Sweeping | ModelWriting
 
 
 class SideWork:
@@ -40,13 +36,11 @@ class SideWork:
         host: the app, which shows how the work ended.
 
     Attributes:
-        text: the current or last text, or None.
         sweep: the running or last opened sweep, or None.
         writing: the current or last writing of a model, or None.
     """
 
     def __init__(self, engine: EngineLife, host: Host) -> None:
-        self.text: GenerationState | None = None
         self.sweep: Sweeping | None = None
         self.writing: ModelWriting | None = None
         self._engine = engine
@@ -65,13 +59,6 @@ class SideWork:
     def is_live(self) -> bool:
         """Whether the engine does any of it, or will next."""
         return any(work.is_live for work in self._every)
-
-    def write_text(
-        self, work_id: int, model: ModelInfo, prompt: Prompt, settings: GenerationSettings
-    ) -> None:
-        """Let the model answer a prompt."""
-        self.text = GenerationState(work_id, model, prompt, settings)
-        self._engine.send(StartGeneration(work_id, prompt, settings))
 
     def start_sweep(self, work_id: int, plan: SweepPlan, folder: Path) -> None:
         """Run the missing prompts of a sweep."""
@@ -113,7 +100,7 @@ class SideWork:
 
     @property
     def _every(self) -> Iterator[_Work]:
-        return (work for work in (self.text, self.sweep, self.writing) if work is not None)
+        return (work for work in (self.sweep, self.writing) if work is not None)
 
     def _swept(self, finished: SweepFinished) -> None:
         """Report how a sweep ended, and which model it left."""

@@ -12,7 +12,7 @@ from depthtui.tui.state.comparison import distinct_names
 from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
-from depthtui.tui.state.session import RunState, Work
+from depthtui.tui.state.session import RunState, SessionRun, Work
 from depthtui.tui.state.task_prompts import place, task_title
 
 EngineState: TypeAlias = Literal[
@@ -59,6 +59,7 @@ class Status:
         cached: whether the result came from the cache; None while there is none.
         memory: bytes that the engine uses for that model, or 0.
         work: the metric that the run computes after its layers, or None.
+        written: the number of tokens that are written, and the most; 0 and 0 where none are.
         swept: the number of prompts of a sweep that are done, and of all.
         stage: the progress of a load, or of writing a model.
         sweep_seconds_left: seconds that the sweep still takes; negative where unknown.
@@ -78,6 +79,7 @@ class Status:
     cached: bool | None = None
     memory: int = 0
     work: Work | None = None
+    written: tuple[int, int] = (0, 0)
     swept: tuple[int, int] = (0, 0)
     stage: str = ""
     sweep_seconds_left: float = -1.0
@@ -111,10 +113,17 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
         if explorer.engine.memory and loaded and not is_other
         else 0,
         work=live.work if live else None,
+        written=_written(live),
         swept=(sweep.n_done, sweep.n_prompts) if sweep else (0, 0),
         stage=stage_of(explorer),
         sweep_seconds_left=sweep.seconds_left if sweep else -1.0,
     )
+
+
+def _written(live: SessionRun | None) -> tuple[int, int]:
+    if live is None or live.writing is None or not live.is_being_written:
+        return 0, 0
+    return live.n_written, live.writing.max_tokens
 
 
 def stage_of(explorer: Explorer) -> str:

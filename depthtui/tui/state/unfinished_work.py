@@ -9,11 +9,9 @@ from depthtui.tui.state.session import RunState, SessionRun
 
 def unfinished_work(explorer: Explorer) -> str:
     """The engine's current work, in words; empty where there is none."""
-    sweep, text, writing = explorer.work.sweep, explorer.work.text, explorer.work.writing
+    sweep, writing = explorer.work.sweep, explorer.work.writing
     if sweep is not None and sweep.is_live:
         return f"A sweep is running, {sweep.n_done} of {sweep.n_prompts} prompts are kept"
-    if text is not None and text.is_live:
-        return "A text is being written"
     if writing is not None and writing.is_live:
         return "A model is being written"
     run = explorer.session.live
@@ -22,6 +20,8 @@ def unfinished_work(explorer: Explorer) -> str:
 
 
 def _unfinished_run(run: SessionRun) -> str:
+    if run.is_being_written:
+        return "A text is being written"
     name = f"Run {run.number}" if run.number else "A what-if"
     if run.state is RunState.HALTED:
         return f"{name} is halted after layer {run.halted_at}"
@@ -30,18 +30,18 @@ def _unfinished_run(run: SessionRun) -> str:
     return f"{name} is not finished"
 
 
+def unfinished_text(explorer: Explorer) -> str:
+    """The text that is being written, in words; empty for other work."""
+    run = explorer.session.live
+    return unfinished_work(explorer) if run is not None and run.is_being_written else ""
+
+
 def slow_work(explorer: Explorer) -> str:
-    """The engine's work where it is a slower metric, which takes long; else empty."""
+    """The engine's work where it takes long: a slower metric or a text; else empty."""
     run = explorer.session.live
     work = run.work if run is not None else None
     is_slow = work is not None and METRIC_BY_NAME[work.metric].on_demand
-    return unfinished_work(explorer) if is_slow else ""
-
-
-def unfinished_text(explorer: Explorer) -> str:
-    """The text that is being written, in words; empty for other work."""
-    text = explorer.work.text
-    return unfinished_work(explorer) if text is not None and text.is_live else ""
+    return unfinished_work(explorer) if is_slow else unfinished_text(explorer)
 
 
 def lost_by_opening(explorer: Explorer, run: SessionRun) -> str:
@@ -49,9 +49,3 @@ def lost_by_opening(explorer: Explorer, run: SessionRun) -> str:
     model = explorer.engine.model
     is_here = model is not None and model.spec == run.model.spec
     return "" if is_here and explorer.can_run else unfinished_work(explorer)
-
-
-def lost_by_writing(explorer: Explorer) -> str:
-    """The work lost by requesting a text: none where a text answers the prompt already."""
-    text = explorer.work.text
-    return "" if text is not None and explorer.generates_for(text) else unfinished_work(explorer)

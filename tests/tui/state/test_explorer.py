@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from depthtui.data.codec import CodecError
 from depthtui.data.controls import ControlRow, Controls, save_controls
 from depthtui.data.protocol import (
     EngineReady,
@@ -18,20 +21,23 @@ from depthtui.data.protocol import (
     RunFinished,
     RunStarted,
     StartRun,
+    TokensWritten,
     TrustModel,
 )
-from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run_settings import ModelSpec, Writing
 from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.engine_connection import EngineDeath
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.next_run import with_marked_answer
 from depthtui.tui.state.phase import CodeQuestion, Phase
 from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.toast import Toast
-from depthtui.tui.state.unfinished_work import unfinished_work
+from depthtui.tui.state.unfinished_work import slow_work, unfinished_work
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.results import full_result, tokens_of
+from tests.builders.written import columns_of, tokens_written, with_settling, written_prompt
 from tests.sweep.sweeps import make_plan
 
 
@@ -280,10 +286,101 @@ def test_controls_are_read_again_once_a_model_is_loaded(engine: FakeEngine, tmp_
     explorer.engine.start()
     model = model_info()
     tell(explorer, EngineReady("2", "5"), ModelLoaded(model))
-    assert explorer.controls_of(model) == ""
+    assert explorer.controls.of(model) == ""
     rows = (ControlRow("model", 24.0), ControlRow("untrained", 1.0))
     controls = Controls(model.name, 30, 49152, ("text",), 10, 90, "prompts", 123, 1, rows)
     lenses_dir(tmp_path).mkdir()
     save_controls(lenses_dir(tmp_path), model.fingerprint, controls)
     tell(explorer, ModelLoaded(model))
-    assert "untrained 1" in explorer.controls_of(model)
+    assert "untrained 1" in explorer.controls.of(model)
+
+
+def being_written(explorer: Explorer) -> tuple[SessionRun, RunResult]:
+    """A run of which two words are written; and how it ends where it is stopped there."""
+    first = explorer.session.runs[0]
+    tell(explorer, RunFinished(1, full_result(first.prompt, first.model, first.settings)))
+    writing = Writing(max_tokens=6)
+    explorer.run(explorer.prompt, write=writing)
+    run = explorer.session.runs[-1]
+    text = full_result(written_prompt(run.prompt, writing), run.model, with_settling(run.settings))
+    tell(explorer, RunStarted(run.engine_id, tokens_of(run.prompt)))
+    tell(explorer, *tokens_written(text, run.engine_id, words=2))
+    assert run.result is not None
+    assert run.is_being_written
+    end = replace(run.result)
+    end.end_writing(writing, "user")
+    return run, end
+
+
+def test_a_stopped_text_is_measured_once_and_can_be_stopped_again(
+    explorer: Explorer, engine: FakeEngine
+) -> None:
+    run, end = being_written(explorer)
+    explorer.automatic.call_off()
+    tell(explorer, RunFinished(run.engine_id, end))
+    measured = engine.sent(StartRun)[-1]
+    assert (measured.prompt, measured.write) == (end.prompt, None)
+    explorer.automatic.call_off()
+    tell(explorer, RunFinished(run.engine_id, replace(end)))
+    assert run.state is RunState.STOPPED
+    assert engine.sent(StartRun)[-1] is measured
+
+
+def test_a_text_keeps_its_end_where_the_engine_dies_in_the_pass(explorer: Explorer) -> None:
+    run, _ = being_written(explorer)
+    nothing = np.zeros(0, np.int64)
+    tell(explorer, TokensWritten(run.engine_id, nothing, [], {}, 1.0, stopped_by="limit"))
+    assert not run.is_being_written
+    explorer.engine_died(EngineDeath(-9, "Out of memory", "engine.log"))
+    assert run.state is RunState.STOPPED
+    assert run.prompt.written is not None
+    assert run.prompt.written.stopped_by == "limit"
+
+
+def test_metrics_are_not_added_while_the_answer_is_written(
+    explorer: Explorer, engine: FakeEngine
+) -> None:
+    run, _ = being_written(explorer)
+    engine.commands.clear()
+    explorer.compute("ablation")
+    assert run.is_being_written
+    assert not engine.commands
+
+
+def test_a_text_behind_a_prompt_on_the_screen_may_come_from_the_cache(
+    explorer: Explorer, engine: FakeEngine
+) -> None:
+    run, _ = being_written(explorer)
+    command = engine.sent(StartRun)[-1]
+    assert command.run_id == run.engine_id
+    assert not command.fresh
+
+
+def test_what_ends_a_text_asks_first(explorer: Explorer) -> None:
+    being_written(explorer)
+    assert slow_work(explorer) == "A text is being written"
+
+
+@pytest.mark.parametrize(("words", "columns"), [(1, 2), (2, 4)])
+def test_tokens_that_do_not_fit_leave_a_text_as_it_is(
+    explorer: Explorer, words: int, columns: int
+) -> None:
+    run, end = being_written(explorer)
+    assert run.result is not None
+    readings = {
+        name: columns_of(value, slice(0, columns)) for name, value in run.result.measured.items()
+    }
+    with pytest.raises(CodecError, match=r"other numbers|another size"):
+        tell(explorer, TokensWritten(run.engine_id, np.arange(2), ["a"] * words, readings, 1.0))
+    assert run.result.tokens is end.tokens
+
+
+def test_a_marked_part_of_a_written_answer_is_a_given_answer(explorer: Explorer) -> None:
+    run, end = being_written(explorer)
+    tell(explorer, RunFinished(run.engine_id, end))
+    explorer.session.mark_answer(run, end.answer_start + 1)
+    marked = with_marked_answer(run)
+    assert end.prompt.answer.endswith(marked.answer)
+    assert marked.written is None
+    explorer.session.mark_answer(run, end.answer_start)
+    assert with_marked_answer(run) == end.prompt

@@ -85,7 +85,7 @@ def test_the_chat_template_belongs_to_the_prompt(explorer: Explorer) -> None:
     explorer.run()
     finish(explorer)
     assert status_of(explorer).is_wrapped
-    assert explorer.generation_settings().chat_template
+    assert explorer.chat_template
     following = neighbour(first_prompt(), 1, 123)
     assert following is not None
     explorer.run(following)

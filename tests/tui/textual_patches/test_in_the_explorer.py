@@ -21,8 +21,8 @@ OPENS: dict[str, Callable[[Explored], object]] = {
     "prompts": lambda it: it.main.action_command("prompt"),
     "runs": lambda it: it.main.action_command("session"),
     "cell": lambda it: it.main.action_command("open"),
-    "sweep": lambda it: it.app.open("Sweep"),
-    "generation": lambda it: it.main.action_command("write"),
+    "sweep": lambda it: it.app.open_screen("Sweep"),
+    "writing": lambda it: it.main.action_command("write_with"),
     "keys": lambda it: it.app.action_command_palette(),
 }
 """What opens a screen."""
@@ -40,7 +40,7 @@ async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path) -> None:
         await it.press("j")
 
 
-@pytest.mark.parametrize("name", ["models", "cell", "generation", "palette"])
+@pytest.mark.parametrize("name", ["models", "cell", "writing", "keys"])
 async def test_a_screen_may_be_opened_while_the_app_ends(tmp_path: Path, name: str) -> None:
     async with explore(tmp_path) as it:
         OPENS[name](it)
@@ -94,7 +94,7 @@ async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -
             assert len([node for node, _ in watchers if not node.is_attached]) <= 1, name
 
 
-@pytest.mark.parametrize("name", ["prompts", "cell", "sweep", "palette"])
+@pytest.mark.parametrize("name", ["prompts", "cell", "sweep", "keys"])
 async def test_of_a_screen_that_has_gone_nothing_is_kept_for_long(
     tmp_path: Path, name: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""Depth over a generated text: means, quarters, and whether depth rises."""
+"""A text that a model wrote, in sentences: how it was written, and whether depth rises in it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from depthtui.data.generation import Continuation, Generation
-from depthtui.data.lens import LensFit
-from depthtui.data.lens_view import fitted_words, lens_title
-from depthtui.metrics.pooling import FEWEST_TOKENS
-from depthtui.report.token_depths import QUARTERS
+from depthtui.data.run import WrittenAnswer
 
-TREND = "settling"
-"""The measure whose rise or fall is reported; every token has it."""
+QUARTERS = 4
 
 ENDS = {
     "end": "the model ended it",
@@ -22,7 +17,7 @@ ENDS = {
     "user": "stopped",
     "memory": "cut where the memory ran out",
 }
-"""The end of a text, in words, by `Generation.stopped_by`."""
+"""The end of a text, in words, by `WrittenAnswer.stopped_by`."""
 
 _FEWEST = 24
 """Fewest independent tokens for a trend. Texts of 32 to 1,024 tokens without a trend, of any
@@ -46,9 +41,29 @@ class TextTrend:
     chance: float
 
 
-def text_trend(text: Continuation) -> TextTrend | None:
-    """The trend of depth through a text; None where the text is too short to tell."""
-    depths = np.asarray(getattr(text.depths, TREND), np.float64)
+def written_words(written: WrittenAnswer) -> str:
+    """The number of tokens that a model wrote, how, and the reason for their end."""
+    n_tokens, end = _tokens(len(written.ids)), ENDS.get(written.stopped_by, "stopped")
+    return f"{n_tokens} written, {writing_words(written)}; {end}"
+
+
+def writing_words(written: WrittenAnswer) -> str:
+    """How tokens were chosen, such as `temperature 0.7, top-p 0.9, seed 5`."""
+    writing = written.writing
+    if not writing.temperature:
+        return "always the most probable one"
+    parts = (
+        f"temperature {writing.temperature:g}",
+        f"top-k {writing.top_k}" if writing.top_k else "",
+        f"top-p {writing.top_p:g}" if writing.top_p < 1 else "",
+        f"seed {writing.seed}",
+    )
+    return ", ".join(filter(None, parts))
+
+
+def text_trend(settling: np.ndarray) -> TextTrend | None:
+    """The trend of settling depth `[N]` through a text; None where it is too short to tell."""
+    depths = np.asarray(settling, np.float64)
     if np.isnan(depths).any() or independent_tokens(depths) < _FEWEST:
         return None
     size = len(depths) // QUARTERS
@@ -60,11 +75,11 @@ def text_trend(text: Continuation) -> TextTrend | None:
     return TextTrend(float(depths[:size].mean()), float(depths[-size:].mean()), chance)
 
 
-def trend_sentence(text: Continuation) -> str:
-    """Whether depth rises or falls through the text, in a sentence."""
-    change = text_trend(text)
+def trend_sentence(settling: np.ndarray) -> str:
+    """Whether settling depth `[N]` rises or falls through a text, in a sentence."""
+    change = text_trend(settling)
     if change is None:
-        return _too_short(np.asarray(getattr(text.depths, TREND), np.float64))
+        return _too_short(np.asarray(settling, np.float64))
     figures = (
         f"mean settling depth {change.first:.1f} in the first quarter, {change.last:.1f} in the "
         f"last (p = {change.chance:.2g})"
@@ -98,7 +113,7 @@ def independent_tokens(depths: np.ndarray) -> float:
 def _too_short(depths: np.ndarray) -> str:
     n, worth = len(depths), independent_tokens(depths)
     if n < _FEWEST or np.isnan(worth):
-        return f"A text of {n} tokens is too short to tell whether depth rises or falls."
+        return f"A text of {_tokens(n)} is too short to tell whether depth rises or falls."
     return (
         f"A text of {n} tokens is too short to tell whether depth rises or falls: neighbouring "
         f"tokens are so alike that they are worth {worth:.0f} independent ones, and {_FEWEST} are "
@@ -106,33 +121,5 @@ def _too_short(depths: np.ndarray) -> str:
     )
 
 
-def exit_sentence(generation: Generation) -> str:
-    """The layers that early exit would save, in a sentence."""
-    text, n_layers = generation.continuation, generation.model.n_layers
-    if len(text) < FEWEST_TOKENS:
-        return f"A text of {len(text)} tokens is too short to tell the gain of early exit."
-    depths = text.depths
-    saved = float(np.mean(n_layers - depths.early_exit))
-    return (
-        f"Early exit at a confidence of {generation.settings.confidence:g} saves {saved:.1f} of "
-        f"{n_layers} layers a token and gives the same token in {np.mean(depths.exit_agrees):.0%}."
-    )
-
-
-def about(generation: Generation) -> str:
-    """The number of generated tokens, their sampling, and the reason for their end."""
-    settings, n_tokens = generation.settings, len(generation.continuation)
-    top_k = f"top-k {settings.top_k}, " if settings.top_k else ""
-    how = (
-        f"temperature {settings.temperature:g}, {top_k}top-p {settings.top_p:g}, "
-        f"seed {settings.seed}"
-        if settings.temperature
-        else "always the most probable token"
-    )
-    end = ENDS.get(generation.stopped_by, "unfinished")
-    return f"{n_tokens} tokens after a prompt of {len(generation.tokens)}; {how}; {end}."
-
-
-def lens_note(fit: LensFit) -> str:
-    """The fitted lens that depths are read through, in a sentence."""
-    return f"Read through the {lens_title(fit.kind)}, {fitted_words(fit)}."
+def _tokens(n: int) -> str:
+    return "1 token" if n == 1 else f"{n} tokens"
