@@ -23,11 +23,19 @@ from depthtui.cli.shared_options import (
     one_argument,
     read_size,
     run_options,
+    writing_options,
 )
-from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec, RunSettings
+from depthtui.data.run_settings import (
+    DEFAULT_METRICS,
+    EXAMPLES,
+    ModelSpec,
+    RunSettings,
+    Writing,
+)
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, short_repr
 from depthtui.log import log_bug
+from depthtui.options import options_of
 from depthtui.parallel.group import ranks_started
 from depthtui.report.formats import check_folder
 from depthtui.settings import Settings, datasets_dir
@@ -98,9 +106,10 @@ class PlanOptions:
         levels: `all`, or None for the tasks' default levels.
         examples: number of prompts of each task; None for the default.
         data: files of data sets, as `NAME=FILE`.
-        max_tokens: longer prompts are left out; None for any length.
+        longest: longer prompts, in tokens, are left out; None for any length.
         sample: whether to draw the prompts with the seed.
         protocol: `paper`, or None.
+        write: whether the models also write their own answers.
     """
 
     models: tuple[str, ...]
@@ -108,9 +117,10 @@ class PlanOptions:
     levels: str | None
     examples: int | None
     data: tuple[str, ...]
-    max_tokens: int | None
+    longest: int | None
     sample: bool
     protocol: str | None
+    write: bool
 
 
 @dataclass(frozen=True)
@@ -174,6 +184,7 @@ _plan_options = one_argument(
     ),
     click.option(
         "--max-tokens",
+        "longest",
         type=click.IntRange(1),
         help="Leave longer prompts out, and take the next ones.",
     ),
@@ -182,6 +193,11 @@ _plan_options = one_argument(
         "--protocol",
         type=click.Choice(["paper"]),
         help="The paper's data sets, counts and thresholds.",
+    ),
+    click.option(
+        "--write",
+        is_flag=True,
+        help="Measure each model also on the answers that it writes itself.",
     ),
 )
 _ray_options = one_argument(
@@ -226,13 +242,15 @@ _slurm_options = one_argument(
 @click.command(
     cls=_SweepCommand,
     common=(
-        *("plan_file", "models", "tasks", "levels", "examples", "data", "protocol"),
+        *("plan_file", "models", "tasks", "levels", "examples", "data", "protocol", "write"),
+        "max_tokens",
         *("gpus", "ray", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
         *("trust_remote_code", "cache_dir", "out", "formats"),
     ),
     examples=[
         "depthtui sweep --model demo --task 'addition:*' --task commonsense",
         "depthtui sweep plan.toml --protocol paper --data gsm8k=gsm8k.jsonl",
+        "depthtui sweep --model demo --task grade_school --write --max-new-tokens 60",
         "depthtui sweep plan.toml --shard 1/4 --out part-1/",
         "depthtui sweep --merge part-1/ --merge part-2/ --out sweep/",
         "depthtui sweep plan.toml --slurm 8 --sbatch '--gres=gpu:1 --time=2:00:00'",
@@ -258,6 +276,7 @@ _slurm_options = one_argument(
 )
 @_ray_options
 @_slurm_options
+@writing_options
 @run_options
 @model_options
 @cache_options
@@ -353,20 +372,22 @@ def _plan(
         parse_data,
         parse_task,
         with_absolute_paths,
+        with_written,
     )
     from depthtui.sweep.plan_file import read_plan
 
     drawing = Drawing(
-        plan_options.examples or EXAMPLES, plan_options.max_tokens or 0, plan_options.sample
+        plan_options.examples or EXAMPLES, plan_options.longest or 0, plan_options.sample
     )
     metrics = RunSettings.metrics if plan_options.protocol else DEFAULT_METRICS
     note_replaced_metrics(overrides, metrics)
     run = overrides.over(settings.run_settings(metrics))
-    plan = SweepPlan((), (), run, settings.summary_settings())
+    writing = overrides.over(settings.writing())
+    plan = SweepPlan((), (), run, overrides.over(settings.summary_settings()))
     try:
         data = parse_data(plan_options.data)
         if plan_file is not None:
-            plan = read_plan(plan_file, plan, drawing)
+            plan = read_plan(plan_file, plan, drawing, writing)
         tasks = [
             task
             for text in plan_options.tasks
@@ -378,9 +399,19 @@ def _plan(
             if not tasks and drawing != Drawing():
                 raise DepthError("--protocol paper fixes which prompts are run, and how many.")
             plan = _on_the_papers_data(plan, data, settings)
+        if plan_options.write:
+            plan = with_written(plan, writing)
+        _check_writing(plan, overrides)
         return check_plan(with_absolute_paths(plan))
     except DepthError as error:
         raise click.UsageError(str(error)) from error
+
+
+def _check_writing(plan: SweepPlan, overrides: Overrides) -> None:
+    """Refuse choices for texts that nobody writes."""
+    chosen = (options_of(Writing).keys() - {"seed"}) & overrides.values.keys()
+    if chosen and not any(task.write for task in plan.tasks):
+        raise click.UsageError("--max-new-tokens, --temperature, --top-k and --top-p need --write.")
 
 
 def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Settings) -> SweepPlan:

@@ -18,7 +18,7 @@ from depthtui.data.protocol import (
     SweepProgress,
 )
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError, RunStopped
 from depthtui.report.progress import EngineProgress
@@ -52,9 +52,14 @@ class SteeredEngine(Protocol):
         """The number of tokens of a prompt for the loaded model."""
 
     def run(
-        self, prompt: Prompt, settings: RunSettings, control: Control | None = None
+        self,
+        prompt: Prompt,
+        settings: RunSettings,
+        control: Control | None = None,
+        *,
+        write: Writing | None = None,
     ) -> RunResult:
-        """Run a prompt through the loaded model."""
+        """Run a prompt through the loaded model, which may write the answer first."""
 
 
 class SweepService:
@@ -120,7 +125,9 @@ class SweepService:
     def emit(self, event: Event) -> None:
         """Pass on the engine's messages and progress."""
         if self._state is None:
-            self._checkpoint()  # weights are read; later on the engine itself checks the control
+            _end_if_stopped(
+                self._control
+            )  # weights are read; later on the engine itself checks the control
         if isinstance(event, protocol.Notice | protocol.Memory):
             self._send(event)
         progress = self._engine_progress.of(event)
@@ -144,7 +151,7 @@ class SweepService:
 
     def prompt_begins(self, item: Item) -> None:
         """Send the prompt that begins."""
-        self._checkpoint()
+        _end_if_stopped(self._control)
         cell = item.cell
         self._prompt = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
         self._progress(self._prompt)
@@ -193,12 +200,6 @@ class SweepService:
         if not failures or message != str(failures[-1]):
             self._send(protocol.Notice(message))
 
-    def _checkpoint(self) -> None:
-        try:
-            self._control.checkpoint()
-        except RunStopped:
-            raise KeyboardInterrupt from None
-
 
 class _Stoppable:
     """An engine that ends the sweep like ctrl+c when the user stops it."""
@@ -219,11 +220,22 @@ class _Stoppable:
     def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
         return self._engine.count_tokens(prompt, chat_template)
 
-    def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
-        result = self._engine.run(prompt, settings, self._control)
+    def run(
+        self, prompt: Prompt, settings: RunSettings, *, write: Writing | None = None
+    ) -> RunResult:
+        result = self._engine.run(prompt, settings, self._control, write=write)
         if not result.complete:
-            raise KeyboardInterrupt
+            # A text that is too long for the memory is not complete either.
+            _end_if_stopped(self._control)
         return result
+
+
+def _end_if_stopped(control: Control) -> None:
+    """Raise KeyboardInterrupt where the user has stopped the sweep."""
+    try:
+        control.checkpoint()
+    except RunStopped:
+        raise KeyboardInterrupt from None
 
 
 def _bug(error: Exception) -> str:

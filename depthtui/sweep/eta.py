@@ -57,20 +57,35 @@ class Waiting:
 
     def __init__(self, prompts: Iterable[tuple[Cell, int | None]] = ()) -> None:
         self._prompts = list(prompts)
-        self._pace = SweepPace()
+        # Texts that a model writes have other lengths, and take longer for each token.
+        self._paces = {False: SweepPace(), True: SweepPace()}
 
     def __len__(self) -> int:
         return len(self._prompts)
 
     @property
     def seconds(self) -> float | None:
-        """Seconds for the waiting prompts; None before the first was computed."""
-        return self._pace.seconds_for((cell.model, length) for cell, length in self._prompts)
+        """Seconds for the waiting prompts; None before the first of each kind was computed."""
+        parts = [
+            pace.seconds_for(waiting)
+            for is_written, pace in self._paces.items()
+            if (waiting := self._of_kind(is_written))
+        ]
+        numbers = [part for part in parts if part is not None]
+        return sum(numbers) if numbers and len(numbers) == len(parts) else None
+
+    def _of_kind(self, is_written: bool) -> list[tuple[ModelSpec, int | None]]:
+        return [
+            (cell.model, length)
+            for cell, length in self._prompts
+            if bool(cell.task.write) is is_written
+        ]
 
     def prompt_ends(self, cell: Cell, record: Record | None, seconds: float) -> None:
         """A prompt was run, taken from the cache, or failed."""
         if record is not None and not _is_cached(record):
-            self._pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
+            pace = self._paces[bool(cell.task.write)]
+            pace.add(cell.model, len(record.prompt.text), record.n_tokens, seconds)
         # Drop one of the cell's prompts; which one hardly matters.
         index = next((n for n, (prompt, _) in enumerate(self._prompts) if prompt == cell), None)
         if index is not None:

@@ -16,7 +16,7 @@ from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.files import check_writable, parse_json, read_whole, slug, system_reason, write_whole
-from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.plan import Cell, SweepPlan, plan_values
 from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
 
 Notify = Callable[[str], None]
@@ -190,7 +190,7 @@ class SweepFolder:
             }
             for cell, of_cell in records.items()
         ]
-        body = {"schema": SCHEMA, "plan": plan, "cells": cells}
+        body = {"schema": SCHEMA, "plan": plan_values(plan), "cells": cells}
         write_whole(self._file(MANIFEST), _json(body))
 
     def _file(self, name: str) -> Path:
@@ -283,7 +283,7 @@ def _is_manifest(path: Path) -> bool:
 
 def record_name(cell: Cell, number: int, key: str) -> str:
     """The file of a record, below `records/`."""
-    task = slug(f"{cell.task.name}-{cell.task.level}")
+    task = slug(f"{cell.task.source}-{cell.task.level}")
     return f"{slug(model_title(cell.model))}/{task}/{number:04d}-{key[:16]}.json"
 
 

@@ -174,7 +174,7 @@ class _Sweep:
 
     def _run_cell(self, engine: SweepEngine, cell: Cell, counts: TokenCounts) -> None:
         state = self._state
-        candidates, settings = state.candidates[cell.task], state.plan.run
+        candidates, settings = state.candidates[cell.task.unwritten], state.plan.run
         began = time.perf_counter()
         for step in run_cell(
             engine, cell, settings, candidates, counts, state.is_missing, self._on_bug

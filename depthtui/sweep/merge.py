@@ -143,12 +143,12 @@ def _united_plan(plans: Sequence[SweepPlan]) -> SweepPlan:
             )
     models = dict.fromkeys(model for plan in plans for model in plan.models)
     tasks = dict.fromkeys(task for plan in plans for task in plan.tasks)
-    names = [(choice.name, choice.level) for choice in tasks]
+    names = [(choice.source, choice.level) for choice in tasks]
     for task, name in zip(tasks, names, strict=True):
         if names.count(name) > 1:
             raise DepthError(
                 f"{task.title} was measured on different prompts in different sweeps.",
-                "Merge sweeps with the same --examples, --data, --max-tokens and --sample.",
+                "Merge sweeps of the same --examples, --data, --max-tokens, --sample and --write.",
             )
     families = dict.fromkeys(pair for plan in plans for pair in plan.families)
     return replace(first, models=tuple(models), tasks=tuple(tasks), families=tuple(families))

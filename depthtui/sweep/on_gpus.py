@@ -21,7 +21,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.protocol import Event, Notice
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.data.trust import TrustedModels
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.log import log_bug
@@ -281,8 +281,10 @@ class _KeptEngine:
     def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
         return self._engine.count_tokens(prompt, chat_template)
 
-    def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
-        return self._engine.run(prompt, settings)
+    def run(
+        self, prompt: Prompt, settings: RunSettings, *, write: Writing | None = None
+    ) -> RunResult:
+        return self._engine.run(prompt, settings, write=write)
 
 
 def serve(

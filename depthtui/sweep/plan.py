@@ -6,14 +6,16 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import (
     EXAMPLES,
     MOST_EXAMPLES,
     ModelSpec,
     RunSettings,
     SummarySettings,
+    Writing,
 )
 from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.files import expand_home
@@ -38,6 +40,7 @@ class TaskChoice:
         max_tokens: longer prompts, by the model's own tokenizer, are left out and replaced by the
             next ones; 0 for any length.
         sample: draw the prompts with the sweep's seed instead of taking the first ones.
+        write: how the model writes the answers; None for the prompts' own.
     """
 
     name: str
@@ -46,15 +49,30 @@ class TaskChoice:
     examples: int = EXAMPLES
     max_tokens: int = 0
     sample: bool = False
+    write: Writing | None = None
 
     @property
     def title(self) -> str:
-        """The task and its level, such as `addition, 3 digits`."""
+        """The task, its level and the origin of its answers, such as `addition, 3 digits`."""
         if not self.level:
-            return self.name
+            return self.source
         if self.name not in TASKS:
-            return f"{self.name}, level {self.level}"
-        return f"{self.name}, {TASKS[self.name].level_words(self.level)}"
+            return self.with_origin(f"{self.name}, level {self.level}")
+        return self.with_origin(f"{self.name}, {TASKS[self.name].level_words(self.level)}")
+
+    @property
+    def source(self) -> str:
+        """The task with the origin of its answers, as in `Prompt.source`."""
+        return self.with_origin(self.name)
+
+    @property
+    def unwritten(self) -> TaskChoice:
+        """The same prompts with their own answers."""
+        return replace(self, write=None)
+
+    def with_origin(self, words: str) -> str:
+        """The words, and whether the model writes the answers: `addition, written`."""
+        return words if self.write is None else f"{words}, written"
 
     @property
     def is_generated(self) -> bool:
@@ -141,7 +159,7 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
     if not plan.tasks:
         raise DepthError("The sweep has no task.", "Name one or more: --task NAME.")
     models, tasks = tuple(dict.fromkeys(plan.models)), tuple(dict.fromkeys(plan.tasks))
-    names = [(choice.name, choice.level) for choice in tasks]
+    names = [(choice.source, choice.level) for choice in tasks]
     for task, name in zip(tasks, names, strict=True):
         if names.count(name) > 1:
             raise DepthError(
@@ -150,6 +168,30 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
             )
     run = with_lens_metric(plan.run, plan.summary.lens)
     return replace(plan, models=models, tasks=tasks, run=run)
+
+
+def with_written(plan: SweepPlan, writing: Writing) -> SweepPlan:
+    """The plan with each task once more beside it, whose answers the model writes.
+
+    Tasks that have such a task already keep it. Random choices follow the sweep's seed.
+    """
+    writing = replace(writing, seed=plan.run.seed).effective
+    present = {task.unwritten for task in plan.tasks if task.write is not None}
+    tasks = []
+    for task in plan.tasks:
+        tasks.append(task)
+        if task.unwritten not in present:
+            tasks.append(replace(task, write=writing))
+    return replace(plan, tasks=tuple(tasks))
+
+
+def plan_values(plan: SweepPlan) -> dict[str, Any]:
+    """The plan as JSON values; tasks have `write` only where the model writes their answers."""
+    values: dict[str, Any] = to_plain(plan)
+    for task in values["tasks"]:
+        if task["write"] is None:
+            del task["write"]
+    return values
 
 
 def with_absolute_paths(plan: SweepPlan) -> SweepPlan:

@@ -16,6 +16,9 @@ level = "*"
 name = "gsm8k"
 data = "gsm8k.jsonl"
 max_tokens = 400
+
+With `write = true`, each task is also there with the answers that the model writes itself;
+`max_new_tokens`, `temperature`, `top_k` and `top_p` choose how.
 """
 
 from __future__ import annotations
@@ -29,23 +32,25 @@ from depthtui.data.run_settings import (
     ModelSpec,
     RunSettings,
     SummarySettings,
+    Writing,
 )
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels
+from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels, with_written
 
 _LARGEST_FILE = 16 << 20
 
 
-def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
+def read_plan(path: Path, base: SweepPlan, drawing: Drawing, writing: Writing) -> SweepPlan:
     """The plan in a file.
 
     Args:
         path: the file; data files that it names are relative to its folder.
         base: defaults of settings that the file leaves out.
         drawing: defaults of how prompts are drawn.
+        writing: defaults of how a model writes answers.
 
     Raises:
         DepthError: the file cannot be read, or a key of it is wrong; the error names the key.
@@ -53,9 +58,9 @@ def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
     table = _read(path)
     where = str(path)
     models, tasks = _tables(table, "model", where), _tables(table, "task", where)
-    _check_keys(table, _DRAWING | _RUN | _SUMMARY, where)
+    _check_keys(table, _DRAWING | _RUN | _SUMMARY | _WRITE | _WRITING, where)
     drawing = replace(drawing, **_values(table, _DRAWING, where))
-    return SweepPlan(
+    plan = SweepPlan(
         tuple(_model(row, f"{where}: model {n}") for n, row in enumerate(models, start=1)),
         tuple(
             task
@@ -66,6 +71,19 @@ def read_plan(path: Path, base: SweepPlan, drawing: Drawing) -> SweepPlan:
         replace(base.summary, **_values(table, _SUMMARY, where)),
         tuple((row["name"], row["family"]) for row in models if "family" in row),
     )
+    return _with_written(plan, table, writing, where)
+
+
+def _with_written(
+    plan: SweepPlan, table: Mapping[str, Any], writing: Writing, where: str
+) -> SweepPlan:
+    """The plan, also with the answers that models write where the table asks for these."""
+    chosen, switch = _values(table, _WRITING, where), _values(table, _WRITE, where)
+    if chosen and not switch:
+        raise DepthError(f"{where}: {next(iter(chosen))} needs write = true.")
+    if "max_new_tokens" in chosen:
+        chosen["max_tokens"] = chosen.pop("max_new_tokens")
+    return with_written(plan, replace(writing, **chosen)) if switch.get("write") else plan
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -153,6 +171,13 @@ _RUN = options_of(RunSettings)
 _RUN |= {"metrics": replace(_RUN["metrics"], read=_metrics)}
 _SUMMARY = options_of(SummarySettings)
 _MODEL = options_of(ModelSpec)
+_WRITE = {"write": Option("Also measure the answers that models write.", kind=bool, default=False)}
+_WRITING = {
+    "max_new_tokens" if name == "max_tokens" else name: option
+    for name, option in options_of(Writing).items()
+    if name != "seed"
+}
+"""How models write them; `max_tokens` is how long prompts may be."""
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Generic
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import ModelSpec
+from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
@@ -124,6 +125,7 @@ def questions(summary: SweepSummary) -> list[Question]:
         ("models", "Do the models differ on the same prompts?", _pairs),
         ("precision", "Do fewer bits change effective depth?", _precisions),
         ("difficulty", "Do harder tasks use more depth?", _trends),
+        ("written", "Do the models use more depth on their own text than on the given?", _origins),
     )
     all_questions = [Question(name, title, list(answer(summary))) for name, title, answer in kinds]
     return [question for question in all_questions if question.answers]
@@ -193,7 +195,13 @@ def _are_related(summary: SweepSummary, a: ModelSpec, b: ModelSpec) -> bool:
 
 
 def _lengths(cells: Iterable[CellSummary]) -> dict[str, int]:
-    return {record.prompt.text: record.n_tokens for cell in cells for record in cell.records}
+    return {
+        record.prompt.text: record.n_tokens
+        for cell in cells
+        for record in cell.records
+        # Other tokens may have the same text as those that a model wrote.
+        if record.prompt.written is None
+    }
 
 
 def _depths_in_words(cells: Sequence[CellSummary], rule: str) -> str:
@@ -318,20 +326,34 @@ def _cells_on(
 
 
 def _subjects(tasks: Sequence[TaskChoice]) -> Iterable[tuple[str, list[TaskChoice]]]:
-    """The subjects of a comparison: every task with all its levels, then all tasks together."""
-    names = list(dict.fromkeys(choice.name for choice in tasks))
-    for name in names:
-        levels = [choice for choice in tasks if choice.name == name]
-        numbered = all(text.level.isdecimal() for text in levels)
-        if len(levels) == 1:
-            yield levels[0].title, levels
-        elif numbered:
-            levels.sort(key=lambda cell: int(cell.level))
-            yield f"{name}, {_span(name, levels)}", levels
-        else:
-            yield name, levels
-    if len(names) > 1:
-        yield "all tasks", list(tasks)
+    """The subjects of a comparison: every task with all its levels, then all tasks together.
+
+    Those whose answers the model writes are subjects of their own.
+    """
+    for of_origin in _by_origin(tasks):
+        names = list(dict.fromkeys(choice.name for choice in of_origin))
+        for name in names:
+            levels = [choice for choice in of_origin if choice.name == name]
+            numbered = all(text.level.isdecimal() for text in levels)
+            if len(levels) == 1:
+                yield levels[0].title, levels
+            elif numbered:
+                levels.sort(key=lambda cell: int(cell.level))
+                yield _levels_words(levels), levels
+            else:
+                yield levels[0].source, levels
+        if len(names) > 1:
+            yield of_origin[0].with_origin("all tasks"), of_origin
+
+
+def _by_origin(tasks: Iterable[TaskChoice]) -> list[list[TaskChoice]]:
+    """The tasks with given answers, then those whose answers the model writes."""
+    tasks = list(tasks)
+    origins = (
+        [task for task in tasks if task.write is None],
+        [task for task in tasks if task.write is not None],
+    )
+    return [of_origin for of_origin in origins if of_origin]
 
 
 def _shape(cell: CellSummary) -> tuple[int, int]:
@@ -339,14 +361,23 @@ def _shape(cell: CellSummary) -> tuple[int, int]:
 
 
 def _common_prompts(sides: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
-    """The prompts that all groups have run, in the same order for each."""
-    by_text = [_parts_by_text(cells) for cells in sides]
+    """The prompts that all groups have run, in the same order for each.
+
+    Where a model wrote answers, prompts are the same that ask the same question.
+    """
+    asked_only = any(cell.cell.task.write for cells in sides for cell in cells)
+    by_text = [_parts_by_text(cells, asked_only) for cells in sides]
     texts = [text for text in by_text[0] if all(text in parts for parts in by_text)]
     return [[parts[text] for text in texts] for parts in by_text]
 
 
-def _parts_by_text(cells: Iterable[CellSummary]) -> dict[str, PromptCurves]:
-    return {prompt.prompt.text: part for cell in cells for prompt, part in cell.by_prompt}
+def _parts_by_text(cells: Iterable[CellSummary], asked_only: bool) -> dict[str, PromptCurves]:
+    """Each prompt's curves by its text, or by its question alone."""
+    return {
+        read.prompt.question if asked_only else read.prompt.text: part
+        for cell in cells
+        for read, part in cell.by_prompt
+    }
 
 
 def _trends(summary: SweepSummary) -> Iterable[Answer]:
@@ -380,6 +411,45 @@ def _over_right_answers(cells: Sequence[CellSummary]) -> Iterable[_Comparison[Tr
     levels = enough if len(enough) > 1 else cells
     words = f"{_levels_words([cell.cell.task for cell in levels])}, right answers alone"
     yield from _trends_over(words, levels, [cell.of_right_answers for cell in levels])
+
+
+def _origins(summary: SweepSummary) -> Iterable[Answer]:
+    """Each model on the text that it wrote minus the same model on the given text."""
+    comparisons: list[_Comparison[Difference]] = []
+    tasks = summary.plan.tasks
+    for words, choices in _subjects([task for task in tasks if task.write is None]):
+        names = {(task.name, task.level) for task in choices}
+        written = [task for task in tasks if task.write and (task.name, task.level) in names]
+        for model in summary.models:
+            first, second = (_cells_on(summary, model, side) for side in (choices, written))
+            if first and second:
+                every = [*first, *second]
+                for rule in rules_of(every):
+                    change = _difference_of(first, second, rule)
+                    depths = _depths_by_origin(first, second, rule)
+                    compared = f"{first[0].title}, written minus given"
+                    comparisons.append(_Comparison(compared, words, change, every, depths))
+    yield from _answers(comparisons)
+
+
+def _depths_by_origin(
+    forced: Sequence[CellSummary], written: Sequence[CellSummary], rule: str
+) -> str:
+    """The layers on a model's own text and on the given; empty where a side has none."""
+    own, others = (_pooled_count(cells, rule) for cells in (written, forced))
+    if own is None or others is None:
+        return ""
+    return f"on its own text {own} of {forced[0].n_layers} layers, on the given {others}"
+
+
+def _pooled_count(cells: Sequence[CellSummary], rule: str) -> int | None:
+    """The layers by a rule over the prompts of several cells; None where there are none."""
+    if len(cells) == 1:
+        estimate = cells[0].depth(rule)
+    else:
+        records = [record for cell in cells for record in cell.records]
+        estimate = Reading(records, cells[0].settings).depth(rule)
+    return None if estimate is None else estimate.count
 
 
 def _some_are_wrong(cells: Sequence[CellSummary]) -> bool:
@@ -423,16 +493,18 @@ def _cells(summaries: Iterable[CellSummary]) -> tuple[Cell, ...]:
 
 def _ladders(tasks: Iterable[TaskChoice]) -> Iterable[list[TaskChoice]]:
     """Tasks of two or more levels, then ladders of tasks, easiest first."""
-    tasks = list(tasks)
-    for name in dict.fromkeys(choice.name for choice in tasks):
-        levels = [choice for choice in tasks if choice.name == name and choice.level.isdecimal()]
-        if len(levels) > 1:
-            levels.sort(key=lambda cell: int(cell.level))
-            yield levels
-    for order in _DIFFICULTY_ORDERS:
-        steps = [choice for name in order for choice in tasks if choice.name == name]
-        if len(steps) > 1:
-            yield steps
+    for of_origin in _by_origin(tasks):
+        for name in dict.fromkeys(choice.name for choice in of_origin):
+            levels = [
+                choice for choice in of_origin if choice.name == name and choice.level.isdecimal()
+            ]
+            if len(levels) > 1:
+                levels.sort(key=lambda cell: int(cell.level))
+                yield levels
+        for order in _DIFFICULTY_ORDERS:
+            steps = [choice for name in order for choice in of_origin if choice.name == name]
+            if len(steps) > 1:
+                yield steps
 
 
 def _levels_words(levels: Sequence[TaskChoice]) -> str:
@@ -441,7 +513,7 @@ def _levels_words(levels: Sequence[TaskChoice]) -> str:
     if len(names) > 1:
         return " → ".join(level.title for level in levels)
     (name,) = names
-    return f"{name}, {_span(name, levels)}"
+    return levels[0].with_origin(f"{name}, {_span(name, levels)}")
 
 
 def _span(name: str, levels: Sequence[TaskChoice]) -> str:

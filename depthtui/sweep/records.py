@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -43,7 +43,7 @@ class Record(PromptReading):
 
     Attributes:
         key: key from `record_key`.
-        task: name of the task in the plan.
+        task: name of the task in the plan, with the origin of its answers (`TaskChoice.source`).
         level: level of the task in the plan.
         number: number of the prompt in its cell, from 0.
         provenance: where and how the reading was computed.
@@ -70,6 +70,7 @@ def record_key(
             positions of skip effects continue from prompt to prompt (paper, metric 2).
     """
     texts = [prompt.text for prompt in before] if depends_on_former_prompts(settings) else []
+    writing = cell.task.write
     return make_key(
         "record",
         SCHEMA,
@@ -81,6 +82,7 @@ def record_key(
         settings=settings_keys(settings),
         contrast=prompt.contrast,
         before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
+        **({} if writing is None else {"write": asdict(writing.effective)}),
     )
 
 
@@ -89,7 +91,7 @@ def record_of(result: RunResult, key: str, cell: Cell, number: int) -> Record:
     reading = reduce_run(result)
     reduced = {"every": dict(reading.every), "rest": dict(reading.rest)}
     return Record(
-        **vars(reading) | reduced | {"task": cell.task.name},
+        **vars(reading) | reduced | {"task": cell.task.source},
         key=key,
         level=cell.task.level,
         number=number,

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from depthtui.data.plain import to_plain
 from depthtui.data.store import make_key
 from depthtui.errors import DepthError
 from depthtui.sweep.folder import (
@@ -23,7 +22,7 @@ from depthtui.sweep.folder import (
     read_manifest,
     read_record_file,
 )
-from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.plan import Cell, SweepPlan, plan_values
 from depthtui.sweep.records import SCHEMA, DamagedRecord, Record
 from depthtui.sweep.state import Outcome
 
@@ -47,7 +46,8 @@ class SavedSweep:
 
 def default_folder(plan: SweepPlan, cache_dir: Path) -> Path:
     """Default folder of a plan's records; the same for the same plan."""
-    return cache_dir / "sweeps" / make_key("sweep", SCHEMA, plan=replace(plan, families=()))[:16]
+    values = plan_values(replace(plan, families=()))
+    return cache_dir / "sweeps" / make_key("sweep", SCHEMA, plan=values)[:16]
 
 
 def saved_sweeps(cache_dir: Path) -> list[SavedSweep]:
@@ -97,7 +97,7 @@ def _read_or_none(path: Path) -> Record | None:
 
 def plan_text(plan: SweepPlan) -> str:
     """The plan as JSON."""
-    return json.dumps(to_plain(plan))
+    return json.dumps(plan_values(plan))
 
 
 def plan_from_text(text: str) -> SweepPlan:

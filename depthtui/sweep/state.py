@@ -80,7 +80,7 @@ class SweepState:
         self.folder = folder
         self.candidates = {
             task: _candidates(Candidates(task, plan.run.seed, datasets), task, notify)
-            for task in plan.tasks
+            for task in dict.fromkeys(choice.unwritten for choice in plan.tasks)
         }
         self.missing_items: dict[Cell, list[Item] | None] = {}
         """The missing prompts of each cell that lacks some; None where they are unknown."""
@@ -100,7 +100,7 @@ class SweepState:
     def waiting(self) -> list[tuple[Cell, int | None]]:
         """The missing prompts: cell and number of characters, None where not known yet."""
         return [
-            (cell, None if item is None else len(item.prompt.text))
+            (cell, None if item is None or cell.task.write else len(item.prompt.text))
             for cell, items in self.missing_items.items()
             for item in (items if items is not None else [None] * len(self._numbers[cell]))
         ]
@@ -134,7 +134,7 @@ class SweepState:
 
     def prompts_for(self, cell: Cell) -> list[Prompt]:
         """The candidates for the cell's prompts, no more than needed."""
-        candidates = self.candidates[cell.task]
+        candidates = self.candidates[cell.task.unwritten]
         return (
             list(candidates) if cell.task.max_tokens else choose(cell.task, candidates, _no_limit)
         )
@@ -189,7 +189,7 @@ class SweepState:
         self._records[cell].clear()
         self._incomplete -= {(cell, number) for number in self._numbers[cell]}
         try:
-            items = items_of(cell, self.plan.run, self.candidates[cell.task], counts)
+            items = items_of(cell, self.plan.run, self.candidates[cell.task.unwritten], counts)
         except (UnknownLength, DepthError):
             # Running the cell reports the error.
             self.missing_items[cell] = None

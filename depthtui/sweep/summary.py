@@ -42,11 +42,13 @@ class Accuracy:
 
 
 def is_right(record: Record) -> bool | None:
-    """Whether the model answers rightly; None where there is no answer, or it is unknown.
+    """Whether the model answers rightly; None where there is no given answer, or it is unknown.
 
     Where answers kept was measured, the model's own answer is compared with the known one;
     otherwise each token of the known answer must be its first choice after the tokens before.
     """
+    if record.prompt.written is not None:
+        return None
     answers = record.every.get(ANSWERS_KEPT)
     if isinstance(answers, ReducedAnswers):
         return bool(answers.clean_right.all())
@@ -115,12 +117,17 @@ class CellSummary(Reading):
         return summary
 
     def published(self, rule: str) -> PublishedDepth | None:
-        """The paper's value for this model on this task's data set, or on a similar one."""
+        """The paper's value for this model on this task's data set, or on a similar one.
+
+        None for text that the model wrote: the paper's models read the given answers.
+        """
         model, estimate = self._published_model, self.depth(rule)
         dataset = self.cell.task.name
         if dataset not in DATASETS:
             dataset = NEAREST.get(dataset, "")
-        if model is None or estimate is None or not dataset or rule not in model.depths:
+        if self.cell.task.write or not dataset:
+            return None
+        if model is None or estimate is None or rule not in model.depths:
             return None
         layer = model.depths[rule][dataset]
         return PublishedDepth(

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from depthtui.data.model import ModelInfo
-from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run import Prompt, RunResult, WrittenAnswer
+from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.errors import DepthError
 from depthtui.metrics import depends_on_former_prompts
 from depthtui.sweep.folder import Failure, count_key
@@ -26,8 +26,10 @@ class SweepEngine(Protocol):
     def count_tokens(self, prompt: Prompt, chat_template: bool = False) -> int:
         """Number of tokens of a prompt for the loaded model."""
 
-    def run(self, prompt: Prompt, settings: RunSettings) -> RunResult:
-        """Run a prompt through the loaded model."""
+    def run(
+        self, prompt: Prompt, settings: RunSettings, *, write: Writing | None = None
+    ) -> RunResult:
+        """Run a prompt through the loaded model, which may write the answer first."""
 
 
 @dataclass(frozen=True)
@@ -145,4 +147,26 @@ def _run(engine: SweepEngine, item: Item, settings: RunSettings, counts: TokenCo
         # Random positions continue through the cell's prompts (paper, metric 2), including
         # prompts that run elsewhere or fail.
         settings = replace(settings, lengths_before=tuple(counts(prompt) for prompt in item.before))
-    return record_of(engine.run(item.prompt, settings), item.key, item.cell, item.number)
+    result = engine.run(item.prompt, settings, write=item.cell.task.write)
+    if result.prompt.written is not None:
+        _check_text(result, result.prompt.written)
+        # Writing measures settling too, which the given text then lacks.
+        result.drop(set(result.settings.metrics) - set(settings.metrics))
+        result.settings = replace(result.settings, metrics=settings.metrics)
+    return record_of(result, item.key, item.cell, item.number)
+
+
+def _check_text(result: RunResult, written: WrittenAnswer) -> None:
+    """Check that a text is as long as the model wants it, and that all of it was measured.
+
+    Raises:
+        KeyboardInterrupt: the user stopped the text.
+        DepthError: the memory did not suffice.
+    """
+    if written.stopped_by == "user":
+        raise KeyboardInterrupt
+    if written.stopped_by == "memory" or not result.complete:
+        raise DepthError(
+            "The text that the model wrote is too long for the memory.",
+            "Let it write fewer tokens: --max-new-tokens.",
+        )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, Writing
 from depthtui.errors import DepthError
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep.paper import with_paper_protocol
@@ -23,6 +23,7 @@ from depthtui.sweep.plan import (
     parse_task,
     population,
     with_absolute_paths,
+    with_written,
 )
 from depthtui.sweep.plan_file import read_plan
 from depthtui.sweep.prompts import Candidates, choose
@@ -139,7 +140,7 @@ sample = true
 def file_plan(tmp_path: Path, text: str) -> SweepPlan:
     path = tmp_path / "plan.toml"
     path.write_text(text)
-    return read_plan(path, EMPTY, Drawing())
+    return read_plan(path, EMPTY, Drawing(), Writing())
 
 
 def test_a_file_says_it_all(tmp_path: Path) -> None:
@@ -157,6 +158,18 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
     assert plan.families == (("demo", "SmolLM2"),)
     assert check_plan(plan).families == plan.families
     assert plan_from_text(plan_text(plan)) == plan
+
+
+def test_a_file_lets_models_write(tmp_path: Path) -> None:
+    text = f"write = true\nmax_new_tokens = 4\ntop_p = 0.8\ntemperature = 1\n{PLAN}"
+    plan = file_plan(tmp_path, text)
+    assert plan.tasks[::2] == file_plan(tmp_path, PLAN).tasks
+    assert [task.unwritten for task in plan.tasks[1::2]] == list(plan.tasks[::2])
+    assert {task.write for task in plan.tasks[1::2]} == {Writing(4, 1, top_p=0.8, seed=5)}
+    assert with_written(plan, Writing()) == plan
+    assert check_plan(plan) == plan
+    off = text.replace("write = true", "write = false")
+    assert file_plan(tmp_path, off) == file_plan(tmp_path, PLAN)
 
 
 def test_a_family_changes_no_folder(tmp_path: Path) -> None:
@@ -206,6 +219,7 @@ def test_a_kept_plan_is_read_strictly() -> None:
         ("[[task]]\nname = 'facts'\nlevel = true", "task 1: level must be"),
         ("[[task]]\nname = 'addition'\ndata = ''", "data must be text in quotes"),
         ("[[task]]\nname = 'facts'\nlevle = 1", "task 1: there is no key levle"),
+        ("top_k = 3", "top_k needs write = true"),
         ("examples =", "not valid TOML"),
     ],
 )
@@ -231,7 +245,7 @@ def test_files_and_folders_are_named_from_the_root(
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(DepthError, match="no file"):
-        read_plan(tmp_path / "none.toml", EMPTY, Drawing())
+        read_plan(tmp_path / "none.toml", EMPTY, Drawing(), Writing())
 
 
 def test_the_papers_protocol() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from depthtui import cli
-from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
+from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings, Writing
 from depthtui.report.formats import format_titles
 from depthtui.settings import datasets_dir, default_cache_dir
 from tests.builders.engines import ScriptedEngine
@@ -84,6 +84,18 @@ def test_a_plan_file_and_options_add_up(engine: ScriptedEngine, home: Path) -> N
         ("beta", "facts"),
         ("beta", "commonsense"),
     ]
+
+
+def test_the_models_also_write_their_own_answers(engine: ScriptedEngine, home: Path) -> None:
+    command = ("--model", "alpha", "--task", "facts", "--examples", "1", "--max-tokens", "90")
+    choices = ("--max-new-tokens", "2", "--temperature", "0.5", "--top-k", "3", "--top-p", "0.9")
+    assert run(*command, "--write", *choices, "--seed", "9") == 0
+    assert engine.writings == [None, Writing(2, 0.5, 3, 0.9, 9)]
+    plan = home / "plan.toml"
+    plan.write_text("write = true\nmax_new_tokens = 3\nseed = 4\n[[model]]\nname = 'alpha'\n")
+    engine.writings.clear()
+    assert run(str(plan), *command, "--write", "--temperature", "0.5") == 0
+    assert engine.writings == [None, Writing(256, 0.5, seed=4)]
 
 
 def test_a_failure_is_the_status(engine: ScriptedEngine, home: Path, capsys: Output) -> None:
@@ -220,6 +232,7 @@ def test_files_of_data_sets_in_the_cache_folder_are_taken(
         (("--merge", "."), "--merge needs --out"),
         (("--merge", ".", "--out", "o", "--model", "a"), "takes folders"),
         (("none.toml",), "There is no file none.toml"),
+        (("--model", "a", "--task", "facts", "--top-k", "3"), "--top-p need --write"),
     ],
 )
 def test_wrong_usage(

@@ -58,6 +58,7 @@ from depthtui.sweep.report.phrases import (
     suffice_interval,
     suffice_words,
     verdicts,
+    writing_note,
 )
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 from depthtui.token_text import printable_line
@@ -94,7 +95,12 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield ViewBlocks(["brief"], _by_model(summary))
     else:
         yield Paragraph("No prompt was run.")
-    sentences = [method(summary), accuracy_note(summary), published_note(summary)]
+    sentences = [
+        method(summary),
+        writing_note(summary),
+        accuracy_note(summary),
+        published_note(summary),
+    ]
     if questions and _has_headline(summary):
         sentences.append(_ANSWERED_BY_RULES)
     yield TightBlocks([Note(sentence) for sentence in sentences if sentence])

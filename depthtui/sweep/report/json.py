@@ -18,7 +18,7 @@ from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.report.layer_types import types_dict
 from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.comparisons import numbers
-from depthtui.sweep.plan import population
+from depthtui.sweep.plan import plan_values, population
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
 from depthtui.sweep.summary import CellSummary, SweepSummary
@@ -36,7 +36,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
         "schema": SCHEMA,
         "depthtui": __version__,
         "plan": {
-            **vars(summary.plan),
+            **plan_values(summary.plan),
             "run": settings_keys(summary.plan.run),
             "summary": reading_keys(summary.plan.summary),
         },
@@ -99,7 +99,7 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "n_layers": lambda cell, _: cell.model.n_layers,
     "dtype": lambda cell, _: weights_dtype(cell.model),
     "device": lambda cell, _: cell.model.device,
-    "task": lambda cell, _: cell.cell.task.name,
+    "task": lambda cell, _: cell.cell.task.source,
     "level": lambda cell, _: cell.cell.task.level,
     "prompts": lambda cell, _: len(cell.records),
     "tokens": lambda cell, _: cell.n_tokens,
@@ -158,7 +158,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
             "fingerprint": model.fingerprint,
         },
         "title": cell.title,
-        "task": cell.cell.task.name,
+        "task": cell.cell.task.source,
         "level": cell.cell.task.level,
         "prompts": len(cell.records),
         "tokens": cell.n_tokens,

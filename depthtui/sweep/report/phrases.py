@@ -9,7 +9,7 @@ from itertools import combinations
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.model import weights_dtype
-from depthtui.data.run_settings import RunSettings
+from depthtui.data.run_settings import RunSettings, Writing
 from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
@@ -192,6 +192,28 @@ def method(summary: SweepSummary) -> str:
         f"has the same count). Layers are numbered from 0: a depth of n ends after layer n − 1. "
         f"{_pooling(summary)}{_choices(summary.plan.run)}"
     )
+
+
+def writing_note(summary: SweepSummary) -> str:
+    """How the models wrote their own answers; empty where they wrote none."""
+    writings = dict.fromkeys(task.write for task in summary.plan.tasks if task.write is not None)
+    if not writings:
+        return ""
+    how = "; or ".join(map(_writing_words, writings))
+    return f"Written: the model answers the same prompts itself, in {how}."
+
+
+def _writing_words(writing: Writing) -> str:
+    length = f"at most {writing.max_tokens} tokens"
+    if not writing.temperature:
+        return f"{length}, each the most probable one"
+    limits = [
+        f"top-k {writing.top_k}" if writing.top_k else "",
+        f"top-p {writing.top_p:g}" if writing.top_p < 1 else "",
+        f"seed {writing.seed}",
+    ]
+    drawn = ", ".join(filter(None, limits))
+    return f"{length}, drawn at temperature {writing.temperature:g} ({drawn})"
 
 
 def has_accuracy(summary: SweepSummary) -> bool:

@@ -188,15 +188,15 @@ class SweepViewBuilder:
             records = outcome.records.get(cell, [])
             n_layers = records[0].model.n_layers if records else None
             keys: dict[Grouping, RowKey] = {
-                "cells": (cell.model, cell.task.name, cell.task.level),
+                "cells": (cell.model, cell.task.source, cell.task.level),
                 "models": (cell.model,),
                 # Curves of different depth have no mean.
-                "levels": (cell.task.name, cell.task.level, n_layers),
+                "levels": (cell.task.source, cell.task.level, n_layers),
             }
             by_key.setdefault(keys[grouping], []).append(cell)
         groups = [(key, tuple(cells)) for key, cells in by_key.items()]
         if grouping == "levels":
-            tasks = [(task.name, task.level) for task in outcome.plan.tasks]
+            tasks = [(task.source, task.level) for task in outcome.plan.tasks]
             groups.sort(key=lambda group: tasks.index((group[0][0], group[0][1])))  # type: ignore[arg-type]
         return groups
 
@@ -209,7 +209,11 @@ class SweepViewBuilder:
             _one_or_many([_title(cell, outcome) for cell in cells], "models"),
             _one_or_many([cell.task.title for cell in cells], "tasks"),
             _one_or_many(
-                [f"{cell.task.name} {cell.task.level}".rstrip() for cell in cells], "tasks"
+                [
+                    cell.task.with_origin(f"{cell.task.name} {cell.task.level}".rstrip())
+                    for cell in cells
+                ],
+                "tasks",
             ),
             sum(len(outcome.records.get(cell, [])) for cell in cells),
             sum(cell.task.examples for cell in cells),

@@ -244,19 +244,21 @@ def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | N
             runs[run.model.spec, run.prompt] = run
     if not runs:
         return None
-    by_cell: dict[tuple[ModelSpec, str, str], list[SessionRun]] = {}
+    by_cell: dict[tuple[ModelSpec, TaskChoice], list[SessionRun]] = {}
     for (spec, prompt), run in runs.items():
         level = prompt.level if prompt.task in TASKS else ""
-        by_cell.setdefault((spec, prompt.task or OWN_PROMPTS, level), []).append(run)
-    tasks: dict[tuple[str, str], int] = {}
-    for (_, name, level), cell_runs in by_cell.items():
-        tasks[name, level] = max(tasks.get((name, level), 0), len(cell_runs))
-    choices = {key: TaskChoice(*key, examples=count) for key, count in tasks.items()}
-    models = tuple(dict.fromkeys(spec for spec, _, _ in by_cell))
+        writing = None if prompt.written is None else prompt.written.writing
+        task = TaskChoice(prompt.task or OWN_PROMPTS, level, write=writing)
+        by_cell.setdefault((spec, task), []).append(run)
+    counts: dict[TaskChoice, int] = {}
+    for (_, task), cell_runs in by_cell.items():
+        counts[task] = max(counts.get(task, 0), len(cell_runs))
+    choices = {task: replace(task, examples=count) for task, count in counts.items()}
+    models = tuple(dict.fromkeys(spec for spec, _ in by_cell))
     plan = SweepPlan(models, tuple(choices.values()), RunSettings(), summary)
     records: dict[Cell, list[Record]] = {}
-    for (spec, name, level), cell_runs in by_cell.items():
-        cell = Cell(spec, choices[name, level])
+    for (spec, task), cell_runs in by_cell.items():
+        cell = Cell(spec, choices[task])
         results = [run.result for run in cell_runs if run.result is not None]
         records[cell] = [
             record_of(result, f"run {number}", cell, number)
