@@ -17,6 +17,7 @@ from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.settling.compute import divergence
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
+from depthtui.report.groups import group_runs
 from depthtui.report.summary_json import summary_dict
 from tests.builders.results import full_run, lacking, make_result, run
 from tests.metrics.streams import stream
@@ -153,14 +154,19 @@ def jensen_shannon(q, p):
     return float((p * np.log(p / middle) + q * np.log(q / middle)).sum() / 2)
 
 
+def summary_of(runs, settings):
+    (group,) = group_runs(runs, settings)
+    return summary_dict(group)
+
+
 def test_a_summary_has_the_depths_of_every_token():
     result = planted()
-    summary = summary_dict([result, run(tokens=6)], SETTINGS)["token_depths"]
+    summary = summary_of([result, run(tokens=6)], SETTINGS)["token_depths"]
     assert [len(depths["kl"]) for depths in summary["depths"]] == [3, 6]
     assert summary["depths"][0]["prediction"][::2] == [None, 2]
     of_each = [depths_of(one).prediction[1:] for one in (result, run(tokens=6))]
     assert summary["mean"]["prediction"] == pytest.approx(np.concatenate(of_each).mean())
-    without_0 = summary_dict([result], replace(SETTINGS, include_first_token=False))
+    without_0 = summary_of([result], replace(SETTINGS, include_first_token=False))
     assert without_0["token_depths"]["mean"]["settling"] == 3, "read at token 1 alone"
 
 

@@ -158,5 +158,10 @@ def test_no_depth_and_no_interval_is_computed_twice(
     needed, computed = computed, Counter()
     assert needed["estimate_depths"] == 12  # of each run, and of each model's runs together
     assert needed["count_interval"]
-    report_runs(runs, Settings(), OutOptions(tmp_path, ("html", "json", "md")))
+    report_runs(
+        runs,
+        Settings(),
+        Settings().summary_settings(),
+        OutOptions(tmp_path, ("html", "json", "md")),
+    )
     assert computed == needed

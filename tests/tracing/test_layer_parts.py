@@ -296,9 +296,10 @@ def test_attention_functions_are_as_before() -> None:
     for name in ("llama", "falcon", "deepseek_v32"):
         model, anatomy, replay = prepared(name)
         implementation = model.config._attn_implementation
+        hooks = [dict(module._forward_hooks) for module in model.modules()]
         call_at(replay, anatomy, 0, TOKEN, TOKEN + 1)
         assert model.config._attn_implementation == implementation
-        assert not any(module._forward_hooks for module in model.modules())
+        assert [dict(module._forward_hooks) for module in model.modules()] == hooks
     assert dict(AttentionInterface._global_mapping) == functions
 
 

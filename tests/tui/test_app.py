@@ -336,7 +336,7 @@ async def test_measures_cycle_and_are_chosen_from_a_list(tmp_path: Path) -> None
         await it.press("right_square_bracket")
         assert it.main.measure.name == "attention_norm_ratio"
         await it.press("left_square_bracket", "left_square_bracket")
-        assert it.main.measure.name == "says_final"
+        assert it.main.measure.name == "early_exit_depth"
         await it.press("v", "7")
         await it.until(lambda: it.main.measure.name == "kl")
         await it.until(lambda: "Lens KL" in it.screen_text())

@@ -86,7 +86,7 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
 
 
 async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=WIDE) as it:
+    async with explore(tmp_path, size=(220, 60)) as it:
         read_by(it, AffineLens)
         lens = it.session.current.result.get(AffineLens)
         await it.read(lens="affine")
@@ -94,7 +94,7 @@ async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
         await it.until(lambda: "Effective depth, affine lens" in it.screen_text())
         await it.press("d")
         await it.until(lambda: it.main.seen_page.id == "decided")
-        await it.until(lambda: "Prune, affine lens" in it.screen_text())
+        await it.until(lambda: "Tokens, affine lens" in it.screen_text())
         mean = settling_depth(lens.divergence).mean()
         assert f"settling depth {mean:.3g}" in it.screen_text()
         await it.press("d")

@@ -68,7 +68,8 @@ async def test_tokens_come_on_the_main_screen(tmp_path: Path, size: tuple[int, i
         run = await writing(it, 2)
         assert it.app.screen is it.main
         assert it.main.measure.name == "prediction_depth"
-        assert it.main.query_one(TokenDepthsPane).is_on_screen or size == (80, 24)
+        pane = it.main.query_one(TokenDepthsPane)
+        await it.until(lambda: pane.is_on_screen or size == (80, 24))
         await it.until(lambda: "10 of 256 tokens" in it.screen_text(), "the status")
         shown = it.main.query_one(PromptPane).drawn_result
         assert shown.tokens.texts[-10:-7] == [" so", " the", " ferry"]

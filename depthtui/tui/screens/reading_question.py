@@ -35,10 +35,11 @@ def ask_reading(
 
 def ask_reading_of_runs(screen: LiveScreen, *results: RunResult) -> None:
     """Ask how the depths of runs are read: of these results."""
-    explorer = screen.explorer
-    pace = explorer.pace_of(explorer.session.current)
+    explorer, run = screen.explorer, screen.explorer.session.current
 
     def lacks(lens: str) -> str:
+        # Asked anew: a lens may be fitted while the question is open.
+        pace = explorer.pace_of(run)
         words = (needed_for_lens(lens, result, pace) for result in results)
         return next(filter(None, words), "")
 
