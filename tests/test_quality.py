@@ -1,4 +1,4 @@
-"""The code is clean, typed, and keeps the walls between its parts."""
+"""The code is clean, and keeps the walls between its parts; `.ci/run` checks its types."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TOOLS = Path(sys.executable).parent
 
 @pytest.mark.parametrize(
     "command",
-    ["ruff check .", "ruff format --check .", "mypy", "lint-imports"],
+    ["ruff check .", "ruff format --check .", "lint-imports"],
 )
 def test_the_code_passes(command: str) -> None:
     tool, *arguments = command.split()
