@@ -153,6 +153,7 @@ def assert_small(figures, capsys):
     assert max(figures.values()) < 1e-4
 
 
+@pytest.mark.by_hand
 def test_the_oracle_agrees_on_skip_effects(engine, capsys):
     assert_small(skip_effects_off(engine, ["add0"]), capsys)
 
@@ -189,6 +190,7 @@ def test_the_oracle_agrees_on_the_context(engine, capsys):
     assert found["floor"] < 1e-3 < found["loss"][-2]
 
 
+@pytest.mark.by_hand
 def test_the_order_of_layers_the_naive_way(engine):
     prompt = oracle.prompts()["add0"]
     result = engine.run(Prompt(prompt["text"]), RunSettings(metrics=("order",)))
@@ -203,6 +205,7 @@ def test_the_order_of_layers_the_naive_way(engine):
     assert found.floor < 1e-3
 
 
+@pytest.mark.by_hand
 def test_the_oracle_agrees_on_direct_effects(engine, capsys):
     """The oracle has the largest of six prompts: two of them never exceed it, and often are it.
 
@@ -226,7 +229,7 @@ def test_the_oracle_agrees_on_direct_effects(engine, capsys):
     assert reached > 0.05
 
 
-@pytest.mark.parametrize("skipped", [1, 15])
+@pytest.mark.parametrize("skipped", [pytest.param(1, marks=pytest.mark.by_hand), 15])
 def test_planted_truth(engine, skipped):
     """With the last layers' output projections at zero, they add nothing and decide nothing."""
     layers = engine._model.loaded.model.model.layers[-skipped:]

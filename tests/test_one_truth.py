@@ -101,7 +101,9 @@ def test_tokens_have_the_depths_that_they_had_while_they_were_written(name: str)
     assert any(len(np.unique(values)) > 1 for _, values in arrays_of(of_run))
 
 
-@pytest.fixture(scope="module", params=["llama", "gpt_neox"])
+@pytest.fixture(
+    scope="module", params=["llama", pytest.param("gpt_neox", marks=pytest.mark.by_hand)]
+)
 def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Results:
     """Prompts of a tiny model that was measured by every metric, with every lens."""
     home = tmp_path_factory.mktemp("tiny")

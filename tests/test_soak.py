@@ -31,6 +31,7 @@ def test_a_soak_notices_an_error(tmp_path: Path) -> None:
     assert [wrong for wrong in tally.wrong if "planned" in wrong]
 
 
+@pytest.mark.by_hand
 def test_a_soak_notices_that_nothing_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -193,6 +193,7 @@ def test_peak_memory_is_that_of_each_metric(folder: Path, monkeypatch: pytest.Mo
     assert len(resets) == 6
 
 
+@pytest.mark.by_hand
 def test_the_demo_model_in_bfloat16(demo_folder: Path) -> None:
     quick = ("contributions", "logit_lens", "prediction_depth", "similarity", "direct_logits")
     spec = ModelSpec("demo", device="cpu", dtype="bfloat16")
