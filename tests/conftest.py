@@ -23,8 +23,8 @@ sys.dont_write_bytecode = False
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Three processes a core: half of what the explorer's tests take is waiting."""
-    return 3 * (os.cpu_count() or 1)
+    """Two processes a core: a quarter of what the explorer's tests take is waiting."""
+    return 2 * (os.cpu_count() or 1)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

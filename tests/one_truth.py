@@ -275,9 +275,6 @@ MOUTHS: dict[str, Mouth] = {
 """Every mouth but `run`, by name."""
 
 
-_CORE = ("three", "lens_lacking")
-"""The cases on which every reading is tried."""
-
 _IN_SESSIONS = ("one", "three", "written", "two_tasks")
 
 
@@ -296,11 +293,6 @@ def covers(mouth: str, name: str) -> bool:
 def checks() -> list[tuple[str, str]]:
     """Each tried combination of mouth and case."""
     return [(mouth, name) for name, mouth in product(CASES, MOUTHS) if covers(mouth, name)]
-
-
-def readings_of(name: str) -> tuple[SummarySettings, ...]:
-    """The readings that are tried on a case."""
-    return READINGS if name in _CORE else FEW
 
 
 # A sweep of finished runs -------------------------------------------------------

@@ -171,11 +171,12 @@ def _fill_lens(lens: LogitLens, noise: np.random.Generator) -> None:
     lens.overlap[:] = np.round(5 * (1 - left) ** 2 * noise.uniform(0.8, 1, (rows, tokens))) / 5
     lens.overlap[-1] = 1
     lens.entropy[:] = 6 * left + 0.2
+    order = np.arange(top_k) % len(VOCABULARY)
     for token in range(tokens):
         final = noise.permutation(len(VOCABULARY))
         for row in range(rows):
             ids = noise.permutation(len(VOCABULARY)) if row < 2 * rows // 3 else final
-            lens.top_ids[row, token] = np.resize(ids, top_k)
+            lens.top_ids[row, token] = ids[order]
     shares = 0.5 ** np.arange(1, top_k + 1)
     lens.top_probabilities[:] = shares * (1 - left[..., None] * 0.6)
     lens.next_log_probability[:] = -1.5 - 8 * left * noise.uniform(0.8, 1.2, (rows, tokens))

@@ -27,7 +27,7 @@ from tests.builders.models import tiny_model
 from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_answer
-from tests.tiny_models import LAYERS, TINY, fresh, random_ids, tiny, tiny_folder
+from tests.tiny_models import LAYERS, fresh, on_few_models, random_ids, tiny, tiny_folder
 
 EVERY = [None, *range(LAYERS)]
 
@@ -36,7 +36,7 @@ STUBBORN = {"biogpt", "gemma", "gemma2", "gemma3", "xglm"}
 """Those that say one token again and again, whatever layer is missing."""
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name: str) -> None:
     model, ids = tiny(name), random_ids(9)
     anatomy = probe_architecture(model)

@@ -58,11 +58,8 @@ _IN_EACH = ("llama", "mamba")
 """Architectures with each variant; the others have both together, and each by hand."""
 
 _UNLIKE = (
-    "bloom",  # ALiBi, modules that return the residual
     "falcon",  # parallel block
     "gemma4",  # a layer reads more than the residual
-    "minimax",  # no sum of two writes
-    "phi3_longrope",
     "qwen3_next",  # whole prompts only
 )
 """Of the others, those whose layers work in ways of their own."""

@@ -318,14 +318,9 @@ def test_a_look_into_a_layer_takes_the_place_of_one_that_waits(folder, tmp_path,
     assert page.inspection.tokens == page.inspection.tokens[:4]
 
 
-def test_a_layer_that_is_not_there_is_said(folder, tmp_path):
-    engine = Engine(tmp_path / "cache", tmp_path / "models")
-    engine.send(LoadModel(ModelSpec(str(folder), device="cpu")))
-    engine.until(ModelLoaded)
+def test_a_layer_that_is_not_there_is_said(engine):
     prompt, settings = Prompt("Seven plus five is twelve"), RunSettings()
     engine.send(InspectLayer(1, prompt, settings, 9, 3, "logit"))
     problem = engine.until(LayerInspected)[-1]
     assert problem.inspection is None
     assert "There is no layer 9" in problem.problem
-    engine.send(Quit())
-    assert engine.process.wait(PATIENCE) == 0

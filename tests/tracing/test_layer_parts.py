@@ -17,7 +17,7 @@ from depthtui.tracing.layer_parts import experts_of, heads_of, neurons_of, reads
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.naive import blocks
-from tests.tiny_models import TINY, WITHOUT_SPLIT, random_ids, tiny
+from tests.tiny_models import TINY, WITHOUT_SPLIT, on_few_models, random_ids, tiny
 
 TOKEN, TOKENS = 7, 11
 SPLIT = sorted(set(TINY) - WITHOUT_SPLIT)
@@ -196,7 +196,7 @@ def _inputs(call: LayerCall, sublayer, heads) -> int:
     return len(heads) * call.values.shape[-1]
 
 
-@pytest.mark.parametrize("name", SPLIT)
+@on_few_models(SPLIT)
 def test_reads_weigh_what_is_written_for_each_token(name: str) -> None:
     """Zeroing one source's value in one head at a time gives the norms one by one."""
     model, anatomy, replay = prepared(name)
@@ -230,7 +230,7 @@ def test_reads_weigh_what_is_written_for_each_token(name: str) -> None:
     assert float(reads.value_weighted[source]) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", SPLIT)
+@on_few_models(SPLIT)
 def test_neurons_are_those_that_write_most(name: str) -> None:
     model, anatomy, replay = prepared(name)
     for layer in layers_of(name)[:2]:
@@ -303,7 +303,7 @@ def test_attention_functions_are_as_before() -> None:
     assert dict(AttentionInterface._global_mapping) == functions
 
 
-@pytest.mark.parametrize("name", SPLIT)
+@on_few_models(SPLIT)
 def test_some_tokens_at_once_are_as_each_alone(name: str) -> None:
     _, anatomy, replay = prepared(name)
     layer = 1
@@ -322,7 +322,7 @@ def test_some_tokens_at_once_are_as_each_alone(name: str) -> None:
             assert numbers == alone.experts.numbers[0].tolist()
 
 
-@pytest.mark.parametrize("name", SPLIT)
+@on_few_models(SPLIT)
 def test_parts_add_up_in_16_bits(name: str) -> None:
     """The same parts as in float32, each sum within a few roundings: no norm passes for a scale."""
     whole = prepared(name)

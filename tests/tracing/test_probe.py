@@ -10,7 +10,7 @@ from depthtui.models.devices import execution_device
 from depthtui.tracing.modules import first_tensor
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
-from tests.tiny_models import HIDDEN, TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+from tests.tiny_models import HIDDEN, TINY, WITHOUT_SPLIT, fresh, on_few_models, random_ids, tiny
 
 HALVES = (torch.bfloat16, torch.float16)
 
@@ -55,7 +55,7 @@ def plant(model, layer, module, error):
 
 
 @pytest.mark.parametrize("part", ["attention", "mlp"])
-@pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT_SPLIT))
+@on_few_models(set(TINY) - WITHOUT_SPLIT)
 def test_a_write_that_is_off_by_a_tenth_does_not_pass_in_bfloat16(name, part):
     model = fresh(name).to(torch.bfloat16)
     tap = getattr(probe_architecture(model), part)[2][0]
