@@ -6,15 +6,21 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from tests.test_names import modules
 
-CLASSES = {
-    node.name: node
-    for _, module in modules()
-    for node in ast.walk(module)
-    if isinstance(node, ast.ClassDef)
-}
+
+@cache
+def classes() -> dict[str, ast.ClassDef]:
+    """Every class of the package by its name."""
+    return {
+        node.name: node
+        for _, module in modules()
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef)
+    }
+
 
 IN_WORDS = re.compile(r"arguments? `(\w+)`|`(\w+)` (?:is called|gets) ")
 """A parameter that a sentence names."""
@@ -36,7 +42,7 @@ def names_of(node: ast.AST) -> set[str]:
         if hasattr(each, attribute)
     }
     bases = [ast.unparse(base).partition("[")[0] for base in getattr(node, "bases", ())]
-    return names.union(*(names_of(CLASSES[base]) for base in bases if base in CLASSES))
+    return names.union(*(names_of(classes()[base]) for base in bases if base in classes()))
 
 
 def parameters_of(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, Writing
 from depthtui.data.store import open_store
 from depthtui.engine import engine as engine_module
-from depthtui.engine import ready_model
+from depthtui.engine import layer_orders, ready_model
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import tokenise
 from depthtui.engine.writing import write
@@ -50,6 +51,14 @@ EVERYTHING = tuple(metric.name for metric in METRICS)
 LENS_TEXTS = Path(__file__).parent.parent / "depthtui" / "prompts" / "commonsense.jsonl"
 WITHOUT_GRADIENTS = tuple(name for name in EVERYTHING if name != "integrated_gradients")
 """What works on `pretend:1` too."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_texts() -> Iterator[None]:
+    """Few and short texts on which the order of layers is searched for."""
+    with patch.multiple(layer_orders, TEXTS=4, LENGTH=16):
+        yield
+
 
 PLACEMENTS: dict[str, Callable[[PreTrainedModel, Path], PreTrainedModel]] = {}
 
@@ -313,7 +322,8 @@ def on_one_device() -> Engine:
     model, tokenizer = with_tokenizer("llama")
     with pretended_devices():
         engine = ready(one_device(model, Path()), tokenizer)
-        measured(engine)  # the baseline, and whatever else is computed once for a model
+        # The baseline, and whatever else is computed once for a model.
+        measured(engine, tuple(name for name in EVERYTHING if not METRIC_BY_NAME[name].lens_kind))
     return engine
 
 

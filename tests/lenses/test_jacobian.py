@@ -50,8 +50,10 @@ def naive_jacobian(model, ids, depth):
     return whole[:, 0, SKIPPED:-1].mean(dim=1)
 
 
-@pytest.mark.parametrize("name", ["llama", "gpt2", "qwen3_moe", "gpt_neox", "gemma2"])
-@pytest.mark.parametrize("tokens_at_once", [4096, 50])
+@pytest.mark.parametrize(
+    ("name", "tokens_at_once"),
+    [("llama", 4096), ("llama", 50), ("qwen3_moe", 4096), ("gpt_neox", 4096), ("gemma2", 50)],
+)
 def test_against_torch(name, tokens_at_once, monkeypatch):
     monkeypatch.setattr(jacobian, "_TOKENS_AT_ONCE", tokens_at_once)
     model = tiny(name)

@@ -10,7 +10,7 @@ from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.naive import blocks, layer_ends
-from tests.tiny_models import HIDDEN, LAYERS, TINY, fresh, random_ids, tiny
+from tests.tiny_models import HIDDEN, LAYERS, fresh, on_few_models, random_ids, tiny
 
 
 def live_tensors():
@@ -105,7 +105,7 @@ def test_a_tenth_too_much_behind_recorded_tokens_is_seen(dtype, planted, side):
         handle.remove()
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_16_bits_can_resume_where_float32_can(name):
     ids = random_ids(16)[0]
     wide = Replay(tiny(name), probe_architecture(tiny(name)), ids)
