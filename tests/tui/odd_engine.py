@@ -23,6 +23,8 @@ def main() -> None:
         match pipe.receive().cache_dir:
             case "say":
                 pipe.send(Notice("hello"))
+            case "say much":
+                pipe.send(Notice("of many words " * 100_000))
             case "print":
                 os.write(1, b"to stdout\n")
                 os.write(2, b"CUDA error: [/] \x1b[2J\n=====\n\n")

@@ -16,7 +16,14 @@ import psutil
 import pytest
 from textual.message import Message
 
-from depthtui.data.protocol import Configure, CountTokens, EngineReady, Notice, Progress
+from depthtui.data.protocol import (
+    LONGEST_WORDS,
+    Configure,
+    CountTokens,
+    EngineReady,
+    Notice,
+    Progress,
+)
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
@@ -86,6 +93,11 @@ def test_events_come_up(child: Child) -> None:
     child.tell("say")
     child.tell("say")
     assert [said(child.next()), said(child.next())] == ["hello", "hello"]
+
+
+def test_words_are_cut_to_what_a_screen_has_room_for(child: Child) -> None:
+    child.tell("say much")
+    assert len(said(child.next())) == LONGEST_WORDS + 1
 
 
 def test_what_the_child_prints_goes_to_the_log(
