@@ -66,6 +66,11 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         """Whether every depth has been read at every token."""
         return bool(self.tokens_read.all())
 
+    @property
+    def listed_ids(self) -> list[int]:
+        """The ids in `top_ids`, ascending, each once."""
+        return [id_ for id_ in np.unique(self.top_ids).tolist() if id_ >= 0]
+
     def put(self, first: int, rows: Self, from_token: int = 0) -> None:
         """Fill in the depths from `first` on, at the tokens from `from_token` on."""
         super().put(first, rows, from_token)

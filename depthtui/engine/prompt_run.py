@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from depthtui.data.arrays import MetricResult
@@ -398,15 +397,11 @@ class PromptRun:
         logit_lens_values = self.result.get(LogitLens)
         assert logit_lens_values is not None
         arrays = {name: value.numpy() for name, value in vars(rows).items()}
-        texts = self._texts(arrays["top_ids"], logit_lens_values.vocabulary)
-        lens = LogitLens(**arrays, vocabulary=texts)
+        lens, emitted = LogitLens(**arrays), logit_lens_values.vocabulary
+        new_ids = (id_ for id_ in lens.listed_ids if id_ not in emitted)
+        lens.vocabulary = self._model.vocabulary.texts(new_ids)
         logit_lens_values.put(first, lens, from_token)
         self._emit_rows(logit_lens.METRIC.name, first, lens, from_token)
-
-    def _texts(self, ids: np.ndarray, emitted: Collection[int]) -> dict[int, str]:
-        """Texts of the ids that this run has not emitted yet."""
-        valid_ids = (id_ for id_ in np.unique(ids).tolist() if id_ >= 0)
-        return self._model.vocabulary.texts(id_ for id_ in valid_ids if id_ not in emitted)
 
 
 class _LensReducer:

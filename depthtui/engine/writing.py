@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from depthtui.data.arrays import MetricResult
-from depthtui.data.lens import LENS_CLASSES, FittedLens, LogitLens
+from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import FITTED, LENS_METRICS, LOGIT, lens_title
 from depthtui.data.protocol import Event, Notice, Progress, RunStarted, TokensWritten
 from depthtui.data.run import Prompt, RunResult
@@ -330,24 +330,9 @@ class _Writer:
             name: torch.stack([vars(reading)[name] for reading in self._readings], dim=1).numpy()
             for name in vars(self._readings[0])
         }
-        divergence, maps = columns.pop("divergence"), self._maps
-        lens = LogitLens(**columns)
-        if maps is not None:
-            unread = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
-            lens.forget(unread)
-            divergence[unread] = np.nan
-        listed = np.unique(lens.top_ids).tolist()
-        lens.vocabulary = self._vocabulary.texts(id_ for id_ in listed if id_ >= 0)
-        if maps is None:
-            return {LENS_METRICS[LOGIT]: lens, settling.NAME: settling.Settling(divergence)}
-        kind = LENS_CLASSES[maps.fit.kind]
-        assert issubclass(kind, FittedLens)
-        return {
-            LENS_METRICS[maps.fit.kind]: kind(
-                **vars(lens),
-                divergence=divergence,
-                held_out_kl=maps.held_out_kl,
-                logit_held_out_kl=maps.logit_held_out_kl,
-                fit=maps.fit,
-            )
-        }
+        divergence, lens = columns.pop("divergence"), LogitLens(**columns)
+        if self._maps is not None:
+            name = LENS_METRICS[self._maps.fit.kind]
+            return {name: self._maps.result(lens, divergence, self._vocabulary.texts)}
+        lens.vocabulary = self._vocabulary.texts(lens.listed_ids)
+        return {LENS_METRICS[LOGIT]: lens, settling.NAME: settling.Settling(divergence)}

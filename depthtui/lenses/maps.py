@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.data.lens import LensFit
+from depthtui.data.lazy import lazy_value
+from depthtui.data.lens import LENS_CLASSES, FittedLens, LensFit, LogitLens
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,37 @@ class LensMaps:
         """The number of layers, L."""
         return len(self.held_out_kl)
 
+    @lazy_value
+    def depths_without(self) -> list[int]:
+        """The depths for which it has no map; the maps may be read from a file to find them."""
+        return [depth for depth in range(self.n_layers) if self.at(depth) is None]
+
+    def result(
+        self,
+        lens: LogitLens,
+        divergence: np.ndarray,
+        texts: Callable[[Iterable[int]], dict[int, str]],
+    ) -> FittedLens:
+        """The metric's result; at depths without a map, the arrays given are made unknown too.
+
+        Args:
+            lens: the readings of the mapped residuals.
+            divergence: `[L+1, T]`, of these readings and the output, in nats.
+            texts: returns the raw texts of tokens.
+        """
+        lens.forget(self.depths_without)
+        divergence[self.depths_without] = np.nan
+        lens.vocabulary = texts(lens.listed_ids)
+        kind = LENS_CLASSES[self.fit.kind]
+        assert issubclass(kind, FittedLens)
+        return kind(
+            **vars(lens),
+            divergence=divergence,
+            held_out_kl=self.held_out_kl,
+            logit_held_out_kl=self.logit_held_out_kl,
+            fit=self.fit,
+        )
+
 
 class MappedResiduals(Sequence[Tensor]):
     """T_0(h_0) … T_{L-1}(h_{L-1}), h_L: computed on access, the last ones kept.
@@ -114,17 +146,11 @@ class MapsOnDevice:
 
     Args:
         maps: the lens.
-
-    Attributes:
-        depths_without: the depths for which it has no map.
     """
 
     def __init__(self, maps: LensMaps) -> None:
         self._maps = [maps.at(depth) for depth in range(maps.n_layers)]
         self._device: torch.device | None = None
-        self.depths_without = [
-            depth for depth, depth_map in enumerate(self._maps) if depth_map is None
-        ]
 
     def __call__(self, residuals: Tensor) -> Tensor:
         """T_0(h_0) … T_{L-1}(h_{L-1}), h_L of h_0 … h_L, `[L+1, d]`, at one position.

@@ -61,13 +61,18 @@ def first_counted(settings: SummarySettings) -> int:
 
 def mean_depths(depths: Sequence[TokenDepths], tokens: slice) -> dict[str, float]:
     """The mean of each measure over the tokens that have a depth, by name; NaN without one."""
-    return {measure.name: _mean(measure.name, depths, tokens) for measure in TOKEN_DEPTHS}
+    return {
+        measure.name: mean_depth(
+            np.concatenate([getattr(of_prompt, measure.name)[tokens] for of_prompt in depths])
+        )
+        for measure in TOKEN_DEPTHS
+    }
 
 
-def _mean(name: str, depths: Sequence[TokenDepths], tokens: slice) -> float:
-    values = np.concatenate([getattr(of_prompt, name)[tokens] for of_prompt in depths])
-    has_depth = np.isfinite(values)
-    return float(values[has_depth].mean(dtype=np.float64)) if has_depth.any() else float("nan")
+def mean_depth(depths: np.ndarray) -> float:
+    """The mean over the tokens that have a depth; NaN without one."""
+    finite = depths[np.isfinite(depths)]
+    return float(finite.mean(dtype=np.float64)) if len(finite) else float("nan")
 
 
 def _pool(reduced: Sequence[Any], pooled: Pooled) -> list[TokenDepths | None] | None:

@@ -8,11 +8,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.data.token_depths import TokenDepths
-from depthtui.metrics.token_depths import TOKEN_DEPTHS, TokenDepthMeasure, mean_depths
+from depthtui.metrics.token_depths import (
+    TOKEN_DEPTHS,
+    TokenDepthMeasure,
+    mean_depth,
+    mean_depths,
+)
 from depthtui.report.blocks import Column, Figure, Line, Panel, Table
 from depthtui.report.phrases import sentence_case
+from depthtui.report.written import QUARTERS
 
-QUARTERS = 4
+ROLLING = 16
+"""Tokens of the rolling mean."""
+
 _NUMBERS = ("mean", "median", "1st quarter", "2nd", "3rd", "4th")
 
 
@@ -83,7 +91,7 @@ def depth_figures(
         values = np.asarray(getattr(depths, measure.name), np.float64)
         lines = [
             Line(values, "layer", "each token"),
-            Line(rolling_mean(values), "mean", "mean of the last 16"),
+            Line(rolling_mean(values), "mean", f"mean of the last {ROLLING}"),
         ]
         title = sentence_case(measure.title)
         panel = Panel(
@@ -97,7 +105,7 @@ def depth_figures(
         yield Figure(title, panel, f"{sentence_case(measure.meaning)}.")
 
 
-def rolling_mean(values: np.ndarray, width: int = 16) -> np.ndarray:
+def rolling_mean(values: np.ndarray, width: int = ROLLING) -> np.ndarray:
     """Mean over the last `width` tokens, without tokens that have no value; `[N]`."""
     has_value = np.isfinite(values)
     sums = np.concatenate([[0.0], np.cumsum(np.where(has_value, values, 0.0))])
@@ -113,16 +121,11 @@ def _depth_of_text(measure: TokenDepthMeasure, depths: np.ndarray) -> DepthOfTex
     parts = np.array_split(depths, QUARTERS)
     return DepthOfText(
         measure,
-        _mean(depths),
+        mean_depth(depths),
         float(np.median(finite)) if len(finite) else float("nan"),
-        tuple(_mean(part) for part in parts),
+        tuple(mean_depth(part) for part in parts),
         1 - len(finite) / len(depths) if len(depths) else 0.0,
     )
-
-
-def _mean(depths: np.ndarray) -> float:
-    finite = depths[np.isfinite(depths)]
-    return float(finite.mean()) if len(finite) else float("nan")
 
 
 def _number(value: float) -> str:

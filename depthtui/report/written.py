@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.data.run import WrittenAnswer
+from depthtui.data.run_settings import Writing
 
 QUARTERS = 4
 
@@ -52,8 +53,12 @@ def writing_words(written: WrittenAnswer) -> str:
     writing = written.writing
     if not writing.temperature:
         return "always the most probable one"
+    return f"temperature {writing.temperature:g}, {drawing_words(writing)}"
+
+
+def drawing_words(writing: Writing) -> str:
+    """The limits and the seed of drawing, such as `top-p 0.9, seed 5`."""
     parts = (
-        f"temperature {writing.temperature:g}",
         f"top-k {writing.top_k}" if writing.top_k else "",
         f"top-p {writing.top_p:g}" if writing.top_p < 1 else "",
         f"seed {writing.seed}",

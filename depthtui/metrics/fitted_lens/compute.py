@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from functools import partial
-from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,12 +17,10 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.metrics.settling.compute import Divergence
 
-Fitted = TypeVar("Fitted", bound=FittedLens)
 
-
-def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
+def _read(kind: str, context: Context, _partial: object) -> FittedLens:
     """Compute the metric of a run."""
-    maps, result = context.lens(kind.kind), context.result
+    maps, result = context.lens(kind), context.result
     residuals = MappedResiduals(maps, context.residuals)
     ids, top_k = torch.from_numpy(result.tokens.ids), result.settings.lens_top_k
     lens = LogitLens.unknown(len(residuals) - 1, len(ids), top_k)
@@ -35,25 +32,12 @@ def _read(kind: type[Fitted], context: Context, _partial: object) -> Fitted:
     checkpoint = context.checkpoint
     reducer = Divergence(len(residuals), len(ids), checkpoint)
     read_lens(context.unembedding, residuals, ids, top_k, put_rows, checkpoint, reducer.add)
-    divergence = reducer.value.divergence
-    unread_depths = [depth for depth in range(maps.n_layers) if maps.at(depth) is None]
-    _check_finite(lens.kl, maps.n_layers, unread_depths, kind.kind)
-    lens.forget(unread_depths)
-    divergence[unread_depths] = np.nan
-    arrays: dict[str, Any] = {name: getattr(lens, name) for name in LogitLens.shapes()}
-    arrays["divergence"] = divergence
-    ids_listed = np.unique(lens.top_ids).tolist()
-    return kind(
-        **arrays,
-        vocabulary=context.texts(id_ for id_ in ids_listed if id_ >= 0),
-        held_out_kl=maps.held_out_kl,
-        logit_held_out_kl=maps.logit_held_out_kl,
-        fit=maps.fit,
-    )
+    _check_finite(lens.kl, maps.n_layers, maps.depths_without, kind)
+    return maps.result(lens, reducer.value.divergence, context.texts)
 
 
-affine_lens = partial(_read, AffineLens)
-jacobian_lens = partial(_read, JacobianLens)
+affine_lens = partial(_read, AffineLens.kind)
+jacobian_lens = partial(_read, JacobianLens.kind)
 
 
 def _check_finite(kl: np.ndarray, n_layers: int, unread_depths: Collection[int], kind: str) -> None:

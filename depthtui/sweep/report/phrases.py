@@ -20,6 +20,7 @@ from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
 from depthtui.report.phrases import interval, rule_title, uneven
+from depthtui.report.written import drawing_words
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, population
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of
@@ -207,13 +208,7 @@ def _writing_words(writing: Writing) -> str:
     length = f"at most {writing.max_tokens} tokens"
     if not writing.temperature:
         return f"{length}, each the most probable one"
-    limits = [
-        f"top-k {writing.top_k}" if writing.top_k else "",
-        f"top-p {writing.top_p:g}" if writing.top_p < 1 else "",
-        f"seed {writing.seed}",
-    ]
-    drawn = ", ".join(filter(None, limits))
-    return f"{length}, drawn at temperature {writing.temperature:g} ({drawn})"
+    return f"{length}, drawn at temperature {writing.temperature:g} ({drawing_words(writing)})"
 
 
 def has_accuracy(summary: SweepSummary) -> bool:

@@ -119,7 +119,7 @@ class Pane(Widget, can_focus=True):
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
-        self._laid_out: PromptTokens | None = None
+        self._shown_tokens: PromptTokens | None = None
         keep_frame(self)
 
     def show(self, view: View) -> None:
@@ -129,9 +129,10 @@ class Pane(Widget, can_focus=True):
             self.redraw()
             # A run that is being written gets other tokens, and stays the same run.
             tokens = _tokens_of(view)
-            if tokens is not self._laid_out:
-                self._laid_out = tokens
-                self.refresh(layout=True)
+            if tokens is not self._shown_tokens:
+                self._shown_tokens = tokens
+                if self.display and self.styles.is_auto_height:
+                    self.refresh(layout=True)
 
     @property
     def cursor(self) -> Cursor:

@@ -20,7 +20,7 @@ from depthtui.metrics.token_depths import (
 )
 from depthtui.report.explanations import of_metrics
 from depthtui.report.phrases import sentence_case
-from depthtui.report.token_depths import rolling_mean, span_means
+from depthtui.report.token_depths import ROLLING, rolling_mean, span_means
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.draw.text import not_computed
@@ -30,9 +30,6 @@ from depthtui.tui.panes.pane import Cursor, CursorMoved
 
 _PURPOSE = "The depth of each token, read at the token before it, which predicts it."
 _FEWEST_LINES = 4
-
-ROLLING = 16
-"""Tokens of the rolling mean."""
 
 
 class TokenDepthsPane(Chart, Page):
@@ -70,7 +67,12 @@ class TokenDepthsPane(Chart, Page):
         return of_metrics(NAME)
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial(through_words(f"{self.depth_measure.title} by token", self.view.lens))
+        reason = self._why_empty()
+        if reason is not None:
+            self.title_with_dial(self._title)
+        return reason
+
+    def _why_empty(self) -> tuple[str, str] | None:
         depths = self.depths() if self.reading is not None and self.result is not None else None
         if depths is not None and np.isfinite(depths).any():
             return None
@@ -86,7 +88,7 @@ class TokenDepthsPane(Chart, Page):
         depths = self.depths()
         n_tokens, n_layers = len(self.drawn_result.tokens), self.drawn_result.model.n_layers
         self._depths = np.full(n_tokens, np.nan) if depths is None else depths.astype(float)
-        self._rolling_means = rolling_mean(self._depths, ROLLING)
+        self._rolling_means = rolling_mean(self._depths)
         plot, at = Plot(self.room, 0, n_layers), np.arange(n_tokens) / max(1, self._span - 1)
         # A gap after each point keeps the points apart.
         apart = np.stack([self._depths, np.full(n_tokens, np.nan)], axis=1).ravel()
@@ -96,6 +98,10 @@ class TokenDepthsPane(Chart, Page):
             CurvePanel("", "", plot, [mean], behind=dots, behind_style=self._dot_style),
         ]
         self._update_titles()
+
+    @property
+    def _title(self) -> str:
+        return through_words(f"{self.depth_measure.title} by token", self.view.lens)
 
     def depths(self) -> np.ndarray | None:
         assert self.reading is not None
@@ -113,8 +119,9 @@ class TokenDepthsPane(Chart, Page):
         layers = f" of {run.model.n_layers}"
         pieces: list[Piece] = []
         for name, mean in means.items():
+            joint = " · " if pieces else ""
             pieces += [
-                (f"{' · ' * bool(pieces)}{name} ", styles.muted),
+                (f"{joint}{name} ", styles.muted),
                 (f"{number(mean[self.depth_measure.name])}{layers}", styles.strong),
             ]
             layers = ""
@@ -126,10 +133,9 @@ class TokenDepthsPane(Chart, Page):
 
     def _update_titles(self) -> None:
         depth, mean = self._depths[self._token], self._rolling_means[self._token]
-        title = sentence_case(through_words(f"{self.depth_measure.title} by token", self.view.lens))
         words = "–" if np.isnan(depth) else f"{depth:.0f}"
         self.set_titles(
-            title,
+            sentence_case(self._title),
             f"token {self._token}: {words} · last {ROLLING}: {number(mean)} "
             f"· {DIAL_KEYS} {self.dial}",
         )

@@ -128,7 +128,7 @@ class MainScreen(RunScreen):
             super().view(),
             result=result,
             reading=self._last_reading.reading,
-            # The tokens so far have one a frame otherwise.
+            # A verdict takes time, and would be out of date with the next token.
             verdict=None if is_written else self._last_reading.verdict,
             is_live=run is not None and run.state.is_live,
             is_written=is_written,
