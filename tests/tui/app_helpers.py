@@ -10,6 +10,7 @@ import pytest
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
@@ -45,9 +46,32 @@ Stylesheet._parse_rules = _parse_once  # type: ignore[method-assign]
 
 
 class Unforgiving(DepthApp):
-    """Ends at the first error."""
+    """Ends at the first error.
+
+    Attributes:
+        draws_every_frame: whether it draws as people's does, and not only where a test looks.
+    """
 
     can_go_on = False  # type: ignore[assignment]
+    draws_every_frame = False
+
+
+class DrawnAtOnce(Unforgiving):
+    """Draws every frame too: for tests of what is seen between two keys."""
+
+    draws_every_frame = True
+
+
+_draw_changes = Screen._compositor_refresh
+
+
+def _draw_where_looked_at(self: Screen[object]) -> None:
+    """Leave what has changed for the next look: frames that nobody sees are a third of a test."""
+    if getattr(self.app, "draws_every_frame", True):
+        _draw_changes(self)
+
+
+Screen._compositor_refresh = _draw_where_looked_at  # type: ignore[method-assign]
 
 
 class Explored:
@@ -102,6 +126,11 @@ class Explored:
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.pilot.pause()
+        self.draw()
+
+    def draw(self) -> None:
+        """Draw what has changed since the last look."""
+        _draw_changes(self.app.screen)
 
     async def read(self, **choices: object) -> None:
         """Read depths by these choices, as the reading form would."""
@@ -161,4 +190,5 @@ async def explore(
         await explored.until(lambda: app.main is not None, "the main screen")
         if wait:
             await explored.ready()
+            explored.draw()
         yield explored

@@ -1,16 +1,17 @@
-"""The footer is made anew where it shows other keys, and only there."""
+"""The footer: the keys that work now, and that have room."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from textual.widgets._footer import FooterKey
+import pytest
 
+from depthtui.tui.panes.key_footer import KeyFooter
 from tests.tui.app_helpers import Explored, explore
 
 
-def in_footer(it: Explored) -> list[str]:
-    return [key.action for key in it.main.query(FooterKey)]
+def footer(it: Explored) -> KeyFooter:
+    return it.main.query_one(KeyFooter)
 
 
 def that_work(it: Explored) -> list[str]:
@@ -18,38 +19,51 @@ def that_work(it: Explored) -> list[str]:
     return list(dict.fromkeys(binding.action for binding in shown))
 
 
-async def drawn(it: Explored) -> None:
-    """Wait for a footer that shows the keys that work, and for all that is under way."""
-    await it.until(lambda: in_footer(it) == that_work(it) != [], "the keys that work")
-    await it.pilot.pause()
-
-
-async def test_a_footer_stays_while_it_shows_the_same_keys(tmp_path: Path) -> None:
+async def test_a_footer_is_drawn_again_only_for_other_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    refresh = KeyFooter.refresh
     async with explore(tmp_path) as it:
-        await drawn(it)
-        before = [*it.main.query(FooterKey)]
-        await it.press("?")
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
-        await drawn(it)
-        assert [*it.main.query(FooterKey)] == before
+        monkeypatch.setattr(
+            KeyFooter, "refresh", lambda *args, **kinds: drawn.append(1) or refresh(*args, **kinds)
+        )
+        footer(it)._update(it.main)
+        assert not drawn
+        footer(it).keys = []
+        footer(it)._update(it.main)
+        assert drawn
 
 
 async def test_a_footer_follows_the_keys_that_work(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await drawn(it)
+        await it.until(lambda: len(footer(it).keys) == len(that_work(it)) > 0)
         shown = [one.binding for one in it.main.active_bindings.values() if one.binding.show]
         it.app.set_keymap({shown[0].id or "": "f9"})
-        await it.until(lambda: "f9" in [key.key for key in it.main.query(FooterKey)], "the key")
+        await it.until(lambda: "f9" in [key.key for key in footer(it).keys], "the key")
+
+
+async def test_a_click_presses_the_key_and_the_mouse_tells_its_words(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        at = 0
+        for key in footer(it).shown_keys:
+            if key.key == "question_mark":
+                break
+            at += key.cells
+        await it.pilot.hover(KeyFooter, offset=(at, 0))
+        assert footer(it).tooltip == key.words
+        screen = it.app.screen
+        await it.pilot.click(KeyFooter, offset=(at, 0))
+        await it.until(lambda: it.app.screen is not screen, "help")
 
 
 async def test_keys_without_room_are_left_out_whole(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(72, 24)) as it:
-        await drawn(it)
+        await it.until(lambda: footer(it).keys)
         last = next(line for line in reversed(it.screen_text().splitlines()) if line.strip())
         assert last.rstrip().endswith("? help q quit")
         assert last.startswith("r run i compute")
         await it.pilot.resize_terminal(200, 24)
-        await it.until(lambda: all(key.display for key in it.main.query(FooterKey)), "every key")
+        await it.until(lambda: footer(it).shown_keys == footer(it).keys, "every key")
         await it.pilot.resize_terminal(70, 24)
-        await it.until(lambda: not all(key.display for key in it.main.query(FooterKey)), "fewer")
+        await it.until(lambda: footer(it).shown_keys != footer(it).keys, "fewer")

@@ -9,7 +9,7 @@ from textual.strip import Strip
 
 from depthtui.tui.panes.status_line import StatusLine
 from tests.builders.engines import FakeEngine
-from tests.tui.app_helpers import explore
+from tests.tui.app_helpers import DrawnAtOnce, explore
 
 
 async def test_the_first_frame_names_the_model_that_is_to_come(
@@ -24,7 +24,8 @@ async def test_the_first_frame_names_the_model_that_is_to_come(
         return strip
 
     monkeypatch.setattr(StatusLine, "render_line", spied)
-    async with explore(tmp_path, lambda: FakeEngine(lambda spec: iter(())), wait=False) as it:
+    engine = FakeEngine(lambda spec: iter(()))
+    async with explore(tmp_path, lambda: engine, wait=False, kind=DrawnAtOnce) as it:
         await it.until(lambda: shown, "a frame")
     assert "demo" in shown[0]
     assert not [text for text in shown if "no model" in text]

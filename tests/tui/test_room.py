@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from textual.geometry import Region
-from textual.widgets import Footer
 
+from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.screens.pane_screen import PaneScreen
 from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import Explored, explore
@@ -57,7 +57,7 @@ def shown_screen(it: Explored) -> PaneScreen:
 def room(screen: PaneScreen) -> Region:
     """What lies between header and footer."""
     header = [line.region.bottom for line in screen.query(".title-line") if line.region]
-    footer, top = screen.query_one(Footer).region, max(header)
+    footer, top = screen.query_one(KeyFooter).region, max(header)
     return Region(0, top, screen.size.width, footer.y - top)
 
 

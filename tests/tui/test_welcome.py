@@ -17,7 +17,7 @@ from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.dialogs.welcome import Welcome
 from tests.builders.engines import FakeEngine
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import DrawnAtOnce, Explored, explore
 
 
 def is_welcomed(it: Explored) -> bool:
@@ -114,7 +114,9 @@ async def test_above_it_is_how_far_the_load_is(tmp_path: Path) -> None:
         yield Progress("Downloading", 46_000_000, 92_000_000, "B")
 
     engine = FakeEngine(load=slow)
-    async with explore(tmp_path, lambda: engine, size=(80, 24), welcomes=True, wait=False) as it:
+    async with explore(
+        tmp_path, lambda: engine, (80, 24), welcomes=True, wait=False, kind=DrawnAtOnce
+    ) as it:
         await it.until(lambda: is_welcomed(it))
         await it.until(lambda: it.screen_text().split("\n")[0].endswith("◌ downloading 50% "))
 

@@ -2,67 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
 
-from rich.cells import cell_len
-from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.content import Content
+from textual.events import Click, MouseMove
+from textual.reactive import reactive
 from textual.screen import Screen
+from textual.style import Style
 from textual.widget import Widget
-from textual.widgets import Footer
-
-from depthtui.tui.textual_patches.names import footer_words
-
-_SETTLED = 0.2
-"""Seconds after which the layout of a resized window is done."""
 
 _LAST = 2
 """Help and quit, which are last and shown at any width."""
 
 
-class KeyFooter(Footer):
-    """A footer that is composed again only when its keys change.
+class FooterKey(NamedTuple):
+    """A key that works now.
 
-    Textual notifies a footer of each change of focus and of each new screen. Keys without room are
-    left out whole.
+    Attributes:
+        key: its name for Textual.
+        shown: the key as it is shown.
+        label: one or two words for its command.
+        words: the command in full.
     """
 
-    _composed: list[tuple[Binding, bool, str]] | None = None
+    key: str
+    shown: str
+    label: str
+    words: str
+
+    @property
+    def cells(self) -> int:
+        """Its width, with the cell that separates it from the next one."""
+        return Content(f"{self.shown} {self.label} ").cell_length
+
+
+class KeyFooter(Widget):
+    """One line of the keys that work now; a click presses one of them.
+
+    Keys without room are left out whole.
+    """
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"key-footer--key", "key-footer--hover"}
+    DEFAULT_CSS = """
+    KeyFooter {
+        dock: bottom;
+        height: 1;
+        color: $footer-description-foreground;
+        .key-footer--key { color: $footer-key-foreground; text-style: bold; }
+        .key-footer--hover { background: $block-hover-background; }
+        &:hover { pointer: pointer; }
+    }
+    """
+
+    hovered: reactive[FooterKey | None] = reactive(None)
+    """The key under the mouse."""
 
     def __init__(self) -> None:
-        super().__init__(compact=True, show_command_palette=False)
+        super().__init__()
+        self.keys: list[FooterKey] = []
 
-    def compose(self) -> ComposeResult:
-        children = list(super().compose())
-        self._composed = _footer_bindings(self.screen) if children else None
-        _fit(children, self.app.size.width)
-        yield from children
+    def on_mount(self) -> None:
+        self.screen.bindings_updated_signal.subscribe(self, self._update)
 
-    def on_resize(self) -> None:
-        """Show the keys that fit, once the window keeps its size.
+    def _update(self, screen: Screen[object]) -> None:
+        """Draw other keys where others work now: each change of focus asks for it."""
+        keys = self._working_keys(screen)
+        if keys != self.keys:
+            self.keys = keys
+            self.refresh()
 
-        Done at once, a second layout within the first left screens at their former size.
-        """
-        self.set_timer(_SETTLED, lambda: _fit(self.children, self.app.size.width))
+    def _working_keys(self, screen: Screen[object]) -> list[FooterKey]:
+        """One key of each command that the footer names and that works."""
+        commands: dict[str, FooterKey] = {}
+        for _, binding, works, words in screen.active_bindings.values():
+            if binding.show and works and binding.action not in commands:
+                shown = self.app.get_key_display(binding)
+                key = FooterKey(binding.key, shown, binding.description, words)
+                commands[binding.action] = key
+        return list(commands.values())
 
-    def bindings_changed(self, screen: Screen[object]) -> None:
-        if self._composed != _footer_bindings(screen):
-            super().bindings_changed(screen)
+    @property
+    def shown_keys(self) -> list[FooterKey]:
+        """The keys that have room."""
+        first, last = self.keys[:-_LAST], self.keys[-_LAST:]
+        room = self.size.width + 1 - sum(key.cells for key in last)
+        fitting = []
+        for key in first:
+            room -= key.cells
+            if room < 0:
+                break
+            fitting.append(key)
+        return [*fitting, *last]
 
+    def render(self) -> Content:
+        return Content(" ").join(map(self._drawn, self.shown_keys))
 
-def _footer_bindings(screen: Screen[object]) -> list[tuple[Binding, bool, str]]:
-    return [
-        (binding, enabled, tooltip)
-        for _, binding, enabled, tooltip in screen.active_bindings.values()
-        if binding.show
-    ]
+    def _drawn(self, key: FooterKey) -> Content:
+        key_style = self.get_visual_style("key-footer--key")
+        drawn = Content.assemble((key.shown, key_style), f" {key.label}")
+        if key == self.hovered:
+            drawn = drawn.stylize(self.get_visual_style("key-footer--hover"))
+        return drawn.stylize(Style.from_meta({"key": key}))
 
+    def on_mouse_move(self, event: MouseMove) -> None:
+        """Show the command in full beside the mouse."""
+        self.hovered = event.style.meta.get("key")
+        self.tooltip = self.hovered.words if self.hovered else None
 
-def _fit(children: Sequence[Widget], width: int) -> None:
-    """Show the keys that fit into a width in cells, the last ones always."""
-    sizes = [cell_len(footer_words(child)) for child in children]
-    # A cell separates two keys.
-    room = width + 1 - sum(size + 1 for size in sizes[-_LAST:])
-    for child, size in zip(children[:-_LAST], sizes[:-_LAST], strict=True):
-        room -= size + 1
-        child.display = room >= 0
+    def on_leave(self) -> None:
+        self.hovered = None
+
+    def on_click(self, event: Click) -> None:
+        key = event.style.meta.get("key")
+        if key is not None:
+            self.app.simulate_key(key.key)

@@ -80,7 +80,7 @@ class PaneScreen(CommandScreen):
         (100, "-medium"),
         (170, "-wide"),
     ]
-    ALLOW_IN_MAXIMIZED_VIEW = "Footer, .title-line"
+    ALLOW_IN_MAXIMIZED_VIEW = "KeyFooter, .title-line"
     # Textual's escape would precede the one that the footer names.
     ESCAPE_TO_MINIMIZE = False
     AUTO_FOCUS = "HeatmapPane"

@@ -10,7 +10,6 @@ from textual.keys import _character_to_key
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.widget import Widget
-from textual.widgets._footer import FooterKey
 
 from depthtui.tui.textual_patches.app import App
 from depthtui.tui.textual_patches.versions import ARE_ON
@@ -19,13 +18,6 @@ from depthtui.tui.textual_patches.versions import ARE_ON
 def key_of(character: str) -> str:
     """The name of the key that types a character, such as `question_mark`."""
     return _character_to_key(character)
-
-
-def footer_words(widget: Widget) -> str:
-    """The key and the description of a footer's key; empty for another widget."""
-    if isinstance(widget, FooterKey):
-        return f"{widget.key_display} {widget.description}"
-    return ""
 
 
 def sender_of(message: Message) -> MessagePump | None:

@@ -1,7 +1,7 @@
 """Forget widgets that watch an attribute and are gone.
 
-Textual forgets them when the attribute changes (`Reactive._check_watchers`). The attributes that
-keys of a footer and text areas watch never change: all of these widgets are kept (issue 6666).
+Textual forgets them when the attribute changes (`Reactive._check_watchers`). The theme that text
+areas watch seldom changes: all of these widgets are kept (issue 6666).
 
 Replaces `dom._watch` for all of Textual.
 """

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from depthtui.data.protocol import Progress
 from depthtui.tui.screens.dialogs.dialog import Dialog
@@ -89,9 +88,8 @@ async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -
         for _ in range(2):
             await it.press("p", "f1", "escape", "z", "z")
             await it.until(lambda: it.app.screen is it.main, "the main screen")
-        for watched, name in ((it.main.query_one(Footer), "compact"), (it.app, "theme")):
-            watchers = getattr(watched, "__watchers")[name]
-            assert len([node for node, _ in watchers if not node.is_attached]) <= 1, name
+        watchers = getattr(it.app, "__watchers")["theme"]
+        assert len([node for node, _ in watchers if not node.is_attached]) <= 1
 
 
 @pytest.mark.parametrize("name", ["prompts", "cell", "sweep", "keys"])
