@@ -34,7 +34,7 @@ from tests.builders.lenses import smooth_lens
 from tests.builders.models import model_info
 from tests.pictures.picture import Picture, take_picture, write_picture
 from tests.prompts.test_datasets import ROWS, write_lines
-from tests.tui.app_helpers import MANY_PAUSES, Explored, explore
+from tests.tui.app_helpers import MANY_PAUSES, DrawnAtOnce, Explored, explore
 from tests.tui.test_dialogs import three_runs
 from tests.tui.test_sweep import ran, show
 
@@ -78,7 +78,7 @@ async def picture_of(scene: Scene, folder: Path) -> str:
     # Nor on what was fetched from the hub.
     with patch.dict(os.environ, HF_HUB_CACHE="/nowhere"):
         os.environ.pop("NO_COLOR", None)
-        async with explore(folder, scene.make_engine, scene.size, settings) as it:
+        async with explore(folder, scene.make_engine, scene.size, settings, kind=DrawnAtOnce) as it:
             it.app.animation_level = "none"
             await scene.drive(it, folder)
             return write_picture(await settled(it))
