@@ -59,6 +59,12 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
+@pytest.fixture(scope="module")
+def little_to_collect() -> None:
+    """Spare the collector what earlier tests have left: it is called each time memory runs out."""
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def demo_folder() -> Path:
     """The demo model, in the model store that the app uses too when run from this checkout."""

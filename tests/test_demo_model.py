@@ -39,7 +39,8 @@ def engine(demo_folder):
 
 def test_the_oracle_agrees(engine, capsys):
     prompts = oracle.prompts().values()
-    results = [engine.run(Prompt(prompt["text"]), RunSettings()) for prompt in prompts]
+    settings = RunSettings(metrics=("contributions", "logit_lens"))
+    results = [engine.run(Prompt(prompt["text"]), settings) for prompt in prompts]
     summary = reading_of(results, SummarySettings())
     contributions, lens = oracle.values("contributions"), oracle.values("logit_lens")
     names = {

@@ -30,7 +30,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, Writing
 from depthtui.engine import layer_orders
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import named_line
-from depthtui.metrics import METRIC_BY_NAME, METRICS
+from depthtui.metrics import METRICS
 
 PROMPT = Prompt(
     "Seven plus five is twelve, and the river was high.",
@@ -44,18 +44,19 @@ WRITING = Writing(max_tokens=4)
 SHORT_TEXTS = {"TEXTS": 4, "LENGTH": 16}
 """What an order of layers is searched for on, at every rank."""
 
+WAYS = ("contributions", "logit_lens", "skip_effects", "heads", "experts", "patch")
+"""A metric of each way to reach a layer: the pass, a replay, a layer alone, the head."""
+
 UNSHARED = ("provenance", "spec", "seconds", "source", "failures", "digest")
 """Fields that differ between any two runs."""
 
 
-def metrics_of(fitting: bool) -> tuple[str, ...]:
-    """Every metric, or those that fit no lens."""
-    return tuple(
-        metric.name for metric in METRICS if fitting or not METRIC_BY_NAME[metric.name].lens_kind
-    )
+def metrics_of(every: bool) -> tuple[str, ...]:
+    """Every metric, or one of each way to reach a layer."""
+    return tuple(metric.name for metric in METRICS) if every else WAYS
 
 
-def measure(folder: Path, cache: Path, fitting: bool = True) -> dict[str, Any]:
+def measure(folder: Path, cache: Path, every: bool = True) -> dict[str, Any]:
     """What is measured of a model, by name; in a group, rank 0 calls this."""
     problems: list[str] = []
     engine = make_engine(
@@ -67,7 +68,7 @@ def measure(folder: Path, cache: Path, fitting: bool = True) -> dict[str, Any]:
     engine.load(ModelSpec(str(folder), dtype="float32"))
     results: dict[str, Any] = {}
     with patch.multiple(layer_orders, **SHORT_TEXTS):
-        run = engine.run(PROMPT, replace(SETTINGS, metrics=metrics_of(fitting)))
+        run = engine.run(PROMPT, replace(SETTINGS, metrics=metrics_of(every)))
     results |= dict(run.measured)
     results["run"] = replace(run, measured={})
     what_if = RunSettings(skipped=(Skip(1), Skip(2, "mlp")))
@@ -138,14 +139,14 @@ def on_ranks(folders: Mapping[Path, bool], cache: Path, out: Path, ranks: int) -
     """Measure models on ranks, each a process; what is found lies in `out` by folder and name.
 
     Args:
-        folders: of the models, and whether lenses are fitted.
+        folders: of the models, and whether every metric is measured.
         cache: for results.
         out: where results are written.
         ranks: how many.
     """
     command = [sys.executable, "-m", "tests.parallel.two_ranks", "--out", str(out)]
     command += ["--cache", str(cache)]
-    command += [f"{'fitting:' * fitting}{folder}" for folder, fitting in folders.items()]
+    command += [f"{'every:' * every}{folder}" for folder, every in folders.items()]
     processes = [
         subprocess.Popen(command, env=environment(rank, ranks, port))
         for port in [free_port()]
@@ -186,11 +187,11 @@ def _as_rank(names: Sequence[str], cache: Path, out: Path) -> int:
 
     def run() -> int:
         for name in names:
-            fitting, folder = name.startswith("fitting:"), Path(name.removeprefix("fitting:"))
+            every, folder = name.startswith("every:"), Path(name.removeprefix("every:"))
             there = out / folder.name
             there.mkdir(parents=True, exist_ok=True)
             try:
-                results = measure(folder, cache, fitting)
+                results = measure(folder, cache, every)
             except Exception as error:
                 (there / "problem").write_text(f"{type(error).__name__}: {error}")
                 continue
@@ -199,7 +200,7 @@ def _as_rank(names: Sequence[str], cache: Path, out: Path) -> int:
 
     with patch.multiple(layer_orders, **SHORT_TEXTS):
         status = as_rank(run, print)
-    folder = Path(names[0].removeprefix("fitting:"))
+    folder = Path(names[0].removeprefix("every:"))
     if (out / folder.name / "problem").exists():
         return status
     results = analyzed(folder)
@@ -220,9 +221,9 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--cache", type=Path, default=Path())
-    parser.add_argument("--no-lens", action="store_true")
+    parser.add_argument("--ways", action="store_true", help="not every metric")
     options = parser.parse_args()
-    fitting = not options.no_lens
+    every = not options.ways
     if options.out is not None:
         return _as_rank(options.names, options.cache, options.out)
     from depthtui.models.tensor_parallel import plans_of
@@ -231,14 +232,14 @@ def main() -> int:
     names = options.names or [name for name in TINY if plans_of(tiny(name).config)]
     with tempfile.TemporaryDirectory() as folder:
         parent = Path(folder)
-        folders = {tiny_folder(parent, name): fitting for name in names}
+        folders = {tiny_folder(parent, name): every for name in names}
         on_ranks(folders, parent / "ranks", parent / "found", options.ranks)
         for name, each in zip(names, folders, strict=True):
             there = parent / "found" / each.name
             if (there / "problem").exists():
                 print(f"{name}\t{(there / 'problem').read_text()}")
                 continue
-            for what, off in differences(read(there), measure(each, parent / "one", fitting)):
+            for what, off in differences(read(there), measure(each, parent / "one", every)):
                 print(f"{name}\t{what}\t{off:.1e}", flush=True)
     return 0
 
