@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import gc
 import os
 import sys
@@ -59,18 +60,25 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-@pytest.fixture(scope="module")
-def little_to_collect() -> None:
-    """Spare the collector what earlier tests have left: it is called each time memory runs out."""
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def demo_folder() -> Path:
     """The demo model, in the model store that the app uses too when run from this checkout."""
     checkout = Path(__file__).parent.parent
     cache = os.environ.get("DEPTHTUI_CACHE_DIR") or checkout / "cache"
     return ensure_demo(Path(cache) / "models", lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def package() -> dict[str, ast.Module]:
+    """The package's modules, parsed, by their paths.
+
+    Kept no longer than a file of tests: a million objects, which each collection would traverse.
+    """
+    folder = Path(__file__).parent.parent / "depthtui"
+    return {
+        str(path.relative_to(folder)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.rglob("*.py"))
+    }
 
 
 @pytest.fixture

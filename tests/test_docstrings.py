@@ -5,22 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
 
-from tests.test_names import modules
-
-
-@cache
-def classes() -> dict[str, ast.ClassDef]:
-    """Every class of the package by its name."""
-    return {
-        node.name: node
-        for _, module in modules()
-        for node in ast.walk(module)
-        if isinstance(node, ast.ClassDef)
-    }
-
+Classes = Mapping[str, ast.ClassDef]
+"""Classes by their names."""
 
 IN_WORDS = re.compile(r"arguments? `(\w+)`|`(\w+)` (?:is called|gets) ")
 """A parameter that a sentence names."""
@@ -33,7 +21,7 @@ def listed(docstring: str, section: str) -> list[str]:
     return [name for line in lines for name in line.split(", ")]
 
 
-def names_of(node: ast.AST) -> set[str]:
+def names_of(node: ast.AST, classes: Classes) -> set[str]:
     """The names in the code of a node, and of the classes that it derives from."""
     names = {
         getattr(each, attribute)
@@ -42,33 +30,45 @@ def names_of(node: ast.AST) -> set[str]:
         if hasattr(each, attribute)
     }
     bases = [ast.unparse(base).partition("[")[0] for base in getattr(node, "bases", ())]
-    return names.union(*(names_of(classes()[base]) for base in bases if base in classes()))
+    return names.union(*(names_of(classes[base], classes) for base in bases if base in classes))
 
 
-def parameters_of(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+def parameters_of(
+    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, classes: Classes
+) -> set[str]:
     """The parameters of a function; of a class, those of `__init__`, or its fields."""
     if not isinstance(node, ast.ClassDef):
-        return names_of(node.args)
+        return names_of(node.args, classes)
     made = [each for each in node.body if getattr(each, "name", "") == "__init__"]
-    return names_of(made[0].args) if made else names_of(node)  # type: ignore[attr-defined]
+    return names_of(made[0].args if made else node, classes)  # type: ignore[attr-defined]
 
 
-def lost_names(module: ast.Module) -> Iterator[str]:
+def lost_names(module: ast.Module, classes: Classes) -> Iterator[str]:
     """What docstrings of a module name that is not there."""
-    names = names_of(module)
+    names = names_of(module, classes)
     for node in ast.walk(module):
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = inspect.cleandoc(ast.get_docstring(node) or "")
-            lost = {*listed(text, "Args")} - parameters_of(node)
+            lost = {*listed(text, "Args")} - parameters_of(node, classes)
             if isinstance(node, ast.ClassDef):
-                lost |= {*listed(text, "Attributes")} - names_of(node)
+                lost |= {*listed(text, "Attributes")} - names_of(node, classes)
             else:
                 lost |= {first or second for first, second in IN_WORDS.findall(text)} - names
             yield from (f"{node.lineno}: {node.name}: {name}" for name in sorted(lost))
 
 
-def test_docstrings_name_parameters_and_attributes_that_are_there() -> None:
-    lost = [f"{path}:{name}" for path, module in modules() for name in lost_names(module)]
+def test_docstrings_name_parameters_and_attributes_that_are_there(
+    package: dict[str, ast.Module],
+) -> None:
+    classes = {
+        node.name: node
+        for module in package.values()
+        for node in ast.walk(module)
+        if isinstance(node, ast.ClassDef)
+    }
+    lost = [
+        f"{path}:{name}" for path, module in package.items() for name in lost_names(module, classes)
+    ]
     assert lost == []
 
 
@@ -89,7 +89,7 @@ def draw(on_end: object) -> None:
         place: the place.
     """
 '''
-    assert [*lost_names(ast.parse(source))] == [
+    assert [*lost_names(ast.parse(source), {})] == [
         "2: Frame: height",
         "10: draw: after",
         "10: draw: place",

@@ -5,22 +5,9 @@ from __future__ import annotations
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
-from pathlib import Path
-
-PACKAGE = Path(__file__).parent.parent / "depthtui"
 
 NAMELESS = {"found", "known", "kept", "wanted", "told", "asked", "given", "said", "held", "so_far"}
 """Participles and fragments that name no value."""
-
-
-@cache
-def modules() -> tuple[tuple[str, ast.Module], ...]:
-    """The modules of the package by their paths; parsed once, not to be changed."""
-    return tuple(
-        (str(path.relative_to(PACKAGE)), ast.parse(path.read_text(encoding="utf-8")))
-        for path in sorted(PACKAGE.rglob("*.py"))
-    )
 
 
 def names_in(module: ast.Module) -> Iterator[tuple[str, int]]:
@@ -48,19 +35,19 @@ def names_in(module: ast.Module) -> Iterator[tuple[str, int]]:
             yield node.attr, node.lineno
 
 
-def test_no_two_classes_share_a_name() -> None:
+def test_no_two_classes_share_a_name(package: dict[str, ast.Module]) -> None:
     places: dict[str, list[str]] = defaultdict(list)
-    for path, module in modules():
+    for path, module in package.items():
         for node in ast.walk(module):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
 
 
-def test_a_value_is_named_by_a_noun() -> None:
+def test_a_value_is_named_by_a_noun(package: dict[str, ast.Module]) -> None:
     nameless = [
         f"{path}:{line}: {name}"
-        for path, module in modules()
+        for path, module in package.items()
         for name, line in names_in(module)
         if name.strip("_") in NAMELESS
     ]

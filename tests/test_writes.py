@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.test_names import modules
-
 STAGED = "into a folder that `models/staging.py` renames when it is whole"
 EXCEPTIONS = {
     "data/cache_index.py check_index": "SQLite needs the file itself; a link to nothing is refused",
@@ -89,10 +87,12 @@ def _renames(call: ast.Call) -> bool:
     )
 
 
-def test_every_other_function_writes_through_the_files_module() -> None:
+def test_every_other_function_writes_through_the_files_module(
+    package: dict[str, ast.Module],
+) -> None:
     writers = {
         f"{path} {function}": line
-        for path, module in modules()
+        for path, module in package.items()
         if path != "files.py"
         for function, line in writes_in(module)
     }

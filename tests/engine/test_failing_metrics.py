@@ -57,8 +57,6 @@ TELLS_LATE = {"answers_kept", "heads"}
 Heads are the first to need the recorded pass, which is most of their work here.
 """
 
-pytestmark = pytest.mark.usefixtures("little_to_collect")
-
 ERRORS = {
     "memory": lambda: RuntimeError("CUDA error: out of memory"),
     "bug": lambda: ValueError("it was not foreseen"),

@@ -9,8 +9,6 @@ import torch
 
 from depthtui.tracing.batching import at_once, in_smaller_parts, slices
 
-pytestmark = pytest.mark.usefixtures("little_to_collect")
-
 
 def test_what_fits_is_taken_together():
     assert at_once(100, 64, 8) == 8
