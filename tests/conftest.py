@@ -49,8 +49,23 @@ SLOWEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the slowest files, so that none of them is what the last worker is left with."""
+    """Begin with the slowest files, and spread those of the explorer over the others.
+
+    None of the slowest is what the last worker is left with. The explorer's tests wait where others
+    compute: side by side they leave no core idle.
+    """
     items.sort(key=lambda item: not item.nodeid.startswith(SLOWEST))
+    explorers = [item for item in items if item.nodeid.startswith("tests/tui/test_")]
+    others = [item for item in items if not item.nodeid.startswith("tests/tui/test_")]
+    places = {
+        item: place / len(group)
+        for group in (explorers, others)
+        for place, item in enumerate(group)
+    }
+    by_file: dict[str, float] = {}
+    for item in items:
+        by_file.setdefault(item.location[0], places[item])
+    items.sort(key=lambda item: by_file[item.location[0]])
 
 
 def pytest_collection_finish() -> None:

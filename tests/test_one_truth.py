@@ -51,17 +51,18 @@ expected = cache(lambda name, settings: run(prompts_of(name), settings))
 
 
 @pytest.mark.parametrize(
-    "readings",
-    [
-        pytest.param(FEW, id="few"),
-        pytest.param(READINGS, id="every", marks=pytest.mark.by_hand),
-    ],
+    ("mouth", "name", "settings"),
+    [(*check, FEW[place % len(FEW)]) for place, check in enumerate(checks())],
 )
+def test_a_mouth_agrees_with_a_run(mouth: str, name: str, settings: SummarySettings) -> None:
+    """In one of the readings, so that each mouth and each case meets all of them."""
+    check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings), settings)
+
+
+@pytest.mark.by_hand
 @pytest.mark.parametrize(("mouth", "name"), checks())
-def test_a_mouth_agrees_with_a_run(
-    mouth: str, name: str, readings: tuple[SummarySettings, ...]
-) -> None:
-    for settings in readings:
+def test_a_mouth_agrees_with_a_run_in_every_reading(mouth: str, name: str) -> None:
+    for settings in READINGS:
         check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings), settings)
 
 
