@@ -72,7 +72,7 @@ def pytest_collection_finish() -> None:
     """Spare the collector what lives as long as the process: a sixth of the explorer's tests."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

@@ -126,7 +126,6 @@ class Explored:
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.pilot.pause()
-        self.draw()
 
     def draw(self) -> None:
         """Draw what has changed since the last look."""
@@ -192,3 +191,4 @@ async def explore(
             await explored.ready()
             explored.draw()
         yield explored
+        explored.draw()

@@ -27,7 +27,7 @@ from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.reading_form import ReadingForm
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.lenses import smooth_lens
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import DrawnAtOnce, Explored, explore
 
 WIDE = (200, 60)
 
@@ -139,7 +139,7 @@ async def open_reading(it: Explored) -> ReadingForm:
 
 
 async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=WIDE) as it:
+    async with explore(tmp_path, size=WIDE, kind=DrawnAtOnce) as it:
         read_by(it, AffineLens)
         before, reading = it.app.explorer.settings, it.app.explorer.reading
         for last in ("escape", "enter"):
