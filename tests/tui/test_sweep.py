@@ -12,11 +12,11 @@ from textual.widgets import Checkbox, Input, SelectionList
 
 from depthtui.data.lens import LensFit
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
-from depthtui.data.run_settings import ModelSpec, SummarySettings
+from depthtui.data.run_settings import ModelSpec, SummarySettings, Writing
 from depthtui.metrics.reduced_lens import ReducedFittedLens, ReducedSettling
 from depthtui.report.formats import format_titles
 from depthtui.settings import Settings
-from depthtui.sweep.plan import Drawing, TaskChoice
+from depthtui.sweep.plan import Drawing, TaskChoice, with_written
 from depthtui.sweep.questions import questions
 from depthtui.sweep.records import Record
 from depthtui.sweep.report.export import sweep_report
@@ -408,6 +408,10 @@ async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
         dialog.query_one("#more-models", Input).value = "alpha, beta"
         dialog.query_one("#levels-addition", Input).value = "1, 3"
         dialog.query_one("#examples", Input).value = "2"
+        dialog.query_one("#write", Checkbox).value = True
+        await it.until(lambda: "3 x 6 cells, 36 prompts" in it.screen_text(), "twice the count")
+        assert dialog._plan() == with_written(dialog._plan(), Writing())
+        dialog.query_one("#write", Checkbox).value = False
         await it.until(lambda: "3 x 3 cells, 18 prompts" in it.screen_text(), "the count")
         await it.press("f5")
         await it.until(lambda: it.app.screen is screen, "the sweep")

@@ -33,6 +33,7 @@ from depthtui.sweep.plan import (
     parse_data,
     parse_task,
     with_absolute_paths,
+    with_written,
 )
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.safe_input import SafeInput
@@ -79,6 +80,7 @@ class SweepDialog(Dialog[SweepPlan]):
         with Horizontal(classes="row"):
             yield Label("prompts of each task ")
             yield SafeInput(str(EXAMPLES), id="examples", type="integer", compact=True)
+            yield Checkbox("also with answers that the models write", id="write", compact=True)
         yield Label("Tasks, and at which levels", classes="head")
         with VerticalScroll(id="tasks-chosen", can_focus=False):
             for number, task in enumerate(TASKS.values()):
@@ -173,6 +175,8 @@ class SweepDialog(Dialog[SweepPlan]):
             raise DepthError("Choose a task, or more.")
         run = settings.run_settings(DEFAULT_METRICS)
         plan = SweepPlan(models, tasks, run, settings.summary_settings())
+        if self.query_one("#write", Checkbox).value:
+            plan = with_written(plan, settings.writing())
         return check_plan(with_absolute_paths(plan))
 
     def _models(self) -> tuple[ModelSpec, ...]:
