@@ -16,7 +16,7 @@ from depthtui.metrics.logit_lens.compute import read_depth, read_lens, unknown_r
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.trace import LayerActivations, trace
 from tests.naive import naive_contributions, naive_lens, naive_writes
-from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, random_ids, tiny
+from tests.tiny_models import TINY, WITHOUT_SPLIT, fresh, on_few_models, random_ids, tiny
 
 PARALLEL = {"phi", "cohere", "cohere2", "stablelm_parallel", "gptj", "gpt_neox", "codegen"} | {
     "falcon",
@@ -96,7 +96,7 @@ def test_an_infinite_stream_has_no_norm_ratio():
     assert contributions(layer, parallel=False).isnan().all()
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_lens_matches_the_model_speaking_from_each_depth(name):
     model, ids = tiny(name), random_ids()
     anatomy, layers = layers_of(model, ids)

@@ -8,7 +8,7 @@ import torch
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.rounding import coarsest_dtype, is_rounding, layer_agrees, roundings
-from tests.tiny_models import TINY, fresh, random_ids
+from tests.tiny_models import fresh, on_few_models, random_ids
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -68,7 +68,7 @@ def check_layers(name, dtype):
         assert not layer_agrees(output + 0.1 * (output - h.float()), h, h_next, dtype)
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_bfloat16_layers_agree_with_float32_and_a_tenth_more_does_not(name):
     check_layers(name, torch.bfloat16)
 
