@@ -57,15 +57,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.nodeid.startswith(SLOWEST))
     explorers = [item for item in items if item.nodeid.startswith("tests/tui/test_")]
     others = [item for item in items if not item.nodeid.startswith("tests/tui/test_")]
-    places = {
-        item: place / len(group)
-        for group in (explorers, others)
-        for place, item in enumerate(group)
-    }
-    by_file: dict[str, float] = {}
-    for item in items:
-        by_file.setdefault(item.location[0], places[item])
-    items.sort(key=lambda item: by_file[item.location[0]])
+    begins: dict[Path, float] = {}
+    for group in (explorers, others):
+        for place, item in enumerate(group):
+            begins.setdefault(item.path, place / len(group))
+    items.sort(key=lambda item: begins[item.path])
 
 
 def pytest_collection_finish() -> None:
