@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -50,12 +51,13 @@ def check(found: object, expected: object, settings: SummarySettings) -> None:
 expected = cache(lambda name, settings: run(prompts_of(name), settings))
 
 
-@pytest.mark.parametrize(
-    ("mouth", "name", "settings"),
-    [(*check, FEW[place % len(FEW)]) for place, check in enumerate(checks())],
-)
+def in_turn(cases: Iterable[tuple[str, ...]]) -> list[tuple[str | SummarySettings, ...]]:
+    """Each case with one of the readings, which take turns."""
+    return [(*case, FEW[place % len(FEW)]) for place, case in enumerate(cases)]
+
+
+@pytest.mark.parametrize(("mouth", "name", "settings"), in_turn(checks()))
 def test_a_mouth_agrees_with_a_run(mouth: str, name: str, settings: SummarySettings) -> None:
-    """In one of the readings, so that each mouth and each case meets all of them."""
     check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings), settings)
 
 
@@ -67,11 +69,7 @@ def test_a_mouth_agrees_with_a_run_in_every_reading(mouth: str, name: str) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        (name, FEW[place % len(FEW)])
-        for place, name in enumerate(name for name in CASES if name != "two_tasks")
-    ],
+    ("name", "settings"), in_turn((name,) for name in CASES if name != "two_tasks")
 )
 def test_means_of_a_sweep_are_those_of_a_run(name: str, settings: SummarySettings) -> None:
     results = prompts_of(name)
@@ -134,11 +132,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize(
-    ("mouth", "settings"),
-    [
-        (mouth, FEW[place % len(FEW)])
-        for place, mouth in enumerate(mouth for mouth in MOUTHS if mouth != "explorer")
-    ],
+    ("mouth", "settings"), in_turn((mouth,) for mouth in MOUTHS if mouth != "explorer")
 )
 def test_a_mouth_agrees_on_a_tiny_model(
     tiny: Results, mouth: str, settings: SummarySettings

@@ -35,6 +35,7 @@ from depthtui.metrics import METRIC_BY_NAME, METRICS, empty_result
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.modules import find_blocks
 from tests.builders.models import tiny_model
+from tests.parallel.two_ranks import WAYS
 from tests.second_device import Transfers, pretended_devices
 from tests.tiny_models import HIDDEN, LAYERS, TINY, with_tokenizer
 from tests.tools.mutants import mutants
@@ -51,9 +52,6 @@ EVERYTHING = tuple(metric.name for metric in METRICS)
 LENS_TEXTS = Path(__file__).parent.parent / "depthtui" / "prompts" / "commonsense.jsonl"
 WITHOUT_GRADIENTS = tuple(name for name in EVERYTHING if name != "integrated_gradients")
 """What works on `pretend:1` too."""
-
-WAYS = ("contributions", "logit_lens", "skip_effects", "heads", "experts", "patch")
-"""A metric of each way to reach a layer: the pass, a replay, a layer alone, the head."""
 
 
 @pytest.fixture(scope="module", autouse=True)
