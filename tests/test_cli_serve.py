@@ -291,6 +291,7 @@ def test_an_explorer_ends_with_its_input_alone(tmp_path: Path) -> None:
     variables = {
         "TEXTUAL_DRIVER": "depthtui.tui.textual_patches.web_driver:PageDriver",
         "DEPTHTUI_CONFIG": str(tmp_path / "settings.toml"),
+        "TMPDIR": str(tmp_path),
     }
     # Where it was started under nohup, no signal ends it.
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m"]

@@ -76,6 +76,14 @@ def test_means_of_a_sweep_are_those_of_a_run(name: str, settings: SummarySetting
     check(sweep_means(results, settings), run_means(results, settings), settings)
 
 
+@pytest.mark.by_hand
+@pytest.mark.parametrize("name", [name for name in CASES if name != "two_tasks"])
+def test_means_of_a_sweep_are_those_of_a_run_in_every_reading(name: str) -> None:
+    results = prompts_of(name)
+    for settings in READINGS:
+        check(sweep_means(results, settings), run_means(results, settings), settings)
+
+
 @pytest.mark.parametrize("name", ["three", "lens_lacking", "two_tasks"])
 @by_reading
 def test_the_row_of_a_run_agrees_with_the_run_alone(name: str, settings: SummarySettings) -> None:
@@ -138,6 +146,13 @@ def test_a_mouth_agrees_on_a_tiny_model(
     tiny: Results, mouth: str, settings: SummarySettings
 ) -> None:
     check(MOUTHS[mouth](tiny, settings), run(tiny, settings), settings)
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize("mouth", [mouth for mouth in MOUTHS if mouth != "explorer"])
+def test_a_mouth_agrees_on_a_tiny_model_in_every_reading(tiny: Results, mouth: str) -> None:
+    for settings in READINGS:
+        check(MOUTHS[mouth](tiny, settings), run(tiny, settings), settings)
 
 
 @by_reading

@@ -25,7 +25,7 @@ def scales(sublayers):
     return [tap.scale for taps in sublayers for tap in taps]
 
 
-@pytest.mark.parametrize("name", sorted(TINY))
+@on_few_models()
 def test_half_precision_shows_the_same_anatomy(name):
     expected = probe_architecture(tiny(name))
     for dtype in HALVES:

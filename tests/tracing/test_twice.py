@@ -10,7 +10,7 @@ from depthtui.data.run_settings import Repeated, Skip, path_of
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.trace import LayerActivations, trace
 from tests.naive import naive_repeated, naive_without
-from tests.tiny_models import TINY, random_ids, tiny
+from tests.tiny_models import on_few_models, random_ids, tiny
 
 
 def outputs(
@@ -27,13 +27,8 @@ def outputs(
     return logits.double().log_softmax(dim=-1).numpy(), layers
 
 
-@pytest.mark.parametrize(
-    ("name", "first", "last"),
-    [
-        *((name, 1, 2) for name in sorted(TINY)),
-        *((name, *block) for name in ("gpt2", "llama", "mamba") for block in ((0, 0), (0, 3))),
-    ],
-)
+@pytest.mark.parametrize(("first", "last"), [(1, 2), (0, 0), (0, 3)])
+@on_few_models()
 def test_a_block_runs_twice(name: str, first: int, last: int) -> None:
     logits, layers = outputs(name, (Repeated(first, last),))
     expected = naive_repeated(tiny(name), random_ids(12), first, last)

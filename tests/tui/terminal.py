@@ -72,6 +72,7 @@ class Terminal:
             "COLORTERM": "truecolor",
             "DEPTHTUI_CONFIG": str(settings),
             "XDG_STATE_HOME": str(folder / "state"),
+            "TMPDIR": str(folder),
             "PYTHONPATH": str(ROOT),
             "COLUMNS": "",
             "LINES": "",

@@ -170,10 +170,10 @@ async def test_n_walks_the_ladder(tmp_path: Path) -> None:
         await it.press("N")
         await it.until(lambda: len(it.session.runs) == 3)
         assert it.session.current.prompt == first_prompt()
-        assert it.status.number.startswith("1/")
+        await it.until(lambda: it.status.number.startswith("1/"), "its number")
         await it.press("3", "n")
         await it.until(lambda: len(it.session.runs) == 4)
-        assert it.status.number.startswith("4/")
+        await it.until(lambda: it.status.number.startswith("4/"), "its number")
 
 
 async def test_stepping_halts_after_each_layer_and_moves_the_cursor(tmp_path: Path) -> None:

@@ -31,9 +31,8 @@ async def test_enter_opens_the_cell_under_the_cursor(tmp_path: Path) -> None:
         await it.press("7", "G", "3", "dollar_sign", "enter")
         await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
         await it.until(lambda: "Layer 7 at" in it.screen_text(), "its name")
-        shown = it.screen_text()
-        assert "after attention" in shown
-        assert "Layer contribution" in " ".join(shown.split())
+        await it.until(lambda: "after attention" in it.screen_text(), "its parts")
+        assert "Layer contribution" in " ".join(it.screen_text().split())
         await it.press("escape")
         await it.until(lambda: it.app.screen is it.main)
 

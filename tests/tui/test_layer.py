@@ -52,11 +52,11 @@ async def test_a_cell_opens_as_a_page_and_escape_comes_back_to_where_it_was_left
         screen = await opened(it)
         await it.until(lambda: screen.page is not None, "the page")
         await it.until(lambda: "Layer 3 at token 2" in it.screen_text(), "the title")
+        await it.until(lambda: "after attention" in it.screen_text(), "the parts")
         text = it.screen_text()
         assert screen.query_one(PromptPane).cursor == (3, 2)
         for part in PARTS:
             assert part.name in text
-        assert "after attention" in text
         await it.press("k", "l")
         await it.until(lambda: "Layer 4 at token 3" in it.screen_text(), "the next page")
         assert screen.page.layer == 4
