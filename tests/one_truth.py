@@ -371,6 +371,8 @@ def run_means(results: Results, settings: SummarySettings) -> dict[str, float]:
         "context depth": ("context_depth", "depth"),
         "context depth, later tokens": ("context_depth", "later_tokens", "depth"),
         "sequential depth": ("order", "depth"),
+        "layers that keep nine tenths": ("kept", "n", "0.9"),
+        "mean depth": ("kept", "mean_depth"),
         "layers within 1 nat": ("sufficient", "n", "1"),
         "DepthScore": ("depth_score", "output"),
         "answers right": ("answers_kept", "clean"),

@@ -38,7 +38,9 @@ def test_a_random_and_a_smooth_run_have_it(metric: Metric) -> None:
 
 @by_name
 def test_it_needs_an_answer_where_the_catalogue_says_so(metric: Metric) -> None:
-    result = full_result(Prompt("one two"), tiny_model(5), RunSettings(metrics=(metric.name,)))
+    result = full_result(
+        Prompt("one two three"), tiny_model(5), RunSettings(metrics=(metric.name,))
+    )
     assert (metric.name in result.unavailable) == metric.needs_answer
     assert is_known(result, metric.name) != metric.needs_answer
 

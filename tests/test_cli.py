@@ -1013,11 +1013,11 @@ class TestExplorer:
         self, engines: list[ScriptedEngine], capsys: Output
     ) -> None:
         run = ["run", "demo", "--prompt", "x"]
-        for metrics in ([], ["--metrics", "contributions,logit_lens,sufficient,ablation"]):
+        for metrics in ([], ["--metrics", "contributions,logit_lens,kept,ablation"]):
             assert cli.main([*run, *metrics]) == 0
             assert "default set" not in capsys.readouterr().err
         assert cli.main([*run, "--metrics", "logit_lens"]) == 0
-        note = "--metrics replaces the default set; not measured: contributions, sufficient."
+        note = "--metrics replaces the default set; not measured: contributions, kept."
         assert note in capsys.readouterr().err
 
     @pytest.mark.parametrize("term", ["dumb", "unknown"])

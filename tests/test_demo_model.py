@@ -17,9 +17,10 @@ from depthtui.engine.engine import Engine
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import Calibration
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import context_depth
+from depthtui.metrics import context_depth, kept
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.direct_effects import DirectEffects
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.order import Order
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
@@ -70,6 +71,29 @@ def test_the_oracle_agrees(engine, capsys):
         "kl": 16,
         "overlap": 23,
     }
+
+
+def test_the_oracle_agrees_on_what_is_kept(engine, monkeypatch):
+    """In its order, over the guess of its texts."""
+    expected = oracle.values("kept")
+    settings = RunSettings(metrics=("kept",), sufficient_search="ranked")
+    orders = engine.orders
+    texts = [tokens_of(orders.model, text) for text in expected["texts"]]
+    monkeypatch.setattr(orders, "_written", texts)
+    monkeypatch.setattr(orders, "_guess", None)
+    monkeypatch.setitem(orders._in_memory, orders._key(settings), LayerOrder(expected["order"]))
+    monkeypatch.setattr("depthtui.metrics.kept.compute.reads_random", lambda tokens: False)
+    prompts = [oracle.prompts()[name] for name in expected["prompts"]]
+    runs = [engine.run(Prompt(prompt["text"], prompt["a"]), settings) for prompt in prompts]
+    answer, text = reading_of(runs, SummarySettings()).get(kept.METRIC).curves
+    for curve, values in ((answer, expected["answer"]), (text, expected["all"])):
+        loss, whole = np.array(values["loss_by_count"]), values["loss"]
+        share = np.clip(1 - (loss - whole) / values["gain"], 0, 1)
+        np.testing.assert_allclose(curve.share, share, atol=1e-4)
+        assert curve.gain == pytest.approx(values["gain"], abs=1e-4)
+        assert curve.layers() == pytest.approx(values["n90"], abs=1e-3)
+        assert curve.layers(0.5) == pytest.approx(values["n50"], abs=1e-3)
+        assert curve.mean_depth == pytest.approx(values["mean_depth"], abs=1e-3)
 
 
 @pytest.mark.by_hand

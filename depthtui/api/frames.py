@@ -25,6 +25,7 @@ _AXES = {
     "k": "rank",
     "H": "head",
     "K": "choice",
+    "4": "control",
     "8": "further_layers",
 }
 """Names of columns, by axis of an array."""

@@ -23,6 +23,7 @@ from depthtui.depth.token_depths import depths_of_run
 from depthtui.errors import DepthError, short_repr
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
+from depthtui.metrics.sufficient import METRIC as SUFFICIENT
 from depthtui.metrics.sufficient import PooledSufficient
 from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.report.as_html import html_bytes
@@ -185,7 +186,7 @@ class Runs(Sequence[Run]):
             [one.measure for one in verdict.evidence if one.firm]
 
         Returns:
-            its `sentence`, the `warnings` to read first, the `headline` of layers that suffice, and
+            its `sentence`, the `warnings` to read first, the `headline` of what is kept, and
             its `evidence`: the `count` of layers by each measure, the range from `low` to `high`
             of the count over threshold, lens, token 0, prompts and tokens, the `interval` over
             prompts and tokens, whether it is `firm`, or only `holds_here`, and the `reason` where
@@ -203,9 +204,9 @@ class Runs(Sequence[Run]):
             `within(nats)` and `keeping(share)` count layers, `interval` is the interval of
             `within(1)`, `layers` the whole number of layers that is enough for a nat, `choices`
             the share of first choices kept with these, `ways` have the orders and curves; None
-            where `sufficient` was not among the metrics.
+            where `kept` was not among the metrics.
         """
-        pooled: PooledSufficient | None = self._reading().get(METRIC_BY_NAME["sufficient"])
+        pooled: PooledSufficient | None = self._reading().get(SUFFICIENT)
         return pooled
 
     def token_depths(self) -> list[TokenDepths | None]:

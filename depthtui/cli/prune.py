@@ -47,7 +47,7 @@ def _layers(context: click.Context, parameter: click.Parameter, value: str | Non
 def _budget(
     context: click.Context, parameter: click.Parameter, value: float | None
 ) -> float | None:
-    from depthtui.metrics.sufficient import MOST_COST
+    from depthtui.metrics.layer_order import MOST_COST
 
     if value is not None and value > MOST_COST:
         raise click.BadParameter(f"the order of layers ends at {MOST_COST:g} nats.")
@@ -138,7 +138,9 @@ def prune(
         budget=budget,
         share=keep_answers,
         prompts=prompts,
-        settings=overrides.over(RunSettings(chat_template=settings.chat_template)),
+        settings=overrides.over(
+            RunSettings(chat_template=settings.chat_template, sufficient_search="greedy")
+        ),
     )
     try:
         pruning = prune_model(job, print_notice)

@@ -234,8 +234,8 @@ class RunSettings:
             existing lens, else for the best weight on held-out texts.
         sufficient_order: the order in which layers are left out together: `model`, found once on
             texts that the model writes, or `own`, found on other tokens of the prompts.
-        sufficient_search: how the order is found: `greedy`, one layer after another, or `ranked`,
-            by the cost of each layer alone.
+        sufficient_search: how the order is found: `ranked`, by the cost of each layer alone, or
+            `greedy`, one layer after another.
         order_texts: the prompts that an `own` order is found on; empty for one half of the
             prompt's blocks of tokens, read on the other half.
         ablate: the write of a layer that is left out: nothing (`zero`), or its mean update over
@@ -358,10 +358,10 @@ class RunSettings:
     sufficient_search: Annotated[
         str,
         Option(
-            "Find that order layer by layer, or by the cost of each layer alone, which is quicker.",
-            choices=("greedy", "ranked"),
+            "Find that order by the cost of each layer alone, or layer by layer, which is slow.",
+            choices=("ranked", "greedy"),
         ),
-    ] = "greedy"
+    ] = "ranked"
     order_texts: tuple[str, ...] = ()
     ablate: Annotated[
         str,
@@ -415,9 +415,9 @@ class RunSettings:
         return replace(self, skipped=(), repeated=(), patched=())
 
 
-DEFAULT_METRICS = (*RunSettings.metrics, "sufficient")
+DEFAULT_METRICS = (*RunSettings.metrics, "kept")
 """The metrics of a command, a sweep or `analyze` that names none: the metrics of the pass, and the
-layers that suffice for the verdict's headline. The explorer computes them one after another."""
+knowledge kept without layers for the verdict's headline. The explorer computes them in turn."""
 
 CHOICES = (
     "layers",

@@ -43,10 +43,8 @@ class Evidence:
             unknown.
         low, high: the smallest and largest count of the sensitivity analysis; None with `count`.
         firm: whether `low` and `high`, which include the interval over prompts, are at most a
-            tenth of L apart: the count is valid for other prompts too.
+            tenth of the layers that are not idle apart: the count is valid for other prompts too.
         reason: why the count is not firm, or missing; one clause, empty where it is firm.
-        layer_number_end: the length of `reason` up to and including its first number of a layer;
-            0 where it has none.
         layers: the counted layers, where they may lie anywhere; None where the count is of all
             layers up to one.
         meaning: meaning of the count, such as `until the context needs no more layers`.
@@ -56,7 +54,7 @@ class Evidence:
         interval: 95 % interval of the count over other prompts, with fewer than five prompts over
             other blocks of their tokens (see `depth.units`); part of `low` and `high`. None where
             unknown.
-        holds_here: whether `low` and `high` are at most a tenth of L apart, though the count is
+        holds_here: whether `low` and `high` are as close to each other, though the count is
             not firm: nothing follows for other prompts.
         is_pending: whether the interval is still to be computed: the count is known, its range is
             not.
@@ -74,7 +72,6 @@ class Evidence:
     meaning: str = ""
     curve: EvidenceCurve | None = None
     prompts: tuple[int, int] | None = None
-    layer_number_end: int = 0
     interval: tuple[float, float] | None = None
     holds_here: bool = False
     is_pending: bool = False
@@ -102,23 +99,30 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Headline:
-    """The number of layers that suffice for the model's output, by leaving the others out.
+    """The layers that keep nine tenths of what a model knows, with the others left out.
 
     Attributes:
         measure: the metric.
-        count: the layers that must run for an output within a nat of the whole model's.
-        low, high: the interval of the count over other prompts or tokens; None where unknown.
-        choices: the share of first choices kept with `count` layers, rounded up.
-        strict: the layers that keep nine in ten first choices.
+        count: the layers that keep nine tenths; None where too little is known, like the next four.
+        low, high: the range of the count over other prompts or tokens, and over the orders of
+            halves of the texts that its order was found on; None where unknown.
+        half: the layers that keep half.
+        mean_depth: the layers that a nat of it needs on average.
+        gain: what the model knows of a token, in nats: the loss that context saves.
+        scored: the tokens: those of the `answer`, or all of the `text`.
+        too_little: why the model knows too little for a count; empty where it does not.
         order: source of the order of leaving out layers: `model`, or `own` for the prompts.
     """
 
     measure: str
-    count: float
+    count: float | None
     low: float | None
     high: float | None
-    choices: float
-    strict: float
+    half: float | None
+    mean_depth: float | None
+    gain: float
+    scored: Literal["answer", "text"] = "text"
+    too_little: str = ""
     order: str = "model"
 
 
@@ -128,11 +132,11 @@ class Verdict:
 
     Attributes:
         words: the verdict in words, made from the evidence by fixed rules; its headline is the
-            number of layers that suffice.
+            layers that keep nine tenths of what the model knows.
         evidence: each measure's count.
         n_layers: L.
         missing_metrics: names of further useful metrics that have not been computed.
-        headline: the layers that suffice; None where they were not measured.
+        headline: the layers that keep what the model knows; None where they were not measured.
         warnings: sentences to read before the words; where a warning rules out a verdict, the
             words repeat it, and there is no evidence.
         prompts: number of prompts that were read; 0 where unknown.

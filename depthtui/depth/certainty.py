@@ -35,11 +35,10 @@ def evidence_of(
         knows_nothing: whether the model knows nothing of the text.
     """
     n_with_count, n_prompts = prompts
-    moved = _moved_too_far(layer_count, n_layers)
+    moved = _moved_too_far(layer_count, n_layers, n_layers - len(idle))
     some = f"it rests on {n_with_count} of {n_prompts} prompts" if n_with_count < n_prompts else ""
 
     firm = holds_here = is_pending = False
-    number_end = 0
     if knows_nothing:
         reason = "the model knows nothing of the text"
     elif layer_count.count is None:
@@ -47,7 +46,7 @@ def evidence_of(
     elif is_draft:
         is_pending, reason = True, ""
     elif moved is not None:
-        reason, number_end = _both(moved.reason, some), moved.layer_number_end
+        reason = _both(moved.reason, some)
     elif layer_count.why_here:
         holds_here, reason = True, _both(layer_count.why_here, some)
     elif some:
@@ -66,17 +65,16 @@ def evidence_of(
         holds_here=holds_here,
         is_pending=is_pending,
         reason=reason,
-        layer_number_end=number_end,
         prompts=prompts if some else None,
     )
     return _without_idle(evidence, n_layers, idle)
 
 
-def _moved_too_far(layer_count: LayerCount, n_layers: int) -> Variant | None:
+def _moved_too_far(layer_count: LayerCount, n_layers: int, working: int) -> Variant | None:
     """The variant that moves a count most, the first of several, if it is not robust; else None.
 
-    A count is robust where neither its range nor its interval is wider than a tenth of the layers,
-    and every variant has a count.
+    A count is robust where neither its range nor its interval is wider than a tenth of the layers
+    that are not idle, and every variant has a count.
     """
     count, variants = layer_count.count, layer_count.varied(n_layers)
     if count is None or not variants:
@@ -90,8 +88,8 @@ def _moved_too_far(layer_count: LayerCount, n_layers: int) -> Variant | None:
     ends = (0.0, 0.0) if layer_count.interval is None else layer_count.interval.ends(n_layers)
     is_robust = (
         all(variant.count is not None for variant in variants)
-        and high - low <= n_layers / 10
-        and ends[1] - ends[0] <= max(1, n_layers / 10)
+        and high - low <= working / 10
+        and ends[1] - ends[0] <= max(1, working / 10)
     )
     return None if is_robust else max(variants, key=moved)
 

@@ -26,7 +26,7 @@ from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
-from depthtui.metrics import ALL, METRICS, depending_on, logit_lens, sufficient
+from depthtui.metrics import ALL, METRICS, depending_on, kept, logit_lens
 from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
@@ -168,7 +168,7 @@ class Reading(Pooled):
     @lazy_value
     def evidence(self) -> tuple[Evidence, ...]:
         """The count of each rule and metric, and how certain it is."""
-        n_prompts, is_unknown = len(self.prompts), bool(knows_nothing(self))
+        n_prompts, is_unknown = len(self.prompts), self._knows_nothing
         return tuple(
             evidence_of(
                 layer_count,
@@ -180,6 +180,13 @@ class Reading(Pooled):
             )
             for layer_count, n_with_count in self._counts()
         )
+
+    @property
+    def _knows_nothing(self) -> bool:
+        """Whether the model knows too little of these texts for any count."""
+        knowledge = self.get(kept.METRIC)
+        too_little = knowledge is not None and knowledge.why_too_little_of_text
+        return bool(knows_nothing(self) or too_little)
 
     def _counts(self) -> Iterator[tuple[LayerCount, int]]:
         """The count by each rule and metric, and the number of prompts that it is of."""
@@ -253,8 +260,8 @@ class Reading(Pooled):
         """The verdict, naming the missing metrics, which would add evidence."""
         tasks = [prompt.task for prompt in self.prompts]
         warnings, reason = warnings_of(self), no_verdict(self)
-        layers_that_suffice = self.get(sufficient.METRIC)
-        headline = None if layers_that_suffice is None else layers_that_suffice.headline
+        knowledge = self.get(kept.METRIC)
+        headline = None if knowledge is None else knowledge.headline
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return verdict_of(
             self.evidence,
@@ -266,6 +273,8 @@ class Reading(Pooled):
             reason,
             self.idle,
             self.stand_in * leaves_out,
+            self.model.name,
+            self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
         )
 
     @lazy_value

@@ -84,7 +84,7 @@ def count_interval(
         min(low for low, _ in intervals.values()),
         max(high for _, high in intervals.values()),
     )
-    return CountInterval(int(low), int(high), LEVEL, " and ".join(intervals))
+    return CountInterval(low, high, LEVEL, " and ".join(intervals))
 
 
 def _prompt(reduced: Reduced, names: Sequence[str], task: str) -> PromptCurves:

@@ -1,6 +1,6 @@
 """The verdict: how many of its layers a model needs on some prompts, by which evidence.
 
-The headline is the layers that suffice, which are verified by running them. Three kinds of
+The headline is the layers that keep what the model knows, verified by running them. Three kinds of
 evidence are added, each count with its range: lens readings (rules), the motion of the residual
 stream (the cosine rule, and metrics), and the effects of interventions on layers (metrics). Counts
 of layers and depths are two axes; none is averaged with another.
@@ -25,6 +25,8 @@ def verdict_of(
     no_verdict: str = "",
     idle: Sequence[int] = (),
     stand_in: str = "",
+    model: str = "The model",
+    answer: str = "",
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -35,11 +37,13 @@ def verdict_of(
         n_layers: L.
         missing_metrics: names of the metrics that would add evidence.
         tasks: the task of every prompt; untrusted.
-        headline: the layers that suffice; None where they were not measured.
+        headline: the layers that keep what the model knows; None where they were not measured.
         warnings: sentences shown before the verdict.
         no_verdict: why there can be no verdict, in a sentence; empty where there can be one.
         idle: the layers that write nothing.
         stand_in: the substitute for a layer that is left out, in words; empty for none.
+        model: the model's name; untrusted.
+        answer: the answer of a single prompt; untrusted, empty for none.
     """
     if not evidence:
         return None
@@ -48,7 +52,15 @@ def verdict_of(
     rows = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
     tasks = tuple(tasks)
     words = verdict_sentence(
-        rows, n_layers, missing_metrics, tuple(dict.fromkeys(tasks)), headline, idle, stand_in
+        rows,
+        n_layers,
+        model,
+        max(1, len(tasks)),
+        answer,
+        tuple(dict.fromkeys(tasks)),
+        headline,
+        idle,
+        stand_in,
     )
     missing = tuple(missing_metrics)
     return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks))

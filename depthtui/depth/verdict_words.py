@@ -1,11 +1,9 @@
-"""The verdict in a few sentences, made from its evidence by plain rules.
+"""The verdict in a sentence, always of the same form, and two verdicts compared.
 
-1. The layers that suffice, alone and with their tolerance; before they are measured, the kinds of
-   evidence of the other counts.
-2. Counts of layers, then depths, and which of them are firm: a depth is a place, not a number of
-   used layers.
+1. The model keeps nine tenths of what it knows of these prompts with so many of its layers; or it
+   knows too little; or the layers are not counted yet.
+2. At most two places: where the next token is decided, and until where context is read.
 3. The layers that write nothing, and the substitute for layers that are left out.
-4. The counts that do not hold, and the reason of the one with the widest range.
 """
 
 from __future__ import annotations
@@ -20,12 +18,21 @@ from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
 _LONGEST_TASK = 30
+_LONGEST_ANSWER = 20
+
+_PLACES = {
+    "decided": "the next token is decided from depth {} on",
+    "context_depth": "context is read until depth {}",
+}
+"""The two places of the sentence, by their measures."""
 
 
 def verdict_sentence(
     evidence: Sequence[Evidence],
     n_layers: int,
-    missing_metrics: Sequence[str] = (),
+    model: str = "The model",
+    n_prompts: int = 1,
+    answer: str = "",
     tasks: Sequence[str] = (),
     headline: Headline | None = None,
     idle: Sequence[int] = (),
@@ -34,87 +41,64 @@ def verdict_sentence(
     """The verdict, in a few sentences.
 
     Args:
-        evidence: at least one measure's count, sorted by kind.
+        evidence: each measure's count.
         n_layers: L.
-        missing_metrics: names of the metrics that would add evidence.
+        model: the model's name; untrusted.
+        n_prompts: the number of prompts.
+        answer: the answer of a single prompt; untrusted, empty for none.
         tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
-        headline: the layers that suffice; None where they were not measured.
+        headline: the layers that keep what the model knows; None where they were not measured.
         idle: the layers that write nothing.
         stand_in: the substitute for a layer that is left out, in words; empty for none.
     """
-    others = [
-        measure for measure in evidence if headline is None or measure.measure != headline.measure
-    ]
-    with_count = [measure for measure in others if measure.count is not None]
-    firm = [measure for measure in others if _is_reliable(measure)]
-    reliable = [measure for measure in evidence if _is_reliable(measure)]
-    fragile = [measure for measure in evidence if measure.is_fragile]
-    none = [
-        measure
-        for measure in others
-        if measure.count is None and measure.measure not in missing_metrics
-    ]
-    # Layers are numbered from 0 and counted from 1: the range follows the first number.
-    numbering = f" of {indices_text(n_layers)}"
-    axes = list(_axes(firm, n_layers))
+    text = "this text" if n_prompts == 1 else "these texts"
     clauses = [
-        *axes,
-        *_idle(idle, numbering),
+        *_places(evidence),
+        *_idle(idle, f" of {indices_text(n_layers)}"),
         *([f"{_begun(stand_in)}."] if stand_in else []),
-        *_none_firm(reliable),
-        *_doubts(fragile, none, "" if idle else numbering),
     ]
-    if headline is not None:
-        row = next((row for row in evidence if row.measure == headline.measure), None)
-        reliability = row.reliability if row is not None else ""
-        bold, rest = _sufficient(headline, n_layers, _where(tasks), reliability)
-        return Sentence(bold, (rest, *clauses))
-    if not with_count:
-        measures = none or evidence
-        reason = next((measure.reason for measure in measures if measure.reason), "")
-        unknown = f"How many of its {_layers(n_layers)} suffice is not known"
-        return Sentence(unknown, (f": {reason}." if reason else ".",))
-    by = f"{_evidence_words(firm)}{_where(tasks)}"
-    if not axes:
-        return Sentence(by, (".", *clauses))
-    return Sentence(by, (f", {_lowered(clauses[0])}", *clauses[1:]))
-
-
-def _sufficient(headline: Headline, n_layers: int, where: str, reliability: str) -> tuple[str, str]:
-    """The layers that suffice: the bold words, and the end of their sentence."""
-    interval = ""
-    if headline.low is not None and headline.high is not None:
-        interval = rounded_up_range((headline.low, headline.high), " to ")
-    how_sure = ", ".join(filter(None, [interval, reliability]))
-    between = f"{how_sure}; " if how_sure else ""
-    order = ", in an order of these tokens alone," if headline.order == "own" else ""
+    if any(measure.is_pending for measure in evidence):
+        clauses.append("The intervals are still being computed.")
+    if headline is None:
+        takes = "takes" if n_prompts == 1 else "take"
+        unknown = f"How many of its {_layers(n_layers)} {text}{_where(tasks)} {takes}"
+        return Sentence(f"{unknown} is not counted yet", (".", *clauses))
+    subject = text
+    if headline.scored == "answer":
+        quoted = f"the answer '{shortened(answer, _LONGEST_ANSWER)}'" if answer else "the answer"
+        subject = quoted if n_prompts == 1 else "these answers"
+    subject += _where(tasks)
+    if headline.count is None or headline.half is None:
+        bold = f"{model} knows too little of {subject} to say how many layers it takes"
+        return Sentence(bold, (f" ({headline.too_little}).", *clauses))
+    row = next((row for row in evidence if row.measure == headline.measure), None)
     count = rounded_up_count(headline.count)
-    suffice = "suffices" if count == 1 else "suffice"
-    strict = f"nine in ten choices need {rounded_up_count(headline.strict)}"
-    return (
-        f"{count} of its {_layers(n_layers)}{order} {suffice} to stay within a nat of the model's "
-        f"own output{where}",
-        f" ({between}{headline.choices:.0%} of its choices stay); {strict}.",
-    )
+    bold = f"{model} keeps nine tenths of what it knows of {subject} with {count} of its "
+    reliability = "" if row is None else row.reliability
+    how_sure = ", ".join(filter(None, [range_words(headline, " to "), reliability]))
+    prompts = "one prompt" if n_prompts == 1 else f"{n_prompts} prompts"
+    sure = "; ".join(filter(None, [how_sure, prompts]))
+    rest = f" ({sure}), half with {rounded_up_count(headline.half)}."
+    return Sentence(bold + _layers(n_layers), (rest, *clauses))
 
 
-def _evidence_words(firm: Sequence[Evidence]) -> str:
-    """The kinds of evidence of the counts, in words, before layers that suffice are measured."""
-    kinds = {measure.kind for measure in firm}
-    if not firm:
-        return "No reliable count"
-    if "causal" in kinds:
-        return "By one intervention at a time"
-    return "By a lens alone" if kinds == {"readable"} else "Before any layer is left out"
+def range_words(headline: Headline, to: str) -> str:
+    """The range of the headline's count, such as `26 to 28`; empty where unknown."""
+    if headline.low is None or headline.high is None:
+        return ""
+    return rounded_up_range((headline.low, headline.high), to)
 
 
-def _axes(firm: Sequence[Evidence], n_layers: int) -> Iterator[str]:
-    """The counts of layers, and the depths, each in a sentence."""
-    layers = [_counted(measure) for measure in firm if measure.layers is not None]
-    depths = [_placed(measure) for measure in firm if measure.layers is None]
-    for title, words in (("Layers", layers), ("Depths", depths)):
-        if words:
-            yield f"{title} of {n_layers}: {'; '.join(words)}."
+def _places(evidence: Sequence[Evidence]) -> Iterator[str]:
+    """Where the next token is decided, and until where context is read, where that is known."""
+    places = {
+        measure.measure: measure.count
+        for measure in evidence
+        if measure.measure in _PLACES and _is_reliable(measure)
+    }
+    words = [_PLACES[name].format(count) for name, count in places.items()]
+    if words:
+        yield f"{_begun('; '.join(words))}."
 
 
 def _idle(idle: Sequence[int], numbering: str) -> Iterator[str]:
@@ -125,48 +109,10 @@ def _idle(idle: Sequence[int], numbering: str) -> Iterator[str]:
         yield f"{_begun(some)}{numbering} {write} nothing."
 
 
-def _none_firm(reliable: Sequence[Evidence]) -> Iterator[str]:
-    """Why no count is firm: all counts that hold do so for these prompts alone."""
-    if any(measure.is_pending for measure in reliable):
-        yield "The intervals are still being computed."
-    elif reliable and not any(measure.firm for measure in reliable):
-        yield f"No count is firm: {reliable[0].reason}."
-
-
-def _counted(measure: Evidence) -> str:
-    """A count of layers, its measure, and whether it is firm."""
-    return f"{measure.count}{_spaced(measure.meaning)} ({measure.title}{_if_firm(measure)})"
-
-
-def _placed(measure: Evidence) -> str:
-    """A depth, its measure, and whether it is firm."""
-    if not measure.meaning:
-        return _counted(measure)
-    return f"{measure.meaning}, {measure.count} ({measure.title}{_if_firm(measure)})"
-
-
-def _if_firm(measure: Evidence) -> str:
-    return ", firm" if measure.firm else ""
-
-
-def _spaced(words: str) -> str:
-    return f" {words}" if words else ""
-
-
-def _lowered(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]
-
-
-def most_fragile(evidence: Sequence[Evidence]) -> Evidence | None:
-    """The fragile count with the widest range, whose reason the sentence gives."""
-    fragile = [measure for measure in evidence if measure.is_fragile]
-    return max(fragile, key=_width, default=None)
-
-
 def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
-    """Whether b needs more layers than a, or is deeper, in a sentence or two.
+    """Whether b takes more of its layers than a, or is deeper, in a sentence or two.
 
-    Layers that suffice come first. Other measures are compared where they hold in both. A
+    What is kept comes first. Other measures are compared where they hold in both. A
     difference is clear where the ranges of the two counts do not meet; of models of different
     depth, the ranges of their shares of the layers. One prompt each gives counts alone: what is
     clear for these two prompts need not be so for two others.
@@ -179,7 +125,7 @@ def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "
 
 
 def missing_headlines(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
-    """Which verdicts lack the layers that suffice, in a sentence; empty where none does."""
+    """Which verdicts lack what is kept, in a sentence; empty where none does."""
     lacking = [
         name for name, verdict in zip(names, (a, b), strict=True) if verdict.headline is None
     ]
@@ -187,40 +133,47 @@ def missing_headlines(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B"
 
 
 def headline_not_measured(names: Sequence[str], remedy: str = "") -> str:
-    """A sentence on models or runs without the layers that suffice; empty where there are none."""
-    return f"Layers that suffice: not measured in {_listed(names)}{remedy}." if names else ""
+    """A sentence on models or runs of which it is unknown what is kept; empty for none."""
+    return f"Knowledge kept: not measured in {_listed(names)}{remedy}." if names else ""
 
 
 def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     """The counts that hold in both, without a direction."""
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
-    if a.headline is not None and b.headline is not None:
-        ours, other = map(rounded_up_count, (a.headline.count, b.headline.count))
-        counts.insert(0, _both("layers that suffice", ours, other, a, b))
+    if (headlines := _counted_headlines(a, b)) is not None:
+        ours, other = (rounded_up_count(count) for count in headlines)
+        counts.insert(0, _both("nine tenths kept with", ours, other, a, b))
     if not counts:
         return _no_pairs(names)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
 
 
+def _counted_headlines(a: Verdict, b: Verdict) -> tuple[float, float] | None:
+    """The layers that keep nine tenths in both; None where one number is unknown."""
+    counts = [verdict.headline and verdict.headline.count for verdict in (a, b)]
+    return None if None in counts else (counts[0], counts[1])  # type: ignore[return-value]
+
+
 def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
-    """Compare the layers that two models need within a nat; empty where one number is unknown."""
-    first, second = a.headline, b.headline
-    if first is None or second is None:
+    """Compare the shares of layers that keep nine tenths; empty where one number is unknown."""
+    first, second, counts = a.headline, b.headline, _counted_headlines(a, b)
+    if first is None or second is None or counts is None:
         return ""
-    ours, other = rounded_up_count(first.count), rounded_up_count(second.count)
+    ours, other = (rounded_up_count(count) for count in counts)
     shares = f"{ours} of {a.n_layers} and {other} of {b.n_layers}"
+    keep = "keep nine tenths of what they know"
     if None in (first.low, first.high, second.low, second.high):
-        return f"Within a nat {names[0]} and {names[1]} need {shares} layers, without an interval."
-    # Shares are compared where the numbers of layers differ.
+        return f"{names[0]} and {names[1]} {keep} with {shares} layers, without an interval."
+    # Rounded up, the counts may be equal, or their shares in the other order.
     gap = _gap(first, second, a.n_layers / b.n_layers)
     change = other / b.n_layers - ours / a.n_layers
-    # Rounded up, the counts may be equal, or their shares in the other order.
     if gap * change <= 0:
-        return f"Within a nat {names[0]} and {names[1]} need about as many layers: {shares}."
-    same_depth = a.n_layers == b.n_layers
-    size = _layers(abs(other - ours)) if same_depth else f"{abs(change):.0%} of its layers"
+        return f"{names[0]} and {names[1]} {keep} with about as many layers: {shares}."
     more = "more" if gap > 0 else "less"
-    return f"Within a nat {names[1]} needs {size} {more} than {names[0]}: {shares}."
+    return (
+        f"{names[1]} takes {abs(change):.0%} {more} of its layers than {names[0]} to keep nine "
+        f"tenths of what it knows: {shares}."
+    )
 
 
 def _gap(first: Headline, second: Headline, scale: float) -> float:
@@ -235,7 +188,7 @@ def _gap(first: Headline, second: Headline, scale: float) -> float:
 
 
 def _pairs(a: Verdict, b: Verdict) -> list[tuple[Evidence, Evidence]]:
-    """The counts that hold in both, without the layers that suffice."""
+    """The counts that hold in both, without the headline's."""
     headlines = {verdict.headline.measure for verdict in (a, b) if verdict.headline is not None}
     theirs = {
         measure.measure: measure
@@ -351,38 +304,6 @@ def _where(tasks: Sequence[str]) -> str:
 
 def _count(measure: Evidence) -> int:
     return measure.count or 0
-
-
-def _doubts(fragile: Sequence[Evidence], none: Sequence[Evidence], numbering: str) -> Iterator[str]:
-    """The counts that do not hold, the widest range first, and measures without a count."""
-    words = []
-    if none:
-        give = "give" if len(none) > 1 else "gives"
-        words.append(f"{_listed([measure.title for measure in none])} {give} no count")
-    worst = most_fragile(fragile)
-    if worst is None:
-        yield from (f"{_begun(no_count)}." for no_count in words)
-        return
-    others = sorted((other for other in fragile if other is not worst), key=_width, reverse=True)
-    reason = f": {_reason(worst, numbering)}" if worst.reason else ""
-    first = f"{_begun(worst.title)} is fragile ({spread(worst)}){reason}."
-    if others:
-        # For several, only the names: their ranges are in the table, and would take too much room.
-        reasons = [
-            measure.title if len(others) > 1 else f"{measure.title} ({spread(measure)})"
-            for measure in others
-        ]
-        words.insert(0, f"so {'are' if len(others) > 1 else 'is'} {_listed(reasons)}")
-    yield f"{first} {_begun('; '.join(words))}." if words else first
-
-
-def _reason(measure: Evidence, numbering: str) -> str:
-    reason, end = measure.reason, measure.layer_number_end
-    return f"{reason[:end]}{numbering}{reason[end:]}" if end else reason
-
-
-def _width(measure: Evidence) -> int:
-    return (measure.high or 0) - (measure.low or 0)
 
 
 def _layers(count: int) -> str:

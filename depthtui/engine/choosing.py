@@ -11,7 +11,7 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.held_out_prompts import WholeOutput
 from depthtui.engine.layer_choice import AnswersGate, BudgetGate, LayerChoice, within
 from depthtui.errors import DepthError
-from depthtui.metrics.sufficient import TEXTS
+from depthtui.metrics.layer_order import TEXTS
 
 _FEWEST = 4
 """Layers of an order in the first search; later ones search for twice as many, since each continued

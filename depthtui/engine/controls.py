@@ -31,22 +31,20 @@ from depthtui.engine.shared_calls import one_process_only
 from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import OF_THE_PASS, empty_result
+from depthtui.metrics import OF_THE_PASS, empty_result, kept
+from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
+from depthtui.metrics.kept.order_search import Texts, ranked
+from depthtui.metrics.layer_order import MOST_COST, PROMPTS_AS_UNITS, Orders
 from depthtui.metrics.resampling import drawn_interval
 from depthtui.metrics.sufficient import (
     METRIC,
-    MOST_COST,
-    PROMPTS_AS_UNITS,
     STRICT_CHOICES,
     TOLERANCE,
-    Orders,
     PooledSufficient,
-    Sufficient,
     crossing_above,
     drawn_curves,
 )
-from depthtui.metrics.sufficient.compute import own_orders, sufficient, way_of
-from depthtui.metrics.sufficient.order_search import Texts, ranked
 from depthtui.models.untrained import Blueprint
 from depthtui.tracing.batching import in_smaller_parts
 from depthtui.tracing.products import fast_products
@@ -111,7 +109,7 @@ class Bench:
             raise DepthError(f"There is no output to compare: {self.model.anatomy.lens_missing}.")
         self.settings = replace(
             self.settings,
-            metrics=(*OF_THE_PASS, METRIC.name),
+            metrics=(*OF_THE_PASS, kept.NAME),
             sufficient_order="own",
             sufficient_search="ranked",
         )
@@ -174,7 +172,7 @@ class Bench:
                 self.report(f"{stage}: {min(rows, n_layers - 1)} layers", number, len(results))
                 first_layers = tuple(order[:rows] for order in prompt_orders)
                 work = functools.partial(_curves, self._context(result), first_layers)
-                result.put(METRIC.name, in_smaller_parts(work))
+                result.put(kept.NAME, in_smaller_parts(work))
             reading = reading_of(results, settings)
             pooled = reading.get(METRIC)
             if rows >= n_layers - 1 or pooled is None or _is_past(pooled):
@@ -200,19 +198,20 @@ def _costs(context: MetricContext) -> np.ndarray:
 def _orders_of_blocks(context: MetricContext) -> Orders:
     at_once = context.layers_at_once(context.replay.n_tokens)
     replay, unembedding = context.replay, context.unembedding
-    return own_orders(replay, unembedding, "ranked", at_once, context.substitute)
+    orders = own_orders(replay, unembedding, "ranked", at_once, context.substitute)
+    return tuple(order.whole(replay.n_layers) for order in orders)
 
 
-def _curves(context: MetricContext, orders: Orders) -> Sufficient:
+def _curves(context: MetricContext, orders: Orders) -> Kept:
     """The cost of a prompt's orders; known rows are not computed again."""
-    replay, earlier = context.replay, context.result.get(Sufficient)
-    if earlier is None:
-        earlier = Sufficient.unknown(
-            replay.n_layers, replay.n_tokens, kind="own", search="ranked", orders=()
-        )
-    partial = replace(earlier, orders=orders, way=way_of(replay.n_tokens, orders))
+    replay, earlier = context.replay, context.result.get(Kept)
+    partial = begun(replay, "own", "ranked", RunOrders(orders, tuple(map(len, orders))))
+    if earlier is not None:
+        partial = replace(earlier, orders=orders, search_lengths=partial.search_lengths)
     at_once = context.layers_at_once(replay.n_tokens)
-    return sufficient(replay, context.unembedding, partial, at_once, substitute=context.substitute)
+    return with_layers_left_out(
+        replay, context.unembedding, partial, at_once, substitute=context.substitute
+    )
 
 
 # All cases ----------------------------------------------------------------------

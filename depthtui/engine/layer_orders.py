@@ -24,15 +24,12 @@ from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
-from depthtui.metrics.sufficient import LENGTH, TEXTS, expected_trials
-from depthtui.metrics.sufficient.order_search import (
-    LayerOrder,
-    Texts,
-    greedy_order,
-    ranked_order,
-)
+from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
+from depthtui.metrics.layer_order import LENGTH, TEXTS, LayerOrder, expected_trials
+from depthtui.metrics.output_change import outputs_at_once
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
+from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.products import fast_products
 from depthtui.tracing.replay import Replay
@@ -40,9 +37,12 @@ from depthtui.tracing.replay import Replay
 FINDING = "Finding which layers can be left out"
 """The stage of the search, which follows the writing of texts."""
 
-_VERSION = 1
+_VERSION = 2
 """Incremented when the same texts give another order."""
 
+
+_UNIFORM = 1e-3
+"""The share of the uniform distribution in the guess."""
 
 Enough: TypeAlias = Callable[[LayerOrder], bool]
 """Whether an unfinished order suffices."""
@@ -60,23 +60,26 @@ class _StoredOrder:
     Attributes:
         layers, costs: as in `LayerOrder`.
         last: pairs of a layer and its cost when it was last tried.
+        halves: as in `LayerOrder`.
         whole: whether the search has ended.
     """
 
     layers: tuple[int, ...]
     costs: tuple[float, ...]
     last: tuple[tuple[int, float], ...]
+    halves: tuple[tuple[int, ...], ...]
     whole: bool
 
     @classmethod
     def of(cls, order: LayerOrder, is_whole: bool) -> _StoredOrder:
         """Convert an order, finished or not."""
-        return cls(tuple(order.layers), tuple(order.costs), tuple(order.last.items()), is_whole)
+        layers, costs = tuple(order.layers), tuple(order.costs)
+        return cls(layers, costs, tuple(order.last.items()), order.halves, is_whole)
 
     @property
     def order(self) -> LayerOrder:
         """The order, to continue from."""
-        return LayerOrder(list(self.layers), list(self.costs), dict(self.last))
+        return LayerOrder(list(self.layers), list(self.costs), dict(self.last), self.halves)
 
 
 @dataclass
@@ -95,6 +98,8 @@ class LayerOrders:
     lenses: Lenses
     folder: Path | None
     _in_memory: dict[str, LayerOrder] = field(default_factory=dict)
+    _written: list[Tensor] | None = None
+    _guess: np.ndarray | None = None
 
     @classmethod
     def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
@@ -158,8 +163,7 @@ class LayerOrders:
 
         with fast_products(self.model.loaded.model), torch.no_grad():
             if is_stored:
-                seed = RunSettings.seed
-                ids = self.lenses.write_texts(TEXTS, LENGTH, seed, report, checkpoint)
+                ids = self._written_texts(report, checkpoint)
             else:
                 ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
             substitute = self.model.baselines.substitute(settings, checkpoint)
@@ -182,6 +186,67 @@ class LayerOrders:
         if is_stored:
             self._write_file(key, _StoredOrder.of(order, is_whole))
         return order
+
+    def guess(
+        self,
+        report: Report = lambda stage, done, total: None,
+        checkpoint: Check = lambda: None,
+    ) -> np.ndarray:
+        """The loss of each token of the vocabulary by a guess without context, `[V]` in nats.
+
+        The guess is the model's mean output over all tokens but token 0 of the texts of its order,
+        with a thousandth of the uniform distribution.
+
+        Args:
+            report: called with the progress of writing the texts, where there is no stored guess.
+            checkpoint: called before every layer.
+
+        Raises:
+            RunStopped: `checkpoint` stopped it.
+        """
+        if self._guess is None:
+            self._guess = self._read_guess()
+        if self._guess is None:
+            with fast_products(self.model.loaded.model), torch.no_grad():
+                texts = self._written_texts(report, checkpoint)
+                self._guess = self._mean_output(texts, checkpoint)
+            if self.folder is not None and is_first():
+                with contextlib.suppress(DepthError):
+                    write_whole(self._guess_path, self._guess.tobytes())
+        return self._guess
+
+    def _mean_output(self, texts: Sequence[Tensor], checkpoint: Check) -> np.ndarray:
+        """The loss by the mean output over the texts, `[V]` float32."""
+        unembedding = self.model.anatomy.unembedding
+        assert unembedding is not None
+        chances, tokens = torch.zeros(unembedding.vocab_size, dtype=torch.float64), 0
+        for text in texts:
+            last = self.model.replay(text, checkpoint).states[-1][1:]
+            for part in slices(len(last), outputs_at_once(unembedding, len(last))):
+                of_part = unembedding.logits(last[part]).softmax(dim=-1).sum(dim=0)
+                chances += of_part.to("cpu", torch.float64)
+            tokens += len(last)
+        uniform = _UNIFORM / len(chances)
+        return (-((1 - _UNIFORM) * chances / tokens + uniform).log()).float().numpy()
+
+    def _read_guess(self) -> np.ndarray | None:
+        """The stored guess; None where there is none, or a damaged one."""
+        if self.folder is None:
+            return None
+        content = first_rank_bytes("a kept guess", functools.partial(_content, self._guess_path))
+        unembedding = self.model.anatomy.unembedding
+        if content is None or unembedding is None or len(content) != 4 * unembedding.vocab_size:
+            return None
+        guess = np.frombuffer(content, np.float32)
+        return guess if np.isfinite(guess).all() else None
+
+    def _written_texts(self, report: Report, checkpoint: Check) -> list[Tensor]:
+        """The texts that the model writes, once for the order and for the guess."""
+        if self._written is None:
+            self._written = list(
+                self.lenses.write_texts(TEXTS, LENGTH, RunSettings.seed, report, checkpoint)
+            )
+        return self._written
 
     def _texts(
         self, ids: Sequence[Tensor], substitute: Substitute, checkpoint: Check
@@ -229,7 +294,7 @@ class LayerOrders:
             parts += [{"ablate": settings.ablate, "baseline": settings.baseline}]
         if settings.keep_first_token:
             parts += [{"keep_first_token": True}]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return _key(parts)
 
     def _read_file(self, key: str) -> _StoredOrder | None:
         """A stored order; None where there is none, or a damaged one."""
@@ -254,6 +319,18 @@ class LayerOrders:
     def _path(self, key: str) -> Path:
         assert self.folder is not None
         return self.folder / f"{key}.order.json"
+
+    @property
+    def _guess_path(self) -> Path:
+        """The file of the guess: its losses as they are in memory, float32."""
+        assert self.folder is not None
+        parts = [self.model.info.fingerprint, _VERSION, TEXTS, LENGTH, RunSettings.seed]
+        return self.folder / f"{_key([*parts, WRITING_VERSION])}.guess"
+
+
+def _key(parts: Sequence[object]) -> str:
+    """The name of a file by what its content depends on."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _content(path: Path) -> bytes | None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
+
+import numpy as np
 
 from depthtui.data.kept_session import PASS
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine import memory
 from depthtui.engine.layer_orders import FINDING, LayerOrders
-from depthtui.engine.lenses import LensChoice, Lenses
+from depthtui.engine.lenses import LensChoice, Lenses, Report
 from depthtui.engine.memory import Rooms
 from depthtui.engine.metric_context import MetricContext
 from depthtui.engine.prompt_run import PromptRun
@@ -19,7 +21,8 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens, sufficient
+from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
+from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
@@ -175,7 +178,7 @@ class Measurement:
 
     def _measure_on_demand(self) -> None:
         """Measure the slower metrics."""
-        context = self._run.context(self._recorded_before, self._lens, self._order)
+        context = self._run.context(self._recorded_before, self._lens, self._order, self._guess)
         # Free memory, before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
         prepared = self._emit_prepared()
@@ -253,10 +256,17 @@ class Measurement:
         self._emit_prepared()
         return has_lens
 
-    def _order(self) -> Sequence[int] | None:
+    def _order(self) -> LayerOrder | None:
         """The order in which layers are left out; None for an order of the prompt's own tokens."""
         settings = self._result.settings
-        return self._orders.stored_layers(settings) if _finds_order(settings) else None
+        return self._orders.stored(settings) if _finds_order(settings) else None
+
+    def _guess(self, report: Report = lambda stage, done, total: None) -> np.ndarray | None:
+        """The loss of each token by the guess without context; None for a model without texts."""
+        try:
+            return self._orders.guess(report, self._run.control.checkpoint)
+        except DepthError:
+            return None
 
     def _emit_prepared(self) -> tuple[str, ...]:
         """Emit and return the metrics whose order or lens, which takes long to find, is stored."""
@@ -269,7 +279,7 @@ class Measurement:
             return ()
         settings = self._result.settings
         if settings.sufficient_order == "own":
-            settings = dataclasses.replace(settings, **sufficient.MODEL_ORDER)
+            settings = dataclasses.replace(settings, **MODEL_ORDER)
         has_order = self._orders.stored_layers(settings) is not None
         names = tuple(
             metric.name
@@ -289,8 +299,6 @@ class Measurement:
     def _has_order(self, metric: Metric) -> bool:
         """Find the order in which layers are left out; False where that fails."""
         settings = self._result.settings
-        if not _finds_order(settings):
-            return True
         report_share = self._run.preparation(metric)
 
         def report(stage: str, done: int, total: int) -> None:
@@ -298,7 +306,10 @@ class Measurement:
             report_share(share_before + part * done / max(1, total))
 
         def work() -> None:
-            self._orders.find_or_search(settings, report, self._run.control.checkpoint)
+            checkpoint = self._run.control.checkpoint
+            if _finds_order(settings):
+                self._orders.find_or_search(settings, report, checkpoint)
+            self._guess(report)
 
         has_order = self._run.attempt(metric.name, work)
         self._emit_prepared()

@@ -18,6 +18,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.costs import Sizes, backward
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.models.adapters import BaseWeights
@@ -114,6 +115,7 @@ class MetricContext:
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
         order: returns the order in which layers are left out; None for the prompt's own.
+        guess: returns the loss of each token by a guess without context; None where there is none.
         base: the weights of the base of a model with an adapter.
     """
 
@@ -129,7 +131,8 @@ class MetricContext:
     can_read_on: Callable[[], bool]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
-    order: Callable[[], Sequence[int] | None]
+    order: Callable[[], LayerOrder | None]
+    guess: Callable[[], np.ndarray | None]
     base: BaseWeights | None = None
     metric: str = ""
 

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from depthtui.data.arrays import MetricResult
@@ -22,6 +23,7 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
@@ -186,12 +188,14 @@ class PromptRun:
         self,
         cached: Callable[[], Activations | None],
         lens: Callable[[str], LensMaps],
-        order: Callable[[], Sequence[int] | None],
+        order: Callable[[], LayerOrder | None],
+        guess: Callable[[], np.ndarray | None] = lambda: None,
     ) -> MetricContext:
         """The context of the kernels of this run's on-demand metrics.
 
         `cached` returns the cached activations, where this run recorded none, `lens` the fitted
-        lens of a kind, `order` the order in which layers are left out.
+        lens of a kind, `order` the order in which layers are left out, `guess` the loss of each
+        token by a guess without context.
         """
 
         def recorded_pass() -> Activations:
@@ -211,6 +215,7 @@ class PromptRun:
             self._model.vocabulary.texts,
             lens,
             order,
+            guess,
             self._model.loaded.base,
         )
 

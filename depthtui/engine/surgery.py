@@ -21,7 +21,7 @@ from depthtui.engine.layer_orders import Enough, nothing_less
 from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.shared_calls import one_process_only
 from depthtui.files import write_whole
-from depthtui.metrics.sufficient.order_search import LayerOrder
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.loading import load, local_folder

@@ -29,6 +29,7 @@ from depthtui.metrics import (
     fitted_lens,
     heads,
     integrated_gradients,
+    kept,
     lens_margin,
     logit_lens,
     margin,
@@ -46,6 +47,7 @@ from depthtui.metrics import (
     sufficient,
     token_depths,
 )
+from depthtui.metrics.layer_order import PROMPTS_AS_UNITS
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.ranking import Ranked
 from depthtui.metrics.spec import Measure, Metric
@@ -71,6 +73,7 @@ ALL: tuple[Metric, ...] = (
     fitted_lens.JACOBIAN,
     nonlinear.METRIC,
     ablation.METRIC,
+    kept.METRIC,
     sufficient.METRIC,
     order.METRIC,
     repeat.METRIC,
@@ -244,8 +247,8 @@ def with_order_texts(settings: RunSettings, texts: Sequence[str], number: int) -
         texts: the prompts that are run together.
         number: index of the run's prompt in `texts`.
     """
-    is_own = settings.sufficient_order == "own" and sufficient.NAME in settings.metrics
-    if not is_own or len(texts) < sufficient.PROMPTS_AS_UNITS:
+    is_own = settings.sufficient_order == "own" and kept.NAME in settings.metrics
+    if not is_own or len(texts) < PROMPTS_AS_UNITS:
         return settings
     return replace(settings, order_texts=tuple(texts[(number + 1) % 2 :: 2]))
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.lenses.maps import LensMaps
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.patches import Patches
@@ -88,8 +89,14 @@ class Context(Protocol):
             DepthError: there is none.
         """
 
-    def order(self) -> Sequence[int] | None:
+    def order(self) -> LayerOrder | None:
         """The order in which layers are left out; None for an order of the prompt's own tokens."""
+
+    def guess(self) -> np.ndarray | None:
+        """The loss of each token by the model's mean output without context, `[V]` in nats.
+
+        None where the model cannot write texts by itself.
+        """
 
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The raw texts of tokens."""

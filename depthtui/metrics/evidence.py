@@ -25,12 +25,10 @@ class Variant:
     Attributes:
         count: layers; None where no count is left.
         reason: why the count changes, one clause without a full stop.
-        layer_number_end: the length of `reason` up to the first layer's number (see `Evidence`).
     """
 
     count: int | None
     reason: str
-    layer_number_end: int = 0
 
 
 def rounded_count(mean: float) -> int:
@@ -44,8 +42,8 @@ def rounded_up_count(layers: float) -> int:
 
 
 def rounded_up_range(ends: tuple[float, float], to: str) -> str:
-    """The ends of an interval of counts, rounded up, with `to` between them."""
-    return to.join(str(rounded_up_count(end)) for end in ends)
+    """The ends of an interval of counts, rounded up, with `to` between them; one if they agree."""
+    return to.join(dict.fromkeys(str(rounded_up_count(end)) for end in ends))
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class CountInterval:
         over: the resampled units, such as `prompts and tokens`.
         resolution: how closely the ends are known: a whole number means half a layer on
             either side.
+        rounds_up: whether whole layers are rounded up, since fewer are not enough.
     """
 
     low: float
@@ -65,12 +64,14 @@ class CountInterval:
     level: float
     over: str
     resolution: float = HALF_A_LAYER
+    rounds_up: bool = False
 
     def variants(self, n_layers: int) -> Iterator[Variant]:
         """The count at either end, as variants."""
         low, high = (f"{round(end, 1):g}" for end in self.ends(n_layers))
         reason = f"the {self.level:.0%} interval over {self.over} is {low} to {high} layers"
-        yield from (Variant(rounded_count(end), reason) for end in (self.low, self.high))
+        rounded = rounded_up_count if self.rounds_up else rounded_count
+        yield from (Variant(rounded(end), reason) for end in (self.low, self.high))
 
     def ends(self, n_layers: int) -> tuple[float, float]:
         """The lower and the upper end, in layers."""

@@ -28,8 +28,9 @@ VERDICT = Explanation(
     "included. Holds here: the same with fewer than five prompts, which allow no conclusion on "
     "others. Fragile: it moves further, and the reason names the cause. "
     + " ".join(f"{marks} {meaning}." for marks, meaning in MARKS_EXPLAINED),
-    "Warnings, which come first, then the layers that suffice. A depth is a place, not a number "
-    "of used layers: a depth of 3 ends after layer 2, since layers are numbered from 0.",
+    "Warnings, which come first, then the layers that keep what the model knows. A depth is a "
+    "place, not a number of used layers: a depth of 3 ends after layer 2, since layers are "
+    "numbered from 0.",
     "The rules: " + _PAPER,
 )
 
@@ -134,8 +135,8 @@ def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
 
 def of_column(part: str, rule: str = "") -> Explanation:
     """The explanation of a column of a sweep's table, such as the `interval` of a rule."""
-    if part in METRIC_BY_NAME:
-        return of_metric(METRIC_BY_NAME[part])
+    for metric in of_metrics(part):
+        return metric
     if not rule:
         return _COLUMNS[part]
     explanation = rules.named(rule).explanation

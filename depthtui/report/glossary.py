@@ -117,8 +117,8 @@ _WORDS = (
         ("settling", "settles"),
     ),
     Term(
-        "sufficient count",
-        "layers that, run alone, keep the output within a nat of the whole model's",
+        "kept",
+        "nine tenths of what the model knows: of the loss that context saves it",
     ),
     Term("sequential depth", "layers that must run one after another, by their order"),
     Term(

@@ -11,7 +11,7 @@ PANES = {
     "Heatmap": "layers up, tokens across: what each layer does",
     "Logit lens": "the next tokens as read before each layer",
     "Curves": "what the layers do on average, layer by layer",
-    "Verdict": "how many layers suffice, and how sure that is",
+    "Verdict": "how many layers it takes, and how sure that is",
 }
 """The panes, and the content of each."""
 

@@ -79,7 +79,7 @@ from depthtui.report.phrases import (
 )
 from depthtui.report.remarks import remark_blocks
 from depthtui.report.run_rows import run_rows, run_verdicts, task_words
-from depthtui.report.sufficient import sufficient_blocks
+from depthtui.report.sufficient import kept_blocks, sufficient_blocks
 from depthtui.report.summary_json import combined_provenance
 from depthtui.report.token_depths import (
     depth_figures,
@@ -230,6 +230,7 @@ def _pooled_blocks(
 
 def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
     reading = part.reading
+    yield from kept_blocks(reading)
     yield from sufficient_blocks(reading)
     if reading.parts:
         yield from _over_depth(reading)

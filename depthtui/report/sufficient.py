@@ -1,10 +1,14 @@
-"""How a report shows the layers that suffice: the cost of each further layer left out."""
+"""How a report shows what is kept without layers, and the cost of each further one left out."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from depthtui.depth.reading import Reading
+from depthtui.metrics import kept
+from depthtui.metrics.kept import PooledKept
 from depthtui.metrics.sufficient import METRIC, TOLERANCE, Way
 from depthtui.report.blocks import (
     Block,
@@ -18,6 +22,36 @@ from depthtui.report.blocks import (
     Table,
     ViewBlocks,
 )
+
+
+def kept_blocks(reading: Reading) -> Iterator[Block]:
+    """The share of what the model knows that is kept against the layers left out."""
+    knowledge: PooledKept | None = reading.get(kept.METRIC)
+    if knowledge is None:
+        return
+    blocks: list[Block] = [
+        Heading("Knowledge kept", 3),
+        Note(f"{kept.METRIC.description} {kept.METRIC.look_for}"),
+        Figures(_kept_figures(knowledge)),
+    ]
+    yield ViewBlocks(["pictures"], blocks)
+
+
+def _kept_figures(knowledge: PooledKept) -> Iterator[Figure]:
+    for curve in knowledge.curves:
+        drawn = [share for share in curve.control_shares[2:] if np.isfinite(share).all()]
+        lines = [*(Line(share, "layer") for share in drawn), Line(curve.share, "mean")]
+        panel = Panel(
+            lines,
+            knowledge.n_layers + 1,
+            kept.SHARE,
+            limits=(0.0, 1.0),
+            up="share kept",
+            across="layers left out",
+        )
+        beside = "; the thin curves: in an order that is drawn" * bool(drawn)
+        words = f"Of {curve.gain:.2f} nats a token that context saves{beside}."
+        yield Figure(f"What is kept of what the model knows, {curve.scored}", panel, words)
 
 
 def sufficient_blocks(reading: Reading) -> Iterator[Block]:

@@ -103,7 +103,7 @@ class CellSummary(Reading):
 
     @property
     def headline(self) -> Headline | None:
-        """The number of layers that suffice; None where no layers were left out together."""
+        """What is kept without layers; None where no layers were left out together."""
         return None if self.verdict is None else self.verdict.headline
 
     @cached_property

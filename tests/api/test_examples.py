@@ -36,7 +36,7 @@ EXAMPLES = dict(_examples())
 @pytest.fixture(scope="module")
 def runs() -> Runs:
     model, tokenizer = with_tokenizer("llama")
-    metrics = ["contributions", "logit_lens", "similarity", "sufficient", "quantisation"]
+    metrics = ["contributions", "logit_lens", "similarity", "kept", "quantisation"]
     return analyze(model, _TEXTS, tokenizer, metrics, progress=False)
 
 

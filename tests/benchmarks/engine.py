@@ -42,7 +42,7 @@ from depthtui.tracing.products import (
 from depthtui.tracing.trace import trace
 from tests.benchmarks.patch import SOURCE, TARGET
 
-METRICS = ("logit_lens", "skip_effects", "residual_erasure", "sufficient", "patch")
+METRICS = ("logit_lens", "skip_effects", "residual_erasure", "kept", "patch")
 """Those whose share of the peak is told."""
 
 

@@ -31,7 +31,7 @@ from tests import planted
 from tests.naive import blocks
 
 SETTINGS = RunSettings(
-    metrics=("contributions", "logit_lens", "similarity", "ablation", "sufficient"),
+    metrics=("contributions", "logit_lens", "similarity", "ablation", "kept"),
     sufficient_order="own",
     sufficient_search="ranked",
 )

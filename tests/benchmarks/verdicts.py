@@ -37,7 +37,7 @@ METRICS = (
     "order",
     "ablation",
     "answers_kept",
-    "sufficient",
+    "kept",
 )
 
 

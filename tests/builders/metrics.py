@@ -19,6 +19,8 @@ from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.experts import ChosenExperts
 from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.kept import Kept
+from depthtui.metrics.layer_order import Orders, drawn_orders
 from depthtui.metrics.order import Order
 from depthtui.metrics.patch import Patch
 from depthtui.metrics.quantisation import Quantisation
@@ -27,7 +29,6 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.metrics.sufficient import Sufficient
 from tests.builders.lenses import random_lens, smooth_lens
 
 AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
@@ -242,27 +243,56 @@ def _repeat(kl: np.ndarray, loss: np.ndarray) -> Repeat:
     return found
 
 
-def _smooth_sufficient(result: RunResult) -> Sufficient:
+def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
+    """The metric by some orders, read in no other, with nothing known."""
+    return Kept.unknown(
+        layers,
+        tokens,
+        kind="model",
+        search="greedy",
+        orders=orders,
+        search_lengths=tuple(map(len, orders)),
+        controls=((), (), (), ()),
+    )
+
+
+def _smooth_kept(result: RunResult) -> Kept:
     """The least useful layers go first; the cost grows with the square of their number."""
     layers, tokens = result.model.n_layers, len(result.tokens)
     order = tuple(np.argsort(usefulness(layers), kind="stable").tolist())
-    gone = np.arange(layers)[:, None] / layers
+    gone = np.arange(layers + 1)[:, None] / layers
     wave, _ = _waves(result)
-    found = _sufficient(order, 6 * gone**2 * (0.8 + 0.4 * wave[:-1]), 1 - gone, tokens)
+    found = _kept(order, 6 * gone**2 * (0.8 + 0.4 * wave), 1 - gone, tokens)
     settings = result.settings
     return replace(found, kind=settings.sufficient_order, search=settings.sufficient_search)
 
 
-def _sufficient(
-    order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int
-) -> Sufficient:
-    """The metric by the model's order; token 0 is not scored."""
+def _kept(order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int) -> Kept:
+    """The metric by the model's order; token 0 is not scored.
+
+    Of a gain of six nats the cube of the share of layers left out is lost; in an order that is
+    drawn, its root.
+    """
     way = np.where(np.arange(tokens) > 0, 0, -1).astype(np.int32)
     values = (
-        np.where(way < 0, np.nan, np.broadcast_to(array, (len(order), tokens))).astype(np.float32)
+        np.where(way < 0, np.nan, np.broadcast_to(array, (len(order) + 1, tokens)))
         for array in (kl, kept)
     )
-    return Sufficient("model", "greedy", (order,), way, *values)
+    gone = np.arange(len(order) + 1)[:, None] / len(order)
+    losses = [2.5 + 6 * gone**power for power in (3, 2.8, 3.2, 0.5, 0.6)]
+    loss, *controls = (np.broadcast_to(each, (len(gone), max(0, tokens - 1))) for each in losses)
+    return Kept(
+        "model",
+        "greedy",
+        (order,),
+        (len(order),),
+        (order, order, *drawn_orders(len(order))),
+        way,
+        *(array.astype(np.float32) for array in values),
+        np.where(way[:-1] < 0, np.nan, loss).astype(np.float32),
+        np.stack(controls).astype(np.float32),
+        np.full(max(0, tokens - 1), 8.5, np.float32),
+    )
 
 
 def _smooth_similarity(result: RunResult) -> Similarity:
@@ -321,7 +351,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "quantisation": _smooth_quantisation,
     "repeat": _smooth_repeat,
     "similarity": _smooth_similarity,
-    "sufficient": _smooth_sufficient,
+    "kept": _smooth_kept,
     "settling": _smooth_settling,
     "direct_logits": _smooth_direct_logits,
     "experts": lambda result: _experts(result, np.arange(result.model.n_layers)),
@@ -418,16 +448,16 @@ def _random_repeat(result: RunResult, rng: np.random.Generator) -> Repeat:
     return _repeat(kl, loss - 0.3)
 
 
-def _random_sufficient(result: RunResult, rng: np.random.Generator) -> Sufficient:
+def _random_kept(result: RunResult, rng: np.random.Generator) -> Kept:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
     layers, tokens = result.model.n_layers, len(result.tokens)
     order = tuple(rng.permutation(layers).tolist())
-    kl = np.cumsum(_draw(rng, layers, tokens), axis=0) - 0.1
+    kl = np.cumsum(_draw(rng, layers + 1, tokens), axis=0) - 0.1
     kl[0] = 0
-    kept = np.minimum.accumulate(rng.uniform(0, 1, (layers, tokens)) > 0.3, axis=0)
+    kept = np.minimum.accumulate(rng.uniform(0, 1, (layers + 1, tokens)) > 0.3, axis=0)
     kept[0] = True
-    return _sufficient(order, kl, kept, tokens)
+    return _kept(order, kl, kept, tokens)
 
 
 def _random_similarity(result: RunResult, rng: np.random.Generator) -> Similarity:
@@ -465,7 +495,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "repeat": _random_repeat,
     "experts": lambda result, rng: _experts(result, rng.integers(0, 8, result.model.n_layers)),
     "similarity": _random_similarity,
-    "sufficient": _random_sufficient,
+    "kept": _random_kept,
     "settling": _random_settling,
     "direct_logits": _random_direct_logits,
 }

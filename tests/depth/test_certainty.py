@@ -13,7 +13,7 @@ MEASURE = CountMeasure("causal", "x", "x")
 
 def test_the_first_reason_against_a_firm_count_is_given() -> None:
     """Each reason is taken away in turn: then the next one counts."""
-    found = MEASURE.counted(10, [Variant(3, "layer 4 decides", 7)], why_here="it is of these facts")
+    found = MEASURE.counted(10, [Variant(3, "layer 4 decides")], why_here="it is of these facts")
     settings = {"is_draft": True, "knows_nothing": True}
 
     def certainty(prompts: int, of: int) -> tuple[str, str]:
@@ -36,10 +36,3 @@ def test_the_first_reason_against_a_firm_count_is_given() -> None:
     assert certainty(5, 5) == ("firm", "")
     found = MEASURE.unknown("it has none")
     assert certainty(2, 3) == ("–", "it has none")
-
-
-def test_only_the_reason_of_a_variant_has_the_number_of_a_layer() -> None:
-    found = MEASURE.counted(10, [Variant(3, "layer 4 decides", 7)])
-    assert evidence_of(found, 20, (5, 5)).layer_number_end == 7
-    assert evidence_of(found, 20, (5, 5), knows_nothing=True).layer_number_end == 0
-    assert evidence_of(found, 20, (5, 5), is_draft=True).layer_number_end == 0

@@ -83,13 +83,6 @@ def test_thinking_and_answer_are_pooled_apart() -> None:
         "thinking": {"kl": 16, "overlap": 16, "settled": 16},
         "answer": {"kl": 5, "overlap": 5, "settled": 5},
     }
-    near = "(KL 0 nats, 100% of choices agree)"
-    assert result["thinking"].sentence == (
-        "By a lens alone, depths of 20: until the lens's KL first falls below 0.5 of its largest "
-        f"{near}, 16 (KL); until the lens first shares over 0.3 of the output's top five {near}, "
-        f"16 (overlap); until the lens's JSD stays below 0.5 of at most 0.69 nats at half of the "
-        f"tokens {near}, 16 (settled). No count is firm: one prompt alone was read."
-    )
 
 
 def test_token_0_counts_only_where_a_span_is_read_at_it() -> None:
@@ -102,7 +95,7 @@ def test_token_0_counts_only_where_a_span_is_read_at_it() -> None:
 
 
 def test_a_short_span_has_no_verdict_in_words() -> None:
-    for length, words in ((9, "Too short"), (10, "By a lens alone, ")):
+    for length, words in ((9, "Too short"), (10, "How many of its 20 layers this text takes")):
         assert span_verdicts(text_of(["a"] * length), SETTINGS)["answer"].sentence.startswith(words)
 
 

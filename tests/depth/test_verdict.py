@@ -75,7 +75,6 @@ def test_an_overlap_that_nearly_reaches_its_threshold_early_is_fragile() -> None
     row = evidence_of(overlap=steps((0.0, 3), (0.27, 12), (0.9, 5), (1.0, 1)))
     assert (row.count, row.low, row.high, row.firm) == (16, 4, 16, False)
     assert row.reason == "with a threshold a fifth lower (0.24) it is layer 3"
-    assert row.reason[: row.layer_number_end].endswith("layer 3")
 
 
 def test_a_kl_that_nearly_falls_below_its_threshold_early_is_not_said_to_be_below() -> None:
@@ -236,7 +235,6 @@ def test_a_count_of_some_prompts_says_so_and_is_not_firm() -> None:
         assert (row.count, row.low, row.high, row.firm) == (4, 4, 4, firm)
         assert row.prompts == (None if firm else (1, 6))
         assert row.reason == ("" if firm else "it rests on 1 of 6 prompts")
-        assert ("4 that change the output when left out" in result.sentence) == firm
         assert row.reliability == ("firm" if firm else "fragile")
         stored = verdict_dict(result)["evidence"]
         assert [row["prompts"] for row in stored if "prompts" in row] == [[1, 6]] * (not firm)
@@ -252,9 +250,6 @@ def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
     assert (row.firm, row.holds_here) == (prompts == 5, prompts < 5)
     few = {1: "one prompt alone was read", 2: "2 prompts alone were read"}
     assert row.reason == few.get(prompts, "4 prompts alone were read" * (prompts < 5))
-    # What holds here is what the sentence counts, and no doubt of it.
-    assert "4 that change the output when left out" in result.sentence
-    assert "blation is fragile" not in result.sentence
 
 
 def test_without_an_interval_no_count_is_firm() -> None:
@@ -303,7 +298,6 @@ def test_tasks_that_are_pooled_are_named() -> None:
     assert actual is not None
     assert of_one is not None
     assert " over the tasks addition and typed together" in actual.sentence
-    assert "No count is firm: 2 prompts alone were read" in of_one.sentence
     assert "task" not in of_one.sentence
 
 
@@ -331,8 +325,6 @@ def test_what_fills_in_has_a_row_so_far_and_is_missing_yet() -> None:
     row = next(evidence for evidence in result.evidence if evidence.measure == "order")
     assert (row.count, row.reason) == (None, "2 of 7 pairs of layers so far")
     assert "order" in result.missing_metrics
-    assert "Before any layer is left out" in result.sentence
-    assert "sequential depth" not in result.sentence
 
 
 def test_what_is_half_done_is_computed_next_with_the_quick_ones() -> None:
@@ -352,9 +344,7 @@ def test_without_runs_or_anything_measured_there_is_no_verdict() -> None:
 def test_a_run_that_goes_on_says_so() -> None:
     result = verdict([half_run(random_result(layers=8, tokens=12), 3)], SETTINGS)
     assert result is not None
-    assert result.sentence == (
-        "How many of its 8 layers suffice is not known: not every layer has been run yet."
-    )
+    assert result.sentence == ("How many of its 8 layers this text takes is not counted yet.")
 
 
 def test_a_second_lens_of_all_runs_is_another_reading() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
 
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, Verdict
@@ -13,7 +12,6 @@ from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import (
     comparison_sentence,
     missing_headlines,
-    most_fragile,
     verdict_sentence,
 )
 
@@ -34,200 +32,116 @@ def firm(kind: EvidenceKind, measure: str, title: str, count: int) -> Evidence:
     return Evidence(kind, measure, title, count, count, count, True, "", layers, says)
 
 
-def fragile(
-    measure: str, title: str, count: int, low: int, high: int, to_layer: str, rest: str = ""
-) -> Evidence:
-    """`rest` is what follows the first layer's number in the reason."""
-    return Evidence(
-        "readable",
-        measure,
-        title,
-        count,
-        low,
-        high,
-        firm=False,
-        reason=to_layer + rest,
-        layer_number_end=len(to_layer) if rest else 0,
-    )
+def fragile(measure: str, title: str, count: int, low: int, high: int) -> Evidence:
+    return Evidence("readable", measure, title, count, low, high, firm=False, reason="it moves")
 
 
-def said(
-    evidence: list[Evidence],
-    n_layers: int,
-    missing: tuple[str, ...] = ("ablation",),
-    tasks: tuple[str, ...] = (),
-    headline: Headline | None = None,
-) -> str:
-    """The sentence, while there is something left to compute where nothing else is asked for."""
-    return str(verdict_sentence(evidence, n_layers, missing, tasks, headline))
-
-
-SUFFICIENT = Headline("sufficient", 18.2, 17.5, 18.9, 0.59, 23.3)
+KEPT = Headline("kept", 18.2, 17.5, 18.9, 11.3, 12.4, 4.2)
 ABLATION = firm("causal", "ablation", "ablation", 23)
 COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 21)
-NOT_KNOWN = Evidence("readable", "kl", "KL", None, firm=False, reason="KL never falls below 0.5")
+DECIDED = firm("readable", "decided", "decided", 22)
+CONTEXT = firm("causal", "context_depth", "context depth", 17)
 
 
-def test_the_headline_is_the_layers_that_suffice_alone_with_their_tolerance() -> None:
-    words = verdict_sentence([OVERLAP, COSINE, ABLATION], 24, (), (), SUFFICIENT)
-    assert (
-        words.headline
-        == "19 of its 24 layers suffice to stay within a nat of the model's own output"
+def test_it_has_one_form_with_the_model_as_its_subject() -> None:
+    words = verdict_sentence([OVERLAP, COSINE, ABLATION], 24, "SmolLM2", headline=KEPT)
+    assert words.headline == (
+        "SmolLM2 keeps nine tenths of what it knows of this text with 19 of its 24 layers"
     )
-    assert words.clauses == (
-        " (18 to 19; 59% of its choices stay); nine in ten choices need 24.",
-        "Layers of 24: 23 that cost something when left out (ablation, firm).",
-        "Depths of 24: until the lens reads the output's tokens, 21 (overlap, firm); until layers "
-        "strengthen what is there, 19 (cosine, firm).",
-    )
-
-
-def test_without_an_interval_the_choices_stand_alone() -> None:
-    result = said([COSINE], 24, headline=replace(SUFFICIENT, low=None, high=None))
-    assert " own output (59% of its choices stay); nine" in result
-
-
-def test_the_evidence_of_the_headline_says_in_it_how_sure_it_is() -> None:
-    own = firm("causal", "sufficient", "sufficient count", 18)
-    sure = said([own, COSINE], 24, headline=SUFFICIENT)
-    assert sure.replace(", firm; ", "; ") == said([COSINE], 24, headline=SUFFICIENT)
-    assert " (18 to 19, firm; 59%" in sure
-    shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
-    assert " (18 to 19, fragile; 59%" in said([shaky], 24, headline=SUFFICIENT)
-    doubt = "Sufficient count is fragile (14 to 19): it moves."
-    assert said([shaky], 24, headline=SUFFICIENT).endswith(doubt)
-
-
-def test_idle_layers_are_named() -> None:
-    result = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2, 7, 8)))
-    assert "Layers 2, 7-8 of 0-23 write nothing." in result
-    result = str(verdict_sentence([COSINE], 24, headline=SUFFICIENT, idle=(2,)))
-    assert "Layer 2 of 0-23 writes nothing." in result
+    assert words.clauses == (" (18 to 19; one prompt), half with 12.",)
 
 
 @pytest.mark.parametrize(
-    ("evidence", "begins"),
+    ("options", "known"),
     [
-        ([OVERLAP], "By a lens alone, depths of 30: until the lens reads"),
-        ([OVERLAP, COSINE], "Before any layer is left out, depths of 30: until the lens reads"),
-        ([COSINE], "Before any layer is left out, depths of 30: until layers strengthen"),
-        ([OVERLAP, ABLATION], "By one intervention at a time, layers of 30: 23 that cost"),
+        ({"n_prompts": 3}, "these texts"),
+        ({"answer": " Paris", "scored": "answer"}, "the answer ' Paris'"),
+        ({"scored": "answer"}, "the answer"),
+        ({"n_prompts": 3, "scored": "answer"}, "these answers"),
+        ({"n_prompts": 2, "tasks": ["a", "b"]}, "these texts over the tasks a and b together"),
     ],
 )
-def test_before_layers_that_suffice_are_known_it_says_by_what_the_rest_is(
-    evidence: list[Evidence], begins: str
-) -> None:
-    sentence = said(evidence, 30)
-    assert sentence.startswith(begins)
-    assert not re.search(r"\b[Uu]ses?\b", sentence)
-
-
-def test_counts_of_layers_and_depths_are_two_axes() -> None:
-    """A depth has "until" before its number, and no range goes over both."""
-    result = [
-        firm("readable", "kl", "KL", 4),
-        firm("geometric", "similarity", "angular distance", 30),
-        firm("causal", "context_depth", "context depth", 27),
-        firm("causal", "ablation", "ablation", 29),
-        firm("causal", "order", "sequential depth", 21),
-    ]
-    assert said(result, 30) == (
-        "By one intervention at a time, layers of 30: 30 that turn the residual stream (angular "
-        "distance, firm); 29 that cost something when left out (ablation, firm); 21 (sequential "
-        "depth, firm). Depths of 30: until the lens comes close to the output, 4 (KL, firm); until "
-        "the context needs no more layers, 27 (context depth, firm)."
+def test_it_names_what_is_known(options: dict[str, Any], known: str) -> None:
+    headline = replace(KEPT, scored=options.pop("scored", "text"))
+    words = verdict_sentence([COSINE], 24, "M", headline=headline, **options)
+    assert (
+        words.headline
+        == f"M keeps nine tenths of what it knows of {known} with 19 of its 24 layers"
     )
 
 
-def test_the_tasks_that_are_pooled_are_named() -> None:
-    def on(*tasks: str, headline: Headline | None = SUFFICIENT) -> str:
-        return said([COSINE], 24, (), tasks, headline)
+def test_of_many_tasks_some_are_named_and_names_are_harmless() -> None:
+    def on(*tasks: str) -> str:
+        return str(verdict_sentence([COSINE], 24, tasks=tasks, headline=KEPT))
 
     assert on("a") == on()
-    assert on("a", "b").startswith(
-        "19 of its 24 layers suffice to stay within a nat of the model's own output over the tasks "
-        "a and b together ("
-    )
     assert " over the tasks a, b, c and 2 more together" in on("a", "b", "c", "d", "e")
     assert "\x1b" not in on("a", "\x1b[2J" * 20)
-    assert on("a", "b", headline=None).startswith(
-        "Before any layer is left out over the tasks a and b together, depths of 24"
+
+
+def test_without_a_range_the_prompts_stand_alone() -> None:
+    words = verdict_sentence([COSINE], 24, headline=replace(KEPT, low=None, high=None))
+    assert words.clauses[0] == " (one prompt), half with 12."
+
+
+def test_its_evidence_says_how_sure_it_is() -> None:
+    own = firm("causal", "kept", "kept", 19)
+    sure = str(verdict_sentence([own, COSINE], 24, n_prompts=8, headline=KEPT))
+    assert " (18 to 19, firm; 8 prompts), half with 12." in sure
+    shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
+    assert " (18 to 19, fragile; one prompt)" in str(verdict_sentence([shaky], 24, headline=KEPT))
+
+
+def test_where_too_little_is_known_there_is_no_number() -> None:
+    better = "0.6 nats a token better than a guess"
+    nothing = replace(KEPT, count=None, half=None, too_little=better)
+    words = verdict_sentence([COSINE], 24, "M", headline=nothing)
+    assert words.headline == "M knows too little of this text to say how many layers it takes"
+    assert words.clauses == (f" ({better}).",)
+
+
+def test_before_it_is_measured_it_says_so() -> None:
+    assert str(verdict_sentence([COSINE], 24)) == (
+        "How many of its 24 layers this text takes is not counted yet."
     )
-
-
-def test_where_layers_are_numbered_it_is_said_once_how() -> None:
-    result = [COSINE, fragile("kl", "KL", 3, 2, 14, "it is 2 at layer 2", ", and 3 at layer 13")]
-    assert "it is 2 at layer 2 of 0-29, and 3 at layer 13." in said(result, 30)
-    one = said([fragile("kl", "KL", 1, 0, 1, "it is 2 at layer 0", " beside 3")], 1)
-    assert one.endswith("it is 2 at layer 0 of 0 beside 3.")
-
-
-def test_fragile_counts_come_last_and_say_why() -> None:
-    result = [
-        fragile("kl", "KL", 3, 2, 14, "KL is 5.97 at layer 2", " beside a threshold of 6.52"),
-        fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21"),
-        COSINE,
-    ]
-    assert said(result, 30) == (
-        "Before any layer is left out, depths of 30: until layers strengthen what is there, 19 "
-        "(cosine, firm). KL is fragile (2 to 14): KL is 5.97 at layer 2 of 0-29 beside a "
-        "threshold of 6.52. So is overlap (22 to 26)."
+    assert str(verdict_sentence([COSINE], 1, n_prompts=2)).startswith(
+        "How many of its 1 layer these texts take is not counted yet."
     )
-
-
-def test_a_measure_without_a_count_is_not_passed_over() -> None:
-    assert said([NOT_KNOWN, OVERLAP], 30).endswith(" KL gives no count.")
-    shaky = [fragile(name, name, 26, 2, 9, "it moves") for name in ("overlap", "x")]
-    assert " So is x (2 to 9); KL gives no count." in said([NOT_KNOWN, *shaky], 30)
-    # A measure that is being filled in has no count yet.
-    begun = Evidence("causal", "ablation", "ablation", None, firm=False, reason="2 of 30")
-    assert said([OVERLAP, begun], 30) == said([OVERLAP], 30)
-
-
-def test_with_fragile_counts_alone_no_count_holds() -> None:
-    result = [fragile("overlap", "overlap", 26, 22, 26, "overlap is 0.25 at layer 21")]
-    assert said(result, 30) == (
-        "No reliable count. Overlap is fragile (22 to 26): overlap is 0.25 at layer 21."
-    )
-
-
-def test_where_nothing_is_known_the_reason_is_said() -> None:
-    assert said([NOT_KNOWN], 30) == (
-        "How many of its 30 layers suffice is not known: KL never falls below 0.5."
-    )
-    assert said([NOT_KNOWN], 1).startswith("How many of its 1 layer suffice")
     assert verdict_of([], 30) is None
 
 
-def test_it_is_a_few_sentences_and_names_every_count_once() -> None:
-    for seed in range(100):
-        rng = np.random.default_rng(seed)
-        n_layers = int(rng.integers(1, 80))
-        result = []
-        for number in range(int(rng.integers(1, 9))):
-            low, count, high = sorted(rng.integers(0, n_layers + 1, 3).tolist())
-            kind = rng.choice(["readable", "geometric", "causal"])
-            holds = bool(rng.random() < 0.5)
-            known = Evidence(
-                kind, "x", f"m{number}", count, low, high, holds, "" if holds else "it moves"
-            )
-            unknown = Evidence(kind, "x", f"m{number}", None, firm=False, reason="it has none")
-            result.append(known if rng.random() < 0.8 else unknown)
-        headline = SUFFICIENT if rng.random() < 0.5 else None
-        verdict = verdict_of(result, n_layers, headline=headline)
-        assert verdict is not None
-        assert 1 <= len(re.findall(r"\.(?: |$)", verdict.sentence)) <= 5
-        assert str(verdict.words) == verdict.words.headline + " ".join(verdict.words.clauses)
-        if headline is not None or any(measure.count is not None for measure in result):
-            for measure in result:
-                assert len(re.findall(rf"\b{measure.title}\b", verdict.sentence, re.I)) == 1
-        worst = most_fragile(verdict.evidence)
-        if worst is not None:
-            assert worst.reason in verdict.sentence
+def test_two_places_follow_where_they_hold() -> None:
+    words = verdict_sentence([DECIDED, COSINE, CONTEXT, ABLATION], 24, headline=KEPT)
+    assert words.clauses[1] == (
+        "The next token is decided from depth 22 on; context is read until depth 17."
+    )
+    words = verdict_sentence([CONTEXT], 24, headline=KEPT)
+    assert words.clauses[1] == "Context is read until depth 17."
+    shaky = replace(DECIDED, firm=False, low=4, high=22, reason="it moves")
+    assert len(verdict_sentence([shaky], 24, headline=KEPT).clauses) == 1
+
+
+def test_idle_layers_are_named() -> None:
+    result = str(verdict_sentence([COSINE], 24, headline=KEPT, idle=(2, 7, 8)))
+    assert "Layers 2, 7-8 of 0-23 write nothing." in result
+    result = str(verdict_sentence([COSINE], 24, headline=KEPT, idle=(2,)))
+    assert "Layer 2 of 0-23 writes nothing." in result
+
+
+def test_a_stand_in_and_intervals_that_are_to_come_are_named() -> None:
+    pending = replace(COSINE, is_pending=True)
+    words = verdict_sentence([pending], 24, headline=KEPT, stand_in="a mean update stands in")
+    assert words.clauses[1:] == (
+        "A mean update stands in.",
+        "The intervals are still being computed.",
+    )
 
 
 # Two verdicts -----------------------------------------------------------------
+
+
+ABOUT_AS_MANY = "A and B keep nine tenths of what they know with about as many layers: 19 of 24 and"
 
 
 def of_layers(n_layers: int, headline: Headline) -> Verdict:
@@ -242,32 +156,36 @@ def of_layers(n_layers: int, headline: Headline) -> Verdict:
         (
             24,
             (21.2, 20.5, 22.0),
-            "Within a nat B needs 3 layers more than A: 19 of 24 and 22 of 24.",
+            "B takes 12% more of its layers than A to keep nine tenths of what it knows: ",
         ),
         (
             24,
             (17.2, 16.5, 17.4),
-            "Within a nat B needs 1 layer less than A: 19 of 24 and 18 of 24.",
+            "B takes 4% less of its layers than A to keep nine tenths of what it knows: ",
         ),
-        (24, (19.0, 18.5, 20.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
-        (24, (19.0, 18.95, 19.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
-        (30, (26.3, 26.1, 26.5), "Within a nat B needs 11% of its layers more than A: 19 of 24"),
-        (30, (22.5, 22.0, 23.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
+        (24, (19.0, 18.5, 20.0), ABOUT_AS_MANY),
+        (24, (19.0, 18.95, 19.0), ABOUT_AS_MANY),
+        (
+            30,
+            (26.3, 26.1, 26.5),
+            "B takes 11% more of its layers than A to keep nine tenths of what it knows: ",
+        ),
+        (30, (22.5, 22.0, 23.0), ABOUT_AS_MANY),
         # B needs more, yet rounded up its share is the lower one.
-        (100, (78.9, 78.8, 79.0), "Within a nat A and B need about as many layers: 19 of 24 and"),
+        (100, (78.9, 78.8, 79.0), ABOUT_AS_MANY),
         (
             24,
             (21.2, None, None),
-            "Within a nat A and B need 19 of 24 and 22 of 24 layers, with",
+            "A and B keep nine tenths of what they know with 19 of 24 and 22 of 24 layers, with",
         ),
     ],
 )
-def test_layers_that_suffice_are_compared_first_and_by_share_where_stacks_differ(
+def test_what_is_kept_is_compared_first_and_by_share(
     layers: int, second: tuple[float, float | None, float | None], says: str
 ) -> None:
-    a = of_layers(24, SUFFICIENT)
+    a = of_layers(24, KEPT)
     count, low, high = second
-    b = of_layers(layers, replace(SUFFICIENT, count=count, low=low, high=high))
+    b = of_layers(layers, replace(KEPT, count=count, low=low, high=high))
     assert comparison_sentence(a, b).startswith(says)
     assert "cosine" in comparison_sentence(a, b)
 
@@ -275,19 +193,17 @@ def test_layers_that_suffice_are_compared_first_and_by_share_where_stacks_differ
 def test_one_prompt_each_gives_counts_without_a_direction() -> None:
     a, b = (
         verdict_of([firm("readable", "decided", "decided", count)], n, tasks=["x"], headline=line)
-        for count, n, line in ((28, 30, SUFFICIENT), (16, 18, replace(SUFFICIENT, count=9.0)))
+        for count, n, line in ((28, 30, KEPT), (16, 18, replace(KEPT, count=9.0)))
     )
     assert comparison_sentence(a, b) == (
-        "One prompt each gives no direction: layers that suffice 19 of 30 and 9 of 18 (0.63 and "
+        "One prompt each gives no direction: nine tenths kept with 19 of 30 and 9 of 18 (0.63 and "
         "0.50); decided 28 of 30 and 16 of 18 (0.93 and 0.89)."
     )
     # Counts that may yet turn out to be fragile are not listed.
     draft = replace(a, evidence=tuple(replace(one, is_pending=True) for one in a.evidence))
     assert comparison_sentence(draft, b) == "The intervals of A and B are still being computed."
     assert missing_headlines(a, b) == ""
-    assert missing_headlines(a, replace(b, headline=None)) == (
-        "Layers that suffice: not measured in B."
-    )
+    assert missing_headlines(a, replace(b, headline=None)) == ("Knowledge kept: not measured in B.")
 
 
 def compared(a: list[Evidence], b: list[Evidence], layers: tuple[int, int] = (30, 30)) -> str:
@@ -326,7 +242,7 @@ def test_ranges_that_overlap_are_no_clear_difference() -> None:
 
 
 def test_what_does_not_hold_in_both_is_not_compared() -> None:
-    shaky = [fragile("kl", "kl", 10, 2, 20, "it moves"), *counts(cosine=12)]
+    shaky = [fragile("kl", "kl", 10, 2, 20), *counts(cosine=12)]
     assert compared(shaky, counts(kl=25, cosine=20)).endswith("by 8 layers, by cosine.")
     assert compared(shaky[:1], counts(kl=25)) == (
         "the base and the chat model cannot be compared yet: no count is reliable in both."
@@ -340,23 +256,9 @@ def test_models_of_other_depth_are_compared_with_their_layers() -> None:
     )
 
 
-def test_the_headline_is_of_whole_layers_that_are_enough() -> None:
-    headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1)
-    words = said([ABLATION], 30, headline=headline)
-    assert words.startswith(
-        "23 of its 30 layers suffice to stay within a nat of the model's own output (21 to 24; 47% "
-        "of its choices stay); nine in ten choices need 30."
-    )
-    exact = replace(headline, count=22.0000001, strict=29.0)
-    assert said([ABLATION], 30, headline=exact).startswith("22 of its 30 layers suffice to")
-    single = replace(headline, count=0.4)
-    assert said([ABLATION], 30, headline=single).startswith("1 of its 30 layers suffices to")
-
-
-def test_an_order_of_the_text_alone_is_named() -> None:
-    headline = Headline("sufficient", 22.46, 20.9, 23.6, 0.47, 29.1, "own")
-    words = said([ABLATION], 30, headline=headline)
-    assert words.startswith(
-        "23 of its 30 layers, in an order of these tokens alone, suffice to stay within a nat of "
-        "the model's own output (21 to 24;"
-    )
+def test_counts_are_whole_layers_that_are_enough() -> None:
+    headline = Headline("kept", 22.46, 20.9, 23.6, 10.1, 9.0, 4.2)
+    words = str(verdict_sentence([ABLATION], 30, headline=headline))
+    assert "with 23 of its 30 layers (21 to 24; one prompt), half with 11." in words
+    exact = replace(headline, count=22.0000001)
+    assert "with 22 of its 30 layers" in str(verdict_sentence([ABLATION], 30, headline=exact))

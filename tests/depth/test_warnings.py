@@ -104,7 +104,7 @@ def test_a_loss_of_a_guess_is_warned_of_first() -> None:
         assert result.text.startswith(result.warnings[0])
         assert result.evidence
         assert all(not (one.firm or one.holds_here) for one in result.evidence)
-        assert "the model knows nothing of the text" in result.sentence
+        assert all(one.reason == "the model knows nothing of the text" for one in result.evidence)
     # Of several prompts by the loss of all tokens.
     assert "of these texts" in verdict([losing(5), losing(4)]).warnings[0]
     assert not verdict([losing(5), losing(1, 30)]).warnings

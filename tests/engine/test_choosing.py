@@ -28,6 +28,8 @@ from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
 PROMPTS = [Prompt(text) for text in TEXTS]
 
+GREEDY = RunSettings(sufficient_search="greedy")
+
 
 def naive_change(whole, pruned, ids):
     """KL(p || p~) and choices kept, means over all tokens but the first."""
@@ -62,7 +64,7 @@ def test_a_written_model_computes_what_the_replay_does(name: str, tmp_path: Path
 def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path: Path) -> None:
     folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
     engine = engine_of(folder)
-    settings, control = RunSettings(), Control()
+    settings, control = GREEDY, Control()
     costs = surgery.layer_order(engine, settings).costs
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     choice = within_budget(engine, (costs[1] + costs[2]) / 2, outputs, settings, control)
@@ -85,7 +87,7 @@ def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path
 
 
 def test_costs_of_the_order_choose_and_held_out_prompts_check(engine: Engine) -> None:
-    settings = RunSettings()
+    settings = GREEDY
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     order = surgery.layer_order(engine, settings)
     choice = within_budget(engine, 1.0, outputs, settings, Control())
@@ -145,7 +147,7 @@ def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> No
     outputs = surgery.whole_outputs(engine, answers(engine), False)
     right = [output for output in outputs if output.right]
     choosing, held_out = right[1::2], right[::2]
-    settings, control = RunSettings(), Control()
+    settings, control = GREEDY, Control()
     layers = surgery.layer_order(engine, settings).layers
     share = surgery.answers_kept(engine, choosing, layers[:1]) / len(choosing)
     choice = keeping_answers(engine, max(share, 0.01), choosing, held_out, settings, control)
@@ -173,14 +175,14 @@ def test_a_share_that_is_named_passes(
         surgery, "answers_kept", lambda _engine, part, gone, _control: stay[len(part), len(gone)]
     )
     with pytest.raises(DepthError) as caught:
-        keeping_answers(engine, 0.9, right[:2], right[1:4], RunSettings(), Control()).check()
+        keeping_answers(engine, 0.9, right[:2], right[1:4], GREEDY, Control()).check()
     assert hint in caught.value.hint
 
 
 def test_without_a_right_answer_nothing_is_chosen(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, [Prompt("The rain zzz", " zzz")] * 2, False)
     with pytest.raises(DepthError, match="that choose, the whole model answers none rightly"):
-        keeping_answers(engine, 0.9, outputs[1:], outputs[:1], RunSettings(), Control())
+        keeping_answers(engine, 0.9, outputs[1:], outputs[:1], GREEDY, Control())
 
 
 def test_a_prompt_of_one_token_cannot_be_measured(engine: Engine) -> None:
@@ -192,23 +194,23 @@ def test_a_choice_can_be_stopped(engine: Engine) -> None:
     control, outputs = Control(), surgery.whole_outputs(engine, PROMPTS, False)
     control.stop()
     with pytest.raises(RunStopped):
-        within_budget(engine, 1.0, outputs, RunSettings(), control)
+        within_budget(engine, 1.0, outputs, GREEDY, control)
 
 
 def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path)
-    whole = surgery.layer_order(engine_of(folder), RunSettings())
+    whole = surgery.layer_order(engine_of(folder), GREEDY)
     store = open_store(None, 0, pytest.fail)
     engine = Engine(store, tmp_path / "models", lambda _: None, lenses_dir=tmp_path / "lenses")
     engine.load(ModelSpec(str(folder), device="cpu"))
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    choice = within_budget(engine, whole.costs[0] + 0.01, outputs, RunSettings(), Control())
+    choice = within_budget(engine, whole.costs[0] + 0.01, outputs, GREEDY, Control())
     assert list(choice.order) == whole.layers[:2]
     assert list(choice.choosing) == [0.0, *whole.costs[:2]]
     # What was found is kept, and the search goes on there.
     (order_file,) = (tmp_path / "lenses").rglob("*.order.json")
     assert '"whole": false' in order_file.read_text()
-    again = surgery.layer_order(engine, RunSettings())
+    again = surgery.layer_order(engine, GREEDY)
     assert again.layers == whole.layers
     assert again.costs == pytest.approx(whole.costs, rel=1e-4)
     assert '"whole": true' in order_file.read_text()
@@ -219,4 +221,4 @@ def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.Monke
     one = replace(engine.model, n_layers=1)
     monkeypatch.setattr(Engine, "model", one)
     with pytest.raises(DepthError, match="at least one layer"):
-        within_budget(engine, 1.0, outputs, RunSettings(), Control())
+        within_budget(engine, 1.0, outputs, GREEDY, Control())

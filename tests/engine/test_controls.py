@@ -27,8 +27,8 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import with_order_texts
+from depthtui.metrics.kept.order_search import LayerOrder
 from depthtui.metrics.sufficient import METRIC
-from depthtui.metrics.sufficient.order_search import LayerOrder
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
 from tests.naive import blocks
@@ -80,7 +80,7 @@ def test_every_case_has_a_row(measured_controls):
 def test_the_model_s_row_is_that_of_ordinary_runs(tiny, measured_controls, tmp_path):
     engine = engine_with(*tiny, tmp_path)
     settings = RunSettings(
-        metrics=("contributions", "logit_lens", "sufficient"),
+        metrics=("contributions", "logit_lens", "kept"),
         sufficient_order="own",
         sufficient_search="ranked",
     )
@@ -106,7 +106,7 @@ def test_random_orders_are_read_one_by_one(tiny, measured_controls, tmp_path):
     row = measured_controls[0].row("random_order")
     assert len(row.draws) == DRAWS
     assert row.layers == pytest.approx(np.mean(row.draws))
-    settings = replace(SETTINGS, metrics=("sufficient",))
+    settings = replace(SETTINGS, metrics=("kept",))
     for order, draw in zip(random_orders(4, SETTINGS.seed), row.draws, strict=True):
         engine._orders._in_memory[engine._orders._key(settings)] = LayerOrder(list(order))
         reading = reading_of([engine.run(one, settings) for one in PROMPTS], SummarySettings())
@@ -121,7 +121,7 @@ def test_a_prompt_is_read_in_the_order_of_the_other_half(tiny, tmp_path, monkeyp
     samples = samples_of(engine, PROMPTS, SETTINGS)
     with bench_of(engine, samples, SETTINGS, Control()) as bench:
         reading = bench.in_own_order("")
-    orders = [run.measured[METRIC.name].orders for run in reading.runs]
+    orders = [run.measured["kept"].orders for run in reading.runs]
     assert orders == [((3, 2, 1, 0),), ((0, 1, 2, 3),)] * 3
 
 

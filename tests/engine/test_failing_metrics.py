@@ -43,6 +43,7 @@ GOES_ON = {
     "context_depth",
     "order",
     "repeat",
+    "kept",
     "quantisation",
     "patch",
     "direct_effects",

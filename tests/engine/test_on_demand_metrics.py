@@ -24,6 +24,7 @@ from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.kept import Kept
 from depthtui.metrics.needs import clean_run
 from depthtui.metrics.order import compute as order_module
 from depthtui.metrics.ranking import usefulness
@@ -31,7 +32,6 @@ from depthtui.metrics.repeat import Repeat
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.metrics.sufficient import Sufficient
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import record_of
@@ -351,24 +351,22 @@ def test_what_the_cache_has_of_slower_metrics_is_recalled_without_computing(engi
 
 
 def test_layers_that_suffice_are_recalled_in_the_models_order_else_in_the_prompts(engine):
-    own = RunSettings(
-        metrics=(*BASE, "sufficient"), sufficient_order="own", sufficient_search="ranked"
-    )
+    own = RunSettings(metrics=(*BASE, "kept"), sufficient_order="own", sufficient_search="ranked")
     engine.run(PROMPT, own)
     recalled = engine.run(PROMPT, RunSettings(metrics=BASE), recall=True)
-    assert recalled.get(Sufficient).kind == "own"
+    assert recalled.get(Kept).kind == "own"
     assert recalled.settings == own
     engine.run(PROMPT, RunSettings(metrics=own.metrics))
     # The settings may be those of an earlier prompt, whose own order came first.
     recalled = engine.run(PROMPT, dataclasses.replace(own, metrics=BASE), recall=True)
-    assert recalled.get(Sufficient).kind == "model"
+    assert recalled.get(Kept).kind == "model"
     assert recalled.settings == RunSettings(metrics=own.metrics)
 
 
 def test_a_run_in_the_prompts_order_reports_that_the_models_is_known(engine, events):
-    engine.run(PROMPT, RunSettings(metrics=(*BASE, "sufficient")))
+    engine.run(PROMPT, RunSettings(metrics=(*BASE, "kept")))
     engine.run(Prompt("Seven plus five."), RunSettings(metrics=BASE, sufficient_order="own"))
-    assert "sufficient" in [event for event in events if isinstance(event, Pace)][-1].prepared
+    assert "kept" in [event for event in events if isinstance(event, Pace)][-1].prepared
 
 
 def test_what_is_half_done_is_not_recalled(engine, events, monkeypatch):

@@ -14,15 +14,13 @@ from depthtui.engine import layer_orders, lenses
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.metrics.fitted_lens import AffineLens
+from depthtui.metrics.kept import Kept
 from depthtui.metrics.logit_lens import LogitLens
-from depthtui.metrics.sufficient import Sufficient
 from tests.read_only import read_only
 
 PROMPT = Prompt("Seven plus five is twelve.")
-SETTINGS = RunSettings(
-    metrics=("logit_lens", "affine_lens", "sufficient"), sufficient_search="ranked"
-)
-RESULTS = (LogitLens, AffineLens, Sufficient)
+SETTINGS = RunSettings(metrics=("logit_lens", "affine_lens", "kept"), sufficient_search="ranked")
+RESULTS = (LogitLens, AffineLens, Kept)
 
 
 def loaded(folder: Path, cache: Path, notices: list[str]) -> Engine:
@@ -56,7 +54,7 @@ def test_an_order_that_cannot_be_kept_is_used(
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "lenses").touch()
     engine = loaded(folder, tmp_path / "cache", [])
-    settings = replace(SETTINGS, metrics=("sufficient",))
-    assert engine.run(PROMPT, settings).get(Sufficient) is not None
+    settings = replace(SETTINGS, metrics=("kept",))
+    assert engine.run(PROMPT, settings).get(Kept) is not None
     monkeypatch.setattr(layer_orders, "ranked_order", lambda *_: pytest.fail("searched again"))
-    assert engine.run(Prompt("The ferry."), settings).get(Sufficient) is not None
+    assert engine.run(Prompt("The ferry."), settings).get(Kept) is not None

@@ -18,14 +18,14 @@ from depthtui.engine import metric_context as context_module
 from depthtui.engine.engine import Engine
 from depthtui.engine.layer_orders import LayerOrders
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.sufficient import Sufficient
+from depthtui.metrics.kept import Kept
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.tracing.replay import Replay
 from tests.metrics.test_stand_ins import VARIANTS
 
 PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.")
 
-RANKED = RunSettings(metrics=("sufficient",), sufficient_search="ranked")
+RANKED = RunSettings(metrics=("kept",), sufficient_search="ranked")
 
 
 def orders_of(engine) -> LayerOrders:
@@ -67,7 +67,7 @@ def test_an_order_is_kept_for_each_variant(folder, tmp_path):
     )
     engine.load(ModelSpec(str(folder), device="cpu"))
     every = [RANKED, *(replace(RANKED, **variant) for variant in VARIANTS)]
-    orders_used = [engine.run(PROMPT, each).get(Sufficient) for each in every]
+    orders_used = [engine.run(PROMPT, each).get(Kept) for each in every]
     orders = orders_of(engine)
     files = {orders._path(orders._key(each)) for each in every}
     assert len(files) == 4
@@ -93,7 +93,7 @@ def test_the_order_of_the_default_keeps_its_file(engine):
 def test_an_own_order_is_found_with_the_same_stand_in(engine):
     settings = replace(RANKED, sufficient_order="own")
     for variant in VARIANTS:
-        sufficient = engine.run(PROMPT, replace(settings, **variant)).get(Sufficient)
+        sufficient = engine.run(PROMPT, replace(settings, **variant)).get(Kept)
         alone = engine.run(PROMPT, RunSettings(metrics=("ablation",), **variant)).get(Ablation)
         even = sufficient.way == 1
         first = sufficient.orders[1][0]

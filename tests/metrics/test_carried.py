@@ -13,10 +13,10 @@ from depthtui.data.run_settings import Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
+from depthtui.metrics.kept import Kept
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.settling.compute import divergence
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
-from depthtui.metrics.sufficient import Sufficient
 from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
@@ -241,11 +241,11 @@ def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name
 @fast_model
 def test_all_that_has_a_meaning_is_measured(name):
     model, tokenizer = with_tokenizer(name)
-    metrics = ["skip_effects", "ablation", "sufficient", "settling", "direct_effects", "repeat"]
+    metrics = ["skip_effects", "ablation", "kept", "settling", "direct_effects", "repeat"]
     text = "Seven plus five is twelve, and twelve less five is seven again, as all know."
     runs = analyze(model, text, tokenizer, metrics, progress=False)
     (result,) = runs
     assert result.unavailable.keys() >= {"direct_effects", "repeat"}
     for reason in result.unavailable.values():
         assert "earlier depths too" in reason or "reads" in reason
-    assert result.get(Sufficient) is not None
+    assert result.get(Kept) is not None

@@ -19,9 +19,9 @@ from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import STAND_INS, key_parts
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
+from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
-from depthtui.metrics.sufficient import Sufficient, block_numbers
-from depthtui.metrics.sufficient.compute import own_orders, sufficient
 from depthtui.report.choices import choice_words
 from depthtui.report.groups import group_runs
 from depthtui.tracing.anatomy import Anatomy
@@ -142,17 +142,17 @@ def ablated(model, variant, part: str = "layer"):
     return ablation_loss(replay, anatomy.unembedding, skipped, part, substitute=substitute)
 
 
-def own(model, variant, search: str = "ranked") -> Sufficient:
+def own(model, variant, search: str = "ranked") -> Kept:
     """Layers that suffice, in orders of the prompt's own halves."""
     _ids, anatomy, replay = replayed(model)
     substitute = substitute_of(model, anatomy, variant)
     with torch.no_grad():
-        orders = own_orders(replay, anatomy.unembedding, search, LAYERS, substitute)
-        way = np.full(TOKENS, -1, np.int32)
-        way[1:] = 1 - block_numbers(TOKENS)[1:] % 2
-        begun = Sufficient.unknown(LAYERS, TOKENS, kind="own", search=search, orders=orders)
-        begun = replace(begun, way=way)
-        return sufficient(replay, anatomy.unembedding, begun, substitute=substitute)
+        found = own_orders(replay, anatomy.unembedding, search, LAYERS, substitute)
+        orders = RunOrders(
+            tuple(order.whole(LAYERS) for order in found), tuple(len(o.layers) for o in found)
+        )
+        start = begun(replay, "own", search, orders)
+        return with_layers_left_out(replay, anatomy.unembedding, start, substitute=substitute)
 
 
 @on_unlike_models
@@ -381,7 +381,7 @@ def test_all_layers_out_leave_the_sum_of_their_means() -> None:
 
 METRICS = (
     "ablation",
-    "sufficient",
+    "kept",
     "skip_effects",
     "direct_effects",
     "answers_kept",
@@ -425,7 +425,7 @@ def test_a_sublayer_has_no_mean_update(part: str) -> None:
     reasons = {name: METRIC_BY_NAME[name].why_unavailable(result) for name in METRICS}
     title = {"attention": "attention", "mlp": "MLP"}[part]
     # These leave out whole layers, whatever the part.
-    assert reasons.pop("sufficient") == reasons.pop("context_depth") == ""
+    assert reasons.pop("kept") == reasons.pop("context_depth") == ""
     assert set(reasons.values()) == {f"only a whole layer has a mean update, not its {title}"}
     result.settings = RunSettings(keep_first_token=True, skip_part=part)
     assert METRIC_BY_NAME["ablation"].why_unavailable(result) == ""

@@ -38,7 +38,7 @@ def test_a_control_that_is_not_told_apart_comes_first(row):
     result = controls(*(same if case is row else case for case in ALL.rows))
     assert is_supported(result) is False
     assert conclusion(result).startswith("Not told apart from the model, 24 layers (24 to 25)")
-    assert "25 layers (25 to 25)" in conclusion(result)
+    assert "25 layers (25)" in conclusion(result)
     assert conclusion(result).endswith(
         "The number means nothing on these prompts: a control gives the same one."
     )

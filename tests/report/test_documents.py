@@ -393,11 +393,10 @@ class TestSession:
         assert re.findall(r"Means over (\d+) tokens of (\d+) prompt", text) == [
             (str(size), "1") for size in sizes
         ]
-        for result in runs:
-            own = verdict([result], SETTINGS)
-            assert own is not None
+        sentences = [str(verdict([result], SETTINGS).sentence) for result in runs]
+        for sentence in sentences:
             # In the list of verdicts, and at the head of the run's own part.
-            assert text.count(own.sentence) == 2
+            assert text.count(sentence) == 2 * sentences.count(sentence)
         together = verdict(runs, SETTINGS)
         assert together is not None
         assert together.sentence not in text
@@ -420,10 +419,9 @@ class TestSession:
         runs = strangers()
         alone, by_task = (flat(table(runs, 120, pool)) for pool in ("none", "task"))
         for text in (alone, by_task):
-            for number, result in enumerate(runs, start=1):
-                own = verdict([result], SETTINGS)
-                assert own is not None
-                assert text.count(f"{own.sentence}") == 1
+            sentences = [str(verdict([result], SETTINGS).sentence) for result in runs]
+            for number, (result, own) in enumerate(zip(runs, sentences, strict=True), start=1):
+                assert text.count(own) == sentences.count(own)
                 assert f"{number} {result.prompt.text}" in text
         assert "Means over" not in alone
         assert re.findall(r"Means over (\d+) tokens", by_task) == ["18"]
@@ -434,10 +432,8 @@ class TestSession:
         for text in (flat(page), flat(markdown(runs)), flat(table(runs, 120))):
             assert "Loss in nats per token" in text
         for text in (flat(page), flat(markdown(runs))):
-            for result in runs:
-                own = verdict([result], SETTINGS)
-                assert own is not None
-                assert text.count(own.sentence) == 1
+            sentences = [str(verdict([result], SETTINGS).sentence) for result in runs]
+            assert all(text.count(own) == sentences.count(own) for own in sentences)
         assert "Loss in nats per token" not in flat(markdown(runs[:1]))
 
     def test_the_levels_of_headings_have_no_gap(self) -> None:

@@ -63,14 +63,14 @@ def test_every_column_of_a_sweep_is_explained() -> None:
     row: Any = SimpleNamespace(
         failures=("one",),
         accuracy=Accuracy(3, 10),
-        headline=Headline("sufficient", 18.0, 17.0, 19.0, 0.5, 27.0),
+        headline=Headline("kept", 18.0, 17.0, 19.0, 9.5, 12.0, 4.0),
         depth=lambda rule: DepthEstimate(rule, 3, 0.5, None, interval=(2.0, 4.0)),
         published=lambda rule: PublishedDepth("gsm8k", True, 20, 28, 2),
     )
     columns = [column for width in (60, 120) for column in columns_of([row], width)]
     keys = {column.key for column in columns}
     of_rule = {("layer", "kl"), ("interval", "kl"), ("ratio", "kl"), ("paper", "kl")}
-    plain = {("model", ""), ("right", ""), ("sufficient", ""), ("failed", ""), ("layers", "")}
+    plain = {("model", ""), ("right", ""), ("kept", ""), ("failed", ""), ("layers", "")}
     assert plain | of_rule <= keys
     for part, rule in keys:
         explained = of_column(part, rule)

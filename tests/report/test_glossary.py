@@ -25,7 +25,7 @@ JARGON = (
     "teacher-forced",
     "a, m, c",
     "skip effects",
-    "sufficient count",
+    "kept",
     "holds here",
     "prediction depth",
 )

@@ -50,5 +50,5 @@ def test_a_sweep_measures_what_runs_measure(home: Path, capsys: pytest.CaptureFi
     changed = json.loads((out / "report.json").read_text())
     assert changed["cells"][0]["curves"]["kl"] != report["cells"][0]["curves"]["kl"]
     assert cli.main(command) == 0
-    replaced = "depthtui: --metrics replaces the default set; not measured: sufficient.\n"
+    replaced = "depthtui: --metrics replaces the default set; not measured: kept.\n"
     assert capsys.readouterr().err == replaced

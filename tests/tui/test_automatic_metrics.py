@@ -1,4 +1,4 @@
-"""Layers that suffice begin by themselves behind a run, where they come soon."""
+"""Knowledge kept is measured by itself behind a run, where it comes soon."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
-from depthtui.metrics.sufficient import NAME, Sufficient
+from depthtui.metrics.kept import NAME, Kept
 from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.state.automatic_metrics import MOST_SECONDS
 from depthtui.tui.state.session import RunState
@@ -35,15 +35,15 @@ async def begun(tmp_path: Path) -> AsyncIterator[Explored]:
         yield it
 
 
-async def test_layers_that_suffice_begin_by_themselves(tmp_path: Path) -> None:
+async def test_knowledge_kept_is_measured_by_itself(tmp_path: Path) -> None:
     async with explore(tmp_path, automatic_seconds=LONG) as it:
-        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
         first, second = it.engine.sent(StartRun)
         assert NAME not in first.settings.metrics
         assert second.settings.metrics == (*first.settings.metrics, NAME)
         assert second.prompt == first.prompt
-        await it.until(lambda: "suffice to stay within a nat" in it.screen_text())
+        await it.until(lambda: "keeps nine tenths" in it.screen_text())
 
 
 async def test_the_prompts_order_begins_where_the_models_takes_long(
@@ -51,7 +51,7 @@ async def test_the_prompts_order_begins_where_the_models_takes_long(
 ) -> None:
     monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.02)
     async with explore(tmp_path, automatic_seconds=MOST_SECONDS) as it:
-        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
         begun = it.engine.sent(StartRun)[-1].settings
         assert (begun.sufficient_order, begun.sufficient_search) == ("own", "ranked")
@@ -70,13 +70,13 @@ async def test_the_verdict_gives_the_reason_why_nothing_begins(
     monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 100.0)
     async with explore(tmp_path, automatic_seconds=MOST_SECONDS) as it:
         assert len(it.engine.sent(StartRun)) == 1
-        await it.until(lambda: "by key alone: over 2 min" in it.screen_text())
+        await it.until(lambda: "over 2 min" in it.screen_text())
 
 
 async def test_what_takes_long_waits_for_a_key(tmp_path: Path) -> None:
     async with explore(tmp_path, automatic_seconds=0.01) as it:
         assert len(it.engine.sent(StartRun)) == 1
-        assert it.session.current.result.get(Sufficient) is None
+        assert it.session.current.result.get(Kept) is None
 
 
 async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
     async with explore(tmp_path) as it:
         it.engine.say(Pace(forward=100.0))
         await it.press("d", "tab", "i")
-        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
         asked = it.engine.sent(StartRun)[-1].settings
         assert (asked.sufficient_order, asked.sufficient_search) == ("own", "ranked")
@@ -141,5 +141,5 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
         await it.press("i")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
         asked = it.engine.sent(StartRun)[-1].settings
-        assert (asked.sufficient_order, asked.sufficient_search) == ("model", "greedy")
+        assert (asked.sufficient_order, asked.sufficient_search) == ("model", "ranked")
         assert NAME in asked.metrics

@@ -337,13 +337,13 @@ async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(
         await three_runs(it)
         await compared(it)
         a, b = it.session.runs[2], it.session.runs[1]
-        missing = "Layers that suffice: not measured in {}, i computes them."
+        missing = "Knowledge kept: not measured in {}, i computes it."
         await it.until(lambda: missing.format("A and B") in words(it))
         await it.press("i")
-        await it.until(lambda: a.result.has_all("sufficient") and not a.state.is_live)
+        await it.until(lambda: a.result.has_all("kept") and not a.state.is_live)
         await it.until(lambda: missing.format("B") in words(it))
         await it.press("i")
-        await it.until(lambda: b.result.has_all("sufficient"))
+        await it.until(lambda: b.result.has_all("kept"))
         await it.until(lambda: "not measured" not in words(it))
         await it.press("i")
         assert it.toasts()[-1] == LACKS_NOTHING

@@ -30,7 +30,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.manual import titles
-from depthtui.metrics import MEASURE_BY_NAME, sufficient
+from depthtui.metrics import MEASURE_BY_NAME, kept
 from depthtui.prompts import TASKS
 from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
@@ -123,8 +123,8 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         await it.press("shift+tab")
         await it.until(lambda: isinstance(it.app.screen, ManualPicker))
         assert all(title in it.screen_text() for title in list(titles().values())[:10])
-        await it.press("slash", *"nine in ten choices", "enter", "enter")
-        await it.until(lambda: "within a nat" in it.screen_text())
+        await it.press("slash", *"drawn orders", "enter", "enter")
+        await it.until(lambda: "The bold part is the answer" in it.screen_text())
         assert isinstance(it.app.screen, ManualPage)
         text = it.app.screen.query_one(VerticalScroll)
         await it.until(lambda: text.size.height == 22 and text.max_scroll_y > 22)
@@ -821,20 +821,20 @@ async def test_the_list_of_runs_has_heads_and_depths(tmp_path: Path, size: tuple
         assert any(" ".join(row) in " ".join(words) for words in text)
 
 
-async def test_the_list_of_runs_has_the_layers_that_suffice_where_a_run_has_them(
+async def test_the_list_of_runs_has_the_headline_where_a_run_has_it(
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
         await it.ready()
-        it.app.explorer.compute("sufficient")
+        it.app.explorer.compute("kept")
         run, settings = it.session.current, it.app.explorer.settings.summary_settings()
-        await it.until(lambda: run.result.has_all("sufficient") and not run.state.is_live)
-        count = reading_of([run.result], settings).get(sufficient.METRIC).layers
+        await it.until(lambda: run.result.has_all("kept") and not run.state.is_live)
+        count = reading_of([run.result], settings).get(kept.METRIC).layers
         await opened(it, "b", RunList)
         head, *_ = (line.split() for line in it.screen_text().split("\n") if "prompt  " in line)
-        column = head.index("suff") - head.index("of")
+        column = head.index("kept") - head.index("of")
         rows = [line.split() for line in it.screen_text().split("\n") if " 30  SmolLM2" in line]
         assert [row[row.index("30") + column] for row in rows] == [str(count), "–"]
 

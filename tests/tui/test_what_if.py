@@ -15,7 +15,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, PatchedCell, Repeated, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.sufficient import Sufficient
+from depthtui.metrics.kept import Kept
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.what_if_summary import signed_number
@@ -350,10 +350,10 @@ async def test_pruning_takes_the_order_of_layers_that_go_together_once_it_is_the
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path) as it:
-        it.app.explorer.compute("ablation", "sufficient")
-        await it.until(lambda: it.session.current.result.get(Sufficient) is not None)
+        it.app.explorer.compute("ablation", "kept")
+        await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
-        found = it.session.current.result.get(Sufficient)
+        found = it.session.current.result.get(Kept)
         screen = await open_what_if(it)
         await it.press("4", "p")
         await idle(it)

@@ -26,7 +26,7 @@ from tests.builders.readings import verdict
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.test_compare import compared
 
-METRICS = ("ablation", "similarity", "sufficient", "context_depth")
+METRICS = ("ablation", "similarity", "kept", "context_depth")
 
 
 def engine() -> FakeEngine:

@@ -55,7 +55,7 @@ class LastTurn(Rule):
         swayed_places = [place for place in pair if (curve[place] < 0) != (curve[place] < level)]
         place = min(swayed_places or [layer], key=lambda place: abs(curve[place]))
         reason = f"it depends on a {self.curve_title} of {curve[place]:.2g} at layer {place}"
-        return Variant(None if np.isnan(turn) else int(turn) + 1, reason, len(reason))
+        return Variant(None if np.isnan(turn) else int(turn) + 1, reason)
 
     def _why_none(self, curve: np.ndarray) -> str:
         return f"{self.noun} never turns from negative to positive"

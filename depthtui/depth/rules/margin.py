@@ -62,7 +62,7 @@ def _from_depth(depth: int, n_layers: int, words: str) -> Variant:
     if depth == n_layers:
         return Variant(depth, f"{words} at the output")
     at_layer = f"{words} from layer {depth}"
-    return Variant(depth, f"{at_layer} on", len(at_layer))
+    return Variant(depth, f"{at_layer} on")
 
 
 RULE = LastLead(

@@ -296,7 +296,7 @@ class Rule:
             words = f"{self.noun} stays {self._side} its threshold"
             if last + 1 < len(layers):
                 from_layer = f"{words} only from layer {last + 1}"
-                yield Variant(last + 2, f"{from_layer} on", len(from_layer))
+                yield Variant(last + 2, f"{from_layer} on")
             else:
                 yield Variant(len(layers), f"{words} at the output only")
 
@@ -308,14 +308,14 @@ class Rule:
         level = f"{share * threshold * scale:.3g}"
         side = f"{self._side} {level}"
         if np.isnan(layer_there):
-            return Variant(len(curve) - 1, f"{here}, and never {side}", len(at_layer))
+            return Variant(len(curve) - 1, f"{here}, and never {side}")
         other = int(layer_there)
         if other < layer:
             fifth = f"a fifth {'higher' if share > 1 else 'lower'}"
             at_layer = f"with a threshold {fifth} ({level}) it is layer {other}"
-            return Variant(other + 1, at_layer, len(at_layer))
+            return Variant(other + 1, at_layer)
         later = f"{here}, and {side} only from layer {other} on"
-        return Variant(other + 1, later, len(at_layer))
+        return Variant(other + 1, later)
 
     def _layers(self, curves: np.ndarray, threshold: float) -> np.ndarray:
         """The layers of finite curves, NaN where none qualifies."""

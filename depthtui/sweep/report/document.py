@@ -48,15 +48,15 @@ from depthtui.sweep.report.phrases import (
     has_accuracy,
     how_run,
     interval_words,
+    kept_count,
+    kept_range,
+    kept_words,
+    mean_depth_words,
     method,
     model_heading,
     other_titles,
     published_note,
     published_words,
-    strict_words,
-    suffice_count,
-    suffice_interval,
-    suffice_words,
     verdicts,
     writing_note,
 )
@@ -71,8 +71,8 @@ _MOST_ITEMS = 12
 """Most items of a list in a terminal; files have all of them."""
 
 _ANSWERED_BY_RULES = (
-    "The rules answer the questions below. Layers that suffice are not tested there: compare their "
-    "intervals in the table."
+    "The rules answer the questions below. Knowledge kept is not tested there: compare its ranges "
+    "in the table."
 )
 
 _LEGEND = (
@@ -104,7 +104,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
     if questions and _has_headline(summary):
         sentences.append(_ANSWERED_BY_RULES)
     yield TightBlocks([Note(sentence) for sentence in sentences if sentence])
-    yield ViewBlocks(AT_LENGTH, _list("How many layers suffice", Items(verdicts(summary))))
+    yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
     if rules_of(summary.cells):
         yield ViewBlocks(["pictures"], _curves(summary))
     for question in questions:
@@ -124,7 +124,7 @@ def _depths(summary: SweepSummary) -> Table:
         Column("prompts", number=True),
         Column("tokens", number=True, views=["text"]),
         *_right_column(summary),
-        *([Column("suffice", style="depth")] if _has_headline(summary) else []),
+        *([Column("kept", style="depth")] if _has_headline(summary) else []),
         *(Column(rule_title(rule), style="depth") for rule in names),
         Column("run as", style="soft"),
     ]
@@ -136,7 +136,7 @@ def _depths(summary: SweepSummary) -> Table:
             str(len(cell.records)),
             f"{cell.n_tokens:,}",
             *_right(summary, cell),
-            *_suffice(summary, cell),
+            *_kept_cells(summary, cell),
             *(_depth(cell, rule) for rule in names),
             how_run(cell),
         ]
@@ -146,22 +146,22 @@ def _depths(summary: SweepSummary) -> Table:
 
 
 def _has_headline(summary: SweepSummary) -> bool:
-    """Whether layers that suffice are known of any cell."""
+    """Whether it is known of any cell what is kept."""
     return any(cell.headline is not None for cell in summary.cells)
 
 
-def _suffice(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[TableCell]:
-    """The layers that suffice, and beneath them the layers that keep nine in ten choices.
+def _kept_cells(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[TableCell]:
+    """The layers that keep nine tenths, and beneath them the mean depth.
 
-    A narrow cell has the interval beneath, too.
+    A narrow cell has the range beneath, too.
     """
     if not _has_headline(summary):
         return []
-    headline, n_layers, strict = cell.headline, cell.model.n_layers, strict_words(cell.headline)
+    headline, n_layers, depth = cell.headline, cell.model.n_layers, mean_depth_words(cell.headline)
     if narrow:
-        lines = filter(None, (suffice_interval(headline, "–"), strict))
-        return [Noted(suffice_count(headline, n_layers), "\n".join(lines))]
-    return [Noted(suffice_words(headline, n_layers), strict)]
+        lines = filter(None, (kept_range(headline, "–"), depth))
+        return [Noted(kept_count(headline, n_layers), "\n".join(lines))]
+    return [Noted(kept_words(headline, n_layers), depth)]
 
 
 def _right_column(summary: SweepSummary) -> list[Column]:
@@ -185,7 +185,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
     columns = [
         Column("task", width=min(longest, _TASK_WIDTH)),
         *(_right_column(summary) or [Column("n", number=True, wraps=False)]),
-        *([Column("suffice", wraps=False)] if _has_headline(summary) else []),
+        *([Column("kept", wraps=False)] if _has_headline(summary) else []),
         *(_depth_column(summary, rule) for rule in names),
     ]
     for model in summary.models:
@@ -194,7 +194,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
             [
                 cell.cell.task.title,
                 *(_right(summary, cell) or [str(len(cell.records))]),
-                *_suffice(summary, cell, narrow=True),
+                *_kept_cells(summary, cell, narrow=True),
                 *(_narrow_depth(cell, rule) for rule in names),
             ]
             for cell in cells

@@ -131,11 +131,13 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "right": lambda cell, _: _from(cell.accuracy, "right"),
     "answers": lambda cell, _: _from(cell.accuracy, "answers"),
     "population": lambda cell, _: population([cell.cell.task]),
-    "suffice": lambda cell, _: _from(cell.headline, "count"),
-    "suffice_low": lambda cell, _: _from(cell.headline, "low"),
-    "suffice_high": lambda cell, _: _from(cell.headline, "high"),
-    "suffice_choices": lambda cell, _: _from(cell.headline, "choices"),
-    "suffice_strict": lambda cell, _: _from(cell.headline, "strict"),
+    "kept": lambda cell, _: _from(cell.headline, "count"),
+    "kept_low": lambda cell, _: _from(cell.headline, "low"),
+    "kept_high": lambda cell, _: _from(cell.headline, "high"),
+    "kept_half": lambda cell, _: _from(cell.headline, "half"),
+    "kept_mean_depth": lambda cell, _: _from(cell.headline, "mean_depth"),
+    "kept_gain": lambda cell, _: _from(cell.headline, "gain"),
+    "kept_of": lambda cell, _: _from(cell.headline, "scored"),
 }
 """The value of each column, from a cell and a rule's depth."""
 

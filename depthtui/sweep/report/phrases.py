@@ -13,10 +13,10 @@ from depthtui.data.run_settings import RunSettings, Writing
 from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
-from depthtui.depth.verdict_words import comparison_sentence
+from depthtui.depth.verdict_words import comparison_sentence, range_words
 from depthtui.metrics import unavailable_in_words
 from depthtui.metrics.choices import stand_in_words
-from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
 from depthtui.report.phrases import interval, rule_title, uneven
@@ -63,33 +63,35 @@ def interval_words(estimate: DepthEstimate | None, to: str) -> str:
     return interval(estimate, to)
 
 
-def suffice_words(headline: Headline | None, n_layers: int) -> str:
-    """Layers that suffice, their share of L and their interval, or a dash.
+def kept_words(headline: Headline | None, n_layers: int) -> str:
+    """Layers that keep nine tenths, their share of L and their range, or a dash.
 
-    Such as `23 · 0.77 (22 … 24)`.
+    Such as `27 · 0.90 (26 … 28)`.
     """
-    words, ends = suffice_count(headline, n_layers), suffice_interval(headline, " … ")
+    words, ends = kept_count(headline, n_layers), kept_range(headline, " … ")
     return f"{words} ({ends})" if ends else words
 
 
-def suffice_count(headline: Headline | None, n_layers: int) -> str:
-    """Layers that suffice and their share of L, or a dash, such as `23 · 0.77`."""
-    if headline is None:
+def kept_count(headline: Headline | None, n_layers: int) -> str:
+    """Layers that keep nine tenths and their share of L, or a dash, such as `27 · 0.90`."""
+    if headline is None or headline.count is None:
         return "–"
     count = rounded_up_count(headline.count)
     return f"{count} · {count / n_layers:.2f}"
 
 
-def suffice_interval(headline: Headline | None, to: str) -> str:
-    """The interval of the layers that suffice, such as `22–24`; empty where there is none."""
-    if headline is None or headline.low is None or headline.high is None:
+def kept_range(headline: Headline | None, to: str) -> str:
+    """The range of the layers that keep nine tenths, such as `26–28`; empty where there is none."""
+    return "" if headline is None else range_words(headline, to)
+
+
+def mean_depth_words(headline: Headline | None) -> str:
+    """The mean depth, such as `average 16.8`, or that too little is known; may be empty."""
+    if headline is None:
         return ""
-    return rounded_up_range((headline.low, headline.high), to)
-
-
-def strict_words(headline: Headline | None) -> str:
-    """The layers that keep nine in ten choices, such as `90% of choices: 27`; may be empty."""
-    return "" if headline is None else f"90% of choices: {rounded_up_count(headline.strict)}"
+    if headline.mean_depth is None:
+        return "too little known"
+    return f"average {headline.mean_depth:.1f}"
 
 
 def published_words(published: PublishedDepth | None) -> str:

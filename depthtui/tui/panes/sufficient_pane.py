@@ -13,16 +13,12 @@ from textual.reactive import reactive
 from depthtui.data.explanation import Explanation
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.metrics import kept
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
-from depthtui.metrics.sufficient import (
-    METRIC,
-    MODEL_ORDER,
-    STRICT_CHOICES,
-    TOLERANCE,
-    PooledSufficient,
-    Sufficient,
-)
+from depthtui.metrics.kept import Kept
+from depthtui.metrics.layer_order import MODEL_ORDER
+from depthtui.metrics.sufficient import METRIC, STRICT_CHOICES, TOLERANCE, PooledSufficient
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, type_line, upright_bars
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
@@ -60,7 +56,7 @@ class SufficientPane(Page):
         self.redraw()
 
     def computes(self) -> tuple[str, ...]:
-        return (METRIC.name,)
+        return (kept.NAME,)
 
     def computes_with(self) -> Mapping[str, Any]:
         return MODEL_ORDER if self._is_own else soonest_order(self.drawn_result, self.view.pace)
@@ -68,7 +64,7 @@ class SufficientPane(Page):
     @property
     def _is_own(self) -> bool:
         """Whether the result was computed in an order of the prompt's own tokens."""
-        sufficient = self.result.get(Sufficient) if self.result is not None else None
+        sufficient = self.result.get(Kept) if self.result is not None else None
         return sufficient is not None and sufficient.kind == "own"
 
     def explains(self) -> tuple[Explanation, ...]:
@@ -79,7 +75,7 @@ class SufficientPane(Page):
         if self.result is None or self.reading is None:
             return METRIC.description, self.hint
         if self.reading.get(METRIC) is None:
-            return not_computed(self._computed, METRIC, self.view.pace, self.compute_key)
+            return not_computed(self._computed, kept.METRIC, self.view.pace, self.compute_key)
         return None
 
     def prepare(self) -> None:

@@ -13,8 +13,9 @@ from textual.geometry import Size
 from textual.strip import Strip
 
 from depthtui.depth import rules
-from depthtui.metrics import sufficient
-from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
+from depthtui.depth.verdict_words import range_words
+from depthtui.metrics import kept
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.report.phrases import interval, rule_title
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
@@ -271,13 +272,13 @@ def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
             SweepColumn(ColumnKey("right"), "", "right", _right_words, _right_share, words),
         )
     if any(row.headline for row in rows):
-        words = "layers that give the model's own output within a nat, and their interval"
+        words = "layers that keep nine tenths of what the model knows, and their range"
         counts.append(
             SweepColumn(
-                ColumnKey(sufficient.NAME),
+                ColumnKey(kept.NAME),
                 "",
-                "suffice",
-                lambda row: _suffice_words(row, roomy),
+                "kept",
+                lambda row: _kept_words(row, roomy),
                 lambda row: None if row.headline is None else row.headline.count,
                 words,
             ),
@@ -406,14 +407,12 @@ def _right_words(row: SweepRow) -> str:
     return str(row.accuracy or _NOTHING)
 
 
-def _suffice_words(row: SweepRow, roomy: bool) -> str:
+def _kept_words(row: SweepRow, roomy: bool) -> str:
     headline = row.headline
-    if headline is None:
+    if headline is None or headline.count is None:
         return _NOTHING
-    ends = ""
-    if roomy and headline.low is not None and headline.high is not None:
-        ends = " " + rounded_up_range((headline.low, headline.high), "-")
-    return f"{rounded_up_count(headline.count)}{ends}"
+    ends = range_words(headline, "-") if roomy else ""
+    return " ".join(filter(None, (str(rounded_up_count(headline.count)), ends)))
 
 
 def _right_share(row: SweepRow) -> float | None:

@@ -9,7 +9,12 @@ from depthtui.depth import rules
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 
-_PAGES = {"similarity": "pruning", "sufficient": "sufficient", "settled": "decided"}
+_PAGES = {
+    "similarity": "pruning",
+    "kept": "sufficient",
+    "sufficient": "sufficient",
+    "settled": "decided",
+}
 """Pages with the evidence of one metric or rule alone, by its name."""
 
 

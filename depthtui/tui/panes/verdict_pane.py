@@ -15,8 +15,8 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
-from depthtui.depth.verdict_words import most_fragile, spread
-from depthtui.metrics import METRIC_BY_NAME, sufficient
+from depthtui.depth.verdict_words import spread
+from depthtui.metrics import METRIC_BY_NAME, kept
 from depthtui.metrics.estimates import about_time, seconds_of
 from depthtui.metrics.spec import Metric
 from depthtui.report.blocks import Column, Table
@@ -179,9 +179,7 @@ class VerdictPane(ThresholdPage):
 
     def computes_with(self) -> Mapping[str, Any]:
         return (
-            soonest_order(self.drawn_result, self.view.pace)
-            if sufficient.NAME in self.computes()
-            else {}
+            soonest_order(self.drawn_result, self.view.pace) if kept.NAME in self.computes() else {}
         )
 
     @property
@@ -263,11 +261,9 @@ class VerdictPane(ThresholdPage):
         """The sentence's first lines, and how to see the rest."""
         if len(sentence) <= room:
             return sentence
-        *full_lines, (bold, (words_left, style)) = sentence[:room]
-        gap = " " * words_left.startswith(" ")
-        cells = self.area.width - cell_len(bold[0]) - len(_CUT) - len(gap)
-        words = gap + wrap(words_left, cells)[0] if words_left.strip() and cells > 0 else ""
-        return [*full_lines, [bold, (f"{words}{_CUT}", style)]]
+        *full_lines, ((bold, strong), (words, style)) = sentence[:room]
+        line = wrap(bold + words, max(1, self.area.width - len(_CUT)))[0]
+        return [*full_lines, [(line[: len(bold)], strong), (line[len(bold) :] + _CUT, style)]]
 
     @property
     def _estimates(self) -> tuple[DepthEstimate, ...]:
@@ -290,7 +286,7 @@ class VerdictPane(ThresholdPage):
                     lines.append([(measure.kind, styles.muted), (words, styles.faint)])
             lines += self._curve_lines(measure, curve_lines)
             lines.append(self._row(measure))
-            if detail.reasons and self._has_reason(measure):
+            if detail.reasons and (measure.is_fragile and measure.reason):
                 lines += self._reason(measure)
         track_cells = self._track_cells
         if track_cells > 0:
@@ -355,12 +351,6 @@ class VerdictPane(ThresholdPage):
             (moves, styles.muted),
             reliability,
         ]
-
-    def _has_reason(self, measure: Evidence) -> bool:
-        """Whether a measure does not hold for a reason that the sentence does not give."""
-        worst = most_fragile(self._shown_verdict.evidence)
-        reasons_elsewhere = ("", worst.reason if worst is not None else "")
-        return measure.is_fragile and measure.reason not in reasons_elsewhere
 
     def _reason(self, measure: Evidence) -> list[list[Piece]]:
         styles, indent = self.pane_styles, " " * self._name_cells
@@ -431,7 +421,7 @@ class VerdictPane(ThresholdPage):
         key_words = self._key_words(by_name=True)
         words = f"Computing {', '.join(computing)} …" if computing else key_words
         if not computing and self._waits:
-            words += f". {sufficient.METRIC.title} start by key alone: {self._waits}."
+            words += f". {kept.METRIC.title} starts by key alone: {self._waits}."
         return [[(line, self.pane_styles.faint)] for line in wrap(words, self.area.width)]
 
     @property
@@ -477,8 +467,8 @@ class VerdictPane(ThresholdPage):
 
     @property
     def _waits(self) -> str:
-        """Why layers that suffice do not start by themselves; empty where they do."""
-        is_next = sufficient.NAME in self._next
+        """Why knowledge kept does not start by itself; empty where it does."""
+        is_next = kept.NAME in self._next
         return why_it_waits(self.drawn_result, self.view.pace) if is_next else ""
 
     @property
@@ -494,7 +484,7 @@ class VerdictPane(ThresholdPage):
         if metric.name in self._computing:
             return "computing …"
         cost = about_time(metric, self._computed, self.view.pace) or metric.cost
-        if metric.name == sufficient.NAME:
+        if metric.name == kept.NAME:
             if self._computed.settings.sufficient_order == "own":
                 cost += ", in this prompt's own order"
             cost += self._waits and f"; starts by key alone: {self._waits}"

@@ -19,7 +19,7 @@ from textual.widgets import Static
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.verdict_words import headline_not_measured
-from depthtui.metrics import METRIC_BY_NAME, sufficient
+from depthtui.metrics import METRIC_BY_NAME, kept
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
@@ -266,18 +266,18 @@ class CompareScreen(LiveScreen):
 
     @property
     def _without_headline(self) -> str:
-        """Which runs lack the layers that suffice, and the key that computes them; or nothing."""
+        """Which runs lack the headline, and the key that computes it; or nothing."""
         letters = [
             letter for letter, run in zip("AB", self._runs, strict=True) if lacks_headline(run)
         ]
-        return headline_not_measured(letters, ", i computes them")
+        return headline_not_measured(letters, ", i computes it")
 
     @property
     def _lacking_words(self) -> str:
         """The metrics that only one run has, and the key that computes them; empty for none."""
         (a, b), sentences, times = self._runs, [], []
         for letter, run, other in (("A", a, b), ("B", b, a)):
-            names = [name for name in lacks(run, other) if name != sufficient.NAME]
+            names = [name for name in lacks(run, other) if name != kept.NAME]
             metrics = [METRIC_BY_NAME[name] for name in names]
             if metrics and run.result is not None:
                 titles = [metric.title for metric in metrics[:_MOST_NAMED]]
@@ -322,7 +322,7 @@ class CompareScreen(LiveScreen):
         """Compute metrics of a run, with the other run's settings for those that it has."""
         shared = [name for name in names if other.result is not None and other.result.has_all(name)]
         changes = choices_of(other, shared)
-        if sufficient.NAME in names and sufficient.NAME not in shared and run.result is not None:
+        if kept.NAME in names and kept.NAME not in shared and run.result is not None:
             changes |= soonest_order(run.result, self.explorer.pace_of(run))
 
         def compute() -> None:

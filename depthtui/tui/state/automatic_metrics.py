@@ -1,4 +1,4 @@
-"""Layers that suffice begin by themselves behind a finished run, in the order that comes soon."""
+"""Knowledge kept is measured by itself behind a finished run, in the order that comes soon."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics.estimates import seconds_of
-from depthtui.metrics.sufficient import METRIC, MODEL_ORDER, NAME, OWN_ORDER, has_own_order
+from depthtui.metrics.kept import METRIC, NAME
+from depthtui.metrics.layer_order import MODEL_ORDER, OWN_ORDER, has_own_order
 from depthtui.tui.state.engine_life import EngineLife
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.run_pair import RunPair
@@ -39,7 +40,7 @@ class WorkOwner(Protocol):
 
 
 class AutomaticWork:
-    """Computes the layers that suffice behind a finished run, unless something else comes.
+    """Measures what is kept without layers behind a finished run, unless something else comes.
 
     Args:
         owner: computes them.
@@ -55,7 +56,7 @@ class AutomaticWork:
         self._owner = owner
 
     def follow(self, run: SessionRun) -> None:
-        """Handle a run that has finished: compute its layers that suffice, if they come soon.
+        """Handle a run that has finished: measure what is kept, if that comes soon.
 
         A text whose writing was stopped is first measured, once, as far as it was written.
         """
@@ -89,12 +90,12 @@ class AutomaticWork:
 
 
 def begins_by_itself(result: RunResult, pace: Pace, most_seconds: float = MOST_SECONDS) -> bool:
-    """Whether layers that suffice are computed without a key, in the order of `soonest_order`.
+    """Whether what is kept is measured without a key, in the order of `soonest_order`.
 
     Args:
         result: the run's result.
         pace: the pace of its model.
-        most_seconds: the longest time that they may take.
+        most_seconds: the longest time that it may take.
     """
     if not result.complete or NAME in result.settings.metrics:
         return False
@@ -102,7 +103,7 @@ def begins_by_itself(result: RunResult, pace: Pace, most_seconds: float = MOST_S
 
 
 def why_it_waits(result: RunResult, pace: Pace) -> str:
-    """Why layers that suffice wait for a key behind a complete run; empty where they do not."""
+    """Why knowledge kept waits for a key behind a complete run; empty where it does not."""
     seconds = _seconds(result, pace, soonest_order(result, pace))
     if not result.complete or seconds <= MOST_SECONDS:
         return ""
@@ -110,7 +111,7 @@ def why_it_waits(result: RunResult, pace: Pace) -> str:
 
 
 def soonest_order(result: RunResult, pace: Pace) -> Mapping[str, Any]:
-    """Settings with which layers that suffice come soon; none where the run has them.
+    """Settings with which knowledge kept comes soon; none where the run has it.
 
     They choose an order of the prompt's own tokens where the model's order takes too long.
     """
@@ -122,7 +123,7 @@ def soonest_order(result: RunResult, pace: Pace) -> Mapping[str, Any]:
 
 
 def _seconds(result: RunResult, pace: Pace, order: Mapping[str, Any]) -> float:
-    """How long layers that suffice take in an order; infinite where there is no estimate."""
+    """How long knowledge kept takes in an order; infinite where there is no estimate."""
     ordered = replace(result, settings=replace(result.settings, **order))
     seconds = seconds_of(METRIC, ordered, pace)
     return math.inf if seconds is None else seconds

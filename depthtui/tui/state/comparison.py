@@ -11,7 +11,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.parting import parting_sentence
 from depthtui.depth.verdict_words import comparison_sentence
-from depthtui.metrics import METRIC_BY_NAME, METRICS, sufficient
+from depthtui.metrics import METRIC_BY_NAME, METRICS, kept
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable
@@ -101,10 +101,10 @@ def lacks(run: SessionRun, other: SessionRun, metrics: Sequence[str] | None = No
 
 
 def lacks_headline(run: SessionRun) -> list[str]:
-    """The metric of the layers that suffice where a run lacks it and can compute it."""
+    """The headline's metric where a run lacks it and can compute it."""
     if run.result is None or run.state.is_live:
         return []
-    return run.to_compute([sufficient.NAME])[0]
+    return run.to_compute([kept.NAME])[0]
 
 
 def choices_of(run: SessionRun, metrics: Sequence[str]) -> dict[str, Any]:

@@ -70,12 +70,12 @@ class SweepRow:
 
     @property
     def verdict(self) -> Verdict | None:
-        """How many layers suffice in this row, and the other counts."""
+        """What is kept with how many layers in this row, and the other counts."""
         return None if self.summary is None else self.summary.verdict
 
     @property
     def headline(self) -> Headline | None:
-        """How many layers suffice; None where unknown."""
+        """What is kept with how many layers; None where unknown."""
         return None if self.summary is None else self.summary.headline
 
     @property

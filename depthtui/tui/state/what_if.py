@@ -18,8 +18,8 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
+from depthtui.metrics.kept import Kept
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
-from depthtui.metrics.sufficient import Sufficient
 from depthtui.report.skips import changes_of
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import SessionRun
@@ -387,7 +387,7 @@ class WhatIf:
         The order in which layers can be left out together, once computed, else the cost of each
         alone.
         """
-        together, n_layers = self.clean.get(Sufficient), len(self.stack.off)
+        together, n_layers = self.clean.get(Kept), len(self.stack.off)
         if together is not None and together.orders:
             order = list(together.orders[0])
             unranked = [layer for layer in range(n_layers) if layer not in order]

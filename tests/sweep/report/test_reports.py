@@ -171,7 +171,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("causal", [False, True])
     def test_a_cell_says_what_its_count_rests_on(self, causal: bool) -> None:
-        others = ("answers_kept", "order", "patch", "residual_erasure", "sufficient")
+        others = ("answers_kept", "order", "patch", "residual_erasure", "kept")
         lacks = (*others, *(("ablation",) * (not causal)))
         results = [lacking(full_run(f"text {n}", seed=n), "context_depth", *lacks) for n in (1, 2)]
         for result in results:
@@ -182,7 +182,6 @@ class TestNumbers:
         assert cell.verdict is not None
         assert expected is not None
         assert cell.verdict.sentence == expected.sentence
-        assert ("Before any layer is left out" in cell.verdict.sentence) == (not causal)
         assert cell.verdict.missing_metrics == expected.missing_metrics
         assert {"answers_kept", "residual_erasure"} <= set(expected.missing_metrics)
         assert ("ablation" in expected.missing_metrics) == (not causal)
@@ -263,33 +262,31 @@ def answered(curves: list[np.ndarray], right: list[int]) -> tuple[SweepSummary, 
     return summary, questions(summary)
 
 
-class TestSuffice:
-    """Layers that suffice have a column, never without their interval and the strict number."""
+class TestKept:
+    """Layers that keep nine tenths have a column, never without their range and mean depth."""
 
     @staticmethod
     def summary() -> SweepSummary:
-        settings = RunSettings(metrics=("contributions", "logit_lens", "sufficient"))
+        settings = RunSettings(metrics=("contributions", "logit_lens", "kept"))
         return of_results(
             [full_result(Prompt(f"text {n} of several"), settings=settings) for n in range(6)]
         )
 
-    def test_the_column_has_interval_and_strict_number(self) -> None:
+    def test_the_column_has_range_and_mean_depth(self) -> None:
         summary = self.summary()
         headline = summary.cells[0].headline
-        count, low, high, strict = map(
-            math.ceil, (headline.count, headline.low, headline.high, headline.strict)
-        )
+        count, low, high = map(math.ceil, (headline.count, headline.low, headline.high))
         text = markdown_bytes(sweep_document(summary, [])).decode()
-        assert "| suffice |" in text
+        assert "| kept |" in text
         assert f"| {count} · {count / 30:.2f} ({low} … {high})" in text
-        assert f"90% of choices: {strict} " in text
+        assert f"average {headline.mean_depth:.1f} " in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, [])))
         assert f"{low}–{high}" in console.export_text()
 
     def test_questions_say_that_they_do_not_test_it(self) -> None:
         _, level_questions = answered([np.linspace(10, 0, 13)] * 2, [10, 10])
-        summary, words = self.summary(), "Layers that suffice are not tested there"
+        summary, words = self.summary(), "Knowledge kept is not tested there"
         assert words in markdown_bytes(sweep_document(summary, level_questions)).decode()
         assert words not in markdown_bytes(sweep_document(summary, [])).decode()
 
@@ -297,13 +294,13 @@ class TestSuffice:
         summary = self.summary()
         headline = summary.cells[0].headline
         (line, *_) = csv.DictReader(io.StringIO(sweep_csv(summary).decode()))
-        assert float(line["suffice"]) == pytest.approx(headline.count)
-        assert float(line["suffice_low"]) <= headline.count <= float(line["suffice_high"])
-        assert float(line["suffice_strict"]) == pytest.approx(headline.strict)
+        assert float(line["kept"]) == pytest.approx(headline.count)
+        assert float(line["kept_low"]) <= headline.count <= float(line["kept_high"])
+        assert float(line["kept_mean_depth"]) == pytest.approx(headline.mean_depth)
 
     def test_without_it_there_is_no_column(self) -> None:
-        without = of_results([lacking(full_run(f"text {n}", seed=n), "sufficient") for n in (0, 1)])
-        assert "| suffice |" not in markdown_bytes(sweep_document(without, [])).decode()
+        without = of_results([lacking(full_run(f"text {n}", seed=n), "kept") for n in (0, 1)])
+        assert "| kept |" not in markdown_bytes(sweep_document(without, [])).decode()
 
 
 class TestAccuracy:
@@ -572,7 +569,7 @@ class TestFiles:
         kl = next(estimate for estimate in cell["effective_depth"] if estimate["rule"] == "kl")
         assert (kl["count"], kl["published"]["count"]) == (kl["layer"] + 1, 23)
         assert kl["published"]["layer"] == 22
-        assert cell["verdict"]["sentence"].startswith("By a lens alone, ")
+        assert cell["verdict"]["sentence"].startswith("How many of its 28 layers these texts take")
         assert kl["published"]["difference"] == kl["layer"] - 22
         assert [question["name"] for question in body["questions"]] == [
             "size",

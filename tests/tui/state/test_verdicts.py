@@ -82,7 +82,7 @@ def test_one_that_is_worked_on_is_read_again_each_time() -> None:
 
 def long_result(text: str = "one two three four five six seven eight nine ten eleven") -> RunResult:
     """A run that has intervals over its tokens, of its rules and metrics."""
-    metrics = (*OF_THE_PASS, "ablation", "similarity", "sufficient")
+    metrics = (*OF_THE_PASS, "ablation", "similarity", "kept")
     return full_result(Prompt(f"{text} " * 20), settings=RunSettings(metrics=metrics))
 
 

@@ -16,7 +16,7 @@ from textual.widgets import Static
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import sufficient
+from depthtui.metrics import kept
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_chars
@@ -201,7 +201,7 @@ class RunTable:
             name for texts in self._texts.values() for name in texts if texts[name] != _NOTHING
         }
         shown_rules = [rule for rule in rules.ALL if rule.of_paper or rule.name in names]
-        counts = {sufficient.NAME: "suff"} if sufficient.NAME in names else {}
+        counts = {kept.NAME: "kept"} if kept.NAME in names else {}
         counts |= {rule.name: rule.short for rule in shown_rules}
         self._counts = list(counts)
         self._heads = {"time": "time", "state": "", "prompt": "prompt", **counts}
@@ -258,15 +258,16 @@ def _texts(run: SessionRun, settings: SummarySettings) -> dict[str, str]:
     if run.result is not None:
         reading = reading_of([run.result], settings)
         counts = {depth.rule: depth.count for depth in reading.depths}
-        headline = reading.get(sufficient.METRIC)
-        counts[sufficient.NAME] = None if headline is None else headline.layers
+        knowledge = reading.get(kept.METRIC)
+        is_counted = knowledge is not None and not knowledge.curve.why_too_little
+        counts[kept.NAME] = knowledge.layers if is_counted else None
     return {
         "time": f"{run.started:%H:%M}",
         "state": _state(run)[0],
         "prompt": run_title(run, 200),
         **{
             name: _NOTHING if counts.get(name) is None else str(counts[name])
-            for name in (sufficient.NAME, *(rule.name for rule in rules.ALL))
+            for name in (kept.NAME, *(rule.name for rule in rules.ALL))
         },
         "layers": str(run.model.n_layers),
         "model": printable_chars(run.model.name),

@@ -16,7 +16,7 @@ from depthtui.tui.commands.everywhere import IN_DIALOGS
 from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
-ABOUT = "What does each layer of a model add, and how many suffice?"
+ABOUT = "What does each layer of a model add, and how many does a text take?"
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",

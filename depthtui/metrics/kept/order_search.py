@@ -7,13 +7,12 @@ Orders are found on some tokens, and read on others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder
 from depthtui.metrics.output_change import OutputChange, outputs_at_once
-from depthtui.metrics.sufficient import FEWEST_TRIED, MOST_COST
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import NOTHING, ShortenedModel, Substitute
@@ -21,25 +20,6 @@ from depthtui.tracing.replay import Replay
 
 _REPORTED = 6
 """The most layers that are tried between two reports."""
-
-
-@dataclass
-class LayerOrder:
-    """An order of layers, finished or not.
-
-    Attributes:
-        layers: the layers to leave out, first to last.
-        costs: the cost of leaving out the first 1, 2, … of them together, in nats.
-        last: the cost of leaving out each other layer too, when it was last tried.
-    """
-
-    layers: list[int] = field(default_factory=list)
-    costs: list[float] = field(default_factory=list)
-    last: dict[int, float] = field(default_factory=dict)
-
-    def is_whole(self, n_layers: int) -> bool:
-        """Whether a greedy search of L layers has ended: one is left, or the cost is too high."""
-        return len(self.layers) >= n_layers - 1 or self.costs[-1:] > [MOST_COST]
 
 
 class Texts:
@@ -77,8 +57,8 @@ class Texts:
         return self._count
 
     def costs(self, layers: Sequence[int]) -> np.ndarray:
-        """The texts' share of the cost of leaving out each of some layers too, `[layers]`."""
-        return (self.token_costs(layers) @ self._weights).sum(axis=1)
+        """Each text's share of the cost of leaving out each of some layers too, `[layers, N]`."""
+        return np.asarray(self.token_costs(layers) @ self._weights)
 
     def token_costs(self, layers: Sequence[int]) -> np.ndarray:
         """KL(p || p~) of each token without each of some layers, `[layers, N, T]`, in float64."""
@@ -106,9 +86,16 @@ def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
 def ranked_order(
     texts: Sequence[Texts], n_layers: int, on_tried: Callable[[float], None] = lambda layers: None
 ) -> LayerOrder:
-    """The order by the cost of each layer alone; arguments as in `greedy_order`."""
+    """The order by the cost of each layer alone, and those of both halves of the texts.
+
+    Arguments as in `greedy_order`.
+    """
     costs = _tried(texts, range(n_layers), on_tried)
-    return LayerOrder(ranked([costs[layer] for layer in range(n_layers)]))
+    half = costs.shape[1] // 2
+    halves = [costs[:, :half], costs[:, half:]] if half else []
+    return LayerOrder(
+        ranked(costs.sum(axis=1)), halves=tuple(tuple(ranked(part.sum(axis=1))) for part in halves)
+    )
 
 
 def greedy_order(
@@ -142,11 +129,11 @@ def greedy_order(
         else:
             candidates = [layer for layer in range(n_layers) if layer not in left_out]
         first = FEWEST_TRIED if order.last else len(candidates)
-        costs = _tried(texts, candidates[:first], on_tried)
+        costs = _summed(texts, candidates[:first], on_tried)
         for layer in candidates[first:]:
             if order.last[layer] > min(costs.values()):
                 break
-            costs |= _tried(texts, [layer], on_tried)
+            costs |= _summed(texts, [layer], on_tried)
         best = min(costs, key=lambda layer: (costs[layer], -layer))
         _leave_out(texts, best)
         last = order.last | costs
@@ -156,15 +143,26 @@ def greedy_order(
     return order
 
 
-def _tried(
+def _summed(
     texts: Sequence[Texts], layers: Sequence[int], on_tried: Callable[[float], None]
 ) -> dict[int, float]:
-    costs, count = np.zeros(len(layers)), sum(map(len, texts))
-    for part in slices(len(layers), _REPORTED):
-        for group in texts:
-            costs[part] += group.costs(layers[part])
-            on_tried(len(layers[part]) * len(group) / count)
+    costs = _tried(texts, layers, on_tried).sum(axis=1)
     return dict(zip(layers, costs.tolist(), strict=True))
+
+
+def _tried(
+    texts: Sequence[Texts], layers: Sequence[int], on_tried: Callable[[float], None]
+) -> np.ndarray:
+    """Each text's share of the cost of leaving out each of some layers too, `[layers, texts]`."""
+    count = sum(map(len, texts))
+    rows = []
+    for part in slices(len(layers), _REPORTED):
+        groups = []
+        for group in texts:
+            groups.append(group.costs(layers[part]))
+            on_tried(len(layers[part]) * len(group) / count)
+        rows.append(np.concatenate(groups, axis=1))
+    return np.concatenate(rows)
 
 
 def _leave_out(texts: Sequence[Texts], layer: int) -> None:

@@ -1,0 +1,616 @@
+"""The share of a model's knowledge of a text that is kept with more and more layers left out.
+
+What a model knows of a text is the loss that context saves: the gain over a guess without context.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.lazy import lazy_value
+from depthtui.data.run import RunResult
+from depthtui.data.verdict import Headline
+from depthtui.metrics import needs
+from depthtui.metrics.choices import STAND_INS, left_out_words
+from depthtui.metrics.costs import head, row_of_logits
+from depthtui.metrics.evidence import (
+    CountInterval,
+    CountMeasure,
+    LayerCount,
+    Variant,
+    rounded_up_count,
+    rounded_up_range,
+)
+from depthtui.metrics.layer_order import (
+    LENGTH,
+    RECALLED_ORDERS,
+    TEXTS,
+    Orders,
+    block_numbers,
+    block_weights,
+    expected_trials,
+)
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
+from depthtui.metrics.spec import Finding, Metric, noise_floor
+
+NAME = "kept"
+
+SHARE, HALF = 0.9, 0.5
+"""The shares of the gain at which layers are counted."""
+
+LEAST_GAIN = 0.1
+"""The least gain, as a share of the guess's own loss, for a count."""
+
+CONTROLS = 4
+"""The other orders that every token is read with: of both halves of the texts, and two that are
+drawn."""
+
+MOST_GROUPS = 32
+"""Groups of neighbouring blocks that a prompt is reduced to."""
+
+_NAMED = 6
+
+
+@dataclass
+class Kept(MetricResult):
+    """The output with more and more layers left out together, until none is left.
+
+    Attributes:
+        kind: where the orders come from: `model`, or `own` for the prompts themselves.
+        search: how they were found: `ranked` or `greedy`.
+        orders: the orders in which layers are left out.
+        search_lengths: how many layers of each order the search found; the others follow by their
+            last cost.
+        controls: the orders of both halves of the texts, and two that are drawn; empty for an order
+            that is not read.
+        way: the index of the order that a token is read with; -1 for a token that is not scored.
+        kl: KL(p || p~), in nats, without the first 0, 1, 2, … layers of a token's order; NaN
+            where not known, or not scored.
+        kept: 1 where the most probable token stays the same, else 0.
+        loss: the loss of the token after each, in nats, in the order of that token.
+        control_loss: the same in each of the `controls`.
+        guess: the loss by the guess without context: the mean output on the model's own texts.
+    """
+
+    kind: str
+    search: str
+    orders: Orders
+    search_lengths: tuple[int, ...]
+    controls: Orders
+    way: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
+    kl: Annotated[np.ndarray, Shape("L+1", "T")]
+    kept: Annotated[np.ndarray, Shape("L+1", "T")]
+    loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
+    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", "T-1")]
+    guess: Annotated[np.ndarray, Shape("T-1")]
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each row of each order is known, those of the controls last."""
+        is_known = [
+            np.isfinite(self.kl[: len(order) + 1, self.way == way]).all(axis=1)
+            for way, order in enumerate(self.orders)
+        ]
+        is_known += [
+            np.isfinite(self.control_loss[place, : len(order) + 1, 1:]).all(axis=1)
+            for place, order in enumerate(self.controls)
+            if order
+        ]
+        return np.concatenate(is_known) if is_known else np.zeros(1, np.bool_)
+
+    @property
+    def floor(self) -> float:
+        """The largest KL with nothing left out."""
+        return float(np.nanmax(np.abs(self.kl[0]), initial=0.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedLoss(Reduced):
+    """The losses of some tokens of one prompt, means over them.
+
+    Attributes:
+        tokens: the number of tokens, each predicted from another one than token 0.
+        loss: in nats, without the first 0, 1, 2, … layers.
+        guess: by the guess without context.
+        control_loss: as `loss`, in each control.
+    """
+
+    block_fields: ClassVar = {"loss": "loss_blocks", "guess": "guess_blocks"}
+
+    loss: ByDepth
+    loss_blocks: BlocksByDepth = None
+    guess: float
+    guess_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
+    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", dtype=np.float64)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedKept(Reduced):
+    """The outputs of one prompt with layers left out, by groups of blocks.
+
+    Attributes:
+        tokens: the number of scored tokens.
+        kind, search, orders, search_lengths, controls: as in `Kept`.
+        way: the order of each group.
+        blocks: how many blocks each group has.
+        kl, choices: means over the blocks of each group; the tokens of a block count equally.
+        mean_kl, mean_choices: means over all scored tokens; NaN for rows that no order has.
+        floor: the largest KL with nothing left out.
+        text: the losses of all predicted tokens; None where there are none.
+        answer: the losses of the answer's tokens; None where there is no answer.
+    """
+
+    kind: str
+    search: str
+    orders: Orders
+    search_lengths: tuple[int, ...]
+    controls: Orders
+    way: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
+    blocks: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
+    kl: Annotated[np.ndarray, Shape("G", "L+1", dtype=np.float64)]
+    choices: Annotated[np.ndarray, Shape("G", "L+1", dtype=np.float64)]
+    mean_kl: Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
+    mean_choices: Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
+    floor: float
+    text: ReducedLoss | None
+    answer: ReducedLoss | None
+
+    pools: ClassVar = {}
+
+
+def _reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
+    numbers = block_numbers(len(result.way))
+    way, blocks, kl, choices = [], [], [], []
+    for number in range(len(result.orders)):
+        blocks_of_order = np.unique(numbers[(result.way == number) & (numbers >= 0)])
+        most = max(1, MOST_GROUPS // len(result.orders))
+        for group in np.array_split(blocks_of_order, min(most, len(blocks_of_order)) or 1):
+            if not len(group):
+                continue
+            weights = block_weights(len(numbers), group)
+            way.append(number)
+            blocks.append(len(group))
+            kl.append(_weighted(result.kl, weights))
+            choices.append(_weighted(result.kept, weights))
+    scored = result.way >= 0
+    # The loss of token 1 is not scored: token 0 alone predicts it.
+    first_answer = max(1, run.answer_start - 1)
+    has_answer = 0 < run.answer_start < len(run.tokens)
+    return ReducedKept(
+        tokens=int(scored.sum()),
+        kind=result.kind,
+        search=result.search,
+        orders=result.orders,
+        search_lengths=result.search_lengths,
+        controls=result.controls,
+        way=np.array(way, np.int64),
+        blocks=np.array(blocks, np.int64),
+        kl=np.array(kl, np.float64),
+        choices=np.array(choices, np.float64),
+        mean_kl=result.kl[:, scored].mean(axis=1, dtype=np.float64),
+        mean_choices=result.kept[:, scored].mean(axis=1, dtype=np.float64),
+        floor=result.floor,
+        text=ReducedLoss.over(result, run, slice(1, None)),
+        answer=ReducedLoss.over(result, run, slice(first_answer, None)) if has_answer else None,
+    )
+
+
+def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted mean over the tokens that have a weight, `[L + 1]`."""
+    has_weight = weights > 0
+    return np.asarray(values[:, has_weight].astype(np.float64) @ weights[has_weight])
+
+
+def share_kept(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """The share of the gain that is kept without 0, 1, … layers, `[..., L + 1]`, from 0 to 1.
+
+    0 where there is no gain.
+
+    Args:
+        loss: the loss without so many layers, `[..., L + 1]`.
+        guess: the loss by the guess, `[...]`.
+    """
+    whole = loss[..., :1]
+    gain = np.asarray(guess)[..., None] - whole
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = 1 - (loss - whole) / gain
+    return np.where(gain > 0, np.clip(share, 0, 1), 0.0)
+
+
+def layers_keeping(share: np.ndarray, least: float) -> np.ndarray:
+    """The layers that stay where the share first falls below `least`, `[curves]`.
+
+    A straight line lies between counts; 0 where the share never falls below.
+
+    Args:
+        share: the share kept without 0, 1, … layers, `[curves, L + 1]`.
+        least: a share.
+    """
+    n_layers = share.shape[1] - 1
+    below = share < least
+    first = below.argmax(axis=1)
+    rows, before = np.arange(len(share)), np.maximum(first - 1, 0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        beyond = (share[rows, before] - least) / (share[rows, before] - share[rows, first])
+    at = np.where(first > 0, before + beyond, 0.0)
+    return np.where(below.any(axis=1), n_layers - at, 0.0)
+
+
+def mean_depth(share: np.ndarray) -> np.ndarray:
+    """The layers that a nat of the gain needs on average: the area above the curve, `[curves]`.
+
+    The curve is made falling.
+    """
+    falling = np.minimum.accumulate(share, axis=1)
+    return np.asarray(share.shape[1] - 1 - np.trapezoid(falling, axis=1))
+
+
+@dataclass(frozen=True)
+class KeptCurve:
+    """The losses of some tokens by the number of layers left out, means over all prompts.
+
+    Attributes:
+        scored: the tokens: those of the `answer`, or all of the `text`.
+        loss: in nats, `[L + 1]`.
+        guess: by the guess without context.
+        control_loss: in each control, `[4, L + 1]`; NaN for an order that is not read.
+        parts: the losses of each prompt; None where a prompt has none.
+        pooled: the prompts.
+    """
+
+    scored: Literal["answer", "text"]
+    loss: np.ndarray
+    guess: float
+    control_loss: np.ndarray
+    parts: Sequence[ReducedLoss | None]
+    pooled: Pooled
+
+    @property
+    def gain(self) -> float:
+        """What the model knows of a token, in nats: the loss that context saves."""
+        return float(self.guess - self.loss[0])
+
+    @lazy_value
+    def share(self) -> np.ndarray:
+        """The share of the gain that is kept, `[L + 1]`."""
+        return share_kept(self.loss, np.array(self.guess))
+
+    def layers(self, least: float = SHARE) -> float:
+        """The layers that keep a share of the gain."""
+        return float(layers_keeping(self.share[None], least)[0])
+
+    @property
+    def mean_depth(self) -> float:
+        """The layers that a nat of the gain needs on average, 0 to L."""
+        return float(mean_depth(self.share[None])[0])
+
+    @lazy_value
+    def control_shares(self) -> np.ndarray:
+        """The share of the gain that is kept in each control, `[4, L + 1]`."""
+        return share_kept(self.control_loss, np.full(CONTROLS, self.guess))
+
+    @property
+    def is_read_with_halves(self) -> bool:
+        """Whether the orders of both halves of the texts are read."""
+        return bool(np.isfinite(self.control_loss[:2]).all())
+
+    def of_halves(self, least: float = SHARE) -> list[float]:
+        """The layers that keep a share in the order of each half of the texts."""
+        if not self.is_read_with_halves:
+            return []
+        return [float(layers) for layers in layers_keeping(self.control_shares[:2], least)]
+
+    @lazy_value
+    def interval(self) -> CountInterval | None:
+        """The interval of the layers that keep nine tenths."""
+        return self._interval(lambda share: layers_keeping(share, SHARE))
+
+    @property
+    def range(self) -> tuple[float, float] | None:
+        """The interval, widened to the counts in the orders of both halves of the texts."""
+        if self.interval is None:
+            return None
+        counts = self.of_halves()
+        return min([self.interval.low, *counts]), max([self.interval.high, *counts])
+
+    @lazy_value
+    def depth_interval(self) -> CountInterval | None:
+        """The interval of the mean depth."""
+        return self._interval(mean_depth)
+
+    @lazy_value
+    def gain_interval(self) -> tuple[float, float] | None:
+        """The interval of the gain, in nats."""
+        interval = self.pooled.interval(
+            self.parts, lambda loss, guess: np.asarray(guess - loss[:, 0]), "loss", "guess"
+        )
+        return None if interval is None else (interval.low, interval.high)
+
+    def _interval(self, statistic: Any) -> CountInterval | None:
+        interval = self.pooled.interval(
+            self.parts, lambda loss, guess: statistic(share_kept(loss, guess)), "loss", "guess"
+        )
+        return None if interval is None else replace(interval, resolution=0, rounds_up=True)
+
+    @lazy_value
+    def why_too_little(self) -> str:
+        """Why the model knows too little of the tokens for a count; empty where it does not."""
+        chance = math.log(self.pooled.model.vocab_size)
+        better = f"{self.gain:.1f} nats a token better than a guess"
+        if self.loss[0] >= chance:
+            return f"a loss of {self.loss[0]:.1f} nats a token, a guess among all has {chance:.1f}"
+        if self.gain < LEAST_GAIN * self.guess:
+            return better
+        if self.gain_interval is not None and self.gain_interval[0] <= 0:
+            low, high = self.gain_interval
+            return f"{better}, {low:.1f} to {high:.1f}"
+        return ""
+
+
+@dataclass(frozen=True)
+class PooledKept:
+    """What is kept with layers left out, of one or more prompts.
+
+    Attributes:
+        kind, search: as in `Kept`.
+        order: the first order.
+        search_length: how many of its layers the search found.
+        curves: the curve of the headline, and the other one where there are two.
+        floor: the largest KL with nothing left out.
+    """
+
+    kind: str
+    search: str
+    order: tuple[int, ...]
+    search_length: int
+    curves: tuple[KeptCurve, ...]
+    floor: float
+
+    @property
+    def curve(self) -> KeptCurve:
+        """The curve of the headline: of the answers where every prompt has one, else of the
+        text."""
+        return self.curves[0]
+
+    @property
+    def n_layers(self) -> int:
+        """The number of layers, L."""
+        return len(self.order)
+
+    @property
+    def why_too_little_of_text(self) -> str:
+        """Why the model knows too little of all tokens; empty where it does not."""
+        of_text = [curve for curve in self.curves if curve.scored == "text"]
+        return of_text[0].why_too_little if of_text else ""
+
+    @property
+    def headline(self) -> Headline:
+        """The layers that keep nine tenths, for a verdict."""
+        curve, why = self.curve, self.curve.why_too_little
+        if why:
+            unknown = dict.fromkeys(("count", "low", "high", "half", "mean_depth"))
+            return Headline(
+                NAME,
+                **unknown,
+                gain=curve.gain,
+                scored=curve.scored,
+                too_little=why,
+                order=self.kind,
+            )
+        low, high = curve.range or (None, None)
+        return Headline(
+            NAME,
+            curve.layers(),
+            low,
+            high,
+            curve.layers(HALF),
+            curve.mean_depth,
+            curve.gain,
+            curve.scored,
+            "",
+            self.kind,
+        )
+
+    @property
+    def layers(self) -> int:
+        """The number of layers that keep nine tenths, rounded up."""
+        return rounded_up_count(self.curve.layers())
+
+    @property
+    def kept_layers(self) -> tuple[int, ...]:
+        """The `layers` that stay in the first order."""
+        left_out = self.order[: self.n_layers - self.layers]
+        return tuple(layer for layer in range(self.n_layers) if layer not in left_out)
+
+
+def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
+    curves = []
+    # Tokens of answers are pooled with those of other answers alone.
+    scorings: tuple[Literal["answer", "text"], ...] = ("answer", "text")
+    for scored in scorings:
+        parts = [getattr(prompt, scored) for prompt in reduced]
+        if all(part is not None and _is_known(part) for part in parts):
+            mean, of_prompts = ReducedLoss.pooled(parts), pooled.reduced(METRIC)
+            by_prompt = [prompt and getattr(prompt, scored) for prompt in of_prompts]
+            curves.append(
+                KeptCurve(scored, mean.loss, mean.guess, mean.control_loss, by_prompt, pooled)
+            )
+    if not curves:
+        return None
+    first = reduced[0]
+    floor = max(prompt.floor for prompt in reduced)
+    return PooledKept(
+        first.kind, first.search, first.orders[0], first.search_lengths[0], tuple(curves), floor
+    )
+
+
+def _is_known(part: ReducedLoss) -> bool:
+    return bool(np.isfinite(part.loss).all() and np.isfinite(part.guess))
+
+
+def _summary(knowledge: PooledKept, pooled: Pooled) -> Mapping[str, Any]:
+    order = {
+        "order": list(knowledge.order),
+        "found_by_search": knowledge.search_length,
+        "search": knowledge.search,
+    }
+    first, *others = [_curve_summary(curve) for curve in knowledge.curves]
+    return {**order, **first, "other_tokens": others}
+
+
+def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
+    def ends(interval: CountInterval | None) -> list[float] | None:
+        return None if interval is None else [interval.low, interval.high]
+
+    gain, is_counted = curve.gain_interval, not curve.why_too_little
+    halves = ("first half", "second half")
+    return {
+        "scored": curve.scored,
+        "guess": "text",
+        "gain": curve.gain,
+        "interval_gain": None if gain is None else list(gain),
+        "too_little_known": curve.why_too_little,
+        "loss_by_guess": curve.guess,
+        "loss": curve.loss,
+        "share": curve.share,
+        "n": {f"{least:g}": curve.layers(least) if is_counted else None for least in (HALF, SHARE)},
+        "mean_depth": curve.mean_depth if is_counted else None,
+        "interval": {f"{SHARE:g}": ends(curve.interval), "mean_depth": ends(curve.depth_interval)},
+        "orders": [
+            {"texts": texts, "n90": layers}
+            for texts, layers in zip(halves, curve.of_halves(), strict=False)
+        ],
+        "random": [share for share in curve.control_shares[2:] if np.isfinite(share).all()],
+        "right": None,
+    }
+
+
+def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
+    kinds = {"model": "the model's order", "own": "an order of other tokens of these prompts"}
+    stand_in = left_out_words("layer", (), knowledge.n_layers, pooled.stand_in)
+    go = ", ".join(map(str, knowledge.order[:_NAMED]))
+    where = f"in {kinds[knowledge.kind]}, {knowledge.search}; layers {go} go first{stand_in}"
+    lines = []
+    for curve in knowledge.curves:
+        title = f"Nine tenths kept, {curve.scored}"
+        if curve.why_too_little:
+            lines.append(Finding(title, "–", f"too little is known: {curve.why_too_little}"))
+            continue
+        interval = curve.interval
+        ends = "" if interval is None else f" ({_range(interval)})"
+        value = f"{rounded_up_count(curve.layers())} of {knowledge.n_layers}{ends}"
+        half = f"half with {rounded_up_count(curve.layers(HALF))}"
+        depth = f"{curve.mean_depth:.1f} on average"
+        lines.append(Finding(title, value, f"{half}, {depth}; of {curve.gain:.1f} nats a token"))
+    order = Finding("Order of layers kept", f"{go} …", where)
+    return [*lines, order, noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats")]
+
+
+def _range(interval: CountInterval) -> str:
+    return rounded_up_range((interval.low, interval.high), "-")
+
+
+COUNT_MEASURE = CountMeasure("causal", NAME, NAME, "that keep nine tenths of what it knows")
+
+
+def _evidence(knowledge: PooledKept, pooled: Pooled) -> list[LayerCount]:
+    curve = knowledge.curve
+    if curve.why_too_little:
+        return [COUNT_MEASURE.unknown(f"too little is known: {curve.why_too_little}")]
+    variants = [
+        Variant(
+            (other := rounded_up_count(layers)),
+            f"by the order: that of half of the texts takes {other}",
+        )
+        for layers in curve.of_halves()
+    ]
+    layers = knowledge.kept_layers
+    return [COUNT_MEASURE.counted(knowledge.layers, variants, layers, interval=curve.interval)]
+
+
+def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
+    curve = knowledge.curve
+    if curve.why_too_little:
+        return {}
+    return {"layers that keep nine tenths": curve.layers(), "mean depth": curve.mean_depth}
+
+
+def n_curves(result: RunResult) -> int:
+    """How many orders a run is read with, the controls included."""
+    settings = result.settings
+    reading, halves = (1, 2) if settings.sufficient_order == "model" else (2, 0)
+    if settings.sufficient_search == "greedy":
+        halves = 0
+    return reading + halves + 2 * reads_random(len(result.tokens))
+
+
+def reads_random(n_tokens: int) -> bool:
+    """Whether a prompt is read in random orders too: where this costs less than an order does."""
+    return n_tokens <= TEXTS * LENGTH
+
+
+def _work(result: RunResult) -> float:
+    """The work: a curve takes half of L passes; the prompt's own order takes two and a ranking."""
+    n_layers, curves = result.model.n_layers, n_curves(result)
+    searches = 0 if result.settings.sufficient_order == "model" else 1
+    passes = (curves + searches) * n_layers / 2
+    return passes + (curves + searches) * n_layers * head(result)
+
+
+def _preparation(result: RunResult) -> float:
+    """The cost of an order: a trial runs half of the layers and the LM head on all text tokens."""
+    settings = result.settings
+    if settings.sufficient_order != "model":
+        return 0.0
+    trials = expected_trials(result.model.n_layers, settings.sufficient_search)
+    return TEXTS * LENGTH * trials * (1 / 2 + head(result))
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Knowledge kept",
+    description="The number of layers that keep nine tenths of what the model knows of a text.",
+    formula=(
+        "leave layers out together, those that cost least first; `1 - (loss_m - loss_0) / G` on "
+        "the true tokens, `G` the loss that the whole model saves over a guess without context"
+    ),
+    reading=(
+        "What a model knows of a token is the loss that context saves, in nats: the guess is the "
+        "model's mean output on texts of its own. Layers are counted where they keep nine tenths "
+        "of it, and half; the mean depth is the layers that a nat of it needs on average."
+    ),
+    look_for=(
+        "Where an answer is known, its tokens alone are counted: the frame of a question is not "
+        "what is asked. Orders that are drawn show how much of the count is the search's."
+    ),
+    source="Greedy depth pruning, verified on other tokens (see arXiv 2604.24938); defined here",
+    cost="L forwards for each of one to five orders, half of each; the model's order once, longer",
+    work=_work,
+    result=Kept,
+    needs=(needs.clean_run, needs.lens, needs.second_token),
+    needs_order=True,
+    preparation=_preparation,
+    memory=row_of_logits,
+    recalled_with=RECALLED_ORDERS,
+    depends_on=(
+        "sufficient_order",
+        "sufficient_search",
+        "order_texts",
+        "answer_start",
+        *STAND_INS,
+    ),
+    reduced=ReducedKept,
+    reduce=_reduce,
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    means=_means,
+    evidence=_evidence,
+)

@@ -1,0 +1,107 @@
+"""Orders in which layers are left out together, and the tokens that they are found and read on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Orders: TypeAlias = tuple[tuple[int, ...], ...]
+"""Orders of layers, each the first to leave out first."""
+
+MOST_COST = 3.0
+"""The cost, in nats, above which a greedy search leaves no further layer out: the others follow by
+their last cost."""
+
+FEWEST_TRIED = 4
+"""The fewest layers that a round of a greedy search for an order tries."""
+
+TEXTS = 8
+LENGTH = 32
+"""The number and the length in tokens of the texts, written by the model itself, on which its
+order is found."""
+
+BLOCK = 4
+"""Scored tokens of a block, the unit where there are few prompts."""
+
+PROMPTS_AS_UNITS = 4
+"""With fewer prompts, blocks of tokens are the units."""
+
+MODEL_ORDER: Mapping[str, Any] = {"sufficient_order": "model", "sufficient_search": "ranked"}
+OWN_ORDER: Mapping[str, Any] = {"sufficient_order": "own", "sufficient_search": "ranked"}
+"""The settings of the order that says most, and of the one that comes soonest."""
+
+RECALLED_ORDERS: tuple[Mapping[str, Any], ...] = (
+    MODEL_ORDER,
+    {**MODEL_ORDER, "sufficient_search": "greedy"},
+    OWN_ORDER,
+    {**OWN_ORDER, "sufficient_search": "greedy"},
+)
+"""The orders under which a stored result is looked for, the best first."""
+
+_RANDOM = (1, 2)
+"""The seeds of the random orders."""
+
+
+@dataclass
+class LayerOrder:
+    """An order of layers, finished or not.
+
+    Attributes:
+        layers: the layers to leave out, first to last.
+        costs: the cost of leaving out the first 1, 2, … of them together, in nats.
+        last: the cost of leaving out each other layer too, when it was last tried.
+        halves: the order found on each half of the texts; empty for none.
+    """
+
+    layers: list[int] = field(default_factory=list)
+    costs: list[float] = field(default_factory=list)
+    last: dict[int, float] = field(default_factory=dict)
+    halves: Orders = ()
+
+    def whole(self, n_layers: int) -> tuple[int, ...]:
+        """All L layers: those that were not found follow by their last cost."""
+        others = (layer for layer in range(n_layers) if layer not in self.layers)
+        by_cost = sorted(others, key=lambda layer: (self.last.get(layer, 0.0), -layer))
+        return (*self.layers, *by_cost)
+
+    def is_whole(self, n_layers: int) -> bool:
+        """Whether a greedy search of L layers has ended: one is left, or the cost is too high."""
+        return len(self.layers) >= n_layers - 1 or self.costs[-1:] > [MOST_COST]
+
+
+def drawn_orders(n_layers: int) -> Orders:
+    """Two orders that are drawn: how far layers can go without any search."""
+    return tuple(tuple(random.Random(seed).sample(range(n_layers), n_layers)) for seed in _RANDOM)
+
+
+def block_numbers(n_tokens: int) -> np.ndarray:
+    """The block of each token, `[T]`; -1 for token 0, which is not scored."""
+    return np.concatenate([[-1], np.arange(max(0, n_tokens - 1)) // BLOCK])[:n_tokens]
+
+
+def has_own_order(n_tokens: int) -> bool:
+    """Whether a prompt has enough blocks to find an order on one half and read it on the other."""
+    return n_tokens - 1 > BLOCK
+
+
+def block_weights(n_tokens: int, blocks: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The weight of each token in the mean over some blocks, `[T]`: each block counts once."""
+    numbers = block_numbers(n_tokens)
+    weights = np.zeros(n_tokens)
+    for block in blocks:
+        in_block = numbers == block
+        weights[in_block] = 1 / in_block.sum() / len(blocks)
+    return weights
+
+
+def expected_trials(n_layers: int, search: str) -> float:
+    """About how many layers a search tries: all, and in a greedy search some more in each round.
+
+    A round tries three more than the fewest, in 0.6 L rounds (measured).
+    """
+    rounds = 0.6 * n_layers if search == "greedy" else 0
+    return n_layers + (FEWEST_TRIED + 3) * rounds

@@ -1,0 +1,394 @@
+"""Knowledge kept with layers left out: whole forwards, planted truth, closed forms."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.reading import reading_of
+from depthtui.errors import DepthError
+from depthtui.metrics.kept import METRIC, ReducedKept, layers_keeping, mean_depth, share_kept
+from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
+from depthtui.metrics.kept.order_search import Texts, greedy_order
+from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
+from depthtui.tracing.probe import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.builders.metrics import empty_kept
+from tests.builders.results import run
+from tests.naive import blocks, naive_without
+from tests.tiny_models import FEW, fresh, on_few_models, random_ids, tiny
+
+TOKENS = 14
+
+
+def replayed(model, tokens=TOKENS, **options):
+    ids = random_ids(tokens)
+    anatomy = probe_architecture(model)
+    return ids, anatomy.unembedding, Replay(model, anatomy, ids[0], **options)
+
+
+def naive_changes(model, ids, left_out):
+    """KL to the whole model's output and choices kept, `[T]` each, by one whole forward."""
+    clean, other = naive_without(model, ids, ()), naive_without(model, ids, left_out)
+    kl = (np.exp(clean) * (clean - other)).sum(-1)
+    return kl, (clean.argmax(-1) == other.argmax(-1)).astype(float)
+
+
+def naive_losses(model, ids, left_out):
+    """The loss of the token after each, `[T - 1]`, by one whole forward."""
+    log, following = naive_without(model, ids, left_out), ids[0, 1:].numpy()
+    return -log[np.arange(len(following)), following]
+
+
+def naive_cost(model, ids, left_out, chosen):
+    """The mean over blocks of four scored tokens, each block's tokens counting alike."""
+    kl, _ = naive_changes(model, ids, left_out)
+    starts = range(1, ids.shape[1], 4)
+    return np.mean([kl[start : start + 4].mean() for start in list(starts)[chosen]])
+
+
+def naive_greedy(model, ids, chosen):
+    """Every layer is tried in every round."""
+    gone, count = [], len(blocks(model))
+    while len(gone) < count - 1:
+        costs = {
+            layer: naive_cost(model, ids, (*gone, layer), chosen)
+            for layer in range(count)
+            if layer not in gone
+        }
+        best = min(costs, key=lambda layer: (costs[layer], -layer))
+        gone.append(best)
+        if costs[best] > 3:
+            break
+    return gone
+
+
+def naive_ranked(model, ids, chosen):
+    costs = [naive_cost(model, ids, (layer,), chosen) for layer in range(len(blocks(model)))]
+    return sorted(range(len(costs)), key=lambda layer: (costs[layer], -layer))
+
+
+def orders_of(found, n_layers, controls=((), (), (), ())):
+    """Orders that were found, as a run is read with them."""
+    whole = tuple(order.whole(n_layers) for order in found)
+    return RunOrders(whole, tuple(len(order.layers) for order in found), controls)
+
+
+def own(replay, unembedding, search="ranked", at_once=0):
+    """The metric with orders of the prompt's own halves, and one that is drawn."""
+    found = own_orders(replay, unembedding, search, at_once or replay.n_layers)
+    controls = ((), (), (), drawn_orders(replay.n_layers)[0])
+    orders = orders_of(found, replay.n_layers, controls)
+    start = begun(replay, "own", search, orders)
+    return with_layers_left_out(replay, unembedding, start, at_once)
+
+
+@on_few_models()
+def test_against_whole_forwards(name):
+    model = tiny(name)
+    ids, unembedding, replay = replayed(model)
+    with torch.no_grad():
+        result = own(replay, unembedding)
+    halves = slice(0, None, 2), slice(1, None, 2)
+    assert result.orders == tuple(tuple(naive_ranked(model, ids, half)) for half in halves)
+    assert result.is_whole
+    for way, order in enumerate(result.orders):
+        tokens = result.way == way
+        for count in range(len(order) + 1):
+            kl, kept = naive_changes(model, ids, order[:count])
+            np.testing.assert_allclose(result.kl[count, tokens], kl[tokens], rtol=2e-3, atol=2e-5)
+            np.testing.assert_array_equal(result.kept[count, tokens], kept[tokens])
+            loss = naive_losses(model, ids, order[:count])
+            np.testing.assert_allclose(
+                result.loss[count, tokens[:-1]], loss[tokens[:-1]], rtol=1e-3, atol=1e-4
+            )
+    drawn = result.controls[3]
+    for count in range(len(drawn) + 1):
+        loss = naive_losses(model, ids, drawn[:count])
+        np.testing.assert_allclose(result.control_loss[3, count], loss, rtol=1e-3, atol=1e-4)
+    assert np.isnan(result.control_loss[:3]).all()
+    assert np.isnan(result.kl[:, 0]).all()
+    assert np.nanmax(result.kl) > 0.01
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
+def test_a_greedy_order_is_that_of_all_layers_tried_in_every_round(name):
+    model = tiny(name)
+    ids, unembedding, replay = replayed(model)
+    with torch.no_grad():
+        orders = own_orders(replay, unembedding, "greedy", replay.n_layers)
+    halves = slice(0, None, 2), slice(1, None, 2)
+    for order, half in zip(orders, halves, strict=True):
+        # Four layers are tried in every round, which are all of them.
+        assert order.layers == naive_greedy(model, ids, half)
+        assert sorted(order.whole(replay.n_layers)) == list(range(replay.n_layers))
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_rows_in_groups_and_small_batches_are_the_same(at_once):
+    _ids, unembedding, replay = replayed(tiny("llama"))
+    _ids, _unembedding, small = replayed(tiny("llama"), tokens_at_once=20)
+    with torch.no_grad():
+        whole, parts = own(replay, unembedding), own(small, unembedding, at_once=at_once)
+    assert parts.orders == whole.orders
+    np.testing.assert_allclose(parts.kl, whole.kl, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_that_are_known_are_not_computed_again():
+    _ids, unembedding, replay = replayed(tiny("llama"))
+    with torch.no_grad():
+        whole = own(replay, unembedding)
+        reports = []
+        orders = RunOrders(whole.orders, whole.search_lengths)
+        unfinished = begun(replay, "own", "ranked", orders)
+        with_layers_left_out(replay, unembedding, unfinished, 1, lambda *row: reports.append(row))
+        assert [done for done, _, _ in reports] == list(range(1, 11))
+        half = reports[4][2]
+        assert not half.is_whole
+        before = replay.evaluations
+        again = with_layers_left_out(replay, unembedding, half)
+    np.testing.assert_allclose(again.kl, whole.kl, rtol=1e-4, atol=1e-6)
+    assert np.isnan(half.kl[:, half.way == 1]).all()
+    # The rows of the second order alone, from the lowest layer that each is without.
+    order = whole.orders[1]
+    layers = sum(4 - min(order[:count]) - count for count in range(1, 5))
+    assert replay.evaluations - before == layers * replay.n_tokens
+
+
+def test_an_idle_layer_costs_nothing_and_goes_first():
+    model = fresh("llama")
+    with torch.no_grad():
+        for module in (blocks(model)[1].self_attn.o_proj, blocks(model)[1].mlp.down_proj):
+            module.weight.zero_()
+        _ids, unembedding, replay = replayed(model)
+        for search in ("ranked", "greedy"):
+            result = own(replay, unembedding, search)
+            assert [order[0] for order in result.orders] == [1, 1]
+            scored = result.way >= 0
+            np.testing.assert_allclose(result.kl[1, scored], 0, atol=result.floor + 1e-6)
+
+
+def test_of_equal_layers_the_higher_goes_first():
+    model = fresh("llama")
+    with torch.no_grad():
+        for layer in (0, 2):
+            for module in (
+                blocks(model)[layer].self_attn.o_proj,
+                blocks(model)[layer].mlp.down_proj,
+            ):
+                module.weight.zero_()
+        _ids, unembedding, replay = replayed(model)
+        orders = own_orders(replay, unembedding, "ranked", 4)
+    assert [order.layers[:2] for order in orders] == [[2, 0], [2, 0]]
+
+
+def test_a_search_goes_on_from_where_it_was():
+    _ids, unembedding, replay = replayed(tiny("llama"))
+    reports = []
+
+    def text():
+        weights = block_weights(replay.n_tokens, range(4))
+        return Texts([replay], unembedding, weights, replay.n_layers)
+
+    with torch.no_grad():
+        whole = greedy_order([text()], replay.n_layers, on_layer=reports.append)
+        again = greedy_order([text()], replay.n_layers, reports[0])
+    assert isinstance(reports[0], LayerOrder)
+    assert len(reports[0].layers) == 1
+    assert again.layers == whole.layers
+    np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)
+
+
+@on_few_models(few=[*FEW, "gemma4"])
+def test_texts_that_run_together_cost_what_each_costs_alone(name):
+    model = tiny(name)
+    anatomy = probe_architecture(model)
+    replays = [Replay(model, anatomy, random_ids(TOKENS, seed=seed)[0]) for seed in (0, 1, 2)]
+    weights = np.arange(TOKENS, dtype=float)
+    with torch.no_grad():
+        served = [replay for replay in replays if replays[0].serves(replay)]
+        together = Texts(served, anatomy.unembedding, weights, replays[0].n_layers)
+        alone = [
+            Texts([replay], anatomy.unembedding, weights, replay.n_layers) for replay in served
+        ]
+        for texts in (together, *alone):
+            texts.leave_out(1)
+        layers = [layer for layer in range(replays[0].n_layers) if layer != 1]
+        actual = together.costs(layers)
+        expected = np.concatenate([text.costs(layers) for text in alone], axis=1)
+    # Layers that read the tokens beside the residual: each text goes by itself.
+    assert len(served) == (1 if name in ("deepseek_v4", "gemma4") else 3)
+    np.testing.assert_allclose(actual, expected, rtol=2e-3, atol=2e-5)
+
+
+def test_texts_of_other_lengths_are_not_served():
+    model = tiny("llama")
+    anatomy = probe_architecture(model)
+    one, other = (Replay(model, anatomy, random_ids(count)[0]) for count in (TOKENS, TOKENS - 1))
+    assert not one.serves(other)
+
+
+def test_a_prompt_of_one_block_has_no_order_of_its_own():
+    _ids, unembedding, replay = replayed(tiny("llama"), tokens=5)
+    with pytest.raises(DepthError, match="too short"), torch.no_grad():
+        own_orders(replay, unembedding, "ranked", 4)
+
+
+def test_of_several_searches_no_layer_is_missed():
+    """A round stops only where no untried layer cost less in the last round."""
+    rng = np.random.default_rng(0)
+
+    class Table:
+        """Costs that add up, so that the order is that of single costs."""
+
+        def __init__(self, count):
+            self.costs_of, self.gone = rng.permutation(count) / count, 0.0
+
+        def __len__(self):
+            return 1
+
+        def costs(self, layers):
+            return self.gone + self.costs_of[list(layers)][:, None]
+
+        def leave_out(self, layer):
+            self.gone += self.costs_of[layer]
+
+    for count in (4, 9, 30):
+        table = Table(count)
+        actual = greedy_order([table], count)
+        expected = sorted(range(count), key=lambda layer: table.costs_of[layer])
+        assert actual.layers == expected[: len(actual.layers)]
+        assert actual.costs == sorted(actual.costs)
+        assert all(cost <= 3 for cost in actual.costs[:-1])
+        assert list(itertools.accumulate(table.costs_of[actual.layers])) == pytest.approx(
+            actual.costs
+        )
+
+
+# What is counted ----------------------------------------------------------------
+
+
+def test_shares_counts_and_depth_in_closed_form():
+    # A gain of 4 nats: 0.2 are lost without the first layer, 2 without two, all without three.
+    loss = np.array([[1.0, 1.2, 3.0, 6.0, 9.0], [1.0, 0.5, 1.2, 1.4, 1.6]])
+    share = share_kept(loss, np.array([5.0, 5.0]))
+    np.testing.assert_allclose(share, [[1, 0.95, 0.5, 0, 0], [1, 1, 0.95, 0.9, 0.85]])
+    np.testing.assert_allclose(layers_keeping(share, 0.9), [4 - (1 + 0.05 / 0.45), 1])
+    np.testing.assert_allclose(layers_keeping(share, 0.5), [2, 0])
+    # The area above the curve, a straight line between counts.
+    np.testing.assert_allclose(mean_depth(share), [4 - (0.975 + 0.725 + 0.25), 4 - 3.775])
+
+
+def test_nothing_is_kept_without_a_gain():
+    share = share_kept(np.array([[5.0, 5.1, 4.0]]), np.array([5.0]))
+    assert not share.any()
+    np.testing.assert_allclose(layers_keeping(share, 0.9), [2])
+    np.testing.assert_allclose(mean_depth(share), [2])
+
+
+def test_a_curve_that_rises_again_is_made_falling():
+    share = np.array([[1.0, 0.2, 0.8, 0.0]])
+    np.testing.assert_allclose(mean_depth(share), [3 - (0.6 + 0.2 + 0.1)])
+    np.testing.assert_allclose(layers_keeping(share, 0.5), [3 - 0.625])
+
+
+def pooled(runs):
+    reading = reading_of(runs, SummarySettings())
+    return reading.get(METRIC), reading
+
+
+def constructed(loss, guess=6.0, tokens=13, answer_start=13, halves=()):
+    """A run of as many layers as the curve loses, with the same losses at every token."""
+    layers = len(loss) - 1
+    result = run(tokens=tokens, layers=layers, vocab_size=1_000_000)
+    result.tokens = replace(result.tokens, answer_start=answer_start)
+    order = tuple(range(layers))
+    values = replace(
+        empty_kept(layers, tokens, (order,)),
+        way=np.where(np.arange(tokens) > 0, 0, -1).astype(np.int32),
+        kl=np.zeros((layers + 1, tokens), np.float32),
+        kept=np.ones((layers + 1, tokens), np.float32),
+        loss=np.repeat(np.asarray(loss, np.float32)[:, None], tokens - 1, axis=1),
+        guess=np.full(tokens - 1, guess, np.float32),
+    )
+    for place, of_half in enumerate(halves):
+        values.control_loss[place] = np.asarray(of_half, np.float32)[:, None]
+    result.put(METRIC.name, values)
+    return result
+
+
+LOSS = [1.0, 1.1, 1.2, 1.3, 1.4, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+"""Of ten layers; with a guess of 6, nine tenths are kept up to 4.0625 layers left out."""
+
+
+def test_the_count_is_rounded_up_and_half_of_the_texts_is_in_its_range():
+    near = [1.0, 1.1, 1.2, 1.3, 1.9, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    kept, reading = pooled([constructed(LOSS, halves=(LOSS, near))])
+    assert kept.curve.layers() == pytest.approx(10 - 4.0625)
+    assert (kept.layers, kept.kept_layers) == (6, (4, 5, 6, 7, 8, 9))
+    assert kept.curve.of_halves() == pytest.approx([10 - 4.0625, 10 - 3 - 0.2 / 0.6])
+    [row] = [row for row in reading.evidence if row.measure == "kept"]
+    assert (row.count, row.low, row.high) == (6, 6, 7)
+    assert row.reliability == "holds here"
+
+
+def test_a_count_that_the_order_moves_is_fragile_by_the_order():
+    far = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0, 8.0]
+    _, reading = pooled([constructed(LOSS, halves=(LOSS, far))])
+    [row] = [row for row in reading.evidence if row.measure == "kept"]
+    assert row.is_fragile
+    assert row.reason == "by the order: that of half of the texts takes 10"
+
+
+def test_of_answers_their_tokens_alone_are_counted():
+    with_answer = constructed(LOSS, answer_start=9)
+    values = with_answer.measured[METRIC.name]
+    values.loss[1:, :8] = 9.0
+    kept, _ = pooled([with_answer])
+    answer, text = kept.curves
+    assert (answer.scored, text.scored) == ("answer", "text")
+    assert answer.layers() == pytest.approx(10 - 4.0625)
+    assert text.layers() > answer.layers()
+    # With and without an answer, prompts are pooled over all their tokens.
+    mixed, _ = pooled([with_answer, constructed(LOSS)])
+    assert [curve.scored for curve in mixed.curves] == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("whole", "guess", "words"),
+    [
+        (5.7, 6.0, "0.3 nats a token better than a guess"),
+        (6.5, 6.0, "-0.5 nats a token better than a guess"),
+        (20.0, 30.0, "a guess among all has"),
+    ],
+)
+def test_of_what_is_hardly_known_there_is_no_count(whole, guess, words):
+    loss = [whole, *([whole + 0.1] * 10)]
+    kept, reading = pooled([constructed(loss, guess)])
+    assert words in kept.curve.why_too_little
+    [row] = [row for row in reading.evidence if row.measure == "kept"]
+    assert row.count is None
+    assert METRIC.means(kept, reading) == {}
+
+
+def test_a_gain_whose_interval_has_0_is_too_little():
+    runs = [constructed([1.0 + 3 * number, *[9.0] * 10], 6.0) for number in range(5)]
+    kept, _ = pooled(runs[:1])
+    assert kept.curve.why_too_little == ""
+    # Of five prompts the losses are 1, 4, 7, 10 and 13: the mean is above the guess's.
+    kept, _ = pooled([constructed([value, *[9.0] * 10], 8.0) for value in (1, 4, 7, 10, 13)])
+    assert kept.curve.gain == pytest.approx(1.0)
+    assert "1.0 nats a token better than a guess, " in kept.curve.why_too_little
+
+
+def test_a_record_keeps_it():
+    result = constructed(LOSS, answer_start=9)
+    reduced = METRIC.reduce(result.measured[METRIC.name], result, slice(0, None))
+    again = from_plain(ReducedKept, to_plain(reduced))
+    assert again.orders == reduced.orders
+    np.testing.assert_array_equal(again.text.loss, reduced.text.loss)
+    np.testing.assert_array_equal(again.answer.control_loss, reduced.answer.control_loss)
