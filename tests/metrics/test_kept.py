@@ -385,6 +385,13 @@ def test_a_gain_whose_interval_has_0_is_too_little():
     assert "1.0 nats a token better than a guess, " in kept.curve.why_too_little
 
 
+def test_a_count_of_few_tokens_is_fragile():
+    _, reading = pooled([constructed(LOSS, answer_start=11, tokens=13)])
+    [row] = [row for row in reading.evidence if row.measure == "kept"]
+    assert row.is_fragile
+    assert row.reason == "it rests on 2 tokens"
+
+
 def test_a_record_keeps_it():
     result = constructed(LOSS, answer_start=9)
     reduced = METRIC.reduce(result.measured[METRIC.name], result, slice(0, None))

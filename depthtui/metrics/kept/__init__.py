@@ -36,7 +36,7 @@ from depthtui.metrics.layer_order import (
     block_weights,
     expected_trials,
 )
-from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
 from depthtui.metrics.spec import Finding, Metric, noise_floor
 
@@ -271,6 +271,11 @@ class KeptCurve:
     control_loss: np.ndarray
     parts: Sequence[ReducedLoss | None]
     pooled: Pooled
+
+    @property
+    def n_tokens(self) -> int:
+        """The number of tokens of all prompts."""
+        return sum(part.tokens for part in self.parts if part is not None)
 
     @property
     def gain(self) -> float:
@@ -531,6 +536,9 @@ def _evidence(knowledge: PooledKept, pooled: Pooled) -> list[LayerCount]:
         )
         for layers in curve.of_halves()
     ]
+    if curve.n_tokens < FEWEST_TOKENS and curve.interval is None:
+        few = "a single token" if curve.n_tokens == 1 else f"{curve.n_tokens} tokens"
+        variants.append(Variant(None, f"it rests on {few}"))
     layers = knowledge.kept_layers
     return [COUNT_MEASURE.counted(knowledge.layers, variants, layers, interval=curve.interval)]
 
