@@ -99,6 +99,12 @@ def reachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def chance_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of random weights, which is at chance, can be pruned all the same."""
+    monkeypatch.setattr("depthtui.engine.choosing.check_not_at_chance", lambda *_: None)
+
+
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything that depthtui keeps is kept in a folder of the test's own."""
     monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))

@@ -108,6 +108,7 @@ def arguments(home: Path, *options: str) -> list[str]:
     return ["prune", str(tiny_folder(home)), *options, *prompts, *out]
 
 
+@pytest.mark.usefixtures("chance_passes")
 def test_a_budget_ends_in_a_model_that_was_measured(home: Path, capsys: Output) -> None:
     assert main(arguments(home, "--budget", "1.1")) == 0
     output = capsys.readouterr().out
@@ -126,6 +127,7 @@ def test_a_budget_ends_in_a_model_that_was_measured(home: Path, capsys: Output) 
     assert (home / "out" / "model.safetensors").exists()
 
 
+@pytest.mark.usefixtures("chance_passes")
 def test_a_gate_that_fails_writes_nothing_and_names_what_passes(
     home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,7 +8,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
-from depthtui.engine.held_out_prompts import WholeOutput
+from depthtui.engine.held_out_prompts import WholeOutput, check_not_at_chance
 from depthtui.engine.layer_choice import AnswersGate, BudgetGate, LayerChoice, within
 from depthtui.errors import DepthError
 from depthtui.metrics.layer_order import TEXTS
@@ -39,10 +39,12 @@ def within_budget(
         control: stops the work.
 
     Raises:
-        DepthError: there is no order, or a prompt cannot be run.
+        DepthError: there is no order, a prompt cannot be run, or the whole model is at chance on
+            the held-out prompts.
         RunStopped: `control` stopped it.
     """
     _check_layers(engine)
+    check_not_at_chance(engine.freed_model(), held_out)
     gate = BudgetGate(
         budget, f"{TEXTS} texts that the model writes itself", _held_out_words(len(held_out))
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
@@ -80,6 +81,27 @@ def whole_output(model: ReadyModel, tokens: PromptTokens, checkpoint: Check) -> 
     """Run the whole model on a prompt."""
     residual = _last_residual(model, tokens, checkpoint).to("cpu")
     return WholeOutput(tokens, residual, answers_rightly(model, tokens, (), checkpoint))
+
+
+def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> None:
+    """Check that the whole model is better than a guess among all tokens.
+
+    Raises:
+        DepthError: it is not: whatever a smaller model keeps of its output means nothing.
+    """
+    unembedding, losses = _unembedding(model), []
+    device = model.placement.layers[-1]
+    with torch.no_grad():
+        for output in outputs:
+            ids = torch.from_numpy(output.tokens.ids)
+            losses.append(OutputChange(unembedding, output.residual.to(device), ids).losses)
+    loss, chance = float(torch.cat(losses).mean()), math.log(unembedding.vocab_size)
+    if loss >= chance:
+        raise DepthError(
+            f"The whole model is at chance on the prompts to check on: {loss:.1f} nats a token, "
+            f"and a guess among its {unembedding.vocab_size:,} tokens has {chance:.1f}.",
+            "Check on prompts that it knows something of: --prompt, --prompts or --task.",
+        )
 
 
 def compare(model: ReadyModel, whole_output: WholeOutput, checkpoint: Check) -> OutputComparison:

@@ -60,6 +60,7 @@ def test_a_written_model_computes_what_the_replay_does(name: str, tmp_path: Path
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("chance_passes")
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
 def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path: Path) -> None:
     folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
@@ -86,6 +87,7 @@ def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path
         assert one.right is None
 
 
+@pytest.mark.usefixtures("chance_passes")
 def test_costs_of_the_order_choose_and_held_out_prompts_check(engine: Engine) -> None:
     settings = GREEDY
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
@@ -190,6 +192,7 @@ def test_a_prompt_of_one_token_cannot_be_measured(engine: Engine) -> None:
         surgery.whole_outputs(engine, [Prompt("T")], False)
 
 
+@pytest.mark.usefixtures("chance_passes")
 def test_a_choice_can_be_stopped(engine: Engine) -> None:
     control, outputs = Control(), surgery.whole_outputs(engine, PROMPTS, False)
     control.stop()
@@ -197,6 +200,7 @@ def test_a_choice_can_be_stopped(engine: Engine) -> None:
         within_budget(engine, 1.0, outputs, GREEDY, control)
 
 
+@pytest.mark.usefixtures("chance_passes")
 def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> None:
     folder = tiny_folder(tmp_path)
     whole = surgery.layer_order(engine_of(folder), GREEDY)
@@ -221,4 +225,10 @@ def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.Monke
     one = replace(engine.model, n_layers=1)
     monkeypatch.setattr(Engine, "model", one)
     with pytest.raises(DepthError, match="at least one layer"):
+        within_budget(engine, 1.0, outputs, GREEDY, Control())
+
+
+def test_a_model_at_chance_is_not_pruned_by_a_budget(engine: Engine) -> None:
+    outputs = surgery.whole_outputs(engine, PROMPTS, False)
+    with pytest.raises(DepthError, match="at chance on the prompts to check on: 8"):
         within_budget(engine, 1.0, outputs, GREEDY, Control())

@@ -45,7 +45,7 @@ def lens_of(unembedding, residuals, ids, top_k=7):
     return read
 
 
-@pytest.mark.parametrize("name", sorted(set(TINY) - WITHOUT_SPLIT))
+@on_few_models(set(TINY) - WITHOUT_SPLIT)
 def test_writes_and_contributions_match_silencing(name):
     model, ids = tiny(name), random_ids()
     anatomy, layers = layers_of(model, ids)
