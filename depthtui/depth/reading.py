@@ -27,6 +27,7 @@ from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, depending_on, kept, logit_lens
+from depthtui.metrics.accuracy import Accuracy, accuracy_of
 from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
@@ -252,6 +253,11 @@ class Reading(Pooled):
         return rule_evidence(depths, curves, self.settings, others, lenses, intervals)
 
     @lazy_value
+    def accuracy(self) -> Accuracy | None:
+        """Right answers among all; None where they are known of no prompt."""
+        return accuracy_of(self.prompts)
+
+    @lazy_value
     def verdict(self) -> Verdict | None:
         """The verdict: how many layers the model uses, by which evidence; None without evidence."""
         return self._verdict(self.missing_metrics)
@@ -275,6 +281,8 @@ class Reading(Pooled):
             self.stand_in * leaves_out,
             self.model.name,
             self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
+            # A worked solution is rarely given word for word, however right it is.
+            self.accuracy if all(prompt.has_short_answer for prompt in self.prompts) else None,
         )
 
     @lazy_value

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import KINDS, Evidence, Headline, Verdict
 from depthtui.depth.verdict_words import verdict_sentence
+from depthtui.metrics.accuracy import Accuracy
 
 
 def verdict_of(
@@ -27,6 +28,7 @@ def verdict_of(
     stand_in: str = "",
     model: str = "The model",
     answer: str = "",
+    accuracy: Accuracy | None = None,
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -44,6 +46,7 @@ def verdict_of(
         stand_in: the substitute for a layer that is left out, in words; empty for none.
         model: the model's name; untrusted.
         answer: the answer of a single prompt; untrusted, empty for none.
+        accuracy: right answers among all; None where unknown.
     """
     if not evidence:
         return None
@@ -61,6 +64,7 @@ def verdict_of(
         headline,
         idle,
         stand_in,
+        accuracy,
     )
     missing = tuple(missing_metrics)
     return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks))

@@ -2,8 +2,9 @@
 
 1. The model keeps nine tenths of what it knows of these prompts with so many of its layers; or it
    knows too little; or the layers are not counted yet.
-2. At most two places: where the next token is decided, and until where context is read.
-3. The layers that write nothing, and the substitute for layers that are left out.
+2. That most answers are wrong, where they are.
+3. At most two places: where the next token is decided, and until where context is read.
+4. The layers that write nothing, and the substitute for layers that are left out.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Headline, Verdict
+from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
 _LONGEST_TASK = 30
 _LONGEST_ANSWER = 20
+_HALF = 0.5
 
 _PLACES = {
     "decided": "the next token is decided from depth {} on",
@@ -37,6 +40,7 @@ def verdict_sentence(
     headline: Headline | None = None,
     idle: Sequence[int] = (),
     stand_in: str = "",
+    accuracy: Accuracy | None = None,
 ) -> Sentence:
     """The verdict, in a few sentences.
 
@@ -50,9 +54,11 @@ def verdict_sentence(
         headline: the layers that keep what the model knows; None where they were not measured.
         idle: the layers that write nothing.
         stand_in: the substitute for a layer that is left out, in words; empty for none.
+        accuracy: right answers among all; None where unknown.
     """
     text = "this text" if n_prompts == 1 else "these texts"
     clauses = [
+        *_wrong_answers(accuracy, headline),
         *_places(evidence),
         *_idle(idle, f" of {indices_text(n_layers)}"),
         *([f"{_begun(stand_in)}."] if stand_in else []),
@@ -87,6 +93,18 @@ def range_words(headline: Headline, to: str) -> str:
     if headline.low is None or headline.high is None:
         return ""
     return rounded_up_range((headline.low, headline.high), to)
+
+
+def _wrong_answers(accuracy: Accuracy | None, headline: Headline | None) -> Iterator[str]:
+    """The clause on answers of which less than half are right."""
+    if accuracy is None or accuracy.share >= _HALF:
+        return
+    is_single = accuracy.answers == 1
+    some = f"{accuracy.right or 'none'} of {accuracy.answers} rightly"
+    depth = "a wrong answer" if is_single else "wrong answers"
+    is_counted = headline is not None and headline.count is not None
+    means = f": this is the depth of {depth}" if is_counted else ""
+    yield f"It answers {'wrongly' if is_single else some}{means}."
 
 
 def _places(evidence: Sequence[Evidence]) -> Iterator[str]:

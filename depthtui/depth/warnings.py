@@ -7,7 +7,6 @@ import math
 import numpy as np
 
 from depthtui.depth.effective_depth import NOT_FINITE
-from depthtui.metrics import answers_kept
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import weighted_mean
 
@@ -31,8 +30,8 @@ def is_finite(reading: Pooled) -> bool:
 
 
 def warnings_of(reading: Pooled) -> tuple[str, ...]:
-    """The warnings before the verdict of a reading, in sentences; the most serious first."""
-    return tuple(filter(None, (knows_nothing(reading), _none_right(reading))))
+    """The warnings before the verdict of a reading, in sentences."""
+    return tuple(filter(None, [knows_nothing(reading)]))
 
 
 def knows_nothing(reading: Pooled) -> str:
@@ -55,14 +54,3 @@ def knows_nothing(reading: Pooled) -> str:
         f"The model knows nothing of {text}, so no count means anything: its loss of {loss:.2f} "
         f"nats a token is {bar}."
     )
-
-
-def _none_right(reading: Pooled) -> str:
-    """The warning if the model misses every known answer, where it was asked for them."""
-    answers = reading.get(answers_kept.METRIC)
-    if answers is None or answers.clean_right.any():
-        return ""
-    n_prompts = len(answers.clean_right)
-    if n_prompts == 1:
-        return "The model answers this prompt wrongly: no count is of a right answer."
-    return f"The model answers none of {n_prompts} prompts rightly: no count is of a right answer."

@@ -22,6 +22,9 @@ from depthtui.metrics.reduced import Reduced
 
 Count: TypeAlias = Callable[..., np.ndarray]
 """Counts of layers, `[resamples]`, by one or more means over tokens, `[resamples, ...]` each."""
+LONGEST_ANSWER = 10
+"""The most tokens of an answer that is right word for word or not at all."""
+
 FEWEST_TOKENS = 10
 """The fewest tokens for a count: with fewer it is of these tokens, not of the model."""
 
@@ -82,6 +85,11 @@ class PromptReading:
     task: str
     unigram_loss: float = float("nan")
     says_answer: bool | None = None
+
+    @property
+    def has_short_answer(self) -> bool:
+        """Whether there is an answer, and no worked solution or text."""
+        return 0 < self.n_tokens - self.answer_start <= LONGEST_ANSWER
 
     def reduced(self, settings: SummarySettings) -> Mapping[str, Reduced]:
         """The prompt's reduced values over the tokens that the settings count, by metric."""

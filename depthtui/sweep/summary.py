@@ -12,47 +12,11 @@ from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, NEAREST, PublishedModel, published_for
 from depthtui.depth.reading import Reading
-from depthtui.metrics.answers_kept import NAME as ANSWERS_KEPT
-from depthtui.metrics.answers_kept import ReducedAnswers
+from depthtui.metrics.accuracy import is_right
 from depthtui.sweep.folder import Failure, model_options
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
 from depthtui.sweep.state import Outcome
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """Right answers of a model among the prompts that have an answer.
-
-    Attributes:
-        right: number of right answers.
-        answers: number of prompts with an answer.
-    """
-
-    right: int
-    answers: int
-
-    @property
-    def share(self) -> float:
-        """Right answers as a share of all, 0 … 1."""
-        return self.right / self.answers
-
-    def __str__(self) -> str:
-        return f"{self.right}/{self.answers}"
-
-
-def is_right(record: Record) -> bool | None:
-    """Whether the model answers rightly; None where there is no given answer, or it is unknown.
-
-    Where answers kept was measured, the model's own answer is compared with the known one;
-    otherwise each token of the known answer must be its first choice after the tokens before.
-    """
-    if record.prompt.written is not None:
-        return None
-    answers = record.every.get(ANSWERS_KEPT)
-    if isinstance(answers, ReducedAnswers):
-        return bool(answers.clean_right.all())
-    return record.says_answer
 
 
 @dataclass(frozen=True)
@@ -94,12 +58,6 @@ class CellSummary(Reading):
         self.cell = cell
         self.records = records
         self.title = titles_of(cell.model, self.model)
-
-    @cached_property
-    def accuracy(self) -> Accuracy | None:
-        """Right answers among all; None where they are known of no prompt."""
-        answers = [right for record in self.records if (right := is_right(record)) is not None]
-        return Accuracy(sum(answers), len(answers)) if answers else None
 
     @property
     def headline(self) -> Headline | None:

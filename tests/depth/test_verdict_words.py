@@ -14,6 +14,7 @@ from depthtui.depth.verdict_words import (
     missing_headlines,
     verdict_sentence,
 )
+from depthtui.metrics.accuracy import Accuracy
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -120,6 +121,16 @@ def test_two_places_follow_where_they_hold() -> None:
     assert words.clauses[1] == "Context is read until depth 17."
     shaky = replace(DECIDED, firm=False, low=4, high=22, reason="it moves")
     assert len(verdict_sentence([shaky], 24, headline=KEPT).clauses) == 1
+
+
+def test_a_depth_of_wrong_answers_is_called_so() -> None:
+    def clauses(right: int, answers: int) -> tuple[str, ...]:
+        accuracy = Accuracy(right, answers)
+        return verdict_sentence([COSINE], 24, headline=KEPT, accuracy=accuracy).clauses[1:]
+
+    assert clauses(0, 1) == ("It answers wrongly: this is the depth of a wrong answer.",)
+    assert clauses(1, 10) == ("It answers 1 of 10 rightly: this is the depth of wrong answers.",)
+    assert clauses(5, 10) == ()
 
 
 def test_idle_layers_are_named() -> None:

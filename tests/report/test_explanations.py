@@ -13,6 +13,7 @@ from depthtui.data.verdict import Evidence, Headline
 from depthtui.depth import rules
 from depthtui.depth.verdict import verdict_of
 from depthtui.metrics import ALL, ALL_MEASURES
+from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.explanations import (
@@ -26,7 +27,7 @@ from depthtui.report.explanations import (
     of_types,
     of_verdict,
 )
-from depthtui.sweep.summary import Accuracy, PublishedDepth
+from depthtui.sweep.summary import PublishedDepth
 from depthtui.tui.panes.sweep_table import columns_of
 from tests.builders.models import tiny_model
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -17,6 +17,7 @@ from depthtui.data.lazy import lazy_value
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Headline
 from depthtui.metrics import needs
+from depthtui.metrics.accuracy import accuracy_of
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
@@ -475,6 +476,7 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
         return None if interval is None else [interval.low, interval.high]
 
     gain, is_counted = curve.gain_interval, not curve.why_too_little
+    accuracy = accuracy_of(curve.pooled.prompts) if curve.scored == "answer" else None
     halves = ("first half", "second half")
     return {
         "scored": curve.scored,
@@ -493,7 +495,7 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
             for texts, layers in zip(halves, curve.of_halves(), strict=False)
         ],
         "random": [share for share in curve.control_shares[2:] if np.isfinite(share).all()],
-        "right": None,
+        "right": None if accuracy is None else asdict(accuracy),
     }
 
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.verdict import Headline, Verdict
+from depthtui.metrics.accuracy import Accuracy
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
@@ -16,7 +17,6 @@ from depthtui.sweep.records import Record
 from depthtui.sweep.report.phrases import absences, cautions, failures
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import (
-    Accuracy,
     CellSummary,
     PublishedDepth,
     SweepSummary,
