@@ -24,7 +24,7 @@ _LONGEST_ANSWER = 20
 _HALF = 0.5
 
 _PLACES = {
-    "decided": "the next token is decided from depth {} on",
+    "margin": "the next token is decided from depth {} on",
     "context_depth": "context is read until depth {}",
 }
 """The two places of the sentence, by their measures."""

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, Verdict
+from depthtui.depth import rules
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import (
+    _PLACES,
     comparison_sentence,
     missing_headlines,
     verdict_sentence,
 )
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.accuracy import Accuracy
 
 SAYS = {
@@ -41,7 +44,7 @@ KEPT = Headline("kept", 18.2, 17.5, 18.9, 11.3, 12.4, 4.2)
 ABLATION = firm("causal", "ablation", "ablation", 23)
 COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 21)
-DECIDED = firm("readable", "decided", "decided", 22)
+DECIDED = firm("readable", "margin", "decided", 22)
 CONTEXT = firm("causal", "context_depth", "context depth", 17)
 
 
@@ -110,6 +113,10 @@ def test_before_it_is_measured_it_says_so() -> None:
         "How many of its 1 layer these texts take is not counted yet."
     )
     assert verdict_of([], 30) is None
+
+
+def test_the_places_are_those_of_measures_that_there_are() -> None:
+    assert set(_PLACES) <= {*(rule.name for rule in rules.ALL), *METRIC_BY_NAME}
 
 
 def test_two_places_follow_where_they_hold() -> None:
