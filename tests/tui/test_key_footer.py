@@ -57,12 +57,15 @@ async def test_a_click_presses_the_key_and_the_mouse_tells_its_words(tmp_path: P
         await it.until(lambda: it.app.screen is not screen, "help")
 
 
+def last_line(it: Explored) -> str:
+    """The screen's last line with words."""
+    return next(line for line in reversed(it.screen_text().splitlines()) if line.strip())
+
+
 async def test_keys_without_room_are_left_out_whole(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(72, 24)) as it:
-        await it.until(lambda: footer(it).keys)
-        last = next(line for line in reversed(it.screen_text().splitlines()) if line.strip())
-        assert last.rstrip().endswith("? help q quit")
-        assert last.startswith("r run i compute")
+        await it.until(lambda: last_line(it).startswith("r run i compute"), "the keys of a run")
+        assert last_line(it).rstrip().endswith("? help q quit")
         await it.pilot.resize_terminal(200, 24)
         await it.until(lambda: footer(it).shown_keys == footer(it).keys, "every key")
         await it.pilot.resize_terminal(70, 24)
