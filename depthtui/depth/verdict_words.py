@@ -168,8 +168,10 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str
 
 def _counted_headlines(a: Verdict, b: Verdict) -> tuple[float, float] | None:
     """The layers that keep nine tenths in both; None where one number is unknown."""
-    counts = [verdict.headline and verdict.headline.count for verdict in (a, b)]
-    return None if None in counts else (counts[0], counts[1])  # type: ignore[return-value]
+    first, second = a.headline, b.headline
+    if first is None or second is None or first.count is None or second.count is None:
+        return None
+    return first.count, second.count
 
 
 def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:

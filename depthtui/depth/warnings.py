@@ -31,7 +31,8 @@ def is_finite(reading: Pooled) -> bool:
 
 def warnings_of(reading: Pooled) -> tuple[str, ...]:
     """The warnings before the verdict of a reading, in sentences."""
-    return tuple(filter(None, [knows_nothing(reading)]))
+    warning = knows_nothing(reading)
+    return (warning,) if warning else ()
 
 
 def knows_nothing(reading: Pooled) -> str:

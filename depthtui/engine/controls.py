@@ -35,14 +35,13 @@ from depthtui.metrics import OF_THE_PASS, empty_result, kept
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
 from depthtui.metrics.kept.order_search import Texts, ranked
-from depthtui.metrics.layer_order import MOST_COST, PROMPTS_AS_UNITS, Orders
+from depthtui.metrics.layer_order import MOST_COST, PROMPTS_AS_UNITS, Orders, crossing_above
 from depthtui.metrics.resampling import drawn_interval
 from depthtui.metrics.sufficient import (
     METRIC,
     STRICT_CHOICES,
     TOLERANCE,
     PooledSufficient,
-    crossing_above,
     drawn_curves,
 )
 from depthtui.models.untrained import Blueprint

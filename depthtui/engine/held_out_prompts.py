@@ -100,7 +100,7 @@ def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> No
         raise DepthError(
             f"The whole model is at chance on the prompts to check on: {loss:.1f} nats a token, "
             f"and a guess among its {unembedding.vocab_size:,} tokens has {chance:.1f}.",
-            "Check on prompts that it knows something of: --prompt, --prompts or --task.",
+            "Check on prompts that it knows something of: --prompt, --prompt-file or --task.",
         )
 
 

@@ -289,7 +289,7 @@ class LayerOrders:
             parts += [TEXTS, LENGTH, RunSettings.seed, WRITING_VERSION]
         else:
             parts += [settings.chat_template, *settings.order_texts]
-        # Without a substitute, the key equals that of versions before substitutes.
+        # A baseline matters only where its mean stands in for a layer.
         if settings.ablate != "zero":
             parts += [{"ablate": settings.ablate, "baseline": settings.baseline}]
         if settings.keep_first_token:

@@ -78,6 +78,26 @@ def drawn_orders(n_layers: int) -> Orders:
     return tuple(tuple(random.Random(seed).sample(range(n_layers), n_layers)) for seed in _RANDOM)
 
 
+def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
+    """Where curves `[curves, n + 1]` first pass a threshold, interpolated linearly between counts.
+
+    n where a curve never does.
+    """
+    above = curves[:, 1:] > threshold
+    first = above.argmax(axis=1)
+    rows = np.arange(len(curves))
+    before, after = curves[rows, first], curves[rows, first + 1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        at = first + (threshold - before) / (after - before)
+    return np.where(above.any(axis=1), at, curves.shape[1] - 1)
+
+
+def staying_layers(order: Sequence[int], n_layers: int, count: int) -> tuple[int, ...]:
+    """The `count` of L layers that stay where the first ones of an order are left out."""
+    left_out = order[: n_layers - count]
+    return tuple(layer for layer in range(n_layers) if layer not in left_out)
+
+
 def block_numbers(n_tokens: int) -> np.ndarray:
     """The block of each token, `[T]`; -1 for token 0, which is not scored."""
     return np.concatenate([[-1], np.arange(max(0, n_tokens - 1)) // BLOCK])[:n_tokens]

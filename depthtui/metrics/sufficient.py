@@ -13,7 +13,12 @@ from depthtui.metrics import kept
 from depthtui.metrics.choices import left_out_words
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.kept import ReducedKept
-from depthtui.metrics.layer_order import MOST_COST, PROMPTS_AS_UNITS
+from depthtui.metrics.layer_order import (
+    MOST_COST,
+    PROMPTS_AS_UNITS,
+    crossing_above,
+    staying_layers,
+)
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.resampling import drawn_interval
 from depthtui.metrics.spec import Finding, Metric
@@ -129,8 +134,7 @@ class PooledSufficient:
     @property
     def kept_layers(self) -> tuple[int, ...]:
         """The `layers` that stay in the first order."""
-        left_out = self.ways[0].order[: self.n_layers - self.layers]
-        return tuple(layer for layer in range(self.n_layers) if layer not in left_out)
+        return staying_layers(self.ways[0].order, self.n_layers, self.layers)
 
 
 def drawn_curves(way: Way, counts: np.ndarray) -> np.ndarray:
@@ -142,20 +146,6 @@ def drawn_curves(way: Way, counts: np.ndarray) -> np.ndarray:
     """
     weights = counts * way.weights
     return np.asarray(weights @ way.kl / weights.sum(axis=1, keepdims=True))
-
-
-def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
-    """Where curves `[curves, n + 1]` first pass a threshold, interpolated linearly between counts.
-
-    n where a curve never does.
-    """
-    above = curves[:, 1:] > threshold
-    first = above.argmax(axis=1)
-    rows = np.arange(len(curves))
-    before, after = curves[rows, first], curves[rows, first + 1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        at = first + (threshold - before) / (after - before)
-    return np.where(above.any(axis=1), at, curves.shape[1] - 1)
 
 
 def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledSufficient | None:

@@ -135,8 +135,8 @@ def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:
 
 def of_column(part: str, rule: str = "") -> Explanation:
     """The explanation of a column of a sweep's table, such as the `interval` of a rule."""
-    for metric in of_metrics(part):
-        return metric
+    if explanations := of_metrics(part):
+        return explanations[0]
     if not rule:
         return _COLUMNS[part]
     explanation = rules.named(rule).explanation

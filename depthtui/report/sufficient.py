@@ -1,4 +1,4 @@
-"""How a report shows what is kept without layers, and the cost of each further one left out."""
+"""Knowledge kept in a report, and the cost of each further layer left out."""
 
 from __future__ import annotations
 

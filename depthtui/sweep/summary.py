@@ -61,7 +61,7 @@ class CellSummary(Reading):
 
     @property
     def headline(self) -> Headline | None:
-        """What is kept without layers; None where no layers were left out together."""
+        """The verdict's headline; None where no layers were left out together."""
         return None if self.verdict is None else self.verdict.headline
 
     @cached_property

@@ -10,7 +10,8 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import kept
 from depthtui.metrics.kept import ReducedKept
-from depthtui.metrics.sufficient import METRIC, crossing_above
+from depthtui.metrics.layer_order import crossing_above
+from depthtui.metrics.sufficient import METRIC
 from tests.builders.metrics import empty_kept
 from tests.builders.results import run
 

@@ -35,7 +35,9 @@ from depthtui.metrics.layer_order import (
     Orders,
     block_numbers,
     block_weights,
+    crossing_above,
     expected_trials,
+    staying_layers,
 )
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
@@ -234,14 +236,8 @@ def layers_keeping(share: np.ndarray, least: float) -> np.ndarray:
         share: the share kept without 0, 1, … layers, `[curves, L + 1]`.
         least: a share.
     """
-    n_layers = share.shape[1] - 1
-    below = share < least
-    first = below.argmax(axis=1)
-    rows, before = np.arange(len(share)), np.maximum(first - 1, 0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        beyond = (share[rows, before] - least) / (share[rows, before] - share[rows, first])
-    at = np.where(first > 0, before + beyond, 0.0)
-    return np.where(below.any(axis=1), n_layers - at, 0.0)
+    left_out = np.where(share[:, 0] < least, 0.0, crossing_above(-share, -least))
+    return np.asarray(share.shape[1] - 1 - left_out)
 
 
 def mean_depth(share: np.ndarray) -> np.ndarray:
@@ -432,8 +428,7 @@ class PooledKept:
     @property
     def kept_layers(self) -> tuple[int, ...]:
         """The `layers` that stay in the first order."""
-        left_out = self.order[: self.n_layers - self.layers]
-        return tuple(layer for layer in range(self.n_layers) if layer not in left_out)
+        return staying_layers(self.order, self.n_layers, self.layers)
 
 
 def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
@@ -554,11 +549,9 @@ def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
 
 def n_curves(result: RunResult) -> int:
     """How many orders a run is read with, the controls included."""
-    settings = result.settings
-    reading, halves = (1, 2) if settings.sufficient_order == "model" else (2, 0)
-    if settings.sufficient_search == "greedy":
-        halves = 0
-    return reading + halves + 2 * reads_random(len(result.tokens))
+    is_of_model = result.settings.sufficient_order == "model"
+    halves = 2 * (is_of_model and result.settings.sufficient_search == "ranked")
+    return (1 if is_of_model else 2) + halves + 2 * reads_random(len(result.tokens))
 
 
 def reads_random(n_tokens: int) -> bool:

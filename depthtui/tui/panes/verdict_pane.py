@@ -286,7 +286,7 @@ class VerdictPane(ThresholdPage):
                     lines.append([(measure.kind, styles.muted), (words, styles.faint)])
             lines += self._curve_lines(measure, curve_lines)
             lines.append(self._row(measure))
-            if detail.reasons and (measure.is_fragile and measure.reason):
+            if detail.reasons and measure.is_fragile and measure.reason:
                 lines += self._reason(measure)
         track_cells = self._track_cells
         if track_cells > 0:

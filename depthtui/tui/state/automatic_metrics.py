@@ -40,7 +40,7 @@ class WorkOwner(Protocol):
 
 
 class AutomaticWork:
-    """Measures what is kept without layers behind a finished run, unless something else comes.
+    """Measures knowledge kept behind a finished run, unless something else comes.
 
     Args:
         owner: computes them.
@@ -56,7 +56,7 @@ class AutomaticWork:
         self._owner = owner
 
     def follow(self, run: SessionRun) -> None:
-        """Handle a run that has finished: measure what is kept, if that comes soon.
+        """Handle a run that has finished: measure knowledge kept, if it comes soon.
 
         A text whose writing was stopped is first measured, once, as far as it was written.
         """
@@ -90,7 +90,7 @@ class AutomaticWork:
 
 
 def begins_by_itself(result: RunResult, pace: Pace, most_seconds: float = MOST_SECONDS) -> bool:
-    """Whether what is kept is measured without a key, in the order of `soonest_order`.
+    """Whether knowledge kept is measured without a key, in the order of `soonest_order`.
 
     Args:
         result: the run's result.

@@ -70,12 +70,12 @@ class SweepRow:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What is kept with how many layers in this row, and the other counts."""
+        """The verdict of this row; None where unknown."""
         return None if self.summary is None else self.summary.verdict
 
     @property
     def headline(self) -> Headline | None:
-        """What is kept with how many layers; None where unknown."""
+        """The headline of this row; None where unknown."""
         return None if self.summary is None else self.summary.headline
 
     @property

@@ -389,9 +389,7 @@ class WhatIf:
         """
         together, n_layers = self.clean.get(Kept), len(self.stack.off)
         if together is not None and together.orders:
-            order = list(together.orders[0])
-            unranked = [layer for layer in range(n_layers) if layer not in order]
-            return [*order, *unranked], "layers that suffice"
+            return list(together.orders[0]), "layers that suffice"
         if (alone := self.measured) is None:
             return None
         tokens = self._explorer.settings.summary_settings().tokens
