@@ -50,6 +50,10 @@ class WrittenAnswer:
         return joined_text(texts[:-1] if self.stopped_by == "end" else texts)
 
 
+_OF_NO_TASK = frozenset({"typed", "file"})
+"""Tasks whose prompts may be of any kind and length."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """A text that a model reads, teacher-forced.
@@ -73,6 +77,11 @@ class Prompt:
     level: str = ""
     contrast: str = ""
     written: WrittenAnswer | None = None
+
+    @property
+    def has_task(self) -> bool:
+        """Whether it is one of a task's prompts, which are of one kind and length."""
+        return self.task not in _OF_NO_TASK
 
     @property
     def question(self) -> str:

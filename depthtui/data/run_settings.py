@@ -238,6 +238,8 @@ class RunSettings:
             `greedy`, one layer after another.
         order_texts: the prompts that an `own` order is found on; empty for one half of the
             prompt's blocks of tokens, read on the other half.
+        task_answers: the answers of the prompts of one task that are run together, the prompt's own
+            among them; empty where they are too few for a guess of the task.
         ablate: the write of a layer that is left out: nothing (`zero`), or its mean update over
             the baseline prompts (`mean`).
         keep_first_token: keep every layer at token 0, often an attention sink, where layers are
@@ -363,6 +365,7 @@ class RunSettings:
         ),
     ] = "ranked"
     order_texts: tuple[str, ...] = ()
+    task_answers: tuple[str, ...] = ()
     ablate: Annotated[
         str,
         Option(
@@ -430,6 +433,7 @@ CHOICES = (
     "sufficient_order",
     "sufficient_search",
     "order_texts",
+    "task_answers",
     "ablate",
     "keep_first_token",
     "patch_from",

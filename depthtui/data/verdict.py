@@ -110,6 +110,7 @@ class Headline:
         mean_depth: the layers that a nat of it needs on average.
         gain: what the model knows of a token, in nats: the loss that context saves.
         scored: the tokens: those of the `answer`, or all of the `text`.
+        guess: the guess: of the `text`, without context, or of the `task`.
         too_little: why the model knows too little for a count; empty where it does not.
         order: source of the order of leaving out layers: `model`, or `own` for the prompts.
     """
@@ -122,6 +123,7 @@ class Headline:
     mean_depth: float | None
     gain: float
     scored: Literal["answer", "text"] = "text"
+    guess: Literal["text", "task"] = "text"
     too_little: str = ""
     order: str = "model"
 

@@ -73,6 +73,8 @@ def verdict_sentence(
     if headline.scored == "answer":
         quoted = f"the answer '{shortened(answer, _LONGEST_ANSWER)}'" if answer else "the answer"
         subject = quoted if n_prompts == 1 else "these answers"
+        if headline.guess == "task":
+            subject += " beyond the task"
     subject += _where(tasks)
     if headline.count is None or headline.half is None:
         bold = f"{model} knows too little of {subject} to say how many layers it takes"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
-from depthtui.data.run import RunResult
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
@@ -112,6 +112,7 @@ class MetricContext:
         baselines: mean residuals for erasure.
         recorded_pass: returns the activations of the run's pass.
         can_read_on: returns whether the model reads on correctly from its cache.
+        answer_ids: returns the token ids of a prompt's answer.
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
         order: returns the order in which layers are left out; None for the prompt's own.
@@ -129,6 +130,7 @@ class MetricContext:
     baselines: Baselines
     recorded_pass: Callable[[], Activations]
     can_read_on: Callable[[], bool]
+    answer_ids: Callable[[Prompt], np.ndarray]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
     order: Callable[[], LayerOrder | None]

@@ -13,11 +13,12 @@ import torch
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
-from depthtui.data.run import PromptTokens, RunResult, without
+from depthtui.data.run import Prompt, PromptTokens, RunResult, without
 from depthtui.engine import memory
 from depthtui.engine.control import Control
 from depthtui.engine.metric_context import MetricContext
 from depthtui.engine.ready_model import ReadyModel
+from depthtui.engine.tokens import tokenise
 from depthtui.errors import DepthError, RunStopped, named_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
@@ -212,12 +213,19 @@ class PromptRun:
             self._model.baselines,
             recorded_pass,
             self._model.can_read_on,
+            self._answer_ids,
             self._model.vocabulary.texts,
             lens,
             order,
             guess,
             self._model.loaded.base,
         )
+
+    def _answer_ids(self, prompt: Prompt) -> np.ndarray:
+        """The token ids of another prompt's answer, `[A]`."""
+        model, template = self._model, self.result.settings.chat_template
+        tokens = tokenise(model.loaded.tokenizer, prompt, template, model.vocabulary)
+        return tokens.ids[tokens.answer_start :]
 
     def preparation(self, metric: Metric) -> Callable[[float], None]:
         """A function that reports the share done of a metric's preparation, and the time left."""

@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
+
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, RunResult
@@ -45,11 +47,13 @@ from depthtui.metrics import (
     similarity,
     skip_effects,
     sufficient,
+    task_guess,
     token_depths,
 )
 from depthtui.metrics.layer_order import PROMPTS_AS_UNITS
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.ranking import Ranked
+from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.metrics.spec import Measure, Metric
 
 ALL: tuple[Metric, ...] = (
@@ -75,6 +79,7 @@ ALL: tuple[Metric, ...] = (
     ablation.METRIC,
     kept.METRIC,
     sufficient.METRIC,
+    task_guess.METRIC,
     order.METRIC,
     repeat.METRIC,
     quantisation.METRIC,
@@ -109,6 +114,9 @@ RANKINGS = tuple(
 """Metrics that rank the layers to leave out, the most reliable and most expensive first."""
 
 METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+
+_MOST_ANSWERS = 100
+"""The most prompts of a task that are guessed from each other; more are parted."""
 
 _MOST_REASONS = 3
 """The most reasons that are named where they differ from prompt to prompt."""
@@ -251,6 +259,31 @@ def with_order_texts(settings: RunSettings, texts: Sequence[str], number: int) -
     if not is_own or len(texts) < PROMPTS_AS_UNITS:
         return settings
     return replace(settings, order_texts=tuple(texts[(number + 1) % 2 :: 2]))
+
+
+def with_task_answers(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:
+    """The settings of one of several runs: with the answers of its task, where they are enough.
+
+    Args:
+        settings: settings of every run.
+        prompts: the prompts that are run together.
+        number: index of the run's prompt in `prompts`.
+    """
+    prompt = prompts[number]
+    if kept.NAME not in settings.metrics or not (prompt.has_task and prompt.answer):
+        return settings
+    of_task = [
+        place
+        for place, other in enumerate(prompts)
+        if (other.source, other.level) == (prompt.source, prompt.level) and other.answer
+    ]
+    if len(of_task) < FEWEST_UNITS:
+        return settings
+    parts = np.array_split(of_task, -(-len(of_task) // _MOST_ANSWERS))
+    (places,) = (part for part in parts if number in part)
+    answers = tuple(dict.fromkeys(prompts[place].answer for place in places))
+    metrics = tuple(dict.fromkeys((*settings.metrics, task_guess.NAME)))
+    return replace(settings, metrics=metrics, task_answers=answers)
 
 
 def check_names(names: Iterable[str]) -> None:

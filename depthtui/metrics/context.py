@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
-from depthtui.data.run import RunResult
+from depthtui.data.run import Prompt, RunResult
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
@@ -97,6 +97,9 @@ class Context(Protocol):
 
         None where the model cannot write texts by itself.
         """
+
+    def answer_ids(self, prompt: Prompt) -> np.ndarray:
+        """The token ids of another prompt's answer, `[A]`."""
 
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The raw texts of tokens."""

@@ -14,9 +14,6 @@ from depthtui.metrics import ON_DEMAND
 from depthtui.report.choices import canonical_settings, choice_words, choices_that_matter
 from depthtui.report.skips import changes_of
 
-_OF_NO_TASK = frozenset({"typed", "file"})
-"""Tasks whose prompts may be of any kind and length."""
-
 _POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
 
 
@@ -148,7 +145,14 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
         model.device,
         model.states_from,
         # A setting that differs from prompt to prompt is not one of the group.
-        replace(settings, lengths_before=(), order_texts=(), answer_start=-1, metrics=metrics),
+        replace(
+            settings,
+            lengths_before=(),
+            order_texts=(),
+            task_answers=(),
+            answer_start=-1,
+            metrics=metrics,
+        ),
     )
 
 
@@ -172,7 +176,7 @@ def _pool_key(number: int, prompt: Prompt, pool: Pool) -> object:
     """The key that all prompts of one pool share; `number` is the run's own."""
     if pool == "model":
         return ""
-    if pool == "task" and prompt.task not in _OF_NO_TASK:
+    if pool == "task" and prompt.has_task:
         return prompt.source, prompt.level
     return number
 

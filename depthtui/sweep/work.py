@@ -10,7 +10,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, WrittenAnswer
 from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.errors import DepthError
-from depthtui.metrics import depends_on_former_prompts
+from depthtui.metrics import depends_on_former_prompts, with_task_answers
 from depthtui.sweep.folder import Failure, count_key
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.prompts import choose
@@ -40,6 +40,7 @@ class Item:
         cell: the model and the task.
         number: number of the prompt in its cell, from 0.
         prompt: the prompt.
+        settings: the settings of its run.
         before: the cell's prompts before this one.
         key: key of its record.
     """
@@ -47,6 +48,7 @@ class Item:
     cell: Cell
     number: int
     prompt: Prompt
+    settings: RunSettings
     before: tuple[Prompt, ...]
     key: str
 
@@ -90,16 +92,14 @@ def items_of(
         UnknownLength: the task has a limit, and a model must be loaded to apply it.
     """
     prompts = choose(cell.task, candidates, counts)
-    return [
-        Item(
-            cell,
-            number,
-            prompt,
-            tuple(prompts[:number]),
-            record_key(cell, number, prompt, settings, prompts[:number]),
-        )
-        for number, prompt in enumerate(prompts)
-    ]
+    items = []
+    for number, prompt in enumerate(prompts):
+        own, before = settings, tuple(prompts[:number])
+        if cell.task.write is None:
+            own = with_task_answers(settings, prompts, number)
+        key = record_key(cell, number, prompt, own, before)
+        items.append(Item(cell, number, prompt, own, before, key))
+    return items
 
 
 def run_cell(
@@ -135,14 +135,15 @@ def run_cell(
             continue
         yield item
         try:
-            yield _run(engine, item, settings, counts)
+            yield _run(engine, item, counts)
         except DepthError as error:
             yield Failure.of(cell, item.number, str(error))
         except Exception as error:
             yield Failure.of(cell, item.number, on_bug(error))
 
 
-def _run(engine: SweepEngine, item: Item, settings: RunSettings, counts: TokenCounts) -> Record:
+def _run(engine: SweepEngine, item: Item, counts: TokenCounts) -> Record:
+    settings = item.settings
     if depends_on_former_prompts(settings):
         # Random positions continue through the cell's prompts (paper, metric 2), including
         # prompts that run elsewhere or fail.

@@ -29,6 +29,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.task_guess import TaskGuess
 from tests.builders.lenses import random_lens, smooth_lens
 
 AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
@@ -256,6 +257,13 @@ def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
     )
 
 
+def _smooth_task_guess(result: RunResult) -> TaskGuess:
+    """Of two answers the other one is a nat less likely at each token."""
+    length = len(result.tokens) - result.answer_start
+    losses = np.repeat(np.array([[0.5, 1.5]], np.float32), length, axis=0)
+    return TaskGuess(losses, np.full(length, 6, np.float32), 0)
+
+
 def _smooth_kept(result: RunResult) -> Kept:
     """The least useful layers go first; the cost grows with the square of their number."""
     layers, tokens = result.model.n_layers, len(result.tokens)
@@ -351,6 +359,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "quantisation": _smooth_quantisation,
     "repeat": _smooth_repeat,
     "similarity": _smooth_similarity,
+    "task_guess": _smooth_task_guess,
     "kept": _smooth_kept,
     "settling": _smooth_settling,
     "direct_logits": _smooth_direct_logits,
@@ -448,6 +457,12 @@ def _random_repeat(result: RunResult, rng: np.random.Generator) -> Repeat:
     return _repeat(kl, loss - 0.3)
 
 
+def _random_task_guess(result: RunResult, rng: np.random.Generator) -> TaskGuess:
+    length = len(result.tokens) - result.answer_start
+    losses = rng.uniform(0, 3, (length, 3)).astype(np.float32)
+    return TaskGuess(losses, rng.uniform(3, 6, length).astype(np.float32), 1)
+
+
 def _random_kept(result: RunResult, rng: np.random.Generator) -> Kept:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
@@ -495,6 +510,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "repeat": _random_repeat,
     "experts": lambda result, rng: _experts(result, rng.integers(0, 8, result.model.n_layers)),
     "similarity": _random_similarity,
+    "task_guess": _random_task_guess,
     "kept": _random_kept,
     "settling": _random_settling,
     "direct_logits": _random_direct_logits,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -42,8 +42,12 @@ from depthtui.metrics.layer_order import (
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
 from depthtui.metrics.spec import Finding, Metric, noise_floor
+from depthtui.metrics.task_guess import task_guesses
 
 NAME = "kept"
+
+Scored: TypeAlias = Literal["answer", "text"]
+Guess: TypeAlias = Literal["text", "task"]
 
 SHARE, HALF = 0.9, 0.5
 """The shares of the gain at which layers are counted."""
@@ -255,19 +259,28 @@ class KeptCurve:
 
     Attributes:
         scored: the tokens: those of the `answer`, or all of the `text`.
+        guess_of: the guess: of the `text`, without context, or of the `task`.
         loss: in nats, `[L + 1]`.
-        guess: by the guess without context.
+        guess: by the guess.
         control_loss: in each control, `[4, L + 1]`; NaN for an order that is not read.
         parts: the losses of each prompt; None where a prompt has none.
         pooled: the prompts.
     """
 
-    scored: Literal["answer", "text"]
+    scored: Scored
+    guess_of: Guess
     loss: np.ndarray
     guess: float
     control_loss: np.ndarray
     parts: Sequence[ReducedLoss | None]
     pooled: Pooled
+
+    @property
+    def words(self) -> str:
+        """The tokens and the guess in words, such as `answers beyond the task`."""
+        if self.scored == "text":
+            return "text"
+        return "answers beyond the task" if self.guess_of == "task" else "answers"
 
     @property
     def n_tokens(self) -> int:
@@ -364,7 +377,7 @@ class PooledKept:
         kind, search: as in `Kept`.
         order: the first order.
         search_length: how many of its layers the search found.
-        curves: the curve of the headline, and the other one where there are two.
+        curves: the curve of the headline, then the others.
         floor: the largest KL with nothing left out.
     """
 
@@ -377,8 +390,11 @@ class PooledKept:
 
     @property
     def curve(self) -> KeptCurve:
-        """The curve of the headline: of the answers where every prompt has one, else of the
-        text."""
+        """The curve of the headline.
+
+        Of the answers beyond the task where every prompt is of a task, of the answers where every
+        prompt has one, else of the text.
+        """
         return self.curves[0]
 
     @property
@@ -403,6 +419,7 @@ class PooledKept:
                 **unknown,
                 gain=curve.gain,
                 scored=curve.scored,
+                guess=curve.guess_of,
                 too_little=why,
                 order=self.kind,
             )
@@ -416,6 +433,7 @@ class PooledKept:
             curve.mean_depth,
             curve.gain,
             curve.scored,
+            curve.guess_of,
             "",
             self.kind,
         )
@@ -432,17 +450,19 @@ class PooledKept:
 
 
 def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
-    curves = []
+    of_prompts: list[ReducedKept | None] = pooled.reduced(METRIC)
+    answers = [None if prompt is None else prompt.answer for prompt in of_prompts]
+    texts = [None if prompt is None else prompt.text for prompt in of_prompts]
     # Tokens of answers are pooled with those of other answers alone.
-    scorings: tuple[Literal["answer", "text"], ...] = ("answer", "text")
-    for scored in scorings:
-        parts = [getattr(prompt, scored) for prompt in reduced]
-        if all(part is not None and _is_known(part) for part in parts):
-            mean, of_prompts = ReducedLoss.pooled(parts), pooled.reduced(METRIC)
-            by_prompt = [prompt and getattr(prompt, scored) for prompt in of_prompts]
-            curves.append(
-                KeptCurve(scored, mean.loss, mean.guess, mean.control_loss, by_prompt, pooled)
-            )
+    curves = [
+        curve
+        for curve in (
+            _curve("answer", beyond_the_task(answers, pooled), pooled, "task"),
+            _curve("answer", answers, pooled),
+            _curve("text", texts, pooled),
+        )
+        if curve is not None
+    ]
     if not curves:
         return None
     first = reduced[0]
@@ -450,6 +470,31 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
     return PooledKept(
         first.kind, first.search, first.orders[0], first.search_lengths[0], tuple(curves), floor
     )
+
+
+def _curve(
+    scored: Scored, parts: Sequence[ReducedLoss | None], pooled: Pooled, guess_of: Guess = "text"
+) -> KeptCurve | None:
+    """The curve over the prompts that were measured; None where one of them lacks the tokens."""
+    is_measured = [prompt is not None for prompt in pooled.reduced(METRIC)]
+    known = [part for part in parts if part is not None and _is_known(part)]
+    if not known or len(known) < sum(is_measured):
+        return None
+    mean = ReducedLoss.pooled(known)
+    return KeptCurve(scored, guess_of, mean.loss, mean.guess, mean.control_loss, parts, pooled)
+
+
+def beyond_the_task(
+    answers: Sequence[ReducedLoss | None], pooled: Pooled
+) -> list[ReducedLoss | None]:
+    """The losses of the answers with the guess of the task; None for a prompt without one."""
+    return [
+        None
+        if answer is None or guess is None
+        # The first token of an answer at token 1 is not scored.
+        else replace(answer, guess=float(guess[-answer.tokens :].mean()), guess_blocks=None)
+        for answer, guess in zip(answers, task_guesses(pooled), strict=True)
+    ]
 
 
 def _is_known(part: ReducedLoss) -> bool:
@@ -475,7 +520,7 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
     halves = ("first half", "second half")
     return {
         "scored": curve.scored,
-        "guess": "text",
+        "guess": curve.guess_of,
         "gain": curve.gain,
         "interval_gain": None if gain is None else list(gain),
         "too_little_known": curve.why_too_little,
@@ -501,7 +546,7 @@ def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
     where = f"in {kinds[knowledge.kind]}, {knowledge.search}; layers {go} go first{stand_in}"
     lines = []
     for curve in knowledge.curves:
-        title = f"Nine tenths kept, {curve.scored}"
+        title = f"Nine tenths kept, {curve.words}"
         if curve.why_too_little:
             lines.append(Finding(title, "–", f"too little is known: {curve.why_too_little}"))
             continue
