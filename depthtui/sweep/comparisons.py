@@ -273,7 +273,7 @@ class Trend(TestedChange):
         return _words(self, self.wording, "rank-biserial" if self.paired else "tau")
 
 
-Comparison = TypeVar("Comparison", Difference, Trend)
+Comparison = TypeVar("Comparison", bound=TestedChange)
 
 
 def difference(

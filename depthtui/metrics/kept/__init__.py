@@ -477,10 +477,10 @@ def _curve(
 ) -> KeptCurve | None:
     """The curve over the prompts that were measured; None where one of them lacks the tokens."""
     is_measured = [prompt is not None for prompt in pooled.reduced(METRIC)]
-    known = [part for part in parts if part is not None and _is_known(part)]
-    if not known or len(known) < sum(is_measured):
+    with_tokens = [part for part in parts if part is not None and _is_known(part)]
+    if not with_tokens or len(with_tokens) < sum(is_measured):
         return None
-    mean = ReducedLoss.pooled(known)
+    mean = ReducedLoss.pooled(with_tokens)
     return KeptCurve(scored, guess_of, mean.loss, mean.guess, mean.control_loss, parts, pooled)
 
 

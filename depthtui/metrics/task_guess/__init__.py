@@ -130,7 +130,6 @@ METRIC = Metric(
     work=_work,
     result=TaskGuess,
     needs=(needs.clean_run, needs.lens, needs.answer, _answers_of_task),
-    reruns_layers=False,
     memory=row_of_logits,
     depends_on=("task_answers", "answer_start"),
     reduced=ReducedTaskGuess,

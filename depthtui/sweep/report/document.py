@@ -17,6 +17,7 @@ from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
     Column,
+    Details,
     Document,
     Figure,
     Figures,
@@ -70,10 +71,9 @@ _TASK_WIDTH = 24
 _MOST_ITEMS = 12
 """Most items of a list in a terminal; files have all of them."""
 
-_ANSWERED_BY_RULES = (
-    "The rules answer the questions below. Knowledge kept is not tested there: compare its ranges "
-    "in the table."
-)
+_BY_RULES = "By the rules, as the paper answers"
+
+_FOLDED = "The report files have the answers by the rules, too."
 
 _LEGEND = (
     "First the difference in layers, or in ratios where L differs; beneath it its interval, "
@@ -101,8 +101,6 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         accuracy_note(summary),
         published_note(summary),
     ]
-    if questions and _has_headline(summary):
-        sentences.append(_ANSWERED_BY_RULES)
     yield TightBlocks([Note(sentence) for sentence in sentences if sentence])
     yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
     if rules_of(summary.cells):
@@ -270,25 +268,36 @@ def relative(values: np.ndarray) -> np.ndarray:
 
 
 def _question(question: Question) -> Iterator[Block]:
+    """What is kept answers first; the rules follow, folded where they are not alone."""
+    kept_answers = Items([str(answer) for answer in question.kept_answers], _MOST_ITEMS)
+    if not question.kept_answers:
+        yield Heading(question.title, 2)
+        yield from _by_rules(question)
+        return
+    yield TightBlocks([Heading(question.title, 2), kept_answers])
+    if question.answers:
+        yield Details(_BY_RULES, _by_rules(question))
+        yield ViewBlocks(["brief"], [Note(_FOLDED)])
+
+
+def _by_rules(question: Question) -> Iterator[Block]:
     """The sentences; in a brief view, a table of the compared layers and their intervals."""
     sentences = Items([str(answer) for answer in question.answers], _MOST_ITEMS)
     answers = [answer for answer in question.answers if answer.comparison is not None]
     if answers:
-        yield ViewBlocks(AT_LENGTH, _list(question.title, sentences))
-        yield ViewBlocks(["brief"], _comparison_blocks(question.title, answers))
+        yield ViewBlocks(AT_LENGTH, [sentences])
+        yield ViewBlocks(["brief"], _comparison_blocks(answers))
     else:
-        yield from _list(question.title, sentences)
+        yield sentences
 
 
-def _comparison_blocks(title: str, answers: Sequence[Answer]) -> Iterator[Block]:
+def _comparison_blocks(answers: Sequence[Answer]) -> Iterator[Block]:
     rule_names = rules.names_in({answer.rule for answer in answers})
-    above: list[Block] = [Heading(title, 2)]
     for compared in dict.fromkeys(answer.compared for answer in answers):
         of_models = [answer for answer in answers if answer.compared == compared]
         verdicts = "; ".join(_verdict(of_models, rule) for rule in rule_names)
         table = _changes(of_models, rule_names)
-        yield TightBlocks([*above, Paragraph(compared), table, Paragraph(f"{verdicts}.")])
-        above = []
+        yield TightBlocks([Paragraph(compared), table, Paragraph(f"{verdicts}.")])
     over = population(cell.task for answer in answers for cell in answer.cells)
     yield Note(f"{_LEGEND} Intervals and tests are over {over}.")
 

@@ -45,6 +45,7 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
             {
                 "name": question.name,
                 "title": question.title,
+                "kept": [without(asdict(answer), ("cells",)) for answer in question.kept_answers],
                 "answers": [
                     {
                         "compared": answer.compared,

@@ -274,6 +274,10 @@ def _findings(
     findings: list[SweepFinding] = []
     for question in paper_questions:
         findings.append(SweepFinding(question.title, "title"))
+        findings += [
+            SweepFinding(str(answer), "clear" if answer.is_clear else "unclear", answer.cells)
+            for answer in question.kept_answers
+        ]
         subject = ""
         for answer in question.answers:
             if answer.subject != subject:

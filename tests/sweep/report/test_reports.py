@@ -284,12 +284,6 @@ class TestKept:
         console.print(rich_lines(sweep_document(summary, [])))
         assert f"{low}–{high}" in console.export_text()
 
-    def test_questions_say_that_they_do_not_test_it(self) -> None:
-        _, level_questions = answered([np.linspace(10, 0, 13)] * 2, [10, 10])
-        summary, words = self.summary(), "Knowledge kept is not tested there"
-        assert words in markdown_bytes(sweep_document(summary, level_questions)).decode()
-        assert words not in markdown_bytes(sweep_document(summary, [])).decode()
-
     def test_the_table_has_it(self) -> None:
         summary = self.summary()
         headline = summary.cells[0].headline

@@ -1,0 +1,331 @@
+"""A sweep's questions answered by the layers that keep what the models know.
+
+The mean depth as a share of all layers compares groups of prompts: it depends on no threshold, and
+models of other sizes have it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from depthtui.depth.intervals import Bootstrap
+from depthtui.depth.reading import Reading
+from depthtui.metrics import kept
+from depthtui.metrics.accuracy import Accuracy, accuracy_of
+from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.kept import Guess, KeptCurve, Scored, mean_depth, share_kept
+from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
+from depthtui.sweep.comparisons import UP_AND_DOWN, Interval, course, signed_with_ends
+from depthtui.sweep.plan import Cell, population
+from depthtui.sweep.resampled import Resampled, Statistic
+from depthtui.sweep.subjects import Subject
+
+_YES, _NO, _LESS, _UNKNOWN = "Yes", "No", "No, less", "Not known"
+
+ALIKE = 0.1
+"""Groups take as many layers where the interval of the change is within so much of all layers."""
+
+_OTHER_LENGTH = 1.1
+"""Prompts are of other lengths where the mean lengths of two groups have this ratio."""
+
+_MOSTLY_RIGHT = 0.9
+"""The share of right answers below which the depth is of wrong ones, too."""
+
+_KINDS: tuple[tuple[Scored, Guess], ...] = (
+    ("answer", "task"),
+    ("answer", "text"),
+    ("text", "text"),
+)
+"""What is counted, the most telling first; all groups are compared by the same."""
+
+_KNOWN = {
+    ("answer", "task"): "the answers beyond the task",
+    ("answer", "text"): "the answers",
+    ("text", "text"): "the text",
+}
+"""The same in words."""
+
+
+@dataclass(frozen=True)
+class KeptGroup:
+    """One group of prompts.
+
+    Attributes:
+        name: the model, the level, or the origin of the text.
+        n_layers: L.
+        prompts: number of prompts.
+        tokens: tokens of a prompt, on average.
+        mean_depth: the layers that a nat of what the model knows needs; None where too little is
+            known, like the next.
+        nine_tenths: the layers that keep nine tenths.
+        gain: what the model knows of a token, in nats.
+        accuracy: right answers; None where unknown.
+    """
+
+    name: str
+    n_layers: int
+    prompts: int
+    tokens: float
+    mean_depth: float | None
+    nine_tenths: float | None
+    gain: float
+    accuracy: Accuracy | None
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """The answer of a sweep to a question by the mean depth as a share of the layers.
+
+    Attributes:
+        compared, on: as in `questions.Answer`.
+        names: the model, or all models, in words.
+        of_one_model: whether all groups are of one model.
+        scored, guess: what is counted, as in `KeptCurve`.
+        groups: the groups that are compared.
+        verdict: the answer in a word or two, such as `No`.
+        sentence: the answer and its numbers.
+        confounds: other differences between the groups, in clauses.
+        change: from the first group to the last, as a share of the layers; for a trend by a
+            straight line. None where there is none.
+        interval: its interval, corrected for the question's comparisons; None with `change`.
+        level: the level of the interval.
+        cells: the cells that it is about.
+    """
+
+    compared: str
+    on: str
+    names: str
+    of_one_model: bool
+    scored: Scored
+    guess: Guess
+    groups: tuple[KeptGroup, ...]
+    verdict: str = ""
+    sentence: str = ""
+    confounds: tuple[str, ...] = ()
+    change: float | None = None
+    interval: Interval | None = None
+    level: float = LEVEL
+    cells: tuple[Cell, ...] = ()
+
+    @property
+    def subject(self) -> str:
+        """The models and the tasks, as in `questions.Answer`."""
+        return f"{self.compared} on {self.on}"
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it says yes or no."""
+        return self.verdict in (_YES, _NO, _LESS)
+
+    def __str__(self) -> str:
+        return f"{self.verdict}: {self.sentence}"
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A subject with the curve of each group, and the change before its correction."""
+
+    subject: Subject
+    curves: Sequence[KeptCurve]
+    groups: tuple[KeptGroup, ...]
+    problem: str
+    change: Bootstrap | None
+
+
+def kept_answers(subjects: Sequence[Subject], has_direction: bool) -> list[KeptAnswer]:
+    """The answers of a question's subjects, their intervals corrected as one family.
+
+    Args:
+        subjects: what the question compares.
+        has_direction: whether it asks for more depth, not for other depth.
+    """
+    compared = [found for subject in subjects if (found := _compare(subject)) is not None]
+    tested = sum(found.change is not None for found in compared)
+    level = 1 - (1 - LEVEL) / max(1, tested)
+    return [_answer(found, level, has_direction) for found in compared]
+
+
+def _compare(subject: Subject) -> _Compared | None:
+    """A subject's groups; None where it is unknown what is kept in one."""
+    readings = subject.readings()
+    few = min(0 if reading is None else len(reading.prompts) for reading in readings)
+    known = [reading for reading in readings if reading is not None]
+    curves = _curves_of_one_kind(known)
+    if not curves:
+        return None
+    names = [name for name, reading in zip(subject.names, readings, strict=True) if reading]
+    groups = tuple(
+        _group(name, reading, curve)
+        for name, reading, curve in zip(names, known, curves, strict=True)
+    )
+    problem = _problem(groups, few)
+    change = None if problem else _change(subject, known, curves)
+    return _Compared(subject, curves, groups, problem, change)
+
+
+def _curves_of_one_kind(readings: Sequence[Reading]) -> list[KeptCurve]:
+    """The curve of each group, all of one kind; none where a group has no such curve."""
+    found = [reading.get(kept.METRIC) for reading in readings]
+    for kind in _KINDS:
+        curves = [
+            curve
+            for knowledge in found
+            if knowledge is not None
+            for curve in knowledge.curves
+            if (curve.scored, curve.guess_of) == kind
+        ]
+        if len(curves) == len(readings):
+            return curves
+    return []
+
+
+def _group(name: str, reading: Reading, curve: KeptCurve) -> KeptGroup:
+    is_counted = not curve.why_too_little
+    return KeptGroup(
+        name,
+        reading.n_layers,
+        len(reading.prompts),
+        float(np.mean([prompt.n_tokens for prompt in reading.prompts])),
+        curve.mean_depth if is_counted else None,
+        curve.layers() if is_counted else None,
+        curve.gain,
+        accuracy_of(reading.prompts),
+    )
+
+
+def _problem(groups: Sequence[KeptGroup], fewest: int) -> str:
+    """Why the groups are not compared; empty where they are."""
+    unknown = [group.name for group in groups if group.mean_depth is None]
+    if unknown:
+        return f"too little is known of {_listed(unknown)}"
+    if fewest < FEWEST_UNITS:
+        return f"too few prompts ({fewest}; {FEWEST_UNITS} are needed)"
+    return ""
+
+
+def _change(
+    subject: Subject, readings: Sequence[Reading], curves: Sequence[KeptCurve]
+) -> Bootstrap:
+    """The change of the mean depth as a share of the layers, with its resamples."""
+    count = len(curves)
+    factors = np.zeros(count)
+    if subject.is_trend:
+        ranks = np.arange(count) - (count - 1) / 2
+        factors = ranks / (ranks**2).sum() * (count - 1)
+    else:
+        factors[[0, -1]] = -1, 1
+    tasks = [
+        np.unique([prompt.task for prompt in reading.prompts], return_inverse=True)[1]
+        for reading in readings
+    ]
+    statistics = [
+        _statistic(curve, reading.n_layers) for curve, reading in zip(curves, readings, strict=True)
+    ]
+    seed = readings[0].settings.seed
+    return Resampled.of(statistics, tasks, seed, subject.paired).sum(factors)
+
+
+def _statistic(curve: KeptCurve, n_layers: int) -> Statistic:
+    """The mean depth of a group as a share of the layers, by how often each prompt is drawn."""
+    parts = [part for part in curve.parts if part is not None]
+    losses, guesses = np.stack([part.loss for part in parts]), [part.guess for part in parts]
+    tokens = np.array([part.tokens for part in parts])
+
+    def share(counts: np.ndarray) -> np.ndarray:
+        weights = counts * tokens
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        kept_share = share_kept(weights @ losses, weights @ np.array(guesses))
+        return mean_depth(kept_share) / n_layers
+
+    return share
+
+
+def _answer(found: _Compared, level: float, has_direction: bool) -> KeptAnswer:
+    subject, curve = found.subject, found.curves[0]
+    cells = tuple(cell.cell for cell in subject.cells)
+    titles = list(dict.fromkeys(cell.title for cell in subject.cells))
+    answer = KeptAnswer(
+        subject.compared,
+        subject.on,
+        _listed(titles),
+        subject.of_one_model,
+        curve.scored,
+        curve.guess_of,
+        found.groups,
+        cells=cells,
+    )
+    if found.change is None:
+        return replace(answer, verdict=_UNKNOWN, sentence=f"{found.problem}.")
+    interval = found.change.interval(level)
+    if interval is None:
+        return replace(answer, verdict=_UNKNOWN, sentence="too few prompts.")
+    answer = replace(answer, change=found.change.value, interval=interval, level=level)
+    answer = replace(answer, confounds=tuple(_confounds(answer, subject.paired)))
+    verdict = _verdict(answer, subject.is_trend, has_direction)
+    return replace(answer, verdict=verdict, sentence=_sentence(answer))
+
+
+def _verdict(answer: KeptAnswer, is_trend: bool, has_direction: bool) -> str:
+    """The answer in a word or two."""
+    assert answer.interval is not None
+    low, high = answer.interval
+    shares = [(group.mean_depth or 0) / group.n_layers for group in answer.groups]
+    if low > 0 or high < 0:
+        if is_trend and course(shares) == UP_AND_DOWN:
+            return "Not in one direction"
+        return _YES if low > 0 or not has_direction else _LESS
+    return _NO if low >= -ALIKE and high <= ALIKE else "Not clear"
+
+
+def _sentence(answer: KeptAnswer) -> str:
+    """The mean depths, the change with its interval, and the confounds."""
+    assert answer.change is not None
+    assert answer.interval is not None
+    change, ends = signed_with_ends(
+        100 * answer.change, (100 * answer.interval[0], 100 * answer.interval[1]), 0
+    )
+    over = population(cell.task for cell in answer.cells)
+    words = (
+        f"{_depths(answer)}; {change} % of the layers ({100 * answer.level:.4g} % interval {ends}, "
+        f"over {over})."
+    )
+    return f"{words} But {_listed(answer.confounds)}." if answer.confounds else words
+
+
+def _depths(answer: KeptAnswer) -> str:
+    """The mean depths and the layers for nine tenths of each group."""
+    groups = answer.groups
+    depths = _listed([f"{group.mean_depth:.1f}" for group in groups])
+    tenths = _listed([f"{rounded_up_count(group.nine_tenths or 0)}" for group in groups])
+    known = f"on average to know {_KNOWN[answer.scored, answer.guess]}"
+    if len({group.n_layers for group in groups}) == 1:
+        subject = f"{answer.names} takes" if answer.of_one_model else f"{answer.names} take"
+        counted = f"{depths} of {groups[0].n_layers} layers"
+    else:
+        subject = f"{answer.names} take"
+        counted = _listed([f"{group.mean_depth:.1f} of {group.n_layers}" for group in groups])
+        counted += " layers"
+    return f"on {answer.on}, {subject} {counted} {known} (nine tenths with {tenths})"
+
+
+def _confounds(answer: KeptAnswer, paired: bool) -> Iterator[str]:
+    """The other differences between the groups, each in a clause."""
+    groups = answer.groups
+    tokens = [group.tokens for group in groups]
+    if max(tokens) > _OTHER_LENGTH * min(tokens):
+        lengths = _listed([f"{length:.0f}" for length in tokens])
+        yield f"the prompts have {lengths} tokens"
+    if not paired and answer.guess != "task":
+        yield "other tokens are counted"
+    shares = [group.accuracy.share for group in groups if group.accuracy is not None]
+    if len(shares) == len(groups) and min(shares) < _MOSTLY_RIGHT:
+        right = _listed([f"{100 * share:.0f}" for share in shares])
+        yield f"only {right} % of the answers are right"
+
+
+def _listed(words: Sequence[str]) -> str:
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,195 @@
+"""Questions answered by what is kept: planted mean depths, closed forms, and what is in the way."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.metrics.kept import Kept
+from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.as_rich import rich_lines
+from depthtui.sweep.kept_answers import KeptAnswer
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
+from depthtui.sweep.questions import Question, questions
+from depthtui.sweep.records import Record, record_of
+from depthtui.sweep.report.document import sweep_document
+from depthtui.sweep.report.json import sweep_json
+from depthtui.sweep.state import Outcome
+from depthtui.sweep.summary import SweepSummary, summarise_sweep
+from tests.builders.models import model_info
+from tests.builders.results import full_result
+
+GUESS = 5.0
+SETTINGS = RunSettings(metrics=("contributions", "logit_lens", "kept"))
+
+
+def record(
+    cell: Cell, number: int, depth: float, layers: int, words: int = 6, whole: float = 1.0
+) -> Record:
+    """A prompt of which everything is known with `depth` layers, and nothing with one fewer."""
+    text = " ".join([f"{cell.task.level} {number}", *["word"] * words])
+    result = full_result(
+        Prompt(text, " word", cell.task.name, cell.task.level),
+        replace(model_info(cell.model, layers=layers), vocab_size=1000),
+        settings=SETTINGS,
+    )
+    knowledge = result.get(Kept)
+    left_out = np.arange(layers + 1)
+    share = np.clip(layers - depth + 0.5 - left_out, 0, 1)
+    knowledge.loss[:] = (GUESS - (GUESS - whole) * share)[:, None]
+    knowledge.guess[:] = GUESS
+    return record_of(result, text, cell, number)
+
+
+def answered(
+    depths: dict[tuple[str, str], Sequence[float]],
+    layers: int | dict[str, int] = 20,
+    **options: object,
+) -> tuple[SweepSummary, dict[str, Question]]:
+    """Prompts of these mean depths, by model and level of `addition`."""
+    records = {
+        (cell := Cell(ModelSpec(model), TaskChoice("addition", level))): [
+            record(
+                cell,
+                number,
+                depth,
+                layers if isinstance(layers, int) else layers[model],
+                **options,  # type: ignore[arg-type]
+            )
+            for number, depth in enumerate(of_cell)
+        ]
+        for (model, level), of_cell in depths.items()
+    }
+    models = dict.fromkeys(cell.model for cell in records)
+    tasks = dict.fromkeys(cell.task for cell in records)
+    plan = SweepPlan(tuple(models), tuple(tasks), SETTINGS)
+    summary = summarise_sweep(Outcome(plan, records, []))
+    return summary, {question.name: question for question in questions(summary)}
+
+
+def on_levels(*levels: Sequence[float], **options: object) -> KeptAnswer:
+    """The answer on difficulty of one model on levels of a task."""
+    depths = {("a", str(number + 1)): of_level for number, of_level in enumerate(levels)}
+    _, by_name = answered(depths, **options)
+    (answer,) = by_name["difficulty"].kept_answers
+    return answer
+
+
+AROUND = np.array([-1.0, -0.5, 0, 0, 0.5, 1.0])
+
+
+def test_a_planted_trend_is_found_in_closed_form() -> None:
+    answer = on_levels(8 + AROUND, 12 + AROUND, 16 + AROUND)
+    # Curves of steps at 8 ± 1 layers have the mean depth 8.
+    assert [group.mean_depth for group in answer.groups] == pytest.approx([8, 12, 16])
+    assert answer.change == pytest.approx(8 / 20)
+    low, high = answer.interval
+    # A mean of six prompts of variance 0.42, over three groups with the weights -1/2, 0, 1/2 x 2.
+    error = np.sqrt(2 * np.var(AROUND, ddof=1) / 6) / 20
+    assert low < 8 / 20 - 1.5 * error < 8 / 20 + 1.5 * error < high
+    assert low > 8 / 20 - 4 * error
+    assert answer.verdict == "Yes"
+    assert "takes 8.0, 12.0 and 16.0 of 20 layers on average" in str(answer)
+    assert answer.is_clear
+
+
+def test_levels_that_take_as_many_are_no() -> None:
+    answer = on_levels(12 + AROUND, 12.2 + AROUND, 12 + AROUND)
+    assert answer.verdict == "No"
+    assert answer.is_clear
+
+
+def test_fewer_layers_are_less() -> None:
+    assert on_levels(16 + AROUND, 8 + AROUND).verdict == "No, less"
+
+
+def test_a_course_up_and_down_has_no_direction() -> None:
+    assert on_levels(8 + AROUND, 18 + AROUND, 12 + AROUND).verdict == "Not in one direction"
+
+
+def test_what_varies_too_much_is_not_clear() -> None:
+    answer = on_levels(10 + 6 * AROUND, 11 + 6 * AROUND)
+    assert answer.verdict == "Not clear"
+    assert not answer.is_clear
+
+
+def test_few_prompts_and_little_knowledge_are_said_once() -> None:
+    few = on_levels(AROUND[:4] + 10, AROUND + 12)
+    assert str(few) == "Not known: too few prompts (4; 5 are needed)."
+    little = on_levels(AROUND + 10, AROUND + 12, whole=4.9)
+    assert str(little).startswith("Not known: too little is known of addition, 1 digit and ")
+    assert little.change is None
+
+
+def test_other_lengths_and_wrong_answers_are_in_the_way() -> None:
+    cells = [Cell(ModelSpec("a"), TaskChoice("addition", level)) for level in "12"]
+    records = {
+        cell: [record(cell, number, 10, 20, words=6 + 8 * place) for number in range(6)]
+        for place, cell in enumerate(cells)
+    }
+    plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells), SETTINGS)
+    for of_cell in records.values():
+        of_cell[:] = [replace(one, says_answer=number < 3) for number, one in enumerate(of_cell)]
+    summary = summarise_sweep(Outcome(plan, records, []))
+    (question,) = questions(summary)
+    answer = question.kept_answers[0]
+    tokens = [group.tokens for group in answer.groups]
+    assert answer.confounds == (
+        f"the prompts have {tokens[0]:.0f} and {tokens[1]:.0f} tokens",
+        "other tokens are counted",
+        "only 50 and 50 % of the answers are right",
+    )
+    assert "But the prompts have" in str(answer)
+    # Too few of them are right.
+    assert question.kept_answers[1].on.endswith("right answers alone")
+    assert question.kept_answers[1].verdict == "Not known"
+
+
+def test_models_of_other_depths_are_compared_by_shares_on_the_same_prompts() -> None:
+    summary, by_name = answered(
+        {("a", "1"): 10 + AROUND, ("b", "1"): 15 + 2 * AROUND}, {"a": 20, "b": 30}
+    )
+    (answer,) = by_name["models"].kept_answers
+    # Every prompt takes the same share of both models: paired, nothing varies.
+    assert answer.change == pytest.approx(0, abs=0.01)
+    assert answer.verdict == "No"
+    first, second = (cell.title for cell in summary.cells)
+    assert f"{first} and {second} take 10.0 of 20 and 15.0 of 30 layers" in str(answer)
+    # The made-up model answers no prompt rightly.
+    assert answer.confounds == ("only 0 and 0 % of the answers are right",)
+
+
+def test_intervals_are_of_one_family() -> None:
+    one = on_levels(8 + AROUND, 9 + AROUND)
+    depths = {(model, level): 8 + int(level) + AROUND for model in "ab" for level in "12"}
+    _, by_name = answered(depths)
+    both = by_name["difficulty"].kept_answers
+    assert [answer.level for answer in both] == [0.975] * 2
+    assert one.level == 0.95
+
+
+def test_reports_answer_by_it_first() -> None:
+    depths = {("a", level): 8 + 4 * int(level) + AROUND for level in "12"}
+    summary, by_name = answered(depths)
+    found = list(by_name.values())
+    (answer,) = by_name["difficulty"].kept_answers
+    text = markdown_bytes(sweep_document(summary, found)).decode()
+    assert text.index("Yes: on addition") < text.index("By the rules, as the paper answers")
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(rich_lines(sweep_document(summary, found)))
+    brief = console.export_text()
+    assert "Yes: on addition, 1 to 2 digits" in brief
+    assert "more layers at harder levels" not in brief
+    (question,) = json.loads(sweep_json(summary, found))["questions"]
+    (kept,) = question["kept"]
+    assert kept["verdict"] == "Yes"
+    assert kept["change"] == pytest.approx(answer.change)
+    assert [group["mean_depth"] for group in kept["groups"]] == pytest.approx([12, 16])
