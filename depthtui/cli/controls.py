@@ -67,14 +67,12 @@ def _print(controls: Controls) -> None:
     click.echo()
     for note in notes(controls):
         click.echo(printable_line(note))
-    units = "the prompts' other half" if controls.units == "prompts" else "the other half of tokens"
     tasks = ", ".join(controls.tasks)
     click.echo(
         printable_line(
-            f"{controls.prompts} prompts of {tasks}, {controls.tokens} scored tokens, seed "
-            f"{controls.seed}. Layers are ranked by their cost alone on {units}, and left out "
-            f"together until KL to the whole model's output passes a nat; 95 % over "
-            f"{controls.units}, for random orders over these too."
+            f"{controls.prompts} prompts of {tasks}, {controls.tokens} tokens, seed "
+            f"{controls.seed}. Known is the loss that context saves; nine tenths, the layers that "
+            f"keep so much of it."
         )
     )
     click.echo(f"\n{conclusion(controls)}")

@@ -6,8 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -15,43 +14,39 @@ from depthtui.data.plain import from_plain, to_plain
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 
-ControlName: TypeAlias = Literal["model", "model_order", "shuffled", "random_order", "untrained"]
-"""The model on its prompts; the model with the order saved for it; on the shuffled tokens;
-with layers left out in random orders; and an untrained model of the same shape."""
+ControlName: TypeAlias = Literal["model", "shuffled", "random_order", "untrained"]
+"""The model on its prompts; on their words shuffled; with layers left out in random orders; and an
+untrained model of the same shape."""
 
 NAMES: tuple[ControlName, ...] = get_args(ControlName)
 """The rows of the controls, in their order."""
 
-_VERSION = 1
+_VERSION = 2
 """Version of the numbers; increased when the same model gives other numbers."""
 
 
 @dataclass(frozen=True)
 class ControlRow:
-    """Layers that suffice in one case.
+    """The layers that keep what is known in one case.
 
     Attributes:
         name: name of the case.
-        layers: N(1): the layers that keep the output within a nat; None where unknown.
-        interval: the 95 % interval of `layers`; None for too few units.
-        strict: N90: the layers that keep nine in ten first choices.
-        choices: the share of first choices kept with N(1) layers, rounded up.
+        gain: what is known of a token, in nats: the loss that context saves.
         loss: mean loss of the next token, in nats.
-        depths: by rule, the number of layers up to its depth; None where the rule finds none.
-        warnings: sentences that precede the verdict of this case.
-        draws: N(1) of each random order; empty for other cases.
+        layers: the layers that keep nine tenths; None where too little is known.
+        interval: the 95 % interval of `layers`; None for too few prompts.
+        mean_depth: the layers that a nat needs on average; None with `layers`.
+        too_little: why too little is known for a count, in one clause; empty where it is not.
         missing: why the case is unknown, in one clause; empty where it is known.
     """
 
     name: ControlName
+    gain: float | None = None
+    loss: float | None = None
     layers: float | None = None
     interval: tuple[float, float] | None = None
-    strict: float | None = None
-    choices: float | None = None
-    loss: float | None = None
-    depths: Mapping[str, int | None] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-    draws: tuple[float, ...] = ()
+    mean_depth: float | None = None
+    too_little: str = ""
     missing: str = ""
 
 
@@ -62,12 +57,11 @@ class Controls:
     Attributes:
         model: the model's name.
         n_layers: L.
-        vocab_size: V; the loss of a guess is ln V nats.
+        vocab_size: V; the loss of a guess among all tokens is ln V nats.
         tasks: tasks of the prompts.
         prompts: number of prompts.
-        tokens: number of scored tokens of all prompts.
-        units: units of the intervals: `prompts` or `blocks`.
-        seed: seed of shuffled tokens, random orders and random weights.
+        tokens: number of tokens of all prompts, token 0 aside.
+        seed: seed of shuffled words and random weights.
         untrained_bytes: memory of the untrained model's weights; 0 without such a model.
         rows: the cases, in the order of `NAMES`.
     """
@@ -78,7 +72,6 @@ class Controls:
     tasks: tuple[str, ...]
     prompts: int
     tokens: int
-    units: str
     seed: int
     untrained_bytes: int
     rows: tuple[ControlRow, ...]
@@ -90,7 +83,7 @@ class Controls:
 
     def row(self, name: ControlName) -> ControlRow | None:
         """A case by its name; None where it is unknown."""
-        rows = (row for row in self.rows if row.name == name and row.layers is not None)
+        rows = (row for row in self.rows if row.name == name and not row.missing)
         return next(rows, None)
 
 

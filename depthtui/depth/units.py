@@ -117,6 +117,7 @@ def _ends(
         else counts * np.array([unit.n_tokens for unit in units], float)
     )
     weights /= weights.sum(axis=1, keepdims=True)
-    means = (weights @ np.array([unit.curves[name] for unit in units]) for name in names)
+    values = (np.array([unit.curves[name] for unit in units]) for name in names)
+    means = (np.tensordot(weights, of_units, 1) for of_units in values)
     freedom = freedom_of(task_numbers(units))
     return expanded_interval(count(*means).astype(float), LEVEL, *freedom)

@@ -7,27 +7,23 @@ from pathlib import Path
 
 from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, load_controls
 from depthtui.data.model import ModelInfo
-from depthtui.depth import rules
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.sizes import format_size
 
 TITLES: Mapping[ControlName, str] = {
     "model": "the model",
-    "model_order": "in the model's order",
-    "shuffled": "shuffled tokens",
-    "random_order": "random order",
+    "shuffled": "shuffled words",
+    "random_order": "random orders",
     "untrained": "untrained",
 }
 """Names of the cases in a table."""
 
 PURPOSES: Mapping[ControlName, str] = {
-    "model": "its prompts as they are; layers go in an order found on other tokens of them",
-    "model_order": "the same, in the order that runs use: found layer by layer, on other texts",
-    "shuffled": "the same tokens in a random order: the same count would not be of the text",
-    "random_order": "layers go in random orders, mean of {draws}: the same count would not be of "
-    "the order",
-    "untrained": "the same shape with random weights ({size}): the same count would not be of "
-    "what the model has learnt",
+    "model": "its prompts as they are, in the model's own order",
+    "shuffled": "the same words in a random order: as much knowledge would not be of the text",
+    "random_order": "layers go in two random orders: the same count would not be of the order",
+    "untrained": "the same shape with random weights ({size}): a count would not be of what the "
+    "model has learnt",
 }
 """Purpose of each case."""
 
@@ -37,72 +33,58 @@ CONTROLS: tuple[ControlName, ...] = ("shuffled", "random_order", "untrained")
 
 def table(controls: Controls) -> tuple[list[str], list[list[str]]]:
     """The headings, and a row for each case."""
-    names = [
-        rule.name for rule in rules.ALL if any(rule.name in row.depths for row in rows_of(controls))
+    headings = [
+        "",
+        f"loss (ln V {controls.guess:.2f})",
+        "known, nats a token",
+        f"nine tenths of {controls.n_layers}",
+        "95 %",
+        "on average",
     ]
-    headings = ["", f"layers of {controls.n_layers}", "95 %", "for 90 % of choices", "choices kept"]
-    headings += [f"loss (ln V {controls.guess:.2f})", *(rules.named(name).title for name in names)]
-    rows = []
-    for row in rows_of(controls):
-        depths = [_whole(row.depths.get(name)) for name in names]
-        rows.append(
-            [
-                TITLES[row.name],
-                _number(row.layers),
-                spread(row) or "–",
-                _number(row.strict),
-                "–" if row.choices is None else f"{row.choices:.0%}",
-                "–" if row.loss is None else f"{row.loss:.2f}",
-                *depths,
-            ]
-        )
+    rows = [
+        [
+            TITLES[row.name],
+            _decimal(row.loss, 2),
+            _decimal(row.gain, 1),
+            "too little known" if row.too_little else _number(row.layers),
+            spread(row) or "–",
+            _decimal(row.mean_depth, 1),
+        ]
+        for row in rows_of(controls)
+    ]
     return headings, rows
 
 
 def notes(controls: Controls) -> Iterator[str]:
-    """The purpose of each case, why a case is missing, and the warnings of each."""
+    """The purpose of each case, or why it is missing."""
+    size = format_size(controls.untrained_bytes)
     for row in controls.rows:
-        title = TITLES[row.name]
-        if row.missing:
-            yield f"{title}: not known, since {row.missing}"
-            continue
-        size = format_size(controls.untrained_bytes)
-        yield f"{title}: {PURPOSES[row.name].format(draws=len(row.draws), size=size)}"
-    for row in controls.rows:
-        for warning in row.warnings:
-            yield f"! {TITLES[row.name]}: {warning}"
+        purpose = PURPOSES[row.name].format(size=size)
+        yield f"{TITLES[row.name]}: {f'not known, since {row.missing}' if row.missing else purpose}"
 
 
 def is_supported(controls: Controls) -> bool | None:
     """Whether the model's count differs from the count of every control; None where unknown."""
     model = controls.row("model")
-    if model is None or model.warnings or overlapping_rows(controls):
+    if model is None or model.too_little or overlapping_rows(controls):
         return False
     return True if len(distinct_rows(controls)) == len(CONTROLS) else None
 
 
 def conclusion(controls: Controls) -> str:
     """Whether the controls support the model's count, in a few sentences; objections first."""
-    model, drawn = controls.row("model"), controls.row("random_order")
+    model = controls.row("model")
     if model is None:
         return "The model's own count is not known."
+    if model.too_little:
+        return f"The model knows too little of these prompts for a count: {model.too_little}."
     sentences = []
     if overlapping := overlapping_rows(controls):
-        sentences.append(
-            f"Not told apart from the model, {with_spread(model)}: "
-            f"{'; '.join(f'{TITLES[row.name]}, {with_spread(row)}' for row in overlapping)}."
-        )
-    if model.warnings:
-        sentences.append("The model itself knows too little of these prompts for a count.")
-    if drawn is not None:
-        sentences.append(
-            f"Layers left out at random: {_number(drawn.layers)}; by the order: "
-            f"{_number(model.layers)}."
-        )
-    others = [row for row in distinct_rows(controls) if row.name != "random_order"]
-    if others:
-        counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in others)
-        sentences.append(f"Told apart: {counts}.")
+        others = "; ".join(f"{TITLES[row.name]}, {with_spread(row)}" for row in overlapping)
+        sentences.append(f"Not told apart from the model, {with_spread(model)}: {others}.")
+    if distinct := distinct_rows(controls):
+        counts = ", ".join(f"{TITLES[row.name]} {_count(row)}" for row in distinct)
+        sentences.append(f"Told apart from the model's {_number(model.layers)}: {counts}.")
     verdict = {
         True: "The number is specific to this model and text: every control gives another one.",
         False: "The number means nothing on these prompts: a control gives the same one.",
@@ -123,7 +105,7 @@ def line(controls: Controls) -> str:
     model = controls.row("model")
     if model is None or not rows:
         return ""
-    counts = ", ".join(f"{TITLES[row.name]} {_number(row.layers)}" for row in rows)
+    counts = ", ".join(f"{TITLES[row.name]} {_count(row)}" for row in rows)
     same = ", ".join(TITLES[row.name] for row in overlapping_rows(controls))
     doubt = f"; not told apart: {same}" if same else ""
     prompts = "1 prompt" if controls.prompts == 1 else f"{controls.prompts} prompts"
@@ -149,10 +131,15 @@ def distinct_rows(controls: Controls) -> list[ControlRow]:
 
 
 def _overlaps(controls: Controls) -> Iterator[tuple[ControlRow, bool]]:
+    """The controls, and whether each is not told apart; a case of which little is known is."""
     model = controls.row("model")
     for name in CONTROLS:
         row = controls.row(name)
-        if row and model and row.interval and model.interval:
+        if row is None or model is None:
+            continue
+        if row.too_little:
+            yield row, False
+        elif row.interval and model.interval:
             (low, high), (least, most) = row.interval, model.interval
             yield row, low <= most and least <= high
 
@@ -171,5 +158,9 @@ def _number(count: float | None) -> str:
     return "–" if count is None else str(rounded_up_count(count))
 
 
-def _whole(count: int | None) -> str:
-    return "–" if count is None else str(count)
+def _count(row: ControlRow) -> str:
+    return "too little known" if row.too_little else _number(row.layers)
+
+
+def _decimal(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

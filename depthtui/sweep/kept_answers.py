@@ -142,39 +142,40 @@ def kept_answers(subjects: Sequence[Subject], has_direction: bool) -> list[KeptA
         subjects: what the question compares.
         has_direction: whether it asks for more depth, not for other depth.
     """
-    compared = [found for subject in subjects if (found := _compare(subject)) is not None]
-    tested = sum(found.change is not None for found in compared)
+    every = (_compare(subject) for subject in subjects)
+    comparisons = [comparison for comparison in every if comparison is not None]
+    tested = sum(comparison.change is not None for comparison in comparisons)
     level = 1 - (1 - LEVEL) / max(1, tested)
-    return [_answer(found, level, has_direction) for found in compared]
+    return [_answer(comparison, level, has_direction) for comparison in comparisons]
 
 
 def _compare(subject: Subject) -> _Compared | None:
     """A subject's groups; None where it is unknown what is kept in one."""
     readings = subject.readings()
     few = min(0 if reading is None else len(reading.prompts) for reading in readings)
-    known = [reading for reading in readings if reading is not None]
-    curves = _curves_of_one_kind(known)
+    filled = [reading for reading in readings if reading is not None]
+    curves = _curves_of_one_kind(filled)
     if not curves:
         return None
     names = [name for name, reading in zip(subject.names, readings, strict=True) if reading]
     groups = tuple(
         _group(name, reading, curve)
-        for name, reading, curve in zip(names, known, curves, strict=True)
+        for name, reading, curve in zip(names, filled, curves, strict=True)
     )
-    problem = _problem(groups, few)
-    change = None if problem else _change(subject, known, curves)
+    problem = _problem(groups, filled, few)
+    change = None if problem else _change(subject, filled, curves)
     return _Compared(subject, curves, groups, problem, change)
 
 
 def _curves_of_one_kind(readings: Sequence[Reading]) -> list[KeptCurve]:
     """The curve of each group, all of one kind; none where a group has no such curve."""
-    found = [reading.get(kept.METRIC) for reading in readings]
+    knowledge = [reading.get(kept.METRIC) for reading in readings]
     for kind in _KINDS:
         curves = [
             curve
-            for knowledge in found
-            if knowledge is not None
-            for curve in knowledge.curves
+            for of_group in knowledge
+            if of_group is not None
+            for curve in of_group.curves
             if (curve.scored, curve.guess_of) == kind
         ]
         if len(curves) == len(readings):
@@ -196,14 +197,21 @@ def _group(name: str, reading: Reading, curve: KeptCurve) -> KeptGroup:
     )
 
 
-def _problem(groups: Sequence[KeptGroup], fewest: int) -> str:
+def _problem(groups: Sequence[KeptGroup], readings: Sequence[Reading], fewest: int) -> str:
     """Why the groups are not compared; empty where they are."""
     unknown = [group.name for group in groups if group.mean_depth is None]
     if unknown:
         return f"too little is known of {_listed(unknown)}"
     if fewest < FEWEST_UNITS:
         return f"too few prompts ({fewest}; {FEWEST_UNITS} are needed)"
+    if min(np.bincount(_tasks(reading)).min() for reading in readings) < 2:
+        return "too few prompts (two of each task are needed)"
     return ""
+
+
+def _tasks(reading: Reading) -> np.ndarray:
+    """The number of each prompt's task, `[prompts]`, from 0."""
+    return np.unique([prompt.task for prompt in reading.prompts], return_inverse=True)[1]
 
 
 def _change(
@@ -217,10 +225,7 @@ def _change(
         factors = ranks / (ranks**2).sum() * (count - 1)
     else:
         factors[[0, -1]] = -1, 1
-    tasks = [
-        np.unique([prompt.task for prompt in reading.prompts], return_inverse=True)[1]
-        for reading in readings
-    ]
+    tasks = [_tasks(reading) for reading in readings]
     statistics = [
         _statistic(curve, reading.n_layers) for curve, reading in zip(curves, readings, strict=True)
     ]
@@ -243,8 +248,8 @@ def _statistic(curve: KeptCurve, n_layers: int) -> Statistic:
     return share
 
 
-def _answer(found: _Compared, level: float, has_direction: bool) -> KeptAnswer:
-    subject, curve = found.subject, found.curves[0]
+def _answer(comparison: _Compared, level: float, has_direction: bool) -> KeptAnswer:
+    subject, curve = comparison.subject, comparison.curves[0]
     cells = tuple(cell.cell for cell in subject.cells)
     titles = list(dict.fromkeys(cell.title for cell in subject.cells))
     answer = KeptAnswer(
@@ -254,15 +259,15 @@ def _answer(found: _Compared, level: float, has_direction: bool) -> KeptAnswer:
         subject.of_one_model,
         curve.scored,
         curve.guess_of,
-        found.groups,
+        comparison.groups,
         cells=cells,
     )
-    if found.change is None:
-        return replace(answer, verdict=_UNKNOWN, sentence=f"{found.problem}.")
-    interval = found.change.interval(level)
+    if comparison.change is None:
+        return replace(answer, verdict=_UNKNOWN, sentence=f"{comparison.problem}.")
+    interval = comparison.change.interval(level)
     if interval is None:
         return replace(answer, verdict=_UNKNOWN, sentence="too few prompts.")
-    answer = replace(answer, change=found.change.value, interval=interval, level=level)
+    answer = replace(answer, change=comparison.change.value, interval=interval, level=level)
     answer = replace(answer, confounds=tuple(_confounds(answer, subject.paired)))
     verdict = _verdict(answer, subject.is_trend, has_direction)
     return replace(answer, verdict=verdict, sentence=_sentence(answer))
@@ -300,7 +305,7 @@ def _depths(answer: KeptAnswer) -> str:
     groups = answer.groups
     depths = _listed([f"{group.mean_depth:.1f}" for group in groups])
     tenths = _listed([f"{rounded_up_count(group.nine_tenths or 0)}" for group in groups])
-    known = f"on average to know {_KNOWN[answer.scored, answer.guess]}"
+    purpose = f"on average to know {_KNOWN[answer.scored, answer.guess]}"
     if len({group.n_layers for group in groups}) == 1:
         subject = f"{answer.names} takes" if answer.of_one_model else f"{answer.names} take"
         counted = f"{depths} of {groups[0].n_layers} layers"
@@ -308,7 +313,7 @@ def _depths(answer: KeptAnswer) -> str:
         subject = f"{answer.names} take"
         counted = _listed([f"{group.mean_depth:.1f} of {group.n_layers}" for group in groups])
         counted += " layers"
-    return f"on {answer.on}, {subject} {counted} {known} (nine tenths with {tenths})"
+    return f"on {answer.on}, {subject} {counted} {purpose} (nine tenths with {tenths})"
 
 
 def _confounds(answer: KeptAnswer, paired: bool) -> Iterator[str]:

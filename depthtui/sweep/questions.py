@@ -98,7 +98,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Form:
     """A question that may be asked of a sweep.
 
     Attributes:
@@ -114,12 +114,12 @@ class _Asked:
 
 
 _QUESTIONS = (
-    _Asked("size", "Does effective depth grow with size?", subjects.sizes),
-    _Asked("training", "Does effective depth grow with training?", subjects.trainings),
-    _Asked("models", "Do the models differ on the same prompts?", subjects.pairs, False),
-    _Asked("precision", "Do fewer bits change effective depth?", subjects.precisions, False),
-    _Asked("difficulty", "Do harder tasks use more depth?", subjects.trends),
-    _Asked(
+    _Form("size", "Does effective depth grow with size?", subjects.sizes),
+    _Form("training", "Does effective depth grow with training?", subjects.trainings),
+    _Form("models", "Do the models differ on the same prompts?", subjects.pairs, False),
+    _Form("precision", "Do fewer bits change effective depth?", subjects.precisions, False),
+    _Form("difficulty", "Do harder tasks use more depth?", subjects.trends),
+    _Form(
         "written",
         "Do the models use more depth on their own text than on the given?",
         subjects.origins,
@@ -129,16 +129,16 @@ _QUESTIONS = (
 
 def questions(summary: SweepSummary) -> list[Question]:
     """The questions that can be asked of the sweep's models and tasks."""
-    found = []
-    for asked in _QUESTIONS:
-        compared = list(asked.subjects(summary))
-        answers = list(_by_rules(compared))
-        if asked.name == "size" and not compared:
-            answers = list(_unlike_sizes(summary))
-        kept = kept_answers(compared, asked.has_direction)
-        if answers or kept:
-            found.append(Question(asked.name, asked.title, answers, kept))
-    return found
+    answered = (_answered(form, summary) for form in _QUESTIONS)
+    return [question for question in answered if question.answers or question.kept_answers]
+
+
+def _answered(form: _Form, summary: SweepSummary) -> Question:
+    compared = list(form.subjects(summary))
+    answers = list(_by_rules(compared))
+    if form.name == "size" and not compared:
+        answers = list(_unlike_sizes(summary))
+    return Question(form.name, form.title, answers, kept_answers(compared, form.has_direction))
 
 
 def _unlike_sizes(summary: SweepSummary) -> Iterator[Answer]:
@@ -195,11 +195,11 @@ def _depths(subject: Subject, rule: str) -> str:
             for cell in subject.cells
             if (estimate := cell.depth(rule)) and estimate.ratio is not None
         )
-    given, own = (_pooled_count(cells, rule) for cells in subject.groups)
-    if own is None or given is None:
+    first, last = (_pooled_count(cells, rule) for cells in subject.groups)
+    if first is None or last is None:
         return ""
     n_layers = subject.cells[0].n_layers
-    return f"on its own text {own} of {n_layers} layers, on the given {given}"
+    return f"on its own text {last} of {n_layers} layers, on the given {first}"
 
 
 def _pooled_count(cells: Sequence[CellSummary], rule: str) -> int | None:

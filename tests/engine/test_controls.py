@@ -1,7 +1,6 @@
-"""Controls of the layers that suffice, on tiny models."""
+"""Controls of knowledge kept, on tiny models."""
 
 import copy
-import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -15,24 +14,12 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine.control import Control
-from depthtui.engine.controls import (
-    DRAWS,
-    bench_of,
-    find_controls,
-    random_orders,
-    samples_of,
-    shuffled_sample,
-)
+from depthtui.engine.controls import find_controls, shuffled_words
 from depthtui.engine.engine import Engine
-from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics import with_order_texts
-from depthtui.metrics.kept.order_search import LayerOrder
-from depthtui.metrics.sufficient import METRIC
+from depthtui.metrics.kept import METRIC, layers_keeping
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
-from tests.naive import blocks
-from tests.planted import with_idle
 from tests.tiny_models import CORPUS, with_tokenizer
 
 SETTINGS = RunSettings()
@@ -66,113 +53,58 @@ def measured_controls(tiny, tmp_path_factory):
 
 def test_every_case_has_a_row(measured_controls):
     controls, engine, _ = measured_controls
-    assert [row.name for row in controls.rows] == [one for one in NAMES if one != "model_order"]
+    assert [row.name for row in controls.rows] == list(NAMES)
     for row in controls.rows:
         assert not row.missing
-        assert 1 <= row.layers <= 4
-        low, high = row.interval
-        assert low <= row.layers <= high
-    assert (controls.prompts, controls.units, controls.tasks) == (6, "prompts", ("corpus",))
+        # A tiny model with random weights knows nothing, and no count is made up.
+        assert row.too_little
+        assert row.layers is None
+    assert (controls.prompts, controls.tasks) == (6, ("corpus",))
     assert controls.untrained_bytes > 0
     assert engine.model is None
 
 
 def test_the_model_s_row_is_that_of_ordinary_runs(tiny, measured_controls, tmp_path):
     engine = engine_with(*tiny, tmp_path)
-    settings = RunSettings(
-        metrics=("contributions", "logit_lens", "kept"),
-        sufficient_order="own",
-        sufficient_search="ranked",
-    )
-    texts = [prompt.text for prompt in PROMPTS]
-    runs = [
-        engine.run(prompt, with_order_texts(settings, texts, number))
-        for number, prompt in enumerate(PROMPTS)
-    ]
-    reading = reading_of(runs, SummarySettings())
-    expected, row = reading.get(METRIC), measured_controls[0].row("model")
-    assert row.layers == pytest.approx(expected.within())
-    assert row.interval == pytest.approx(expected.interval)
-    assert row.strict == pytest.approx(expected.keeping(0.9))
-    assert row.choices == pytest.approx(expected.choices)
-    assert row.loss == pytest.approx(reading.means["loss"])
-    assert row.depths == {estimate.rule: estimate.count for estimate in reading.depths}
-    assert row.warnings == reading.verdict.warnings
+    settings = RunSettings(metrics=("contributions", "logit_lens", "kept"))
+    reading = reading_of([engine.run(one, settings) for one in PROMPTS], SummarySettings())
+    expected, row = reading.get(METRIC).curve, measured_controls[0].row("model")
+    assert row.gain == pytest.approx(expected.gain)
+    assert row.loss == pytest.approx(expected.loss[0])
+    assert row.too_little == expected.why_too_little
 
 
-def test_random_orders_are_read_one_by_one(tiny, measured_controls, tmp_path):
-    """Each draw is what a run in that order gives, and the row has their mean."""
-    engine = engine_with(*tiny, tmp_path)
-    row = measured_controls[0].row("random_order")
-    assert len(row.draws) == DRAWS
-    assert row.layers == pytest.approx(np.mean(row.draws))
-    settings = replace(SETTINGS, metrics=("kept",))
-    for order, draw in zip(random_orders(4, SETTINGS.seed), row.draws, strict=True):
-        engine._orders._in_memory[engine._orders._key(settings)] = LayerOrder(list(order))
-        reading = reading_of([engine.run(one, settings) for one in PROMPTS], SummarySettings())
-        assert reading.get(METRIC).within() == pytest.approx(draw)
-    assert len(set(row.draws)) > 1
+@pytest.fixture
+def knowing(tmp_path, monkeypatch):
+    """An engine with a model whose last layer alone matters, and which is said to know much."""
+    monkeypatch.setattr("depthtui.metrics.kept.LEAST_GAIN", -10.0)
+    monkeypatch.setattr("depthtui.metrics.kept.KeptCurve.why_too_little", "")
+    model, tokenizer = with_tokenizer("llama")
+    return engine_with(model, tokenizer, tmp_path)
 
 
-def test_a_prompt_is_read_in_the_order_of_the_other_half(tiny, tmp_path, monkeypatch):
-    costs = itertools.cycle([np.array([0.0, 1, 2, 3]), np.array([3.0, 2, 1, 0])])
-    monkeypatch.setattr("depthtui.engine.controls._costs", lambda context: next(costs))
-    engine = engine_with(*tiny, tmp_path)
-    samples = samples_of(engine, PROMPTS, SETTINGS)
-    with bench_of(engine, samples, SETTINGS, Control()) as bench:
-        reading = bench.in_own_order("")
-    orders = [run.measured["kept"].orders for run in reading.runs]
-    assert orders == [((3, 2, 1, 0),), ((0, 1, 2, 3),)] * 3
+def test_random_orders_are_the_mean_of_two(knowing):
+    settings = RunSettings(metrics=("contributions", "logit_lens", "kept"))
+    reading = reading_of([knowing.run(one, settings) for one in PROMPTS], SummarySettings())
+    curve = reading.get(METRIC).curve
+    row = find_controls(knowing, PROMPTS, SETTINGS).row("random_order")
+    drawn = [layers_keeping(share[None], 0.9)[0] for share in curve.control_shares[2:]]
+    assert row.layers == pytest.approx(np.mean(drawn))
+    low, high = row.interval
+    assert low <= row.layers <= high
 
 
-def test_rows_that_follow_in_parts_are_the_same(tiny, measured_controls, tmp_path, monkeypatch):
-    monkeypatch.setattr("depthtui.engine.controls._FIRST_ROWS", 1)
-    again = find_controls(engine_with(*tiny, tmp_path), PROMPTS, SETTINGS)
-    for row, other in zip(again.rows, measured_controls[0].rows, strict=True):
-        assert row.layers == pytest.approx(other.layers)
-        assert row.interval == pytest.approx(other.interval)
-        assert row.strict == pytest.approx(other.strict)
-
-
-def test_of_few_prompts_blocks_of_tokens_are_the_units(tiny, tmp_path):
-    controls = find_controls(engine_with(*tiny, tmp_path), PROMPTS[:2], SETTINGS)
-    assert controls.units == "blocks"
-    assert all(row.layers is not None for row in controls.rows)
-
-
-def test_the_order_that_is_kept_for_the_model_has_a_row(tiny, tmp_path):
-    engine = engine_with(*tiny, tmp_path)
-    engine._orders._in_memory[engine._orders._key(SETTINGS)] = LayerOrder([3, 2, 1, 0])
-    controls = find_controls(engine, PROMPTS[:4], SETTINGS)
-    assert [row.name for row in controls.rows] == list(NAMES)
-
-
-# Shuffled tokens and random orders ------------------------------------------------
+# Shuffled words ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_shuffled_tokens_are_the_same_ones_behind_token_0(tiny, number):
-    tokenizer = tiny[1]
+def test_shuffled_words_are_the_same_ones(number):
     prompt = PROMPTS[number]
-    tokens = tokenise(tokenizer, prompt, False, Vocabulary(tokenizer))
-    (_, mixed), (_, again), (_, other) = (
-        shuffled_sample((prompt, tokens), seed, number) for seed in (1, 1, 2)
-    )
-    assert mixed.ids[0] == tokens.ids[0]
-    assert sorted(mixed.ids) == sorted(tokens.ids)
-    assert sorted(mixed.texts) == sorted(tokens.texts)
-    pairs = dict(zip(tokens.ids.tolist(), tokens.texts, strict=True))
-    assert [pairs[id_] for id_ in mixed.ids.tolist()] == mixed.texts
-    assert mixed.ids.tolist() != tokens.ids.tolist()
-    assert mixed.ids.tolist() == again.ids.tolist() != other.ids.tolist()
-    assert mixed.answer_start == len(tokens)
-
-
-def test_random_orders_are_seeded_permutations():
-    orders = random_orders(30, 1)
-    assert len(set(orders)) == DRAWS
-    assert all(sorted(order) == list(range(30)) for order in orders)
-    assert orders == random_orders(30, 1) != random_orders(30, 2)
+    mixed, again, other = (shuffled_words(prompt, seed, number) for seed in (1, 1, 2))
+    assert sorted(mixed.text.split()) == sorted(prompt.text.split())
+    assert mixed.text != prompt.text
+    assert mixed == again != other
+    assert mixed.task == prompt.task
 
 
 # The untrained model ----------------------------------------------------------------
@@ -220,30 +152,13 @@ def test_a_quantised_model_has_no_untrained_one_and_the_other_rows(tiny, tmp_pat
     assert last.name == "untrained"
     assert "quantised" in last.missing
     assert controls.row("untrained") is None
-    assert all(row.layers is not None for row in others)
+    assert not any(row.missing for row in others)
 
 
 def test_an_untrained_model_that_does_not_fit_is_missing(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr("depthtui.models.untrained.free_memory", lambda: 1)
     controls = find_controls(engine_with(*tiny, tmp_path), PROMPTS[:4], SETTINGS)
     assert "it takes" in controls.rows[-1].missing
-
-
-# What is told apart -----------------------------------------------------------------
-
-
-def test_two_layers_of_six_are_told_apart_from_random_orders(tmp_path):
-    model, tokenizer = with_tokenizer("llama")
-    with torch.no_grad():
-        for number, block in enumerate(blocks(model)):
-            for module in (block.self_attn.o_proj, block.mlp.down_proj):
-                module.weight.mul_(4.0 if number in (0, 3) else 0.0)
-    six, _ = with_idle(model, [1, 4])
-    controls = find_controls(engine_with(six, tokenizer, tmp_path), PROMPTS, SETTINGS)
-    model_row, random_row = controls.row("model"), controls.row("random_order")
-    assert model_row.layers < 2.5
-    assert random_row.layers > 3
-    assert random_row.interval[0] > model_row.interval[1]
 
 
 # Keeping ----------------------------------------------------------------------------
@@ -274,10 +189,10 @@ def test_what_is_stopped_keeps_nothing(tiny, tmp_path):
 
 
 def test_a_stop_within_the_last_case_keeps_nothing(tiny, tmp_path, monkeypatch):
-    def stop(bench):
+    def stop(blueprint, seed):
         raise RunStopped
 
-    monkeypatch.setattr("depthtui.engine.controls.row_of_untrained", stop)
+    monkeypatch.setattr("depthtui.models.untrained.Blueprint.build", stop)
     with pytest.raises(RunStopped):
         find_controls(engine_with(*tiny, tmp_path), PROMPTS[:4], SETTINGS)
     assert not list(tmp_path.rglob("*.controls.json"))

@@ -7,16 +7,14 @@ import pytest
 from depthtui.data.controls import ControlRow, Controls
 from depthtui.report.controls import conclusion, is_supported, line, notes, table
 
-MODEL = ControlRow("model", 24.0, (23.6, 24.2), 29.6, 0.45, 3.8, {"kl": 2, "cosine": None})
-SHUFFLED = ControlRow("shuffled", 22.0, (21.0, 23.0), 29.0, 0.4, 7.8, {"kl": 3, "cosine": 18})
-RANDOM = ControlRow("random_order", 27.9, (27.5, 28.4), 29.9, 0.5, draws=(27.8, 28.0))
-UNTRAINED = ControlRow(
-    "untrained", 1.0, (1.0, 1.0), 1.2, 0.9, 10.8, {"kl": 2, "cosine": 25}, ("It knows nothing.",)
-)
+MODEL = ControlRow("model", 4.2, 3.8, 26.8, (26.1, 27.4), 16.8)
+SHUFFLED = ControlRow("shuffled", 1.6, 7.8, 24.0, (22.0, 25.0), 14.0)
+RANDOM = ControlRow("random_order", 4.2, 3.8, 28.9, (28.5, 29.2), 22.1)
+UNTRAINED = ControlRow("untrained", -0.1, 10.8, too_little="-0.1 nats a token better than a guess")
 
 
 def controls(*rows, **changes):
-    result = Controls("M", 30, 49152, ("text",), 10, 90, "prompts", 123, 500_000_000, rows)
+    result = Controls("M", 30, 49152, ("text",), 10, 90, 123, 500_000_000, rows)
     return replace(result, **changes)
 
 
@@ -26,19 +24,18 @@ ALL = controls(MODEL, SHUFFLED, RANDOM, UNTRAINED)
 def test_a_number_that_stands():
     assert is_supported(ALL) is True
     assert conclusion(ALL) == (
-        "Layers left out at random: 28; by the order: 24. Told apart: shuffled tokens 22, "
-        "untrained 1. The number is specific to this model and text: every control gives another "
-        "one."
+        "Told apart from the model's 27: shuffled words 24, random orders 29, untrained too little "
+        "known. The number is specific to this model and text: every control gives another one."
     )
 
 
 @pytest.mark.parametrize("row", [SHUFFLED, RANDOM, UNTRAINED])
 def test_a_control_that_is_not_told_apart_comes_first(row):
-    same = replace(row, layers=24.2, interval=(24.2, 25.0))
+    same = replace(row, layers=27.2, interval=(27.2, 28.0), too_little="")
     result = controls(*(same if case is row else case for case in ALL.rows))
     assert is_supported(result) is False
-    assert conclusion(result).startswith("Not told apart from the model, 24 layers (24 to 25)")
-    assert "25 layers (25)" in conclusion(result)
+    assert conclusion(result).startswith("Not told apart from the model, 27 layers (27 to 28)")
+    assert "28 layers (28)" in conclusion(result)
     assert conclusion(result).endswith(
         "The number means nothing on these prompts: a control gives the same one."
     )
@@ -61,23 +58,24 @@ def test_without_one_control_it_is_open():
 
 
 def test_a_model_that_knows_nothing_has_no_number():
-    result = controls(replace(MODEL, warnings=("It knows nothing.",)), SHUFFLED, RANDOM, UNTRAINED)
+    nothing = replace(UNTRAINED, name="model")
+    result = controls(nothing, SHUFFLED, RANDOM, UNTRAINED)
     assert is_supported(result) is False
-    assert "! the model: It knows nothing." in list(notes(result))
+    assert conclusion(result).startswith("The model knows too little of these prompts")
 
 
 def test_a_row_for_each_case():
     headings, rows = table(ALL)
-    assert headings[-2:] == ["cosine", "KL"]
-    assert [row[1] for row in rows] == ["24", "22", "28", "1"]
-    assert rows[0][-2:] == ["–", "2"]
-    assert rows[2][-3:] == ["–", "–", "–"]
+    assert headings[-2:] == ["95 %", "on average"]
+    assert [row[3] for row in rows] == ["27", "24", "29", "too little known"]
+    assert rows[0] == ["the model", "3.80", "4.2", "27", "27 to 28", "16.8"]
+    assert rows[-1][-2:] == ["–", "–"]
     assert all(len(row) == len(headings) for row in rows)
 
 
 def test_one_line_for_a_verdict():
     assert line(ALL) == (
-        "Controls on 10 prompts of text: 24 of 30; shuffled tokens 22, random order 28, untrained "
-        "1 (doctor --controls)."
+        "Controls on 10 prompts of text: 27 of 30; shuffled words 24, random orders 29, untrained "
+        "too little known (doctor --controls)."
     )
     assert line(controls(MODEL)) == ""

@@ -29,13 +29,14 @@ from depthtui.report.phrases import interval
 from depthtui.sweep.comparisons import signed_text, signed_with_ends
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
-from depthtui.sweep.questions import Answer, Question, questions, step_of
+from depthtui.sweep.questions import Answer, Question, questions
 from depthtui.sweep.records import Record, record_of
 from depthtui.sweep.report.document import relative, sweep_document
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.report.json import sweep_csv, sweep_json
 from depthtui.sweep.report.phrases import failures
 from depthtui.sweep.state import Outcome
+from depthtui.sweep.subjects import step_of
 from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep, titles_of
 from tests.builders.engines import ScriptedEngine
 from tests.builders.models import model_info

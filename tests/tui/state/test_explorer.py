@@ -287,12 +287,12 @@ def test_controls_are_read_again_once_a_model_is_loaded(engine: FakeEngine, tmp_
     model = model_info()
     tell(explorer, EngineReady("2", "5"), ModelLoaded(model))
     assert explorer.controls.of(model) == ""
-    rows = (ControlRow("model", 24.0), ControlRow("untrained", 1.0))
-    controls = Controls(model.name, 30, 49152, ("text",), 10, 90, "prompts", 123, 1, rows)
+    rows = (ControlRow("model", layers=24.0), ControlRow("untrained", too_little="nothing"))
+    controls = Controls(model.name, 30, 49152, ("text",), 10, 90, 123, 1, rows)
     lenses_dir(tmp_path).mkdir()
     save_controls(lenses_dir(tmp_path), model.fingerprint, controls)
     tell(explorer, ModelLoaded(model))
-    assert "untrained 1" in explorer.controls.of(model)
+    assert "untrained too little known" in explorer.controls.of(model)
 
 
 def being_written(explorer: Explorer) -> tuple[SessionRun, RunResult]:
