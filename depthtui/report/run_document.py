@@ -64,7 +64,7 @@ from depthtui.report.blocks import (
 from depthtui.report.compared import compared_blocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_measure, of_metric
-from depthtui.report.findings import by_layer, findings, layer_maps
+from depthtui.report.findings import by_layer, findings, layer_maps, published_sentences
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import (
@@ -308,6 +308,7 @@ def _findings(reading: Reading) -> Iterator[Block]:
         yield ViewBlocks(["text"], [Heading("Other metrics", 3)])
         yield Table(columns, rows, has_head=False)
         yield from (Code(line.command) for line in lines if line.command)
+    yield from map(Note, published_sentences(reading))
 
 
 def _over_depth(summary: Reading) -> Iterator[Block]:

@@ -364,6 +364,10 @@ class TestTable:
         assert "…" not in text
         assert "Paper: layers used on HellaSwag / GSM8K / AIME24." in text
 
+    def test_published_layers_stand_beneath_the_metrics(self) -> None:
+        text = " ".join(table([run(layers=30, name="SmolLM2-135M")]).split())
+        assert text.index("Prediction depth") < text.index("Published for SmolLM2-135M, by another")
+
     def test_markup_in_a_name_is_no_markup(self) -> None:
         assert "[bold]x[/]" in table([run(name="[bold]x[/]")])
 
