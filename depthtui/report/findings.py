@@ -13,7 +13,7 @@ from depthtui.depth.effective_depth import depths
 from depthtui.depth.published import STATEMENTS, PublishedLayers, published_layers
 from depthtui.depth.reading import Reading
 from depthtui.depth.warnings import is_finite
-from depthtui.metrics import ALL, METRICS
+from depthtui.metrics import ALL, METRIC_BY_NAME, METRICS
 from depthtui.metrics.reduced_lens import ReducedFittedLens
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
 
@@ -86,10 +86,12 @@ def _published_sentence(rows: Sequence[PublishedLayers], reading: Reading) -> st
 
 def _layer_values(row: PublishedLayers, reading: Reading) -> np.ndarray | None:
     """The values by which published layers are ranked, `[L]`; None where they are not known."""
-    for metric, values in by_layer(reading):
-        if (metric.name, values.title) == (row.metric, row.measure):
-            return values.values if np.isfinite(values.values).all() else None
-    return None
+    metric = METRIC_BY_NAME.get(row.metric)
+    value = None if metric is None else reading.get(metric)
+    if metric is None or value is None:
+        return None
+    by_title = {values.title: values.values for values in metric.per_layer(value)}
+    return by_title[row.measure] if np.isfinite(by_title[row.measure]).all() else None
 
 
 def layer_maps(reading: Reading) -> list[tuple[Metric, LayerMap]]:

@@ -224,6 +224,8 @@ def _pooled_blocks(
     yield from each_run
     yield ViewBlocks(AT_LENGTH, _beside_clean(group, part, groups))
     yield from _findings(reading)
+    if first == 1:
+        yield from map(Note, published_sentences(reading))
     yield from type_blocks(reading)
     yield ViewBlocks(AT_LENGTH, _at_length(part, first, budget, token_of))
 
@@ -308,7 +310,6 @@ def _findings(reading: Reading) -> Iterator[Block]:
         yield ViewBlocks(["text"], [Heading("Other metrics", 3)])
         yield Table(columns, rows, has_head=False)
         yield from (Code(line.command) for line in lines if line.command)
-    yield from map(Note, published_sentences(reading))
 
 
 def _over_depth(summary: Reading) -> Iterator[Block]:
