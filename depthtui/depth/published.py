@@ -1,6 +1,6 @@
-"""The effective depths that the paper reports, for comparison.
+"""Published values, for comparison: the paper's effective depths, and layers that others name.
 
-Source: Hu, Zhou, Zhang, "What Affects the Effective Depth of Large Language
+Source of the depths: Hu, Zhou, Zhang, "What Affects the Effective Depth of Large Language
 Models?" (arXiv 2512.14064). Layers are 0-based indices e; the ratio is
 (e + 1) / L. The KL rule, the overlap rule and the sign of the cosine are sound
 in the published code, so a faithful run should give these values.
@@ -9,10 +9,13 @@ in the published code, so a faithful run should give these values.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from depthtui.data.model import ModelInfo
 from depthtui.depth import rules
+from depthtui.metrics.ranking import lowest
 
 RULES = tuple(rule.name for rule in rules.ALL if rule.of_paper)
 """The paper's three rules."""
@@ -99,8 +102,13 @@ def published_for(model_name_or_id: str) -> PublishedModel | None:
     Only the last part is compared, ignoring case, so `Qwen/Qwen2.5-7B-Instruct` and
     `models/qwen2.5-7b-instruct/` are the same model.
     """
+    return _BY_LOWER_NAME.get(_last_part(model_name_or_id))
+
+
+def _last_part(model_name_or_id: str) -> str:
+    """The last part of a name, in lower case."""
     parts = model_name_or_id.replace("\\", "/").rstrip("/").split("/")
-    return _BY_LOWER_NAME.get(parts[-1].strip().lower())
+    return parts[-1].strip().lower()
 
 
 def published_row(model: ModelInfo) -> PublishedModel | None:
@@ -109,3 +117,102 @@ def published_row(model: ModelInfo) -> PublishedModel | None:
         return None
     row = published_for(model.spec.name) or published_for(model.name)
     return row if row is not None and row.n_layers == model.n_layers else None
+
+
+LIKE = 2 / 3
+"""The least share of the published layers that are among as many here where both are alike."""
+
+
+@dataclass(frozen=True)
+class PublishedLayers:
+    """Layers of a model that another publication names by a measure.
+
+    Attributes:
+        model: the last part of the hub id.
+        n_layers: L.
+        metric: the metric of the same measure; empty where there is none.
+        measure: the measure; that of a metric is the title of its values by layer.
+        statement: a name in `STATEMENTS`.
+        layers: the 0-based layers; those of an order in this order.
+        source: an arXiv id, or a repository with the number of a thread.
+        is_base: whether `model` is the base of the model that is asked about.
+    """
+
+    model: str
+    n_layers: int
+    metric: str
+    measure: str
+    statement: str
+    layers: tuple[int, ...]
+    source: str
+    is_base: bool = False
+
+    def shared(self, values: np.ndarray) -> int:
+        """How many of the layers are among as many of the lowest of `values`, `[L]`."""
+        return len(set(self.layers) & set(lowest(values, len(self.layers))))
+
+    def is_like(self, values: np.ndarray) -> bool:
+        """Whether at least `LIKE` of the layers are among as many of the lowest of `values`."""
+        return self.shared(values) >= LIKE * len(self.layers)
+
+
+STATEMENTS = {
+    "least": "least over layers {}",
+    "order": "least over layers {}, in this order",
+    "block": "least of all blocks of this length over layers {}",
+    "worst": "worst for layers {}",
+    "better": "better than the whole model's for layers {}",
+}
+"""The statements about layers, in words."""
+
+_MEASURES = {
+    "influence": ("similarity", "block influence"),
+    # The abstract names neither the texts nor the way in which a layer is left out.
+    "perplexity": ("", "perplexity without a layer"),
+    "angle": ("", "angular distance at the last token, in 4 bits"),
+}
+"""Metric and name of each measure of the table."""
+
+# Model, layers, measure, statement, its layers and the source. Model-Optimizer counts layers from
+# 1. PruneMe's layers l to l + n are the residual streams before layers l and l + n.
+_LAYERS_TABLE = """
+SmolLM2-135M              30 perplexity worst  8/9/10/11 arXiv 2603.19348
+SmolLM2-135M              30 perplexity better 14/17 arXiv 2603.19348
+Llama-2-7b-hf             32 influence  order  27/26/25/28/24/29/23/21/22 arXiv 2403.03853
+Llama-2-13b-hf            40 influence  order  33/31/32/30/29/34/28/35/27/26 arXiv 2403.03853
+Baichuan2-7B-Base         32 influence  order  26/27/25/28/24/29/23/22/30 arXiv 2403.03853
+Baichuan2-13B-Base        40 influence  order  32/31/33/30/34/29/28/35/27/26 arXiv 2403.03853
+Mistral-7B-v0.1           32 influence  order  26/25/24/27 CASE-Lab-UMD/LLM-Drop
+Qwen3-8B                  36 influence  least  26/27/28/30/31/32 NVIDIA/Model-Optimizer#1024
+Meta-Llama-3-70B-Instruct 80 angle      block  56/57/58/59/60/61/62/63 arcee-ai/PruneMe#4
+"""
+
+_OTHER_NAMES = {"llama-2-7b": "llama-2-7b-hf", "llama-2-13b": "llama-2-13b-hf"}
+"""Other names of models of the table, in lower case."""
+
+_BASES = {"smollm2-135m-instruct": "smollm2-135m"}
+"""The base model of tuned ones, in lower case."""
+
+
+def _read_layers(line: str) -> PublishedLayers:
+    name, n_layers, measure, statement, layers, source = line.split(maxsplit=5)
+    places = tuple(map(int, layers.split("/")))
+    return PublishedLayers(name, int(n_layers), *_MEASURES[measure], statement, places, source)
+
+
+PUBLISHED_LAYERS = tuple(map(_read_layers, _LAYERS_TABLE.strip().splitlines()))
+"""Every publication's layers of every model; those of one publication on a model together."""
+
+
+def published_layers(model: ModelInfo) -> list[PublishedLayers]:
+    """The published layers of a model or of its base; none of other models or with an adapter."""
+    if model.spec.adapter:
+        return []
+    names = {_last_part(name) for name in (model.spec.name, model.name)}
+    names |= {_OTHER_NAMES.get(name, name) for name in names}
+    bases = {_BASES[name] for name in names if name in _BASES}
+    return [
+        replace(row, is_base=row.model.lower() not in names)
+        for row in PUBLISHED_LAYERS
+        if row.n_layers == model.n_layers and row.model.lower() in names | bases
+    ]

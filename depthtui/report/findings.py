@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
 
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, fitted_words
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths
+from depthtui.depth.published import STATEMENTS, PublishedLayers, published_layers
 from depthtui.depth.reading import Reading
 from depthtui.depth.warnings import is_finite
-from depthtui.metrics import ALL, METRICS
+from depthtui.metrics import ALL, METRIC_BY_NAME, METRICS
 from depthtui.metrics.reduced_lens import ReducedFittedLens
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
 
@@ -52,6 +56,42 @@ def by_layer(reading: Reading) -> list[tuple[Metric, LayerValues]]:
         if (value := reading.get(metric)) is not None
         for values in metric.per_layer(value)
     ]
+
+
+def published_sentences(reading: Reading) -> list[str]:
+    """The layers of this model that others publish, a sentence or two for each publication.
+
+    They are like those here, or unlike, only where the measure is the same.
+    """
+    by_source = groupby(published_layers(reading.model), lambda row: (row.source, row.measure))
+    return [_published_sentence(list(rows), reading) for _, rows in by_source]
+
+
+def _published_sentence(rows: Sequence[PublishedLayers], reading: Reading) -> str:
+    row = rows[0]
+    base = ", the base of this model" * row.is_base
+    measure = row.measure if row.metric else f"another measure, {row.measure}"
+    statements = (STATEMENTS[row.statement].format(", ".join(map(str, row.layers))) for row in rows)
+    published = f"Published for {row.model}{base}, by {measure}: "
+    published += f"{'; '.join(statements)} ({row.source})."
+    values = _layer_values(row, reading)
+    if values is None:
+        return published
+    like, count = "Like" if row.is_like(values) else "Unlike", len(row.layers)
+    return (
+        f"{like} the published layers: {row.shared(values)} of these {count} are among the "
+        f"{count} of least {row.measure} here. {published}"
+    )
+
+
+def _layer_values(row: PublishedLayers, reading: Reading) -> np.ndarray | None:
+    """The values by which published layers are ranked, `[L]`; None where they are not known."""
+    metric = METRIC_BY_NAME.get(row.metric)
+    value = None if metric is None else reading.get(metric)
+    if metric is None or value is None:
+        return None
+    by_title = {values.title: values.values for values in metric.per_layer(value)}
+    return by_title[row.measure] if np.isfinite(by_title[row.measure]).all() else None
 
 
 def layer_maps(reading: Reading) -> list[tuple[Metric, LayerMap]]:

@@ -64,7 +64,7 @@ from depthtui.report.blocks import (
 from depthtui.report.compared import compared_blocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_measure, of_metric
-from depthtui.report.findings import by_layer, findings, layer_maps
+from depthtui.report.findings import by_layer, findings, layer_maps, published_sentences
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import (
@@ -224,6 +224,8 @@ def _pooled_blocks(
     yield from each_run
     yield ViewBlocks(AT_LENGTH, _beside_clean(group, part, groups))
     yield from _findings(reading)
+    if first == 1:
+        yield from map(Note, published_sentences(reading))
     yield from type_blocks(reading)
     yield ViewBlocks(AT_LENGTH, _at_length(part, first, budget, token_of))
 

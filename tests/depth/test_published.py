@@ -1,17 +1,24 @@
-"""The paper's table."""
+"""Published values: the paper's table, and the layers that others name."""
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from depthtui.data.run_settings import ModelSpec
 from depthtui.depth.published import (
     DATASETS,
     NEAREST,
     PUBLISHED,
+    PUBLISHED_LAYERS,
     RULES,
+    STATEMENTS,
     published_for,
+    published_layers,
 )
+from depthtui.metrics import METRIC_BY_NAME
 from depthtui.prompts import TASKS
+from tests.builders.models import model_info
 
 
 def test_the_whole_table_is_there() -> None:
@@ -96,3 +103,45 @@ def test_nearest_datasets() -> None:
         "facts_contrast": None,
     }
     assert "typed" not in NEAREST
+
+
+def test_published_layers_are_layers_of_their_model() -> None:
+    assert {row.statement for row in PUBLISHED_LAYERS} == set(STATEMENTS)
+    for row in PUBLISHED_LAYERS:
+        assert len(set(row.layers)) == len(row.layers) > 0
+        assert all(0 <= layer < row.n_layers for layer in row.layers)
+        assert not row.metric or row.metric in METRIC_BY_NAME
+        assert row.statement not in ("least", "order") or row.metric
+        assert row.source.startswith("arXiv ") or row.source.count("/") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "n_layers", "sources", "is_base"),
+    [
+        ("HuggingFaceTB/SmolLM2-135M", 30, ["arXiv 2603.19348"] * 2, False),
+        ("demo", 30, ["arXiv 2603.19348"] * 2, True),
+        ("models/smollm2-135m-instruct/", 30, ["arXiv 2603.19348"] * 2, True),
+        ("meta-llama/Llama-2-7b-hf", 32, ["arXiv 2403.03853"], False),
+        ("Llama-2-7B", 32, ["arXiv 2403.03853"], False),
+        ("mistralai/Mistral-7B-v0.1", 32, ["CASE-Lab-UMD/LLM-Drop"], False),
+        ("HuggingFaceTB/SmolLM2-135M", 29, [], False),
+        ("meta-llama/Llama-2-7b-chat-hf", 32, [], False),
+        ("nobody/model", 30, [], False),
+    ],
+)
+def test_published_layers_are_those_of_a_model_of_that_name_and_size(
+    name: str, n_layers: int, sources: list[str], is_base: bool
+) -> None:
+    rows = published_layers(model_info(ModelSpec(name), n_layers))
+    assert [row.source for row in rows] == sources
+    assert all(row.is_base == is_base for row in rows)
+    assert published_layers(model_info(ModelSpec(name, adapter="a"), n_layers)) == []
+
+
+@pytest.mark.parametrize(("shared", "is_like"), [(9, True), (6, True), (5, False)])
+def test_alike_are_two_thirds_of_the_layers(shared: int, is_like: bool) -> None:
+    (row,) = published_layers(model_info(ModelSpec("Llama-2-7b"), 32))
+    values = np.ones(32)
+    values[[*row.layers[:shared], *range(9 - shared)]] = 0
+    assert row.shared(values) == shared
+    assert row.is_like(values) == is_like

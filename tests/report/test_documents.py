@@ -364,6 +364,15 @@ class TestTable:
         assert "…" not in text
         assert "Paper: layers used on HellaSwag / GSM8K / AIME24." in text
 
+    def test_published_layers_stand_once_beneath_the_metrics(self) -> None:
+        runs = [run(text, layers=30, name="SmolLM2-135M") for text in ("one", "two")]
+        runs[1].prompt = replace(runs[1].prompt, task="addition")
+        by_task = run_document(group_runs(runs, SETTINGS, "task"))
+        for text in (table(runs[:1]), markdown_bytes(by_task).decode()):
+            words = " ".join(text.split())
+            assert words.count("Published for SmolLM2-135M, by another") == 1
+            assert words.index("Prediction depth") < words.index("Published for")
+
     def test_markup_in_a_name_is_no_markup(self) -> None:
         assert "[bold]x[/]" in table([run(name="[bold]x[/]")])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
@@ -12,7 +13,7 @@ from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
-from depthtui.report.findings import findings
+from depthtui.report.findings import findings, published_sentences
 from depthtui.report.groups import group_runs
 from tests.builders.metrics import ablation
 from tests.builders.results import full_run, lacking, run, stopped_run
@@ -75,6 +76,47 @@ def test_layers_are_ranked_by_the_loss_where_it_is_known() -> None:
     assert by_title["Best block to prune"] == ("layer 0", "n = 1, angular distance 0.250")
     by_title = told(lacking(result, "ablation"))
     assert by_title["Least useful layers"] == ("0, 1, 2", "block influence 0.1, 0.2, 0.3")
+
+
+def published(result: RunResult) -> list[str]:
+    return published_sentences(reading_of([result], SETTINGS))
+
+
+PUBLISHED = (
+    "Published for Mistral-7B-v0.1, by block influence: least over layers 26, 25, 24, 27, in this "
+    "order (CASE-Lab-UMD/LLM-Drop)."
+)
+
+
+@pytest.mark.parametrize(
+    ("least", "begins"),
+    [
+        ((24, 25, 27, 3), "Like the published layers: 3 of these 4 are among the 4 of least"),
+        ((24, 25, 2, 3), "Unlike the published layers: 2 of these 4 are among the 4 of least"),
+    ],
+)
+def test_published_layers_are_like_those_by_the_same_measure(
+    least: tuple[int, ...], begins: str
+) -> None:
+    result = run(layers=32, name="Mistral-7B-v0.1")
+    assert published(result) == [PUBLISHED]
+    influence, distances = np.ones((32, 5)), np.ones((32, 32))
+    influence[list(least)] = 0.5
+    result.put("similarity", Similarity(influence, distances, distances))
+    assert published(result) == [f"{begins} block influence here. {PUBLISHED}"]
+    influence[0] = np.nan
+    assert published(result) == [PUBLISHED]
+
+
+def test_layers_published_by_another_measure_are_compared_with_nothing() -> None:
+    result = run(layers=30, name="SmolLM2-135M-Instruct")
+    result.put("ablation", ablation(np.ones((30, 4))))
+    assert published(result) == [
+        "Published for SmolLM2-135M, the base of this model, by another measure, perplexity "
+        "without a layer: worst for layers 8, 9, 10, 11; better than the whole model's for layers "
+        "14, 17 (arXiv 2603.19348)."
+    ]
+    assert published(run(layers=30)) == []
 
 
 def test_completeness_that_was_missed_is_not_hidden() -> None:

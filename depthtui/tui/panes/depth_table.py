@@ -13,6 +13,7 @@ from depthtui.metrics import ranking_names, rankings_of
 from depthtui.report.blocks import Block, Heading, Note, TightBlocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_metrics, of_rules
+from depthtui.report.findings import published_sentences
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import smooth
 from depthtui.tui.draw.block_lines import Lines, as_much_as_fits
@@ -27,7 +28,7 @@ _EXPLAINED = (("description", "formula", "reading"), ("description", "reading"),
 class DepthTable(ThresholdPage):
     """The effective depths of a run; the compared run's and the published ones beneath.
 
-    Published values are shown for the paper's models.
+    The paper's values are shown for its models, layers that others publish where there is room.
     """
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -68,7 +69,8 @@ class DepthTable(ThresholdPage):
         blocks: list[Block] = [TightBlocks([table, *depth_remarks(reading)])]
         if published is not None:
             blocks.append(Note(PAPER))
-        notes = [Note(sentence) for sentence in [smooth(reading.depths)] if sentence]
+        sentences = [smooth(reading.depths), *published_sentences(reading)]
+        notes = [Note(sentence) for sentence in sentences if sentence]
         types = [] if other else list(type_blocks(reading))
         for parts in _EXPLAINED:
             yield [

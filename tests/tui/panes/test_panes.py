@@ -476,6 +476,19 @@ async def test_published_values_stand_beside_those_of_the_paper_s_models():
             assert ("17 / 21 / 20" in lines(pane)[line_with(pane, "cosine")]) == expected
 
 
+async def test_published_layers_stand_beneath_the_depths_where_there_is_room():
+    result = make_result(layers=30)
+    for name, height, expected in (
+        ("nobody", 24, 0),
+        ("SmolLM2-135M", 24, 1),
+        ("SmolLM2-135M", 5, 0),
+    ):
+        result.model = replace(result.model, name=name)
+        async with framed(pane := DepthTable(), (70, height)):
+            show(pane, result, summary_of(result))
+            assert "".join(lines(pane)).count("Published for SmolLM2-135M") == expected
+
+
 async def test_a_narrow_depth_table_leaves_out_the_threshold():
     result = make_result(layers=12)
     pane = DepthTable()
