@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
@@ -31,8 +32,9 @@ from depthtui.depth.intervals import Bootstrap, curves_of, resampled_curves, too
 from depthtui.depth.rules import kl
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import WEIGHTINGS, Weighting, task_numbers
-from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, RESAMPLES, draw, freedom_of
+from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, RESAMPLES
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
+from depthtui.sweep.resampled import Resampled
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -309,7 +311,7 @@ def difference(
     n_layers = np.array([depth_rule.n_layers(of_side) for of_side in curves])
     result = replace(result, same_size=bool(n_layers[0] == n_layers[1]))
     by_tokens, by_prompts = (
-        _ResampledDepths.of(sides, depth_rule, settings, resamples, paired, weighting)
+        _resampled_depths(sides, depth_rule, settings, resamples, paired, weighting)
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
@@ -329,10 +331,9 @@ def difference(
     if not result.same_size:
         singles = [(side + 1) / layers for side, layers in zip(singles, n_layers, strict=True)]
     p, effect = test(singles[0], singles[1], settings.seed)
+    result = replace(result, p=p, effect=effect)
     ratio = None if result.same_size else by_prompts.sum(ratio_factors)
-    return _with_claim(
-        replace(result, p=p, effect=effect), by_prompts.sum(layer_factors), ratio, sides
-    )
+    return _with_claim(result, by_prompts.sum(layer_factors), ratio, sides)
 
 
 def trend(
@@ -366,7 +367,6 @@ def trend(
     problem = _too_few(levels, " a level") or _no_curve(levels, depth_rule)
     if problem:
         return replace(result, problem=problem)
-    pooled = [float(depth_rule.layers(pool(text)[depth_rule.curve], settings)) for text in levels]
     ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
     weights = ranks / (ranks**2).sum() * (len(levels) - 1)
     singles = _singles(_curves(levels, depth_rule), depth_rule, settings)
@@ -375,14 +375,15 @@ def trend(
         p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
     else:
         p, effect = kendall(singles, settings.seed)
+    layers = [_layers(levels, depth_rule, settings, weighting) for weighting in WEIGHTINGS]
     result = replace(
         result,
-        layers=tuple(float(value) if np.isfinite(value) else None for value in pooled),
+        layers=tuple(float(layer) if np.isfinite(layer) else None for layer in layers[0]),
         p=p,
         effect=effect,
     )
     by_tokens, by_prompts = (
-        _ResampledDepths.of(levels, depth_rule, settings, resamples, paired, weighting)
+        _resampled_depths(levels, depth_rule, settings, resamples, paired, weighting)
         for weighting in WEIGHTINGS
     )
     if by_prompts is None:
@@ -390,18 +391,16 @@ def trend(
     if by_tokens is not None:
         slope = by_tokens.sum(weights)
         result = replace(result, slope=slope.value, slope_interval=slope.interval())
-    doubts = [
-        doubt for means in (by_tokens, by_prompts) if means and (doubt := _unclear_course(means))
-    ]
+    doubts = [doubt for of_levels in layers if (doubt := _unclear_course(of_levels))]
     result = replace(result, doubt=next(iter(doubts), None))
     return _with_claim(result, by_prompts.sum(weights), None, levels)
 
 
-def _unclear_course(means: _ResampledDepths) -> Sentence | None:
-    """A sentence where the counts of the levels do not go one way, else None."""
-    if course(means.layers) != UP_AND_DOWN:
+def _unclear_course(layers: np.ndarray) -> Sentence | None:
+    """A sentence where all levels have a layer and these do not go one way, else None."""
+    if not np.isfinite(layers).all() or course(layers) != UP_AND_DOWN:
         return None
-    counts = ", ".join(f"{layer + 1:g}" for layer in means.layers)
+    counts = ", ".join(f"{layer + 1:g}" for layer in layers)
     return Sentence(UP_AND_DOWN, (f": {counts}",))
 
 
@@ -488,66 +487,41 @@ def _round_for_ties(values: np.ndarray) -> np.ndarray:
     return np.round(values, 9)
 
 
-@dataclass(frozen=True)
-class _ResampledDepths:
-    """The depths of some groups of prompts, and those of their resamples.
+def _layers(
+    groups: Sequence[Sequence[PromptCurves]],
+    rule: Rule,
+    settings: SummarySettings,
+    weighting: Weighting,
+) -> np.ndarray:
+    """The layer of each group on its mean curve, `[groups]`; NaN where it has none."""
+    curves = [pool(parts, weighting)[rule.curve] for parts in groups]
+    return np.array([rule.layers(curve, settings) for curve in curves], float)
 
-    Attributes:
-        layers: the layer of each group, `[groups]`.
-        depths: crossing + 1 of each group, `[groups]`.
-        drawn: crossing + 1 of every resample, `[resamples, groups]`.
-        tasks: the tasks of each group's prompts.
-        together: whether the groups have the same prompts, drawn together.
-    """
 
-    layers: np.ndarray
-    depths: np.ndarray
-    drawn: np.ndarray
-    tasks: list[np.ndarray]
-    together: bool
+def _resampled_depths(
+    groups: Sequence[Sequence[PromptCurves]],
+    rule: Rule,
+    settings: SummarySettings,
+    resamples: int,
+    together: bool,
+    weighting: Weighting,
+) -> Resampled | None:
+    """Crossing + 1 of each group's mean curve; None where a group has no layer."""
+    if not np.isfinite(_layers(groups, rule, settings, weighting)).all():
+        return None
 
-    @classmethod
-    def of(
-        cls,
-        groups: Sequence[Sequence[PromptCurves]],
-        rule: Rule,
-        settings: SummarySettings,
-        resamples: int,
-        together: bool,
-        weighting: Weighting,
-    ) -> _ResampledDepths | None:
-        """The depths of the groups; None where a group has no layer."""
-        pooled = [pool(parts, weighting)[rule.curve] for parts in groups]
-        layers = np.array([rule.layers(curve, settings) for curve in pooled])
-        if not np.isfinite(layers).all():
-            return None
-        crossings = np.array([rule.ranked_crossings(curve, settings) for curve in pooled])
-        tasks = [task_numbers(parts) for parts in groups]
-        columns = []
-        for number, parts in enumerate(groups):
-            seed = settings.seed + (0 if together else number)
-            counts = draw(tasks[number], resamples, seed)
-            curves = resampled_curves(parts, rule, settings, counts, weighting)
-            columns.append(rule.ranked_crossings(curves, settings))
-        return cls(layers, crossings + 1, np.stack(columns, axis=1) + 1, tasks, together)
+    def depths(parts: Sequence[PromptCurves], counts: np.ndarray) -> np.ndarray:
+        curves = resampled_curves(parts, rule, settings, counts, weighting)
+        return rule.ranked_crossings(curves, settings) + 1
 
-    def sum(self, factors: np.ndarray) -> Bootstrap:
-        """A weighted sum over the groups.
-
-        Independent groups have the degrees of freedom of Welch and Satterthwaite.
-        """
-        freedoms, inflations = np.array([freedom_of(tasks) for tasks in self.tasks]).T
-        freedom, inflation = freedoms.min(), inflations.max()
-        variances = self.drawn.var(axis=0) * factors**2
-        if not self.together and variances.sum() > 0:
-            unbiased = variances * inflations
-            freedom = unbiased.sum() ** 2 / (unbiased**2 / freedoms).sum()
-            inflation = unbiased.sum() / variances.sum()
-        # A matrix product would at times make equal counts differ by a rounding.
-        value = float((self.depths * factors).sum())
-        drawn = (self.drawn * factors).sum(axis=-1)
-        resolution = HALF_A_LAYER * float(abs(factors).max())
-        return Bootstrap(value, drawn, float(freedom), float(inflation), resolution)
+    return Resampled.of(
+        [partial(depths, parts) for parts in groups],
+        [task_numbers(parts) for parts in groups],
+        settings.seed,
+        together,
+        HALF_A_LAYER,
+        resamples,
+    )
 
 
 def _with_claim(
