@@ -11,6 +11,11 @@ cross the threshold several times: the rule itself is then biased. Where longer
 prompts are deeper, intervals of the mean over tokens cover much less (about 65 by
 the KL rule with five or ten prompts whose lengths vary threefold). Intervals of the
 mean in which each prompt counts once cover as much as ever.
+
+Comparisons are of smooth numbers, such as crossings, and corrected for their number: the end of an
+interval may lie beyond nearly all resamples. With few beyond it, `Bootstrap` takes Student's t with
+the standard error of the resamples. With five prompts and three comparisons, at 98.33 %,
+percentiles of a crossing cover 90 to 94 of 100, Student's t 98.
 `python -m tests.benchmarks.coverage` measures the coverage.
 """
 
@@ -25,10 +30,24 @@ from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import Weighting, pool_weights, task_numbers
-from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, expanded_interval, freedom_of
+from depthtui.metrics.resampling import (
+    FEWEST_UNITS,
+    LEVEL,
+    expanded_interval,
+    expanded_tail,
+    freedom_of,
+    student_interval,
+)
 
 _ROUNDING = 1e-9
 """The largest difference of numbers by rounding alone."""
+
+FEWEST_DRAWS = 20
+"""The fewest resamples beyond each end of a percentile interval of a comparison.
+
+How many lie there varies by a fifth from seed to seed then (1 / sqrt(20)). Of 2,000 there are fewer
+at 95 % with up to 11 prompts, or 7 a side, and at 98.33 % with any number of prompts.
+"""
 
 
 def depth_interval(
@@ -111,11 +130,23 @@ class Bootstrap:
     resolution: float = 0.0
 
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
-        """The expanded percentile interval; None where a value is not finite.
+        """The expanded percentile interval, or Student's t where it has too few resamples.
 
-        Where all resamples agree, it extends by the resolution to either side.
+        Few are fewer than `FEWEST_DRAWS` beyond each end. Where all resamples agree, the interval
+        extends by the resolution to either side.
+
+        Returns:
+            None where a value is not finite.
         """
-        interval = expanded_interval(self.values, level, self.freedom, self.inflation)
+        if not np.isfinite(self.values).all():
+            return None
+        distribution = level, self.freedom, self.inflation
+        few = expanded_tail(*distribution) * len(self.values) < FEWEST_DRAWS
+        interval = (
+            student_interval(self.value, self.values, *distribution)
+            if few
+            else expanded_interval(self.values, *distribution)
+        )
         return None if interval is None else with_width(interval, self.resolution)
 
 

@@ -45,6 +45,8 @@ SIGNIFICANT = 0.05
 """Single prompts differ where p is below this."""
 
 
+_TOO_FEW = "too few prompts to say"
+
 UP_AND_DOWN = "goes up and down"
 """The course of levels that do not go one way."""
 
@@ -133,7 +135,7 @@ class ResampledChange:
     n_tasks: int
 
     def claim(self, level: float) -> Claim | None:
-        """The claim at this level."""
+        """The claim at this level; None where there is no interval."""
         interval = self.layers.interval(level)
         if interval is None:
             return None
@@ -191,6 +193,15 @@ class TestedChange:
     problem: Sentence | None = None
     population: str = ""
     resamples: ResampledChange | None = field(default=None, repr=False, compare=False)
+
+    def at_level(self, level: float) -> Self:
+        """A copy with the claim of the resamples at a level, or the problem that there is none."""
+        if self.resamples is None:
+            return self
+        claim = self.resamples.claim(level)
+        reason = f" (for a {100 * level:.4g} % interval)"
+        problem = None if claim else Sentence(_TOO_FEW, (reason,))
+        return replace(self, claim=claim, problem=problem)
 
     def with_doubt_from(self, counts: Iterable[FragileCount]) -> Self:
         """A copy, in doubt where one of these counts may move as far as the change."""
@@ -435,11 +446,7 @@ def as_one_family(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return [
         comparison
         if comparison.p is None
-        else replace(
-            comparison,
-            p_holm=float(next(adjusted)),
-            claim=comparison.resamples.claim(level) if comparison.resamples else comparison.claim,
-        )
+        else replace(comparison.at_level(level), p_holm=float(next(adjusted)))
         for comparison in comparisons
     ]
 
@@ -462,7 +469,7 @@ def _too_few(groups: Sequence[Sequence[PromptCurves]], where: str = "") -> Sente
         reason = "two of each task are needed"
     else:
         return None
-    return Sentence("too few prompts to say", (f" ({reason})",))
+    return Sentence(_TOO_FEW, (f" ({reason})",))
 
 
 def _no_curve(groups: Sequence[Sequence[PromptCurves]], rule: Rule) -> Sentence | None:
@@ -533,7 +540,7 @@ def _with_claim(
     """The comparison with its claim, at the level of a single comparison."""
     n_tasks = int(task_numbers(groups[0]).max()) + 1
     resamples = ResampledChange(layers, ratio, n_tasks)
-    return replace(comparison, claim=resamples.claim(LEVEL), resamples=resamples)
+    return replace(comparison, resamples=resamples).at_level(LEVEL)
 
 
 def _words(comparison: Difference | Trend, wording: Wording, effect: str) -> Sentence:

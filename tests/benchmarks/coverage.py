@@ -2,21 +2,25 @@
 
     python -m tests.benchmarks.coverage [--samples 200] [--only longer]
 
-Prints Markdown tables of the share of samples whose nominal 95 % interval holds
+Prints Markdown tables of the share of samples whose interval, nominally of 95 %, holds
 the layer (or the difference, or the slope) that a very large sample has, for
 depths between two layers as well as on one, and the mean width in layers. The
 expanded interval is the one in use; the plain percentile interval is for
-comparison. The last table is of prompts that are deeper the longer they are, as
-the mean over tokens and as the mean over prompts have them. All of it takes
-about ten minutes on one core.
+comparison. A table is of prompts that are deeper the longer they are, as
+the mean over tokens and as the mean over prompts have them. The last is of few
+prompts at the levels of families of 1, 3 and 6 comparisons: means, and crossings of
+mean curves, of one group and as the difference of two. All of it takes about
+ten minutes on one core.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -24,10 +28,11 @@ from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
-from depthtui.depth.intervals import depth_interval, resampled_layers
+from depthtui.depth.intervals import depth_interval, resampled_curves, resampled_layers
 from depthtui.depth.weights import WEIGHTINGS, effective_prompts
-from depthtui.metrics.resampling import draw
+from depthtui.metrics.resampling import LEVEL, draw, expanded_interval
 from depthtui.sweep.comparisons import difference, trend
+from depthtui.sweep.resampled import Resampled, Statistic
 from tests.simulated_prompts import intervals, simulated_prompts
 
 SETTINGS = SummarySettings()
@@ -47,6 +52,10 @@ LONGER = {
 
 PHASES = 10
 """How many depths between two layers are tried in turn."""
+
+FEW = (5, 8, 10)
+FAMILIES = (1, 3, 6)
+"""Numbers of comparisons, which are corrected together."""
 
 Hits = dict[tuple[str, ...], list[tuple[bool, float]]]
 
@@ -82,13 +91,13 @@ def score(hits: Hits, key: tuple[str, ...], ends: tuple[float, float] | None, tr
         hits[key].append((bool(ends[0] <= truth <= ends[1]), ends[1] - ends[0]))
 
 
-def print_table(head: list[str], hits: Hits) -> None:
+def print_table(head: list[str], hits: Hits, sizes: Sequence[int] = SIZES) -> None:
     """One row for each key but its last part, one column for each size."""
-    print("|", " | ".join([*head, *(f"n = {n}" for n in SIZES)]), "|")
-    print("|", " | ".join(["---"] * (len(head) + len(SIZES))), "|")
+    print("|", " | ".join([*head, *(f"n = {n}" for n in sizes)]), "|")
+    print("|", " | ".join(["---"] * (len(head) + len(sizes))), "|")
     for row in dict.fromkeys(key[:-1] for key in hits):
         cells = []
-        for n in SIZES:
+        for n in sizes:
             found = hits.get((*row, str(n)), [])
             share = np.mean([hit for hit, _ in found]) if found else np.nan
             width = np.mean([width for _, width in found]) if found else np.nan
@@ -157,7 +166,51 @@ def comparisons(count: int) -> None:
     print_table(["comparison", "rule"], hits)
 
 
-TABLES = {"depths": depths, "comparisons": comparisons, "longer": longer}
+def levels(count: int) -> None:
+    """Means and crossings of few prompts, at the levels of families of comparisons."""
+    kinds: dict[tuple[str, str], tuple[Callable[[np.random.Generator, int], Statistic], float]] = {
+        ("normal", "mean"): (lambda rng, n: mean_of(rng.normal(size=n)), 0),
+        ("exponential", "mean"): (lambda rng, n: mean_of(rng.exponential(size=n)), 1),
+    }
+    for kind in ("usual", "different", "rough curves"):
+        for name in ("cosine", "kl", "overlap"):
+            of_many = crossing_of(kind, name, np.random.default_rng(2**31), 20_000)
+            truth = float(of_many(np.ones((1, 20_000)))[0])
+            kinds[kind, name] = partial(crossing_of, kind, name), truth
+    hits: Hits = defaultdict(list)
+    for (kind, name), (draw_statistic, truth) in kinds.items():
+        for n, number in product(FEW, range(count)):
+            rng = np.random.default_rng([number, n])
+            tasks = [np.zeros(n, int)] * 2
+            groups = [draw_statistic(rng, n) for _ in tasks]
+            resampled = Resampled.of(groups, tasks, number, together=False)
+            for shape, factors in {"one group": [1.0, 0.0], "difference": [1.0, -1.0]}.items():
+                change, of = resampled.sum(np.array(factors)), sum(factors) * truth
+                for family in FAMILIES:
+                    level = 1 - (1 - LEVEL) / family
+                    key = (kind, name, shape, f"{level:.2%}")
+                    expanded = expanded_interval(
+                        change.values, level, change.freedom, change.inflation
+                    )
+                    score(hits, (*key, "in use", str(n)), change.interval(level), of)
+                    score(hits, (*key, "expanded", str(n)), expanded, of)
+    print_table(["prompts", "number", "of", "level", "interval"], hits, FEW)
+
+
+def mean_of(sample: np.ndarray) -> Statistic:
+    return lambda counts: counts @ sample / counts.sum(axis=1)
+
+
+def crossing_of(kind: str, name: str, rng: np.random.Generator, n: int) -> Statistic:
+    """The crossing of the mean curve of simulated prompts, where each counts once."""
+    parts = simulated_prompts(rng, n, 15.4, **PROMPTS[kind])  # type: ignore[arg-type]
+    rule = rules.named(name)
+    return lambda counts: rule.ranked_crossings(
+        resampled_curves(parts, rule, SETTINGS, counts, "prompts"), SETTINGS
+    )
+
+
+TABLES = {"depths": depths, "comparisons": comparisons, "longer": longer, "levels": levels}
 
 
 def main() -> None:
@@ -165,7 +218,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=200, help="samples a cell")
     parser.add_argument("--only", choices=TABLES, help="one of the tables")
     asked = parser.parse_args()
-    print("Coverage of nominal 95 % intervals (mean width in layers)\n")
+    print("Coverage of intervals (mean width in layers)\n")
     for name, table in TABLES.items():
         if asked.only in (None, name):
             table(asked.samples)

@@ -17,7 +17,7 @@ from depthtui.depth.effective_depth import depths, pool
 from depthtui.depth.intervals import resampled_curves
 from depthtui.depth.rules import overlap
 from depthtui.depth.weights import task_numbers
-from depthtui.metrics.resampling import draw, expanded_interval
+from depthtui.metrics.resampling import RESAMPLES, draw, expanded_interval
 from depthtui.sweep.comparisons import (
     TRAINED,
     Claim,
@@ -178,31 +178,41 @@ def test_ends_that_look_alike_get_more_digits() -> None:
 
 def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
     a, b = prompts(0, 6, 11, spread=4), prompts(1, 6, 13, spread=4)
+    a, b = ([replace(part, n_tokens=9) for part in side] for side in (a, b))
     result = difference(a, b, SETTINGS, paired=True, rule="overlap", resamples=200)
     changes = []
     for row in draw(np.zeros(6, int), 200, SETTINGS.seed):
         sides = [[x for x, k in zip(side, row, strict=True) for _ in range(k)] for side in (a, b)]
         changes.append(crossing(sides[1], "overlap") - crossing(sides[0], "overlap"))
-    tail = stats.norm.cdf(-np.sqrt(6 / 5) * stats.t.ppf(0.975, 5))
-    ends = np.quantile(changes, [tail, 1 - tail], method="inverted_cdf")
-    assert result.layers_interval == pytest.approx(ends)
+    assert result.resamples is not None
+    assert result.resamples.layers.values == pytest.approx(changes)
+    reach = stats.t.ppf(0.975, 5) * np.sqrt(6 / 5) * np.std(changes)
+    change = crossing(b, "overlap") - crossing(a, "overlap")
+    assert result.layers_interval == pytest.approx((change - reach, change + reach))
 
 
-def test_unpaired_intervals_have_welchs_degrees_of_freedom() -> None:
-    a, b = prompts(0, 5, 11, spread=5), prompts(1, 9, 13, spread=4)
-    result = difference(a, b, SETTINGS, paired=False, rule="overlap", resamples=4000)
+@pytest.mark.parametrize("sizes", [(8, 13), (5, 9)])
+def test_unpaired_intervals_have_welchs_degrees_of_freedom(sizes: tuple[int, int]) -> None:
+    a, b = prompts(0, sizes[0], 11, spread=5), prompts(1, sizes[1], 13, spread=4)
+    result = difference(a, b, SETTINGS, paired=False, rule="overlap")
     drawn = []
     for number, side in enumerate((a, b)):
-        counts = draw(task_numbers(side), 4000, SETTINGS.seed + number)
+        counts = draw(task_numbers(side), RESAMPLES, SETTINGS.seed + number)
         curves = resampled_curves(side, overlap.RULE, SETTINGS, counts)
         drawn.append(overlap.RULE.ranked_crossings(curves, SETTINGS))
-    errors = drawn[0].var() * 5 / 4, drawn[1].var() * 9 / 8
-    freedom = sum(errors) ** 2 / (errors[0] ** 2 / 4 + errors[1] ** 2 / 8)
-    inflation = sum(errors) / (drawn[0].var() + drawn[1].var())
-    assert 4 < freedom < 12
-    expected = expanded_interval(drawn[1] - drawn[0], 0.95, freedom, inflation)
+    (n, m), (first, second) = sizes, (column.var() for column in drawn)
+    errors = first * n / (n - 1), second * m / (m - 1)
+    freedom = sum(errors) ** 2 / (errors[0] ** 2 / (n - 1) + errors[1] ** 2 / (m - 1))
+    changes, inflation = drawn[1] - drawn[0], sum(errors) / (first + second)
+    assert n - 1 < freedom < n + m - 2
+    if n == 8:
+        expected = expanded_interval(changes, 0.95, freedom, inflation)
+        assert expected != expanded_interval(changes, 0.95, n - 1, n / (n - 1))
+    else:
+        reach = stats.t.ppf(0.975, freedom) * np.sqrt(inflation * changes.var())
+        assert result.layers is not None
+        expected = result.layers - reach, result.layers + reach
     assert result.layers_interval == pytest.approx(expected)
-    assert expected != expanded_interval(drawn[1] - drawn[0], 0.95, 4, 5 / 4)
 
 
 def test_unpaired_prompts_may_differ_in_number_and_paired_ones_may_not() -> None:
@@ -249,9 +259,9 @@ def test_prompts_that_never_cross_are_the_deepest() -> None:
     assert apart.effect > 0.4
     assert levels.effect is not None
     assert levels.effect > 0
-    assert apart.layers_interval is not None
+    assert apart.claim is not None
     # In some resamples most prompts never cross: the pooled one does not either.
-    assert apart.layers_interval[1] > 15
+    assert apart.claim.interval[1] > 15
 
 
 def test_a_planted_trend_is_found() -> None:
@@ -438,9 +448,7 @@ def test_claims_are_at_the_level_of_their_family() -> None:
         assert single.resamples is not None
         assert in_family.claim.level == pytest.approx(1 - 0.05 / len(RULES))
         drawn = single.resamples.layers
-        assert in_family.claim.interval == expanded_interval(
-            drawn.values, 1 - 0.05 / len(RULES), drawn.freedom, drawn.inflation
-        )
+        assert in_family.claim.interval == drawn.interval(1 - 0.05 / len(RULES))
         assert in_family.claim.interval[0] <= single.claim.interval[0]
         # What stands beside the claim stays at 95 %.
         assert in_family.layers_interval == single.layers_interval
@@ -470,6 +478,17 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     assert holm([0.7, 0.6]).tolist() == [1, 1]
     assert holm([]).tolist() == []
+
+
+def test_a_comparison_without_an_interval_at_its_level_has_too_few_prompts() -> None:
+    a, b = prompts(0, 5, 12), prompts(1, 5, 14)
+    result = difference(a, b, SETTINGS, paired=True)
+    assert result.resamples is not None
+    unknown = replace(result.resamples.layers, values=np.array([1.0, np.nan]))
+    resamples = replace(result.resamples, layers=unknown)
+    (one, *_) = as_one_family([replace(result, resamples=resamples)] * 3)
+    assert one.claim is None
+    assert str(one.words) == "too few prompts to say (for a 98.33 % interval)"
 
 
 def test_correction_passes_over_what_has_no_p() -> None:
