@@ -177,6 +177,7 @@ class TestedChange:
     Attributes:
         p: two-sided p of the rank test; None with too few prompts.
         effect: the test's effect size, from -1 to 1.
+        p_is_least: whether the test allows no smaller p (see `rank_tests.RankTest`).
         p_holm: p after Holm's correction (see `as_one_family`), or None.
         claim: the change where each prompt counts once; None where there is a problem.
         doubt: why no direction is claimed, whatever the interval; None where one may be.
@@ -187,6 +188,7 @@ class TestedChange:
 
     p: float | None = None
     effect: float | None = None
+    p_is_least: bool = False
     p_holm: float | None = None
     claim: Claim | None = None
     doubt: Sentence | None = None
@@ -341,8 +343,7 @@ def difference(
     singles = _singles(curves, depth_rule, settings)
     if not result.same_size:
         singles = [(side + 1) / layers for side, layers in zip(singles, n_layers, strict=True)]
-    p, effect = test(singles[0], singles[1], settings.seed)
-    result = replace(result, p=p, effect=effect)
+    result = replace(result, **test(singles[0], singles[1], settings.seed)._asdict())
     ratio = None if result.same_size else by_prompts.sum(ratio_factors)
     return _with_claim(result, by_prompts.sum(layer_factors), ratio, sides)
 
@@ -383,15 +384,14 @@ def trend(
     singles = _singles(_curves(levels, depth_rule), depth_rule, settings)
     if paired:
         slopes = _round_for_ties(weights @ np.stack(singles))
-        p, effect = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
+        test = signed_rank(np.zeros(sizes[0]), slopes, settings.seed)
     else:
-        p, effect = kendall(singles, settings.seed)
+        test = kendall(singles, settings.seed)
     layers = [_layers(levels, depth_rule, settings, weighting) for weighting in WEIGHTINGS]
     result = replace(
         result,
         layers=tuple(float(layer) if np.isfinite(layer) else None for layer in layers[0]),
-        p=p,
-        effect=effect,
+        **test._asdict(),
     )
     by_tokens, by_prompts = (
         _resampled_depths(levels, depth_rule, settings, resamples, paired, weighting)
@@ -452,9 +452,9 @@ def as_one_family(comparisons: Sequence[Comparison]) -> list[Comparison]:
 
 
 def numbers(comparison: Difference | Trend) -> dict[str, Any]:
-    """A comparison as JSON values, without the resamples."""
+    """A comparison as JSON values, without the resamples and what words alone are made of."""
     values = asdict(replace(comparison, resamples=None))
-    for name in ("resamples", "wording"):
+    for name in ("resamples", "wording", "p_is_least"):
         values.pop(name, None)
     for name in values.keys() & {"doubt", "problem"}:
         values[name] = str(getattr(comparison, name) or "")
@@ -581,9 +581,10 @@ def _test_words(comparison: Difference | Trend, effect: str) -> str:
     words = [] if comparison.effect is None else [f"{effect} {signed_text(comparison.effect, 2)}"]
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if p is not None:
-        value = "p < 0.001" if p < 0.001 else f"p {p:.2g}"
+        at_most = "<= " if comparison.p_is_least and p < 1 else ""
+        value = "p < 0.001" if p < 0.001 else f"p {at_most}{p:.2g}"
         words.append(value if comparison.p_holm is None else f"{value} (Holm)")
-        if p >= SIGNIFICANT and _utmost(comparison):
+        if p >= SIGNIFICANT and comparison.p_is_least:
             words.append("the least that so few prompts allow")
         elif disagree(comparison):
             words.append("a change" if p < SIGNIFICANT else "no clear change")
@@ -593,14 +594,10 @@ def _test_words(comparison: Difference | Trend, effect: str) -> str:
 def disagree(comparison: Difference | Trend) -> bool:
     """Whether mean curve and single prompts disagree on there being a change.
 
-    False for a claimed change whose effect size is ±1: so few prompts allow no smaller p.
+    False for a claimed change whose p is the least that the test allows.
     """
     p = comparison.p if comparison.p_holm is None else comparison.p_holm
     if comparison.claim is None or p is None:
         return False
     changes = comparison.claim.changes and not comparison.doubt
-    return changes != (p < SIGNIFICANT) and not (changes and _utmost(comparison))
-
-
-def _utmost(comparison: Difference | Trend) -> bool:
-    return abs(comparison.effect or 0) == 1
+    return changes != (p < SIGNIFICANT) and not (changes and comparison.p_is_least)

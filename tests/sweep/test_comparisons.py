@@ -106,7 +106,7 @@ def test_pairing_removes_what_prompts_have_in_common() -> None:
     assert paired.p == pytest.approx(2 / 2**8)
     assert str(paired.words) == (
         "more layers: +2.0 layers (95 % interval +1.5 … +2.5) where each prompt counts once; "
-        "single prompts: rank-biserial +1.00, p 0.0078"
+        "single prompts: rank-biserial +1.00, p <= 0.0078"
     )
 
 
@@ -380,9 +380,9 @@ def test_where_mean_curve_and_single_prompts_disagree_the_sentence_says_so() -> 
         "more layers: +3.0 layers (95 % interval +1.0 … +5.0) where each prompt counts once; "
         "single prompts: rank-biserial +0.80, p 0.062, no clear change"
     )
-    utmost = replace(result, effect=1.0)
-    assert not disagree(utmost)
-    assert str(utmost.words).endswith("+1.00, p 0.062, the least that so few prompts allow")
+    least = replace(result, effect=1.0, p_is_least=True)
+    assert not disagree(least)
+    assert str(least.words).endswith("+1.00, p <= 0.062, the least that so few prompts allow")
     unclear = replace(claim, layers=1.0, interval=(0.0, 2.0), level=1 - 0.05 / 3, n_tasks=2)
     slope = Trend("kl", (9, 9), p=0.0004, effect=0.3, claim=unclear)
     assert str(slope.words) == (
@@ -454,7 +454,7 @@ def test_claims_are_at_the_level_of_their_family() -> None:
         assert in_family.layers_interval == single.layers_interval
     values = json.loads(json.dumps(numbers(family[0])))
     assert values["claim"]["level"] == pytest.approx(1 - 0.05 / len(RULES))
-    assert "drawn" not in values
+    assert not {"drawn", "resamples", "p_is_least"} & values.keys()
 
 
 def test_levels_of_the_same_prompts_are_drawn_together() -> None:
@@ -478,6 +478,17 @@ def test_holm_by_hand() -> None:
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     assert holm([0.7, 0.6]).tolist() == [1, 1]
     assert holm([]).tolist() == []
+
+
+def test_the_least_p_is_an_upper_bound_after_its_correction_too() -> None:
+    levels = [prompts(seed, 8, 10 + 4 * seed) for seed in range(3)]
+    least, above = (trend(of, SETTINGS, "overlap") for of in (levels, [levels[0], *levels[:2]]))
+    assert (least.p, least.p_is_least) == (2 / 5000, True)
+    assert not above.p_is_least
+    family = as_one_family([least, replace(above, p=0.0012), *[replace(least, p=0.5)] * 2])
+    assert str(family[0].words).endswith(", p <= 0.0016 (Holm)")
+    assert str(family[1].words).endswith(", p 0.0036 (Holm)")
+    assert numbers(family[0])["p_holm"] == pytest.approx(0.0016)
 
 
 def test_a_comparison_without_an_interval_at_its_level_has_too_few_prompts() -> None:
