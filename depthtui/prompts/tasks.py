@@ -224,7 +224,8 @@ def prompt_title(prompt: Prompt, width: int = 60) -> str:
     """One printable line of at most `width` characters that distinguishes a prompt."""
     text = prompt.text
     for key in ("\nProblem: ", "\nQuestion: ", "Give the answer directly: "):
-        _, mark, following = text.partition(key)
+        # Others may precede the one that is asked.
+        _, mark, following = text.rpartition(key)
         if mark:
             text = following.partition("\n")[0]
             break
