@@ -108,6 +108,7 @@ class PlanOptions:
         data: files of data sets, as `NAME=FILE`.
         longest: longer prompts, in tokens, are left out; None for any length.
         sample: whether to draw the prompts with the seed.
+        matched: length in tokens up to which prompts are filled; None for their own.
         protocol: `paper`, or None.
         write: whether the models also write their own answers.
     """
@@ -119,6 +120,7 @@ class PlanOptions:
     data: tuple[str, ...]
     longest: int | None
     sample: bool
+    matched: int | None
     protocol: str | None
     write: bool
 
@@ -190,6 +192,12 @@ _plan_options = one_argument(
     ),
     click.option("--sample", is_flag=True, help="Draw the prompts at random, by the seed."),
     click.option(
+        "--matched",
+        type=click.IntRange(1),
+        metavar="TOKENS",
+        help="Fill prompts up to this length with others of their task and level.",
+    ),
+    click.option(
         "--protocol",
         type=click.Choice(["paper"]),
         help="The paper's data sets, counts and thresholds.",
@@ -242,13 +250,14 @@ _slurm_options = one_argument(
 @click.command(
     cls=_SweepCommand,
     common=(
-        *("plan_file", "models", "tasks", "levels", "examples", "data", "protocol", "write"),
-        "max_tokens",
+        *("plan_file", "models", "tasks", "levels", "examples", "data", "matched", "protocol"),
+        *("write", "max_tokens"),
         *("gpus", "ray", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
         *("trust_remote_code", "cache_dir", "out", "formats"),
     ),
     examples=[
         "depthtui sweep --model demo --task 'addition:*' --task commonsense",
+        "depthtui sweep --model demo --task addition:1-3 --matched 256",
         "depthtui sweep plan.toml --protocol paper --data gsm8k=gsm8k.jsonl",
         "depthtui sweep --model demo --task grade_school --write --max-new-tokens 60",
         "depthtui sweep plan.toml --shard 1/4 --out part-1/",
@@ -377,7 +386,10 @@ def _plan(
     from depthtui.sweep.plan_file import read_plan
 
     drawing = Drawing(
-        plan_options.examples or EXAMPLES, plan_options.longest or 0, plan_options.sample
+        plan_options.examples or EXAMPLES,
+        plan_options.longest or 0,
+        plan_options.sample,
+        plan_options.matched or 0,
     )
     metrics = RunSettings.metrics if plan_options.protocol else DEFAULT_METRICS
     note_replaced_metrics(overrides, metrics)

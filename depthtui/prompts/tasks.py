@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from random import Random
 from typing import Any
 
@@ -190,11 +191,41 @@ def make_prompts(
     return _from_generator(named_task, chosen, count, seed)
 
 
+def draw_prompts(task: str, level: int | str | None, seed: int | str) -> Iterator[Prompt]:
+    """The prompts of a generated task at a level, until its generator hardly has others.
+
+    Args:
+        task: a name in `TASKS`, of the kind `generated`.
+        level: a level of the task, or None (or an empty string) for its default.
+        seed: seed of the generator.
+
+    Raises:
+        DepthError: there is no such task or level.
+    """
+    named_task = _find_task(task)
+    number = _find_level(named_task, level)
+    assert number is not None, f"{task} is not generated"
+    # A string seeds the same in every process; a hash would not.
+    rng = Random(f"{task} {number} {seed}")
+    # Each text comes once, whatever its contrast.
+    texts: set[str] = set()
+    repeats = 0
+    while repeats <= _REPEATS_BEFORE_GIVING_UP:
+        prompt = _GENERATORS[task](number, rng)
+        if prompt.text in texts:
+            repeats += 1
+            continue
+        repeats = 0
+        texts.add(prompt.text)
+        yield prompt
+
+
 def prompt_title(prompt: Prompt, width: int = 60) -> str:
     """One printable line of at most `width` characters that distinguishes a prompt."""
     text = prompt.text
     for key in ("\nProblem: ", "\nQuestion: ", "Give the answer directly: "):
-        _, mark, following = text.partition(key)
+        # Others may precede the one that is asked.
+        _, mark, following = text.rpartition(key)
         if mark:
             text = following.partition("\n")[0]
             break
@@ -265,22 +296,13 @@ def _from_written(task: Task, count: int) -> tuple[Prompt, ...]:
 
 
 def _from_generator(task: Task, level: int, count: int, seed: int) -> list[Prompt]:
-    # A string seeds the same in every process; a hash would not.
-    rng = Random(f"{task.name} {level} {seed}")
-    # Each text comes once, whatever its contrast.
-    prompts: dict[str, Prompt] = {}
-    repeats = 0
-    while len(prompts) < count:
-        before = len(prompts)
-        prompt = _GENERATORS[task.name](level, rng)
-        prompts.setdefault(prompt.text, prompt)
-        repeats = 0 if len(prompts) > before else repeats + 1
-        if repeats > _REPEATS_BEFORE_GIVING_UP:
-            raise DepthError(
-                f"The task {task.name} at level {level} has only {len(prompts)} prompts.",
-                "Ask for fewer, or for a higher level.",
-            )
-    return list(prompts.values())
+    prompts = list(islice(draw_prompts(task.name, level, seed), count))
+    if len(prompts) < count:
+        raise DepthError(
+            f"The task {task.name} at level {level} has only {len(prompts)} prompts.",
+            "Ask for fewer, or for a higher level.",
+        )
+    return prompts
 
 
 def baseline_texts() -> list[str]:

@@ -40,6 +40,8 @@ class TaskChoice:
         max_tokens: longer prompts, by the model's own tokenizer, are left out and replaced by the
             next ones; 0 for any length.
         sample: draw the prompts with the sweep's seed instead of taking the first ones.
+        matched: other prompts of the task and level precede each prompt, with their answers, up to
+            this many tokens by the model's own tokenizer; 0 for none.
         write: how the model writes the answers; None for the prompts' own.
     """
 
@@ -49,6 +51,7 @@ class TaskChoice:
     examples: int = EXAMPLES
     max_tokens: int = 0
     sample: bool = False
+    matched: int = 0
     write: Writing | None = None
 
     @property
@@ -146,6 +149,7 @@ class Drawing:
     )
     max_tokens: Annotated[int, Option("Leave longer prompts out, and take the next ones.")] = 0
     sample: Annotated[bool, Option("Draw the prompts at random, by the seed.")] = False
+    matched: Annotated[int, Option("Fill prompts up to this length in tokens with others.")] = 0
 
 
 def check_plan(plan: SweepPlan) -> SweepPlan:
@@ -186,11 +190,12 @@ def with_written(plan: SweepPlan, writing: Writing) -> SweepPlan:
 
 
 def plan_values(plan: SweepPlan) -> dict[str, Any]:
-    """The plan as JSON values; tasks have `write` only where the model writes their answers."""
+    """The plan as JSON values; tasks have `matched` and `write` only where they are chosen."""
     values: dict[str, Any] = to_plain(plan)
     for task in values["tasks"]:
-        if task["write"] is None:
-            del task["write"]
+        for name in ("matched", "write"):
+            if not task[name]:
+                del task[name]
     return values
 
 
@@ -262,10 +267,7 @@ def choose_levels(
     """
     scale = _levels_of(name, data)
     chosen = [level for choice in levels for level in _single_levels(name, choice.strip(), scale)]
-    return [
-        TaskChoice(name, level, data, drawing.examples, drawing.max_tokens, drawing.sample)
-        for level in dict.fromkeys(chosen)
-    ]
+    return [TaskChoice(name, level, data, **vars(drawing)) for level in dict.fromkeys(chosen)]
 
 
 def parse_data(texts: Iterable[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The prompts of a sweep: their sources, and the choice of those that fit a model."""
+"""The prompts of a sweep: their sources, and which fit a model, at which length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from depthtui.errors import DepthError
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows
 from depthtui.prompts.prompt_files import read_prompts
-from depthtui.prompts.tasks import TASKS, make_prompts, written_rows
+from depthtui.prompts.tasks import TASKS, draw_prompts, make_prompts, written_rows
 from depthtui.sweep.plan import TaskChoice
 
 
@@ -71,6 +71,49 @@ def choose(
             "Raise --max-tokens." if task.max_tokens else "Give another file.",
         )
     return chosen
+
+
+def filled_up(
+    task: TaskChoice,
+    prompt: Prompt,
+    candidates: Iterable[Prompt],
+    count: Callable[[Prompt], int],
+    seed: int,
+) -> Prompt:
+    """A prompt behind as many others of its task and level as `task.matched` has room for.
+
+    The others are whole, with their answers; question and answer stay at the end. Which they are
+    depends on nothing but the prompt, the seed and the lengths.
+
+    Args:
+        task: the task, and the length in tokens.
+        prompt: the prompt; one that is too long for others stays as it is.
+        candidates: all prompts of a task that is not generated.
+        count: returns a prompt's length in tokens.
+        seed: seed of the others.
+    """
+    filled, front = prompt, ""
+    for other in _others(task, prompt, candidates, seed):
+        front += f"{other.text}\n\n"
+        contrast = prompt.contrast and front + prompt.contrast
+        longer = replace(prompt, text=front + prompt.text, contrast=contrast)
+        if count(longer) > task.matched:
+            break
+        filled = longer
+    return filled
+
+
+def _others(
+    task: TaskChoice, prompt: Prompt, candidates: Iterable[Prompt], seed: int
+) -> Iterator[Prompt]:
+    """Other prompts of the task and level, in an order of this prompt's own."""
+    own_seed = f"{seed} {prompt.text}"
+    if task.is_generated:
+        others = draw_prompts(task.name, task.level, own_seed)
+    else:
+        stored = list(candidates)
+        others = iter(Random(own_seed).sample(stored, len(stored)))
+    return (other for other in others if other.text not in (prompt.text, prompt.contrast))
 
 
 def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prompt]:

@@ -134,10 +134,10 @@ class SweepState:
 
     def prompts_for(self, cell: Cell) -> list[Prompt]:
         """The candidates for the cell's prompts, no more than needed."""
-        candidates = self.candidates[cell.task.unwritten]
-        return (
-            list(candidates) if cell.task.max_tokens else choose(cell.task, candidates, _no_limit)
-        )
+        candidates, task = self.candidates[cell.task.unwritten], cell.task
+        if task.max_tokens or task.matched:
+            return list(candidates)
+        return choose(task, candidates, _no_limit)
 
     def keep(self, cell: Cell, record: Record) -> None:
         """Add a new record and write it; report which of its metrics failed.

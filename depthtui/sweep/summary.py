@@ -77,13 +77,14 @@ class CellSummary(Reading):
     def published(self, rule: str) -> PublishedDepth | None:
         """The paper's value for this model on this task's data set, or on a similar one.
 
-        None for text that the model wrote: the paper's models read the given answers.
+        None for text that the model wrote, and behind other prompts: the paper's models read the
+        given answers, each by itself.
         """
         model, estimate = self._published_model, self.depth(rule)
         dataset = self.cell.task.name
         if dataset not in DATASETS:
             dataset = NEAREST.get(dataset, "")
-        if self.cell.task.write or not dataset:
+        if self.cell.task.write or self.cell.task.matched or not dataset:
             return None
         if model is None or estimate is None or rule not in model.depths:
             return None

@@ -13,7 +13,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics import depends_on_former_prompts, with_task_answers
 from depthtui.sweep.folder import Failure, count_key
 from depthtui.sweep.plan import Cell
-from depthtui.sweep.prompts import choose
+from depthtui.sweep.prompts import choose, filled_up
 from depthtui.sweep.records import Record, record_key, record_of
 
 
@@ -89,9 +89,13 @@ def items_of(
 
     Raises:
         DepthError: no prompt of the task is short enough.
-        UnknownLength: the task has a limit, and a model must be loaded to apply it.
+        UnknownLength: lengths decide on the prompts, and a model must be loaded to count them.
     """
     prompts = choose(cell.task, candidates, counts)
+    if cell.task.matched:
+        prompts = [
+            filled_up(cell.task, prompt, candidates, counts, settings.seed) for prompt in prompts
+        ]
     items = []
     for number, prompt in enumerate(prompts):
         own, before = settings, tuple(prompts[:number])

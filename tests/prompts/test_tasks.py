@@ -100,6 +100,8 @@ def test_titles_tell_prompts_apart(task: str) -> None:
 def test_title_leaves_the_instruction_out() -> None:
     assert prompt_title(Prompt("Give the answer directly: 2 + 2 = 4", "4")) == "2 + 2 = 4"
     assert prompt_title(make_prompts("facts")[0]).endswith("?")
+    two = "Give the answer directly: 1 + 1 = 2\n\nGive the answer directly: 2 + 3 = 5"
+    assert prompt_title(Prompt(two, "5")) == "2 + 3 = 5"
     assert prompt_title(Prompt("Solve.\nProblem: Two ducks.\nSolution: 2")) == "Two ducks."
 
 

@@ -46,7 +46,8 @@ def run(plan: SweepPlan, folder: Path, notices: list[str] | None = None) -> Outc
 
 
 def test_both_give_what_one_process_gives(log: Path, tmp_path: Path) -> None:
-    plan = make_plan(("alpha", "missing", "./nowhere"), ("addition:1-2", "commonsense"), Drawing(4))
+    drawing = Drawing(4, matched=99)
+    plan = make_plan(("alpha", "missing", "./nowhere"), ("addition:1-2", "commonsense"), drawing)
     notices: list[str] = []
     outcome = run(plan, tmp_path / "gpus", notices)
     assert {gpu for gpu, _ in runs_of(log)} == set(GPUS)

@@ -134,6 +134,7 @@ name = "gsm8k"
 data = "rows.jsonl"
 max_tokens = 400
 sample = true
+matched = 512
 """
 
 
@@ -151,7 +152,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         TaskChoice("addition", "3", examples=7),
         TaskChoice("addition", "4", examples=7),
         TaskChoice("facts", "2", examples=2),
-        TaskChoice("gsm8k", "", str(tmp_path / "rows.jsonl"), 7, 400, True),
+        TaskChoice("gsm8k", "", str(tmp_path / "rows.jsonl"), 7, 400, True, 512),
     )
     assert plan.run == RunSettings(metrics=("logit_lens",), seed=5)
     assert plan.summary == SummarySettings(0.4, include_first_token=False, seed=5)
@@ -182,6 +183,13 @@ def test_a_family_changes_no_folder(tmp_path: Path) -> None:
     assert plan_from_text(json.dumps(before)) == replace(plan, families=())
 
 
+def test_prompts_that_are_not_filled_leave_no_trace_in_a_plan() -> None:
+    plain = SweepPlan((ModelSpec("a"),), (TaskChoice("facts"),))
+    assert set(json.loads(plan_text(plain))["tasks"][0]) == {
+        *("name", "level", "data", "examples", "max_tokens", "sample"),
+    }
+
+
 def test_a_kept_plan_is_read_strictly() -> None:
     plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts"),))
     body = json.loads(plan_text(plan))
@@ -206,6 +214,7 @@ def test_a_kept_plan_is_read_strictly() -> None:
         ("exmples = 3", "no key exmples"),
         ("examples = 0", "examples must be a whole number from 1 to 1000000, not 0"),
         ("examples = true", "examples must be"),
+        ("matched = -1", "matched must be a whole number of at least 0, not -1"),
         ("kl_threshold = 2", "kl_threshold must be a number from 0 to 1, not 2"),
         ('metrics = ["logit_lense"]', "metrics must be"),
         ("[[model]]\ndtype = 'float32'", "model 1 has no name"),

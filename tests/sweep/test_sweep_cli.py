@@ -98,6 +98,14 @@ def test_the_models_also_write_their_own_answers(engine: ScriptedEngine, home: P
     assert engine.writings == [None, Writing(256, 0.5, seed=4)]
 
 
+def test_prompts_are_filled_up(engine: ScriptedEngine, home: Path, capsys: Output) -> None:
+    command = ("--model", "alpha", "--task", "addition:1-2", "--examples", "1")
+    assert run(*command, "--matched", "30", "--write") == 0
+    assert [prompt.text.count("Give the answer") for prompt in engine.prompts] == [3] * 4
+    words = " ".join(capsys.readouterr().out.split())
+    assert "with their answers, up to 30 tokens in all (29 in fact)." in words
+
+
 def test_a_failure_is_the_status(engine: ScriptedEngine, home: Path, capsys: Output) -> None:
     out = home / "out"
     models = ("--model", "missing", "--model", "alpha")
@@ -229,6 +237,8 @@ def test_files_of_data_sets_in_the_cache_folder_are_taken(
         (("--model", "a", "--task", "poetry"), "no task 'poetry'"),
         (("--model", "a", "--task", "facts", "--shard", "3/2"), "'3/2' is not such as"),
         (("--model", "a", "--protocol", "paper", "--examples", "3"), "how many"),
+        (("--model", "a", "--protocol", "paper", "--matched", "64"), "which prompts are run"),
+        (("--model", "a", "--task", "facts", "--matched", "0"), "0 is not in the range x>=1"),
         (("--merge", "."), "--merge needs --out"),
         (("--merge", ".", "--out", "o", "--model", "a"), "takes folders"),
         (("none.toml",), "There is no file none.toml"),

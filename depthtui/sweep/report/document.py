@@ -52,6 +52,7 @@ from depthtui.sweep.report.phrases import (
     kept_count,
     kept_range,
     kept_words,
+    matching_note,
     mean_depth_words,
     method,
     model_heading,
@@ -97,6 +98,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield Paragraph("No prompt was run.")
     sentences = [
         method(summary),
+        matching_note(summary),
         writing_note(summary),
         accuracy_note(summary),
         published_note(summary),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -195,6 +195,31 @@ def method(summary: SweepSummary) -> str:
         f"has the same count). Layers are numbered from 0: a depth of n ends after layer n − 1. "
         f"{_pooling(summary)}{_choices(summary.plan.run)}"
     )
+
+
+def matching_note(summary: SweepSummary) -> str:
+    """The lengths of prompts that others fill, and the target; empty where none is filled."""
+    lengths: dict[int, list[int]] = {}
+    for cell in summary.cells:
+        target, of_cell = cell.cell.task.matched, [record.n_tokens for record in cell.records]
+        # A text that the model wrote has a length of its own.
+        if target and cell.cell.task.write is None:
+            lengths.setdefault(target, []).extend(of_cell)
+    if not lengths:
+        return ""
+    how = "; or ".join(
+        f"{target} tokens in all ({_span(of_target)} in fact)"
+        for target, of_target in lengths.items()
+    )
+    return (
+        "Matched: each prompt follows others of its task and level, with their answers, up to "
+        f"{how}."
+    )
+
+
+def _span(counts: Collection[int]) -> str:
+    """The least and the greatest count, such as `53 to 64`."""
+    return " to ".join(map(str, sorted({min(counts), max(counts)})))
 
 
 def writing_note(summary: SweepSummary) -> str:
