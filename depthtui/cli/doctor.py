@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 @click.option(
     "--controls",
     metavar="MODEL",
-    help="Count the layers that suffice of MODEL, and of controls that should give another count.",
+    help="Count the layers that keep what MODEL knows, and those of controls.",
     shell_complete=complete_models,
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -69,9 +69,9 @@ def doctor(
     With --tensor-parallel, check whether the model can be cut for this many ranks, and list the
     numbers for which it can.
 
-    With --controls, count the layers that suffice of a model beside those for shuffled tokens,
-    for layers left out at random, and of an untrained model of its shape; ten commonsense prompts
-    where no others are named.
+    With --controls, measure what a model knows and the layers that keep it, beside the same on
+    shuffled words, in random orders, and of an untrained model of its shape; on ten commonsense
+    prompts where no others are named.
     """
     if controls is not None:
         from depthtui.cli.controls import print_controls

@@ -18,7 +18,7 @@ from depthtui.metrics.accuracy import Accuracy, accuracy_of
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import Guess, KeptCurve, Scored, mean_depth, share_kept
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
-from depthtui.sweep.comparisons import UP_AND_DOWN, Interval, course, signed_with_ends
+from depthtui.sweep.comparisons import Interval, signed_with_ends
 from depthtui.sweep.plan import Cell, population
 from depthtui.sweep.resampled import Resampled, Statistic
 from depthtui.sweep.subjects import Subject
@@ -27,6 +27,9 @@ _YES, _NO, _LESS, _UNKNOWN = "Yes", "No", "No, less", "Not known"
 
 ALIKE = 0.1
 """Groups take as many layers where the interval of the change is within so much of all layers."""
+
+MOST_AGAINST = 0.25
+"""A trend has one direction where no step against it is a larger part of the whole change."""
 
 _OTHER_LENGTH = 1.1
 """Prompts are of other lengths where the mean lengths of two groups have this ratio."""
@@ -90,7 +93,8 @@ class KeptAnswer:
         confounds: other differences between the groups, in clauses.
         change: from the first group to the last, as a share of the layers; for a trend by a
             straight line. None where there is none.
-        interval: its interval, corrected for the question's comparisons; None with `change`.
+        interval: its interval, corrected for the question's comparisons; it reaches as far as the
+            change in the order of either half of the texts. None with `change`.
         level: the level of the interval.
         cells: the cells that it is about.
     """
@@ -126,13 +130,23 @@ class KeptAnswer:
 
 @dataclass(frozen=True)
 class _Compared:
-    """A subject with the curve of each group, and the change before its correction."""
+    """A subject before its correction.
+
+    Attributes:
+        subject: what is compared.
+        curves: the curve of each group.
+        groups: the numbers of each group.
+        problem: why they are not compared; empty where they are.
+        change: the change, with its resamples; None with a problem.
+        of_halves: the change in the order of each half of the texts, where these are read.
+    """
 
     subject: Subject
     curves: Sequence[KeptCurve]
     groups: tuple[KeptGroup, ...]
     problem: str
     change: Bootstrap | None
+    of_halves: tuple[float, ...]
 
 
 def kept_answers(subjects: Sequence[Subject], has_direction: bool) -> list[KeptAnswer]:
@@ -163,8 +177,11 @@ def _compare(subject: Subject) -> _Compared | None:
         for name, reading, curve in zip(names, filled, curves, strict=True)
     )
     problem = _problem(groups, filled, few)
-    change = None if problem else _change(subject, filled, curves)
-    return _Compared(subject, curves, groups, problem, change)
+    if problem:
+        return _Compared(subject, curves, groups, problem, None, ())
+    factors = _factors(subject)
+    change = _change(subject, filled, curves, factors)
+    return _Compared(subject, curves, groups, "", change, _of_halves(curves, factors))
 
 
 def _curves_of_one_kind(readings: Sequence[Reading]) -> list[KeptCurve]:
@@ -214,17 +231,32 @@ def _tasks(reading: Reading) -> np.ndarray:
     return np.unique([prompt.task for prompt in reading.prompts], return_inverse=True)[1]
 
 
-def _change(
-    subject: Subject, readings: Sequence[Reading], curves: Sequence[KeptCurve]
-) -> Bootstrap:
-    """The change of the mean depth as a share of the layers, with its resamples."""
-    count = len(curves)
-    factors = np.zeros(count)
+def _factors(subject: Subject) -> np.ndarray:
+    """The weight of each group in the change from the first to the last, `[groups]`."""
+    count = len(subject.groups)
     if subject.is_trend:
         ranks = np.arange(count) - (count - 1) / 2
-        factors = ranks / (ranks**2).sum() * (count - 1)
-    else:
-        factors[[0, -1]] = -1, 1
+        return np.asarray(ranks / (ranks**2).sum() * (count - 1))
+    factors = np.zeros(count)
+    factors[[0, -1]] = -1, 1
+    return factors
+
+
+def _of_halves(curves: Sequence[KeptCurve], factors: np.ndarray) -> tuple[float, ...]:
+    """The change in the order of each half of the texts; empty where one is not read."""
+    if not all(curve.is_read_with_halves for curve in curves):
+        return ()
+    depths = [mean_depth(curve.control_shares[:2]) / curve.pooled.n_layers for curve in curves]
+    return tuple(float(change) for change in factors @ np.stack(depths))
+
+
+def _change(
+    subject: Subject,
+    readings: Sequence[Reading],
+    curves: Sequence[KeptCurve],
+    factors: np.ndarray,
+) -> Bootstrap:
+    """The change of the mean depth as a share of the layers, with its resamples."""
     tasks = [_tasks(reading) for reading in readings]
     statistics = [
         _statistic(curve, reading.n_layers) for curve, reading in zip(curves, readings, strict=True)
@@ -263,14 +295,21 @@ def _answer(comparison: _Compared, level: float, has_direction: bool) -> KeptAns
         cells=cells,
     )
     if comparison.change is None:
-        return replace(answer, verdict=_UNKNOWN, sentence=f"{comparison.problem}.")
-    interval = comparison.change.interval(level)
-    if interval is None:
-        return replace(answer, verdict=_UNKNOWN, sentence="too few prompts.")
+        return _unknown(answer, comparison.problem)
+    drawn = comparison.change.interval(level)
+    if drawn is None:
+        return _unknown(answer, "too few prompts")
+    ends = (*drawn, *comparison.of_halves)
+    interval = min(ends), max(ends)
     answer = replace(answer, change=comparison.change.value, interval=interval, level=level)
     answer = replace(answer, confounds=tuple(_confounds(answer, subject.paired)))
     verdict = _verdict(answer, subject.is_trend, has_direction)
     return replace(answer, verdict=verdict, sentence=_sentence(answer))
+
+
+def _unknown(answer: KeptAnswer, problem: str) -> KeptAnswer:
+    sentence = f"on {answer.on}, for {answer.names}: {problem}."
+    return replace(answer, verdict=_UNKNOWN, sentence=sentence)
 
 
 def _verdict(answer: KeptAnswer, is_trend: bool, has_direction: bool) -> str:
@@ -279,10 +318,17 @@ def _verdict(answer: KeptAnswer, is_trend: bool, has_direction: bool) -> str:
     low, high = answer.interval
     shares = [(group.mean_depth or 0) / group.n_layers for group in answer.groups]
     if low > 0 or high < 0:
-        if is_trend and course(shares) == UP_AND_DOWN:
+        if is_trend and _goes_both_ways(shares):
             return "Not in one direction"
         return _YES if low > 0 or not has_direction else _LESS
     return _NO if low >= -ALIKE and high <= ALIKE else "Not clear"
+
+
+def _goes_both_ways(shares: Sequence[float]) -> bool:
+    """Whether a step against the direction of the whole is a good part of it."""
+    change = shares[-1] - shares[0]
+    against = max(0.0, *(-np.sign(change) * np.diff(shares)))
+    return bool(against > MOST_AGAINST * abs(change))
 
 
 def _sentence(answer: KeptAnswer) -> str:
@@ -328,7 +374,7 @@ def _confounds(answer: KeptAnswer, paired: bool) -> Iterator[str]:
     shares = [group.accuracy.share for group in groups if group.accuracy is not None]
     if len(shares) == len(groups) and min(shares) < _MOSTLY_RIGHT:
         right = _listed([f"{100 * share:.0f}" for share in shares])
-        yield f"only {right} % of the answers are right"
+        yield f"{right} % of the answers are right"
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -6,12 +6,13 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.console import Console
 
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.metrics.kept import Kept
 from depthtui.report.as_markdown import markdown_bytes
@@ -31,10 +32,16 @@ GUESS = 5.0
 SETTINGS = RunSettings(metrics=("contributions", "logit_lens", "kept"))
 
 
-def record(
+def losses_of(depth: float, layers: int, whole: float = 1.0) -> np.ndarray:
+    """Everything is known with `depth` layers, and nothing with one fewer, `[layers + 1]`."""
+    share = np.clip(layers - depth + 0.5 - np.arange(layers + 1), 0, 1)
+    return GUESS - (GUESS - whole) * share
+
+
+def result_of(
     cell: Cell, number: int, depth: float, layers: int, words: int = 6, whole: float = 1.0
-) -> Record:
-    """A prompt of which everything is known with `depth` layers, and nothing with one fewer."""
+) -> RunResult:
+    """A prompt of which everything is known with so many layers, in every order."""
     text = " ".join([f"{cell.task.level} {number}", *["word"] * words])
     result = full_result(
         Prompt(text, " word", cell.task.name, cell.task.level),
@@ -42,17 +49,22 @@ def record(
         settings=SETTINGS,
     )
     knowledge = result.get(Kept)
-    left_out = np.arange(layers + 1)
-    share = np.clip(layers - depth + 0.5 - left_out, 0, 1)
-    knowledge.loss[:] = (GUESS - (GUESS - whole) * share)[:, None]
+    knowledge.loss[:] = losses_of(depth, layers, whole)[:, None]
+    knowledge.control_loss[:2] = knowledge.loss
     knowledge.guess[:] = GUESS
-    return record_of(result, text, cell, number)
+    return result
+
+
+def record(cell: Cell, number: int, depth: float, layers: int, **options: Any) -> Record:
+    """The record of such a prompt."""
+    result = result_of(cell, number, depth, layers, **options)
+    return record_of(result, f"{cell.task.level} {number}", cell, number)
 
 
 def answered(
     depths: dict[tuple[str, str], Sequence[float]],
     layers: int | dict[str, int] = 20,
-    **options: object,
+    **options: Any,
 ) -> tuple[SweepSummary, dict[str, Question]]:
     """Prompts of these mean depths, by model and level of `addition`."""
     records = {
@@ -62,7 +74,7 @@ def answered(
                 number,
                 depth,
                 layers if isinstance(layers, int) else layers[model],
-                **options,  # type: ignore[arg-type]
+                **options,
             )
             for number, depth in enumerate(of_cell)
         ]
@@ -75,7 +87,7 @@ def answered(
     return summary, {question.name: question for question in questions(summary)}
 
 
-def on_levels(*levels: Sequence[float], **options: object) -> KeptAnswer:
+def on_levels(*levels: Sequence[float], **options: Any) -> KeptAnswer:
     """The answer on difficulty of one model on levels of a task."""
     depths = {("a", str(number + 1)): of_level for number, of_level in enumerate(levels)}
     _, by_name = answered(depths, **options)
@@ -115,6 +127,10 @@ def test_a_course_up_and_down_has_no_direction() -> None:
     assert on_levels(8 + AROUND, 18 + AROUND, 12 + AROUND).verdict == "Not in one direction"
 
 
+def test_a_small_step_back_is_no_other_direction() -> None:
+    assert on_levels(8 + AROUND, 16.5 + AROUND, 16 + AROUND).verdict == "Yes"
+
+
 def test_what_varies_too_much_is_not_clear() -> None:
     answer = on_levels(10 + 6 * AROUND, 11 + 6 * AROUND)
     assert answer.verdict == "Not clear"
@@ -123,9 +139,12 @@ def test_what_varies_too_much_is_not_clear() -> None:
 
 def test_few_prompts_and_little_knowledge_are_said_once() -> None:
     few = on_levels(AROUND[:4] + 10, AROUND + 12)
-    assert str(few) == "Not known: too few prompts (4; 5 are needed)."
+    assert str(few) == (
+        "Not known: on addition, 1 to 2 digits, for "
+        f"{few.names}: too few prompts (4; 5 are needed)."
+    )
     little = on_levels(AROUND + 10, AROUND + 12, whole=4.9)
-    assert str(little).startswith("Not known: too little is known of addition, 1 digit and ")
+    assert "too little is known of addition, 1 digit and addition, 2 digits" in str(little)
     assert little.change is None
 
 
@@ -145,7 +164,7 @@ def test_other_lengths_and_wrong_answers_are_in_the_way() -> None:
     assert answer.confounds == (
         f"the prompts have {tokens[0]:.0f} and {tokens[1]:.0f} tokens",
         "other tokens are counted",
-        "only 50 and 50 % of the answers are right",
+        "50 and 50 % of the answers are right",
     )
     assert "But the prompts have" in str(answer)
     # Too few of them are right.
@@ -164,7 +183,27 @@ def test_models_of_other_depths_are_compared_by_shares_on_the_same_prompts() -> 
     first, second = (cell.title for cell in summary.cells)
     assert f"{first} and {second} take 10.0 of 20 and 15.0 of 30 layers" in str(answer)
     # The made-up model answers no prompt rightly.
-    assert answer.confounds == ("only 0 and 0 % of the answers are right",)
+    assert answer.confounds == ("0 and 0 % of the answers are right",)
+
+
+def test_the_interval_reaches_to_the_change_in_other_orders() -> None:
+    """In the order of the second half the harder level takes fewer layers."""
+    cells = [Cell(ModelSpec("a"), TaskChoice("addition", level)) for level in "12"]
+    records = {}
+    for cell, depth, of_half in zip(cells, (8, 12), (12, 9), strict=True):
+        results = [result_of(cell, number, depth, 20) for number in range(6)]
+        for result in results:
+            result.get(Kept).control_loss[1] = losses_of(of_half, 20)[:, None]
+        records[cell] = [
+            record_of(result, f"{cell.task.level} {number}", cell, number)
+            for number, result in enumerate(results)
+        ]
+    plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells), SETTINGS)
+    (question,) = questions(summarise_sweep(Outcome(plan, records, [])))
+    (answer,) = question.kept_answers
+    assert answer.change == pytest.approx(4 / 20)
+    assert answer.interval == pytest.approx((-3 / 20, 4 / 20))
+    assert answer.verdict == "Not clear"
 
 
 def test_intervals_are_of_one_family() -> None:

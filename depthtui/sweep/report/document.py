@@ -72,7 +72,7 @@ _TASK_WIDTH = 24
 _MOST_ITEMS = 12
 """Most items of a list in a terminal; files have all of them."""
 
-_BY_RULES = "By the rules, as the paper answers"
+_BY_RULES = "By the rules, as the paper answers."
 
 _FOLDED = "The report files have the answers by the rules, too."
 
@@ -91,6 +91,7 @@ def sweep_document(summary: SweepSummary, questions: Sequence[Question]) -> Docu
 
 
 def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Block]:
+    yield from _answered_by_kept(questions)
     if summary.cells:
         yield ViewBlocks(AT_LENGTH, [_depths(summary)])
         yield ViewBlocks(["brief"], _by_model(summary))
@@ -109,6 +110,8 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield ViewBlocks(["pictures"], _curves(summary))
     for question in questions:
         yield from _question(question)
+    if any(question.kept_answers for question in questions):
+        yield ViewBlocks(["brief"], [Note(_FOLDED)])
     yield ViewBlocks(AT_LENGTH, _by_prompt(summary))
     yield ViewBlocks(AT_LENGTH, _other_metrics(summary))
     yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
@@ -150,7 +153,7 @@ def _has_headline(summary: SweepSummary) -> bool:
     return any(cell.headline is not None for cell in summary.cells)
 
 
-def _kept_cells(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[TableCell]:
+def _kept_cells(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[Noted]:
     """The layers that keep nine tenths, and beneath them the mean depth.
 
     A narrow cell has the range beneath, too.
@@ -185,7 +188,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
     columns = [
         Column("task", width=min(longest, _TASK_WIDTH)),
         *(_right_column(summary) or [Column("n", number=True, wraps=False)]),
-        *([Column("kept", wraps=False)] if _has_headline(summary) else []),
+        *([_kept_column(summary)] if _has_headline(summary) else []),
         *(_depth_column(summary, rule) for rule in names),
     ]
     for model in summary.models:
@@ -202,9 +205,18 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
         yield TightBlocks([Heading(model_heading(cells), 3), Table(columns, rows)])
 
 
+def _kept_column(summary: SweepSummary) -> Column:
+    cells = [_kept_cells(summary, cell, narrow=True) for cell in summary.cells]
+    return _narrow_column("kept", [noted for (noted,) in cells])
+
+
 def _depth_column(summary: SweepSummary, rule: str) -> Column:
-    title = rule_title(rule)
-    cells = (_narrow_depth(cell, rule) for cell in summary.cells)
+    cells = [_narrow_depth(cell, rule) for cell in summary.cells]
+    return _narrow_column(rule_title(rule), cells)
+
+
+def _narrow_column(title: str, cells: Sequence[Noted]) -> Column:
+    """A column that is as wide as its longest line."""
     texts = [title, *(text for cell in cells for text in (cell.text, *cell.note.split("\n")))]
     return Column(title, width=max(map(cell_len, texts)), wraps=False)
 
@@ -269,17 +281,20 @@ def relative(values: np.ndarray) -> np.ndarray:
     return np.interp(np.linspace(0, 1, _POINTS), depth, values, left=np.nan)
 
 
+def _answered_by_kept(questions: Sequence[Question]) -> Iterator[Block]:
+    """The answer to each question, by what is kept."""
+    for question in questions:
+        sentences = [str(answer) for answer in question.kept_answers]
+        yield from _list(question.title, Items(sentences, _MOST_ITEMS))
+
+
 def _question(question: Question) -> Iterator[Block]:
-    """What is kept answers first; the rules follow, folded where they are not alone."""
-    kept_answers = Items([str(answer) for answer in question.kept_answers], _MOST_ITEMS)
-    if not question.kept_answers:
+    """The answers by the rules, folded where what is kept answers too."""
+    if question.kept_answers and question.answers:
+        yield Details(f"{question.title} {_BY_RULES}", _by_rules(question))
+    elif question.answers:
         yield Heading(question.title, 2)
         yield from _by_rules(question)
-        return
-    yield TightBlocks([Heading(question.title, 2), kept_answers])
-    if question.answers:
-        yield Details(_BY_RULES, _by_rules(question))
-        yield ViewBlocks(["brief"], [Note(_FOLDED)])
 
 
 def _by_rules(question: Question) -> Iterator[Block]:

@@ -86,12 +86,12 @@ def kept_range(headline: Headline | None, to: str) -> str:
 
 
 def mean_depth_words(headline: Headline | None) -> str:
-    """The mean depth, such as `average 16.8`, or that too little is known; may be empty."""
+    """The mean depth, such as `mean 16.8`, or that too little is known; may be empty."""
     if headline is None:
         return ""
     if headline.mean_depth is None:
-        return "too little known"
-    return f"average {headline.mean_depth:.1f}"
+        return "too little"
+    return f"mean {headline.mean_depth:.1f}"
 
 
 def published_words(published: PublishedDepth | None) -> str:

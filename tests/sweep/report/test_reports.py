@@ -285,7 +285,7 @@ class TestKept:
         text = markdown_bytes(sweep_document(summary, [])).decode()
         assert "| kept |" in text
         assert f"| {count} · {count / 30:.2f} ({low} … {high})" in text
-        assert f"average {headline.mean_depth:.1f} " in text
+        assert f"mean {headline.mean_depth:.1f} " in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, [])))
         assert f"{low}–{high}" in console.export_text()
