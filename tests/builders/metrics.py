@@ -258,9 +258,9 @@ def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
 
 
 def _smooth_task_guess(result: RunResult) -> TaskGuess:
-    """Of two answers the other one is a nat less likely at each token."""
+    """Of two answers the other one is four nats less likely at each token."""
     length = len(result.tokens) - result.answer_start
-    losses = np.repeat(np.array([[0.5, 1.5]], np.float32), length, axis=0)
+    losses = np.repeat(np.array([[0.5, 4.5]], np.float32), length, axis=0)
     return TaskGuess(losses, np.full(length, 6, np.float32), 0)
 
 
@@ -459,8 +459,8 @@ def _random_repeat(result: RunResult, rng: np.random.Generator) -> Repeat:
 
 def _random_task_guess(result: RunResult, rng: np.random.Generator) -> TaskGuess:
     length = len(result.tokens) - result.answer_start
-    losses = rng.uniform(0, 3, (length, 3)).astype(np.float32)
-    return TaskGuess(losses, rng.uniform(3, 6, length).astype(np.float32), 1)
+    losses = rng.uniform(5, 8, (length, 3)).astype(np.float32)
+    return TaskGuess(losses, rng.uniform(7, 9, length).astype(np.float32), 1)
 
 
 def _random_kept(result: RunResult, rng: np.random.Generator) -> Kept:
