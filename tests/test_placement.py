@@ -316,7 +316,7 @@ MOST_WAITS = {
 """How often the CPU may wait for a GPU: a few times a layer, never once a token."""
 
 
-ABSENT = ("adapter", "engine_distance", "experts")
+ABSENT = ("adapter", "engine_distance", "experts", "task_guess")
 """Metrics of what this model has not: an adapter, states of another engine, experts."""
 
 

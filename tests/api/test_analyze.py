@@ -34,7 +34,13 @@ PROMPTS = (
     ),
 )
 ALL = tuple(METRIC_BY_NAME)
-HAD = METRIC_BY_NAME.keys() - {"jacobian_lens", "experts", "adapter", "engine_distance"}
+HAD = METRIC_BY_NAME.keys() - {
+    "jacobian_lens",
+    "experts",
+    "adapter",
+    "engine_distance",
+    "task_guess",
+}
 """What a run here of a dense model has, without a lens that is never fitted unasked."""
 
 

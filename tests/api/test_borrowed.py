@@ -69,6 +69,7 @@ def plain(make_model, tokenizer):
         "experts",
         "adapter",
         "engine_distance",
+        "task_guess",
     }
     return run
 

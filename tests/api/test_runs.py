@@ -155,7 +155,10 @@ def test_other_arrays_have_frames_too(runs, metric, array, columns):
 # A Jacobian lens is never fitted unasked, and this model has no experts.
 @pytest.mark.parametrize(
     "metric",
-    sorted(METRIC_BY_NAME.keys() - {"jacobian_lens", "experts", "adapter", "engine_distance"}),
+    sorted(
+        METRIC_BY_NAME.keys()
+        - {"jacobian_lens", "experts", "adapter", "engine_distance", "task_guess"}
+    ),
 )
 def test_every_metric_has_a_frame(runs, metric):
     frame = runs.to_dataframe(metric)

@@ -32,7 +32,8 @@ PROMPT = Prompt(
 NAMES = tuple(
     metric.name
     for metric in METRICS
-    if metric.name not in ("jacobian_lens", "nonlinear", "experts", "adapter", "engine_distance")
+    if metric.name
+    not in ("jacobian_lens", "nonlinear", "experts", "adapter", "engine_distance", "task_guess")
 )
 EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
 GOES_ON = {

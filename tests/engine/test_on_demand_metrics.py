@@ -49,7 +49,7 @@ PROMPT = Prompt(
 UNASKED = tuple(
     metric
     for metric in METRICS
-    if metric.name not in ("jacobian_lens", "adapter", "engine_distance")
+    if metric.name not in ("jacobian_lens", "adapter", "engine_distance", "task_guess")
 )
 """A Jacobian lens is never fitted unasked, and a run has no states of another engine."""
 

@@ -26,7 +26,9 @@ PROMPT = Prompt(
     contrast="The river did not run, and seven plus five is seven.",
 )
 METRICS = tuple(
-    name for name in METRIC_BY_NAME if name not in ("jacobian_lens", "adapter", "engine_distance")
+    name
+    for name in METRIC_BY_NAME
+    if name not in ("jacobian_lens", "adapter", "engine_distance", "task_guess")
 )
 
 
@@ -83,6 +85,7 @@ def test_the_cache_has_every_part_of_a_run(store: Store, finished: RunFinished) 
         "experts",
         "adapter",
         "engine_distance",
+        "task_guess",
     } <= set(finished.keys)
     assert same(read_back, result)
     assert (read_back.model, read_back.prompt, read_back.settings) == (

@@ -125,6 +125,10 @@ METRIC = Metric(
         "Knowledge kept counts by it, which knows the task and not the question: the form of the "
         "answer is not what is asked."
     ),
+    look_for=(
+        "Where its loss is as low as the model's own, the answers are the task's, and little is "
+        "known beyond it."
+    ),
     source="Defined here",
     cost="the LM head at the answer's tokens",
     work=_work,
