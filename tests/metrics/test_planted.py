@@ -93,6 +93,13 @@ def test_idle_layers_are_named_and_counted_nowhere(where, before):
     assert all(count <= most for count in layers_of(result).values())
 
 
+def test_the_idle_layer_alone_can_go():
+    _, base = plain()
+    assert base.get(ablation.METRIC).can_go == []
+    result = read(with_idle(plain()[0], [2])[0])
+    assert result.get(ablation.METRIC).can_go == [2]
+
+
 @pytest.mark.parametrize("working", ["linear attention", "full attention"])
 def test_layers_of_one_type_do_all_the_work(working):
     layers = {"linear attention": (0, 2), "full attention": (1, 3)}
