@@ -153,6 +153,41 @@ def with_unread_layer(
     return planted
 
 
+def with_facts(
+    model: PreTrainedModel,
+    before: int,
+    keys: torch.Tensor,
+    others: torch.Tensor,
+    written: torch.Tensor,
+) -> PreTrainedModel:
+    """A copy with a layer that alone knows some facts.
+
+    Args:
+        model: stays as it is.
+        before: the layer that it stands before.
+        keys: the states in front of that layer where a fact is asked for, `[facts, d]`.
+        others: states at which the layer writes nothing, as at all that are like them, `[n, d]`.
+        written: the vector that it adds at each of the `keys`, `[facts, d]`.
+    """
+    planted, (number,) = with_idle(model, [before])
+    block, count = blocks(planted)[number], len(keys)
+    read = block.post_attention_layernorm(torch.cat([keys, others])).double()
+    # A neuron a fact: 1 where it is asked for, -1 elsewhere.
+    wanted = torch.full((len(read), count), -1.0, dtype=torch.float64)
+    wanted[:count].fill_diagonal_(1.0)
+    weights = torch.ones(len(read), 1, dtype=torch.float64)
+    weights[:count] = 100.0
+    left, right = read * weights, wanted * weights
+    ridge = torch.eye(read.shape[1], dtype=torch.float64)
+    neurons = torch.linalg.solve(left.T @ left + ridge, left.T @ right).T.float()
+    steep = 100.0
+    with torch.no_grad():
+        block.mlp.gate_proj.weight[:count] = steep * neurons
+        block.mlp.up_proj.weight[:count] = neurons
+        block.mlp.down_proj.weight[:, :count] = written.T / steep
+    return planted
+
+
 def _silent(block: nn.Module) -> nn.Module:
     """A copy of a layer that writes exactly nothing."""
     silent = copy.deepcopy(block)
