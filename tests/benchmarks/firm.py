@@ -5,12 +5,12 @@
 
 Ten prompts of each task are measured once, in float32 on the CPU: a few minutes a task. Then they
 are parted in halves, or in a few prompts and all others: in every way there is, or in 252 of more.
-The count on the second part is compared with the range on the first; of the layers that keep what
-the model knows, N90 and the mean depth D are, before they are rounded; D is called as the count is.
-With --own, so many halvings are measured again, each half in an order that its own prompts chose: a
-few minutes each. Two halves differ by chance as well: the other half lies outside a true 95 %
-interval of the one in about one of six cases. The halves of ten prompts share prompts: the shares
-are of so many cases, which are not independent of each other.
+The count on the second part is compared with the range on the first. Of the layers that keep what
+the model knows, `kept` is rounded up, as a user reads it; N90 and the mean depth D are not, and are
+called as it is. With --own, so many halvings are measured again, each half in an order that its own
+prompts chose: a few minutes each. Two halves differ by chance as well: the other half lies outside
+a true 95 % interval of the one in about one of six cases. The halves of ten prompts share prompts:
+the shares are of so many cases, which are not independent of each other.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def numbers_of(reading: Reading) -> dict[str, Number]:
     }
     knowledge = reading.get(kept.METRIC)
     if kept.NAME in numbers and knowledge is not None:
-        curve, reliability = knowledge.curve, numbers.pop(kept.NAME).reliability
+        curve, reliability = knowledge.curve, numbers[kept.NAME].reliability
         ends, depth = curve.range, curve.depth_interval
         if ends is not None and depth is not None:
             numbers["kept: N90"] = Number(curve.layers(), ends[0], ends[1], reliability)
