@@ -305,19 +305,17 @@ def _output_findings(ablation: ReducedAblation, words: str) -> Iterator[Finding]
 
 def _can_go_words(layers: Sequence[int], output: ReducedOutput) -> str:
     """Whether one layer alone can be left out, and which, in words."""
-    if layers:
-        one = "layer" if len(layers) == 1 else "any one of layers"
+    if len(layers) > 1:
         return (
-            f"without {one} {numbers_text(layers)} the output keeps {MOST_CHOICES:.0%} of its "
-            "first choices or more"
+            f"without any one of layers {numbers_text(layers)} the output keeps "
+            f"{MOST_CHOICES:.0%} of its first choices or more"
         )
     least = int(np.lexsort((output.kl, -output.choices))[0])
     # Rounded down: 89.6% is no nine tenths.
-    share = math.floor(100 * output.choices[least])
-    return (
-        f"no single layer can go: without the least useful one (layer {least}) the output keeps "
-        f"{share}% of its first choices"
-    )
+    kept_share = f"the output keeps {math.floor(100 * output.choices[least])}% of its first choices"
+    if layers:
+        return f"without layer {least} {kept_share}"
+    return f"no single layer can go: without the least useful one (layer {least}) {kept_share}"
 
 
 def _left_out(shares: np.ndarray) -> str:
