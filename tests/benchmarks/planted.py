@@ -204,7 +204,8 @@ def cases(loaded: LoadedModel, prompts: Sequence[Prompt], read: Reader) -> Itera
     width = float(_states(loaded, prompts[0].text)[half][1:].norm(dim=-1).median())
     yield _cancelling(model, half, width / 2, read, OWN)
     yield _cancelling(model, half, width / 2, read, GREEDY)
-    yield _unread(loaded, prompts[0].text, width / 10, read)
+    # More than so little would change the texts that the model writes, and its guess with them.
+    yield _unread(loaded, prompts[0].text, width / 100, read)
     yield _untrained("untrained", model, read, SETTINGS.metrics)
     yield _untrained("untrained-no-lens", model, read, ("contributions", "ablation", "kept"))
     yield _untrained("untrained-alone", model, read, ("kept",))
