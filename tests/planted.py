@@ -153,6 +153,41 @@ def with_unread_layer(
     return planted
 
 
+def with_facts(
+    model: PreTrainedModel,
+    before: int,
+    keys: torch.Tensor,
+    others: torch.Tensor,
+    written: torch.Tensor,
+) -> PreTrainedModel:
+    """A copy with a layer that alone knows some facts.
+
+    Args:
+        model: stays as it is.
+        before: the layer that it stands before.
+        keys: the states in front of that layer where a fact is asked for, `[facts, d]`.
+        others: states at which the layer writes nothing, as at all that are like them, `[n, d]`.
+        written: the vector that it adds at each of the `keys`, `[facts, d]`.
+    """
+    planted, (number,) = with_idle(model, [before])
+    block, count = blocks(planted)[number], len(keys)
+    read = block.post_attention_layernorm(torch.cat([keys, others])).double()
+    # A neuron a fact: 1 where it is asked for, -1 elsewhere.
+    wanted = torch.full((len(read), count), -1.0, dtype=torch.float64)
+    wanted[:count].fill_diagonal_(1.0)
+    weights = torch.ones(len(read), 1, dtype=torch.float64)
+    weights[:count] = 100.0
+    left, right = read * weights, wanted * weights
+    ridge = torch.eye(read.shape[1], dtype=torch.float64)
+    neurons = torch.linalg.solve(left.T @ left + ridge, left.T @ right).T.float()
+    steep = 100.0
+    with torch.no_grad():
+        block.mlp.gate_proj.weight[:count] = steep * neurons
+        block.mlp.up_proj.weight[:count] = neurons
+        block.mlp.down_proj.weight[:, :count] = written.T / steep
+    return planted
+
+
 def _silent(block: nn.Module) -> nn.Module:
     """A copy of a layer that writes exactly nothing."""
     silent = copy.deepcopy(block)
@@ -206,14 +241,22 @@ def knowing_pairs(model: PreTrainedModel, ids: Sequence[int]) -> PreTrainedModel
 WORDS = ("a", "b", "c", "d", "e", "f", "g", "h")
 
 
-def induction_model() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def induction_model(
+    layers: tuple[int, int] = (0, 1), fact: int | None = None, n_layers: int = 2, places: int = 16
+) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Two layers of two heads that go on as the text did before: after `a b … a` comes `b`.
 
-    Head 0 of layer 0 writes each token's predecessor beside it; head 1 of layer 1 looks for the
-    place whose predecessor is the token at hand, and writes the token that is there. All other
-    weights are zero.
+    Head 0 of the first writes each token's predecessor beside it; head 1 of the second looks for
+    the place whose predecessor is the token at hand, and writes the token that is there. All other
+    weights are zero, those of a third layer aside, which knows that `h` follows `g`.
+
+    Args:
+        layers: the two layers.
+        fact: the layer that knows what follows `g`; None for none.
+        n_layers: all of them; the others are idle.
+        places: the longest text, in tokens, 24 at most.
     """
-    count, places = len(WORDS), 16
+    count = len(WORDS)
     token, place, before, output = (
         slice(0, count),
         slice(count, count + places),
@@ -225,8 +268,10 @@ def induction_model() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         vocab_size=count,
         n_positions=places,
         n_embd=width,
-        n_layer=2,
+        n_layer=n_layers,
         n_head=2,
+        bos_token_id=0,
+        eos_token_id=None,
         tie_word_embeddings=False,
     )
     model = GPT2LMHeadModel(config)
@@ -237,7 +282,7 @@ def induction_model() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         model.transformer.wte.weight[:, token] = eye[:count, :count]
         model.transformer.wpe.weight[:, place] = eye[:places, :places]
         model.lm_head.weight[:, output] = eye[:count, :count]
-        first, second = (block.attn for block in model.transformer.h)
+        first, second = (model.transformer.h[layer].attn for layer in layers)
         queries, keys, values = (slice(n * width, n * width + head) for n in range(3))
         # A place looks for the one before: its key is that of the next.
         first.c_attn.weight[place, queries][:, :places] = 8 * eye[:places, :places]
@@ -249,6 +294,17 @@ def induction_model() -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         second.c_attn.weight[before, keys][:, :count] = 20 * eye[:count, :count]
         second.c_attn.weight[token, values][:, :count] = eye[:count, :count]
         second.c_proj.weight[head : head + count, output] = 8 * eye[:count, :count]
-    core = Tokenizer(WordLevel(dict(zip(WORDS, range(count), strict=True)), unk_token=WORDS[0]))
+        if fact is not None:
+            known, following = WORDS.index("g"), WORDS.index("h")
+            mlp = model.transformer.h[fact].mlp
+            mlp.c_fc.weight[known, 0] = 4.0
+            mlp.c_fc.bias[0] = -4.0
+            mlp.c_proj.weight[0, output][following] = 4.0
+    return model.eval().requires_grad_(False), tokenizer_of(WORDS)
+
+
+def tokenizer_of(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer with a token for each word, between spaces."""
+    core = Tokenizer(WordLevel(dict(zip(words, itertools.count())), unk_token=words[0]))
     core.pre_tokenizer = Whitespace()
-    return model.eval().requires_grad_(False), PreTrainedTokenizerFast(tokenizer_object=core)
+    return PreTrainedTokenizerFast(tokenizer_object=core)

@@ -107,7 +107,7 @@ class Headline:
         low, high: the range of the count over other prompts or tokens, and over the orders of
             halves of the texts that its order was found on; None where unknown.
         half: the layers that keep half.
-        mean_depth: the layers that a nat of it needs on average.
+        mean_depth: the layers that a nat of it takes on average.
         gain: what the model knows of a token, in nats: the loss that context saves.
         scored: the tokens: those of the `answer`, or all of the `text`.
         guess: the guess: of the `text`, without context, or of the `task`.

@@ -1,4 +1,4 @@
-"""The verdict: how many of its layers a model needs on some prompts, by which evidence.
+"""The verdict: with how many of its layers a model keeps what it knows, by which evidence.
 
 The headline is the layers that keep what the model knows, verified by running them. Three kinds of
 evidence are added, each count with its range: lens readings (rules), the motion of the residual

@@ -37,7 +37,7 @@ def rounded_count(mean: float) -> int:
 
 
 def rounded_up_count(layers: float) -> int:
-    """The needed number of layers, rounded up to a whole one."""
+    """A number of layers that is enough, rounded up to a whole one."""
     return math.ceil(round(layers, 6))
 
 

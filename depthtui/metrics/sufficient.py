@@ -245,8 +245,8 @@ METRIC = Metric(
         "not choose them"
     ),
     reading=(
-        "The layers that must run so that the output stays within a nat of the whole model's, and "
-        "those that keep nine in ten first choices."
+        "The layers with which the output stays within a nat of the whole model's, and those that "
+        "keep nine in ten first choices, in one order of leaving layers out."
     ),
     look_for=(
         "How far apart the two counts are: a model that is close to its own output need not "

@@ -24,9 +24,9 @@ VERDICT = Explanation(
     "stream moves, what changes when layers are left out. A band is the range of the count with a "
     "threshold a fifth lower or higher, with and without token 0, by other lenses, and with "
     "prompts and tokens drawn again",
-    "Firm: the count stays within a tenth of the layers, whatever is varied, other prompts "
-    "included. Holds here: the same with fewer than five prompts, which allow no conclusion on "
-    "others. Fragile: it moves further, and the reason names the cause. "
+    "Firm: the count stays within a tenth of the layers, whatever is varied, other prompts like "
+    "these included. Holds here: the same with fewer than five prompts, which allow no conclusion "
+    "on others. Fragile: it moves further, and the reason names the cause. "
     + " ".join(f"{marks} {meaning}." for marks, meaning in MARKS_EXPLAINED),
     "Warnings, which come first, then the layers that keep what the model knows. A depth is a "
     "place, not a number of used layers: a depth of 3 ends after layer 2, since layers are "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from depthtui.data.depth import DepthEstimate
@@ -15,6 +15,7 @@ from depthtui.depth.published import PublishedModel
 from depthtui.depth.reading import Reading
 from depthtui.metrics import METRICS
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
+from depthtui.prompts.tasks import TASKS
 from depthtui.report.groups import PooledRuns
 
 
@@ -168,7 +169,17 @@ def _intervals(summary: Reading) -> str:
     ]
     alike = any(estimate is not None and _is_alike(estimate.interval) for estimate in estimates)
     where = " (±½ where every resample has the same count)" * alike
-    return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}."
+    over = _population({prompt.task for prompt in summary.prompts})
+    return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}. Firm is a claim about {over}."
+
+
+def _population(tasks: Collection[str]) -> str:
+    """The other prompts that a firm count of prompts of some tasks is a claim about."""
+    generated = [name for name in tasks if name in TASKS and TASKS[name].kind == "generated"]
+    generators = "this generator" if len(generated) == 1 else "these generators"
+    draws = [f"other draws of {generators}"] if generated else []
+    prompts = ["other prompts like these"] if len(generated) < len(tasks) else []
+    return " and ".join(draws + prompts)
 
 
 def layers_fact(model: ModelInfo) -> str:

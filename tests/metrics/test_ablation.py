@@ -201,3 +201,50 @@ def test_the_bar_is_a_twentieth_of_a_nat_or_twice_the_noise() -> None:
     _, reading = pooled(of([0.3, CHANGED, 0.041, 0.08], noise=0.03))
     (row,) = evidence_by(METRIC, reading)
     assert (row.count, row.layers) == (2, (0, 3))
+
+
+def choosing(choices: Sequence[Sequence[int]]) -> Ablation:
+    """Ablation of layers without which these first choices stay, 1 or 0."""
+    stay = np.array(choices, np.int8)
+    kl = np.linspace(1, 2, len(stay), dtype=np.float32)[:, None].repeat(stay.shape[1], axis=1)
+    result = ablation(kl, kl=kl)
+    result.kept[:, 1:] = stay
+    return result
+
+
+@pytest.mark.parametrize(
+    ("choices", "layers", "words"),
+    [
+        # 9 of 10 first choices are enough, 8 are not.
+        ([[1] * 9 + [0], [1] * 8 + [0] * 2], [0], "without layer 0 the output keeps 90% of its"),
+        ([[1] * 10, [0] * 10, [1] * 10], [0, 2], "without any one of layers 0, 2 the output keeps"),
+        (
+            [[1] * 7 + [0] * 3, [1] * 8 + [0] * 2],
+            [],
+            "no single layer can go: without the least useful one (layer 1) the output keeps 80%",
+        ),
+        # 17 of 19 are 89.5%, no nine tenths.
+        ([[1] * 17 + [0] * 2, [0] * 19], [], "(layer 0) the output keeps 89% of its"),
+    ],
+)
+def test_which_layers_alone_can_go(
+    choices: Sequence[Sequence[int]], layers: list[int], words: str
+) -> None:
+    value, reading = pooled(choosing(choices))
+    (line,) = [
+        one for one in METRIC.findings(value, reading) if one.title == "Layers that can go alone"
+    ]
+    assert line.value == f"{len(layers)} of {len(choices)}"
+    assert words in line.remark
+    assert METRIC.summary(value, reading)["can_go"] == layers
+
+
+@pytest.mark.parametrize("part", ["layer", "mlp"])
+def test_of_some_layers_or_sublayers_nothing_is_said_of_which_can_go(part: str) -> None:
+    one = choosing([[1] * 10, [1] * 10])
+    if part == "layer":
+        one = replace(one, chosen=(0,))
+        one.kl[1], one.kept[1], one.loss_change[1] = np.nan, -1, np.nan
+    value, reading = pooled(replace(one, part=part))
+    assert "can_go" not in METRIC.summary(value, reading)
+    assert "can go" not in " ".join(map(str, METRIC.findings(value, reading)))

@@ -2,9 +2,13 @@
 
 import functools
 import itertools
+import re
+from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
+import torch
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
@@ -12,22 +16,26 @@ from depthtui.data.store import open_store
 from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import ablation, with_order_texts
+from depthtui.metrics import ablation, kept, with_order_texts
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
+from tests import tiny_models
 from tests.naive import blocks
 from tests.planted import (
+    WORDS,
     blind_to,
     in_halves,
+    induction_model,
     knowing_pairs,
     rotated,
+    tokenizer_of,
     with_cancelling_pair,
     with_idle,
     with_unread_layer,
     working_only_in,
 )
-from tests.tiny_models import CORPUS, with_tokenizer
+from tests.tiny_models import CORPUS, VOCAB, with_tokenizer
 
 LAYERS = 4
 SETTINGS = RunSettings(
@@ -35,6 +43,8 @@ SETTINGS = RunSettings(
     sufficient_order="own",
     sufficient_search="greedy",
 )
+KEPT = RunSettings(metrics=("contributions", "ablation", "kept"))
+"""In the model's order."""
 
 
 @functools.cache
@@ -49,18 +59,26 @@ def plain():
     return model, read(model)
 
 
-def loaded(model):
-    info = describe(ModelSpec("tiny"), "tiny", "in memory", model, tiny()[1], 1)
-    return LoadedModel(model, tiny()[1], info, {"": 1})
+def loaded(model, tokenizer=None):
+    tokenizer = tokenizer or tiny()[1]
+    info = describe(ModelSpec("tiny"), "tiny", "in memory", model, tokenizer, 1)
+    return LoadedModel(model, tokenizer, info, {"": 1})
 
 
-def read(model, texts=CORPUS[:4]):
+def read(model, texts=CORPUS[:4], settings=SETTINGS, tokenizer=None):
     """The reading of prompts on a model."""
     engine = Engine(open_store(None, 0, pytest.fail), None, lambda event: None)
-    engine.use(loaded(model))
+    engine.use(loaded(model, tokenizer))
+    prompts = [text if isinstance(text, Prompt) else Prompt(text) for text in texts]
+    # Settings that name the texts of the order keep them.
     runs = [
-        engine.run(Prompt(text), with_order_texts(SETTINGS, texts, number))
-        for number, text in enumerate(texts)
+        engine.run(
+            prompt,
+            settings
+            if settings.order_texts
+            else with_order_texts(settings, [other.text for other in prompts], number),
+        )
+        for number, prompt in enumerate(prompts)
     ]
     assert not any(run.unavailable for run in runs)
     return reading_of(runs, SummarySettings())
@@ -91,6 +109,13 @@ def test_idle_layers_are_named_and_counted_nowhere(where, before):
         assert np.abs(way.curve[: len(idle) + 1]).max() < 1e-5
     most = len(blocks(model)) - len(idle)
     assert all(count <= most for count in layers_of(result).values())
+
+
+def test_the_idle_layer_alone_can_go():
+    _, base = plain()
+    assert base.get(ablation.METRIC).can_go == []
+    result = read(with_idle(plain()[0], [2])[0])
+    assert result.get(ablation.METRIC).can_go == [2]
 
 
 @pytest.mark.parametrize("working", ["linear attention", "full attention"])
@@ -139,10 +164,14 @@ def test_of_layers_that_alone_work_no_other_stays():
     assert set(result.get(METRIC).kept_layers) <= {0, 4}
 
 
-def test_random_weights_know_nothing():
-    result = read(Blueprint.of(loaded(tiny()[0])).build(1).model)
-    assert result.verdict.text.startswith("The model knows nothing of these texts")
-    assert result.get(METRIC).within() < layers_within(plain()[1])
+@pytest.mark.parametrize("metrics", [("kept",), SETTINGS.metrics, ("ablation", "kept")])
+def test_random_weights_know_too_little_whatever_is_measured(metrics):
+    settings = replace(KEPT, metrics=metrics)
+    result = read(Blueprint.of(loaded(tiny()[0])).build(1).model, settings=settings)
+    assert result.verdict.headline.too_little
+    assert result.verdict.headline.count is None
+    assert not re.search("[0-9]", result.verdict.words.headline)
+    assert not any(one.firm or one.holds_here for one in result.evidence)
 
 
 def test_a_model_that_knows_its_texts_is_not_warned_of():
@@ -192,3 +221,77 @@ def test_a_layer_that_writes_where_nothing_reads_moves_the_stream_and_is_not_mis
     assert layers_of(result)["ablation"] == layers_of(base)["ablation"]
     assert all(way.order[0] == 2 for way in result.get(METRIC).ways)
     assert layers_within(result) == pytest.approx(layers_within(base), abs=0.1)
+
+
+# What the layers keep of what the model knows ---------------------------------------
+
+
+def curve_of(reading):
+    return reading.get(kept.METRIC).curve
+
+
+def knowing(last_gain):
+    """A model, its tokenizer, and texts that it wrote, whose last layer writes less."""
+    words = [f"w{number}" for number in range(VOCAB)]
+    gains = dict.fromkeys(range(LAYERS - 1), 3.0) | {LAYERS - 1: last_gain}
+    model, noise = working_only_in(tiny_models.tiny("llama"), gains), torch.Generator()
+    noise.manual_seed(0)
+    ids = torch.randint(3, VOCAB, (6, 1), generator=noise)
+    with torch.no_grad():
+        for _ in range(23):
+            chances = model(ids).logits[:, -1].softmax(-1)
+            ids = torch.cat([ids, torch.multinomial(chances, 1, generator=noise)], dim=1)
+    return model, tokenizer_of(words), [" ".join(words[id_] for id_ in row) for row in ids.tolist()]
+
+
+def test_scattered_idle_layers_leave_counts_and_firmness_as_they_were():
+    model, tokenizer, texts = knowing(last_gain=0.6)
+    # With a tenth of all 11 layers as its width, the fragile count would be firm.
+    longer, idle = with_idle(model, [0, 1, 2, 3, 3, 4, 4])
+    base, result = (read(one, texts, KEPT, tokenizer) for one in (model, longer))
+    assert result.idle == tuple(idle)
+    for least in (0.9, 0.5):
+        assert curve_of(result).layers(least) == pytest.approx(curve_of(base).layers(least), 1e-4)
+    assert curve_of(result).mean_depth == pytest.approx(curve_of(base).mean_depth, 1e-4)
+    ours, theirs = (
+        next(row for row in reading.evidence if row.measure == "kept") for reading in (result, base)
+    )
+    assert ours.reliability == theirs.reliability == "fragile"
+    assert (ours.count, ours.low, ours.high) == (theirs.count, theirs.low, theirs.high)
+
+
+def copying(seed):
+    """Four words twice; the answer is how they go on the second time."""
+    words = Random(seed).sample(WORDS[:6], 4)
+    return Prompt(" ".join([*words, *words]), " ".join(words[1:]))
+
+
+@pytest.mark.parametrize("order", ["model", "own"])
+def test_an_answer_takes_the_layers_that_move_it(order):
+    """Without either nothing is left: a cliff, half a layer in front of both."""
+    model, tokenizer = induction_model((1, 4), n_layers=6, places=24)
+    settings = replace(KEPT, sufficient_order=order)
+    result = read(model, [copying(seed) for seed in range(6)], settings, tokenizer)
+    assert curve_of(result).scored == "answer"
+    assert result.get(kept.METRIC).kept_layers == (1, 4)
+    assert curve_of(result).layers() == pytest.approx(1.9, abs=0.02)
+    assert curve_of(result).mean_depth == pytest.approx(1.5, abs=0.02)
+    assert set(result.idle) == {0, 2, 3, 5}
+
+
+def test_a_layer_that_one_task_alone_takes_is_not_seen_by_an_order_of_another():
+    model, tokenizer = induction_model((2, 4), fact=1, n_layers=6, places=24)
+    facts = [Prompt(f"{word} g h", "h") for word in WORDS[:6]]
+    copies = [copying(seed) for seed in range(6)]
+    own = replace(KEPT, sufficient_order="own")
+    alone = read(model, facts, own, tokenizer)
+    assert alone.get(kept.METRIC).kept_layers == (1,)
+    assert curve_of(alone).layers() == pytest.approx(0.9, abs=0.01)
+    assert curve_of(alone).mean_depth == pytest.approx(0.5, abs=0.01)
+    assert read(model, copies, own, tokenizer).get(kept.METRIC).kept_layers == (2, 4)
+    # Behind the idle layers it goes first, and with it the whole answer.
+    of_copies = replace(own, order_texts=tuple(prompt.text for prompt in copies))
+    other = read(model, facts, of_copies, tokenizer)
+    assert other.get(kept.METRIC).order.index(1) == 3
+    assert curve_of(other).layers() == pytest.approx(2.9, abs=0.01)
+    assert curve_of(other).mean_depth == pytest.approx(2.5, abs=0.01)

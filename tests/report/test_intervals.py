@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -53,6 +54,23 @@ def test_intervals_are_shown_and_written() -> None:
     assert [text["interval"] for text in estimates] == [
         list(estimate.interval) if estimate.interval else None for estimate in summary.depths
     ]
+
+
+@pytest.mark.parametrize(
+    ("tasks", "words"),
+    [
+        (["addition"], "other draws of this generator"),
+        (["addition", "facts"], "other draws of these generators"),
+        (["grade_school"], "other prompts like these"),
+        (["typed", "addition"], "other draws of this generator and other prompts like these"),
+    ],
+)
+def test_the_prompts_that_a_firm_count_is_about_are_named(tasks: list[str], words: str) -> None:
+    results = runs(6)
+    for number, result in enumerate(results):
+        result.prompt = replace(result.prompt, task=tasks[number % len(tasks)])
+    for text in documents(results):
+        assert f"Firm is a claim about {words}." in " ".join(text.split())
 
 
 @pytest.mark.parametrize("n", [1, 4])

@@ -28,7 +28,8 @@ RULE = Rule(
         "first is layer 0",
         "A settled token stays settled, so the curve only rises. The bar is wide: two "
         "distributions with different first choices can lie below it.",
-        "A late rise: most tokens need nearly all layers. The KL, a mean, can fall sooner.",
+        "A late rise: most tokens settle behind nearly all layers. The KL, a mean, can fall "
+        "sooner.",
         "Settling: arXiv 2602.13517; the rule is defined here",
     ),
 )

@@ -41,6 +41,9 @@ CHANGED = 0.05
 """The least KL(p || p~), in nats, at which a layer counts as changing the output."""
 
 
+MOST_CHOICES = 0.9
+"""The share of first choices that stay where a layer can go alone."""
+
 ROUNDING = 1e-6
 """The mean KL, in nats, that rounding to float32 leaves between two equal outputs."""
 
@@ -192,6 +195,14 @@ class ReducedAblation(MeanLoss):
         layers = self.output.changing.tolist()
         return [layer for layer in layers if self.loss_change[layer] < -2 * self.noise]
 
+    @property
+    def can_go(self) -> list[int] | None:
+        """The layers without each of which `MOST_CHOICES` stay; None where not all were tried."""
+        choices = self.output.choices
+        if self.part != "layer" or not np.isfinite(choices).all():
+            return None
+        return np.flatnonzero(choices >= MOST_CHOICES).tolist()
+
 
 def _reduce(result: Ablation, run: RunResult, tokens: slice) -> ReducedAblation | None:
     if result.kl.shape[1] < 2:
@@ -232,6 +243,7 @@ def _summary(ablation: ReducedAblation, pooled: Pooled) -> dict[str, Any]:
         "floor": ablation.floor,
         "mean_floor": ablation.noise,
         **_output_summary(ablation.output),
+        **({} if ablation.can_go is None else {"can_go": ablation.can_go}),
         **chosen_key(ablation.chosen),
     }
 
@@ -286,6 +298,24 @@ def _output_findings(ablation: ReducedAblation, words: str) -> Iterator[Finding]
             f"{output.together_choices:.0%} of first choices stay; one at a time they cost "
             f"{output.together_apart:.3g} in sum",
         )
+    if (layers := ablation.can_go) is not None:
+        remark = _can_go_words(layers, output) + words
+        yield Finding("Layers that can go alone", f"{len(layers)} of {n_measured}", remark)
+
+
+def _can_go_words(layers: Sequence[int], output: ReducedOutput) -> str:
+    """Whether one layer alone can be left out, and which, in words."""
+    if len(layers) > 1:
+        return (
+            f"without any one of layers {numbers_text(layers)} the output keeps "
+            f"{MOST_CHOICES:.0%} of its first choices or more"
+        )
+    least = int(np.lexsort((output.kl, -output.choices))[0])
+    # Rounded down: 89.6% is no nine tenths.
+    kept_share = f"the output keeps {math.floor(100 * output.choices[least])}% of its first choices"
+    if layers:
+        return f"without layer {least} {kept_share}"
+    return f"no single layer can go: without the least useful one (layer {least}) {kept_share}"
 
 
 def _left_out(shares: np.ndarray) -> str:

@@ -245,7 +245,7 @@ def layers_keeping(share: np.ndarray, least: float) -> np.ndarray:
 
 
 def mean_depth(share: np.ndarray) -> np.ndarray:
-    """The layers that a nat of the gain needs on average: the area above the curve, `[curves]`.
+    """The layers that a nat of the gain takes on average: the area above the curve, `[curves]`.
 
     The curve is made falling.
     """
@@ -303,7 +303,7 @@ class KeptCurve:
 
     @property
     def mean_depth(self) -> float:
-        """The layers that a nat of the gain needs on average, 0 to L."""
+        """The layers that a nat of the gain takes on average, 0 to L."""
         return float(mean_depth(self.share[None])[0])
 
     @lazy_value
@@ -632,7 +632,7 @@ METRIC = Metric(
     reading=(
         "What a model knows of a token is the loss that context saves, in nats: the guess is the "
         "model's mean output on texts of its own. Layers are counted where they keep nine tenths "
-        "of it, and half; the mean depth is the layers that a nat of it needs on average."
+        "of it, and half; the mean depth is the layers that a nat of it takes on average."
     ),
     look_for=(
         "Where an answer is known, its tokens alone are counted: the frame of a question is not "

@@ -125,7 +125,9 @@ METRIC = Metric(
         "the first choice may still be another. A token that settles in the last 15 % of the "
         "layers is late."
     ),
-    look_for="Whether tokens settle later on harder prompts; late ones needed most of the layers.",
+    look_for=(
+        "Whether tokens settle later on harder prompts; late ones settle behind most of the layers."
+    ),
     source="arXiv 2602.13517",
     cost="1 forward and the LM head at every depth",
     work=lambda result: (result.model.n_layers + 1) * head(result),

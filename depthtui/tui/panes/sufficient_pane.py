@@ -1,4 +1,4 @@
-"""How many layers must run for an output near the model's own, with a dial for the distance."""
+"""How many layers give an output near the model's own, with a dial for the distance."""
 
 from __future__ import annotations
 
