@@ -283,6 +283,7 @@ class Reading(Pooled):
             self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
             # A worked solution is rarely given word for word, however right it is.
             self.accuracy if all(prompt.has_short_answer for prompt in self.prompts) else None,
+            kept.why_not_pooled(self),
         )
 
     @lazy_value

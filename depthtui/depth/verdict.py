@@ -29,6 +29,7 @@ def verdict_of(
     model: str = "The model",
     answer: str = "",
     accuracy: Accuracy | None = None,
+    not_counted: str = "",
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -47,6 +48,7 @@ def verdict_of(
         model: the model's name; untrusted.
         answer: the answer of a single prompt; untrusted, empty for none.
         accuracy: right answers among all; None where unknown.
+        not_counted: why there is no headline though it was measured, in a clause; or empty.
     """
     if not evidence:
         return None
@@ -65,6 +67,7 @@ def verdict_of(
         idle,
         stand_in,
         accuracy,
+        not_counted,
     )
     missing = tuple(missing_metrics)
     return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks))

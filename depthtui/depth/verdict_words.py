@@ -41,6 +41,7 @@ def verdict_sentence(
     idle: Sequence[int] = (),
     stand_in: str = "",
     accuracy: Accuracy | None = None,
+    not_counted: str = "",
 ) -> Sentence:
     """The verdict, in a few sentences.
 
@@ -55,6 +56,7 @@ def verdict_sentence(
         idle: the layers that write nothing.
         stand_in: the substitute for a layer that is left out, in words; empty for none.
         accuracy: right answers among all; None where unknown.
+        not_counted: why there is no headline though it was measured, in a clause; or empty.
     """
     text = "this text" if n_prompts == 1 else "these texts"
     clauses = [
@@ -68,6 +70,8 @@ def verdict_sentence(
     if headline is None:
         takes = "takes" if n_prompts == 1 else "take"
         unknown = f"How many of its {_layers(n_layers)} {text}{_where(tasks)} {takes}"
+        if not_counted:
+            return Sentence(f"{unknown} is not counted", (f": {not_counted}.", *clauses))
         return Sentence(f"{unknown} is not counted yet", (".", *clauses))
     subject = text
     if headline.scored == "answer":

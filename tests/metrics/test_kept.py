@@ -353,9 +353,15 @@ def test_of_answers_their_tokens_alone_are_counted():
     assert (answer.scored, text.scored) == ("answer", "text")
     assert answer.layers() == pytest.approx(10 - 4.0625)
     assert text.layers() > answer.layers()
-    # With and without an answer, prompts are pooled over all their tokens.
-    mixed, _ = pooled([with_answer, constructed(LOSS)])
-    assert [curve.scored for curve in mixed.curves] == ["text"]
+
+
+def test_prompts_with_and_without_an_answer_are_not_pooled():
+    kept, reading = pooled([constructed(LOSS, answer_start=9), constructed(LOSS)])
+    assert kept is None
+    assert reading.verdict.sentence.startswith(
+        "How many of its 10 layers these texts take is not counted: some of these prompts have an "
+        "answer, and others have none."
+    )
 
 
 @pytest.mark.parametrize(

@@ -449,7 +449,17 @@ class PooledKept:
         return staying_layers(self.order, self.n_layers, self.layers)
 
 
+def why_not_pooled(pooled: Pooled) -> str:
+    """Why prompts are not counted together, in a clause; empty where they are."""
+    reduced = [prompt for prompt in pooled.reduced(METRIC) if prompt is not None]
+    if len({prompt.answer is None for prompt in reduced}) < 2:
+        return ""
+    return "some of these prompts have an answer, and others have none"
+
+
 def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
+    if why_not_pooled(pooled):
+        return None
     of_prompts: list[ReducedKept | None] = pooled.reduced(METRIC)
     answers = [None if prompt is None else prompt.answer for prompt in of_prompts]
     texts = [None if prompt is None else prompt.text for prompt in of_prompts]
