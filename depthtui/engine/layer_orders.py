@@ -31,13 +31,13 @@ from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import Substitute
-from depthtui.tracing.products import fast_products
+from depthtui.tracing.products import fast_products, untimed_products
 from depthtui.tracing.replay import Replay
 
 FINDING = "Finding which layers can be left out"
 """The stage of the search, which follows the writing of texts."""
 
-_VERSION = 2
+_VERSION = 3
 """Incremented when the same texts give another order."""
 
 
@@ -241,11 +241,16 @@ class LayerOrders:
         return guess if np.isfinite(guess).all() else None
 
     def _written_texts(self, report: Report, checkpoint: Check) -> list[Tensor]:
-        """The texts that the model writes, once for the order and for the guess."""
+        """The texts that the model writes, once for the order and for the guess.
+
+        No timing decides how they are rounded: a token that is drawn near the border of two would
+        be the other one in some processes, and all that follows other text.
+        """
         if self._written is None:
-            self._written = list(
-                self.lenses.write_texts(TEXTS, LENGTH, RunSettings.seed, report, checkpoint)
-            )
+            with untimed_products(self.model.loaded.model):
+                self._written = list(
+                    self.lenses.write_texts(TEXTS, LENGTH, RunSettings.seed, report, checkpoint)
+                )
         return self._written
 
     def _texts(

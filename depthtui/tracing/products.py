@@ -145,6 +145,24 @@ def fast_products(model: nn.Module) -> Iterator[None]:
             vars(layer).pop("forward", None)
 
 
+@contextlib.contextmanager
+def untimed_products(model: nn.Module) -> Iterator[None]:
+    """Let a model's linear layers use torch's product for a while, within `fast_products` too.
+
+    Which product is faster differs from one process to the next, and so does rounding.
+    """
+    replaced = {
+        module: vars(module).pop("forward")
+        for module in model.modules()
+        if getattr(vars(module).get("forward"), "func", None) is _linear
+    }
+    try:
+        yield
+    finally:
+        for module, forward in replaced.items():
+            module.forward = forward
+
+
 def _is_linear(module: nn.Module) -> TypeGuard[nn.Linear]:
     """Whether a module is an ordinary linear layer in memory: not quantised, not offloaded."""
     return (

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from depthtui import analyze
+from depthtui.engine.lenses import Lenses
 from depthtui.tracing import products
 from depthtui.tracing.products import (
     ProductShape,
@@ -14,8 +16,9 @@ from depthtui.tracing.products import (
     linear_into,
     product_of,
     raw_logits,
+    untimed_products,
 )
-from tests.tiny_models import fresh
+from tests.tiny_models import CORPUS, fresh, with_tokenizer
 
 
 @pytest.fixture(params=[True, False], ids=["oneDNN", "torch"])
@@ -269,3 +272,34 @@ def test_which_devices_can():
     can = products._adds_up_in_float32.__wrapped__
     assert not can(torch.device("cpu"), torch.bfloat16)
     assert not can(torch.device("cuda"), torch.float32)
+
+
+def test_the_products_that_are_not_timed_can_be_asked_for(one_dnn):
+    layer, rows = nn.Linear(48, 80), torch.randn(5, 48)
+    with torch.no_grad(), fast_products(layer):
+        with untimed_products(layer):
+            untimed = layer(rows)
+        assert not one_dnn
+        layer(rows)
+        assert one_dnn
+    assert "forward" not in vars(layer)
+    with torch.no_grad():
+        assert torch.equal(untimed, layer(rows))
+
+
+def test_no_timing_decides_which_texts_an_order_is_found_on(one_dnn, monkeypatch):
+    """A token that is drawn near the border of two would be the other one."""
+    counted = []
+    original = Lenses.write_texts
+
+    def write(*args):
+        before = len(one_dnn)
+        texts = original(*args)
+        counted.append(len(one_dnn) - before)
+        return texts
+
+    monkeypatch.setattr(Lenses, "write_texts", write)
+    model, tokenizer = with_tokenizer("llama")
+    analyze(model, CORPUS[0], tokenizer, ["kept"], progress=False)
+    assert counted == [0]
+    assert one_dnn
