@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from depthtui.depth.effective_depth import NOT_FINITE
+from depthtui.metrics import kept
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import weighted_mean
 
@@ -36,7 +37,10 @@ def warnings_of(reading: Pooled) -> tuple[str, ...]:
 
 
 def knows_nothing(reading: Pooled) -> str:
-    """The warning if the model's loss is no better than a guess's, or worse than a unigram's."""
+    """The warning if the model's loss is no better than a guess's, or worse than a unigram's.
+
+    A unigram is asked where no guess without context has told what the model knows.
+    """
     prompts = [prompt for prompt in reading.prompts if np.isfinite(prompt.loss)]
     loss, unigram = (
         weighted_mean((getattr(prompt, name), prompt.n_tokens - 1) for prompt in prompts)
@@ -46,6 +50,8 @@ def knows_nothing(reading: Pooled) -> str:
     guess = math.log(vocabulary)
     if loss > guess - _ROUNDING:
         bar = f"no better than a guess among its {vocabulary:,} tokens, {guess:.2f} nats (ln V)"
+    elif reading.get(kept.METRIC) is not None:
+        return ""
     elif loss > unigram and all(np.isfinite(prompt.unigram_loss) for prompt in prompts):
         bar = f"worse than a unigram of the other tokens, {unigram:.2f} nats"
     else:

@@ -20,6 +20,7 @@ from depthtui.report.findings import findings
 from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import read_record, record_bytes, record_of
+from tests.builders.metrics import smooth_metric
 from tests.builders.results import full_run, make_result, random_result
 
 SETTINGS = SummarySettings()
@@ -125,6 +126,16 @@ def test_a_loss_above_that_of_a_unigram_is_warned_of() -> None:
     # Few that repeat are no text.
     assert not verdict([repeated(2.6, kinds=9)]).warnings
     assert not verdict([losing(2.6)]).warnings
+
+
+def test_where_what_is_known_was_measured_a_unigram_is_no_bar() -> None:
+    """A list that comes twice is known by its context, and better by its own words."""
+    result = repeated(2.6)
+    assert "unigram" in verdict([result]).text
+    result.put("kept", smooth_metric("kept", result))
+    measured = verdict([result])
+    assert measured.warnings == ()
+    assert "keeps nine tenths" in measured.sentence
 
 
 def test_a_unigram_that_was_not_kept_is_no_bar() -> None:
