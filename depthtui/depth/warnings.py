@@ -39,8 +39,11 @@ def warnings_of(reading: Pooled) -> tuple[str, ...]:
 def knows_nothing(reading: Pooled) -> str:
     """The warning if the model's loss is no better than a guess's, or worse than a unigram's.
 
-    A unigram is asked where no guess without context has told what the model knows.
+    None where what is kept was measured: the headline is then of what the model knows, or has the
+    reason why it knows too little.
     """
+    if reading.get(kept.METRIC) is not None:
+        return ""
     prompts = [prompt for prompt in reading.prompts if np.isfinite(prompt.loss)]
     loss, unigram = (
         weighted_mean((getattr(prompt, name), prompt.n_tokens - 1) for prompt in prompts)
@@ -50,8 +53,6 @@ def knows_nothing(reading: Pooled) -> str:
     guess = math.log(vocabulary)
     if loss > guess - _ROUNDING:
         bar = f"no better than a guess among its {vocabulary:,} tokens, {guess:.2f} nats (ln V)"
-    elif reading.get(kept.METRIC) is not None:
-        return ""
     elif loss > unigram and all(np.isfinite(prompt.unigram_loss) for prompt in prompts):
         bar = f"worse than a unigram of the other tokens, {unigram:.2f} nats"
     else:
