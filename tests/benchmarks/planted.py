@@ -181,12 +181,13 @@ def cases(loaded: LoadedModel, prompts: Sequence[Prompt], read: Reader) -> Itera
     yield _idle_ones("scattered", model, scattered, read)
     yield _silent_ones("last-third", model, range(count - third, count), read)
     yield _silent_ones("few-work", model, [layer for layer in range(count) if layer % 4], read)
-    # By rounding, the model in another basis writes another text now and then: not in its order.
+    # By rounding, the model in another basis may write another text: not in its order, and with
+    # another guess.
     yield Case(
         "rotated",
-        "the same in the prompts' own order",
+        "a quarter of a layer more or less, in the prompts' own order",
         lambda: read(planted.rotated(model), settings=OWN),
-        lambda said, other: said.is_near(other, 0.05),
+        lambda said, other: said.is_near(other, 0.25),
         lambda: read(model, settings=OWN),
     )
     yield Case(
