@@ -169,7 +169,7 @@ class Reading(Pooled):
     @lazy_value
     def evidence(self) -> tuple[Evidence, ...]:
         """The count of each rule and metric, and how certain it is."""
-        n_prompts, is_unknown = len(self.prompts), self._knows_nothing
+        n_prompts = len(self.prompts)
         return tuple(
             evidence_of(
                 layer_count,
@@ -177,12 +177,13 @@ class Reading(Pooled):
                 (n_with_count, n_prompts),
                 self.idle,
                 self.is_draft,
-                is_unknown,
+                # The layers that keep what is known have a reason of their own.
+                self._knows_nothing and layer_count.measure.measure != kept.NAME,
             )
             for layer_count, n_with_count in self._counts()
         )
 
-    @property
+    @lazy_value
     def _knows_nothing(self) -> bool:
         """Whether the model knows too little of these texts for any count."""
         knowledge = self.get(kept.METRIC)

@@ -37,7 +37,7 @@ from depthtui.tracing.replay import Replay
 FINDING = "Finding which layers can be left out"
 """The stage of the search, which follows the writing of texts."""
 
-_VERSION = 3
+_VERSION = 4
 """Incremented when the same texts give another order."""
 
 
@@ -192,10 +192,10 @@ class LayerOrders:
         report: Report = lambda stage, done, total: None,
         checkpoint: Check = lambda: None,
     ) -> np.ndarray:
-        """The loss of each token of the vocabulary by a guess without context, `[V]` in nats.
+        """The loss of each token of the vocabulary by guesses without context, `[3, V]` in nats.
 
-        The guess is the model's mean output over all tokens but token 0 of the texts of its order,
-        with a thousandth of the uniform distribution.
+        A guess is the model's mean output over all tokens but token 0 of the texts of its order,
+        with a thousandth of the uniform distribution; the second and third are of half of them.
 
         Args:
             report: called with the progress of writing the texts, where there is no stored guess.
@@ -216,18 +216,21 @@ class LayerOrders:
         return self._guess
 
     def _mean_output(self, texts: Sequence[Tensor], checkpoint: Check) -> np.ndarray:
-        """The loss by the mean output over the texts, `[V]` float32."""
+        """The loss by the mean output over the texts, and over each half, `[3, V]` float32."""
         unembedding = self.model.anatomy.unembedding
         assert unembedding is not None
-        chances, tokens = torch.zeros(unembedding.vocab_size, dtype=torch.float64), 0
-        for text in texts:
+        chances = torch.zeros(2, unembedding.vocab_size, dtype=torch.float64)
+        tokens = torch.zeros(2, 1, dtype=torch.float64)
+        for number, text in enumerate(texts):
+            half = 2 * number // len(texts)
             last = self.model.replay(text, checkpoint).states[-1][1:]
             for part in slices(len(last), outputs_at_once(unembedding, len(last))):
                 of_part = unembedding.logits(last[part]).softmax(dim=-1).sum(dim=0)
-                chances += of_part.to("cpu", torch.float64)
-            tokens += len(last)
-        uniform = _UNIFORM / len(chances)
-        return (-((1 - _UNIFORM) * chances / tokens + uniform).log()).float().numpy()
+                chances[half] += of_part.to("cpu", torch.float64)
+            tokens[half] += len(last)
+        mean = torch.cat([chances.sum(dim=0, keepdim=True) / tokens.sum(), chances / tokens])
+        uniform = _UNIFORM / mean.shape[1]
+        return (-((1 - _UNIFORM) * mean + uniform).log()).float().numpy()
 
     def _read_guess(self) -> np.ndarray | None:
         """The stored guess; None where there is none, or a damaged one."""
@@ -235,9 +238,9 @@ class LayerOrders:
             return None
         content = first_rank_bytes("a kept guess", functools.partial(_content, self._guess_path))
         unembedding = self.model.anatomy.unembedding
-        if content is None or unembedding is None or len(content) != 4 * unembedding.vocab_size:
+        if content is None or unembedding is None or len(content) != 12 * unembedding.vocab_size:
             return None
-        guess = np.frombuffer(content, np.float32)
+        guess = np.frombuffer(content, np.float32).reshape(3, -1)
         return guess if np.isfinite(guess).all() else None
 
     def _written_texts(self, report: Report, checkpoint: Check) -> list[Tensor]:

@@ -93,9 +93,10 @@ class Context(Protocol):
         """The order in which layers are left out; None for an order of the prompt's own tokens."""
 
     def guess(self) -> np.ndarray | None:
-        """The loss of each token by the model's mean output without context, `[V]` in nats.
+        """The loss of each token by the model's mean output without context, `[3, V]` in nats.
 
-        None where the model cannot write texts by itself.
+        The second and third are of half of the texts that it is a mean over. None where the model
+        cannot write texts by itself.
         """
 
     def answer_ids(self, prompt: Prompt) -> np.ndarray:

@@ -300,6 +300,7 @@ def _kept(order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int)
         np.where(way[:-1] < 0, np.nan, loss).astype(np.float32),
         np.stack(controls).astype(np.float32),
         np.full(max(0, tokens - 1), 8.5, np.float32),
+        np.full((2, max(0, tokens - 1)), 8.5, np.float32),
     )
 
 

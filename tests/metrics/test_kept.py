@@ -314,6 +314,7 @@ def constructed(loss, guess=6.0, tokens=13, answer_start=13, halves=()):
         kept=np.ones((layers + 1, tokens), np.float32),
         loss=np.repeat(np.asarray(loss, np.float32)[:, None], tokens - 1, axis=1),
         guess=np.full(tokens - 1, guess, np.float32),
+        half_guess=np.full((2, tokens - 1), guess, np.float32),
     )
     for place, of_half in enumerate(halves):
         values.control_loss[place] = np.asarray(of_half, np.float32)[:, None]
@@ -334,6 +335,17 @@ def test_the_count_is_rounded_up_and_half_of_the_texts_is_in_its_range():
     [row] = [row for row in reading.evidence if row.measure == "kept"]
     assert (row.count, row.low, row.high) == (6, 6, 7)
     assert row.reliability == "holds here"
+
+
+def test_the_guess_of_half_of_the_texts_is_in_the_ranges():
+    """A worse guess of the second half: the model is said to know more, all of it early."""
+    result = constructed(LOSS, halves=(LOSS, LOSS), tokens=33, answer_start=33)
+    result.measured[METRIC.name].half_guess[1] = 11.0
+    curve = pooled([result])[0].curve
+    assert curve.of_halves() == pytest.approx([10 - 4.0625, 10 - 4 - 0.6 / 1.6])
+    share = share_kept(np.array([LOSS]), np.array([11.0]))
+    assert curve.depth_range[0] == pytest.approx(mean_depth(share)[0])
+    assert curve.depth_range[0] < curve.depth_interval.low
 
 
 def test_a_count_that_the_order_moves_is_fragile_by_the_order():

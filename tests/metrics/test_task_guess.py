@@ -43,7 +43,7 @@ def runs_and_engine(tmp_path_factory):
 def test_against_whole_forwards(runs_and_engine):
     """The oracle's way: the mean of whole output distributions, then the true token's."""
     runs, engine, model = runs_and_engine
-    by_texts = engine.orders.guess()
+    by_texts = engine.orders.guess()[0]
     with torch.no_grad():
         outputs = [
             model(torch.from_numpy(run.tokens.ids)[None]).logits[0, run.answer_start - 1 : -1]

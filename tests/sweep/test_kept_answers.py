@@ -51,7 +51,7 @@ def result_of(
     knowledge = result.get(Kept)
     knowledge.loss[:] = losses_of(depth, layers, whole)[:, None]
     knowledge.control_loss[:2] = knowledge.loss
-    knowledge.guess[:] = GUESS
+    knowledge.guess[:] = knowledge.half_guess[:] = GUESS
     return result
 
 

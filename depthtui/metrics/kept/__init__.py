@@ -84,6 +84,7 @@ class Kept(MetricResult):
         loss: the loss of the token after each, in nats, in the order of that token.
         control_loss: the same in each of the `controls`.
         guess: the loss by the guess without context: the mean output on the model's own texts.
+        half_guess: the same by the mean output on each half of the texts.
     """
 
     kind: str
@@ -97,6 +98,7 @@ class Kept(MetricResult):
     loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
     control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", "T-1")]
     guess: Annotated[np.ndarray, Shape("T-1")]
+    half_guess: Annotated[np.ndarray, Shape("2", "T-1")]
 
     @property
     def is_known(self) -> np.ndarray:
@@ -126,6 +128,7 @@ class ReducedLoss(Reduced):
         tokens: the number of tokens, each predicted from another one than token 0.
         loss: in nats, without the first 0, 1, 2, … layers.
         guess: by the guess without context.
+        half_guess: by the guess of each half of the texts.
         control_loss: as `loss`, in each control.
     """
 
@@ -135,6 +138,7 @@ class ReducedLoss(Reduced):
     loss_blocks: BlocksByDepth = None
     guess: float
     guess_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
+    half_guess: Annotated[np.ndarray, Shape("2", dtype=np.float64)]
     control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", dtype=np.float64)]
 
 
@@ -262,6 +266,7 @@ class KeptCurve:
         guess_of: the guess: of the `text`, without context, or of the `task`.
         loss: in nats, `[L + 1]`.
         guess: by the guess.
+        half_guess: by the guess of each half of the texts, `[2]`.
         control_loss: in each control, `[4, L + 1]`; NaN for an order that is not read.
         parts: the losses of each prompt; None where a prompt has none.
         pooled: the prompts.
@@ -271,6 +276,7 @@ class KeptCurve:
     guess_of: Guess
     loss: np.ndarray
     guess: float
+    half_guess: np.ndarray
     control_loss: np.ndarray
     parts: Sequence[ReducedLoss | None]
     pooled: Pooled
@@ -308,8 +314,11 @@ class KeptCurve:
 
     @lazy_value
     def control_shares(self) -> np.ndarray:
-        """The share of the gain that is kept in each control, `[4, L + 1]`."""
-        return share_kept(self.control_loss, np.full(CONTROLS, self.guess))
+        """The share of the gain that is kept in each control, `[4, L + 1]`.
+
+        With the order of a half of the texts goes the guess of this half.
+        """
+        return share_kept(self.control_loss, np.array([*self.half_guess, self.guess, self.guess]))
 
     @property
     def is_read_with_halves(self) -> bool:
@@ -317,7 +326,7 @@ class KeptCurve:
         return bool(np.isfinite(self.control_loss[:2]).all())
 
     def of_halves(self, least: float = SHARE) -> list[float]:
-        """The layers that keep a share in the order of each half of the texts."""
+        """The layers that keep a share in the order and by the guess of each half of the texts."""
         if not self.is_read_with_halves:
             return []
         return [float(layers) for layers in layers_keeping(self.control_shares[:2], least)]
@@ -339,6 +348,16 @@ class KeptCurve:
     def depth_interval(self) -> CountInterval | None:
         """The interval of the mean depth."""
         return self._interval(mean_depth)
+
+    @property
+    def depth_range(self) -> tuple[float, float] | None:
+        """The interval of the mean depth, widened to the depths by both halves of the texts."""
+        if self.depth_interval is None:
+            return None
+        ends = [self.depth_interval.low, self.depth_interval.high]
+        if self.is_read_with_halves:
+            ends += mean_depth(self.control_shares[:2]).tolist()
+        return min(ends), max(ends)
 
     @lazy_value
     def gain_interval(self) -> tuple[float, float] | None:
@@ -491,7 +510,16 @@ def _curve(
     if not with_tokens or len(with_tokens) < sum(is_measured):
         return None
     mean = ReducedLoss.pooled(with_tokens)
-    return KeptCurve(scored, guess_of, mean.loss, mean.guess, mean.control_loss, parts, pooled)
+    return KeptCurve(
+        scored,
+        guess_of,
+        mean.loss,
+        mean.guess,
+        mean.half_guess,
+        mean.control_loss,
+        parts,
+        pooled,
+    )
 
 
 def beyond_the_task(
@@ -499,12 +527,16 @@ def beyond_the_task(
 ) -> list[ReducedLoss | None]:
     """The losses of the answers with the guess of the task; None for a prompt without one."""
     return [
-        None
-        if answer is None or guess is None
-        # The first token of an answer at token 1 is not scored.
-        else replace(answer, guess=float(guess[-answer.tokens :].mean()), guess_blocks=None)
-        for answer, guess in zip(answers, task_guesses(pooled), strict=True)
+        None if answer is None or losses is None else _with_guess(answer, losses)
+        for answer, losses in zip(answers, task_guesses(pooled), strict=True)
     ]
+
+
+def _with_guess(answer: ReducedLoss, losses: np.ndarray) -> ReducedLoss:
+    """The losses of an answer with a guess of another kind, given for all its tokens."""
+    # The first token of an answer at token 1 is not scored.
+    guess = float(losses[-answer.tokens :].mean())
+    return replace(answer, guess=guess, half_guess=np.full(2, guess), guess_blocks=None)
 
 
 def _is_known(part: ReducedLoss) -> bool:
@@ -540,6 +572,7 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
         "n": {f"{least:g}": curve.layers(least) if is_counted else None for least in (HALF, SHARE)},
         "mean_depth": curve.mean_depth if is_counted else None,
         "interval": {f"{SHARE:g}": ends(curve.interval), "mean_depth": ends(curve.depth_interval)},
+        "range": {f"{SHARE:g}": curve.range, "mean_depth": curve.depth_range},
         "orders": [
             {"texts": texts, "n90": layers}
             for texts, layers in zip(halves, curve.of_halves(), strict=False)

@@ -40,7 +40,7 @@ def compute(context: Context, partial: Kept | None) -> Kept:
         else:
             orders, guess = _orders(context, rows_at_once), context.guess()
             if guess is not None:
-                guess = guess[context.result.tokens.ids[1:]]
+                guess = guess[:, context.result.tokens.ids[1:]]
             kind, search = settings.sufficient_order, settings.sufficient_search
             result = begun(replay, kind, search, orders, guess)
         return with_layers_left_out(
@@ -66,7 +66,7 @@ class RunOrders:
 def begun(
     replay: Replay, kind: str, search: str, orders: RunOrders, guess: np.ndarray | None = None
 ) -> Kept:
-    """A result of which nothing is known but the orders and the guess's losses `[T - 1]`."""
+    """A result of which nothing is known but the orders and the guesses' losses `[3, T - 1]`."""
     n_layers, n_tokens = replay.n_layers, replay.n_tokens
     unknown = Kept.unknown(
         n_layers,
@@ -80,7 +80,8 @@ def begun(
     way = way_of(n_tokens, orders.reading)
     if guess is None:
         return replace(unknown, way=way)
-    return replace(unknown, way=way, guess=guess.astype(np.float32))
+    guess = guess.astype(np.float32)
+    return replace(unknown, way=way, guess=guess[0], half_guess=guess[1:])
 
 
 def _orders(context: Context, rows_at_once: int) -> RunOrders:

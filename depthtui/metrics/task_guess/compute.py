@@ -40,4 +40,4 @@ def compute(context: Context, partial: TaskGuess | None) -> TaskGuess:
             loss[part] = -log.gather(1, at).float().cpu().numpy()
     loss[:shared][~is_known[:, :shared].T] = np.nan
     place = result.settings.task_answers.index(prompt.answer)
-    return TaskGuess(loss, by_texts[own].astype(np.float32), place)
+    return TaskGuess(loss, by_texts[0, own].astype(np.float32), place)
