@@ -29,7 +29,7 @@ def test_a_table_what_each_row_is_for_and_a_conclusion(home: Path, capsys: Outpu
     heading, *rows = out.split("\n\n")[0].splitlines()
     assert "nine tenths of 4" in heading
     assert "loss (ln V" in heading
-    titles = ("the model", "shuffled words", "random orders", "untrained")
+    titles = ("the model", "shuffled words", "random orders of layers", "untrained")
     for title, row in zip(titles, rows, strict=True):
         assert row.strip().startswith(title)
         assert f"\n{title}: " in out

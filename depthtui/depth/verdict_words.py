@@ -86,12 +86,19 @@ def verdict_sentence(
     row = next((row for row in evidence if row.measure == headline.measure), None)
     count = rounded_up_count(headline.count)
     bold = f"{model} keeps nine tenths of what it knows of {subject} with {count} of its "
-    reliability = "" if row is None else row.reliability
-    how_sure = ", ".join(filter(None, [range_words(headline, " to "), reliability]))
+    how_sure = ", ".join(filter(None, [range_words(headline, " to "), _reliability(row, headline)]))
     prompts = "one prompt" if n_prompts == 1 else f"{n_prompts} prompts"
     sure = "; ".join(filter(None, [how_sure, prompts]))
     rest = f" ({sure}), half with {rounded_up_count(headline.half)}."
     return Sentence(bold + _layers(n_layers), (rest, *clauses))
+
+
+def _reliability(row: Evidence | None, headline: Headline) -> str:
+    """How sure the count is; the reason where it is fragile without a range."""
+    if row is None:
+        return ""
+    has_reason = row.is_fragile and headline.low is None and row.reason
+    return f"{row.reliability}: {row.reason}" if has_reason else row.reliability
 
 
 def range_words(headline: Headline, to: str) -> str:

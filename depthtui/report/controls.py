@@ -13,7 +13,7 @@ from depthtui.sizes import format_size
 TITLES: Mapping[ControlName, str] = {
     "model": "the model",
     "shuffled": "shuffled words",
-    "random_order": "random orders",
+    "random_order": "random orders of layers",
     "untrained": "untrained",
 }
 """Names of the cases in a table."""
@@ -86,7 +86,7 @@ def conclusion(controls: Controls) -> str:
         counts = ", ".join(f"{TITLES[row.name]} {_count(row)}" for row in distinct)
         sentences.append(f"Told apart from the model's {_number(model.layers)}: {counts}.")
     verdict = {
-        True: "The number is specific to this model and text: every control gives another one.",
+        True: "The number is of this model and text: no control gives the same one.",
         False: "The number means nothing on these prompts: a control gives the same one.",
         None: "Undecided: not every control has an interval to compare.",
     }

@@ -340,8 +340,8 @@ def _sentence(answer: KeptAnswer) -> str:
     )
     over = population(cell.task for cell in answer.cells)
     words = (
-        f"{_depths(answer)}; {change} % of the layers ({100 * answer.level:.4g} % interval {ends}, "
-        f"over {over})."
+        f"{_depths(answer)}; the change is {change} % of all layers "
+        f"({100 * answer.level:.4g} % interval {ends}, over {over})."
     )
     return f"{words} But {_listed(answer.confounds)}." if answer.confounds else words
 

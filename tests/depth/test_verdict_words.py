@@ -97,6 +97,18 @@ def test_its_evidence_says_how_sure_it_is() -> None:
     assert " (18 to 19, fragile; one prompt)" in str(verdict_sentence([shaky], 24, headline=KEPT))
 
 
+def test_a_fragile_count_without_a_range_has_its_reason() -> None:
+    own = replace(firm("causal", "kept", "kept", 19), firm=False, reason="it rests on 2 tokens")
+    words = str(verdict_sentence([own], 24, headline=replace(KEPT, low=None, high=None)))
+    assert " (fragile: it rests on 2 tokens; one prompt), half with 12." in words
+
+
+def test_what_a_task_tells_is_named() -> None:
+    headline = replace(KEPT, scored="answer", guess="task")
+    words = verdict_sentence([COSINE], 24, "M", n_prompts=8, headline=headline)
+    assert " knows of these answers beyond the task with 19 of its 24 layers" in words.headline
+
+
 def test_where_too_little_is_known_there_is_no_number() -> None:
     better = "0.6 nats a token better than a guess"
     nothing = replace(KEPT, count=None, half=None, too_little=better)

@@ -381,7 +381,7 @@ def test_prompts_with_and_without_an_answer_are_not_pooled():
     [
         (5.7, 6.0, "0.3 nats a token better than a guess"),
         (6.5, 6.0, "-0.5 nats a token better than a guess"),
-        (20.0, 30.0, "a guess among all has"),
+        (20.0, 30.0, "a uniform guess has"),
     ],
 )
 def test_of_what_is_hardly_known_there_is_no_count(whole, guess, words):

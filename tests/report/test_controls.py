@@ -24,8 +24,8 @@ ALL = controls(MODEL, SHUFFLED, RANDOM, UNTRAINED)
 def test_a_number_that_stands():
     assert is_supported(ALL) is True
     assert conclusion(ALL) == (
-        "Told apart from the model's 27: shuffled words 24, random orders 29, untrained too little "
-        "known. The number is specific to this model and text: every control gives another one."
+        "Told apart from the model's 27: shuffled words 24, random orders of layers 29, untrained "
+        "too little known. The number is of this model and text: no control gives the same one."
     )
 
 
@@ -75,7 +75,7 @@ def test_a_row_for_each_case():
 
 def test_one_line_for_a_verdict():
     assert line(ALL) == (
-        "Controls on 10 prompts of text: 27 of 30; shuffled words 24, random orders 29, untrained "
-        "too little known (doctor --controls)."
+        "Controls on 10 prompts of text: 27 of 30; shuffled words 24, random orders of layers 29, "
+        "untrained too little known (doctor --controls)."
     )
     assert line(controls(MODEL)) == ""

@@ -379,7 +379,7 @@ class KeptCurve:
         chance = math.log(self.pooled.model.vocab_size)
         better = f"{self.gain:.1f} nats a token better than a guess"
         if self.loss[0] >= chance:
-            return f"a loss of {self.loss[0]:.1f} nats a token, a guess among all has {chance:.1f}"
+            return f"a loss of {self.loss[0]:.1f} nats a token, a uniform guess has {chance:.1f}"
         if self.gain < LEAST_GAIN * self.guess:
             return better
         if self.gain_interval is not None and self.gain_interval[0] <= 0:
