@@ -48,9 +48,9 @@ def test_a_run_of_the_model_names_them_from_then_on(home: Path, capsys: Output) 
     capsys.readouterr()
     assert main([*arguments, "--out", str(home / "out"), "--format", "md"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "Controls on 5 prompts of addition" in out
+    assert "Controls on all tokens of 5 prompts of addition" in out
     (record,) = (home / "out").iterdir()
-    assert "Controls on 5 prompts of addition" in record.read_text()
+    assert "Controls on all tokens of 5 prompts of addition" in record.read_text()
 
 
 def test_json(home: Path, capsys: Output) -> None:

@@ -25,6 +25,7 @@ _AXES = {
     "k": "rank",
     "H": "head",
     "K": "choice",
+    "2": "half",
     "4": "control",
     "8": "further_layers",
 }

@@ -180,9 +180,11 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str
 
 
 def _counted_headlines(a: Verdict, b: Verdict) -> tuple[float, float] | None:
-    """The layers that keep nine tenths in both; None where one number is unknown."""
+    """The layers that keep nine tenths in both; None where unknown, or of another kind."""
     first, second = a.headline, b.headline
     if first is None or second is None or first.count is None or second.count is None:
+        return None
+    if (first.scored, first.guess) != (second.scored, second.guess):
         return None
     return first.count, second.count
 

@@ -26,18 +26,22 @@ from depthtui.metrics.kept import KeptCurve, PooledKept, layers_keeping, mean_de
 from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.models.untrained import Blueprint
 
+_FEWEST_WORDS = 5
+"""With fewer words a random order of them may be the text's own."""
+
 
 def shuffled_words(prompt: Prompt, seed: int, number: int) -> Prompt:
-    """A prompt with its words in a random order.
+    """A prompt with its words in a random order; of few words, its characters.
 
     Args:
         prompt: the prompt.
         seed: the seed for all prompts.
         number: the prompt's number.
     """
-    words = prompt.text.split()
-    random.Random(f"{seed} {number}").shuffle(words)
-    return replace(prompt, text=" ".join(words))
+    words, draw = prompt.text.split(), random.Random(f"{seed} {number}")
+    if len(words) < _FEWEST_WORDS:
+        return replace(prompt, text="".join(draw.sample(prompt.text, len(prompt.text))))
+    return replace(prompt, text=" ".join(draw.sample(words, len(words))))
 
 
 @one_process_only
@@ -138,8 +142,7 @@ def _row(name: ControlName, reading: Reading) -> ControlRow:
     row = ControlRow(name, curve.gain, float(curve.loss[0]), too_little=curve.why_too_little)
     if curve.why_too_little:
         return row
-    interval = _ends(curve.interval)
-    return replace(row, layers=curve.layers(), interval=interval, mean_depth=curve.mean_depth)
+    return replace(row, layers=curve.layers(), interval=curve.range, mean_depth=curve.mean_depth)
 
 
 def _row_of_random_orders(reading: Reading) -> ControlRow:

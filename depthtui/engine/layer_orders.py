@@ -221,8 +221,9 @@ class LayerOrders:
         assert unembedding is not None
         chances = torch.zeros(2, unembedding.vocab_size, dtype=torch.float64)
         tokens = torch.zeros(2, 1, dtype=torch.float64)
-        for number, text in enumerate(texts):
-            half = 2 * number // len(texts)
+        scored_texts = [text for text in texts if len(text) > 1]
+        for number, text in enumerate(scored_texts):
+            half = int(number >= len(scored_texts) // 2)
             last = self.model.replay(text, checkpoint).states[-1][1:]
             for part in slices(len(last), outputs_at_once(unembedding, len(last))):
                 of_part = unembedding.logits(last[part]).softmax(dim=-1).sum(dim=0)
@@ -267,21 +268,24 @@ class LayerOrders:
         if not scored_texts:
             raise DepthError("No text has a token after the first one, so there is no order.")
         groups: list[list[Replay]] = []
-        for text in scored_texts:
+        places: list[list[int]] = []
+        for place, text in enumerate(scored_texts):
             replay = model.replay(text, checkpoint)
-            group = next((group for group in groups if group[0].serves(replay)), None)
-            if group is None:
+            number = next((n for n, group in enumerate(groups) if group[0].serves(replay)), None)
+            if number is None:
                 groups.append([replay])
+                places.append([place])
             else:
-                group.append(replay)
+                groups[number].append(replay)
+                places[number].append(place)
         texts = []
-        for group in groups:
+        for group, of_group in zip(groups, places, strict=True):
             length = group[0].n_tokens
             weights = np.full(length, 1 / (length - 1) / len(scored_texts))
             weights[0] = 0.0
             n_tokens = len(group) * length
             at_once = model.rows_at_once(model.info.n_layers, n_tokens, len(groups))
-            texts.append(Texts(group, unembedding, weights, at_once, substitute))
+            texts.append(Texts(group, unembedding, weights, at_once, substitute, of_group))
         return texts
 
     def _ids(self, text: str, chat_template: bool) -> Tensor:

@@ -110,8 +110,8 @@ def line(controls: Controls) -> str:
     doubt = f"; not told apart: {same}" if same else ""
     prompts = "1 prompt" if controls.prompts == 1 else f"{controls.prompts} prompts"
     return (
-        f"Controls on {prompts} of {', '.join(controls.tasks)}: {_number(model.layers)} of "
-        f"{controls.n_layers}; {counts}{doubt} (doctor --controls)."
+        f"Controls on all tokens of {prompts} of {', '.join(controls.tasks)}: "
+        f"{_number(model.layers)} of {controls.n_layers}; {counts}{doubt} (doctor --controls)."
     )
 
 

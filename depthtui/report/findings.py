@@ -87,7 +87,8 @@ def _published_sentence(rows: Sequence[PublishedLayers], reading: Reading) -> st
 def _layer_values(row: PublishedLayers, reading: Reading) -> np.ndarray | None:
     """The values by which published layers are ranked, `[L]`; None where they are not known."""
     metric = METRIC_BY_NAME.get(row.metric)
-    value = None if metric is None else reading.get(metric)
+    is_clean = all(prompt.settings.is_clean for prompt in reading.prompts)
+    value = reading.get(metric) if metric is not None and is_clean else None
     if metric is None or value is None:
         return None
     by_title = {values.title: values.values for values in metric.per_layer(value)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from depthtui.metrics.accuracy import Accuracy, accuracy_of
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import Guess, KeptCurve, Scored, mean_depth, share_kept
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
-from depthtui.sweep.comparisons import Interval, signed_with_ends
+from depthtui.sweep.comparisons import Interval
 from depthtui.sweep.plan import Cell, population
 from depthtui.sweep.resampled import Resampled, Statistic
 from depthtui.sweep.subjects import Subject
@@ -27,9 +28,6 @@ _YES, _NO, _LESS, _UNKNOWN = "Yes", "No", "No, less", "Not known"
 
 ALIKE = 0.1
 """Groups take as many layers where the interval of the change is within so much of all layers."""
-
-MOST_AGAINST = 0.25
-"""A trend has one direction where no step against it is a larger part of the whole change."""
 
 _OTHER_LENGTH = 1.1
 """Prompts are of other lengths where the mean lengths of two groups have this ratio."""
@@ -165,23 +163,39 @@ def kept_answers(subjects: Sequence[Subject], has_direction: bool) -> list[KeptA
 
 def _compare(subject: Subject) -> _Compared | None:
     """A subject's groups; None where it is unknown what is kept in one."""
-    readings = subject.readings()
-    few = min(0 if reading is None else len(reading.prompts) for reading in readings)
-    filled = [reading for reading in readings if reading is not None]
-    curves = _curves_of_one_kind(filled)
-    if not curves:
+    names = [name for name, cells in zip(subject.names, subject.groups, strict=True) if cells]
+    every = subject.readings()
+    readings = _measured([reading for reading in every if reading is not None], subject.paired)
+    curves = _curves_of_one_kind(readings)
+    if not curves or len(curves) < len(names):
         return None
-    names = [name for name, reading in zip(subject.names, readings, strict=True) if reading]
     groups = tuple(
         _group(name, reading, curve)
-        for name, reading, curve in zip(names, filled, curves, strict=True)
+        for name, reading, curve in zip(names, readings, curves, strict=True)
     )
-    problem = _problem(groups, filled, few)
-    if problem:
+    fewest = min(0 if reading is None else len(reading.prompts) for reading in [*every, *readings])
+    if problem := _problem(groups, readings, fewest):
         return _Compared(subject, curves, groups, problem, None, ())
     factors = _factors(subject)
-    change = _change(subject, filled, curves, factors)
+    change = _change(subject, readings, curves, factors)
     return _Compared(subject, curves, groups, "", change, _of_halves(curves, factors))
+
+
+def _measured(readings: Sequence[Reading], paired: bool) -> list[Reading]:
+    """The prompts of each group of which it is known what is kept; where paired, in every group."""
+    curves = _curves_of_one_kind(readings)
+    is_measured = [[part is not None for part in curve.parts] for curve in curves]
+    if paired and is_measured:
+        is_measured = [[all(of_text) for of_text in zip(*is_measured, strict=True)]] * len(curves)
+    groups = [
+        list(compress(reading.prompts, of_group))
+        for reading, of_group in zip(readings, is_measured, strict=bool(curves))
+    ]
+    return [
+        Reading(prompts, reading.settings)
+        for prompts, reading in zip(groups, readings, strict=bool(curves))
+        if prompts
+    ]
 
 
 def _curves_of_one_kind(readings: Sequence[Reading]) -> list[KeptCurve]:
@@ -303,7 +317,7 @@ def _answer(comparison: _Compared, level: float, has_direction: bool) -> KeptAns
     interval = min(ends), max(ends)
     answer = replace(answer, change=comparison.change.value, interval=interval, level=level)
     answer = replace(answer, confounds=tuple(_confounds(answer, subject.paired)))
-    verdict = _verdict(answer, subject.is_trend, has_direction)
+    verdict = _verdict(answer, has_direction)
     return replace(answer, verdict=verdict, sentence=_sentence(answer))
 
 
@@ -312,54 +326,52 @@ def _unknown(answer: KeptAnswer, problem: str) -> KeptAnswer:
     return replace(answer, verdict=_UNKNOWN, sentence=sentence)
 
 
-def _verdict(answer: KeptAnswer, is_trend: bool, has_direction: bool) -> str:
+def _verdict(answer: KeptAnswer, has_direction: bool) -> str:
     """The answer in a word or two."""
     assert answer.interval is not None
     low, high = answer.interval
     shares = [(group.mean_depth or 0) / group.n_layers for group in answer.groups]
+    if _goes_both_ways(shares):
+        return "Not in one direction"
     if low > 0 or high < 0:
-        if is_trend and _goes_both_ways(shares):
-            return "Not in one direction"
         return _YES if low > 0 or not has_direction else _LESS
     return _NO if low >= -ALIKE and high <= ALIKE else "Not clear"
 
 
 def _goes_both_ways(shares: Sequence[float]) -> bool:
-    """Whether a step against the direction of the whole is a good part of it."""
-    change = shares[-1] - shares[0]
-    against = max(0.0, *(-np.sign(change) * np.diff(shares)))
-    return bool(against > MOST_AGAINST * abs(change))
+    """Whether the shares rise, and fall, by more than `ALIKE` from one group to a later one."""
+    steps = np.subtract.outer(shares, shares)[np.tril_indices(len(shares), -1)]
+    return bool(steps.max() > ALIKE and steps.min() < -ALIKE)
 
 
 def _sentence(answer: KeptAnswer) -> str:
-    """The mean depths, the change with its interval, and the confounds."""
+    """The mean depths, the layers for nine tenths, the change, and the confounds."""
     assert answer.change is not None
     assert answer.interval is not None
-    change, ends = signed_with_ends(
-        100 * answer.change, (100 * answer.interval[0], 100 * answer.interval[1]), 0
-    )
+    low, high = (f"{100 * end + 0.0:+.0f}" for end in answer.interval)
     over = population(cell.task for cell in answer.cells)
-    words = (
-        f"{_depths(answer)}; the change is {change} % of all layers "
-        f"({100 * answer.level:.4g} % interval {ends}, over {over})."
-    )
-    return f"{words} But {_listed(answer.confounds)}." if answer.confounds else words
+    tenths = _listed([f"{rounded_up_count(group.nine_tenths or 0)}" for group in answer.groups])
+    sentences = [
+        f"{_depths(answer)}.",
+        f"Nine tenths of it are there with {tenths}.",
+        f"From the first to the last the share of all layers changes by {100 * answer.change:+.0f} "
+        f"points ({100 * answer.level:.4g} % interval {low} … {high}, over {over}).",
+    ]
+    if answer.confounds:
+        sentences.append(f"But {'; '.join(answer.confounds)}.")
+    return " ".join(sentences)
 
 
 def _depths(answer: KeptAnswer) -> str:
-    """The mean depths and the layers for nine tenths of each group."""
+    """The mean depth of each group."""
     groups = answer.groups
     depths = _listed([f"{group.mean_depth:.1f}" for group in groups])
-    tenths = _listed([f"{rounded_up_count(group.nine_tenths or 0)}" for group in groups])
-    purpose = f"on average to know {_KNOWN[answer.scored, answer.guess]}"
-    if len({group.n_layers for group in groups}) == 1:
-        subject = f"{answer.names} takes" if answer.of_one_model else f"{answer.names} take"
-        counted = f"{depths} of {groups[0].n_layers} layers"
-    else:
-        subject = f"{answer.names} take"
+    takes = "takes" if answer.of_one_model else "take"
+    counted = f"{depths} of {groups[0].n_layers}"
+    if len({group.n_layers for group in groups}) > 1:
         counted = _listed([f"{group.mean_depth:.1f} of {group.n_layers}" for group in groups])
-        counted += " layers"
-    return f"on {answer.on}, {subject} {counted} {purpose} (nine tenths with {tenths})"
+    knowledge = _KNOWN[answer.scored, answer.guess]
+    return f"on {answer.on}, {answer.names} {takes} {counted} layers on average to know {knowledge}"
 
 
 def _confounds(answer: KeptAnswer, paired: bool) -> Iterator[str]:
@@ -370,11 +382,11 @@ def _confounds(answer: KeptAnswer, paired: bool) -> Iterator[str]:
         lengths = _listed([f"{length:.0f}" for length in tokens])
         yield f"the prompts have {lengths} tokens"
     if not paired and answer.guess != "task":
-        yield "other tokens are counted"
+        yield "the tokens that count are others in each"
     shares = [group.accuracy.share for group in groups if group.accuracy is not None]
     if len(shares) == len(groups) and min(shares) < _MOSTLY_RIGHT:
         right = _listed([f"{100 * share:.0f}" for share in shares])
-        yield f"{right} % of the answers are right"
+        yield f"of their answers {right} % are right"
 
 
 def _listed(words: Sequence[str]) -> str:

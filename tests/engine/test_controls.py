@@ -105,6 +105,9 @@ def test_shuffled_words_are_the_same_ones(number):
     assert mixed.text != prompt.text
     assert mixed == again != other
     assert mixed.task == prompt.task
+    short = Prompt("12+34=46")
+    assert sorted(shuffled_words(short, 1, number).text) == sorted(short.text)
+    assert shuffled_words(short, 1, number) != short
 
 
 # The untrained model ----------------------------------------------------------------

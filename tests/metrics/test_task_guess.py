@@ -127,3 +127,6 @@ def test_alone_a_prompt_has_no_guess_of_a_task(runs_and_engine):
     runs, engine, _ = runs_and_engine
     result = engine.run(runs[0].prompt, RunSettings(metrics=("task_guess",)))
     assert result.unavailable[METRIC.name] == "no other prompts of its task are run with it"
+    settings = RunSettings(metrics=("task_guess",), task_answers=(" other",))
+    reason = engine.run(runs[0].prompt, settings).unavailable[METRIC.name]
+    assert reason == "its answer is not one of its task's"

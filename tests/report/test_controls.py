@@ -75,7 +75,7 @@ def test_a_row_for_each_case():
 
 def test_one_line_for_a_verdict():
     assert line(ALL) == (
-        "Controls on 10 prompts of text: 27 of 30; shuffled words 24, random orders of layers 29, "
-        "untrained too little known (doctor --controls)."
+        "Controls on all tokens of 10 prompts of text: 27 of 30; shuffled words 24, random orders "
+        "of layers 29, untrained too little known (doctor --controls)."
     )
     assert line(controls(MODEL)) == ""

@@ -127,6 +127,16 @@ def test_a_course_up_and_down_has_no_direction() -> None:
     assert on_levels(8 + AROUND, 18 + AROUND, 12 + AROUND).verdict == "Not in one direction"
 
 
+def test_a_peak_or_a_dip_is_no_direction() -> None:
+    for middle in (16, 2):
+        answer = on_levels(10 + AROUND, middle + AROUND, 10 + AROUND)
+        assert answer.change == pytest.approx(0, abs=1e-6)
+        assert answer.verdict == "Not in one direction"
+    assert on_levels(8 + AROUND, 4 + AROUND, 12 + AROUND, 8 + AROUND).verdict == (
+        "Not in one direction"
+    )
+
+
 def test_a_small_step_back_is_no_other_direction() -> None:
     assert on_levels(8 + AROUND, 16.5 + AROUND, 16 + AROUND).verdict == "Yes"
 
@@ -163,8 +173,8 @@ def test_other_lengths_and_wrong_answers_are_in_the_way() -> None:
     tokens = [group.tokens for group in answer.groups]
     assert answer.confounds == (
         f"the prompts have {tokens[0]:.0f} and {tokens[1]:.0f} tokens",
-        "other tokens are counted",
-        "50 and 50 % of the answers are right",
+        "the tokens that count are others in each",
+        "of their answers 50 and 50 % are right",
     )
     assert "But the prompts have" in str(answer)
     # Too few of them are right.
@@ -183,7 +193,30 @@ def test_models_of_other_depths_are_compared_by_shares_on_the_same_prompts() -> 
     first, second = (cell.title for cell in summary.cells)
     assert f"{first} and {second} take 10.0 of 20 and 15.0 of 30 layers" in str(answer)
     # The made-up model answers no prompt rightly.
-    assert answer.confounds == ("0 and 0 % of the answers are right",)
+    assert answer.confounds == ("of their answers 0 and 0 % are right",)
+
+
+@pytest.mark.parametrize("question", ["difficulty", "models"])
+def test_prompts_of_which_it_is_unknown_are_left_out(question: str) -> None:
+    """One prompt lacks the metric: of one level, or of both models where they are paired."""
+    names = [("a", "1"), ("a", "2")] if question == "difficulty" else [("a", "1"), ("b", "1")]
+    cells = [Cell(ModelSpec(model), TaskChoice("addition", level)) for model, level in names]
+    records = {
+        cell: [record(cell, number, depth, 20) for number in range(7)]
+        for cell, depth in zip(cells, (8, 12), strict=True)
+    }
+    lacking = records[cells[0]][3]
+    every, rest = ({**lacking.every}, {**lacking.rest})
+    every.pop("kept"), rest.pop("kept")
+    records[cells[0]][3] = replace(lacking, every=every, rest=rest)
+    models = tuple(dict.fromkeys(cell.model for cell in cells))
+    tasks = tuple(dict.fromkeys(cell.task for cell in cells))
+    summary = summarise_sweep(Outcome(SweepPlan(models, tasks, SETTINGS), records, []))
+    by_name = {asked.name: asked for asked in questions(summary)}
+    (answer,) = by_name[question].kept_answers
+    assert answer.change == pytest.approx(4 / 20)
+    assert answer.groups[0].prompts == 6
+    assert answer.groups[1].prompts == (6 if question == "models" else 7)
 
 
 def test_the_interval_reaches_to_the_change_in_other_orders() -> None:

@@ -169,7 +169,7 @@ def test_a_record_keeps_its_name_so_that_sweeps_go_on() -> None:
     cell = Cell(ModelSpec("nobody/tiny"), TaskChoice("addition", "2"))
     settings = RunSettings(metrics=("contributions", "logit_lens", "skip_effects"))
     key = record_key(cell, 1, Prompt("a b", " b"), settings, [Prompt("c d")])
-    assert key == "f6551a1974079e47dbfdd60cafcbef2b8dd7bc717bca373b7d79b68fd0593e90"
+    assert key == "dd0c80744ca02fdfb6141636bd280e8725910f3ca4eac2e8326f66db1fe2d7de"
 
 
 def read_by_lenses(seed: int = 0):

@@ -44,6 +44,9 @@ CHANGED = 0.05
 MOST_CHOICES = 0.9
 """The share of first choices that stay where a layer can go alone."""
 
+_OF_A_MEAN = 1e-9
+"""The error of a mean of shares by rounding alone."""
+
 ROUNDING = 1e-6
 """The mean KL, in nats, that rounding to float32 leaves between two equal outputs."""
 
@@ -201,7 +204,7 @@ class ReducedAblation(MeanLoss):
         choices = self.output.choices
         if self.part != "layer" or not np.isfinite(choices).all():
             return None
-        return np.flatnonzero(choices >= MOST_CHOICES).tolist()
+        return np.flatnonzero(choices >= MOST_CHOICES - _OF_A_MEAN).tolist()
 
 
 def _reduce(result: Ablation, run: RunResult, tokens: slice) -> ReducedAblation | None:
@@ -312,7 +315,8 @@ def _can_go_words(layers: Sequence[int], output: ReducedOutput) -> str:
         )
     least = int(np.lexsort((output.kl, -output.choices))[0])
     # Rounded down: 89.6% is no nine tenths.
-    kept_share = f"the output keeps {math.floor(100 * output.choices[least])}% of its first choices"
+    percent = math.floor(100 * (output.choices[least] + _OF_A_MEAN))
+    kept_share = f"the output keeps {percent}% of its first choices"
     if layers:
         return f"without layer {least} {kept_share}"
     return f"no single layer can go: without the least useful one (layer {least}) {kept_share}"

@@ -31,6 +31,7 @@ class Texts:
         weights: the weight of each token, `[T]`; the weights of a search add up to 1.
         layers_at_once: how many layers are tried together.
         substitute: the substitute for a layer that is left out.
+        places: the place of each text among all texts of a search.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class Texts:
         weights: np.ndarray,
         layers_at_once: int,
         substitute: Substitute = NOTHING,
+        places: Sequence[int] | None = None,
     ) -> None:
+        self.places = range(len(replays)) if places is None else places
         self._stream = ShortenedModel(replays, substitute)
         clean = torch.cat([replay.states[-1] for replay in replays])
         ids = torch.cat([replay.ids for replay in replays])
@@ -91,6 +94,7 @@ def ranked_order(
     Arguments as in `greedy_order`.
     """
     costs = _tried(texts, range(n_layers), on_tried)
+    costs = costs[:, np.argsort(np.concatenate([group.places for group in texts]))]
     half = costs.shape[1] // 2
     halves = [costs[:, :half], costs[:, half:]] if half else []
     return LayerOrder(

@@ -87,7 +87,9 @@ def _leave_one_out(own: ReducedTaskGuess, of_task: Sequence[ReducedTaskGuess]) -
         chances = [
             np.exp(-other.loss[token, own.own])
             for other in of_task
-            if other is not own and len(other.loss) > token
+            if other is not own
+            and len(other.loss) > token
+            and np.isfinite(other.loss[token, own.own])
         ]
         if chances:
             mean = (1 - _OF_TEXTS) * np.mean(chances) + _OF_TEXTS * by_texts[token]
@@ -101,7 +103,11 @@ def _reduce(result: TaskGuess, run: RunResult, tokens: slice) -> ReducedTaskGues
 
 def _answers_of_task(result: RunResult) -> str:
     """A need: the answers of other prompts of the task are known."""
-    return "" if result.settings.task_answers else "no other prompts of its task are run with it"
+    settings = result.settings
+    if not settings.task_answers:
+        return "no other prompts of its task are run with it"
+    is_given = result.prompt.answer in settings.task_answers and settings.answer_start < 0
+    return "" if is_given else "its answer is not one of its task's"
 
 
 def _work(result: RunResult) -> float:

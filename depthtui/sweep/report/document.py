@@ -50,6 +50,8 @@ from depthtui.sweep.report.phrases import (
     how_run,
     interval_words,
     kept_count,
+    kept_note,
+    kept_of,
     kept_range,
     kept_words,
     matching_note,
@@ -103,6 +105,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         writing_note(summary),
         accuracy_note(summary),
         published_note(summary),
+        kept_note(summary),
     ]
     yield TightBlocks([Note(sentence) for sentence in sentences if sentence])
     yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
@@ -160,7 +163,10 @@ def _kept_cells(summary: SweepSummary, cell: CellSummary, narrow: bool = False) 
     """
     if not _has_headline(summary):
         return []
-    headline, n_layers, depth = cell.headline, cell.model.n_layers, mean_depth_words(cell.headline)
+    headline, n_layers = cell.headline, cell.model.n_layers
+    depth = mean_depth_words(headline)
+    if len({kept_of(other.headline) for other in summary.cells if other.headline}) > 1:
+        depth = "\n".join(filter(None, (depth, kept_of(headline))))
     if narrow:
         lines = filter(None, (kept_range(headline, "–"), depth))
         return [Noted(kept_count(headline, n_layers), "\n".join(lines))]

@@ -94,6 +94,26 @@ def mean_depth_words(headline: Headline | None) -> str:
     return f"mean {headline.mean_depth:.1f}"
 
 
+def kept_of(headline: Headline | None) -> str:
+    """The tokens that a headline counts, such as `of answers beyond the task`; may be empty."""
+    if headline is None:
+        return ""
+    if headline.scored == "text":
+        return "of text"
+    return "of answers beyond the task" if headline.guess == "task" else "of answers"
+
+
+def kept_note(summary: SweepSummary) -> str:
+    """The meaning of the column of what is kept; empty where there is none."""
+    kinds = dict.fromkeys(kept_of(cell.headline) for cell in summary.cells if cell.headline)
+    if not kinds:
+        return ""
+    return (
+        f"Kept: the layers that keep nine tenths of what the model knows {', '.join(kinds)}, with "
+        "their range; beneath, the layers that a nat of it takes on average."
+    )
+
+
 def published_words(published: PublishedDepth | None) -> str:
     """The paper's layers, and how many more ours are, such as `paper 22, +1`; may be empty."""
     if published is None:

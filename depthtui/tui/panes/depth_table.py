@@ -69,14 +69,15 @@ class DepthTable(ThresholdPage):
         blocks: list[Block] = [TightBlocks([table, *depth_remarks(reading)])]
         if published is not None:
             blocks.append(Note(PAPER))
-        sentences = [smooth(reading.depths), *published_sentences(reading)]
-        notes = [Note(sentence) for sentence in sentences if sentence]
+        notes = [Note(sentence) for sentence in [smooth(reading.depths)] if sentence]
+        published_layers = [Note(sentence) for sentence in published_sentences(reading)]
         types = [] if other else list(type_blocks(reading))
         for parts in _EXPLAINED:
             yield [
                 *blocks,
                 *types,
                 *notes,
+                *published_layers,
                 *(_explanation_of(depth.rule, parts) for depth in reading.depths),
             ]
         yield [*blocks, *types, *notes]

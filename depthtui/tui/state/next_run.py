@@ -25,7 +25,9 @@ def settings_after(
     """
     if current is None:
         return settings
-    names = ("skip_part", "skip_everywhere", *CHOICES)
+    # What comes from prompts that are run together is not the next prompt's.
+    of_others = {"order_texts", "task_answers"}
+    names = {"skip_part", "skip_everywhere", *CHOICES} - of_others
     settings = replace(settings, **{name: getattr(current.settings, name) for name in names})
     current_key = current.prompt, current.settings.chat_template, current.model
     if current_key != (prompt, settings.chat_template, model):
