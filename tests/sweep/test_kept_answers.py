@@ -25,6 +25,7 @@ from depthtui.sweep.report.document import sweep_document
 from depthtui.sweep.report.json import sweep_json
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import SweepSummary, summarise_sweep
+from depthtui.tui.state.sweep_rows import _findings
 from tests.builders.models import model_info
 from tests.builders.results import full_result
 
@@ -260,6 +261,9 @@ def test_reports_answer_by_it_first() -> None:
     brief = console.export_text()
     assert "Yes: on addition, 1 to 2 digits" in brief
     assert "more layers at harder levels" not in brief
+    # The explorer has one sentence, and no rule's.
+    kinds = [finding.kind for finding in _findings(summary, found, with_absences=False)]
+    assert kinds[:3] == ["title", "clear", "subject"]
     (question,) = json.loads(sweep_json(summary, found))["questions"]
     (kept,) = question["kept"]
     assert kept["verdict"] == "Yes"

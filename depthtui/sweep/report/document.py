@@ -74,6 +74,9 @@ _TASK_WIDTH = 24
 _MOST_ITEMS = 12
 """Most items of a list in a terminal; files have all of them."""
 
+_NARROW = {"of answers beyond the task": "beyond task"}
+"""Shorter words for a narrow table."""
+
 _BY_RULES = "By the rules, as the paper answers."
 
 _FOLDED = "The report files have the answers by the rules, too."
@@ -166,7 +169,8 @@ def _kept_cells(summary: SweepSummary, cell: CellSummary, narrow: bool = False) 
     headline, n_layers = cell.headline, cell.model.n_layers
     depth = mean_depth_words(headline)
     if len({kept_of(other.headline) for other in summary.cells if other.headline}) > 1:
-        depth = "\n".join(filter(None, (depth, kept_of(headline))))
+        kind = kept_of(headline)
+        depth = "\n".join(filter(None, (depth, _NARROW.get(kind, kind) if narrow else kind)))
     if narrow:
         lines = filter(None, (kept_range(headline, "–"), depth))
         return [Noted(kept_count(headline, n_layers), "\n".join(lines))]

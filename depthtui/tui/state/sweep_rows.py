@@ -268,6 +268,9 @@ def _one_or_many(titles: Sequence[str], plural: str) -> str:
     return different[0] if len(different) == 1 else f"{len(different)} {plural}"
 
 
+_FOLDED = "The report has the answers by the rules."
+
+
 def _findings(
     summary: SweepSummary, paper_questions: Sequence[Question], with_absences: bool
 ) -> list[SweepFinding]:
@@ -278,6 +281,10 @@ def _findings(
             SweepFinding(str(answer), "clear" if answer.is_clear else "unclear", answer.cells)
             for answer in question.kept_answers
         ]
+        if question.kept_answers:
+            if question.answers:
+                findings.append(SweepFinding(_FOLDED, "subject"))
+            continue
         subject = ""
         for answer in question.answers:
             if answer.subject != subject:

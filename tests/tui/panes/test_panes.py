@@ -479,9 +479,9 @@ async def test_published_values_stand_beside_those_of_the_paper_s_models():
 async def test_published_layers_stand_beneath_the_depths_where_there_is_room():
     result = make_result(layers=30)
     for name, height, expected in (
-        ("nobody", 24, 0),
-        ("SmolLM2-135M", 24, 1),
-        ("SmolLM2-135M", 5, 0),
+        ("nobody", 60, 0),
+        ("SmolLM2-135M", 60, 1),
+        ("SmolLM2-135M", 24, 0),
     ):
         result.model = replace(result.model, name=name)
         async with framed(pane := DepthTable(), (70, height)):
