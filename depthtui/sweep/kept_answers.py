@@ -348,13 +348,13 @@ def _sentence(answer: KeptAnswer) -> str:
     """The mean depths, the layers for nine tenths, the change, and the confounds."""
     assert answer.change is not None
     assert answer.interval is not None
-    low, high = (f"{100 * end + 0.0:+.0f}" for end in answer.interval)
+    change, low, high = (f"{round(100 * end):+d}" for end in (answer.change, *answer.interval))
     over = population(cell.task for cell in answer.cells)
     tenths = _listed([f"{rounded_up_count(group.nine_tenths or 0)}" for group in answer.groups])
     sentences = [
         f"{_depths(answer)}.",
         f"Nine tenths of it are there with {tenths}.",
-        f"From the first to the last the share of all layers changes by {100 * answer.change:+.0f} "
+        f"From the first to the last the share of all layers changes by {change} "
         f"points ({100 * answer.level:.4g} % interval {low} … {high}, over {over}).",
     ]
     if answer.confounds:
