@@ -353,7 +353,7 @@ def test_a_count_that_the_order_moves_is_fragile_by_the_order():
     _, reading = pooled([constructed(LOSS, halves=(LOSS, far))])
     [row] = [row for row in reading.evidence if row.measure == "kept"]
     assert row.is_fragile
-    assert row.reason == "by the order: that of half of the texts takes 10"
+    assert row.reason == "by the order: by half of the texts it takes 10"
 
 
 def test_of_answers_their_tokens_alone_are_counted():

@@ -617,7 +617,7 @@ def _evidence(knowledge: PooledKept, pooled: Pooled) -> list[LayerCount]:
     variants = [
         Variant(
             (other := rounded_up_count(layers)),
-            f"by the order: that of half of the texts takes {other}",
+            f"by the order: by half of the texts it takes {other}",
         )
         for layers in curve.of_halves()
     ]
