@@ -29,7 +29,7 @@ import numpy as np
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.rules.rule import Rule
-from depthtui.depth.weights import Weighting, pool_weights, task_numbers
+from depthtui.depth.weights import OfTask, Weighting, pool_weights, task_numbers
 from depthtui.metrics.resampling import (
     FEWEST_UNITS,
     LEVEL,
@@ -65,7 +65,7 @@ def depth_interval(
     return expanded_interval(layers, LEVEL, *freedom_of(task_numbers(parts)))
 
 
-def too_few(parts: Sequence[PromptCurves]) -> bool:
+def too_few(parts: Sequence[OfTask]) -> bool:
     """Whether there are too few prompts for an interval: below `FEWEST_UNITS`, or one of a task."""
     return len(parts) < FEWEST_UNITS or bool(np.bincount(task_numbers(parts)).min() < 2)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from depthtui.data.selection import indices_text, numbers_text
-from depthtui.data.sentence import Sentence
+from depthtui.data.sentence import Sentence, listed
 from depthtui.data.verdict import Evidence, Headline, Verdict
 from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
@@ -165,7 +165,7 @@ def missing_headlines(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B"
 
 def headline_not_measured(names: Sequence[str], remedy: str = "") -> str:
     """A sentence on models or runs of which it is unknown what is kept; empty for none."""
-    return f"Knowledge kept: not measured in {_listed(names)}{remedy}." if names else ""
+    return f"Knowledge kept: not measured in {listed(names)}{remedy}." if names else ""
 
 
 def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
@@ -298,7 +298,7 @@ def _by(
     kinds = {ours.kind for ours, _ in pairs}
     if len(pairs) == len(all_pairs) and len(kinds) > 1:
         return ", by every kind of evidence"
-    return f", by {_listed([ours.title for ours, _ in pairs])}"
+    return f", by {listed([ours.title for ours, _ in pairs])}"
 
 
 def _of_all(pair: tuple[Evidence, Evidence], a: Verdict, b: Verdict) -> str:
@@ -334,7 +334,7 @@ def _where(tasks: Sequence[str]) -> str:
     names = [shortened(task, _LONGEST_TASK) for task in tasks]
     if len(names) > _MOST_TASKS:
         names = [*names[: _MOST_TASKS - 1], f"{len(names) - _MOST_TASKS + 1} more"]
-    return f" over the tasks {_listed(names)} together"
+    return f" over the tasks {listed(names)} together"
 
 
 def _count(measure: Evidence) -> int:
@@ -347,10 +347,6 @@ def _layers(count: int) -> str:
 
 def _range(low: int | None, high: int | None) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
 def _begun(sentence: str) -> str:

@@ -39,7 +39,7 @@ def warnings_of(reading: Pooled) -> tuple[str, ...]:
 def knows_nothing(reading: Pooled) -> str:
     """The warning if the model's loss is no better than a guess's, or worse than a unigram's.
 
-    None where what is kept was measured: the headline is then of what the model knows, or has the
+    Empty where what is kept was measured: the headline is then of what the model knows, or has the
     reason why it knows too little.
     """
     if reading.get(kept.METRIC) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -37,7 +37,14 @@ def pool_weights(
     return weights
 
 
-def task_numbers(parts: Sequence[PromptCurves]) -> np.ndarray:
+class OfTask(Protocol):
+    """A prompt of a task, in any form."""
+
+    @property
+    def task(self) -> object: ...
+
+
+def task_numbers(parts: Sequence[OfTask]) -> np.ndarray:
     """The number of each prompt's task, `[prompts]`, from 0 in the order of appearance."""
     numbers = {task: n for n, task in enumerate(dict.fromkeys(part.task for part in parts))}
     return np.array([numbers[part.task] for part in parts], int)

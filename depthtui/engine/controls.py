@@ -22,7 +22,8 @@ from depthtui.engine.shared_calls import one_process_only
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import OF_THE_PASS, kept
 from depthtui.metrics.evidence import CountInterval
-from depthtui.metrics.kept import KeptCurve, PooledKept, layers_keeping, mean_depth, share_kept
+from depthtui.metrics.kept import PooledKept
+from depthtui.metrics.kept.curve import SHARE, KeptCurve, layers_keeping, mean_depth, share_kept
 from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.models.untrained import Blueprint
 
@@ -156,7 +157,7 @@ def _row_of_random_orders(reading: Reading) -> ControlRow:
         return replace(row, missing="the prompts are too long for it")
     return replace(
         row,
-        layers=float(layers_keeping(drawn, kept.SHARE).mean()),
+        layers=float(layers_keeping(drawn, SHARE).mean()),
         interval=_interval_of_random_orders(curve),
         mean_depth=float(mean_depth(drawn).mean()),
     )
@@ -165,7 +166,7 @@ def _row_of_random_orders(reading: Reading) -> ControlRow:
 def _interval_of_random_orders(curve: KeptCurve) -> tuple[float, float] | None:
     def layers(losses: np.ndarray, guess: np.ndarray) -> np.ndarray:
         shares = [share_kept(losses[:, place], guess) for place in (2, 3)]
-        return np.mean([layers_keeping(share, kept.SHARE) for share in shares], axis=0)
+        return np.mean([layers_keeping(share, SHARE) for share in shares], axis=0)
 
     return _ends(curve.pooled.interval(curve.parts, layers, "control_loss", "guess"))
 

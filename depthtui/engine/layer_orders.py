@@ -32,7 +32,6 @@ from depthtui.parallel.group import is_first
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.products import fast_products, untimed_products
-from depthtui.tracing.replay import Replay
 
 FINDING = "Finding which layers can be left out"
 """The stage of the search, which follows the writing of texts."""
@@ -267,25 +266,23 @@ class LayerOrders:
         scored_texts = [text for text in ids if len(text) > 1]
         if not scored_texts:
             raise DepthError("No text has a token after the first one, so there is no order.")
-        groups: list[list[Replay]] = []
-        places: list[list[int]] = []
-        for place, text in enumerate(scored_texts):
-            replay = model.replay(text, checkpoint)
-            number = next((n for n, group in enumerate(groups) if group[0].serves(replay)), None)
-            if number is None:
-                groups.append([replay])
-                places.append([place])
+        replays = [model.replay(text, checkpoint) for text in scored_texts]
+        groups: list[list[int]] = []
+        for place, replay in enumerate(replays):
+            served = next((places for places in groups if replays[places[0]].serves(replay)), None)
+            if served is None:
+                groups.append([place])
             else:
-                groups[number].append(replay)
-                places[number].append(place)
+                served.append(place)
         texts = []
-        for group, of_group in zip(groups, places, strict=True):
+        for places in groups:
+            group = [replays[place] for place in places]
             length = group[0].n_tokens
             weights = np.full(length, 1 / (length - 1) / len(scored_texts))
             weights[0] = 0.0
             n_tokens = len(group) * length
             at_once = model.rows_at_once(model.info.n_layers, n_tokens, len(groups))
-            texts.append(Texts(group, unembedding, weights, at_once, substitute, of_group))
+            texts.append(Texts(group, unembedding, weights, at_once, substitute, places))
         return texts
 
     def _ids(self, text: str, chat_template: bool) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
 from depthtui.metrics.kept import PooledKept
+from depthtui.metrics.kept.curve import SHARE
 from depthtui.metrics.sufficient import METRIC, TOLERANCE, Way
 from depthtui.report.blocks import (
     Block,
@@ -44,7 +45,7 @@ def _kept_figures(knowledge: PooledKept) -> Iterator[Figure]:
         panel = Panel(
             lines,
             knowledge.n_layers + 1,
-            kept.SHARE,
+            SHARE,
             limits=(0.0, 1.0),
             up="share kept",
             across="layers left out",

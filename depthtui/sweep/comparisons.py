@@ -34,7 +34,7 @@ from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import WEIGHTINGS, Weighting, task_numbers
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, RESAMPLES
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank
-from depthtui.sweep.resampled import Resampled
+from depthtui.sweep.resampled import Resampled, trend_weights
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -379,8 +379,7 @@ def trend(
     problem = _too_few(levels, " a level") or _no_curve(levels, depth_rule)
     if problem:
         return replace(result, problem=problem)
-    ranks = np.arange(len(levels)) - (len(levels) - 1) / 2
-    weights = ranks / (ranks**2).sum() * (len(levels) - 1)
+    weights = trend_weights(len(levels))
     singles = _singles(_curves(levels, depth_rule), depth_rule, settings)
     if paired:
         slopes = _round_for_ties(weights @ np.stack(singles))

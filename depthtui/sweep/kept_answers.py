@@ -12,16 +12,18 @@ from itertools import compress
 
 import numpy as np
 
-from depthtui.depth.intervals import Bootstrap
+from depthtui.data.sentence import listed
+from depthtui.depth.intervals import Bootstrap, too_few
 from depthtui.depth.reading import Reading
+from depthtui.depth.weights import task_numbers
 from depthtui.metrics import kept
 from depthtui.metrics.accuracy import Accuracy, accuracy_of
 from depthtui.metrics.evidence import rounded_up_count
-from depthtui.metrics.kept import Guess, KeptCurve, Scored, mean_depth, share_kept
+from depthtui.metrics.kept.curve import Guess, KeptCurve, Scored, mean_depth, share_kept
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
 from depthtui.sweep.comparisons import Interval
 from depthtui.sweep.plan import Cell, population
-from depthtui.sweep.resampled import Resampled, Statistic
+from depthtui.sweep.resampled import Resampled, Statistic, trend_weights
 from depthtui.sweep.subjects import Subject
 
 _YES, _NO, _LESS, _UNKNOWN = "Yes", "No", "No, less", "Not known"
@@ -47,7 +49,7 @@ _KNOWN = {
     ("answer", "text"): "the answers",
     ("text", "text"): "the text",
 }
-"""The same in words."""
+"""The tokens and the guess, in words."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +115,8 @@ class KeptAnswer:
     cells: tuple[Cell, ...] = ()
 
     @property
-    def subject(self) -> str:
-        """The models and the tasks, as in `questions.Answer`."""
-        return f"{self.compared} on {self.on}"
-
-    @property
     def is_clear(self) -> bool:
-        """Whether it says yes or no."""
+        """Whether the verdict is yes or no."""
         return self.verdict in (_YES, _NO, _LESS)
 
     def __str__(self) -> str:
@@ -187,14 +184,12 @@ def _measured(readings: Sequence[Reading], paired: bool) -> list[Reading]:
     is_measured = [[part is not None for part in curve.parts] for curve in curves]
     if paired and is_measured:
         is_measured = [[all(of_text) for of_text in zip(*is_measured, strict=True)]] * len(curves)
-    groups = [
-        list(compress(reading.prompts, of_group))
-        for reading, of_group in zip(readings, is_measured, strict=bool(curves))
-    ]
     return [
-        Reading(prompts, reading.settings)
-        for prompts, reading in zip(groups, readings, strict=bool(curves))
-        if prompts
+        reading
+        if all(of_group)
+        else Reading(list(compress(reading.prompts, of_group)), reading.settings)
+        for reading, of_group in zip(readings, is_measured, strict=bool(curves))
+        if any(of_group)
     ]
 
 
@@ -232,25 +227,19 @@ def _problem(groups: Sequence[KeptGroup], readings: Sequence[Reading], fewest: i
     """Why the groups are not compared; empty where they are."""
     unknown = [group.name for group in groups if group.mean_depth is None]
     if unknown:
-        return f"too little is known of {_listed(unknown)}"
+        return f"too little is known of {listed(unknown)}"
     if fewest < FEWEST_UNITS:
         return f"too few prompts ({fewest}; {FEWEST_UNITS} are needed)"
-    if min(np.bincount(_tasks(reading)).min() for reading in readings) < 2:
+    if any(too_few(reading.prompts) for reading in readings):
         return "too few prompts (two of each task are needed)"
     return ""
-
-
-def _tasks(reading: Reading) -> np.ndarray:
-    """The number of each prompt's task, `[prompts]`, from 0."""
-    return np.unique([prompt.task for prompt in reading.prompts], return_inverse=True)[1]
 
 
 def _factors(subject: Subject) -> np.ndarray:
     """The weight of each group in the change from the first to the last, `[groups]`."""
     count = len(subject.groups)
     if subject.is_trend:
-        ranks = np.arange(count) - (count - 1) / 2
-        return np.asarray(ranks / (ranks**2).sum() * (count - 1))
+        return trend_weights(count)
     factors = np.zeros(count)
     factors[[0, -1]] = -1, 1
     return factors
@@ -271,7 +260,7 @@ def _change(
     factors: np.ndarray,
 ) -> Bootstrap:
     """The change of the mean depth as a share of the layers, with its resamples."""
-    tasks = [_tasks(reading) for reading in readings]
+    tasks = [task_numbers(reading.prompts) for reading in readings]
     statistics = [
         _statistic(curve, reading.n_layers) for curve, reading in zip(curves, readings, strict=True)
     ]
@@ -301,7 +290,7 @@ def _answer(comparison: _Compared, level: float, has_direction: bool) -> KeptAns
     answer = KeptAnswer(
         subject.compared,
         subject.on,
-        _listed(titles),
+        listed(titles),
         subject.of_one_model,
         curve.scored,
         curve.guess_of,
@@ -350,7 +339,7 @@ def _sentence(answer: KeptAnswer) -> str:
     assert answer.interval is not None
     change, low, high = (f"{round(100 * end):+d}" for end in (answer.change, *answer.interval))
     over = population(cell.task for cell in answer.cells)
-    tenths = _listed([f"{rounded_up_count(group.nine_tenths or 0)}" for group in answer.groups])
+    tenths = listed([f"{rounded_up_count(group.nine_tenths or 0)}" for group in answer.groups])
     sentences = [
         f"{_depths(answer)}.",
         f"Nine tenths of it are there with {tenths}.",
@@ -365,11 +354,11 @@ def _sentence(answer: KeptAnswer) -> str:
 def _depths(answer: KeptAnswer) -> str:
     """The mean depth of each group."""
     groups = answer.groups
-    depths = _listed([f"{group.mean_depth:.1f}" for group in groups])
+    depths = listed([f"{group.mean_depth:.1f}" for group in groups])
     takes = "takes" if answer.of_one_model else "take"
     counted = f"{depths} of {groups[0].n_layers}"
     if len({group.n_layers for group in groups}) > 1:
-        counted = _listed([f"{group.mean_depth:.1f} of {group.n_layers}" for group in groups])
+        counted = listed([f"{group.mean_depth:.1f} of {group.n_layers}" for group in groups])
     knowledge = _KNOWN[answer.scored, answer.guess]
     return f"on {answer.on}, {answer.names} {takes} {counted} layers on average to know {knowledge}"
 
@@ -379,16 +368,11 @@ def _confounds(answer: KeptAnswer, paired: bool) -> Iterator[str]:
     groups = answer.groups
     tokens = [group.tokens for group in groups]
     if max(tokens) > _OTHER_LENGTH * min(tokens):
-        lengths = _listed([f"{length:.0f}" for length in tokens])
+        lengths = listed([f"{length:.0f}" for length in tokens])
         yield f"the prompts have {lengths} tokens"
     if not paired and answer.guess != "task":
         yield "the tokens that count are others in each"
     shares = [group.accuracy.share for group in groups if group.accuracy is not None]
     if len(shares) == len(groups) and min(shares) < _MOSTLY_RIGHT:
-        right = _listed([f"{100 * share:.0f}" for share in shares])
+        right = listed([f"{100 * share:.0f}" for share in shares])
         yield f"of their answers {right} % are right"
-
-
-def _listed(words: Sequence[str]) -> str:
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last

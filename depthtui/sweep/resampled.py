@@ -18,6 +18,15 @@ Returns its values, `[samples]`, by how often each prompt is drawn, `[samples, p
 """
 
 
+def trend_weights(count: int) -> np.ndarray:
+    """The weight of each of `count` groups in a trend, `[groups]`.
+
+    The sum is the least-squares change from the first group to the last, evenly spaced.
+    """
+    ranks = np.arange(count) - (count - 1) / 2
+    return np.asarray(ranks / (ranks**2).sum() * (count - 1))
+
+
 @dataclass(frozen=True)
 class Resampled:
     """A number of each of some groups of prompts, and the same on resamples of the prompts.

@@ -80,11 +80,12 @@ class Subject:
 
     def readings(self) -> list[Reading | None]:
         """The prompts of each group, the common ones where they are paired, in the same order."""
-        records = [[record for _, record in self.keys(cells)] for cells in self.groups]
-        if self.paired:
-            by_text = [dict(self.keys(cells)) for cells in self.groups]
-            texts = [text for text in by_text[0] if all(text in group for group in by_text)]
-            records = [[group[text] for text in texts] for group in by_text]
+        if not self.paired:
+            # A level is one cell, whose pooled values are computed once.
+            return [cells[0] if cells else None for cells in self.groups]
+        by_text = [dict(self.keys(cells)) for cells in self.groups]
+        texts = [text for text in by_text[0] if all(text in group for group in by_text)]
+        records = [[group[text] for text in texts] for group in by_text]
         settings = self.cells[0].settings
         return [Reading(group, settings) if group else None for group in records]
 

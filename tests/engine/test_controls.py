@@ -17,7 +17,8 @@ from depthtui.engine.control import Control
 from depthtui.engine.controls import find_controls, shuffled_words
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics.kept import METRIC, layers_keeping
+from depthtui.metrics.kept import METRIC
+from depthtui.metrics.kept.curve import layers_keeping
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
 from tests.tiny_models import CORPUS, with_tokenizer
@@ -77,8 +78,8 @@ def test_the_model_s_row_is_that_of_ordinary_runs(tiny, measured_controls, tmp_p
 @pytest.fixture
 def knowing(tmp_path, monkeypatch):
     """An engine with a model whose last layer alone matters, and which is said to know much."""
-    monkeypatch.setattr("depthtui.metrics.kept.LEAST_GAIN", -10.0)
-    monkeypatch.setattr("depthtui.metrics.kept.KeptCurve.why_too_little", "")
+    monkeypatch.setattr("depthtui.metrics.kept.curve.LEAST_GAIN", -10.0)
+    monkeypatch.setattr("depthtui.metrics.kept.curve.KeptCurve.why_too_little", "")
     model, tokenizer = with_tokenizer("llama")
     return engine_with(model, tokenizer, tmp_path)
 

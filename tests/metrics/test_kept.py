@@ -11,8 +11,9 @@ from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
-from depthtui.metrics.kept import METRIC, ReducedKept, layers_keeping, mean_depth, share_kept
+from depthtui.metrics.kept import METRIC, ReducedKept
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
+from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
 from depthtui.metrics.kept.order_search import Texts, greedy_order
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
 from depthtui.tracing.probe import probe_architecture

@@ -5,15 +5,13 @@ What a model knows of a text is the loss that context saves: the gain over a gue
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
-from depthtui.data.lazy import lazy_value
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Headline
 from depthtui.metrics import needs
@@ -28,6 +26,15 @@ from depthtui.metrics.evidence import (
     rounded_up_count,
     rounded_up_range,
 )
+from depthtui.metrics.kept.curve import (
+    CONTROLS,
+    HALF,
+    SHARE,
+    Guess,
+    KeptCurve,
+    ReducedLoss,
+    Scored,
+)
 from depthtui.metrics.layer_order import (
     LENGTH,
     RECALLED_ORDERS,
@@ -35,29 +42,15 @@ from depthtui.metrics.layer_order import (
     Orders,
     block_numbers,
     block_weights,
-    crossing_above,
     expected_trials,
     staying_layers,
 )
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
-from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
+from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Finding, Metric, noise_floor
 from depthtui.metrics.task_guess import task_guesses
 
 NAME = "kept"
-
-Scored: TypeAlias = Literal["answer", "text"]
-Guess: TypeAlias = Literal["text", "task"]
-
-SHARE, HALF = 0.9, 0.5
-"""The shares of the gain at which layers are counted."""
-
-LEAST_GAIN = 0.1
-"""The least gain, as a share of the guess's own loss, for a count."""
-
-CONTROLS = 4
-"""The other orders that every token is read with: of both halves of the texts, and two that are
-drawn."""
 
 MOST_GROUPS = 32
 """Groups of neighbouring blocks that a prompt is reduced to."""
@@ -118,28 +111,6 @@ class Kept(MetricResult):
     def floor(self) -> float:
         """The largest KL with nothing left out."""
         return float(np.nanmax(np.abs(self.kl[0]), initial=0.0))
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReducedLoss(Reduced):
-    """The losses of some tokens of one prompt, means over them.
-
-    Attributes:
-        tokens: the number of tokens, each predicted from another one than token 0.
-        loss: in nats, without the first 0, 1, 2, … layers.
-        guess: by the guess without context.
-        half_guess: by the guess of each half of the texts.
-        control_loss: as `loss`, in each control.
-    """
-
-    block_fields: ClassVar = {"loss": "loss_blocks", "guess": "guess_blocks"}
-
-    loss: ByDepth
-    loss_blocks: BlocksByDepth = None
-    guess: float
-    guess_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
-    half_guess: Annotated[np.ndarray, Shape("2", dtype=np.float64)]
-    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", dtype=np.float64)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,175 +190,6 @@ def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray(values[:, has_weight].astype(np.float64) @ weights[has_weight])
 
 
-def share_kept(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """The share of the gain that is kept without 0, 1, … layers, `[..., L + 1]`, from 0 to 1.
-
-    0 where there is no gain.
-
-    Args:
-        loss: the loss without so many layers, `[..., L + 1]`.
-        guess: the loss by the guess, `[...]`.
-    """
-    whole = loss[..., :1]
-    gain = np.asarray(guess)[..., None] - whole
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = 1 - (loss - whole) / gain
-    return np.where(gain > 0, np.clip(share, 0, 1), 0.0)
-
-
-def layers_keeping(share: np.ndarray, least: float) -> np.ndarray:
-    """The layers that stay where the share first falls below `least`, `[curves]`.
-
-    A straight line lies between counts; 0 where the share never falls below.
-
-    Args:
-        share: the share kept without 0, 1, … layers, `[curves, L + 1]`.
-        least: a share.
-    """
-    left_out = np.where(share[:, 0] < least, 0.0, crossing_above(-share, -least))
-    return np.asarray(share.shape[1] - 1 - left_out)
-
-
-def mean_depth(share: np.ndarray) -> np.ndarray:
-    """The layers that a nat of the gain takes on average: the area above the curve, `[curves]`.
-
-    The curve is made falling.
-    """
-    falling = np.minimum.accumulate(share, axis=1)
-    return np.asarray(share.shape[1] - 1 - np.trapezoid(falling, axis=1))
-
-
-@dataclass(frozen=True)
-class KeptCurve:
-    """The losses of some tokens by the number of layers left out, means over all prompts.
-
-    Attributes:
-        scored: the tokens: those of the `answer`, or all of the `text`.
-        guess_of: the guess: of the `text`, without context, or of the `task`.
-        loss: in nats, `[L + 1]`.
-        guess: by the guess.
-        half_guess: by the guess of each half of the texts, `[2]`.
-        control_loss: in each control, `[4, L + 1]`; NaN for an order that is not read.
-        parts: the losses of each prompt; None where a prompt has none.
-        pooled: the prompts.
-    """
-
-    scored: Scored
-    guess_of: Guess
-    loss: np.ndarray
-    guess: float
-    half_guess: np.ndarray
-    control_loss: np.ndarray
-    parts: Sequence[ReducedLoss | None]
-    pooled: Pooled
-
-    @property
-    def words(self) -> str:
-        """The tokens and the guess in words, such as `answers beyond the task`."""
-        if self.scored == "text":
-            return "text"
-        return "answers beyond the task" if self.guess_of == "task" else "answers"
-
-    @property
-    def n_tokens(self) -> int:
-        """The number of tokens of all prompts."""
-        return sum(part.tokens for part in self.parts if part is not None)
-
-    @property
-    def gain(self) -> float:
-        """What the model knows of a token, in nats: the loss that context saves."""
-        return float(self.guess - self.loss[0])
-
-    @lazy_value
-    def share(self) -> np.ndarray:
-        """The share of the gain that is kept, `[L + 1]`."""
-        return share_kept(self.loss, np.array(self.guess))
-
-    def layers(self, least: float = SHARE) -> float:
-        """The layers that keep a share of the gain."""
-        return float(layers_keeping(self.share[None], least)[0])
-
-    @property
-    def mean_depth(self) -> float:
-        """The layers that a nat of the gain takes on average, 0 to L."""
-        return float(mean_depth(self.share[None])[0])
-
-    @lazy_value
-    def control_shares(self) -> np.ndarray:
-        """The share of the gain that is kept in each control, `[4, L + 1]`.
-
-        With the order of a half of the texts goes the guess of this half.
-        """
-        return share_kept(self.control_loss, np.array([*self.half_guess, self.guess, self.guess]))
-
-    @property
-    def is_read_with_halves(self) -> bool:
-        """Whether the orders of both halves of the texts are read."""
-        return bool(np.isfinite(self.control_loss[:2]).all())
-
-    def of_halves(self, least: float = SHARE) -> list[float]:
-        """The layers that keep a share in the order and by the guess of each half of the texts."""
-        if not self.is_read_with_halves:
-            return []
-        return [float(layers) for layers in layers_keeping(self.control_shares[:2], least)]
-
-    @lazy_value
-    def interval(self) -> CountInterval | None:
-        """The interval of the layers that keep nine tenths."""
-        return self._interval(lambda share: layers_keeping(share, SHARE))
-
-    @property
-    def range(self) -> tuple[float, float] | None:
-        """The interval, widened to the counts in the orders of both halves of the texts."""
-        if self.interval is None:
-            return None
-        counts = self.of_halves()
-        return min([self.interval.low, *counts]), max([self.interval.high, *counts])
-
-    @lazy_value
-    def depth_interval(self) -> CountInterval | None:
-        """The interval of the mean depth."""
-        return self._interval(mean_depth)
-
-    @property
-    def depth_range(self) -> tuple[float, float] | None:
-        """The interval of the mean depth, widened to the depths by both halves of the texts."""
-        if self.depth_interval is None:
-            return None
-        ends = [self.depth_interval.low, self.depth_interval.high]
-        if self.is_read_with_halves:
-            ends += mean_depth(self.control_shares[:2]).tolist()
-        return min(ends), max(ends)
-
-    @lazy_value
-    def gain_interval(self) -> tuple[float, float] | None:
-        """The interval of the gain, in nats."""
-        interval = self.pooled.interval(
-            self.parts, lambda loss, guess: np.asarray(guess - loss[:, 0]), "loss", "guess"
-        )
-        return None if interval is None else (interval.low, interval.high)
-
-    def _interval(self, statistic: Any) -> CountInterval | None:
-        interval = self.pooled.interval(
-            self.parts, lambda loss, guess: statistic(share_kept(loss, guess)), "loss", "guess"
-        )
-        return None if interval is None else replace(interval, resolution=0, rounds_up=True)
-
-    @lazy_value
-    def why_too_little(self) -> str:
-        """Why the model knows too little of the tokens for a count; empty where it does not."""
-        chance = math.log(self.pooled.model.vocab_size)
-        better = f"{self.gain:.1f} nats a token better than a guess"
-        if self.loss[0] >= chance:
-            return f"a loss of {self.loss[0]:.1f} nats a token, a uniform guess has {chance:.1f}"
-        if self.gain < LEAST_GAIN * self.guess:
-            return better
-        if self.gain_interval is not None and self.gain_interval[0] <= 0:
-            low, high = self.gain_interval
-            return f"{better}, {low:.1f} to {high:.1f}"
-        return ""
-
-
 @dataclass(frozen=True)
 class PooledKept:
     """What is kept with layers left out, of one or more prompts.
@@ -430,31 +232,30 @@ class PooledKept:
     @property
     def headline(self) -> Headline:
         """The layers that keep nine tenths, for a verdict."""
-        curve, why = self.curve, self.curve.why_too_little
-        if why:
-            unknown = dict.fromkeys(("count", "low", "high", "half", "mean_depth"))
-            return Headline(
-                NAME,
-                **unknown,
-                gain=curve.gain,
-                scored=curve.scored,
-                guess=curve.guess_of,
-                too_little=why,
-                order=self.kind,
-            )
-        low, high = curve.range or (None, None)
-        return Headline(
+        curve = self.curve
+        headline = Headline(
             NAME,
-            curve.layers(),
-            low,
-            high,
-            curve.layers(HALF),
-            curve.mean_depth,
-            curve.gain,
-            curve.scored,
-            curve.guess_of,
-            "",
-            self.kind,
+            count=None,
+            low=None,
+            high=None,
+            half=None,
+            mean_depth=None,
+            gain=curve.gain,
+            scored=curve.scored,
+            guess=curve.guess_of,
+            too_little=curve.why_too_little,
+            order=self.kind,
+        )
+        if curve.why_too_little:
+            return headline
+        low, high = curve.range or (None, None)
+        return replace(
+            headline,
+            count=curve.layers(),
+            low=low,
+            high=high,
+            half=curve.layers(HALF),
+            mean_depth=curve.mean_depth,
         )
 
     @property
@@ -482,15 +283,16 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
     of_prompts: list[ReducedKept | None] = pooled.reduced(METRIC)
     answers = [None if prompt is None else prompt.answer for prompt in of_prompts]
     texts = [None if prompt is None else prompt.text for prompt in of_prompts]
-    # Tokens of answers are pooled with those of other answers alone.
+    kinds: tuple[tuple[Scored, Guess, list[ReducedLoss | None]], ...] = (
+        ("answer", "task", beyond_the_task(answers, pooled)),
+        ("answer", "text", answers),
+        ("text", "text", texts),
+    )
     curves = [
-        curve
-        for curve in (
-            _curve("answer", beyond_the_task(answers, pooled), pooled, "task"),
-            _curve("answer", answers, pooled),
-            _curve("text", texts, pooled),
-        )
-        if curve is not None
+        KeptCurve.over(scored, guess_of, parts, pooled)
+        for scored, guess_of, parts in kinds
+        # Every prompt that was measured has the tokens.
+        if sum(part is not None and part.is_known for part in parts) == len(reduced)
     ]
     if not curves:
         return None
@@ -498,27 +300,6 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
     floor = max(prompt.floor for prompt in reduced)
     return PooledKept(
         first.kind, first.search, first.orders[0], first.search_lengths[0], tuple(curves), floor
-    )
-
-
-def _curve(
-    scored: Scored, parts: Sequence[ReducedLoss | None], pooled: Pooled, guess_of: Guess = "text"
-) -> KeptCurve | None:
-    """The curve over the prompts that were measured; None where one of them lacks the tokens."""
-    is_measured = [prompt is not None for prompt in pooled.reduced(METRIC)]
-    with_tokens = [part for part in parts if part is not None and _is_known(part)]
-    if not with_tokens or len(with_tokens) < sum(is_measured):
-        return None
-    mean = ReducedLoss.pooled(with_tokens)
-    return KeptCurve(
-        scored,
-        guess_of,
-        mean.loss,
-        mean.guess,
-        mean.half_guess,
-        mean.control_loss,
-        parts,
-        pooled,
     )
 
 
@@ -537,10 +318,6 @@ def _with_guess(answer: ReducedLoss, losses: np.ndarray) -> ReducedLoss:
     # The first token of an answer at token 1 is not scored.
     guess = float(losses[-answer.tokens :].mean())
     return replace(answer, guess=guess, half_guess=np.full(2, guess), guess_blocks=None)
-
-
-def _is_known(part: ReducedLoss) -> bool:
-    return bool(np.isfinite(part.loss).all() and np.isfinite(part.guess))
 
 
 def _summary(knowledge: PooledKept, pooled: Pooled) -> Mapping[str, Any]:
