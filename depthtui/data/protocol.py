@@ -33,7 +33,7 @@ class Configure:
 
     The next command is answered by `EngineReady` first, unless it loads a model that is not
     available.
-    `cache_dir` is empty for a session without a cache; `threads` is 0 for all cores but one.
+    `cache_dir` is empty for a session without a cache; `threads` is 0 for all cores.
     """
 
     cache_dir: str

@@ -281,10 +281,8 @@ class Worker:
         import torch
         import transformers
 
-        # One core stays free for the terminal: a screen that waits while all cores compute
-        # matrix products slows these down several times as well.
-        threads = self._configuration.threads if self._configuration is not None else 0
-        torch.set_num_threads(threads or max(1, (os.cpu_count() or 2) - 1))
+        if self._configuration is not None and self._configuration.threads:
+            torch.set_num_threads(self._configuration.threads)
         engine = make_engine(
             storage,
             self._handle_event,
