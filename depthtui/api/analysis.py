@@ -33,8 +33,7 @@ from depthtui.metrics import (
     with_adapter_metric,
     with_lengths_before,
     with_lens_metric,
-    with_order_texts,
-    with_task_answers,
+    with_other_prompts,
 )
 from depthtui.metrics.reduction import reduce_run
 from depthtui.models.reach import check_can_open
@@ -119,11 +118,8 @@ def analyze(
                 prompt_settings = with_lengths_before(
                     settings, [len(result.tokens) for result in earlier]
                 )
-                prompt_settings = with_order_texts(
-                    prompt_settings, [prompt.text for prompt in prompt_list], number
-                )
                 if write is None:
-                    prompt_settings = with_task_answers(prompt_settings, prompt_list, number)
+                    prompt_settings = with_other_prompts(prompt_settings, prompt_list, number)
                 return engine.run(prompt_list[number], prompt_settings, run_id=number, write=write)
 
             results, failures = _run_each(len(prompt_list), run, bar)

@@ -18,8 +18,7 @@ from depthtui.metrics import (
     METRIC_BY_NAME,
     unavailable_in_words,
     with_lengths_before,
-    with_order_texts,
-    with_task_answers,
+    with_other_prompts,
 )
 from depthtui.metrics.reduction import reduce_run
 from depthtui.models.reach import check_can_open
@@ -118,8 +117,7 @@ def _run(job: RunJob, number: int, engine: Engine, earlier_runs: Sequence[RunRes
     if job.states:
         return engine.read_states(job.states[number], job.settings, run_id=number)
     settings = with_lengths_before(job.settings, [len(run.tokens) for run in earlier_runs])
-    settings = with_order_texts(settings, [prompt.text for prompt in job.prompts], number)
-    settings = with_task_answers(settings, job.prompts, number)
+    settings = with_other_prompts(settings, job.prompts, number)
     return engine.run(job.prompts[number], settings, run_id=number)
 
 

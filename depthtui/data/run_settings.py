@@ -236,8 +236,8 @@ class RunSettings:
             texts that the model writes, or `own`, found on other tokens of the prompts.
         sufficient_search: how the order is found: `ranked`, by the cost of each layer alone, or
             `greedy`, one layer after another.
-        order_texts: the prompts that an `own` order is found on; empty for one half of the
-            prompt's blocks of tokens, read on the other half.
+        order_texts: the prompts that an own order is found on, beside the model's too; empty for
+            one half of the prompt's blocks of tokens, read on the other half.
         task_answers: the answers of the prompts of one task that are run together, the prompt's own
             among them; empty where they are too few for a guess of the task.
         ablate: the write of a layer that is left out: nothing (`zero`), or its mean update over

@@ -36,7 +36,7 @@ from depthtui.tracing.products import fast_products, untimed_products
 FINDING = "Finding which layers can be left out"
 """The stage of the search, which follows the writing of texts."""
 
-_VERSION = 4
+_VERSION = 5
 """Incremented when the same texts give another order."""
 
 

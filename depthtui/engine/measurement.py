@@ -22,7 +22,8 @@ from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
-from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder
+from depthtui.metrics.kept import reads_own
+from depthtui.metrics.layer_order import MODEL_ORDER, OWN_ORDER, LayerOrder, OrderKind
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
@@ -256,10 +257,17 @@ class Measurement:
         self._emit_prepared()
         return has_lens
 
-    def _order(self) -> LayerOrder | None:
-        """The order in which layers are left out; None for an order of the prompt's own tokens."""
-        settings = self._result.settings
+    def _order(self, kind: OrderKind) -> LayerOrder | None:
+        """An order in which layers are left out; None for one of the prompt's own tokens."""
+        settings = self._order_settings(kind)
         return self._orders.stored(settings) if _finds_order(settings) else None
+
+    def _order_settings(self, kind: OrderKind) -> RunSettings:
+        """The settings that choose the run's order, or the own one beside the model's."""
+        settings = self._result.settings
+        if kind == settings.sufficient_order:
+            return settings
+        return dataclasses.replace(settings, **OWN_ORDER)
 
     def _guess(self, report: Report = lambda stage, done, total: None) -> np.ndarray | None:
         """The loss of each token by the guess without context; None for a model without texts."""
@@ -309,6 +317,9 @@ class Measurement:
             checkpoint = self._run.control.checkpoint
             if _finds_order(settings):
                 self._orders.find_or_search(settings, report, checkpoint)
+            if reads_own(self._result) and settings.order_texts:
+                own = self._order_settings("own")
+                self._orders.find_or_search(own, lambda *_: None, checkpoint)
             self._guess(report)
 
         has_order = self._run.attempt(metric.name, work)

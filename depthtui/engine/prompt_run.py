@@ -24,7 +24,7 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
-from depthtui.metrics.layer_order import LayerOrder
+from depthtui.metrics.layer_order import LayerOrder, OrderKind
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
@@ -189,7 +189,7 @@ class PromptRun:
         self,
         cached: Callable[[], Activations | None],
         lens: Callable[[str], LensMaps],
-        order: Callable[[], LayerOrder | None],
+        order: Callable[[OrderKind], LayerOrder | None],
         guess: Callable[[], np.ndarray | None] = lambda: None,
     ) -> MetricContext:
         """The context of the kernels of this run's on-demand metrics.

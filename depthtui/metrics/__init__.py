@@ -50,7 +50,7 @@ from depthtui.metrics import (
     task_guess,
     token_depths,
 )
-from depthtui.metrics.layer_order import PROMPTS_AS_UNITS
+from depthtui.metrics.layer_order import PROMPTS_AS_UNITS, TEXTS
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.ranking import Ranked
 from depthtui.metrics.resampling import FEWEST_UNITS
@@ -247,30 +247,37 @@ def with_lengths_before(settings: RunSettings, lengths: Iterable[int]) -> RunSet
     return replace(settings, lengths_before=tuple(lengths))
 
 
-def with_order_texts(settings: RunSettings, texts: Sequence[str], number: int) -> RunSettings:
-    """The settings of one of several runs: an `own` order is found on the prompts' other half.
-
-    Args:
-        settings: settings of every run.
-        texts: the prompts that are run together.
-        number: index of the run's prompt in `texts`.
-    """
-    is_own = settings.sufficient_order == "own" and kept.NAME in settings.metrics
-    if not is_own or len(texts) < PROMPTS_AS_UNITS:
-        return settings
-    return replace(settings, order_texts=tuple(texts[(number + 1) % 2 :: 2]))
-
-
-def with_task_answers(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:
-    """The settings of one of several runs: with the answers of its task, where they are enough.
+def with_other_prompts(
+    settings: RunSettings, prompts: Sequence[Prompt], number: int
+) -> RunSettings:
+    """The settings of one of several runs: with all that it needs of the other prompts.
 
     Args:
         settings: settings of every run.
         prompts: the prompts that are run together.
         number: index of the run's prompt in `prompts`.
     """
+    if kept.NAME not in settings.metrics:
+        return settings
+    return _with_task_answers(_with_order_texts(settings, prompts, number), prompts, number)
+
+
+def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:
+    """With the prompts of the other half, on which its own order is found."""
+    if len(prompts) < PROMPTS_AS_UNITS:
+        return settings
+    texts = [prompt.text for prompt in prompts[(number + 1) % 2 :: 2]]
+    # Beside the model's order, the own one is to cost no more.
+    most = len(texts) if settings.sufficient_order == "own" else TEXTS
+    return replace(settings, order_texts=tuple(texts[:most]))
+
+
+def _with_task_answers(
+    settings: RunSettings, prompts: Sequence[Prompt], number: int
+) -> RunSettings:
+    """With the answers of its task, where they are enough."""
     prompt = prompts[number]
-    if kept.NAME not in settings.metrics or not (prompt.has_task and prompt.answer):
+    if not (prompt.has_task and prompt.answer):
         return settings
     of_task = [
         place

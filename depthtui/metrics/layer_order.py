@@ -5,12 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 Orders: TypeAlias = tuple[tuple[int, ...], ...]
 """Orders of layers, each the first to leave out first."""
+
+OrderKind: TypeAlias = Literal["model", "own"]
+"""Where an order is found: on texts that the model writes, or on other tokens of the prompts."""
 
 MOST_COST = 3.0
 """The cost, in nats, above which a greedy search leaves no further layer out: the others follow by
@@ -54,7 +57,7 @@ class LayerOrder:
         layers: the layers to leave out, first to last.
         costs: the cost of leaving out the first 1, 2, … of them together, in nats.
         last: the cost of leaving out each other layer too, when it was last tried.
-        halves: the order found on each half of the texts; empty for none.
+        halves: the ranked order of each half of the texts; empty for none.
     """
 
     layers: list[int] = field(default_factory=list)
@@ -101,6 +104,18 @@ def staying_layers(order: Sequence[int], n_layers: int, count: int) -> tuple[int
 def block_numbers(n_tokens: int) -> np.ndarray:
     """The block of each token, `[T]`; -1 for token 0, which is not scored."""
     return np.concatenate([[-1], np.arange(max(0, n_tokens - 1)) // BLOCK])[:n_tokens]
+
+
+def way_of(n_tokens: int, orders: Orders) -> np.ndarray:
+    """The index of the order of each token, `[T]`; -1 for token 0, which is not scored.
+
+    Of two orders the first was found on the even blocks: tokens of the odd ones are read with it.
+    """
+    blocks = block_numbers(n_tokens)
+    way = np.minimum(blocks, 0).astype(np.int32)
+    if len(orders) > 1:
+        way[1:] = 1 - blocks[1:] % 2
+    return way
 
 
 def has_own_order(n_tokens: int) -> bool:

@@ -42,6 +42,8 @@ def _kept_figures(knowledge: PooledKept) -> Iterator[Figure]:
     for curve in knowledge.curves:
         drawn = [share for share in curve.control_shares[2:] if np.isfinite(share).all()]
         lines = [*(Line(share, "layer") for share in drawn), Line(curve.share, "mean")]
+        if curve.own_share is not None:
+            lines.append(Line(curve.own_share, "attention", "own order"))
         panel = Panel(
             lines,
             knowledge.n_layers + 1,

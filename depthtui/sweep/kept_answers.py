@@ -94,7 +94,8 @@ class KeptAnswer:
         change: from the first group to the last, as a share of the layers; for a trend by a
             straight line. None where there is none.
         interval: its interval, corrected for the question's comparisons; it reaches as far as the
-            change in the order of either half of the texts. None with `change`.
+            change in the order of either half of the texts, and in the prompts' own. None with
+            `change`.
         level: the level of the interval.
         cells: the cells that it is about.
     """
@@ -133,7 +134,8 @@ class _Compared:
         groups: the numbers of each group.
         problem: why they are not compared; empty where they are.
         change: the change, with its resamples; None with a problem.
-        of_halves: the change in the order of each half of the texts, where these are read.
+        in_other_orders: the change in the order of each half of the texts, and in the prompts' own
+            orders, where these are read.
     """
 
     subject: Subject
@@ -141,7 +143,7 @@ class _Compared:
     groups: tuple[KeptGroup, ...]
     problem: str
     change: Bootstrap | None
-    of_halves: tuple[float, ...]
+    in_other_orders: tuple[float, ...]
 
 
 def kept_answers(subjects: Sequence[Subject], has_direction: bool) -> list[KeptAnswer]:
@@ -175,7 +177,7 @@ def _compare(subject: Subject) -> _Compared | None:
         return _Compared(subject, curves, groups, problem, None, ())
     factors = _factors(subject)
     change = _change(subject, readings, curves, factors)
-    return _Compared(subject, curves, groups, "", change, _of_halves(curves, factors))
+    return _Compared(subject, curves, groups, "", change, _in_other_orders(curves, factors))
 
 
 def _measured(readings: Sequence[Reading], paired: bool) -> list[Reading]:
@@ -245,12 +247,11 @@ def _factors(subject: Subject) -> np.ndarray:
     return factors
 
 
-def _of_halves(curves: Sequence[KeptCurve], factors: np.ndarray) -> tuple[float, ...]:
-    """The change in the order of each half of the texts; empty where one is not read."""
-    if not all(curve.is_read_with_halves for curve in curves):
-        return ()
-    depths = [mean_depth(curve.control_shares[:2]) / curve.pooled.n_layers for curve in curves]
-    return tuple(float(change) for change in factors @ np.stack(depths))
+def _in_other_orders(curves: Sequence[KeptCurve], factors: np.ndarray) -> tuple[float, ...]:
+    """The change in each other order in which every group is read."""
+    depths = np.array([[*curve.depths_of_halves(), curve.own_mean_depth] for curve in curves])
+    shares = depths.astype(np.float64) / [[curve.pooled.n_layers] for curve in curves]
+    return tuple(float(change) for change in factors @ shares if np.isfinite(change))
 
 
 def _change(
@@ -302,7 +303,7 @@ def _answer(comparison: _Compared, level: float, has_direction: bool) -> KeptAns
     drawn = comparison.change.interval(level)
     if drawn is None:
         return _unknown(answer, "too few prompts")
-    ends = (*drawn, *comparison.of_halves)
+    ends = (*drawn, *comparison.in_other_orders)
     interval = min(ends), max(ends)
     answer = replace(answer, change=comparison.change.value, interval=interval, level=level)
     answer = replace(answer, confounds=tuple(_confounds(answer, subject.paired)))
@@ -371,8 +372,8 @@ def _confounds(answer: KeptAnswer, paired: bool) -> Iterator[str]:
         lengths = listed([f"{length:.0f}" for length in tokens])
         yield f"the prompts have {lengths} tokens"
     if not paired and answer.guess != "task":
-        yield "the tokens that count are others in each"
+        yield "the tokens that count differ"
     shares = [group.accuracy.share for group in groups if group.accuracy is not None]
     if len(shares) == len(groups) and min(shares) < _MOSTLY_RIGHT:
         right = listed([f"{100 * share:.0f}" for share in shares])
-        yield f"of their answers {right} % are right"
+        yield f"{right} % of their answers are right"

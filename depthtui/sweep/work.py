@@ -10,7 +10,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, WrittenAnswer
 from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.errors import DepthError
-from depthtui.metrics import depends_on_former_prompts, with_task_answers
+from depthtui.metrics import depends_on_former_prompts, with_other_prompts
 from depthtui.sweep.folder import Failure, count_key
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.prompts import choose, filled_up
@@ -100,7 +100,7 @@ def items_of(
     for number, prompt in enumerate(prompts):
         own, before = settings, tuple(prompts[:number])
         if cell.task.write is None:
-            own = with_task_answers(settings, prompts, number)
+            own = with_other_prompts(settings, prompts, number)
         key = record_key(cell, number, prompt, own, before)
         items.append(Item(cell, number, prompt, own, before, key))
     return items

@@ -31,7 +31,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
-from depthtui.metrics import kept, with_order_texts
+from depthtui.metrics import kept, with_other_prompts
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 from tests.benchmarks.verdicts import METRICS
@@ -93,9 +93,8 @@ def engine_of(model: str, keep: Path | None) -> Engine:
 
 def reading_on(engine: Engine, prompts: Sequence[Prompt], settings: RunSettings) -> Reading:
     """The reading of prompts; an own order is that of these prompts alone."""
-    texts = [prompt.text for prompt in prompts]
     runs = [
-        engine.run(prompt, with_order_texts(settings, texts, number))
+        engine.run(prompt, with_other_prompts(settings, prompts, number))
         for number, prompt in enumerate(prompts)
     ]
     return reading_of(runs, SummarySettings())
@@ -122,10 +121,10 @@ def numbers_of(reading: Reading) -> dict[str, Number]:
     knowledge = reading.get(kept.METRIC)
     if kept.NAME in numbers and knowledge is not None:
         curve, reliability = knowledge.curve, numbers[kept.NAME].reliability
-        ends, depth = curve.range, curve.depth_interval
+        ends, depth = curve.range, curve.depth_range
         if ends is not None and depth is not None:
             numbers["kept: N90"] = Number(curve.layers(), ends[0], ends[1], reliability)
-            numbers["kept: D"] = Number(curve.mean_depth, depth.low, depth.high, reliability)
+            numbers["kept: D"] = Number(curve.mean_depth, depth[0], depth[1], reliability)
     return numbers
 
 

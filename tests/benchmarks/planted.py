@@ -28,7 +28,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import kept, with_order_texts
+from depthtui.metrics import kept, with_other_prompts
 from depthtui.models.loading import LoadedModel, describe, load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
@@ -402,9 +402,8 @@ def main() -> None:
     ) -> Said:
         info = describe(spec, asked.model, "planted", model, loaded.tokenizer, 1)
         engine.use(LoadedModel(model, loaded.tokenizer, info, {"": 1}))
-        texts = [prompt.text for prompt in prompts]
         runs = [
-            engine.run(prompt, with_order_texts(settings, texts, number))
+            engine.run(prompt, with_other_prompts(settings, prompts, number))
             for number, prompt in enumerate(prompts)
         ]
         return Said.of(reading_of(runs, SummarySettings()))

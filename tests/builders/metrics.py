@@ -254,6 +254,7 @@ def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
         orders=orders,
         search_lengths=tuple(map(len, orders)),
         controls=((), (), (), ()),
+        own_orders=(),
     )
 
 
@@ -287,18 +288,21 @@ def _kept(order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int)
         for array in (kl, kept)
     )
     gone = np.arange(len(order) + 1)[:, None] / len(order)
-    losses = [2.5 + 6 * gone**power for power in (3, 2.8, 3.2, 0.5, 0.6)]
-    loss, *controls = (np.broadcast_to(each, (len(gone), max(0, tokens - 1))) for each in losses)
+    losses = [2.5 + 6 * gone**power for power in (3, 2.8, 3.2, 0.5, 0.6, 2.9)]
+    shape = len(gone), max(0, tokens - 1)
+    loss, *controls, own = (np.broadcast_to(each, shape) for each in losses)
     return Kept(
         "model",
         "greedy",
         (order,),
         (len(order),),
         (order, order, *drawn_orders(len(order))),
+        (order, order),
         way,
         *(array.astype(np.float32) for array in values),
         np.where(way[:-1] < 0, np.nan, loss).astype(np.float32),
         np.stack(controls).astype(np.float32),
+        np.where(way[:-1] < 0, np.nan, own).astype(np.float32),
         np.full(max(0, tokens - 1), 8.5, np.float32),
         np.full((2, max(0, tokens - 1)), 8.5, np.float32),
     )

@@ -8,20 +8,23 @@ import pytest
 import torch
 
 from depthtui.data.plain import from_plain, to_plain
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
-from depthtui.metrics.kept import METRIC, ReducedKept
+from depthtui.metrics import with_other_prompts
+from depthtui.metrics.kept import METRIC, Kept, ReducedKept
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
 from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
-from depthtui.metrics.kept.order_search import Texts, greedy_order
+from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.metrics import empty_kept
 from tests.builders.results import run
+from tests.engine.test_controls import engine_with
 from tests.naive import blocks, naive_without
-from tests.tiny_models import FEW, fresh, on_few_models, random_ids, tiny
+from tests.tiny_models import CORPUS, FEW, fresh, on_few_models, random_ids, tiny, with_tokenizer
 
 TOKENS = 14
 
@@ -116,6 +119,61 @@ def test_against_whole_forwards(name):
     assert np.nanmax(result.kl) > 0.01
 
 
+@on_few_models()
+def test_the_own_order_beside_the_models_is_read_on_the_other_tokens(name):
+    model = tiny(name)
+    ids, unembedding, replay = replayed(model)
+    order = LayerOrder(list(range(replay.n_layers)))
+    orders = replace(orders_of([order], replay.n_layers), own=((), ()))
+    with torch.no_grad():
+        start = begun(replay, "model", "ranked", orders)
+        first = with_layers_left_out(replay, unembedding, start)
+        assert (first.own_orders, first.is_whole) == (((), ()), False)
+        found = [
+            order.whole(replay.n_layers) for order in own_orders(replay, unembedding, "ranked", 4)
+        ]
+        result = with_layers_left_out(replay, unembedding, replace(first, own_orders=tuple(found)))
+    assert result.is_whole
+    np.testing.assert_array_equal(result.loss, first.loss)
+    halves = slice(0, None, 2), slice(1, None, 2)
+    odd = (np.arange(TOKENS - 1) - 1) // 4 % 2 == 1
+    for half, tokens in zip(halves, (odd, ~odd), strict=True):
+        order = naive_ranked(model, ids, half)
+        read = np.flatnonzero(tokens & (np.arange(TOKENS - 1) > 0))
+        for count in range(replay.n_layers + 1):
+            loss = naive_losses(model, ids, order[:count])
+            np.testing.assert_allclose(
+                result.own_loss[count, read], loss[read], rtol=1e-3, atol=1e-4
+            )
+    assert np.isnan(result.own_loss[:, 0]).all()
+
+
+def test_beside_the_models_order_a_set_has_that_of_its_other_half(tmp_path):
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    prompts = [Prompt(text) for text in CORPUS[:4]]
+    settings = RunSettings(metrics=("kept",))
+    set_settings = [with_other_prompts(settings, prompts, number) for number in range(4)]
+    assert set_settings[1].order_texts == (prompts[0].text, prompts[2].text)
+    results = [engine.run(*each).get(Kept) for each in zip(prompts, set_settings, strict=True)]
+    for result, of_run in zip(results, set_settings, strict=True):
+        own = replace(of_run, sufficient_order="own")
+        assert result.own_orders == (engine.orders.stored_layers(own),)
+        assert result.is_whole
+    # Alone, a prompt has the orders of its own blocks.
+    alone = engine.run(prompts[0], settings).get(Kept)
+    assert len(alone.own_orders) == 2
+    assert alone.is_whole
+    np.testing.assert_array_equal(alone.loss, results[0].loss)
+
+
+def test_beside_the_models_order_the_own_one_is_of_as_many_texts():
+    settings, prompts = RunSettings(metrics=("kept",)), [Prompt(f"a {n}") for n in range(40)]
+    own = replace(settings, sufficient_order="own")
+    assert len(with_other_prompts(settings, prompts, 0).order_texts) == 8
+    assert len(with_other_prompts(own, prompts, 0).order_texts) == 20
+    assert with_other_prompts(settings, prompts[:3], 0) == settings
+
+
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 def test_a_greedy_order_is_that_of_all_layers_tried_in_every_round(name):
     model = tiny(name)
@@ -201,7 +259,26 @@ def test_a_search_goes_on_from_where_it_was():
     assert isinstance(reports[0], LayerOrder)
     assert len(reports[0].layers) == 1
     assert again.layers == whole.layers
+    assert again.halves == whole.halves == ()
     np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)
+
+
+def test_a_greedy_order_has_the_ranked_orders_of_both_halves_of_the_texts():
+    model = tiny("llama")
+    anatomy = probe_architecture(model)
+    replays = [Replay(model, anatomy, random_ids(TOKENS, seed=seed)[0]) for seed in range(4)]
+    weights = np.full(TOKENS, 1 / TOKENS)
+
+    def texts(replays):
+        return [Texts(replays, anatomy.unembedding, weights, replays[0].n_layers)]
+
+    count, found = replays[0].n_layers, []
+    with torch.no_grad():
+        greedy = greedy_order(texts(replays), count, on_layer=found.append)
+        again = greedy_order(texts(replays), count, found[0])
+        halves = [ranked_order(texts(half), count).layers for half in (replays[:2], replays[2:])]
+        assert ranked_order(texts(replays), count).halves == greedy.halves
+    assert greedy.halves == again.halves == tuple(map(tuple, halves))
 
 
 @on_few_models(few=[*FEW, "gemma4"])
@@ -248,6 +325,7 @@ def test_of_several_searches_no_layer_is_missed():
 
         def __init__(self, count):
             self.costs_of, self.gone = rng.permutation(count) / count, 0.0
+            self.places = [0]
 
         def __len__(self):
             return 1
@@ -355,6 +433,32 @@ def test_a_count_that_the_order_moves_is_fragile_by_the_order():
     [row] = [row for row in reading.evidence if row.measure == "kept"]
     assert row.is_fragile
     assert row.reason == "by the order: by half of the texts it takes 10"
+
+
+def test_a_lower_count_in_the_own_order_is_in_the_range_and_makes_it_fragile():
+    lower = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 8.0]
+    result = constructed(LOSS, tokens=33, answer_start=33)
+    result.measured[METRIC.name].own_loss[:] = np.array(lower, np.float32)[:, None]
+    kept, reading = pooled([result])
+    [row] = [row for row in reading.evidence if row.measure == "kept"]
+    assert row.is_fragile
+    assert row.reason == "by the order: in the prompt's own order it takes 2"
+    assert kept.curve.range[0] == pytest.approx(1.5)
+    assert kept.curve.depth_range[0] == pytest.approx(kept.curve.own_mean_depth)
+    words = METRIC.findings(kept, reading)[0].remark
+    assert words.endswith("; in the prompt's own order 2, 0.7 on average")
+
+
+def test_a_higher_count_in_the_own_order_is_no_doubt():
+    """The order of a few tokens may be a bad one."""
+    alone, beside = constructed(LOSS), constructed(LOSS)
+    higher = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0, 8.0]
+    beside.measured[METRIC.name].own_loss[:] = np.array(higher, np.float32)[:, None]
+    [one], [other] = (
+        [row for row in pooled([result])[1].evidence if row.measure == "kept"]
+        for result in (alone, beside)
+    )
+    assert (one.low, one.high, one.reliability) == (other.low, other.high, other.reliability)
 
 
 def test_of_answers_their_tokens_alone_are_counted():

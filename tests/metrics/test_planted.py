@@ -16,7 +16,7 @@ from depthtui.data.store import open_store
 from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import ablation, kept, with_order_texts
+from depthtui.metrics import ablation, kept, with_other_prompts
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
@@ -74,9 +74,7 @@ def read(model, texts=CORPUS[:4], settings=SETTINGS, tokenizer=None):
     runs = [
         engine.run(
             prompt,
-            settings
-            if settings.order_texts
-            else with_order_texts(settings, [other.text for other in prompts], number),
+            settings if settings.order_texts else with_other_prompts(settings, prompts, number),
         )
         for number, prompt in enumerate(prompts)
     ]

@@ -51,7 +51,7 @@ def result_of(
     )
     knowledge = result.get(Kept)
     knowledge.loss[:] = losses_of(depth, layers, whole)[:, None]
-    knowledge.control_loss[:2] = knowledge.loss
+    knowledge.control_loss[:2] = knowledge.own_loss[:] = knowledge.loss
     knowledge.guess[:] = knowledge.half_guess[:] = GUESS
     return result
 
@@ -174,8 +174,8 @@ def test_other_lengths_and_wrong_answers_are_in_the_way() -> None:
     tokens = [group.tokens for group in answer.groups]
     assert answer.confounds == (
         f"the prompts have {tokens[0]:.0f} and {tokens[1]:.0f} tokens",
-        "the tokens that count are others in each",
-        "of their answers 50 and 50 % are right",
+        "the tokens that count differ",
+        "50 and 50 % of their answers are right",
     )
     assert "But the prompts have" in str(answer)
     # Too few of them are right.
@@ -194,7 +194,7 @@ def test_models_of_other_depths_are_compared_by_shares_on_the_same_prompts() -> 
     first, second = (cell.title for cell in summary.cells)
     assert f"{first} and {second} take 10.0 of 20 and 15.0 of 30 layers" in str(answer)
     # The made-up model answers no prompt rightly.
-    assert answer.confounds == ("of their answers 0 and 0 % are right",)
+    assert answer.confounds == ("0 and 0 % of their answers are right",)
 
 
 @pytest.mark.parametrize("question", ["difficulty", "models"])
@@ -220,14 +220,17 @@ def test_prompts_of_which_it_is_unknown_are_left_out(question: str) -> None:
     assert answer.groups[1].prompts == (6 if question == "models" else 7)
 
 
-def test_the_interval_reaches_to_the_change_in_other_orders() -> None:
-    """In the order of the second half the harder level takes fewer layers."""
+@pytest.mark.parametrize("other", ["second half of the texts", "own"])
+def test_the_interval_reaches_to_the_change_in_other_orders(other: str) -> None:
+    """In the other order the harder level takes fewer layers."""
     cells = [Cell(ModelSpec("a"), TaskChoice("addition", level)) for level in "12"]
     records = {}
     for cell, depth, of_half in zip(cells, (8, 12), (12, 9), strict=True):
         results = [result_of(cell, number, depth, 20) for number in range(6)]
         for result in results:
-            result.get(Kept).control_loss[1] = losses_of(of_half, 20)[:, None]
+            knowledge = result.get(Kept)
+            loss = knowledge.own_loss if other == "own" else knowledge.control_loss[1]
+            loss[:] = losses_of(of_half, 20)[:, None]
         records[cell] = [
             record_of(result, f"{cell.task.level} {number}", cell, number)
             for number, result in enumerate(results)

@@ -43,12 +43,14 @@ from depthtui.metrics.layer_order import (
     block_numbers,
     block_weights,
     expected_trials,
+    has_own_order,
     staying_layers,
+    way_of,
 )
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Finding, Metric, noise_floor
-from depthtui.metrics.task_guess import task_guesses
+from depthtui.metrics.task_guess import PromptGuess, task_guesses
 
 NAME = "kept"
 
@@ -70,12 +72,16 @@ class Kept(MetricResult):
             last cost.
         controls: the orders of both halves of the texts, and two that are drawn; empty for an order
             that is not read.
+        own_orders: beside the model's order, the prompt's own: that of the prompts of the other
+            half, or those of the even blocks of its tokens and of the odd ones; empty where they
+            are not read.
         way: the index of the order that a token is read with; -1 for a token that is not scored.
         kl: KL(p || p~), in nats, without the first 0, 1, 2, … layers of a token's order; NaN
             where not known, or not scored.
         kept: 1 where the most probable token stays the same, else 0.
         loss: the loss of the token after each, in nats, in the order of that token.
         control_loss: the same in each of the `controls`.
+        own_loss: the same in the one of the `own_orders` that was not found on the token.
         guess: the loss by the guess without context: the mean output on the model's own texts.
         half_guess: the same by the mean output on each half of the texts.
     """
@@ -85,17 +91,19 @@ class Kept(MetricResult):
     orders: Orders
     search_lengths: tuple[int, ...]
     controls: Orders
+    own_orders: Orders
     way: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
     kl: Annotated[np.ndarray, Shape("L+1", "T")]
     kept: Annotated[np.ndarray, Shape("L+1", "T")]
     loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
     control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", "T-1")]
+    own_loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
     guess: Annotated[np.ndarray, Shape("T-1")]
     half_guess: Annotated[np.ndarray, Shape("2", "T-1")]
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each row of each order is known, those of the controls last."""
+        """Whether each row of each order is known; those of the controls follow, then the own."""
         is_known = [
             np.isfinite(self.kl[: len(order) + 1, self.way == way]).all(axis=1)
             for way, order in enumerate(self.orders)
@@ -104,6 +112,11 @@ class Kept(MetricResult):
             np.isfinite(self.control_loss[place, : len(order) + 1, 1:]).all(axis=1)
             for place, order in enumerate(self.controls)
             if order
+        ]
+        ways = way_of(len(self.way), self.own_orders)[:-1]
+        is_known += [
+            np.isfinite(self.own_loss[:, ways == place]).all(axis=1)
+            for place in range(len(self.own_orders))
         ]
         return np.concatenate(is_known) if is_known else np.zeros(1, np.bool_)
 
@@ -308,15 +321,21 @@ def beyond_the_task(
 ) -> list[ReducedLoss | None]:
     """The losses of the answers with the guess of the task; None for a prompt without one."""
     return [
-        None if answer is None or losses is None else _with_guess(answer, losses)
-        for answer, losses in zip(answers, task_guesses(pooled), strict=True)
+        None if answer is None or guess is None else _with_guess(answer, guess)
+        for answer, guess in zip(answers, task_guesses(pooled), strict=True)
     ]
 
 
-def _with_guess(answer: ReducedLoss, losses: np.ndarray) -> ReducedLoss:
-    """The losses of an answer with a guess of another kind, given for all its tokens."""
+def _with_guess(answer: ReducedLoss, task_guess: PromptGuess) -> ReducedLoss:
+    """The losses of an answer with the guess of its task.
+
+    An interval over prompts is to have the spread of this guess, which the prompts make together:
+    each prompt's has its influence on the others' (Efron's empirical influence), which leaves the
+    mean over all prompts as it is.
+    """
     # The first token of an answer at token 1 is not scored.
-    guess = float(losses[-answer.tokens :].mean())
+    mean = float(task_guess.loss[-answer.tokens :].mean())
+    guess = mean + task_guess.influence / answer.tokens
     return replace(answer, guess=guess, half_guess=np.full(2, guess), guess_blocks=None)
 
 
@@ -355,8 +374,16 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
             for texts, layers in zip(halves, curve.of_halves(), strict=False)
         ],
         "random": [share for share in curve.control_shares[2:] if np.isfinite(share).all()],
+        "own_order": _own_summary(curve),
         "right": None if accuracy is None else asdict(accuracy),
     }
+
+
+def _own_summary(curve: KeptCurve) -> dict[str, Any] | None:
+    if curve.own_share is None:
+        return None
+    n = {f"{least:g}": curve.in_own_order(least) for least in (HALF, SHARE)}
+    return {"share": curve.own_share, "n": n, "mean_depth": curve.own_mean_depth}
 
 
 def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
@@ -375,9 +402,19 @@ def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
         value = f"{rounded_up_count(curve.layers())} of {knowledge.n_layers}{ends}"
         half = f"half with {rounded_up_count(curve.layers(HALF))}"
         depth = f"{curve.mean_depth:.1f} on average"
-        lines.append(Finding(title, value, f"{half}, {depth}; of {curve.gain:.1f} nats a token"))
+        words = f"{half}, {depth}; of {curve.gain:.1f} nats a token"
+        if (own := curve.in_own_order()) is not None:
+            depth = f"{curve.own_mean_depth:.1f} on average"
+            words += f"; {_in_own_order(pooled)} {rounded_up_count(own)}, {depth}"
+        lines.append(Finding(title, value, words))
     order = Finding("Order of layers kept", f"{go} …", where)
     return [*lines, order, noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats")]
+
+
+def _in_own_order(pooled: Pooled) -> str:
+    """The own order in words: of each prompt one, found on other tokens of it."""
+    of = "prompt's" if len(pooled.prompts) == 1 else "prompts'"
+    return f"in the {of} own order"
 
 
 def _range(interval: CountInterval) -> str:
@@ -398,6 +435,10 @@ def _evidence(knowledge: PooledKept, pooled: Pooled) -> list[LayerCount]:
         )
         for layers in curve.of_halves()
     ]
+    in_own = curve.in_own_order()
+    if in_own is not None and in_own < curve.layers():
+        own = rounded_up_count(in_own)
+        variants.append(Variant(own, f"by the order: {_in_own_order(pooled)} it takes {own}"))
     if curve.n_tokens < FEWEST_TOKENS and curve.interval is None:
         few = "a single token" if curve.n_tokens == 1 else f"{curve.n_tokens} tokens"
         variants.append(Variant(None, f"it rests on {few}"))
@@ -412,24 +453,27 @@ def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
     return {"layers that keep nine tenths": curve.layers(), "mean depth": curve.mean_depth}
 
 
-def n_curves(result: RunResult) -> int:
-    """How many orders a run is read with, the controls included."""
-    is_of_model = result.settings.sufficient_order == "model"
-    halves = 2 * (is_of_model and result.settings.sufficient_search == "ranked")
-    return (1 if is_of_model else 2) + halves + 2 * reads_random(len(result.tokens))
-
-
 def reads_random(n_tokens: int) -> bool:
     """Whether a prompt is read in random orders too: where this costs less than an order does."""
     return n_tokens <= TEXTS * LENGTH
 
 
+def reads_own(result: RunResult) -> bool:
+    """Whether a run is read in its own order too, beside the model's."""
+    settings, n_tokens = result.settings, len(result.tokens)
+    is_found = bool(settings.order_texts) or has_own_order(n_tokens)
+    return settings.sufficient_order == "model" and is_found and reads_random(n_tokens)
+
+
 def _work(result: RunResult) -> float:
-    """The work: a curve takes half of L passes; the prompt's own order takes two and a ranking."""
-    n_layers, curves = result.model.n_layers, n_curves(result)
-    searches = 0 if result.settings.sufficient_order == "model" else 1
-    passes = (curves + searches) * n_layers / 2
-    return passes + (curves + searches) * n_layers * head(result)
+    """The work: a curve and a ranking take half of L passes each."""
+    n_layers, settings = result.model.n_layers, result.settings
+    is_of_model = settings.sufficient_order == "model"
+    curves = 3 * is_of_model + 2 * reads_random(len(result.tokens))
+    if reads_own(result) or not is_of_model:
+        # One order of other prompts, or two of the prompt's tokens, and the ranking.
+        curves += 2 if settings.order_texts else 3
+    return curves * n_layers * (1 / 2 + head(result))
 
 
 def _preparation(result: RunResult) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
-from depthtui.metrics.kept import Kept, reads_random
+from depthtui.metrics.kept import Kept, reads_own, reads_random
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked
 from depthtui.metrics.layer_order import (
     LayerOrder,
@@ -19,6 +19,7 @@ from depthtui.metrics.layer_order import (
     block_weights,
     drawn_orders,
     has_own_order,
+    way_of,
 )
 from depthtui.metrics.output_change import Changes, OutputChange
 from depthtui.tracing.anatomy import Unembedding
@@ -43,9 +44,19 @@ def compute(context: Context, partial: Kept | None) -> Kept:
                 guess = guess[:, context.result.tokens.ids[1:]]
             kind, search = settings.sufficient_order, settings.sufficient_search
             result = begun(replay, kind, search, orders, guess)
-        return with_layers_left_out(
-            replay, context.unembedding, result, rows_at_once, context.report, context.substitute
-        )
+        unembedding, report, substitute = context.unembedding, context.report, context.substitute
+        result = with_layers_left_out(replay, unembedding, result, rows_at_once, report, substitute)
+        if all(result.own_orders):
+            return result
+        # The headline rests on the first curve alone: the search for the own orders waits.
+        order = context.order("own")
+        if order is None:
+            found = own_orders(replay, unembedding, "ranked", rows_at_once, substitute)
+        else:
+            found = (order,)
+        own = tuple(order.whole(replay.n_layers) for order in found)
+        result = replace(result, own_orders=own)
+        return with_layers_left_out(replay, unembedding, result, rows_at_once, report, substitute)
 
 
 @dataclass(frozen=True)
@@ -56,11 +67,13 @@ class RunOrders:
         reading: of each token one.
         search_lengths: how many layers of each of them a search found.
         controls: other orders of every token; empty for those that are not read.
+        own: the prompt's own orders beside the model's, each empty until it is found.
     """
 
     reading: Orders
     search_lengths: tuple[int, ...]
     controls: Orders = ((), (), (), ())
+    own: Orders = ()
 
 
 def begun(
@@ -76,6 +89,7 @@ def begun(
         orders=orders.reading,
         search_lengths=orders.search_lengths,
         controls=orders.controls,
+        own_orders=orders.own,
     )
     way = way_of(n_tokens, orders.reading)
     if guess is None:
@@ -86,27 +100,24 @@ def begun(
 
 def _orders(context: Context, rows_at_once: int) -> RunOrders:
     """The orders that a run is read with, the random ones where they cost little."""
-    replay, search = context.replay, context.result.settings.sufficient_search
+    replay, settings = context.replay, context.result.settings
+    search = settings.sufficient_search
     n_layers = replay.n_layers
     drawn = drawn_orders(n_layers) if reads_random(replay.n_tokens) else ((), ())
-    order = context.order()
+    order = context.order("own" if settings.sufficient_order == "own" else "model")
     if order is None:
         unembedding, substitute = context.unembedding, context.substitute
         own = own_orders(replay, unembedding, search, rows_at_once, substitute)
         reading = tuple(order.whole(n_layers) for order in own)
         return RunOrders(reading, tuple(len(order.layers) for order in own), ((), (), *drawn))
-    halves = order.halves or ((), ())
-    return RunOrders((order.whole(n_layers),), (len(order.layers),), (*halves, *drawn))
-
-
-def way_of(n_tokens: int, orders: Orders) -> np.ndarray:
-    """The index of the order of each token, `[T]`; -1 for token 0, which is not scored."""
-    blocks = block_numbers(n_tokens)
-    way = np.minimum(blocks, 0).astype(np.int32)
-    if len(orders) > 1:
-        # Tokens of odd blocks are read with the order of the even ones, and the other way round.
-        way[1:] = 1 - blocks[1:] % 2
-    return way
+    halves: Orders = order.halves or ((), ())
+    not_found: Orders = ((),) if settings.order_texts else ((), ())
+    return RunOrders(
+        (order.whole(n_layers),),
+        (len(order.layers),),
+        (*halves, *drawn),
+        not_found if reads_own(context.result) else (),
+    )
 
 
 def own_orders(
@@ -161,8 +172,10 @@ def with_layers_left_out(
     clean = change.losses.numpy()
     result, is_known = start_result, start_result.is_known
     total, first = len(is_known), 0
-    ways = len(start_result.orders)
-    for place, order in enumerate((*start_result.orders, *start_result.controls)):
+    ways, controls = len(start_result.orders), len(start_result.controls)
+    own = way_of(replay.n_tokens, start_result.own_orders)[:-1] + ways + controls
+    orders = (*start_result.orders, *start_result.controls, *start_result.own_orders)
+    for place, order in enumerate(orders):
         if not order:
             continue
         rows = len(order) + 1
@@ -175,8 +188,12 @@ def with_layers_left_out(
             result = result.copied()
             if place < ways:
                 _fill(result, counts, changes, clean, result.way == place)
-            else:
+            elif place < ways + controls:
                 result.control_loss[place - ways, counts] = clean + changes.loss.numpy()
+            else:
+                tokens = own == place
+                loss = (clean + changes.loss.numpy())[:, tokens]
+                result.own_loss[np.ix_(counts, tokens)] = loss
             on_rows(int(result.is_known.sum()), total, result)
     return result
 

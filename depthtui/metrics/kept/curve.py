@@ -40,6 +40,7 @@ class ReducedLoss(Reduced):
         guess: by the guess without context.
         half_guess: by the guess of each half of the texts.
         control_loss: as `loss`, in each control.
+        own_loss: as `loss`, in the prompt's own order beside the model's.
     """
 
     block_fields: ClassVar = {"loss": "loss_blocks", "guess": "guess_blocks"}
@@ -50,6 +51,7 @@ class ReducedLoss(Reduced):
     guess_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
     half_guess: Annotated[np.ndarray, Shape("2", dtype=np.float64)]
     control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", dtype=np.float64)]
+    own_loss: ByDepth
 
     @property
     def is_known(self) -> bool:
@@ -106,6 +108,7 @@ class KeptCurve:
         guess: by the guess.
         half_guess: by the guess of each half of the texts, `[2]`.
         control_loss: in each control, `[4, L + 1]`; NaN for an order that is not read.
+        own_loss: in each prompt's own order beside the model's; NaN where this is not read.
         parts: the losses of each prompt; None where a prompt has none.
         pooled: the prompts.
     """
@@ -116,6 +119,7 @@ class KeptCurve:
     guess: float
     half_guess: np.ndarray
     control_loss: np.ndarray
+    own_loss: np.ndarray
     parts: Sequence[ReducedLoss | None]
     pooled: Pooled
 
@@ -136,6 +140,7 @@ class KeptCurve:
             mean.guess,
             mean.half_guess,
             mean.control_loss,
+            mean.own_loss,
             parts,
             pooled,
         )
@@ -190,6 +195,26 @@ class KeptCurve:
             return []
         return [float(layers) for layers in layers_keeping(self.control_shares[:2], least)]
 
+    def depths_of_halves(self) -> list[float]:
+        """The mean depth in the order and by the guess of each half of the texts; NaN if unread."""
+        return mean_depth(self.control_shares[:2]).tolist()
+
+    @lazy_value
+    def own_share(self) -> np.ndarray | None:
+        """The share that is kept in the prompts' own orders, `[L + 1]`; None where not read."""
+        share = share_kept(self.own_loss, np.array(self.guess))
+        return share if np.isfinite(share).all() else None
+
+    def in_own_order(self, least: float = SHARE) -> float | None:
+        """The layers that keep a share in the prompts' own orders; None where not read."""
+        share = self.own_share
+        return None if share is None else float(layers_keeping(share[None], least)[0])
+
+    @property
+    def own_mean_depth(self) -> float | None:
+        """The mean depth in the prompts' own orders; None where these are not read."""
+        return None if self.own_share is None else float(mean_depth(self.own_share[None])[0])
+
     @lazy_value
     def interval(self) -> CountInterval | None:
         """The interval of the layers that keep nine tenths."""
@@ -197,11 +222,16 @@ class KeptCurve:
 
     @property
     def range(self) -> tuple[float, float] | None:
-        """The interval, widened to the counts in the orders of both halves of the texts."""
+        """The interval, widened to the counts in the orders of both halves of the texts.
+
+        To that in the prompts' own order only where it is lower: an order of few tokens may be a
+        bad one.
+        """
         if self.interval is None:
             return None
         counts = self.of_halves()
-        return min([self.interval.low, *counts]), max([self.interval.high, *counts])
+        own = [] if (layers := self.in_own_order()) is None else [layers]
+        return min([self.interval.low, *counts, *own]), max([self.interval.high, *counts])
 
     @lazy_value
     def depth_interval(self) -> CountInterval | None:
@@ -210,13 +240,14 @@ class KeptCurve:
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
-        """The interval of the mean depth, widened to the depths by both halves of the texts."""
+        """The interval of the mean depth, widened as that of the count is."""
         if self.depth_interval is None:
             return None
         ends = [self.depth_interval.low, self.depth_interval.high]
         if self.is_read_with_halves:
-            ends += mean_depth(self.control_shares[:2]).tolist()
-        return min(ends), max(ends)
+            ends += self.depths_of_halves()
+        own = [] if self.own_mean_depth is None else [self.own_mean_depth]
+        return min([*ends, *own]), max(ends)
 
     @lazy_value
     def gain_interval(self) -> tuple[float, float] | None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder
+from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder, Orders
 from depthtui.metrics.output_change import OutputChange, outputs_at_once
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
@@ -94,12 +94,20 @@ def ranked_order(
     Arguments as in `greedy_order`.
     """
     costs = _tried(texts, range(n_layers), on_tried)
-    costs = costs[:, np.argsort(np.concatenate([group.places for group in texts]))]
+    return LayerOrder(ranked(costs.sum(axis=1)), halves=_of_halves(texts, costs))
+
+
+def _of_halves(texts: Sequence[Texts], costs: np.ndarray) -> Orders:
+    """The ranked orders of both halves of the texts; none of a single text.
+
+    Args:
+        texts: the texts.
+        costs: each text's share of the cost of leaving out each layer alone, `[L, texts]`.
+    """
+    in_place = costs[:, np.argsort(np.concatenate([group.places for group in texts]))]
     half = costs.shape[1] // 2
-    halves = [costs[:, :half], costs[:, half:]] if half else []
-    return LayerOrder(
-        ranked(costs.sum(axis=1)), halves=tuple(tuple(ranked(part.sum(axis=1))) for part in halves)
-    )
+    halves = [in_place[:, :half], in_place[:, half:]] if half else []
+    return tuple(tuple(ranked(part.sum(axis=1))) for part in halves)
 
 
 def greedy_order(
@@ -113,7 +121,8 @@ def greedy_order(
     """The greedy order: the next layer is always the cheapest one to leave out too.
 
     A round tries layers by their costs in the last round: at least four, then each whose last cost
-    is below the lowest cost of this round. The search ends above `MOST_COST`.
+    is below the lowest cost of this round. The search ends above `MOST_COST`. The first round, of
+    each layer alone, ranks the layers by each half of the texts.
 
     Args:
         texts: the texts over which the cost is a mean.
@@ -127,22 +136,25 @@ def greedy_order(
     for layer in order.layers:
         _leave_out(texts, layer)
     while not order.is_whole(n_layers) and not enough(order):
-        left_out = set(order.layers)
+        halves = order.halves
         if order.last:
             candidates = sorted(order.last, key=lambda layer: (order.last[layer], -layer))
+            costs = _summed(texts, candidates[:FEWEST_TRIED], on_tried)
+            for layer in candidates[FEWEST_TRIED:]:
+                if order.last[layer] > min(costs.values()):
+                    break
+                costs |= _summed(texts, [layer], on_tried)
         else:
-            candidates = [layer for layer in range(n_layers) if layer not in left_out]
-        first = FEWEST_TRIED if order.last else len(candidates)
-        costs = _summed(texts, candidates[:first], on_tried)
-        for layer in candidates[first:]:
-            if order.last[layer] > min(costs.values()):
-                break
-            costs |= _summed(texts, [layer], on_tried)
+            of_texts = _tried(texts, range(n_layers), on_tried)
+            costs, halves = (
+                dict(enumerate(of_texts.sum(axis=1).tolist())),
+                _of_halves(texts, of_texts),
+            )
         best = min(costs, key=lambda layer: (costs[layer], -layer))
         _leave_out(texts, best)
         last = order.last | costs
         cost = last.pop(best)
-        order = LayerOrder([*order.layers, best], [*order.costs, cost], last)
+        order = LayerOrder([*order.layers, best], [*order.costs, cost], last, halves)
         on_layer(order)
     return order
 

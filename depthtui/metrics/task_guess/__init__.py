@@ -56,8 +56,22 @@ class ReducedTaskGuess(Reduced):
     own: int
 
 
-def task_guesses(pooled: Pooled) -> list[np.ndarray | None]:
-    """The loss of each prompt's answer by the guess of its task, `[A]` each, in nats.
+@dataclass(frozen=True)
+class PromptGuess:
+    """The guess of the task at one prompt, and this prompt's part in the guesses at the others.
+
+    Attributes:
+        loss: of each token of the prompt's answer, in nats, `[A]`.
+        influence: the change of the other prompts' losses, added up, as this prompt counts more:
+            their derivative by its weight. Over the prompts of a task it adds up to 0.
+    """
+
+    loss: np.ndarray
+    influence: float
+
+
+def task_guesses(pooled: Pooled) -> list[PromptGuess | None]:
+    """The guess of the task at each prompt's answer.
 
     The guess at the k-th token is the mean output at the k-th answer token of the other prompts of
     the task, with a hundredth of the guess without context. None for a prompt whose task has fewer
@@ -72,29 +86,38 @@ def task_guesses(pooled: Pooled) -> list[np.ndarray | None]:
     for task, reduced in zip(tasks, losses, strict=True):
         if reduced is not None:
             by_task[task].append(reduced)
+    guesses = {task: iter(_leave_one_out(of_task)) for task, of_task in by_task.items()}
     return [
-        None if own is None else _leave_one_out(own, by_task[task])
+        None if own is None else next(guesses[task])
         for task, own in zip(tasks, losses, strict=True)
     ]
 
 
-def _leave_one_out(own: ReducedTaskGuess, of_task: Sequence[ReducedTaskGuess]) -> np.ndarray | None:
-    """The loss of a prompt's answer by the outputs at the other prompts of the task, `[A]`."""
+def _leave_one_out(of_task: Sequence[ReducedTaskGuess]) -> list[PromptGuess | None]:
+    """The guess at each prompt of a task by the outputs at the others."""
     if len(of_task) < FEWEST_UNITS:
-        return None
-    by_texts, guess = np.exp(-own.guess), own.guess.copy()
-    for token in range(len(guess)):
-        chances = [
-            np.exp(-other.loss[token, own.own])
-            for other in of_task
-            if other is not own
-            and len(other.loss) > token
-            and np.isfinite(other.loss[token, own.own])
-        ]
-        if chances:
-            mean = (1 - _OF_TEXTS) * np.mean(chances) + _OF_TEXTS * by_texts[token]
-            guess[token] = -np.log(mean)
-    return np.asarray(guess)
+        return [None] * len(of_task)
+    losses, influence = [], np.zeros(len(of_task))
+    for own in of_task:
+        loss = own.guess.copy()
+        for token in range(len(loss)):
+            chances = np.array(
+                [
+                    np.exp(-other.loss[token, own.own])
+                    if other is not own and len(other.loss) > token
+                    else np.nan
+                    for other in of_task
+                ]
+            )
+            is_known = np.isfinite(chances)
+            if is_known.any():
+                mean = chances[is_known].mean()
+                guess = (1 - _OF_TEXTS) * mean + _OF_TEXTS * np.exp(-own.guess[token])
+                loss[token] = -np.log(guess)
+                drawn = (1 - _OF_TEXTS) * (chances[is_known] - mean) / guess / is_known.sum()
+                influence[is_known] -= drawn
+        losses.append(loss)
+    return [PromptGuess(*each) for each in zip(losses, influence.tolist(), strict=True)]
 
 
 def _reduce(result: TaskGuess, run: RunResult, tokens: slice) -> ReducedTaskGuess:
@@ -116,7 +139,8 @@ def _work(result: RunResult) -> float:
 
 def _pool(reduced: Sequence[ReducedTaskGuess], pooled: Pooled) -> Mapping[str, float] | None:
     guesses = [guess for guess in task_guesses(pooled) if guess is not None]
-    return {"loss": float(np.concatenate(guesses).mean())} if guesses else None
+    losses = [guess.loss for guess in guesses]
+    return {"loss": float(np.concatenate(losses).mean())} if losses else None
 
 
 METRIC = Metric(
