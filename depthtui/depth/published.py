@@ -112,7 +112,7 @@ def _last_part(model_name_or_id: str) -> str:
 
 
 def published_row(model: ModelInfo) -> PublishedModel | None:
-    """The paper's row for a model, or None."""
+    """The paper's row for a model; None also for another number of layers, or an adapter."""
     if model.spec.adapter:
         return None
     row = published_for(model.spec.name) or published_for(model.name)

@@ -23,7 +23,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
-from depthtui.depth.published import PAPER, PROTOCOL, published_for
+from depthtui.depth.published import PAPER, PROTOCOL, published_row
 from depthtui.depth.reading import Reading, reading_of, span_verdicts
 from depthtui.depth.spans import spans_of
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
@@ -257,7 +257,7 @@ def _depths(summary: Reading) -> Iterator[Block]:
     if not summary.depths:
         yield Paragraph(no_depths(summary))
         return
-    published = published_for(summary.model.name)
+    published = published_row(summary.model)
     many = summary.n_prompts > 1
     once = ViewBlocks(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
     notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
@@ -272,7 +272,7 @@ def _how_pooled(part: PooledRuns) -> Iterator[Block]:
     lens = part.reading.settings.lens
     if lens != LOGIT:
         yield Note(lens_sentence(lens, part.results))
-    if published_for(part.reading.model.name) is not None:
+    if published_row(part.reading.model) is not None:
         yield ViewBlocks(["brief"], [Note(PAPER)])
 
 

@@ -10,7 +10,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.data.verdict import Headline
 from depthtui.depth import rules
-from depthtui.depth.published import DATASETS, NEAREST, PublishedModel, published_for
+from depthtui.depth.published import DATASETS, NEAREST, published_row
 from depthtui.depth.reading import Reading
 from depthtui.metrics.accuracy import is_right
 from depthtui.sweep.folder import Failure, model_options
@@ -80,7 +80,7 @@ class CellSummary(Reading):
         None for text that the model wrote, and behind other prompts: the paper's models read the
         given answers, each by itself.
         """
-        model, estimate = self._published_model, self.depth(rule)
+        model, estimate = published_row(self.model), self.depth(rule)
         dataset = self.cell.task.name
         if dataset not in DATASETS:
             dataset = NEAREST.get(dataset, "")
@@ -96,14 +96,6 @@ class CellSummary(Reading):
             model.n_layers,
             None if estimate.layer is None else estimate.layer - layer,
         )
-
-    @property
-    def _published_model(self) -> PublishedModel | None:
-        if self.cell.model.adapter:
-            return None
-        model = published_for(self.model.name) or published_for(self.cell.model.name)
-        # A model with another number of layers is another model of the same name.
-        return model if model is not None and model.n_layers == self.model.n_layers else None
 
 
 @dataclass(frozen=True)

@@ -222,7 +222,7 @@ class TestPage:
         assert kl.reading in meanings_shown
 
     def test_published_values_are_set_beside(self) -> None:
-        text = checked(html([run(name="Qwen2.5-7B-Instruct")])).text
+        text = checked(html([run(layers=28, name="Qwen2.5-7B-Instruct")])).text
         assert "18 / 21 / 19" in text
         assert "HellaSwag / GSM8K / AIME24" in text
         assert "HellaSwag" not in checked(html([run()])).text
@@ -304,7 +304,7 @@ class TestMarkdown:
         for results, count in (
             ([run(tokens=12)], of_every_run),
             ([hostile_run()], of_every_run),
-            ([run(tokens=12, name="Qwen2.5-7B-Instruct")], of_every_run),
+            ([run(tokens=12, layers=28, name="Qwen2.5-7B-Instruct")], of_every_run),
             ([full_run()], of_every_run + of_sufficient),
         ):
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
@@ -359,7 +359,7 @@ class TestMarkdown:
 
 class TestTable:
     def test_a_model_of_the_paper_fits_eighty_columns(self) -> None:
-        text = table([run(name="Qwen2.5-7B-Instruct")])
+        text = table([run(layers=28, name="Qwen2.5-7B-Instruct")])
         assert "18 / 21 / 19" in text
         assert "…" not in text
         assert "Paper: layers used on HellaSwag / GSM8K / AIME24." in text
