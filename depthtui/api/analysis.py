@@ -118,8 +118,9 @@ def analyze(
                 prompt_settings = with_lengths_before(
                     settings, [len(result.tokens) for result in earlier]
                 )
-                if write is None:
-                    prompt_settings = with_other_prompts(prompt_settings, prompt_list, number)
+                prompt_settings = with_other_prompts(
+                    prompt_settings, prompt_list, number, writes=write is not None
+                )
                 return engine.run(prompt_list[number], prompt_settings, run_id=number, write=write)
 
             results, failures = _run_each(len(prompt_list), run, bar)

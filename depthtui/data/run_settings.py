@@ -236,8 +236,9 @@ class RunSettings:
             texts that the model writes, or `own`, found on other tokens of the prompts.
         sufficient_search: how the order is found: `ranked`, by the cost of each layer alone, or
             `greedy`, one layer after another.
-        order_texts: the prompts that an own order is found on, beside the model's too; empty for
-            one half of the prompt's blocks of tokens, read on the other half.
+        order_texts: the prompts on which an own order is found, the one that is read beside the
+            model's included; empty for one half of the prompt's blocks of tokens, read on the
+            other half.
         task_answers: the answers of the prompts of one task that are run together, the prompt's own
             among them; empty where they are too few for a guess of the task.
         ablate: the write of a layer that is left out: nothing (`zero`), or its mean update over
@@ -441,6 +442,9 @@ CHOICES = (
 )
 """Settings that choose a part of a metric. Files and keys contain them only where they differ from
 their default."""
+
+OF_OTHER_PROMPTS = ("order_texts", "task_answers")
+"""Those of them that come from the prompts that are run together; they differ between these."""
 
 
 def settings_keys(settings: RunSettings) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -25,7 +27,7 @@ from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
-from depthtui.metrics.layer_order import LENGTH, TEXTS, LayerOrder, expected_trials
+from depthtui.metrics.layer_order import LENGTH, OWN_ORDER, TEXTS, LayerOrder, expected_trials
 from depthtui.metrics.output_change import outputs_at_once
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
@@ -185,6 +187,41 @@ class LayerOrders:
         if is_stored:
             self._write_file(key, _StoredOrder.of(order, is_whole))
         return order
+
+    def beside_the_models(self, settings: RunSettings, checkpoint: Check) -> LayerOrder | None:
+        """The order by other prompts that is read beside the model's, ranked; never stored.
+
+        It is found on so many of the `order_texts` as the model's is, none longer.
+
+        Args:
+            settings: name the prompts.
+            checkpoint: called before every layer.
+
+        Returns:
+            None where there is no such prompt.
+
+        Raises:
+            RunStopped: `checkpoint` stopped it.
+        """
+        most = TEXTS * LENGTH
+        longest = min(most, self.model.info.context_length or most)
+        ids = []
+        for text in settings.order_texts:
+            # A prompt that the model cannot read costs its own run, not this one.
+            with contextlib.suppress(DepthError):
+                ids.append(self._ids(text, settings.chat_template))
+        short = [text for text in ids if 1 < len(text) <= longest]
+        lengths = itertools.accumulate(len(text) for text in short)
+        chosen = [text for text, tokens in zip(short, lengths, strict=True) if tokens <= 2 * most]
+        if not chosen:
+            return None
+        key = self._key(dataclasses.replace(settings, **OWN_ORDER)) + "-beside"
+        if key not in self._in_memory:
+            with fast_products(self.model.loaded.model), torch.no_grad():
+                substitute = self.model.baselines.substitute(settings, checkpoint)
+                texts = self._texts(chosen, substitute, checkpoint)
+                self._in_memory[key] = ranked_order(texts, self.model.info.n_layers)
+        return self._in_memory[key]
 
     def guess(
         self,

@@ -22,8 +22,7 @@ from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
-from depthtui.metrics.kept import reads_own
-from depthtui.metrics.layer_order import MODEL_ORDER, OWN_ORDER, LayerOrder, OrderKind
+from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
@@ -179,7 +178,9 @@ class Measurement:
 
     def _measure_on_demand(self) -> None:
         """Measure the slower metrics."""
-        context = self._run.context(self._recorded_before, self._lens, self._order, self._guess)
+        context = self._run.context(
+            self._recorded_before, self._lens, self._order, self._own_order, self._guess
+        )
         # Free memory, before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
         prepared = self._emit_prepared()
@@ -257,17 +258,14 @@ class Measurement:
         self._emit_prepared()
         return has_lens
 
-    def _order(self, kind: OrderKind) -> LayerOrder | None:
-        """An order in which layers are left out; None for one of the prompt's own tokens."""
-        settings = self._order_settings(kind)
+    def _order(self) -> LayerOrder | None:
+        """The order in which layers are left out; None for an order of the prompt's own tokens."""
+        settings = self._result.settings
         return self._orders.stored(settings) if _finds_order(settings) else None
 
-    def _order_settings(self, kind: OrderKind) -> RunSettings:
-        """The settings that choose the run's order, or the own one beside the model's."""
-        settings = self._result.settings
-        if kind == settings.sufficient_order:
-            return settings
-        return dataclasses.replace(settings, **OWN_ORDER)
+    def _own_order(self) -> LayerOrder | None:
+        """The prompts' own order beside the model's; None for one of the prompt's own tokens."""
+        return self._orders.beside_the_models(self._result.settings, self._run.control.checkpoint)
 
     def _guess(self, report: Report = lambda stage, done, total: None) -> np.ndarray | None:
         """The loss of each token by the guess without context; None for a model without texts."""
@@ -317,9 +315,6 @@ class Measurement:
             checkpoint = self._run.control.checkpoint
             if _finds_order(settings):
                 self._orders.find_or_search(settings, report, checkpoint)
-            if reads_own(self._result) and settings.order_texts:
-                own = self._order_settings("own")
-                self._orders.find_or_search(own, lambda *_: None, checkpoint)
             self._guess(report)
 
         has_order = self._run.attempt(metric.name, work)

@@ -18,7 +18,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.costs import Sizes, backward
-from depthtui.metrics.layer_order import LayerOrder, OrderKind
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.models.adapters import BaseWeights
@@ -115,7 +115,8 @@ class MetricContext:
         answer_ids: returns the token ids of a prompt's answer.
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
-        order: returns an order in which layers are left out; None for the prompt's own tokens.
+        order: returns the order in which layers are left out; None for the prompt's own.
+        own_order: returns the order beside the model's; None for the prompt's own.
         guess: returns the loss of each token by a guess without context; None where there is none.
         base: the weights of the base of a model with an adapter.
     """
@@ -133,7 +134,8 @@ class MetricContext:
     answer_ids: Callable[[Prompt], np.ndarray]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
-    order: Callable[[OrderKind], LayerOrder | None]
+    order: Callable[[], LayerOrder | None]
+    own_order: Callable[[], LayerOrder | None]
     guess: Callable[[], np.ndarray | None]
     base: BaseWeights | None = None
     metric: str = ""

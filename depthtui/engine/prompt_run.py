@@ -24,7 +24,7 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
-from depthtui.metrics.layer_order import LayerOrder, OrderKind
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
@@ -189,14 +189,15 @@ class PromptRun:
         self,
         cached: Callable[[], Activations | None],
         lens: Callable[[str], LensMaps],
-        order: Callable[[OrderKind], LayerOrder | None],
+        order: Callable[[], LayerOrder | None],
+        own_order: Callable[[], LayerOrder | None] = lambda: None,
         guess: Callable[[], np.ndarray | None] = lambda: None,
     ) -> MetricContext:
         """The context of the kernels of this run's on-demand metrics.
 
         `cached` returns the cached activations, where this run recorded none, `lens` the fitted
-        lens of a kind, `order` the order in which layers are left out, `guess` the loss of each
-        token by a guess without context.
+        lens of a kind, `order` the order in which layers are left out, `own_order` the one beside
+        it, `guess` the loss of each token by a guess without context.
         """
 
         def recorded_pass() -> Activations:
@@ -217,6 +218,7 @@ class PromptRun:
             self._model.vocabulary.texts,
             lens,
             order,
+            own_order,
             guess,
             self._model.loaded.base,
         )

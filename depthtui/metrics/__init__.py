@@ -248,7 +248,7 @@ def with_lengths_before(settings: RunSettings, lengths: Iterable[int]) -> RunSet
 
 
 def with_other_prompts(
-    settings: RunSettings, prompts: Sequence[Prompt], number: int
+    settings: RunSettings, prompts: Sequence[Prompt], number: int, writes: bool = False
 ) -> RunSettings:
     """The settings of one of several runs: with all that it needs of the other prompts.
 
@@ -256,10 +256,24 @@ def with_other_prompts(
         settings: settings of every run.
         prompts: the prompts that are run together.
         number: index of the run's prompt in `prompts`.
+        writes: whether the model writes the answers, which are not known before.
     """
     if kept.NAME not in settings.metrics:
         return settings
-    return _with_task_answers(_with_order_texts(settings, prompts, number), prompts, number)
+    if settings.sufficient_order == "own":
+        settings = _with_order_texts(settings, prompts, number)
+    prompt = prompts[number]
+    if writes or not (prompt.has_task and prompt.answer):
+        return settings
+    of_task = [
+        other
+        for other in prompts
+        if (other.source, other.level) == (prompt.source, prompt.level) and other.answer
+    ]
+    place = of_task.index(prompt)
+    if settings.sufficient_order != "own":
+        settings = _with_order_texts(settings, of_task, place)
+    return _with_task_answers(settings, of_task, place)
 
 
 def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:
@@ -267,28 +281,20 @@ def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: 
     if len(prompts) < PROMPTS_AS_UNITS:
         return settings
     texts = [prompt.text for prompt in prompts[(number + 1) % 2 :: 2]]
-    # Beside the model's order, the own one is to cost no more.
+    # Beside the model's order, the own one is found on as many texts.
     most = len(texts) if settings.sufficient_order == "own" else TEXTS
     return replace(settings, order_texts=tuple(texts[:most]))
 
 
 def _with_task_answers(
-    settings: RunSettings, prompts: Sequence[Prompt], number: int
+    settings: RunSettings, of_task: Sequence[Prompt], number: int
 ) -> RunSettings:
     """With the answers of its task, where they are enough."""
-    prompt = prompts[number]
-    if not (prompt.has_task and prompt.answer):
-        return settings
-    of_task = [
-        place
-        for place, other in enumerate(prompts)
-        if (other.source, other.level) == (prompt.source, prompt.level) and other.answer
-    ]
     if len(of_task) < FEWEST_UNITS:
         return settings
-    parts = np.array_split(of_task, -(-len(of_task) // _MOST_ANSWERS))
+    parts = np.array_split(range(len(of_task)), -(-len(of_task) // _MOST_ANSWERS))
     (places,) = (part for part in parts if number in part)
-    answers = tuple(dict.fromkeys(prompts[place].answer for place in places))
+    answers = tuple(dict.fromkeys(of_task[place].answer for place in places))
     metrics = tuple(dict.fromkeys((*settings.metrics, task_guess.NAME)))
     return replace(settings, metrics=metrics, task_answers=answers)
 

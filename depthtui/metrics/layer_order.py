@@ -5,15 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 Orders: TypeAlias = tuple[tuple[int, ...], ...]
 """Orders of layers, each the first to leave out first."""
-
-OrderKind: TypeAlias = Literal["model", "own"]
-"""Where an order is found: on texts that the model writes, or on other tokens of the prompts."""
 
 MOST_COST = 3.0
 """The cost, in nats, above which a greedy search leaves no further layer out: the others follow by

@@ -16,7 +16,13 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo, weights_dtype
 from depthtui.data.plain import to_plain
 from depthtui.data.run import Prompt, Provenance, RunResult
-from depthtui.data.run_settings import CHOICES, SummarySettings, reading_keys, settings_keys
+from depthtui.data.run_settings import (
+    CHOICES,
+    OF_OTHER_PROMPTS,
+    SummarySettings,
+    reading_keys,
+    settings_keys,
+)
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading
 from depthtui.metrics import ALL
@@ -188,7 +194,8 @@ def _left_out(results: Sequence[RunResult]) -> dict[str, Any]:
 
 def _chosen(results: Sequence[RunResult]) -> dict[str, Any]:
     """Which part of the slower metrics was computed; empty for all of them."""
-    settings, matter = settings_keys(results[0].settings), choices_that_matter(results)
+    settings = settings_keys(results[0].settings)
+    matter = choices_that_matter(results).difference(OF_OTHER_PROMPTS)
     return {name: settings[name] for name in CHOICES if name in settings and name in matter}
 
 

@@ -248,10 +248,22 @@ def _factors(subject: Subject) -> np.ndarray:
 
 
 def _in_other_orders(curves: Sequence[KeptCurve], factors: np.ndarray) -> tuple[float, ...]:
-    """The change in each other order in which every group is read."""
-    depths = np.array([[*curve.depths_of_halves(), curve.own_mean_depth] for curve in curves])
-    shares = depths.astype(np.float64) / [[curve.pooled.n_layers] for curve in curves]
-    return tuple(float(change) for change in factors @ shares if np.isfinite(change))
+    """The change in each other order in which every group is read.
+
+    A group that takes more in its own order than in the model's counts with the model's: an order
+    of few tokens may be a bad one.
+    """
+    shares = [
+        np.array([*curve.depths_of_halves(), _least_depth(curve)]) / curve.pooled.n_layers
+        for curve in curves
+    ]
+    return tuple(float(change) for change in factors @ np.stack(shares) if np.isfinite(change))
+
+
+def _least_depth(curve: KeptCurve) -> float:
+    """The mean depth in the own order or the model's, the lower one; NaN where one is not read."""
+    own = curve.own_mean_depth
+    return np.nan if own is None else min(own, curve.mean_depth)
 
 
 def _change(

@@ -98,9 +98,8 @@ def items_of(
         ]
     items = []
     for number, prompt in enumerate(prompts):
-        own, before = settings, tuple(prompts[:number])
-        if cell.task.write is None:
-            own = with_other_prompts(settings, prompts, number)
+        before, writes = tuple(prompts[:number]), cell.task.write is not None
+        own = with_other_prompts(settings, prompts, number, writes)
         key = record_key(cell, number, prompt, own, before)
         items.append(Item(cell, number, prompt, own, before, key))
     return items

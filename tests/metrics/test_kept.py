@@ -148,30 +148,64 @@ def test_the_own_order_beside_the_models_is_read_on_the_other_tokens(name):
     assert np.isnan(result.own_loss[:, 0]).all()
 
 
-def test_beside_the_models_order_a_set_has_that_of_its_other_half(tmp_path):
-    engine = engine_with(*with_tokenizer("llama"), tmp_path)
-    prompts = [Prompt(text) for text in CORPUS[:4]]
+def of_task(count, words=""):
+    """Prompts of one task with answers; each text is some words of the corpus."""
+    every = " ".join(CORPUS).split()
+    texts = [" ".join(every[start : start + 6]) + words for start in range(count)]
+    return [Prompt(text, text[text.rindex(" ") :], "sums", "1") for text in texts]
+
+
+def test_beside_the_models_order_a_task_is_read_in_that_of_its_other_half(tmp_path):
+    model, tokenizer = with_tokenizer("llama")
+    engine, prompts = engine_with(model, tokenizer, tmp_path), of_task(4)
     settings = RunSettings(metrics=("kept",))
-    set_settings = [with_other_prompts(settings, prompts, number) for number in range(4)]
-    assert set_settings[1].order_texts == (prompts[0].text, prompts[2].text)
-    results = [engine.run(*each).get(Kept) for each in zip(prompts, set_settings, strict=True)]
-    for result, of_run in zip(results, set_settings, strict=True):
-        own = replace(of_run, sufficient_order="own")
-        assert result.own_orders == (engine.orders.stored_layers(own),)
+    task_settings = [with_other_prompts(settings, prompts, number) for number in range(4)]
+    assert task_settings[1].order_texts == (prompts[0].text, prompts[2].text)
+    for prompt, of_run in zip(prompts, task_settings, strict=True):
+        run_result = engine.run(prompt, of_run)
+        result, ids = run_result.get(Kept), torch.from_numpy(run_result.tokens.ids)[None]
         assert result.is_whole
+        texts = [torch.tensor([tokenizer(text).input_ids]) for text in of_run.order_texts]
+        costs = [
+            np.mean([naive_changes(model, text, (layer,))[0][1:].mean() for text in texts])
+            for layer in range(4)
+        ]
+        order = sorted(range(4), key=lambda layer: (costs[layer], -layer))
+        assert result.own_orders == (tuple(order),)
+        for count in range(5):
+            loss = naive_losses(model, ids, order[:count])
+            np.testing.assert_allclose(result.own_loss[count, 1:], loss[1:], rtol=1e-3, atol=1e-4)
     # Alone, a prompt has the orders of its own blocks.
-    alone = engine.run(prompts[0], settings).get(Kept)
+    alone = engine.run(prompts[3], settings).get(Kept)
     assert len(alone.own_orders) == 2
     assert alone.is_whole
-    np.testing.assert_array_equal(alone.loss, results[0].loss)
+    np.testing.assert_array_equal(alone.loss, result.loss)
 
 
-def test_beside_the_models_order_the_own_one_is_of_as_many_texts():
-    settings, prompts = RunSettings(metrics=("kept",)), [Prompt(f"a {n}") for n in range(40)]
+def test_an_order_that_cannot_be_found_beside_the_models_costs_nothing_else(tmp_path):
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    texts = ("a", "a " * 300)
+    settings = RunSettings(metrics=("kept",), order_texts=texts)
+    result = engine.run(Prompt(CORPUS[0]), settings).get(Kept)
+    assert len(result.own_orders) == 2
+    assert result.is_whole
+    shortest = engine.run(Prompt("a b c"), settings).get(Kept)
+    assert (shortest.own_orders, shortest.is_whole) == ((), True)
+
+
+def test_an_order_of_other_prompts_is_of_those_of_the_task():
+    settings, prompts = RunSettings(metrics=("kept",)), of_task(40)
+    others = [replace(prompt, level="2") for prompt in prompts]
+    found = with_other_prompts(settings, [*others, *prompts], 40)
+    assert found.order_texts == tuple(prompt.text for prompt in prompts[1:17:2])
+    # Each kind of order without enough prompts, and prompts without an answer.
     own = replace(settings, sufficient_order="own")
-    assert len(with_other_prompts(settings, prompts, 0).order_texts) == 8
     assert len(with_other_prompts(own, prompts, 0).order_texts) == 20
     assert with_other_prompts(settings, prompts[:3], 0) == settings
+    assert with_other_prompts(own, prompts[:3], 0) == own
+    texts = [Prompt(prompt.text) for prompt in prompts]
+    assert with_other_prompts(settings, texts, 0) == settings
+    assert with_other_prompts(settings, prompts, 0, writes=True) == settings
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
@@ -452,6 +486,7 @@ def test_a_lower_count_in_the_own_order_is_in_the_range_and_makes_it_fragile():
 def test_a_higher_count_in_the_own_order_is_no_doubt():
     """The order of a few tokens may be a bad one."""
     alone, beside = constructed(LOSS), constructed(LOSS)
+    assert pooled([alone])[0].curve.own_share is None
     higher = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0, 8.0]
     beside.measured[METRIC.name].own_loss[:] = np.array(higher, np.float32)[:, None]
     [one], [other] = (
@@ -459,6 +494,17 @@ def test_a_higher_count_in_the_own_order_is_no_doubt():
         for result in (alone, beside)
     )
     assert (one.low, one.high, one.reliability) == (other.low, other.high, other.reliability)
+
+
+def test_an_order_that_some_prompts_are_not_read_in_is_left_out():
+    """A long prompt has no own order, nor those that are drawn."""
+    of_halves = constructed(LOSS, halves=(LOSS, LOSS)), constructed(LOSS)
+    of_halves[0].measured[METRIC.name].own_loss[:] = np.array(LOSS, np.float32)[:, None]
+    curve = pooled(of_halves)[0].curve
+    assert curve.own_share is curve.own_mean_depth is curve.in_own_order() is None
+    assert curve.of_halves() == []
+    assert np.isnan(curve.depths_of_halves()).all()
+    assert np.isnan(curve.control_shares).all()
 
 
 def test_of_answers_their_tokens_alone_are_counted():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -220,17 +220,14 @@ def test_prompts_of_which_it_is_unknown_are_left_out(question: str) -> None:
     assert answer.groups[1].prompts == (6 if question == "models" else 7)
 
 
-@pytest.mark.parametrize("other", ["second half of the texts", "own"])
-def test_the_interval_reaches_to_the_change_in_other_orders(other: str) -> None:
-    """In the other order the harder level takes fewer layers."""
+def in_other_order(change: Callable[[Kept, int], None], spread: float = 0.0) -> KeptAnswer:
+    """The answer on two levels of 8 and 12 layers, after a change of each prompt's knowledge."""
     cells = [Cell(ModelSpec("a"), TaskChoice("addition", level)) for level in "12"]
     records = {}
-    for cell, depth, of_half in zip(cells, (8, 12), (12, 9), strict=True):
-        results = [result_of(cell, number, depth, 20) for number in range(6)]
+    for level, (cell, depth) in enumerate(zip(cells, (8, 12), strict=True)):
+        results = [result_of(cell, number, depth + spread * number, 20) for number in range(6)]
         for result in results:
-            knowledge = result.get(Kept)
-            loss = knowledge.own_loss if other == "own" else knowledge.control_loss[1]
-            loss[:] = losses_of(of_half, 20)[:, None]
+            change(result.get(Kept), level)
         records[cell] = [
             record_of(result, f"{cell.task.level} {number}", cell, number)
             for number, result in enumerate(results)
@@ -238,9 +235,35 @@ def test_the_interval_reaches_to_the_change_in_other_orders(other: str) -> None:
     plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells), SETTINGS)
     (question,) = questions(summarise_sweep(Outcome(plan, records, [])))
     (answer,) = question.kept_answers
+    return answer
+
+
+@pytest.mark.parametrize(("other", "depths", "low"), [("half", (12, 9), -3), ("own", (8, 7), -1)])
+def test_the_interval_reaches_to_the_change_in_other_orders(
+    other: str, depths: tuple[int, int], low: int
+) -> None:
+    """In the other order the harder level takes fewer layers."""
+
+    def read(knowledge: Kept, level: int) -> None:
+        loss = knowledge.own_loss if other == "own" else knowledge.control_loss[1]
+        loss[:] = losses_of(depths[level], 20)[:, None]
+
+    answer = in_other_order(read)
     assert answer.change == pytest.approx(4 / 20)
-    assert answer.interval == pytest.approx((-3 / 20, 4 / 20))
+    assert answer.interval == pytest.approx((low / 20, 4 / 20))
     assert answer.verdict == "Not clear"
+
+
+def test_own_orders_that_are_worse_or_not_read_change_nothing() -> None:
+    def read_worse(knowledge: Kept, level: int) -> None:
+        knowledge.own_loss[:] = losses_of(19, 20)[:, None]
+
+    def leave_unread(knowledge: Kept, level: int) -> None:
+        knowledge.own_loss[:] = np.nan
+
+    worse, unread = (in_other_order(change, 0.1) for change in (read_worse, leave_unread))
+    assert worse.interval == unread.interval
+    assert worse.verdict == "Yes"
 
 
 def test_intervals_are_of_one_family() -> None:

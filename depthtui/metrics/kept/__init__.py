@@ -50,7 +50,7 @@ from depthtui.metrics.layer_order import (
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Finding, Metric, noise_floor
-from depthtui.metrics.task_guess import PromptGuess, task_guesses
+from depthtui.metrics.task_guess import task_guesses
 
 NAME = "kept"
 
@@ -320,22 +320,36 @@ def beyond_the_task(
     answers: Sequence[ReducedLoss | None], pooled: Pooled
 ) -> list[ReducedLoss | None]:
     """The losses of the answers with the guess of the task; None for a prompt without one."""
+    guesses = task_guesses(pooled)
+    influences = [
+        guess.influence
+        for answer, guess in zip(answers, guesses, strict=True)
+        if answer is not None and guess is not None
+    ]
+    # Where a prompt was not measured, those of the others do not add up to 0.
+    mean_influence = float(np.mean(influences)) if influences else 0.0
     return [
-        None if answer is None or guess is None else _with_guess(answer, guess)
-        for answer, guess in zip(answers, task_guesses(pooled), strict=True)
+        None
+        if answer is None or guess is None
+        else _with_guess(answer, guess.loss, guess.influence - mean_influence)
+        for answer, guess in zip(answers, guesses, strict=True)
     ]
 
 
-def _with_guess(answer: ReducedLoss, task_guess: PromptGuess) -> ReducedLoss:
+def _with_guess(answer: ReducedLoss, losses: np.ndarray, influence: float) -> ReducedLoss:
     """The losses of an answer with the guess of its task.
 
     An interval over prompts is to have the spread of this guess, which the prompts make together:
     each prompt's has its influence on the others' (Efron's empirical influence), which leaves the
     mean over all prompts as it is.
+
+    Args:
+        answer: the losses with another guess.
+        losses: by the guess of the task, of all tokens of the answer.
+        influence: as in `PromptGuess`.
     """
     # The first token of an answer at token 1 is not scored.
-    mean = float(task_guess.loss[-answer.tokens :].mean())
-    guess = mean + task_guess.influence / answer.tokens
+    guess = float(losses[-answer.tokens :].mean()) + influence / answer.tokens
     return replace(answer, guess=guess, half_guess=np.full(2, guess), guess_blocks=None)
 
 
@@ -412,9 +426,9 @@ def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
 
 
 def _in_own_order(pooled: Pooled) -> str:
-    """The own order in words: of each prompt one, found on other tokens of it."""
-    of = "prompt's" if len(pooled.prompts) == 1 else "prompts'"
-    return f"in the {of} own order"
+    """The own order in words: that of other tokens of the prompt, or of other prompts beside it."""
+    is_alone = len(pooled.prompts) == 1 and not pooled.prompts[0].settings.order_texts
+    return "in the prompt's own order" if is_alone else "in the prompts' own order"
 
 
 def _range(interval: CountInterval) -> str:
@@ -453,8 +467,8 @@ def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
     return {"layers that keep nine tenths": curve.layers(), "mean depth": curve.mean_depth}
 
 
-def reads_random(n_tokens: int) -> bool:
-    """Whether a prompt is read in random orders too: where this costs less than an order does."""
+def is_short(n_tokens: int) -> bool:
+    """Whether a prompt is read in other orders too: where one costs less than the model's did."""
     return n_tokens <= TEXTS * LENGTH
 
 
@@ -462,18 +476,21 @@ def reads_own(result: RunResult) -> bool:
     """Whether a run is read in its own order too, beside the model's."""
     settings, n_tokens = result.settings, len(result.tokens)
     is_found = bool(settings.order_texts) or has_own_order(n_tokens)
-    return settings.sufficient_order == "model" and is_found and reads_random(n_tokens)
+    return settings.sufficient_order == "model" and is_found and is_short(n_tokens)
 
 
 def _work(result: RunResult) -> float:
     """The work: a curve and a ranking take half of L passes each."""
-    n_layers, settings = result.model.n_layers, result.settings
-    is_of_model = settings.sufficient_order == "model"
-    curves = 3 * is_of_model + 2 * reads_random(len(result.tokens))
-    if reads_own(result) or not is_of_model:
-        # One order of other prompts, or two of the prompt's tokens, and the ranking.
+    settings, curves = result.settings, 0
+    if settings.sufficient_order == "model" or settings.order_texts:
+        # The order, and those of both halves of its texts.
+        curves += 3
+    if settings.sufficient_order == "own" or reads_own(result):
+        # A ranking, and one order of other prompts, or two of the prompt's tokens.
         curves += 2 if settings.order_texts else 3
-    return curves * n_layers * (1 / 2 + head(result))
+    if is_short(len(result.tokens)):
+        curves += 2
+    return curves * result.model.n_layers * (1 / 2 + head(result))
 
 
 def _preparation(result: RunResult) -> float:
@@ -503,7 +520,7 @@ METRIC = Metric(
         "what is asked. Orders that are drawn show how much of the count is the search's."
     ),
     source="Greedy depth pruning, verified on other tokens (see arXiv 2604.24938); defined here",
-    cost="L forwards for each of one to five orders, half of each; the model's order once, longer",
+    cost="L forwards for each of up to eight orders, half of each; the model's order once, longer",
     work=_work,
     result=Kept,
     needs=(needs.clean_run, needs.lens, needs.second_token),

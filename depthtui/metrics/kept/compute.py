@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
-from depthtui.metrics.kept import Kept, reads_own, reads_random
+from depthtui.metrics.kept import Kept, is_short, reads_own
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked
 from depthtui.metrics.layer_order import (
     LayerOrder,
@@ -49,13 +49,8 @@ def compute(context: Context, partial: Kept | None) -> Kept:
         if all(result.own_orders):
             return result
         # The headline rests on the first curve alone: the search for the own orders waits.
-        order = context.order("own")
-        if order is None:
-            found = own_orders(replay, unembedding, "ranked", rows_at_once, substitute)
-        else:
-            found = (order,)
-        own = tuple(order.whole(replay.n_layers) for order in found)
-        result = replace(result, own_orders=own)
+        own = _orders_beside(context, rows_at_once)
+        result = replace(result, own_orders=tuple(order.whole(replay.n_layers) for order in own))
         return with_layers_left_out(replay, unembedding, result, rows_at_once, report, substitute)
 
 
@@ -103,8 +98,8 @@ def _orders(context: Context, rows_at_once: int) -> RunOrders:
     replay, settings = context.replay, context.result.settings
     search = settings.sufficient_search
     n_layers = replay.n_layers
-    drawn = drawn_orders(n_layers) if reads_random(replay.n_tokens) else ((), ())
-    order = context.order("own" if settings.sufficient_order == "own" else "model")
+    drawn = drawn_orders(n_layers) if is_short(replay.n_tokens) else ((), ())
+    order = context.order()
     if order is None:
         unembedding, substitute = context.unembedding, context.substitute
         own = own_orders(replay, unembedding, search, rows_at_once, substitute)
@@ -118,6 +113,18 @@ def _orders(context: Context, rows_at_once: int) -> RunOrders:
         (*halves, *drawn),
         not_found if reads_own(context.result) else (),
     )
+
+
+def _orders_beside(context: Context, rows_at_once: int) -> Sequence[LayerOrder]:
+    """The prompt's own orders beside the model's; none where it is too short for any."""
+    order = context.own_order()
+    if order is not None:
+        return [order]
+    replay = context.replay
+    if not has_own_order(replay.n_tokens):
+        return []
+    unembedding, substitute = context.unembedding, context.substitute
+    return own_orders(replay, unembedding, "ranked", rows_at_once, substitute)
 
 
 def own_orders(

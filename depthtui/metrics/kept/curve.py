@@ -62,7 +62,7 @@ class ReducedLoss(Reduced):
 def share_kept(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
     """The share of the gain that is kept without 0, 1, … layers, `[..., L + 1]`, from 0 to 1.
 
-    0 where there is no gain.
+    0 where there is no gain; NaN where the loss is not known.
 
     Args:
         loss: the loss without so many layers, `[..., L + 1]`.
@@ -72,7 +72,7 @@ def share_kept(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
     gain = np.asarray(guess)[..., None] - whole
     with np.errstate(invalid="ignore", divide="ignore"):
         share = 1 - (loss - whole) / gain
-    return np.where(gain > 0, np.clip(share, 0, 1), 0.0)
+    return np.where(gain <= 0, 0.0, np.clip(share, 0, 1))
 
 
 def layers_keeping(share: np.ndarray, least: float) -> np.ndarray:

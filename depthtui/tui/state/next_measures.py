@@ -6,7 +6,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import METRICS
 from depthtui.metrics.spec import Metric
 
-_QUICK = 5
+_QUICK = 8
 """The most forward passes a layer that a quick metric takes: the others take some a token too."""
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import CHOICES, RunSettings
+from depthtui.data.run_settings import CHOICES, OF_OTHER_PROMPTS, RunSettings
 from depthtui.tui.state.session import SessionRun
 
 
@@ -25,9 +25,7 @@ def settings_after(
     """
     if current is None:
         return settings
-    # What comes from prompts that are run together is not the next prompt's.
-    of_others = {"order_texts", "task_answers"}
-    names = {"skip_part", "skip_everywhere", *CHOICES} - of_others
+    names = {"skip_part", "skip_everywhere", *CHOICES}.difference(OF_OTHER_PROMPTS)
     settings = replace(settings, **{name: getattr(current.settings, name) for name in names})
     current_key = current.prompt, current.settings.chat_template, current.model
     if current_key != (prompt, settings.chat_template, model):

@@ -173,11 +173,11 @@ async def test_curves_lie_over_the_rules_where_there_is_room() -> None:
 async def test_what_is_missing_says_its_cost_and_the_key() -> None:
     result = make_result(layers=10, tokens=60)
     missing = (*next_measures(result), "residual_erasure")
-    pace = Pace(0.01, dict.fromkeys(missing, 0.01), prepared=("kept",))
+    pace = Pace(0.005, dict.fromkeys(missing, 0.005), prepared=("kept",))
     shown = await drawn(planted(FIRM, missing=missing), (100, 24), result, pace)
     text = "\n".join(shown)
     quick = [METRIC_BY_NAME[name] for name in next_measures(result)]
-    total = sum(0.01 * 60 * metric.work(result) for metric in quick)
+    total = sum(0.005 * 60 * metric.work(result) for metric in quick)
     assert f"· i computes the quick ones, about {float(f'{total:.0e}'):.0f} s" in text
     assert "then i again" in next(line for line in shown if line.startswith("residual erasure"))
 
@@ -190,8 +190,8 @@ async def test_an_order_of_the_prompt_stands_in_for_one_that_takes_long() -> Non
         shown = await drawn(planted(FIRM, missing=missing), (100, 24), result, pace)
         return next(line.rstrip() for line in shown if line.startswith("knowledge kept"))
 
-    prepared = Pace(forward=0.02, prepared=("kept",))
-    assert (await line_of_kept(prepared)).endswith("about 50 s")
+    prepared = Pace(forward=0.01, prepared=("kept",))
+    assert (await line_of_kept(prepared)).endswith("about 40 s")
     soon = await line_of_kept(Pace(forward=0.005))
     assert soon.endswith("about 30 s")
     late = await line_of_kept(Pace(forward=0.03))
