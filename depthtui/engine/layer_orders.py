@@ -191,7 +191,8 @@ class LayerOrders:
     def beside_the_models(self, settings: RunSettings, checkpoint: Check) -> LayerOrder | None:
         """The order by other prompts that is read beside the model's, ranked; never stored.
 
-        It is found on so many of the `order_texts` as the model's is, none longer.
+        The texts are the first of the `order_texts`: at most twice the tokens of the texts of the
+        model's order, and none longer than these together.
 
         Args:
             settings: name the prompts.
