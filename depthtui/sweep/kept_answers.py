@@ -173,7 +173,7 @@ def _compare(subject: Subject) -> _Compared | None:
         for name, reading, curve in zip(names, readings, curves, strict=True)
     )
     fewest = min(0 if reading is None else len(reading.prompts) for reading in [*every, *readings])
-    if problem := _problem(groups, readings, fewest):
+    if problem := _problem(groups, curves, readings, fewest):
         return _Compared(subject, curves, groups, problem, None, ())
     factors = _factors(subject)
     change = _change(subject, readings, curves, factors)
@@ -225,9 +225,18 @@ def _group(name: str, reading: Reading, curve: KeptCurve) -> KeptGroup:
     )
 
 
-def _problem(groups: Sequence[KeptGroup], readings: Sequence[Reading], fewest: int) -> str:
+def _problem(
+    groups: Sequence[KeptGroup],
+    curves: Sequence[KeptCurve],
+    readings: Sequence[Reading],
+    fewest: int,
+) -> str:
     """Why the groups are not compared; empty where they are."""
-    unknown = [group.name for group in groups if group.mean_depth is None]
+    unknown = [
+        f"{group.name} ({curve.why_too_little})"
+        for group, curve in zip(groups, curves, strict=True)
+        if curve.why_too_little
+    ]
     if unknown:
         return f"too little is known of {listed(unknown)}"
     if fewest < FEWEST_UNITS:

@@ -155,7 +155,9 @@ def test_few_prompts_and_little_knowledge_are_said_once() -> None:
         f"{few.names}: too few prompts (4; 5 are needed)."
     )
     little = on_levels(AROUND + 10, AROUND + 12, whole=4.9)
-    assert "too little is known of addition, 1 digit and addition, 2 digits" in str(little)
+    why = "0.1 nats a token better than a guess"
+    levels = f"addition, 1 digit ({why}) and addition, 2 digits ({why})"
+    assert f"too little is known of {levels}." in str(little)
     assert little.change is None
 
 
