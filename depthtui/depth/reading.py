@@ -205,17 +205,13 @@ class Reading(Pooled):
         return depths_of_run(run, self.settings)
 
     def interval(
-        self,
-        reduced: Sequence[Reduced | None],
-        count: Count,
-        *names: str,
-        is_continuous: bool = False,
+        self, reduced: Sequence[Reduced | None], count: Count, *names: str
     ) -> CountInterval | None:
         tasks = (prompt.task for prompt in self.prompts)
         prompts = [
             (value, task) for value, task in zip(reduced, tasks, strict=True) if value is not None
         ]
-        return count_interval(prompts, count, names, self.seed, is_continuous=is_continuous)
+        return count_interval(prompts, count, names, self.seed)
 
     def _rule_interval(self, rule: Rule) -> CountInterval | None:
         """The interval of a rule's count, by means that give each task the same weight."""

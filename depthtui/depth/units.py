@@ -17,7 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from depthtui.data.depth import PromptCurves
-from depthtui.depth.intervals import Bootstrap, too_few
+from depthtui.depth.intervals import too_few
 from depthtui.depth.weights import pool_weights, task_numbers
 from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.pooling import Count
@@ -46,7 +46,6 @@ def count_interval(
     names: Sequence[str],
     seed: int | None,
     equal_tasks: bool = False,
-    is_continuous: bool = False,
 ) -> CountInterval | None:
     """The expanded percentile interval of a count.
 
@@ -56,8 +55,6 @@ def count_interval(
         names: fields of the reduced values that are means over tokens.
         seed: seed of the draws; None to draw nothing.
         equal_tasks: whether each task has the same weight in the means; else each token.
-        is_continuous: whether the count is no whole number of layers: over prompts it has
-            Student's t interval where too few draws lie beyond an end, as in `Bootstrap.interval`.
 
     Returns:
         None where a task has too few prompts, or fewer than five prompts have too few tokens, or
@@ -72,13 +69,7 @@ def count_interval(
         if too_few(units):
             return None
         counts = draw(task_numbers(units), resamples, seed)
-        drawn = _counts(units, count, names, counts, equal_tasks)
-        freedom = freedom_of(task_numbers(units))
-        if not is_continuous or units is blocks:
-            return expanded_interval(drawn, LEVEL, *freedom)
-        once = np.ones((1, len(units)), int)
-        (value,) = _counts(units, count, names, once, equal_tasks)
-        return Bootstrap(float(value), drawn, *freedom).interval()
+        return _ends(units, count, names, counts, equal_tasks)
 
     interval_by_units = {
         "prompts": ends(by_prompt, RESAMPLES),
@@ -112,14 +103,14 @@ def _blocks(reduced: Reduced, names: Sequence[str], task: str) -> list[PromptCur
     ]
 
 
-def _counts(
+def _ends(
     units: Sequence[PromptCurves],
     count: Count,
     names: Sequence[str],
     counts: np.ndarray,
     equal_tasks: bool,
-) -> np.ndarray:
-    """The count of every resample of units, `[resamples]`."""
+) -> tuple[float, float] | None:
+    """The ends over resampled units; None where a count is not finite."""
     weights = (
         pool_weights(units, "tokens", counts)
         if equal_tasks
@@ -128,4 +119,5 @@ def _counts(
     weights /= weights.sum(axis=1, keepdims=True)
     values = (np.array([unit.curves[name] for unit in units]) for name in names)
     means = (np.tensordot(weights, of_units, 1) for of_units in values)
-    return count(*means).astype(float)
+    freedom = freedom_of(task_numbers(units))
+    return expanded_interval(count(*means).astype(float), LEVEL, *freedom)

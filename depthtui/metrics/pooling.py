@@ -186,11 +186,7 @@ class Pooled(ABC):
 
     @abstractmethod
     def interval(
-        self,
-        reduced: Sequence[Reduced | None],
-        count: Count,
-        *names: str,
-        is_continuous: bool = False,
+        self, reduced: Sequence[Reduced | None], count: Count, *names: str
     ) -> CountInterval | None:
         """The bootstrap interval of a count over the prompts, or over blocks of their tokens.
 
@@ -199,7 +195,6 @@ class Pooled(ABC):
             count: the count by the means of each name.
             names: fields of the reduced values, from whose means over tokens the count is computed.
                 The means over blocks are `Reduced.over_blocks` of the same names.
-            is_continuous: whether the count is no whole number of layers.
 
         Returns:
             None where there are too few prompts and too few blocks, and in a draft.

@@ -124,7 +124,10 @@ def numbers_of(reading: Reading) -> dict[str, Number]:
         ends, depth = curve.range, curve.depth_range
         if ends is not None and depth is not None:
             numbers["kept: N90"] = Number(curve.layers(), ends[0], ends[1], reliability)
-            numbers["kept: D"] = Number(curve.mean_depth, depth[0], depth[1], reliability)
+            # No place calls a mean depth firm: its own width decides here.
+            is_narrow = depth[1] - depth[0] <= reading.n_layers / 10
+            of_depth = reliability if is_narrow else "wider than L/10"
+            numbers["kept: D"] = Number(curve.mean_depth, depth[0], depth[1], of_depth)
     return numbers
 
 

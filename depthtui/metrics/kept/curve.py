@@ -253,26 +253,15 @@ class KeptCurve:
     def gain_interval(self) -> tuple[float, float] | None:
         """The interval of the gain, in nats."""
         interval = self.pooled.interval(
-            self.parts,
-            lambda loss, guess: np.asarray(guess - loss[:, 0]),
-            "loss",
-            "guess",
-            is_continuous=True,
+            self.parts, lambda loss, guess: np.asarray(guess - loss[:, 0]), "loss", "guess"
         )
         return None if interval is None else (interval.low, interval.high)
 
     def _interval(self, statistic: Any) -> CountInterval | None:
         interval = self.pooled.interval(
-            self.parts,
-            lambda loss, guess: statistic(share_kept(loss, guess)),
-            "loss",
-            "guess",
-            is_continuous=True,
+            self.parts, lambda loss, guess: statistic(share_kept(loss, guess)), "loss", "guess"
         )
-        if interval is None:
-            return None
-        low, high = np.clip([interval.low, interval.high], 0, self.pooled.n_layers).tolist()
-        return replace(interval, low=low, high=high, resolution=0, rounds_up=True)
+        return None if interval is None else replace(interval, resolution=0, rounds_up=True)
 
     @lazy_value
     def why_too_little(self) -> str:
