@@ -263,7 +263,7 @@ def with_other_prompts(
     if settings.sufficient_order == "own":
         settings = _with_order_texts(settings, prompts, number)
     prompt = prompts[number]
-    if writes or not (prompt.has_task and prompt.answer):
+    if writes or not prompt.answer:
         return settings
     of_task = [
         other
@@ -273,7 +273,7 @@ def with_other_prompts(
     place = of_task.index(prompt)
     if settings.sufficient_order != "own":
         settings = _with_order_texts(settings, of_task, place)
-    return _with_task_answers(settings, of_task, place)
+    return _with_task_answers(settings, of_task, place) if prompt.has_task else settings
 
 
 def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:

@@ -339,12 +339,13 @@ def _facts(loaded: LoadedModel, read: Reader) -> Iterator[Case]:
     )
     yield Case(
         "fact-model-order",
-        f"layer {layer} is missed, goes first by other texts, and with it the answers",
+        f"layer {layer} is missed, goes first by other texts, and with it the answers: fragile",
         lambda: read(changed(), prompts),
         lambda said, base: (
             layer in said.missed
             and all(order[0] == layer for order in said.orders)
             and (said.layers or 0) > count
+            and said.reliability == "fragile"
         ),
     )
     yield Case(

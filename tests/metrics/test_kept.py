@@ -198,6 +198,9 @@ def test_an_order_of_other_prompts_is_of_those_of_the_task():
     others = [replace(prompt, level="2") for prompt in prompts]
     found = with_other_prompts(settings, [*others, *prompts], 40)
     assert found.order_texts == tuple(prompt.text for prompt in prompts[1:17:2])
+    typed = [replace(prompt, task="typed", level="") for prompt in prompts]
+    beside_typed = with_other_prompts(settings, typed, 0)
+    assert beside_typed == replace(settings, order_texts=found.order_texts)
     # Each kind of order without enough prompts, and prompts without an answer.
     own = replace(settings, sufficient_order="own")
     assert len(with_other_prompts(own, prompts, 0).order_texts) == 20
@@ -481,6 +484,18 @@ def test_a_lower_count_in_the_own_order_is_in_the_range_and_makes_it_fragile():
     assert kept.curve.depth_range[0] == pytest.approx(kept.curve.own_mean_depth)
     words = METRIC.findings(kept, reading)[0].remark
     assert words.endswith("; in the prompt's own order 2, 0.7 on average")
+
+
+def test_a_lower_mean_depth_in_the_own_order_makes_the_count_fragile_too():
+    """Nine tenths take as many layers, most of it far fewer."""
+    result = constructed(LOSS)
+    lower = np.array([1.0, 1.0, 1.0, 1.0, 1.45, *[1.56] * 5, 8.0], np.float32)
+    result.measured[METRIC.name].own_loss[:] = lower[:, None]
+    kept, reading = pooled([result])
+    [row] = [row for row in reading.evidence if row.measure == "kept"]
+    assert (kept.layers, row.low, row.high) == (6, 6, 6)
+    assert row.is_fragile
+    assert row.reason.startswith("by the order: in the prompt's own order it takes 1.")
 
 
 def test_a_higher_count_in_the_own_order_is_no_doubt():

@@ -449,15 +449,25 @@ def _evidence(knowledge: PooledKept, pooled: Pooled) -> list[LayerCount]:
         )
         for layers in curve.of_halves()
     ]
-    in_own = curve.in_own_order()
-    if in_own is not None and in_own < curve.layers():
-        own = rounded_up_count(in_own)
-        variants.append(Variant(own, f"by the order: {_in_own_order(pooled)} it takes {own}"))
+    if (in_own_order := _own_variant(curve, pooled)) is not None:
+        variants.append(in_own_order)
     if curve.n_tokens < FEWEST_TOKENS and curve.interval is None:
         few = "a single token" if curve.n_tokens == 1 else f"{curve.n_tokens} tokens"
         variants.append(Variant(None, f"it rests on {few}"))
     layers = knowledge.kept_layers
     return [COUNT_MEASURE.counted(knowledge.layers, variants, layers, interval=curve.interval)]
+
+
+def _own_variant(curve: KeptCurve, pooled: Pooled) -> Variant | None:
+    """The count in the own order, where it is lower; no count where the mean depth alone is."""
+    layers, depth = curve.in_own_order(), curve.own_mean_depth
+    if layers is None or depth is None:
+        return None
+    takes = f"by the order: {_in_own_order(pooled)} it takes"
+    if curve.layers() - layers <= pooled.n_layers / 10 < curve.mean_depth - depth:
+        return Variant(None, f"{takes} {depth:.1f} layers on average, not {curve.mean_depth:.1f}")
+    count = rounded_up_count(layers)
+    return Variant(count, f"{takes} {count}") if layers < curve.layers() else None
 
 
 def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
