@@ -113,6 +113,8 @@ class Headline:
         guess: the guess: of the `text`, without context, or of the `task`.
         too_little: why the model knows too little for a count; empty where it does not.
         order: source of the order of leaving out layers: `model`, or `own` for the prompts.
+        own: the layers that keep nine tenths and half in the prompts' own order, where it takes
+            fewer by more than a tenth of all, for nine tenths or on average; else None.
     """
 
     measure: str
@@ -126,6 +128,7 @@ class Headline:
     guess: Literal["text", "task"] = "text"
     too_little: str = ""
     order: str = "model"
+    own: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -89,8 +89,17 @@ def verdict_sentence(
     how_sure = ", ".join(filter(None, [range_words(headline, " to "), _reliability(row, headline)]))
     prompts = "one prompt" if n_prompts == 1 else f"{n_prompts} prompts"
     sure = "; ".join(filter(None, [how_sure, prompts]))
-    rest = f" ({sure}), half with {rounded_up_count(headline.half)}."
+    rest = f" ({sure}), half with {rounded_up_count(headline.half)}{_own(headline, n_prompts)}."
     return Sentence(bold + _layers(n_layers), (rest, *clauses))
+
+
+def _own(headline: Headline, n_prompts: int) -> str:
+    """The layers in the prompts' own order, where it takes far fewer and no reason names it."""
+    if headline.own is None or headline.low is None:
+        return ""
+    of = "prompt's" if n_prompts == 1 else "prompts'"
+    nine_tenths, half = map(rounded_up_count, headline.own)
+    return f"; in the {of} own order it takes {nine_tenths} and {half}"
 
 
 def _reliability(row: Evidence | None, headline: Headline) -> str:

@@ -488,7 +488,7 @@ def test_a_lower_count_in_the_own_order_is_in_the_range_and_makes_it_fragile():
 
 def test_a_lower_mean_depth_in_the_own_order_makes_the_count_fragile_too():
     """Nine tenths take as many layers, most of it far fewer."""
-    result = constructed(LOSS)
+    result = constructed(LOSS, tokens=33, answer_start=33)
     lower = np.array([1.0, 1.0, 1.0, 1.0, 1.45, *[1.56] * 5, 8.0], np.float32)
     result.measured[METRIC.name].own_loss[:] = lower[:, None]
     kept, reading = pooled([result])
@@ -496,6 +496,7 @@ def test_a_lower_mean_depth_in_the_own_order_makes_the_count_fragile_too():
     assert (kept.layers, row.low, row.high) == (6, 6, 6)
     assert row.is_fragile
     assert row.reason.startswith("by the order: in the prompt's own order it takes 1.")
+    assert "; in the prompt's own order it takes 6 and 1." in reading.verdict.sentence
 
 
 def test_a_higher_count_in_the_own_order_is_no_doubt():
@@ -509,6 +510,7 @@ def test_a_higher_count_in_the_own_order_is_no_doubt():
         for result in (alone, beside)
     )
     assert (one.low, one.high, one.reliability) == (other.low, other.high, other.reliability)
+    assert pooled([alone])[1].verdict.sentence == pooled([beside])[1].verdict.sentence
 
 
 def test_an_order_that_some_prompts_are_not_read_in_is_left_out():

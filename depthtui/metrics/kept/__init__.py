@@ -269,6 +269,7 @@ class PooledKept:
             high=high,
             half=curve.layers(HALF),
             mean_depth=curve.mean_depth,
+            own=curve.in_better_own_order(),
         )
 
     @property
