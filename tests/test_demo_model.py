@@ -82,7 +82,8 @@ def test_the_oracle_agrees_on_what_is_kept(engine, monkeypatch):
     monkeypatch.setattr(orders, "_written", texts)
     monkeypatch.setattr(orders, "_guess", None)
     monkeypatch.setitem(orders._in_memory, orders._key(settings), LayerOrder(expected["order"]))
-    monkeypatch.setattr("depthtui.metrics.kept.compute.is_short", lambda tokens: False)
+    for module in ("depthtui.metrics.kept", "depthtui.metrics.kept.compute"):
+        monkeypatch.setattr(f"{module}.is_short", lambda tokens: False)
     prompts = [oracle.prompts()[name] for name in expected["prompts"]]
     runs = [engine.run(Prompt(prompt["text"], prompt["a"]), settings) for prompt in prompts]
     answer, text = reading_of(runs, SummarySettings()).get(kept.METRIC).curves
