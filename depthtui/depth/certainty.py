@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from depthtui.data.verdict import Evidence
-from depthtui.metrics.evidence import LayerCount, Variant
+from depthtui.metrics.evidence import LayerCount, Variant, widest
 from depthtui.metrics.resampling import FEWEST_UNITS
 
 
@@ -88,8 +88,8 @@ def _moved_too_far(layer_count: LayerCount, n_layers: int, working: int) -> Vari
     ends = (0.0, 0.0) if layer_count.interval is None else layer_count.interval.ends(n_layers)
     is_robust = (
         all(variant.count is not None for variant in variants)
-        and high - low <= working / 10
-        and ends[1] - ends[0] <= max(1, working / 10)
+        and high - low <= widest(working)
+        and ends[1] - ends[0] <= max(1, widest(working))
     )
     return None if is_robust else max(variants, key=moved)
 

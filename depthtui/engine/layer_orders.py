@@ -204,6 +204,9 @@ class LayerOrders:
         Raises:
             RunStopped: `checkpoint` stopped it.
         """
+        key = self._key(dataclasses.replace(settings, **OWN_ORDER)) + "-beside"
+        if key in self._in_memory:
+            return self._in_memory[key]
         most = TEXTS * LENGTH
         longest = min(most, self.model.info.context_length or most)
         ids = []
@@ -216,13 +219,12 @@ class LayerOrders:
         chosen = [text for text, tokens in zip(short, lengths, strict=True) if tokens <= 2 * most]
         if not chosen:
             return None
-        key = self._key(dataclasses.replace(settings, **OWN_ORDER)) + "-beside"
-        if key not in self._in_memory:
-            with fast_products(self.model.loaded.model), torch.no_grad():
-                substitute = self.model.baselines.substitute(settings, checkpoint)
-                texts = self._texts(chosen, substitute, checkpoint)
-                self._in_memory[key] = ranked_order(texts, self.model.info.n_layers)
-        return self._in_memory[key]
+        with fast_products(self.model.loaded.model), torch.no_grad():
+            substitute = self.model.baselines.substitute(settings, checkpoint)
+            texts = self._texts(chosen, substitute, checkpoint)
+            order = ranked_order(texts, self.model.info.n_layers)
+        self._in_memory[key] = order
+        return order
 
     def guess(
         self,

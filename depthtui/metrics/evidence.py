@@ -31,6 +31,11 @@ class Variant:
     reason: str
 
 
+def widest(layers: int) -> float:
+    """The widest range of a firm count of so many layers, in layers: a tenth of them."""
+    return layers / 10
+
+
 def rounded_count(mean: float) -> int:
     """A mean as a number of layers; a half is rounded up."""
     return math.floor(mean + 0.5)

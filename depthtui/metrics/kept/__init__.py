@@ -25,6 +25,7 @@ from depthtui.metrics.evidence import (
     Variant,
     rounded_up_count,
     rounded_up_range,
+    widest,
 )
 from depthtui.metrics.kept.curve import (
     CONTROLS,
@@ -465,7 +466,7 @@ def _own_variant(curve: KeptCurve, pooled: Pooled) -> Variant | None:
     if layers is None or depth is None:
         return None
     takes = f"by the order: {_in_own_order(pooled)} it takes"
-    if curve.layers() - layers <= pooled.n_layers / 10 < curve.mean_depth - depth:
+    if curve.layers() - layers <= widest(pooled.n_layers) < curve.mean_depth - depth:
         return Variant(None, f"{takes} {depth:.1f} layers on average, not {curve.mean_depth:.1f}")
     count = rounded_up_count(layers)
     return Variant(count, f"{takes} {count}") if layers < curve.layers() else None

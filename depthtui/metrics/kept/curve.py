@@ -11,7 +11,7 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.lazy import lazy_value
-from depthtui.metrics.evidence import CountInterval
+from depthtui.metrics.evidence import CountInterval, widest
 from depthtui.metrics.layer_order import crossing_above
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
@@ -224,7 +224,7 @@ class KeptCurve:
         if layers is None or half is None or depth is None:
             return None
         saved = max(self.layers() - layers, self.mean_depth - depth)
-        return (layers, half) if saved > self.pooled.n_layers / 10 else None
+        return (layers, half) if saved > widest(self.pooled.n_layers) else None
 
     @lazy_value
     def interval(self) -> CountInterval | None:
@@ -238,11 +238,7 @@ class KeptCurve:
         To that in the prompts' own order only where it is lower: an order of few tokens may be a
         bad one.
         """
-        if self.interval is None:
-            return None
-        counts = self.of_halves()
-        own = [] if (layers := self.in_own_order()) is None else [layers]
-        return min([self.interval.low, *counts, *own]), max([self.interval.high, *counts])
+        return _widened(self.interval, self.of_halves(), self.in_own_order())
 
     @lazy_value
     def depth_interval(self) -> CountInterval | None:
@@ -252,13 +248,8 @@ class KeptCurve:
     @property
     def depth_range(self) -> tuple[float, float] | None:
         """The interval of the mean depth, widened as that of the count is."""
-        if self.depth_interval is None:
-            return None
-        ends = [self.depth_interval.low, self.depth_interval.high]
-        if self.is_read_with_halves:
-            ends += self.depths_of_halves()
-        own = [] if self.own_mean_depth is None else [self.own_mean_depth]
-        return min([*ends, *own]), max(ends)
+        of_halves = self.depths_of_halves() if self.is_read_with_halves else []
+        return _widened(self.depth_interval, of_halves, self.own_mean_depth)
 
     @lazy_value
     def gain_interval(self) -> tuple[float, float] | None:
@@ -287,3 +278,13 @@ class KeptCurve:
             low, high = self.gain_interval
             return f"{better}, {low:.1f} to {high:.1f}"
         return ""
+
+
+def _widened(
+    interval: CountInterval | None, of_halves: Sequence[float], own: float | None
+) -> tuple[float, float] | None:
+    """An interval that reaches to the numbers of both halves, and down to that in the own order."""
+    if interval is None:
+        return None
+    lower = [] if own is None else [own]
+    return min([interval.low, *of_halves, *lower]), max([interval.high, *of_halves])

@@ -146,10 +146,8 @@ def greedy_order(
                 costs |= _summed(texts, [layer], on_tried)
         else:
             of_texts = _tried(texts, range(n_layers), on_tried)
-            costs, halves = (
-                dict(enumerate(of_texts.sum(axis=1).tolist())),
-                _of_halves(texts, of_texts),
-            )
+            costs = dict(enumerate(of_texts.sum(axis=1).tolist()))
+            halves = _of_halves(texts, of_texts)
         best = min(costs, key=lambda layer: (costs[layer], -layer))
         _leave_out(texts, best)
         last = order.last | costs
