@@ -8,6 +8,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,18 +21,18 @@ from torch import Tensor
 from depthtui.data.plain import from_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
+from depthtui.engine.guess import loss_by_guess
 from depthtui.engine.lenses import Check, Lenses, Report
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
+from depthtui.engine.untrained_control import known_untrained
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import LENGTH, OWN_ORDER, TEXTS, LayerOrder, expected_trials
-from depthtui.metrics.output_change import outputs_at_once
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
-from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.products import fast_products, untimed_products
 
@@ -40,10 +41,6 @@ FINDING = "Finding which layers can be left out"
 
 _VERSION = 5
 """Incremented when the same texts give another order."""
-
-
-_UNIFORM = 1e-3
-"""The share of the uniform distribution in the guess."""
 
 Enough: TypeAlias = Callable[[LayerOrder], bool]
 """Whether an unfinished order suffices."""
@@ -101,6 +98,7 @@ class LayerOrders:
     _in_memory: dict[str, LayerOrder] = field(default_factory=dict)
     _written: list[Tensor] | None = None
     _guess: np.ndarray | None = None
+    _untrained: float | None = None
 
     @classmethod
     def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
@@ -233,8 +231,7 @@ class LayerOrders:
     ) -> np.ndarray:
         """The loss of each token of the vocabulary by guesses without context, `[3, V]` in nats.
 
-        A guess is the model's mean output over all tokens but token 0 of the texts of its order,
-        with a thousandth of the uniform distribution; the second and third are of half of them.
+        A guess is the model's mean output over the texts of its order (see `loss_by_guess`).
 
         Args:
             report: called with the progress of writing the texts, where there is no stored guess.
@@ -248,35 +245,57 @@ class LayerOrders:
         if self._guess is None:
             with fast_products(self.model.loaded.model), torch.no_grad():
                 texts = self._written_texts(report, checkpoint)
-                self._guess = self._mean_output(texts, checkpoint)
+                replays = [self.model.replay(text, checkpoint) for text in texts if len(text) > 1]
+                unembedding = self.model.anatomy.unembedding
+                assert unembedding is not None
+                self._guess = loss_by_guess(unembedding, replays)
             if self.folder is not None and is_first():
                 with contextlib.suppress(DepthError):
-                    write_whole(self._guess_path, self._guess.tobytes())
+                    write_whole(self._path_of("guess"), self._guess.tobytes())
         return self._guess
 
-    def _mean_output(self, texts: Sequence[Tensor], checkpoint: Check) -> np.ndarray:
-        """The loss by the mean output over the texts, and over each half, `[3, V]` float32."""
-        unembedding = self.model.anatomy.unembedding
-        assert unembedding is not None
-        chances = torch.zeros(2, unembedding.vocab_size, dtype=torch.float64)
-        tokens = torch.zeros(2, 1, dtype=torch.float64)
-        scored_texts = [text for text in texts if len(text) > 1]
-        for number, text in enumerate(scored_texts):
-            half = int(number >= len(scored_texts) // 2)
-            last = self.model.replay(text, checkpoint).states[-1][1:]
-            for part in slices(len(last), outputs_at_once(unembedding, len(last))):
-                of_part = unembedding.logits(last[part]).softmax(dim=-1).sum(dim=0)
-                chances[half] += of_part.to("cpu", torch.float64)
-            tokens[half] += len(last)
-        mean = torch.cat([chances.sum(dim=0, keepdim=True) / tokens.sum(), chances / tokens])
-        uniform = _UNIFORM / mean.shape[1]
-        return (-((1 - _UNIFORM) * mean + uniform).log()).float().numpy()
+    def known_untrained(self, checkpoint: Check) -> float | None:
+        """What an untrained model of this shape knows of a token, in nats.
+
+        Of the texts of the model's order. None where it costs more than this order, or cannot be
+        built (see `untrained_control`).
+
+        Args:
+            checkpoint: called before every layer.
+
+        Raises:
+            RunStopped: `checkpoint` stopped it.
+        """
+        if self._untrained is None:
+            self._untrained = self._read_untrained()
+        if self._untrained is None:
+            with fast_products(self.model.loaded.model), torch.no_grad():
+                texts = self._written_texts(lambda stage, done, total: None, checkpoint)
+            nats = known_untrained(self.model, texts, checkpoint)
+            self._untrained = math.nan if nats is None else nats
+            if self.folder is not None and is_first() and nats is not None:
+                with contextlib.suppress(DepthError):
+                    write_whole(self._path_of("untrained"), json.dumps(nats).encode())
+        return None if math.isnan(self._untrained) else self._untrained
+
+    def _read_untrained(self) -> float | None:
+        """What the untrained model knows, as stored; None where it is not, or damaged."""
+        if self.folder is None:
+            return None
+        path = self._path_of("untrained")
+        content = first_rank_bytes("a kept control", functools.partial(_content, path))
+        with contextlib.suppress(ValueError, DepthError):
+            nats = from_plain(float, parse_json((content or b"").decode()))
+            return nats if math.isfinite(nats) else None
+        return None
 
     def _read_guess(self) -> np.ndarray | None:
         """The stored guess; None where there is none, or a damaged one."""
         if self.folder is None:
             return None
-        content = first_rank_bytes("a kept guess", functools.partial(_content, self._guess_path))
+        content = first_rank_bytes(
+            "a kept guess", functools.partial(_content, self._path_of("guess"))
+        )
         unembedding = self.model.anatomy.unembedding
         if content is None or unembedding is None or len(content) != 12 * unembedding.vocab_size:
             return None
@@ -369,12 +388,11 @@ class LayerOrders:
         assert self.folder is not None
         return self.folder / f"{key}.order.json"
 
-    @property
-    def _guess_path(self) -> Path:
-        """The file of the guess: its losses as they are in memory, float32."""
+    def _path_of(self, kind: str) -> Path:
+        """The file of a value that depends on the texts of the model's order."""
         assert self.folder is not None
         parts = [self.model.info.fingerprint, _VERSION, TEXTS, LENGTH, RunSettings.seed]
-        return self.folder / f"{_key([*parts, WRITING_VERSION])}.guess"
+        return self.folder / f"{_key([*parts, WRITING_VERSION])}.{kind}"
 
 
 def _key(parts: Sequence[object]) -> str:

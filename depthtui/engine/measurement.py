@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.batching import ran_out
+
+_Value = TypeVar("_Value")
 
 _WRITING = 0.1
 """Writing the texts, as a share of the work for an order."""
@@ -179,7 +182,12 @@ class Measurement:
     def _measure_on_demand(self) -> None:
         """Measure the slower metrics."""
         context = self._run.context(
-            self._recorded_before, self._lens, self._order, self._own_order, self._guess
+            cached=self._recorded_before,
+            lens=self._lens,
+            order=self._order,
+            own_order=self._own_order,
+            guess=self._guess,
+            known_untrained=self._known_untrained,
         )
         # Free memory, before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
@@ -269,10 +277,12 @@ class Measurement:
 
     def _guess(self, report: Report = lambda stage, done, total: None) -> np.ndarray | None:
         """The loss of each token by the guess without context; None for a model without texts."""
-        try:
-            return self._orders.guess(report, self._run.control.checkpoint)
-        except DepthError:
-            return None
+        return _where_texts(lambda: self._orders.guess(report, self._run.control.checkpoint))
+
+    def _known_untrained(self) -> float | None:
+        """What an untrained model of this shape knows of a token; None where it is not known."""
+        checkpoint = self._run.control.checkpoint
+        return _where_texts(lambda: self._orders.known_untrained(checkpoint))
 
     def _emit_prepared(self) -> tuple[str, ...]:
         """Emit and return the metrics whose order or lens, which takes long to find, is stored."""
@@ -349,6 +359,16 @@ def _forward(run: PromptRun, keep_writes: bool, beside: list[Metric]) -> tuple[A
     free_caches()
     run.start_over()
     return run.forward(False, beside), False
+
+
+def _where_texts(work: Callable[[], _Value]) -> _Value | None:
+    """Return a value that rests on texts of the model; None for a model that can write none."""
+    try:
+        return work()
+    except RunStopped:
+        raise
+    except DepthError:
+        return None
 
 
 def _finds_order(settings: RunSettings) -> bool:

@@ -118,6 +118,8 @@ class MetricContext:
         order: returns the order in which layers are left out; None for the prompt's own.
         own_order: returns the order beside the model's; None for the prompt's own.
         guess: returns the loss of each token by a guess without context; None where there is none.
+        known_untrained: returns what an untrained model of this shape knows of a token, in nats;
+            None where it is not known.
         base: the weights of the base of a model with an adapter.
     """
 
@@ -137,6 +139,7 @@ class MetricContext:
     order: Callable[[], LayerOrder | None]
     own_order: Callable[[], LayerOrder | None]
     guess: Callable[[], np.ndarray | None]
+    known_untrained: Callable[[], float | None]
     base: BaseWeights | None = None
     metric: str = ""
 

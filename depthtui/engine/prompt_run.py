@@ -192,12 +192,12 @@ class PromptRun:
         order: Callable[[], LayerOrder | None],
         own_order: Callable[[], LayerOrder | None] = lambda: None,
         guess: Callable[[], np.ndarray | None] = lambda: None,
+        known_untrained: Callable[[], float | None] = lambda: None,
     ) -> MetricContext:
         """The context of the kernels of this run's on-demand metrics.
 
-        `cached` returns the cached activations, where this run recorded none, `lens` the fitted
-        lens of a kind, `order` the order in which layers are left out, `own_order` the one beside
-        it, `guess` the loss of each token by a guess without context.
+        `cached` returns the cached activations, where this run recorded none; the others are those
+        of `MetricContext`.
         """
 
         def recorded_pass() -> Activations:
@@ -220,6 +220,7 @@ class PromptRun:
             order,
             own_order,
             guess,
+            known_untrained,
             self._model.loaded.base,
         )
 

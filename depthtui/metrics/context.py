@@ -102,6 +102,13 @@ class Context(Protocol):
         cannot write texts by itself.
         """
 
+    def known_untrained(self) -> float | None:
+        """What an untrained model of this shape knows of a token, in nats.
+
+        Of the texts of the model's order. None where this costs more than that order, or there can
+        be no such model.
+        """
+
     def answer_ids(self, prompt: Prompt) -> np.ndarray:
         """The token ids of another prompt's answer, `[A]`."""
 

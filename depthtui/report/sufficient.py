@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
 from depthtui.metrics.kept import PooledKept
@@ -40,7 +38,7 @@ def kept_blocks(reading: Reading) -> Iterator[Block]:
 
 def _kept_figures(knowledge: PooledKept) -> Iterator[Figure]:
     for curve in knowledge.curves:
-        drawn = [share for share in curve.control_shares[2:] if np.isfinite(share).all()]
+        drawn = curve.random_shares
         lines = [*(Line(share, "layer") for share in drawn), Line(curve.share, "mean")]
         if curve.own_share is not None:
             lines.append(Line(curve.own_share, "attention", "own order"))

@@ -26,7 +26,7 @@ from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
 from depthtui.sweep.plan import Cell
 
-SCHEMA = 5
+SCHEMA = 6
 """Number of a record's layout, and part of the names of records and sweeps."""
 
 _MOST_TOKENS = 1 << 40

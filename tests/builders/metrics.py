@@ -255,6 +255,7 @@ def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
         search_lengths=tuple(map(len, orders)),
         controls=((), (), (), ()),
         own_orders=(),
+        untrained=None,
     )
 
 
@@ -298,6 +299,7 @@ def _kept(order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int)
         (len(order),),
         (order, order, *drawn_orders(len(order))),
         (order, order),
+        0.05,
         way,
         *(array.astype(np.float32) for array in values),
         np.where(way[:-1] < 0, np.nan, loss).astype(np.float32),

@@ -453,6 +453,29 @@ def test_the_count_is_rounded_up_and_half_of_the_texts_is_in_its_range():
     assert row.reliability == "holds here"
 
 
+@pytest.mark.parametrize(
+    ("drawn", "untrained", "value", "words"),
+    [
+        (True, -0.04, "6 and 7 of 10", "keep nine tenths in two random orders; an untrained model"),
+        (False, -0.04, "–", "an untrained model of this shape knows 0.0 nats a token of texts"),
+        (True, None, "6 and 7 of 10", "keep nine tenths in two random orders"),
+        (False, None, "", ""),
+    ],
+)
+def test_the_controls_stand_in_a_row(drawn, untrained, value, words):
+    near = [1.0, 1.1, 1.2, 1.3, 1.9, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+    result = constructed(LOSS, halves=(LOSS, LOSS, LOSS, near) if drawn else ())
+    result.put(METRIC.name, replace(result.measured[METRIC.name], untrained=untrained))
+    rows = METRIC.findings(*pooled([result]))
+    titles = [row.title for row in rows]
+    assert ("Controls of what is kept" in titles) is bool(words)
+    for row in rows:
+        if row.title == "Controls of what is kept":
+            assert row.value == value
+            assert row.remark.startswith(words)
+            assert ("untrained" in row.remark) is (untrained is not None)
+
+
 def test_the_guess_of_half_of_the_texts_is_in_the_ranges():
     """A worse guess of the second half: the model is said to know more, all of it early."""
     result = constructed(LOSS, halves=(LOSS, LOSS), tokens=33, answer_start=33)

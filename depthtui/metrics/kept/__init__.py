@@ -5,7 +5,7 @@ What a model knows of a text is the loss that context saves: the gain over a gue
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -76,6 +76,8 @@ class Kept(MetricResult):
         own_orders: beside the model's order, the prompt's own: that of the prompts of the other
             half, or those of the even blocks of its tokens and of the odd ones; empty where they
             are not read.
+        untrained: what an untrained model of this shape knows of a token of the texts of the
+            model's order, in nats; None where it is not known.
         way: the index of the order that a token is read with; -1 for a token that is not scored.
         kl: KL(p || p~), in nats, without the first 0, 1, 2, … layers of a token's order; NaN
             where not known, or not scored.
@@ -93,6 +95,7 @@ class Kept(MetricResult):
     search_lengths: tuple[int, ...]
     controls: Orders
     own_orders: Orders
+    untrained: float | None
     way: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
     kl: Annotated[np.ndarray, Shape("L+1", "T")]
     kept: Annotated[np.ndarray, Shape("L+1", "T")]
@@ -133,7 +136,7 @@ class ReducedKept(Reduced):
 
     Attributes:
         tokens: the number of scored tokens.
-        kind, search, orders, search_lengths, controls: as in `Kept`.
+        kind, search, orders, search_lengths, controls, untrained: as in `Kept`.
         way: the order of each group.
         blocks: how many blocks each group has.
         kl, choices: means over the blocks of each group; the tokens of a block count equally.
@@ -148,6 +151,7 @@ class ReducedKept(Reduced):
     orders: Orders
     search_lengths: tuple[int, ...]
     controls: Orders
+    untrained: float | None
     way: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
     blocks: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
     kl: Annotated[np.ndarray, Shape("G", "L+1", dtype=np.float64)]
@@ -186,6 +190,7 @@ def _reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
         orders=result.orders,
         search_lengths=result.search_lengths,
         controls=result.controls,
+        untrained=result.untrained,
         way=np.array(way, np.int64),
         blocks=np.array(blocks, np.int64),
         kl=np.array(kl, np.float64),
@@ -214,6 +219,7 @@ class PooledKept:
         search_length: how many of its layers the search found.
         curves: the curve of the headline, then the others.
         floor: the largest KL with nothing left out.
+        untrained: as in `Kept`.
     """
 
     kind: str
@@ -222,6 +228,7 @@ class PooledKept:
     search_length: int
     curves: tuple[KeptCurve, ...]
     floor: float
+    untrained: float | None
 
     @property
     def curve(self) -> KeptCurve:
@@ -314,7 +321,13 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
     first = reduced[0]
     floor = max(prompt.floor for prompt in reduced)
     return PooledKept(
-        first.kind, first.search, first.orders[0], first.search_lengths[0], tuple(curves), floor
+        first.kind,
+        first.search,
+        first.orders[0],
+        first.search_lengths[0],
+        tuple(curves),
+        floor,
+        first.untrained,
     )
 
 
@@ -360,6 +373,7 @@ def _summary(knowledge: PooledKept, pooled: Pooled) -> Mapping[str, Any]:
         "order": list(knowledge.order),
         "found_by_search": knowledge.search_length,
         "search": knowledge.search,
+        "untrained": knowledge.untrained,
     }
     first, *others = [_curve_summary(curve) for curve in knowledge.curves]
     return {**order, **first, "other_tokens": others}
@@ -389,7 +403,7 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
             {"texts": texts, "n90": layers}
             for texts, layers in zip(halves, curve.of_halves(), strict=False)
         ],
-        "random": [share for share in curve.control_shares[2:] if np.isfinite(share).all()],
+        "random": curve.random_shares,
         "own_order": _own_summary(curve),
         "right": None if accuracy is None else asdict(accuracy),
     }
@@ -424,7 +438,28 @@ def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
             words += f"; {_in_own_order(pooled)} {rounded_up_count(own)}, {depth}"
         lines.append(Finding(title, value, words))
     order = Finding("Order of layers kept", f"{go} …", where)
-    return [*lines, order, noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats")]
+    return [
+        *lines,
+        *_controls(knowledge),
+        order,
+        noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats"),
+    ]
+
+
+def _controls(knowledge: PooledKept) -> Iterator[Finding]:
+    """The controls in a row: the count in random orders, and what an untrained model knows."""
+    curve, value, words = knowledge.curve, "–", []
+    if (drawn := curve.in_random_orders()) and not curve.why_too_little:
+        counts = " and ".join(str(rounded_up_count(layers)) for layers in drawn)
+        value = f"{counts} of {knowledge.n_layers}"
+        words.append("keep nine tenths in two random orders")
+    if knowledge.untrained is not None:
+        # Without -0.0.
+        nats = round(knowledge.untrained, 1) + 0.0
+        of_texts = f"knows {nats:.1f} nats a token of texts that the model writes"
+        words.append(f"an untrained model of this shape {of_texts}")
+    if words:
+        yield Finding("Controls of what is kept", value, "; ".join(words))
 
 
 def _in_own_order(pooled: Pooled) -> str:

@@ -46,9 +46,11 @@ def compute(context: Context, partial: Kept | None) -> Kept:
             result = begun(replay, kind, search, orders, guess)
         unembedding, report, substitute = context.unembedding, context.report, context.substitute
         result = with_layers_left_out(replay, unembedding, result, rows_at_once, report, substitute)
+        # The headline rests on the first curve alone: its control, and the search for the own
+        # orders, wait.
+        result = replace(result, untrained=context.known_untrained())
         if all(result.own_orders):
             return result
-        # The headline rests on the first curve alone: the search for the own orders waits.
         own = _orders_beside(context, rows_at_once)
         result = replace(result, own_orders=tuple(order.whole(replay.n_layers) for order in own))
         return with_layers_left_out(replay, unembedding, result, rows_at_once, report, substitute)
@@ -85,6 +87,7 @@ def begun(
         search_lengths=orders.search_lengths,
         controls=orders.controls,
         own_orders=orders.own,
+        untrained=None,
     )
     way = way_of(n_tokens, orders.reading)
     if guess is None:

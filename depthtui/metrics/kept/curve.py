@@ -185,6 +185,15 @@ class KeptCurve:
         return share_kept(self.control_loss, np.array([*self.half_guess, self.guess, self.guess]))
 
     @property
+    def random_shares(self) -> list[np.ndarray]:
+        """The share of the gain that is kept in each random order that is read, `[L + 1]`."""
+        return [share for share in self.control_shares[2:] if np.isfinite(share).all()]
+
+    def in_random_orders(self, least: float = SHARE) -> list[float]:
+        """The layers that keep a share of the gain in each random order that is read."""
+        return [float(layers_keeping(share[None], least)[0]) for share in self.random_shares]
+
+    @property
     def is_read_with_halves(self) -> bool:
         """Whether the orders of both halves of the texts are read."""
         return bool(np.isfinite(self.control_loss[:2]).all())
