@@ -43,7 +43,7 @@ def test_a_run_of_the_model_names_them_from_then_on(home: Path, capsys: Output) 
     model = str(tiny_folder(home))
     arguments = ["run", model, "--prompt", "The river runs", "--device", "cpu"]
     assert main(arguments) == 0
-    assert "Controls" not in capsys.readouterr().out
+    assert "Controls on" not in capsys.readouterr().out
     assert doctor(home, *ASKED) == 0
     capsys.readouterr()
     assert main([*arguments, "--out", str(home / "out"), "--format", "md"]) == 0
