@@ -26,9 +26,9 @@ from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.summary import summarise_sweep
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_table import ColumnKey, columns_of
-from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.run_list import RunTable
 from depthtui.tui.state.session import Session, SessionRun
@@ -151,7 +151,7 @@ def test_a_sweep_has_it(tmp_path: Path) -> None:
 async def test_panes_draw_it(tmp_path: Path) -> None:
     result = random_result(LAYERS, 12)
     summary = summary_of(result)
-    for pane in (DepthCurves(), DepthTable(), VerdictPane()):
+    for pane in (DepthCurves(), DepthTable(), EvidencePane()):
         async with framed(pane, (100, 50)):
             pane.show(View(result, summary, verdict=reading_of([result], SETTINGS).verdict))
             shown = "\n".join(lines(pane))

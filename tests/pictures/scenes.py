@@ -128,11 +128,20 @@ def keys(*pressed: str, says: str = "") -> Drive:
     return drive
 
 
-def verdict_page(*pressed: str) -> Drive:
-    """The verdict with its quick metrics, at another threshold."""
+async def counted(it: Explored, folder: Path) -> None:
+    """The verdict with knowledge kept, counted at another share."""
+    it.main.action_go_to("verdict")
+    await it.press("i")
+    await seen(it, "stay longest")
+    await it.press("minus", "minus")
+    await seen(it, "keep 70% of it")
+
+
+def evidence_page(*pressed: str) -> Drive:
+    """The evidence with the quick metrics, at another threshold."""
 
     async def drive(it: Explored, folder: Path) -> None:
-        it.main.action_go_to("verdict")
+        it.main.action_go_to("evidence")
         await it.press("i")
         await seen(it, "ablation  ")
         await it.press("2", "plus", *pressed)
@@ -144,6 +153,8 @@ def verdict_page(*pressed: str) -> Drive:
 async def side_column(it: Explored, folder: Path) -> None:
     await three_runs(it)
     await it.press("tab", "tab", "tab", "i")
+    await it.ready()
+    await it.press("i")
     await seen(it, "least")
 
 
@@ -320,11 +331,12 @@ SCENES = (
     Scene("main-large", side_column, LARGE),
     Scene("welcome", welcome, SMALL),
     Scene("guide", keys("question_mark", "tab", says="Before and after")),
-    Scene("verdict-zoomed", verdict_page("z"), LARGE),
-    Scene("suffice", keys("i", "d", "z", says="keep nine in ten")),
-    Scene("best-block-light", keys(*"ddddd", "i", says="n = 3"), theme="depth-light"),
-    Scene("token-depths", keys(*"dddddd", says="last 16")),
-    Scene("hybrid", keys("i", "d", "d", says="By type"), LARGE, make_engine=hybrid),
+    Scene("evidence-zoomed", evidence_page("z"), LARGE),
+    Scene("verdict", counted),
+    Scene("suffice", keys("i", "d", "d", "z", says="keep nine in ten")),
+    Scene("best-block-light", keys(*"dddddd", "i", says="n = 3"), theme="depth-light"),
+    Scene("token-depths", keys(*"ddddddd", says="last 16")),
+    Scene("hybrid", keys("i", "d", "d", "d", says="By type"), LARGE, make_engine=hybrid),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("measures-ansi", keys("v", says="Lens KL"), SMALL, "ansi-dark"),

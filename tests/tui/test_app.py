@@ -58,7 +58,7 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
         titles = ["SmolLM2", "Layer contribution"]
         if size[0] >= 120:
-            titles += ["Logit lens", "Depth curves", "Verdict Suffice"]
+            titles += ["Logit lens", "Depth curves", "Verdict Evidence"]
         for title in titles:
             await it.until(lambda title=title: title in it.screen_text(), title)
         assert len(it.screen_text().split("\n")) == size[1]
@@ -92,7 +92,7 @@ async def test_resizing_reflows(tmp_path: Path) -> None:
         await it.pilot.resize_terminal(80, 24)
         await it.until(lambda: "Logit lens" not in it.screen_text())
         await it.pilot.resize_terminal(120, 40)
-        await it.until(lambda: "Verdict Suffice" in it.screen_text())
+        await it.until(lambda: "Verdict Evidence" in it.screen_text())
 
 
 async def test_a_load_shows_its_progress(tmp_path: Path) -> None:
@@ -367,7 +367,7 @@ async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(tmp_path: Pat
         await it.press("tab")
         await it.until(lambda: "Logit lens" in it.screen_text())
         await it.press("z")
-        await it.until(lambda: "Verdict Suffice" in it.screen_text())
+        await it.until(lambda: "Verdict Evidence" in it.screen_text())
 
 
 async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(tmp_path: Path) -> None:

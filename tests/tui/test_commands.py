@@ -11,12 +11,11 @@ from textual.geometry import Offset
 from textual.widgets import OptionList
 
 from depthtui.data.lens import LogitLens
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.tui.app import DepthApp
 from depthtui.tui.navigation import keymap, screens
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.under_cursor import MeasureRow
-from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.command_menu import CommandMenu
 from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
@@ -122,16 +121,19 @@ def test_the_main_screen_has_at_most_48_commands() -> None:
 async def test_the_evidence_of_a_row_is_shown_and_no_setting_is_kept(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.main.action_go_to("verdict")
-        await it.pilot.pause()
-        kept = it.app.explorer.settings.measure
         await it.press("enter")
-        await it.until(lambda: it.main.measure is MEASURE_BY_NAME["kl"], "the curve of the rule")
+        await it.until(lambda: it.main.active_pane is it.main.query_one(EvidencePane))
+        kept = it.app.explorer.settings.measure
+        pane = it.main.query_one(EvidencePane)
+        shows = pane.under_cursor().heatmap_measure
+        await it.press("enter")
+        await it.until(lambda: it.main.measure.name == shows.name, "the curve of the rule")
         assert it.app.explorer.settings.measure == kept
         layer = it.main.cursor.layer
-        it.main.action_go_to("verdict")
+        it.main.action_go_to("evidence")
         await it.press("G", "g", "j")
         assert it.main.cursor.layer == layer
-        assert it.main.query_one(VerdictPane).under_cursor() == MeasureRow("overlap")
+        assert pane.under_cursor() == MeasureRow(pane._measures[1])
 
 
 async def test_keys_that_come_together_all_count(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane, lens_values
 from depthtui.tui.panes.prompt_pane import PromptPane
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.reading_form import ReadingForm
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
@@ -72,7 +73,7 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
             words = "affine" if lens == "affine" else "Jacobian"
             assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
             assert f"Depth curves, {words} lens" in it.screen_text()
-            assert f"Verdict, {words} lens" in it.screen_text()
+            assert f"{words} lens" in str(it.main.query_one(VerdictPane).border_title)
             assert load_settings(tmp_path / "settings.toml").lens == lens
         await it.read(lens="logit")
         await it.until(lambda: 'Logit lens at "' in it.screen_text())
@@ -85,20 +86,26 @@ async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> 
         assert len(it.engine.sent(StartRun)) == 1
 
 
+def titled_by(it: Explored, page: str) -> bool:
+    """Whether this page is seen, with the lens in its title."""
+    seen = it.main.seen_page
+    return seen.id == page and "affine lens" in str(seen.border_title)
+
+
 async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(220, 60)) as it:
         read_by(it, AffineLens)
         lens = it.session.current.result.get(AffineLens)
         await it.read(lens="affine")
-        await it.press("d", "d")
-        await it.until(lambda: "Effective depth, affine lens" in it.screen_text())
+        await it.press("d", "d", "d")
+        await it.until(lambda: titled_by(it, "depths"))
         await it.press("d")
         await it.until(lambda: it.main.seen_page.id == "decided")
         await it.until(lambda: "Tokens, affine lens" in it.screen_text())
         mean = settling_depth(lens.divergence).mean()
         assert f"settling depth {mean:.3g}" in it.screen_text()
         await it.press("d")
-        await it.until(lambda: "Early exit, affine lens" in it.screen_text())
+        await it.until(lambda: titled_by(it, "exits"))
         await it.press("d")
         await it.until(lambda: "Best block to prune" in it.screen_text())
 

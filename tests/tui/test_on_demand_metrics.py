@@ -17,6 +17,7 @@ from depthtui.metrics.estimates import about_time
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import load_settings
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -61,12 +62,17 @@ async def test_i_goes_to_the_verdict_and_computes_it(tmp_path: Path, size: tuple
         verdict = it.main.query_one(VerdictPane)
         await it.until(lambda: it.main.focused is verdict and verdict.display)
         await it.ready()
+        assert {*it.session.current.result.measured} - before == {"kept"}
+        await it.press("i")
+        await it.ready()
         quick = set(it.session.current.result.measured) - before
         assert {"similarity", "ablation"} <= quick
         await it.press("shift+tab")
         if size[0] > 80:
+            it.main.show_page("evidence")
             offered = "i, then i computes residual erasure"
-            await it.until(lambda: offered in " ".join(" ".join(lines(verdict)).split()))
+            shown = it.main.query_one(EvidencePane)
+            await it.until(lambda: offered in " ".join(" ".join(lines(shown)).split()))
         await it.press("i")
         await it.until(lambda: it.main.focused is verdict)
         await it.ready()
@@ -87,7 +93,7 @@ async def test_i_before_the_first_run_is_remembered(tmp_path: Path) -> None:
         it.engine.advance()
         await it.until(lambda: it.main.focused is it.main.query_one(VerdictPane))
         it.engine.advance()
-        await it.until(lambda: "ablation" in it.session.current.result.measured, "the verdict")
+        await it.until(lambda: "kept" in it.session.current.result.measured, "the verdict")
         await it.press("tab", "r")
         it.engine.advance()
         await it.ready()
@@ -195,6 +201,7 @@ async def test_heatmap_and_verdict_show_the_rows_so_far(tmp_path: Path, measure:
     metric = METRIC_BY_NAME[MEASURE_BY_NAME[measure].metric]
     async with explore(tmp_path) as it:
         await look_at(it, measure)
+        it.main.show_page("evidence")
         it.engine.manual = True
         await it.press("i")
         await it.until(lambda: "is being computed" in it.screen_text())

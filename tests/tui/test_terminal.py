@@ -21,7 +21,7 @@ from depthtui.tui import app
 from depthtui.tui.signals import ending_signals
 from tests.tui.terminal import PATIENCE, Terminal
 
-FILLED = "Verdict Suffice"
+FILLED = "Verdict Evidence"
 
 
 @pytest.fixture

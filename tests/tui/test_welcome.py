@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.protocol import Event, Progress, StartRun
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.kept import Kept
 from depthtui.report.reading_guide import GUIDE, PANES
 from depthtui.settings import Settings, load_settings
 from depthtui.tui import app as module
@@ -38,7 +38,7 @@ async def test_any_key_goes_on_and_does_nothing_else(tmp_path: Path, key: str) -
 async def test_a_key_that_it_names_does_what_it_says(tmp_path: Path) -> None:
     async with explore(tmp_path, welcomes=True) as it:
         await it.press("i")
-        await it.until(lambda: it.session.current.result.get(Ablation) is not None, "the verdict")
+        await it.until(lambda: it.session.current.result.get(Kept) is not None, "the verdict")
         assert it.main.active_pane is it.main.query_one(VerdictPane)
         it.app.action_welcome()
         await it.press("question_mark")

@@ -14,6 +14,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading
 from depthtui.metrics import resampling
 from depthtui.tui.panes import prompt_pane
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.layer_part import PARTS, CellValues, LayerPart
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -48,13 +49,13 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     gate.set()
 
 
-def shown(it: Explored) -> VerdictPane:
-    return it.main.query_one(VerdictPane)
+def shown(it: Explored) -> EvidencePane:
+    return it.main.query_one(EvidencePane)
 
 
 def words(it: Explored) -> str:
     """The verdict on the screen, its lines joined."""
-    return " ".join(shown(it).text.split())
+    return " ".join(it.main.query_one(VerdictPane).text.split())
 
 
 async def with_intervals(it: Explored) -> None:
@@ -97,16 +98,19 @@ async def test_intervals_are_shown_once_they_are_there(
     async with explore(tmp_path, engine, (120, 60)) as it:
         it.main.action_go_to("verdict")
         await it.until(lambda: "still being computed" in words(it))
+        it.main.action_go_to("evidence")
+        await it.until(lambda: "…" in shown(it).text)
         rows = [line for line in shown(it).text.split("\n") if "…" in line]
-        assert rows
         assert not any(words in line for line in rows for words in ("firm", "holds", "fragile"))
         gate.set()
         await with_intervals(it)
         result = it.main.shown_result()
         assert result is not None
         assert shown(it).view.verdict == verdict([result], SummarySettings())
+        assert "holds here" in shown(it).text
+        it.main.action_go_to("verdict")
+        await it.until(lambda: words(it))
         assert "still being computed" not in words(it)
-        assert "holds here" in words(it)
 
 
 async def test_intervals_of_another_threshold_are_not_shown(
@@ -114,16 +118,16 @@ async def test_intervals_of_another_threshold_are_not_shown(
 ) -> None:
     seen: list[object] = []
     async with explore(tmp_path, engine) as it:
-        it.main.action_go_to("verdict")
+        it.main.action_go_to("evidence")
         await it.until(lambda: shown(it).view.verdict)
-        show = VerdictPane.show
+        show = EvidencePane.show
 
-        def spy(pane: VerdictPane, view: Any) -> None:
+        def spy(pane: EvidencePane, view: Any) -> None:
             if view.verdict is not None and not view.verdict.is_pending:
                 seen.append((view.verdict, view.reading.settings))
             show(pane, view)
 
-        monkeypatch.setattr(VerdictPane, "show", spy)
+        monkeypatch.setattr(EvidencePane, "show", spy)
         await it.press("plus")
         settings = it.app.explorer.settings.summary_settings()
         assert settings != SummarySettings()

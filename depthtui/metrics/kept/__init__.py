@@ -35,6 +35,7 @@ from depthtui.metrics.kept.curve import (
     KeptCurve,
     ReducedLoss,
     Scored,
+    share_kept,
 )
 from depthtui.metrics.layer_order import (
     LENGTH,
@@ -179,10 +180,7 @@ def _reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
             blocks.append(len(group))
             kl.append(_weighted(result.kl, weights))
             choices.append(_weighted(result.kept, weights))
-    scored = result.way >= 0
-    # The loss of token 1 is not scored: token 0 alone predicts it.
-    first_answer = max(1, run.answer_start - 1)
-    has_answer = 0 < run.answer_start < len(run.tokens)
+    scored, of_answer = result.way >= 0, _of_answer(run)
     return ReducedKept(
         tokens=int(scored.sum()),
         kind=result.kind,
@@ -199,8 +197,17 @@ def _reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
         mean_choices=result.kept[:, scored].mean(axis=1, dtype=np.float64),
         floor=result.floor,
         text=ReducedLoss.over(result, run, slice(1, None)),
-        answer=ReducedLoss.over(result, run, slice(first_answer, None)) if has_answer else None,
+        answer=None if of_answer is None else ReducedLoss.over(result, run, of_answer),
     )
+
+
+def _of_answer(run: RunResult) -> slice | None:
+    """The losses of the answer's tokens; None where there is no answer.
+
+    The loss of token 1 is not scored: token 0 alone predicts it.
+    """
+    has_answer = 0 < run.answer_start < len(run.tokens)
+    return slice(max(1, run.answer_start - 1), None) if has_answer else None
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -590,3 +597,17 @@ METRIC = Metric(
     means=_means,
     evidence=_evidence,
 )
+
+
+def share_so_far(run: RunResult) -> np.ndarray | None:
+    """The share of a run's gain that is kept without 0, 1, … layers, `[L + 1]`; NaN where unknown.
+
+    Of the answer's tokens where there are some, else of all; None before anything is known.
+    """
+    result = run.get(Kept)
+    if result is None or not result.orders:
+        return None
+    losses = ReducedLoss.over(result, run, _of_answer(run) or slice(1, None))
+    if losses is None or not np.isfinite([losses.loss[0], losses.guess]).all():
+        return None
+    return share_kept(losses.loss, np.array(losses.guess))

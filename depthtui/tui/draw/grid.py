@@ -89,7 +89,7 @@ class Grid:
         """The largest cells that fit into `width` x `lines`, beside names of this many cells."""
         margin = max(longest_name, len(str(rows - 1))) + 2
         room = lines if whole_lines else 2 * lines
-        blank = room % rows if rows < room else 0
+        blank = _blank(rows, room)
         return cls(
             rows=Side(rows, room - blank),
             columns=Side(columns, max(1, width - margin)),
@@ -175,6 +175,17 @@ class Grid:
             first, last = self.rows.units - 1 - last, self.rows.units - 1 - first
         halves = 1 if self.whole_lines else 2
         return range((self.blank + first) // halves, (self.blank + last) // halves + 1)
+
+
+def lines_filled(rows: int, lines: int, whole_lines: bool) -> int:
+    """The lines that rows of one height fill, of as many as there are."""
+    halves = 1 if whole_lines else 2
+    return -(-(halves * lines - _blank(rows, halves * lines)) // halves)
+
+
+def _blank(rows: int, units: int) -> int:
+    """The units that rows of one height leave blank."""
+    return units % rows if rows < units else 0
 
 
 def in_sight(place: int, first: int, n_visible: int, count: int) -> int:

@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.color import Color as RichColor
 from rich.style import Style
 from textual import events
+from textual.geometry import Size
 from textual.strip import Strip
 
 from depthtui import ramps
@@ -22,7 +23,7 @@ from depthtui.metrics.chosen_lens import metric_of_lens
 from depthtui.metrics.needs import lens
 from depthtui.report.phrases import rule_title
 from depthtui.token_text import fit, printable, printable_chars, printable_sentence
-from depthtui.tui.draw.grid import Grid, Side
+from depthtui.tui.draw.grid import Grid, Side, lines_filled
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.draw.styles import Piece, Ramp, fit_right, half_blocks, number, ruler
 from depthtui.tui.draw.text import not_computed
@@ -30,14 +31,18 @@ from depthtui.tui.panes.heatmap_views import VIEWS, At, TokensView
 from depthtui.tui.panes.layer_rows import OUTPUT
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import HeatmapCell, Layer, Target
+from depthtui.tui.panes.view import View
 
 _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
 _ROOM_FOR_ALL = 6
 """The least lines of a pane in which one line shows all tokens."""
 
+_BELOW = 2
+"""Lines of the axis and the legend."""
+
 _OVERVIEW = "overview "
-_MARKS = "◆▴▾"
+_MARK, _CURSOR = "◆", "▸"
 _SIDE_CELLS = 4
 _SIDE_TITLE = " out"
 _UNKNOWN = -1
@@ -49,10 +54,10 @@ class HeatmapPane(Pane):
     """Layers up the side, tokens along the bottom, a measure's value as colour.
 
     When the model is deeper than the pane is tall, two layers share a line as upper and lower half
-    blocks; if that is not enough, the pane scrolls. The number on such a line is the lower layer's,
-    and a half block before it is the cursor. Where a prompt is longer than the pane is wide, a line
-    beneath shows the whole prompt at the cursor's layer, each cell the mean of its tokens, with the
-    visible part marked.
+    blocks; if that is not enough, the pane scrolls. The number on such a line is that of the
+    cursor's layer, else of the marked one, else of the lower one. Where a prompt is longer than the
+    pane is wide, a line beneath shows the whole prompt at the cursor's layer, each cell the mean of
+    its tokens, with the visible part marked.
     """
 
     hint = "r runs the prompt"
@@ -64,11 +69,33 @@ class HeatmapPane(Pane):
     _ramp: Ramp
     _scale: Scale
     _where_largest: tuple[str, str]
+    _rows = 0
     _grid: Grid | None = None
     _bins: Side | None = None
     _side: np.ndarray | None = None
     _side_levels: list[int]
     _noise: float = -1.0
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """The lines that a run's depths fill, in two thirds of the container at most."""
+        most = max(1, 2 * container.height // 3 - self.gutter.height)
+        if self.result is None:
+            return most
+        model, tokens = self.result.model, len(self.result.tokens)
+        below = _BELOW + (tokens > width - label_cells(model) - 2)
+        whole_lines = bool(self.ramp_for(self._diverging).glyphs)
+        rows = self._rows or model.n_layers
+        return min(most, below + lines_filled(rows, most - below, whole_lines))
+
+    def show(self, view: View) -> None:
+        """Draw this view from now on, in as many lines as its rows fill."""
+        super().show(view)
+        values = self._measured(view.result, view.reading, self._token) if view.result else None
+        rows = self._rows if values is None else len(values)
+        if rows != self._rows:
+            self._rows = rows
+            if self.display and self.styles.is_auto_height:
+                self.refresh(layout=True)
 
     @property
     def kind(self) -> TokensView:
@@ -179,9 +206,14 @@ class HeatmapPane(Pane):
             high = self._side_scale(self._side).high
             self._side_levels = ramps.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
+        self._set_titles()
+
+    def _set_titles(self) -> None:
+        """Title the frame by the measure, with the layers in sight and the notes on the run."""
         sentence = self.measure.sentence(self.drawn_result) if self.kind.by_token else ""
         types = marks_words(self._run_of_rows.model)
         notes = (
+            self._hidden_note(),
             self._token_note(),
             self.kind.note(self.drawn_result),
             self._mark_note(),
@@ -270,6 +302,7 @@ class HeatmapPane(Pane):
         grid = self.grid
         if grid.scroll_to(*self._at(new)):
             self.refresh(self.area.region)
+            self._set_titles()
             return
         rows = {self._at(cursor)[0] for cursor in (old, new)}
         lines = {line for row in rows for line in grid.lines_of(row)}
@@ -294,38 +327,38 @@ class HeatmapPane(Pane):
         """A layer's number, and the sign of the effective depth by the measure's rule."""
         styles, grid = self.pane_styles, self.grid
         cursor_row, _ = self._at(self.cursor)
-        row, marked = grid.numbered_row(y), self._marked()
+        marked = self._marked()
+        marked_row = None if marked is None else marked.layer
+        on_line = [row for row in (cursor_row, marked_row) if self._is_numbered_on(row, y)]
+        row = on_line[0] if on_line else grid.numbered_row(y)
         if row is None:
             yield " " * grid.margin, styles.text
             return
-        yield self._sign(y, cursor_row, "▸▀▄"), styles.accent
-        number_style = styles.accent if row == cursor_row else styles.muted
+        yield _CURSOR if cursor_row in on_line else " ", styles.accent
         model = self._run_of_rows.model
         name = OUTPUT if row == model.n_layers else layer_label(model, row)
+        number_style = styles.accent if row == cursor_row else styles.muted
         yield f"{name:>{grid.margin - 2}}", number_style
-        yield self._sign(y, None if marked is None else marked.layer), styles.text
+        yield _MARK if marked_row in on_line else " ", styles.text
 
-    def _sign(self, y: int, layer: int | None, signs: str = _MARKS) -> str:
-        """A layer's sign beside its line; where two layers share the line, it shows which is meant.
-
-        `signs` are for a whole line, an upper half and a lower half.
-        """
-        if layer is None or self.grid.number_line(layer) != y:
-            return " "
-        if not self.grid.halves_lines:
-            return signs[0]
-        return signs[1] if layer == self.grid.rows_on(y)[0] else signs[2]
+    def _is_numbered_on(self, row: int | None, y: int) -> bool:
+        """Whether a row's number is, or would be, on a line."""
+        return row is not None and self.grid.number_line(row) == y
 
     def _mark_note(self) -> str:
         """The legend of an effective depth's sign; empty where there is none."""
         marked = self._marked()
         if marked is None or marked.layer is None:
             return ""
-        line = self.grid.number_line(marked.layer)
-        sign = _MARKS[0] if line is None else self._sign(line, marked.layer)
-        return (
-            f"{sign} {rule_title(marked.rule)} depth {marked.layer + 1}, after layer {marked.layer}"
-        )
+        depth = f"{rule_title(marked.rule)} depth {marked.layer + 1}"
+        return f"{_MARK} {depth}, after layer {marked.layer}"
+
+    def _hidden_note(self) -> str:
+        """The layers in sight; empty where all are."""
+        rows = self.grid.rows
+        if rows.n_visible == rows.count:
+            return ""
+        return f"layers {rows.visible[0]}-{rows.visible[-1]} of 0-{rows.count - 1}"
 
     def _token_note(self) -> str:
         """The cursor's token where it has all columns; else empty."""

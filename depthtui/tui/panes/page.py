@@ -12,6 +12,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of, through_words
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
+from depthtui.tui.draw.names import in_a_row
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
 from depthtui.tui.panes.lines_pane import LinesPane
@@ -20,6 +21,9 @@ from depthtui.tui.panes.under_cursor import HeatmapCell, Target
 
 _OTHER_NAME = "$foreground 50%"
 _TURNS = " · d next page"
+_EDGES = 2
+"""Cells of the content's width that a frame's title has not."""
+
 DIAL_KEYS = "+ -"
 """The keys of a page's dial."""
 
@@ -48,11 +52,22 @@ class Page(LinesPane):
         """The names of all pages, which can be clicked, and as much of the title as fits."""
         if not self.pages or self.screen.has_class("-narrow"):
             return Content(title)
-        names = Content(" ").join(self._link(page) for page in self.pages)
         own, lens = (f" · {title}" if title != self.name else ""), through_words("", self.view.lens)
+        names = self._names(cell_len(lens))
         room = self.size.width - names.cell_length
         ends = (f"{own}{_TURNS}", own or _TURNS, lens or _TURNS, "")
         return names + Content(next(end for end in ends if cell_len(end) <= max(0, room)))
+
+    def _names(self, reserved: int) -> Content:
+        """The names of the pages, of all or of as many around this one as fit.
+
+        Args:
+            reserved: the cells of the lens, which stands behind them.
+        """
+        place = next(at for at, page in enumerate(self.pages) if page is self)
+        names = list(map(self._link, self.pages))
+        cells = [cell_len(page.name or "") for page in self.pages]
+        return in_a_row(names, cells, place, self.size.width - _EDGES - reserved)
 
     def _link(self, page: Page) -> Content:
         style = "reverse" if page is self else _OTHER_NAME

@@ -81,6 +81,13 @@ class MeasureRow:
 
 
 @dataclass(frozen=True)
+class PageBehind:
+    """A page with the details of this one, by its id."""
+
+    page: str
+
+
+@dataclass(frozen=True)
 class SweepCell:
     """A row and a column of a sweep's table, in the order shown."""
 
@@ -88,7 +95,9 @@ class SweepCell:
     column: int
 
 
-Target: TypeAlias = HeatmapCell | LensRow | Layer | StackBlock | CurvePoint | MeasureRow | SweepCell
+Target: TypeAlias = (
+    HeatmapCell | LensRow | Layer | StackBlock | CurvePoint | MeasureRow | PageBehind | SweepCell
+)
 
 
 def _measures() -> list[Measure]:

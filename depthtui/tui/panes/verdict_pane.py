@@ -1,497 +1,312 @@
-"""How many of its layers the model uses, by three kinds of evidence on one axis of depth."""
+"""The layers that keep what the model knows: the number, the sentence, and the curve behind it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from rich.cells import cell_len
-from textual import events
+from rich.segment import Segment
+from rich.style import Style
+from textual.reactive import reactive
+from textual.renderables.digits import Digits
 
-from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
-from depthtui.data.run import RunResult
-from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
-from depthtui.depth.verdict_words import spread
-from depthtui.metrics import METRIC_BY_NAME, kept
-from depthtui.metrics.estimates import about_time, seconds_of
-from depthtui.metrics.spec import Metric
-from depthtui.report.blocks import Column, Table
-from depthtui.report.explanations import of_verdict
-from depthtui.report.phrases import criterion
-from depthtui.sizes import about
-from depthtui.token_text import fit_shown, printable_sentence
-from depthtui.tui.draw.block_lines import cut_lines, lines_of
-from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
-from depthtui.tui.draw.styles import Piece, fit_right, number
+from depthtui.metrics import kept
+from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.kept import PooledKept, share_so_far
+from depthtui.metrics.kept.curve import SHARE, KeptCurve
+from depthtui.report.explanations import of_metrics, of_verdict
+from depthtui.token_text import printable_sentence
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
+from depthtui.tui.draw.styles import Piece, ruler
 from depthtui.tui.draw.text import wrap
-from depthtui.tui.draw.tracks import axis, track
-from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
-from depthtui.tui.panes.page import ThresholdPage
-from depthtui.tui.panes.pane import nothing_pooled
-from depthtui.tui.panes.under_cursor import MeasureRow, Target
-from depthtui.tui.state.automatic_metrics import soonest_order, why_it_waits
-from depthtui.tui.state.next_measures import is_quick, next_measures
+from depthtui.tui.panes.page import DIAL_KEYS, as_many_as_fit
+from depthtui.tui.panes.under_cursor import PageBehind, Target
+from depthtui.tui.panes.verdict_page import VerdictPage
 
-KIND_WORDS: dict[EvidenceKind, str] = {
-    "readable": "what a lens reads of the output",
-    "geometric": "how the residual stream moves",
-    "causal": "what changes where layers are left out or changed",
-}
-"""The kinds of evidence in a few words."""
+DIAL = (0.5, 0.6, 0.7, 0.8, SHARE, 0.95, 0.99)
+"""The shares of the dial."""
 
-_PURPOSE = "The number of layers that the model uses, with the evidence."
-_MOST_NAME = 16
-_CUT = " … z shows all"
-_RELIABILITY_CELLS = 12
-_WIDE = 80
 _LONGEST_LINE = 110
-_LEAST_SENTENCE = 2
-_LEAST_CURVE, _MOST_CURVE = 2, 6
-_MOST_THRESHOLDS = 8
-"""The end of a curve's scale, in multiples of its threshold."""
+_BIG, _FREE = 3, 4
+"""Lines of a big number, and those that it leaves for the curve to grow."""
+
+_LEAST_CURVE, _MOST_CURVE = 3, 12
+_AXIS_CELLS = 5
+_STEP = 5
+"""Layers between two marks of the axis."""
+
+Lines = list[list[Piece]]
 
 
-class _Detail(NamedTuple):
-    """The details that fit besides the sentence and a line for each measure.
-
-    Attributes:
-        heads: headings of the kinds of evidence.
-        by_metric: a line for each missing metric instead of one for all.
-        reasons: the reason beneath each measure that does not hold.
-        gaps: blank lines between the kinds.
-    """
-
-    heads: bool = False
-    by_metric: bool = False
-    reasons: bool = False
-    gaps: bool = False
-
-
-_DETAILS = (
-    _Detail(heads=True, by_metric=True, reasons=True, gaps=True),
-    _Detail(heads=True, by_metric=True, reasons=True),
-    _Detail(heads=True, by_metric=True),
-    _Detail(heads=True),
-    _Detail(),
-)
-"""Sets of details, the fullest first."""
-
-
-class _Curve(NamedTuple):
-    """The curve over a measure's line.
+class _Beside(NamedTuple):
+    """The parts of the page besides the sentence, from the top.
 
     Attributes:
-        values: `[L]`.
-        threshold: drawn dashed.
-        low, high: the ends of its scale.
-        top: the label of the upper end.
-        words: the threshold in words.
+        number: the number of layers.
+        curve: the lines of the curve and its axis; empty for none.
+        below: the order of layers, and the model's controls.
     """
 
-    values: np.ndarray
-    threshold: float
-    low: float
-    high: float
-    top: str
-    words: str
+    number: Lines
+    curve: Lines
+    below: Lines
 
 
-def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | None:
-    """A measure's curve: of its rule, or the curve behind its count."""
-    if rule is not None:
-        values = rule.values[: rule.n_layers]
-        ends = scale_ends(rule)
-        curve = _Curve(values, rule.threshold, *ends, rule.rule.unit, words)
-    elif measure.curve is not None:
-        values, threshold = np.array(measure.curve.values), measure.curve.threshold
-        low, high = reach(np.append(values, threshold))
-        most = _MOST_THRESHOLDS * threshold
-        # Without this limit, one layer that costs a hundred times as much would flatten all others.
-        top = f"{number(most)} and more" if high > most > 0 else number(high)
-        curve = _Curve(
-            values, threshold, low, min(high, most) if most > 0 else high, top, measure.curve.words
-        )
-    else:
-        return None
-    return curve if np.isfinite(curve.values).any() else None
+class VerdictPane(VerdictPage):
+    """The headline as a number and a sentence, and the curve that it is read from.
 
+    The curve is the share of what the model knows that is kept with more and more layers left out.
+    It grows while it is counted, and is faint where the model knows too little for a count.
 
-class VerdictPane(ThresholdPage):
-    """The verdict's sentence, and each measure's count and range.
-
-    A count that is not firm has a hollow mark; one that does not even hold here has a broken band
-    and a `!`. Where there is room, a rule's curve is drawn over its line. Metrics not computed yet
-    show their cost.
+    Attributes:
+        share: the share at which layers are counted, one of `DIAL`.
     """
 
-    _pointed_measure = ""
-    """The chosen measure."""
+    dial = "share"
+    share: reactive[float] = reactive(SHARE, repaint=False)
 
-    _measure_of: Sequence[str] = ()
-    """The measure on each line; empty where there is none."""
+    def turn_dial(self, steps: int) -> None:
+        place = DIAL.index(self.share) + steps
+        self.share = DIAL[min(max(place, 0), len(DIAL) - 1)]
 
-    def under_cursor(self) -> Target | None:
-        measures = self._measures
-        if not measures:
-            return None
-        return MeasureRow(
-            self._pointed_measure if self._pointed_measure in measures else measures[0]
-        )
-
-    @property
-    def _measures(self) -> list[str]:
-        verdict = self.view.verdict
-        return [measure.measure for measure in verdict.evidence] if verdict else []
-
-    def choose(self, step: int) -> None:
-        """Move the choice down by this many measures, or up."""
-        measures = self._measures
-        if measures:
-            at = measures.index(self._pointed_measure) if self._pointed_measure in measures else -1
-            self._pointed_measure = measures[min(max(at + step, 0), len(measures) - 1)]
-            self.redraw_content()
-
-    def on_click(self, event: events.Click) -> None:
-        """Choose the measure under the mouse."""
-        offset = event.get_content_offset(self)
-        if offset is not None and self.is_ready and offset.y < len(self._measure_of):
-            self._pointed_measure = self._measure_of[offset.y]
-            self.redraw_content()
+    def watch_share(self) -> None:
+        self.redraw()
 
     @property
     def sentence(self) -> str:
         """The verdict in words, its warnings first; empty where there is none."""
         return self.view.verdict.text if self.view.verdict is not None else ""
 
+    def under_cursor(self) -> Target | None:
+        return PageBehind("evidence") if self.view.verdict is not None else None
+
+    def computes(self) -> tuple[str, ...]:
+        """Knowledge kept, by itself; once it is known, what the evidence lacks."""
+        names = super().computes()
+        is_asked = kept.NAME in names and self.result is not None
+        if is_asked and self.result and not self.result.has_all(kept.NAME):
+            return (kept.NAME,)
+        return names
+
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)
         # The description of the key depends on the focus.
-        self.redraw_content()
-
-    def computes(self) -> tuple[str, ...]:
-        if self.result is None:
-            return ()
-        return self.lens_to_compute() or next_measures(self.result)
-
-    def computes_with(self) -> Mapping[str, Any]:
-        return (
-            soonest_order(self.drawn_result, self.view.pace) if kept.NAME in self.computes() else {}
-        )
-
-    @property
-    def computes_quickly(self) -> bool:
-        """Whether all metrics that the pane computes next are quick."""
-        names = self.computes()
-        return all(is_quick(METRIC_BY_NAME[name], self.drawn_result) for name in names)
+        self.redraw()
 
     def explains(self) -> tuple[Explanation, ...]:
-        return of_verdict(self.view.verdict)
+        return (*of_metrics(kept.NAME), *of_verdict(self.view.verdict))
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.title_with_dial(through_words("Verdict", self.view.lens))
-        if self.result is None:
-            return nothing_pooled(None, _PURPOSE, self.hint)
-        if self.view.verdict is None:
-            if self.reading is None:
-                return nothing_pooled(self.result, _PURPOSE, self.hint)
-            return "This run has neither contributions nor a logit lens.", ""
-        return None
-
-    @property
-    def _shown_verdict(self) -> Verdict:
-        assert self.view.verdict is not None
-        return self.view.verdict
+        self.set_titles(through_words("Verdict", self.view.lens))
+        return self.why_no_verdict()
 
     # The lines --------------------------------------------------------------
 
-    def lay_out(self) -> list[list[Piece]]:
-        lines = self._as_much_as_fits()
-        names = {
-            fit_shown(measure.title, self._name_cells - 1): measure.measure
-            for measure in self._shown_verdict.evidence
-        }
-        self._measure_of = [names.get(line[0][0], "") if line else "" for line in lines]
-        return lines
+    def lay_out(self) -> Lines:
+        keys = [f"{DIAL_KEYS} {self.dial}"] if self._counted is not None else []
+        more = [self.key_words()] if self._knowledge is not None else []
+        subtitle = " · ".join([*keys, "⏎ evidence", *filter(None, more)])
+        if len(subtitle) > self.area.width:
+            subtitle = " · ".join([*keys, "⏎ evidence"])
+        self.set_titles(through_words("Verdict", self.view.lens), subtitle)
+        sentence = [*self._sentence(), *self._state_line()][: self.area.height]
+        room = self.area.height - len(sentence)
+        parts = self._parts(room)
+        return [*parts.number, *sentence, *parts.curve, *parts.below]
 
-    def _as_much_as_fits(self) -> list[list[Piece]]:
-        height = self.area.height
-        self._drawn_curves: dict[str, _Curve] = {}
-        titles = [measure.title for measure in self._shown_verdict.evidence]
-        if self.area.width >= _WIDE:
-            titles += [criterion(estimate, short=True) for estimate in self._estimates]
-            evidence = self._shown_verdict.evidence
-            titles += [measure.curve.words for measure in evidence if measure.curve]
-        self._name_cells = min(_MOST_NAME, max(map(cell_len, titles), default=0)) + 1
-        sentence = self._sentence()
-        beneath: list[list[Piece]] = []
-        for detail in _DETAILS:
-            beneath = self._beneath(detail)
-            spare = height - len(sentence) - len(beneath) - detail.gaps
-            if spare < 0:
-                continue
-            if detail.gaps:
-                return [*sentence, [], *self._with_curves(detail, beneath, spare)]
-            return [*sentence, *([[]] if spare > 0 else []), *beneath]
-        room = max(_LEAST_SENTENCE, height - len(beneath))
-        return cut_lines([*self._shortened(sentence, room), *beneath], height, self.pane_styles)
+    def _parts(self, room: int) -> _Beside:
+        """As much beside the sentence as fits into these lines, what says most first."""
+        number = self._number_line()
+        if len(number) > room:
+            return _Beside([], [], [])
+        room -= len(number)
+        curve = _LEAST_CURVE + 1 if self._curves() and room > _LEAST_CURVE else 0
+        below: Lines = []
+        for lines in (self._order_line(), self._controls()):
+            if curve and len(lines) <= room - curve - len(below):
+                below += lines
+        spare = room - curve - len(below)
+        if number and curve and spare >= _BIG + _FREE:
+            # A blank line lies under the big number.
+            number, spare = [*self._big_number(), []], spare - _BIG
+        if curve and spare:
+            # Another lies above the curve.
+            more = min(spare, _MOST_CURVE - _LEAST_CURVE + 1)
+            return _Beside(number, [[], *self._curve(curve - 1 + more - 1)], below)
+        return _Beside(number, self._curve(curve - 1) if curve else [], below)
 
-    def _sentence(self) -> list[list[Piece]]:
-        """The sentence in lines: warnings first, the headline bold, the model's controls last."""
-        styles, words = self.pane_styles, self._shown_verdict.words
-        text, bold = printable_sentence(str(words)), len(printable_sentence(words.headline))
+    def _sentence(self) -> Lines:
+        """The sentence in lines, its warnings first; without its last clauses where they exceed."""
+        styles, verdict = self.pane_styles, self.shown_verdict
         width = min(_LONGEST_LINE, self.area.width)
-        lines: list[list[Piece]] = [
-            [("", styles.strong), (line, styles.warning)]
-            for warning in self._shown_verdict.cautions
+        cautions: Lines = [
+            [(line, styles.warning)]
+            for warning in verdict.cautions
             for line in wrap(printable_sentence(warning), width)
         ]
-        for line in wrap(text, width):
-            lines.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
+        words, lines = verdict.words, cautions
+        bold = len(printable_sentence(words.headline))
+        for clauses in range(len(words.clauses), 0, -1):
+            text = printable_sentence(words.headline + " ".join(words.clauses[:clauses]))
+            lines = [*cautions, *self._with_bold(wrap(text, width), bold)]
+            if len(lines) <= self.area.height:
+                break
+        return lines[: self.area.height]
+
+    def _with_bold(self, lines: list[str], bold: int) -> Lines:
+        """Lines of which the first characters are bold."""
+        styles, pieces = self.pane_styles, []
+        for line in lines:
+            pieces.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
             bold = max(0, bold - len(line) - 1)
-        if self.view.controls:
-            controls = wrap(printable_sentence(self.view.controls), width)
-            lines += [[("", styles.strong), (line, styles.muted)] for line in controls]
-        return lines
+        return pieces
 
-    def _shortened(self, sentence: list[list[Piece]], room: int) -> list[list[Piece]]:
-        """The sentence's first lines, and how to see the rest."""
-        if len(sentence) <= room:
-            return sentence
-        *full_lines, ((bold, strong), (words, style)) = sentence[:room]
-        line = wrap(bold + words, max(1, self.area.width - len(_CUT)))[0]
-        return [*full_lines, [(line[: len(bold)], strong), (line[len(bold) :] + _CUT, style)]]
-
-    @property
-    def _estimates(self) -> tuple[DepthEstimate, ...]:
-        return self.reading.depths if self.reading else ()
-
-    def _beneath(self, detail: _Detail, curve_lines: int = 0) -> list[list[Piece]]:
-        """The measures by kind, the axis, and missing metrics; nothing without a verdict."""
-        styles, verdict = self.pane_styles, self._shown_verdict
-        if not verdict.evidence:
+    def _state_line(self) -> Lines:
+        """The state of a count that is missing: at work, or the key that begins it."""
+        if self._knowledge is not None:
             return []
-        lines: list[list[Piece]] = []
-        kind = ""
-        for measure in verdict.evidence:
-            if measure.kind != kind:
-                kind = measure.kind
-                if detail.gaps and lines:
-                    lines.append([])
-                if detail.heads:
-                    words = f" · {KIND_WORDS[measure.kind]}"
-                    lines.append([(measure.kind, styles.muted), (words, styles.faint)])
-            lines += self._curve_lines(measure, curve_lines)
-            lines.append(self._row(measure))
-            if detail.reasons and measure.is_fragile and measure.reason:
-                lines += self._reason(measure)
-        track_cells = self._track_cells
-        if track_cells > 0:
-            words = fit_shown("layers", self._name_cells)
-            lines.append([(words + axis(verdict.n_layers, track_cells), styles.faint)])
-        missing_lines = self._missing_rows() if detail.by_metric else self._missing_line()
-        if missing_lines:
-            lines += [[]] * detail.gaps
-            lines += missing_lines
-        return lines
+        words = "Counting …"
+        if kept.NAME not in self.being_computed:
+            words = self.key_words()
+            if words and self.why_kept_waits:
+                words += f". It starts by key alone: {self.why_kept_waits}."
+        return [[(line, self.pane_styles.muted)] for line in wrap(words, self.area.width)]
 
-    def _with_curves(
-        self, detail: _Detail, beneath: list[list[Piece]], spare: int
-    ) -> list[list[Piece]]:
-        """The measures with curves, of all or of the rules, where enough lines are spare."""
-        evidence, curves = self._shown_verdict.evidence, self._curves()
-        for kinds in (set(KIND_WORDS), {"readable", "geometric"}, {"readable"}):
-            names = [measure.measure for measure in evidence if measure.kind in kinds]
-            self._drawn_curves = {name: curve for name, curve in curves.items() if name in names}
-            lines = min(_MOST_CURVE, spare // len(self._drawn_curves)) if self._drawn_curves else 0
-            if lines >= _LEAST_CURVE:
-                return self._beneath(detail, lines)
-        return beneath
-
-    # A measure --------------------------------------------------------------
+    # The number -------------------------------------------------------------
 
     @property
-    def _count_cells(self) -> int:
-        digits = len(str(self._shown_verdict.n_layers))
-        return 2 * digits + len(" of ")
+    def _knowledge(self) -> PooledKept | None:
+        """What is kept, where it was measured."""
+        return self.reading.get(kept.METRIC) if self.reading is not None else None
 
     @property
-    def _range_cells(self) -> int:
-        digits = len(str(self._shown_verdict.n_layers))
-        return 2 * digits + len("   to ") if self.area.width >= _WIDE else 0
+    def _counted(self) -> KeptCurve | None:
+        """The headline's curve, where enough is known for a count."""
+        knowledge = self._knowledge
+        return None if knowledge is None or knowledge.curve.why_too_little else knowledge.curve
 
     @property
-    def _track_cells(self) -> int:
-        beside = self._count_cells + self._range_cells + _RELIABILITY_CELLS + 1
-        return max(0, self.area.width - self._name_cells - beside)
+    def _reliability(self) -> Piece:
+        """How sure the number is, where the dial is at the share of the headline."""
+        styles = self.pane_styles
+        rows = [row for row in self.shown_verdict.evidence if row.measure == kept.NAME]
+        if self.share != SHARE or not rows:
+            return "", styles.muted
+        (row,) = rows
+        return row.reliability, styles.warning if row.is_fragile else styles.muted
 
-    def _row(self, measure: Evidence) -> list[Piece]:
-        """A measure's name, its line on the axis, its count, and whether the count holds."""
-        styles, n_layers = self.pane_styles, self._shown_verdict.n_layers
-        is_chosen = measure.measure == self._pointed_measure
-        style = styles.accent if is_chosen else styles.strong
-        name: Piece = (fit_shown(measure.title, self._name_cells - 1), style)
-        mark: Piece = ("▸" if is_chosen else " ", styles.accent)
-        if measure.count is None:
-            room = max(0, self.area.width - self._name_cells)
-            return [name, mark, (fit_shown(printable_sentence(measure.reason), room), styles.muted)]
-        reliability: Piece = (f"  {measure.reliability}", styles.muted)
-        if measure.is_fragile:
-            reliability = (f"  ! {measure.reliability}", styles.warning)
-        moves = fit_right(spread(measure), self._range_cells) if self._range_cells else ""
+    @property
+    def _meaning(self) -> str:
+        """The number's meaning, where the dial is turned: the sentence is of nine tenths."""
+        return "" if self.share == SHARE else f" keep {self.share:.0%} of it"
+
+    def _number_line(self) -> Lines:
+        """The number of layers, and how sure it is."""
+        curve = self._counted
+        if curve is None:
+            return []
+        styles, (sure, style) = self.pane_styles, self._reliability
+        count, n_layers = rounded_up_count(curve.layers(self.share)), self.shown_verdict.n_layers
+        left: list[Piece] = [
+            (f"{count} of {n_layers} layers", styles.strong),
+            (self._meaning, styles.text),
+        ]
+        return [self._with_right(left, (sure, style))]
+
+    def _big_number(self) -> Lines:
+        """The number of layers in big digits."""
+        curve = self._counted
+        assert curve is not None
+        styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
+        count = str(rounded_up_count(curve.layers(self.share)))
+        drawn = [
+            part for part in Digits(count).render(Style(bold=True)) if isinstance(part, Segment)
+        ]
+        first, second, third = "".join(part.text for part in drawn).splitlines()
+        beside: list[Piece] = [
+            (third, styles.accent),
+            (f" of {n_layers} layers{self._meaning}", styles.text),
+        ]
+        lines: Lines = [[(first, styles.accent)], [(second, styles.accent)]]
+        return [*lines, self._with_right(beside, self._reliability)]
+
+    def _with_right(self, left: list[Piece], right: Piece) -> list[Piece]:
+        """A line with a piece at its right end, where there is room."""
+        used = sum(len(text) for text, _ in left)
+        gap = self.area.width - used - len(right[0])
+        return [*left, (" " * gap, right[1]), right] if gap > 1 else left
+
+    # The curve --------------------------------------------------------------
+
+    def _curves(self) -> list[Curve]:
+        """What is kept against the layers left out, and in random orders; empty if unknown."""
+        styles, knowledge = self.pane_styles, self._knowledge
+        if knowledge is None:
+            share = share_so_far(self.drawn_result)
+            shares = [] if share is None else [(share, styles.text, False)]
+        else:
+            curve = knowledge.curve
+            style = styles.faint if curve.why_too_little else styles.text
+            drawn = [] if curve.why_too_little else curve.random_shares
+            shares = [(curve.share, style, False)]
+            shares += [(share, styles.faint, True) for share in drawn]
         return [
-            name,
-            mark,
-            *track(measure, n_layers, self._track_cells, styles),
-            (f" {fit_right(str(measure.count), len(str(n_layers)))}", styles.strong),
-            (f" of {n_layers}", styles.muted),
-            (moves, styles.muted),
-            reliability,
+            Curve(np.linspace(0, 1, len(share)), share, style, dotted)
+            for share, style, dotted in shares
         ]
 
-    def _reason(self, measure: Evidence) -> list[list[Piece]]:
-        styles, indent = self.pane_styles, " " * self._name_cells
-        room = min(_LONGEST_LINE, self.area.width - self._name_cells)
-        lines = wrap(printable_sentence(measure.reason), max(1, room))
-        return [[(indent + line, styles.muted)] for line in lines]
-
-    # Curves behind the counts ------------------------------------------------
-
-    def _curves(self) -> dict[str, _Curve]:
-        """Curves by measure; only known ones, and only over lines that are drawn."""
-        rules = {curve.rule.name: curve for curve in curves_of(self.reading)}
-        curves = {}
-        for measure in self._shown_verdict.evidence:
-            curve = _curve(measure, rules.get(measure.measure), self._threshold_of(measure))
-            if curve is not None and self._track_cells > 0 and measure.count is not None:
-                curves[measure.measure] = curve
-        return curves
-
-    def _curve_lines(self, measure: Evidence, lines: int) -> list[list[Piece]]:
-        """The curve over a measure's line, each value at its place on the axis."""
-        if not lines or measure.measure not in self._drawn_curves:
-            return []
-        curve, styles = self._drawn_curves[measure.measure], self.pane_styles
-        n_layers = self._shown_verdict.n_layers
-        # A depth is drawn after its layers, a layer between two counts.
-        is_depth = measure.layers is None
-        at = (np.arange(n_layers) + (1.0 if is_depth else 0.5)) / n_layers
-        plot = Plot(PlotArea(0, 0, self._track_cells, lines), curve.low, curve.high)
-        panel = CurvePanel("", "", plot, [Curve(at, curve.values, styles.faint)], curve.threshold)
-        mark = (measure.count or 0) / n_layers if is_depth else None
-        labels = {0: curve.top, lines - 1: curve.words}
-        return [
+    def _curve(self, lines: int) -> Lines:
+        """The curve in so many lines, and its axis."""
+        styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
+        area = PlotArea(0, 0, max(1, self.area.width - _AXIS_CELLS), lines)
+        plot, counted = Plot(area, 0.0, 1.0), self._counted
+        threshold = np.nan if counted is None else self.share
+        panel = CurvePanel("", "", plot, self._curves(), threshold)
+        labels = {0: "100%", lines - 1: "0%", plot.line_of(self.share): f"{self.share:.0%}"}
+        left_out = None if counted is None else n_layers - counted.layers(self.share)
+        at = None if left_out is None else left_out / n_layers
+        rows: Lines = [
             [
-                (fit_shown(labels.get(line, ""), self._name_cells), styles.faint),
-                *panel.line(line, styles, mark, styles.muted),
+                (f"{labels.get(line, ''):>{_AXIS_CELLS - 1}} ", styles.faint),
+                *panel.line(line, styles, at),
             ]
             for line in range(lines)
         ]
+        return [*rows, self._axis(area, left_out)]
 
-    def _threshold_of(self, measure: Evidence) -> str:
-        estimates = (each for each in self._estimates if each.rule == measure.measure)
-        return next((criterion(estimate, short=True) for estimate in estimates), "")
-
-    # Missing metrics --------------------------------------------------------
-
-    @property
-    def _missing_metrics(self) -> tuple[str, ...]:
-        """Missing metrics: first the chosen lens where it has not read the run."""
-        return self.lens_to_compute() + self._shown_verdict.missing_metrics
-
-    def _missing_rows(self) -> list[list[Piece]]:
-        """A heading, and a line for each missing metric."""
-        styles, metrics = self.pane_styles, [METRIC_BY_NAME[name] for name in self._missing_metrics]
-        if not metrics:
-            return []
-        key = self._key_words()
-        head = [("not computed yet", styles.muted), (key and f" · {key}", styles.faint)]
-        rows = [(_title(metric), self._state_words(metric)) for metric in metrics]
-        table = Table([Column("", style="soft"), Column("", style="soft")], rows, has_head=False)
-        return [head, *lines_of([table], self.area.width, styles)]
-
-    def _missing_line(self) -> list[list[Piece]]:
-        """The missing metrics in a sentence."""
-        if not self._missing_metrics:
-            return []
-        computing = [_title(METRIC_BY_NAME[name]) for name in self._computing]
-        key_words = self._key_words(by_name=True)
-        words = f"Computing {', '.join(computing)} …" if computing else key_words
-        if not computing and self._waits:
-            words += f". {kept.METRIC.title} starts by key alone: {self._waits}."
-        return [[(line, self.pane_styles.faint)] for line in wrap(words, self.area.width)]
-
-    @property
-    def _computing(self) -> list[str]:
-        """Missing metrics that the engine is computing."""
-        return [
-            name
-            for name in self._missing_metrics
-            if self.view.is_live
-            and name in self.drawn_result.settings.metrics
-            and name not in self.drawn_result.unavailable
+    def _axis(self, area: PlotArea, left_out: float | None) -> list[Piece]:
+        """The axis of layers left out."""
+        styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
+        step = next(size for size in (_STEP, 10, 20, 50, 100) if n_layers <= 8 * size)
+        marks = [
+            (area.column(count / n_layers), str(count)) for count in range(0, n_layers + 1, step)
         ]
+        cursor = (0, "")
+        if left_out is not None:
+            cursor = area.column(left_out / n_layers), f"▴{left_out:.1f}"
+        words = " left out"
+        if marks[-1][0] + len(marks[-1][1]) + len(words) <= area.width:
+            marks.append((area.width - len(words), words))
+        return [(" " * _AXIS_CELLS, styles.faint), *ruler(marks, cursor, area.width, styles)]
 
-    @property
-    def _next(self) -> list[str]:
-        """Missing metrics that the key computes."""
-        busy = {*self.drawn_result.unavailable, *self._computing}
-        possible = [name for name in self._missing_metrics if name not in busy]
-        return [name for name in self.computes() if name in possible]
+    # Below ------------------------------------------------------------------
 
-    def _key_words(self, by_name: bool = False) -> str:
-        """The effect of the key, and how long it takes."""
-        names = self._next
-        if not names:
-            return ""
-        titles = ", ".join(_title(METRIC_BY_NAME[name]) for name in names)
-        metric_words = titles if by_name or len(names) == 1 else "the quick ones"
-        if set(names) == set(self._missing_metrics) and not by_name and len(names) > 1:
-            metric_words = "them"
-        computed = self._computed
-        seconds = [seconds_of(METRIC_BY_NAME[name], computed, self.view.pace) for name in names]
-        known_seconds = [second for second in seconds if second is not None]
-        time = f", {about(sum(known_seconds))}" if len(known_seconds) == len(names) else ""
-        if not time and len(names) == 1:
-            time = f": {METRIC_BY_NAME[names[0]].cost}"
-        return f"{self._key} computes {metric_words}{time}"
+    def _order_line(self) -> Lines:
+        """The layers that go first in the order, and those that stay longest."""
+        knowledge, styles = self._knowledge, self.pane_styles
+        if knowledge is None:
+            return []
+        order = list(map(str, knowledge.order))
+        of = "" if knowledge.kind == "model" else "on this text, "
+        words: list[Piece] = [(f"{of}layers {' '.join(order[:6])} go first", styles.muted)]
+        if len(order) > 12:
+            words.append((f" · {' '.join(order[-4:])} stay longest", styles.muted))
+        return [as_many_as_fit(words, self.area.width)]
 
-    @property
-    def _computed(self) -> RunResult:
-        """The run with the settings that its missing metrics will be computed with."""
-        settings = replace(self.drawn_result.settings, **self.computes_with())
-        return replace(self.drawn_result, settings=settings)
-
-    @property
-    def _waits(self) -> str:
-        """Why knowledge kept does not start by itself; empty where it does."""
-        is_next = kept.NAME in self._next
-        return why_it_waits(self.drawn_result, self.view.pace) if is_next else ""
-
-    @property
-    def _key(self) -> str:
-        """The keys that compute the next metrics: from another pane `i` focuses this one first."""
-        return "i" if self.has_focus or self.computes_quickly else "i, then i"
-
-    def _state_words(self, metric: Metric) -> str:
-        """Whether a metric is being computed, or its cost."""
-        if metric.name in self.drawn_result.unavailable:
-            reason = printable_sentence(self.drawn_result.unavailable[metric.name])
-            return f"unavailable: {reason}"
-        if metric.name in self._computing:
-            return "computing …"
-        cost = about_time(metric, self._computed, self.view.pace) or metric.cost
-        if metric.name == kept.NAME:
-            if self._computed.settings.sufficient_order == "own":
-                cost += ", in this prompt's own order"
-            cost += self._waits and f"; starts by key alone: {self._waits}"
-        return cost if metric.name in self._next else f"then i again: {cost}"
-
-
-def _title(metric: Metric) -> str:
-    """A metric's title within a sentence."""
-    title = metric.title
-    return title[0].lower() + title[1:] if title[1:2].islower() else title
+    def _controls(self) -> Lines:
+        """The model's controls in lines."""
+        width = min(_LONGEST_LINE, self.area.width)
+        lines = wrap(printable_sentence(self.view.controls), width)
+        return [[(line, self.pane_styles.muted)] for line in lines]

@@ -16,6 +16,7 @@ from depthtui.token_text import printable_chars
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.key_footer import KeyFooter
@@ -53,6 +54,7 @@ PROMPT = Place(PromptPane, "prompt", "Prompt", "always")
 LEFT = (Place(HeatmapPane, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "Curves"))
 PAGES = (
     Place(VerdictPane, "verdict", "Verdict", "page"),
+    Place(EvidencePane, "evidence", "Evidence", "page"),
     Place(SufficientPane, "sufficient", "Suffice", "page"),
     Place(DepthTable, "depths", "Depth", "page"),
     Place(DecidedPane, "decided", "Decided", "page"),

@@ -28,6 +28,7 @@ from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied
 from depthtui.tui.panes.page import ThresholdTurned
@@ -283,17 +284,17 @@ class MainScreen(RunScreen):
     # Commands ---------------------------------------------------------------
 
     def move(self, rows: int, tokens: int) -> None:
-        """Move the cursor; on the verdict, which has no layers, move through its rows."""
+        """Move the cursor; on the evidence, which has no layers, move through its rows."""
         pane = self.focused
-        if isinstance(pane, VerdictPane) and rows:
+        if isinstance(pane, EvidencePane) and rows:
             pane.choose(-rows * self.pop_count())
         else:
             super().move(rows, tokens)
 
     def go_to_edge(self, where: str) -> None:
-        """Go to the first or last layer or token; on the verdict, to its first or last row."""
+        """Go to the first or last layer or token; on the evidence, to its first or last row."""
         pane = self.focused
-        if isinstance(pane, VerdictPane) and where in ("first_layer", "last_layer"):
+        if isinstance(pane, EvidencePane) and where in ("first_layer", "last_layer"):
             self.pop_count()
             pane.choose(-LONGEST_COUNT if where == "first_layer" else LONGEST_COUNT)
         else:

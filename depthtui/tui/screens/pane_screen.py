@@ -20,6 +20,7 @@ from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_types
+from depthtui.tui.draw.names import in_a_row
 from depthtui.tui.draw.styles import RampChoice
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import mode_of
@@ -30,6 +31,7 @@ from depthtui.tui.panes.under_cursor import (
     Layer,
     LensRow,
     MeasureRow,
+    PageBehind,
     StackBlock,
 )
 from depthtui.tui.panes.view import View
@@ -50,14 +52,23 @@ NO_TOKENS = "Columns are layers or heads here: there are no tokens to average ov
 class PaneTabs(Static):
     """The names of the panes that share a space, where only one of them has room."""
 
-    def show(self, panes: list[Pane], active: Pane | None) -> None:
+    _panes: tuple[Sequence[Pane], Pane | None] = (), None
+
+    def show(self, panes: Sequence[Pane], active: Pane | None) -> None:
         """List the panes, the active one marked."""
+        self._panes = panes, active
         names = [
             Content.from_markup(f"[@click=screen.go_to('{pane.id}')][{style}] {pane.name} [/][/]")
             for pane in panes
             for style in ("reverse bold" if pane is active else MUTED,)
         ]
-        self.update(Content(" ").join(names))
+        place = next((at for at, pane in enumerate(panes) if pane is active), 0)
+        cells = [name.cell_length for name in names]
+        self.update(in_a_row(names, cells, place, self.size.width))
+
+    def on_resize(self) -> None:
+        """List as many as fit."""
+        self.show(*self._panes)
 
 
 class PaneScreen(CommandScreen):
@@ -328,6 +339,8 @@ class PaneScreen(CommandScreen):
                 self._open_cell(pane, layer, pane.cursor.token)
             case MeasureRow() as row:
                 self.open_measure(row)
+            case PageBehind(page):
+                self.go_to_pane(self.query_one(f"#{page}", Pane))
 
     def _open_cell(self, pane: Pane, layer: int, token: int) -> None:
         """Open the layer of a pane's run at a token."""

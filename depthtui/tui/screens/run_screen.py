@@ -13,6 +13,7 @@ from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.settings import datasets_dir
 from depthtui.token_text import printable, printable_sentence
 from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.verdict_page import VerdictPage
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.model_question import act_with_model_of
@@ -191,8 +192,9 @@ class RunScreen(PlacesScreen, SteppedScreen):
 
     def compute_verdict(self) -> None:
         """Go to the verdict and compute what it lacks; slow metrics only if it was focused."""
-        pane = self.query_one(VerdictPane)
-        was_here = self.active_pane is pane
+        active = self.active_pane
+        was_here = isinstance(active, VerdictPage)
+        pane = active if isinstance(active, VerdictPage) else self.query_one(VerdictPane)
         self.go_to_pane(pane)
         if not (was_here or pane.computes_quickly):
             return

@@ -229,8 +229,10 @@ async def test_a_deep_model_scrolls_with_the_cursor():
         show(pane, make_result(layers=90, tokens=4))
         for layer in (0, 89, 40, 3, 88):
             pane.cursor = Cursor(layer, 0)
-            (line,) = [line for line in lines(pane) if line[0] in "▀▄"]
-            assert int(line[1:4]) + (line[0] == "▀") == layer
+            (line,) = [line for line in lines(pane) if line[0] == "▸"]
+            assert int(line[1:4]) == layer
+            seen = pane.grid.rows.visible
+            assert f"layers {seen[0]}-{seen[-1]} of 0-89" in str(pane.border_subtitle)
 
 
 async def test_the_numbers_stay_where_they_are_as_the_cursor_moves():
@@ -242,9 +244,11 @@ async def test_the_numbers_stay_where_they_are_as_the_cursor_moves():
         assert [int(number) for number in before[3:]] == [*range(28, -1, -2)]
         for layer in range(30):
             pane.cursor = Cursor(layer, 0)
-            assert [line[1:4] for line in lines(pane)[:-2]] == before
-            (y,) = [y for y, line in enumerate(lines(pane)) if line[0] in "▀▄"]
-            assert (int(before[y]), lines(pane)[y][0]) == (layer // 2 * 2, "▄▀"[layer % 2])
+            (y,) = [y for y, line in enumerate(lines(pane)) if line[0] == "▸"]
+            assert int(before[y]) == layer // 2 * 2
+            own = f"{layer:>2} "
+            numbers = [line[1:4] for line in lines(pane)[:-2]]
+            assert numbers == [*before[:y], own, *before[y + 1 :]]
 
 
 async def test_the_legend_says_what_was_clipped():
@@ -289,16 +293,16 @@ async def test_the_depth_of_the_measure_s_rule_is_marked_at_its_layer(measure: s
         )
 
 
-async def test_of_two_layers_on_a_line_the_mark_says_which():
+async def test_of_two_layers_on_a_line_the_marked_one_has_the_number():
     result = make_result(layers=12)
     pane = heatmap(measure="kl", cursor=Cursor(0, 0))
-    async with framed(pane, (80, 9)):
-        for layer, sign in ((5, "▴"), (4, "▾")):
+    async with framed(pane, (80, 10)):
+        for layer in (5, 4):
             depths = (DepthEstimate("kl", layer, (layer + 1) / 12, 0.5),)
             show(pane, result, with_depths(summary_of(result), *depths))
-            (marked,) = [line for line in lines(pane)[:-1] if sign in line[:6]]
-            assert marked.split(sign)[0].strip() == "4"
-            assert pane.border_subtitle == f"{sign} KL depth {layer + 1}, after layer {layer}"
+            (marked,) = [line for line in lines(pane)[:-1] if "◆" in line[:6]]
+            assert marked.split("◆")[0].strip() == str(layer)
+            assert f"◆ KL depth {layer + 1}, after layer {layer}" in str(pane.border_subtitle)
 
 
 async def test_a_measure_that_no_rule_reads_has_no_mark():

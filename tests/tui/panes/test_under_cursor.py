@@ -10,6 +10,7 @@ from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.paired_heatmap import PairedHeatmap
@@ -24,7 +25,6 @@ from depthtui.tui.panes.under_cursor import (
     MeasureRow,
     StackBlock,
 )
-from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.main_layout import PAGE_ORDER, PAGES, Place
 from depthtui.tui.state.what_if import Stack
 from tests.builders.results import make_result
@@ -97,14 +97,14 @@ async def test_a_click_on_a_block_of_the_stack_points_at_it() -> None:
         assert pane.under_cursor() is None
 
 
-async def test_a_click_on_a_row_of_the_verdict_points_at_its_measure() -> None:
+async def test_a_click_on_a_row_of_evidence_points_at_its_measure() -> None:
     result = make_result(layers=10, tokens=12)
     reading = reading_of([result], SummarySettings())
-    pane = VerdictPane()
+    pane = EvidencePane()
     async with framed(pane, (90, 30)) as pilot:
         show(pane, result, reading, verdict=reading.verdict)
         await pilot.pause()
-        assert pane.under_cursor() == MeasureRow(reading.verdict.evidence[0].measure)
+        assert pane.under_cursor() == MeasureRow(pane._measures[0])
         for title, measure in (("KL ", "kl"), ("overlap ", "overlap"), ("cosine ", "cosine")):
             y = next(y for y, line in enumerate(lines(pane)) if line.startswith(title))
             await pilot.click(pane, offset=(4, y + 1))
@@ -128,7 +128,9 @@ def test_every_measure_of_a_verdict_has_a_page_or_a_heatmap() -> None:
         assert (row.page in PAGE_ORDER) != (row.heatmap_measure is not None)
 
 
-@pytest.mark.parametrize("page", [place for place in PAGES if place.id != "verdict"])
+@pytest.mark.parametrize(
+    "page", [place for place in PAGES if place.id not in ("verdict", "evidence")]
+)
 async def test_every_page_opens_the_layer_of_the_cursor(page: Place) -> None:
     pane = page.pane()
     async with framed(pane):

@@ -1,300 +1,176 @@
-"""The verdict's page, alone: what it draws of planted evidence."""
+"""The verdict's first page, alone: the number, the sentence, and the curve of what is kept."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from textual.app import App
 
-from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.data.sentence import Sentence
-from depthtui.data.verdict import Evidence, Verdict
-from depthtui.depth.verdict import verdict_of
-from depthtui.metrics import METRIC_BY_NAME
-from depthtui.tui.draw.styles import PaneStyles, ruler, styles_of
-from depthtui.tui.draw.tracks import axis, column_of, track
-from depthtui.tui.panes.verdict_pane import KIND_WORDS, VerdictPane
-from depthtui.tui.state.next_measures import next_measures
+from depthtui.data.verdict import Verdict
+from depthtui.metrics.kept import NAME, Kept
+from depthtui.tui.panes.under_cursor import PageBehind
+from depthtui.tui.panes.verdict_pane import DIAL, VerdictPane
+from tests.builders.metrics import smooth_metric
 from tests.builders.results import make_result
-from tests.tui.panes.drawing import (
-    cell,
-    change,
-    framed,
-    line_with,
-    lines,
-    show,
-    strips,
-    summary_of,
-)
+from tests.tui.panes.drawing import cell, change, framed, lines, show, summary_of
 
-SAYS = "until the lens reads the output's tokens"
-FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, meaning=SAYS)
-FRAGILE = Evidence("readable", "kl", "KL", 3, 1, 9, False, "it hangs on a thread")
-HERE = replace(FIRM, firm=False, holds_here=True, reason="one prompt alone was read")
-NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it never turns")
+SIZES = [(80, 22), (76, 16), (58, 17), (48, 10)]
+"""A wide screen's page, and those at 80x24, 120x40 and 100x30."""
 
 
-def planted(
-    *evidence: Evidence, missing: tuple[str, ...] = (), tasks: tuple[str, ...] = ()
-) -> Verdict:
-    found = verdict_of(evidence, 10, missing, tasks)
+def measured(layers: int = 30, tokens: int = 40) -> RunResult:
+    """A run with knowledge kept, of all tokens."""
+    result = make_result(layers=layers, tokens=tokens)
+    result.put(NAME, smooth_metric(NAME, result))
+    return result
+
+
+def with_kept(result: RunResult, **changes: object) -> RunResult:
+    """The run with another result of knowledge kept."""
+    found = result.get(Kept)
     assert found is not None
-    return found
+    result.put(NAME, replace(found, **changes))
+    return result
 
 
-async def drawn(
-    verdict: Verdict,
-    size: tuple[int, int],
-    result: RunResult | None = None,
-    pace: Pace | None = None,
-) -> list[str]:
+def verdict_of(result: RunResult) -> Verdict:
+    reading = summary_of(result)
+    assert reading is not None
+    assert reading.verdict is not None
+    return reading.verdict
+
+
+async def drawn(result: RunResult, size: tuple[int, int], **changes: object) -> list[str]:
     """The page's lines in a frame of this size."""
-    result = result or make_result(layers=10, tokens=6)
     pane = VerdictPane()
-    change(pane, pace=pace or Pace())
     async with framed(pane, size):
-        show(pane, result, summary_of(result), verdict=verdict)
+        shown = {"verdict": verdict_of(result)} | changes
+        show(pane, result, summary_of(result), **shown)
         return lines(pane)
 
 
-@pytest.fixture
-def styles() -> PaneStyles:
-    app: App[None] = App()
-    from textual.color import Color
-
-    return styles_of(app, Color(0, 0, 0))
+def braille(shown: list[str]) -> list[str]:
+    """The lines with a curve."""
+    return [line for line in shown if any("\u2800" < char <= "\u28ff" for char in line)]
 
 
-@pytest.mark.parametrize("width", [1, 2, 7, 11, 21, 40])
-@pytest.mark.parametrize("measure", [FIRM, HERE, FRAGILE, NONE, replace(FIRM, low=0, high=10)])
-def test_a_track_is_as_wide_as_its_axis_with_the_mark_at_the_count(
-    measure: Evidence, width: int, styles: PaneStyles
+@pytest.mark.parametrize("size", SIZES)
+async def test_the_number_and_the_whole_sentence_are_there_at_every_size(
+    size: tuple[int, int],
 ) -> None:
-    text = "".join(piece for piece, _ in track(measure, 10, width, styles))
-    assert len(text) == width == len(axis(10, width))
-    if measure.count is None:
-        assert set(text) == {"─"}
-        return
-    mark, band = "◆━" if measure.firm else "◇═" if measure.holds_here else "◇╍"
-    assert text[column_of(measure.count, 10, width)] == mark
-    low, high = (column_of(count, 10, width) for count in (measure.low, measure.high))
-    assert set(text[low : high + 1]) <= {mark, band}
-    assert set(text[:low] + text[high + 1 :]) <= {"─"}
+    result = measured()
+    shown = await drawn(result, size)
+    words = verdict_of(result).words
+    text = " ".join(" ".join(shown).split())
+    assert words.headline in text
+    assert words.clauses[0] in text
+    assert "…" not in text
+    assert "of 30 layers" in text
 
 
-def test_at_a_cell_a_layer_the_cells_are_the_counts(styles: PaneStyles) -> None:
-    text = "".join(piece for piece, _ in track(FRAGILE, 10, 11, styles))
-    assert text == "─╍╍◇╍╍╍╍╍╍─"
-    assert axis(10, 31).split() == ["0", "2", "4", "6", "8", "10"]
-    assert axis(10, 31).index("6") == column_of(6, 10, 31)
+async def test_the_headline_alone_is_bold() -> None:
+    pane, result = VerdictPane(), measured()
+    async with framed(pane, (160, 12)):
+        show(pane, result, summary_of(result), verdict=verdict_of(result))
+        headline = len(verdict_of(result).words.headline)
+        line = next(y for y, text in enumerate(lines(pane)) if "keeps nine tenths" in text)
+        assert cell(pane, headline - 1, line)[1].bold
+        assert not cell(pane, headline, line)[1].bold
 
 
-def test_layers_that_may_lie_anywhere_are_drawn_where_they_lie(styles: PaneStyles) -> None:
-    some = Evidence("causal", "ablation", "ablation", 4, 4, 4, layers=(0, 1, 5, 9))
-
-    def drawn_in(width: int, measure: Evidence = some) -> str:
-        return "".join(piece for piece, _ in track(measure, 10, width, styles))
-
-    # A depth of 6, all layers up to layer 5, ends where the next layer would begin.
-    # The last layer fills the cell of the axis's end.
-    assert drawn_in(21) == "■■■■──────■■──────■■■"
-    assert drawn_in(21, FIRM).index("◆") == 12
-    # Of two layers that share a cell, one alone is told from both.
-    assert drawn_in(6) == "■─◧─◧■"
-    assert drawn_in(6, replace(some, firm=False)) == "□─◫─◫□"
-    assert drawn_in(21, replace(some, firm=False)).startswith("□□□□──")
-    assert drawn_in(6, replace(some, firm=False, holds_here=True)) == "□─◫─◫□"
-    assert drawn_in(21, replace(some, count=0, layers=())) == "─" * 21
+async def test_a_number_is_big_only_where_the_curve_has_room_too() -> None:
+    low, high = await drawn(measured(), (58, 14)), await drawn(measured(), (80, 30))
+    assert low[0].split()[1:4] == ["of", "30", "layers"]
+    assert len(braille(low)) >= 3
+    assert high[0].split()[0].strip("╺━╸┏┓┗┛┃╻╹┣┫┳┻") == ""
+    assert " of 30 layers" in high[2]
+    assert len(braille(high)) > len(braille(low))
 
 
-async def test_each_measure_has_its_line_and_what_does_not_hold_needs_no_colour() -> None:
-    shown = await drawn(planted(FRAGILE, FIRM, NONE), (60, 18))
-    text = "\n".join(shown)
-    assert "How many of its 10 layers this text takes is not counted" in shown[0]
-    fragile, firm = (next(line for line in shown if line.startswith(n)) for n in ("KL", "overlap"))
-    assert " 3 of 10  ! fragile" in fragile
-    assert "◇" in fragile
-    assert "╍" in fragile
-    assert " 6 of 10  firm" in firm
-    assert "◆" in firm
-    assert "━" in firm
-    # Marks stand over each other by their counts.
-    assert fragile.index("◇") < firm.index("◆")
-    assert any(line.startswith("cosine") and "it never turns" in line for line in shown)
-    for kind in ("readable", "geometric"):
-        assert f"{kind} · {KIND_WORDS[kind]}" in text
+async def test_the_dial_counts_at_another_share() -> None:
+    pane, result = VerdictPane(), measured()
+    async with framed(pane, (58, 17)):
+        show(pane, result, summary_of(result), verdict=verdict_of(result))
+        ninety = int(lines(pane)[0].split()[0])
+        reliability = lines(pane)[0].split()[-1]
+        assert reliability in ("firm", "here", "fragile")
+        pane.turn_dial(-4)
+        half = lines(pane)[0]
+        assert half.split("layers")[1].strip() == "keep 50% of it"
+        assert int(half.split()[0]) < ninety
+        pane.turn_dial(-1)
+        assert pane.share == DIAL[0]
+        pane.turn_dial(len(DIAL))
+        assert pane.share == DIAL[-1]
+        assert int(lines(pane)[0].split()[0]) >= ninety
 
 
-async def test_what_holds_here_alone_says_so() -> None:
-    shown = await drawn(planted(FRAGILE, HERE), (60, 18))
-    here = next(line for line in shown if line.startswith("overlap"))
-    assert " 6 of 10  holds here" in here
-    assert "◇" in here
-    assert "═" in here
-    # It is true of every count of one prompt: it stands beneath none.
-    assert "one prompt alone was read" not in "\n".join(shown)
+async def test_the_curve_grows_while_it_is_counted() -> None:
+    result = measured()
+    found = result.get(Kept)
+    assert found is not None
+
+    def columns(shown: list[str]) -> int:
+        return max((len(line[5:].rstrip()) for line in braille(shown)), default=0)
+
+    reach = []
+    for known in (1, 8, 20):
+        loss = found.loss.copy()
+        loss[known:] = np.nan
+        partial = with_kept(measured(), loss=loss, kl=np.where(np.isnan(found.kl), 0, np.nan))
+        shown = await drawn(partial, (58, 17))
+        assert "is not counted yet" in " ".join(" ".join(shown).split())
+        assert not any("of 30 layers  " in line for line in shown)
+        reach.append(columns(shown))
+    assert reach == sorted(reach)
+    assert reach[0] < reach[-1]
 
 
-async def test_a_reason_stands_beneath_its_measure() -> None:
-    other = Evidence("causal", "ablation", "ablation", 4, 2, 8, False, "one layer decides")
-    shown = await drawn(planted(FRAGILE, FIRM, other), (100, 30))
-    text = "\n".join(shown)
-    assert text.count("it hangs on a thread") == 1
-    assert (
-        "one layer decides"
-        in shown[next(y for y, line in enumerate(shown) if "4 of 10" in line) + 1]
+async def test_where_too_little_is_known_there_is_no_number() -> None:
+    result = measured()
+    found = result.get(Kept)
+    assert found is not None
+    result = with_kept(result, guess=found.guess - 6)
+    shown = await drawn(result, (58, 17))
+    assert "knows too little" in " ".join(" ".join(shown).split())
+    assert "of 30 layers" not in shown[0]
+    assert "▴" not in "".join(shown)
+    assert not any("keep" in line and "%" in line for line in shown[:1])
+
+
+async def test_last_clauses_go_where_the_sentence_would_be_cut() -> None:
+    result = measured()
+    clauses = (" (7 to 9; one prompt).", *(f"Clause {place} is told." for place in range(9)))
+    verdict = replace(verdict_of(result), words=Sentence("The model keeps it", clauses))
+    text = " ".join(" ".join(await drawn(result, (40, 6), verdict=verdict)).split())
+    assert text.startswith("The model keeps it (7 to 9; one prompt).")
+    assert text.endswith("is told.")
+    assert "Clause 8" not in text
+
+
+async def test_controls_and_warnings_stand_at_the_ends() -> None:
+    result = measured()
+    verdict = replace(verdict_of(result), warnings=("No answer is right.",))
+    shown = await drawn(result, (80, 30), verdict=verdict, controls="Controls on 10 prompts.")
+    filled = [line.strip() for line in shown if line.strip()]
+    assert "No answer is right." in filled
+    assert filled.index("No answer is right.") < next(
+        place for place, line in enumerate(filled) if "keeps nine tenths" in line
     )
+    assert filled[-1] == "Controls on 10 prompts."
 
 
-async def test_where_it_is_low_the_sentence_and_the_measures_stay() -> None:
-    shown = await drawn(planted(FRAGILE, FIRM, NONE), (60, 8))
-    assert len(shown) == 6
-    assert "How many of its 10 layers this text takes is not counted" in shown[0]
-    for name in ("KL", "overlap", "cosine"):
-        assert any(line.startswith(name) for line in shown)
-
-
-async def test_curves_lie_over_the_rules_where_there_is_room() -> None:
-    def has_braille(shown: list[str]) -> bool:
-        return any("\u2800" < char <= "\u28ff" for line in shown for char in line)
-
-    verdict = planted(FRAGILE, FIRM)
-    assert has_braille(await drawn(verdict, (120, 40)))
-    assert not has_braille(await drawn(verdict, (60, 11)))
-    tall = await drawn(verdict, (120, 40))
-    here = next(line for line in tall if line.startswith("overlap")).index("◆")
-    above = tall[next(y for y, line in enumerate(tall) if line.startswith("overlap")) - 1]
-    assert above.startswith("> 0.3")
-    assert above[here] == "│" or "\u2800" < above[here] <= "\u28ff"
-
-
-async def test_what_is_missing_says_its_cost_and_the_key() -> None:
-    result = make_result(layers=10, tokens=60)
-    missing = (*next_measures(result), "residual_erasure")
-    pace = Pace(0.005, dict.fromkeys(missing, 0.005), prepared=("kept",))
-    shown = await drawn(planted(FIRM, missing=missing), (100, 24), result, pace)
-    text = "\n".join(shown)
-    quick = [METRIC_BY_NAME[name] for name in next_measures(result)]
-    total = sum(0.005 * 60 * metric.work(result) for metric in quick)
-    assert f"· i computes the quick ones, about {float(f'{total:.0e}'):.0f} s" in text
-    assert "then i again" in next(line for line in shown if line.startswith("residual erasure"))
-
-
-async def test_an_order_of_the_prompt_stands_in_for_one_that_takes_long() -> None:
-    result = make_result(layers=10, tokens=60)
-    missing = next_measures(result)
-
-    async def line_of_kept(pace: Pace) -> str:
-        shown = await drawn(planted(FIRM, missing=missing), (100, 24), result, pace)
-        return next(line.rstrip() for line in shown if line.startswith("knowledge kept"))
-
-    prepared = Pace(forward=0.01, prepared=("kept",))
-    assert (await line_of_kept(prepared)).endswith("about 40 s")
-    soon = await line_of_kept(Pace(forward=0.005))
-    assert soon.endswith("about 30 s")
-    late = await line_of_kept(Pace(forward=0.03))
-    assert "in this prompt's own order" in late
-
-
-async def test_what_is_being_computed_says_so() -> None:
-    result = make_result(layers=10, tokens=60)
-    result.settings = replace(result.settings, metrics=(*result.settings.metrics, "ablation"))
-    shown = await drawn(planted(FIRM, missing=("similarity", "ablation")), (100, 24), result)
-    row = next(line for line in shown if line.startswith("ablation"))
-    assert "computing …" in row
-    result.unavailable["ablation"] = "it ran out of memory"
-    shown = await drawn(planted(FIRM, missing=("similarity", "ablation")), (100, 24), result)
-    row = next(line for line in shown if line.startswith("ablation"))
-    assert "unavailable: it ran out of memory" in row
-
-
-async def test_what_was_stopped_half_way_is_not_being_computed() -> None:
-    result = make_result(layers=10, tokens=60)
-    result.settings = replace(result.settings, metrics=(*result.settings.metrics, "ablation"))
-    pane = VerdictPane()
-    async with framed(pane, (100, 24)):
-        show(pane, result, summary_of(result))
-        for is_live in (True, False):
-            missing = ("similarity", "ablation")
-            change(pane, verdict=planted(FIRM, missing=missing), is_live=is_live)
-            row = next(line for line in lines(pane) if line.startswith("ablation"))
-            assert ("computing …" in row) == is_live
-
-
-async def test_the_headline_is_bold_and_only_fragile_is_a_warning() -> None:
-    pane = VerdictPane()
-    result = make_result(layers=10, tokens=6)
-    async with framed(pane, (140, 18)):
-        verdict = planted(FRAGILE, FIRM, tasks=("a: b", "c"))
-        show(pane, result, summary_of(result), verdict=verdict)
-        headline = len(verdict.words.headline)
-        assert "a: b" in verdict.words.headline
-        assert cell(pane, headline - 1, 0)[1].bold
-        assert not cell(pane, headline, 0)[1].bold
-        warning = pane.pane_styles.warning.color
-        fragile = line_with(pane, "! fragile")
-        assert any(style and style.color == warning for _, style, _ in strips(pane)[fragile])
-        firm = line_with(pane, "  firm")
-        assert all(not style or style.color != warning for _, style, _ in strips(pane)[firm])
-
-
-def test_the_quick_ones_come_first_and_then_all() -> None:
-    result = make_result(layers=10, tokens=60)
-    quick = next_measures(result)
-    assert {"similarity", "context_depth", "ablation", "order"} <= set(quick)
-    assert "residual_erasure" not in quick
-    for name in quick:
-        result.unavailable[name] = "no"
-    assert set(next_measures(result)) > set(quick)
-    assert "residual_erasure" in next_measures(result)
-
-
-async def test_the_controls_stand_behind_the_sentence() -> None:
-    result = make_result(layers=10, tokens=6)
-    pane = VerdictPane()
-    async with framed(pane, (100, 24)):
-        change(pane, verdict=planted(FIRM))
-        show(pane, result, summary_of(result))
-        without = lines(pane)
-        change(pane, verdict=planted(FIRM), controls="Controls on 10 prompts: untrained 1.0.")
-        drawn_lines = lines(pane)
-    assert not any("Controls" in line for line in without)
-    (place,) = (number for number, line in enumerate(drawn_lines) if "Controls on 10" in line)
-    assert drawn_lines[place + 1].strip() == ""
-    assert any("readable" in line for line in drawn_lines[place:])
-
-
-async def test_rows_that_are_cut_are_counted() -> None:
-    several = [replace(FIRM, title=f"measure {place}") for place in range(9)]
-    everything = await drawn(planted(*several), (100, 40))
-    whole = [line for line in everything if line.strip()]
-    shown = await drawn(planted(*several), (50, 10))
-    *rows, last = shown
-    hidden = int(last.split()[1])
-    assert last.strip() == f"… {hidden} more lines, z shows all"
-    seen = {line.split("─")[0].strip() for line in rows if line.startswith("measure")}
-    assert 0 < len(seen) < 9
-    # The rows, and the axis beneath them.
-    assert hidden == 9 - len(seen) + 1, whole
-
-
-async def test_marks_of_an_axis_never_touch(styles: PaneStyles) -> None:
-    marks = [(place, str(10 * place)) for place in range(0, 30, 2)]
-    for width in range(3, 30):
-        for at in range(width):
-            text = "".join(piece for piece, _ in ruler(marks, (at, "▴123"), width, styles))
-            numbers = text.replace("▴", " ").split()
-            assert set(numbers) <= {"123", *(number for _, number in marks)}, text
-
-
-async def test_a_sentence_that_is_cut_keeps_the_gap_behind_its_headline() -> None:
-    clauses = (" (7 to 9; some choices stay).", "More is said of it, and more than fits.")
-    headline = "The model keeps nine tenths of what it knows of this text with 8 of its 10 layers"
-    words = Sentence(headline, clauses)
-    verdict = replace(planted(FRAGILE, FIRM, NONE), words=words)
-    for width in range(46, 66):
-        shown = await drawn(verdict, (width, 8))
-        text = " ".join(" ".join(shown[:2]).split()).partition(" … z shows")[0]
-        assert str(words).startswith(text.removesuffix("…").rstrip())
+async def test_its_key_computes_what_is_kept_first_and_opens_the_evidence() -> None:
+    pane, result = VerdictPane(), make_result(layers=30, tokens=40)
+    async with framed(pane, (58, 17)):
+        show(pane, result, summary_of(result), verdict=verdict_of(result))
+        assert pane.computes() == (NAME,)
+        assert pane.under_cursor() == PageBehind("evidence")
+        found = measured()
+        change(pane, result=found, reading=summary_of(found))
+        assert len(pane.computes()) > 1
+        change(pane, result=None, reading=None, verdict=None)
+        assert pane.under_cursor() is None
