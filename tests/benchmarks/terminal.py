@@ -92,7 +92,7 @@ class Terminal:
 
     def settle(self) -> None:
         """Read until the first run is on the screen and nothing more is written."""
-        self.wait("H nats")
+        self.wait("entropy")
         while self.read(1.0):
             pass
 

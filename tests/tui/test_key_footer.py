@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from depthtui.tui.commands.main import COMMANDS
 from depthtui.tui.panes.key_footer import KeyFooter
+from depthtui.tui.panes.pane import Pane
 from tests.tui.app_helpers import Explored, explore
 
 
@@ -14,9 +16,9 @@ def footer(it: Explored) -> KeyFooter:
     return it.main.query_one(KeyFooter)
 
 
-def that_work(it: Explored) -> list[str]:
-    shown = [one.binding for one in it.main.active_bindings.values() if one.binding.show]
-    return list(dict.fromkeys(binding.action for binding in shown))
+def keys_of(it: Explored) -> str:
+    """The footer's keys with their labels."""
+    return " ".join(f"{key.shown} {key.label}" for key in footer(it).keys)
 
 
 async def test_a_footer_is_drawn_again_only_for_other_keys(
@@ -37,10 +39,22 @@ async def test_a_footer_is_drawn_again_only_for_other_keys(
 
 async def test_a_footer_follows_the_keys_that_work(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await it.until(lambda: len(footer(it).keys) == len(that_work(it)) > 0)
-        shown = [one.binding for one in it.main.active_bindings.values() if one.binding.show]
-        it.app.set_keymap({shown[0].id or "": "f9"})
-        await it.until(lambda: "f9" in [key.key for key in footer(it).keys], "the key")
+        await it.until(lambda: keys_of(it).startswith("v measure ⏎ open x what if"), "its keys")
+        it.app.set_keymap({"measure": "f9"})
+        await it.until(lambda: keys_of(it).startswith("f9 measure"), "the key")
+        await it.press("tab")
+        await it.until(lambda: keys_of(it).startswith("/ find"), "those of the lens")
+        await it.press("s")
+        await it.until(lambda: "esc stop" in keys_of(it), "those of a run at work")
+        assert keys_of(it).endswith("p prompt ? help q quit")
+
+
+async def test_every_pane_names_five_keys_and_how_it_is_explained(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        for pane in it.main.query(Pane):
+            assert len(pane.footer) == 5
+            assert "explain" in pane.footer
+            assert set(pane.footer) <= {command.name for command in COMMANDS}
 
 
 async def test_a_click_presses_the_key_and_the_mouse_tells_its_words(tmp_path: Path) -> None:
@@ -63,10 +77,12 @@ def last_line(it: Explored) -> str:
 
 
 async def test_keys_without_room_are_left_out_whole(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(72, 24)) as it:
-        await it.until(lambda: last_line(it).startswith("r run i compute"), "the keys of a run")
+    async with explore(tmp_path, size=(70, 20)) as it:
+        await it.until(lambda: last_line(it).startswith("v measure"), "the keys of the heatmap")
+        assert footer(it).shown_keys == footer(it).keys
+        await it.press("s")
+        await it.until(lambda: "space next layer" in last_line(it), "the keys of a halted run")
+        assert footer(it).shown_keys != footer(it).keys
         assert last_line(it).rstrip().endswith("? help q quit")
-        await it.pilot.resize_terminal(200, 24)
+        await it.pilot.resize_terminal(120, 24)
         await it.until(lambda: footer(it).shown_keys == footer(it).keys, "every key")
-        await it.pilot.resize_terminal(70, 24)
-        await it.until(lambda: footer(it).shown_keys != footer(it).keys, "fewer")

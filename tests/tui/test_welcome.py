@@ -9,13 +9,12 @@ import pytest
 
 from depthtui.data.protocol import Event, Progress, StartRun
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics.kept import Kept
 from depthtui.report.reading_guide import GUIDE, PANES
 from depthtui.settings import Settings, load_settings
 from depthtui.tui import app as module
-from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
-from depthtui.tui.screens.dialogs.welcome import Welcome
+from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
+from depthtui.tui.screens.dialogs.welcome import STEPS, Welcome
 from tests.builders.engines import FakeEngine
 from tests.tui.app_helpers import DrawnAtOnce, Explored, explore
 
@@ -37,9 +36,10 @@ async def test_any_key_goes_on_and_does_nothing_else(tmp_path: Path, key: str) -
 
 async def test_a_key_that_it_names_does_what_it_says(tmp_path: Path) -> None:
     async with explore(tmp_path, welcomes=True) as it:
-        await it.press("i")
-        await it.until(lambda: it.session.current.result.get(Kept) is not None, "the verdict")
-        assert it.main.active_pane is it.main.query_one(VerdictPane)
+        await it.press("p")
+        await it.until(lambda: isinstance(it.app.screen, PromptPicker), "the prompts")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
         it.app.action_welcome()
         await it.press("question_mark")
         await it.until(lambda: isinstance(it.app.screen, HelpScreen), "the keys")
@@ -103,7 +103,7 @@ async def test_a_file_that_cannot_be_written_is_no_error(tmp_path: Path) -> None
 async def test_all_of_it_is_to_be_seen(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size, welcomes=True) as it:
         shown = it.screen_text()
-        assert all(f"  {says}" in shown for says in PANES.values())
+        assert all(f"  {says}" in shown for says in STEPS.values())
         assert "Welcome to depthtui" in shown
         assert "any key goes on" in shown
         assert "searchable" in shown

@@ -86,7 +86,7 @@ RULE = LastTurn(
     meaning="until layers strengthen what is there",
     curve="mean_cosine",
     mean_of=("attention_cosine", "mlp_cosine", "layer_cosine"),
-    unit="a, m, c",
+    unit="",
     threshold=Threshold(value=0.0),
     figure="Cosine with the stream",
     axis="cosine",

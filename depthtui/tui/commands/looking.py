@@ -19,7 +19,7 @@ PANES = [
     Command(
         "explain",
         "I",
-        "",
+        "explain",
         "Explain what this pane shows: how to read it",
         "look",
         "explain",
@@ -41,7 +41,7 @@ OPEN = Command(
 READING = Command(
     "reading",
     "u",
-    "",
+    "reading",
     "Choose lens, thresholds, and whether token 0 counts",
     "compute",
     "choose_reading",
@@ -70,7 +70,7 @@ MEASURES = [
     Command(
         "measure",
         "v",
-        "",
+        "measure",
         "Choose the heatmap's measure, such as heads or patching, and its layer order",
         "look",
         "choose_measure",

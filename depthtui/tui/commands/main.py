@@ -92,7 +92,7 @@ CHOOSING = [
     Command(
         "next_prompt",
         "n",
-        "",
+        "next",
         "Run the task's next prompt, or go to the next match",
         "choose",
         "go_on(1)",
@@ -129,7 +129,7 @@ CHOOSING = [
     Command(
         "write",
         "w",
-        "",
+        "write",
         "Let the model write the answer, and watch each token's depth",
         "choose",
         "write",
@@ -153,7 +153,7 @@ CHOOSING = [
     Command(
         "session",
         "b",
-        "",
+        "runs",
         "List the runs: open, compare, sweep, other sessions",
         "session",
         "show_session",
@@ -170,7 +170,7 @@ CHOOSING = [
     Command(
         "find",
         "slash",
-        "",
+        "find",
         "Find words in the tokens or in what the lens reads",
         "look",
         "find",
@@ -202,7 +202,7 @@ PAGES = [
     Command(
         "turn_page",
         "d",
-        "",
+        "page",
         "Turn the depth pane to its next page",
         "look",
         "turn_page",
@@ -234,3 +234,7 @@ COMMANDS = [
     *looking.MEASURES,
     *PAGES,
 ]
+
+AT_WORK = tuple(command.name for command in RUNNING)
+ALWAYS = ("prompt", "help", "quit")
+"""The commands that the footer names before and after those of the pane with the focus."""

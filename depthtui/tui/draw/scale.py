@@ -35,7 +35,7 @@ class Scale:
         if self.largest is None:
             return "", ""
         most = f"max {number(self.largest)}"
-        return f"{CLIP_PERCENTILE}th percentile, {most}", f"p{CLIP_PERCENTILE}, {most}"
+        return f"{CLIP_PERCENTILE}th percentile, {most}", most
 
 
 def scale_of(

@@ -61,6 +61,7 @@ class HeatmapPane(Pane):
     """
 
     hint = "r runs the prompt"
+    footer = ("measure", "open", "what_if", "compute", "explain")
 
     _values: np.ndarray
     _is_known: bool

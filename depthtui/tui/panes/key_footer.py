@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from textual.content import Content
@@ -39,7 +40,8 @@ class FooterKey(NamedTuple):
 class KeyFooter(Widget):
     """One line of the keys that work now; a click presses one of them.
 
-    Keys without room are left out whole.
+    Keys without room are left out whole. A screen that names commands by `footer_commands` has
+    these alone, in their order.
     """
 
     ALLOW_SELECT = False
@@ -76,11 +78,12 @@ class KeyFooter(Widget):
         """One key of each command that the footer names and that works."""
         commands: dict[str, FooterKey] = {}
         for _, binding, works, words in screen.active_bindings.values():
-            if binding.show and works and binding.action not in commands:
+            name = binding.id or binding.action
+            if binding.show and works and name not in commands:
                 shown = self.app.get_key_display(binding)
-                key = FooterKey(binding.key, shown, binding.description, words)
-                commands[binding.action] = key
-        return list(commands.values())
+                commands[name] = FooterKey(binding.key, shown, binding.description, words)
+        named: Sequence[str] = getattr(screen, "footer_commands", ()) or list(commands)
+        return [commands[name] for name in named if name in commands]
 
     @property
     def shown_keys(self) -> list[FooterKey]:

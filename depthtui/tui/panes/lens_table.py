@@ -60,6 +60,7 @@ class LensTable(LensRows):
     """A row for each layer, the model's output on top: the lens's top tokens, then its entropy."""
 
     hint = "r runs the prompt"
+    footer = ("find", "open", "run_stepping", "reading", "explain")
 
     def why_empty(self) -> tuple[str, str] | None:
         self.set_titles(lens_heading(self.view.lens))
@@ -118,7 +119,7 @@ class LensTable(LensRows):
         )
         head = " " * self.margin + GAP.join(names)
         style = self.pane_styles.faint
-        return self._ended((head, style), end=("H nats", style))
+        return self._ended((head, style), end=("entropy", style))
 
     def _draw_layer(self, layer: int) -> Strip:
         lens, token = self._lens, self.token

@@ -45,6 +45,7 @@ class Page(LinesPane):
     """
 
     hint = "r runs the prompt"
+    footer = ("turn_page", "open", "compute", "reading", "explain")
     pages: Sequence[Page] = ()
     dial = ""
 

@@ -104,6 +104,8 @@ class Pane(Widget, can_focus=True):
     """
 
     hint: ClassVar[str] = ""
+    footer: ClassVar[tuple[str, ...]] = ("compute", "open", "measure", "reading", "explain")
+    """Names of the commands that the main screen's footer gives while the pane has the focus."""
     view = View()
     area = Size()
     _cursor = Cursor()

@@ -65,6 +65,7 @@ class VerdictPane(VerdictPage):
     """
 
     dial = "share"
+    footer = ("open", "turn_page", "compute", "session", "explain")
     share: reactive[float] = reactive(SHARE, repaint=False)
 
     def turn_dial(self, steps: int) -> None:

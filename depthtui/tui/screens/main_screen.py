@@ -283,6 +283,11 @@ class MainScreen(RunScreen):
 
     # Commands ---------------------------------------------------------------
 
+    @property
+    def footer_commands(self) -> tuple[str, ...]:
+        """The commands in the footer, most of them of the pane with the focus."""
+        return (*main.AT_WORK, *self.active_pane.footer, *main.ALWAYS)
+
     def move(self, rows: int, tokens: int) -> None:
         """Move the cursor; on the evidence, which has no layers, move through its rows."""
         pane = self.focused

@@ -213,7 +213,7 @@ async def test_the_lens_lists_layers_from_the_output_down():
             ".05",
             "1.00",
         ]
-        assert "H nats" in lines(pane)[0]
+        assert "entropy" in lines(pane)[0]
         change(pane, layer_order="down")
         assert lines(pane)[1].split()[0] == "0"
 

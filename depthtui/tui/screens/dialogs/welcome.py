@@ -11,18 +11,24 @@ from textual.content import Content
 from textual.keys import format_key
 from textual.widgets import Static
 
-from depthtui.report.reading_guide import PANES
 from depthtui.tui.commands.everywhere import IN_DIALOGS
 from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
 
-ABOUT = "What does each layer of a model add, and how many does a text take?"
+ABOUT = "How many of its layers does a model use? Three steps:"
+
+STEPS = {
+    "1 Heatmap": "how much each layer adds to each token",
+    "2 Logit lens": "what the model would answer after each layer",
+    "3 Verdict": "how many layers it takes, and how sure that is",
+}
+"""The panes that tell the story, and what each of them tells."""
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
-    ("compute",): "compute what the pane lacks, then the verdict",
-    ("next_pane",): "go to the next pane",
-    ("prompt",): "write, paste or open a prompt",
+    ("next_pane",): "go to the next pane; its keys are at the bottom",
+    ("explain",): "explain the pane: every word and number in it",
+    ("prompt",): "write, paste or open a prompt of your own",
     ("help",): "every key that works here, searchable",
 }
 """Ids of bindings, and their effects."""
@@ -44,10 +50,10 @@ class Welcome(Dialog[str]):
 
     def body(self) -> ComposeResult:
         keys = {self._keys(*names): does for names, does in KEYS.items()}
-        width = max(map(len, [*PANES, *keys]))
+        width = max(map(len, [*STEPS, *keys]))
         lines = [
             Content(ABOUT),
-            *_table(PANES, width, "bold"),
+            *_table(STEPS, width, "bold"),
             *_table(keys, width, "$text-accent"),
         ]
         yield Static(Content("\n").join(lines))
