@@ -258,6 +258,14 @@ class Reading(Pooled):
         """Right answers among all; None where they are known of no prompt."""
         return accuracy_of(self.prompts)
 
+    @property
+    def short_accuracy(self) -> Accuracy | None:
+        """Right answers among all; None where a prompt has a worked solution.
+
+        A worked solution is rarely given word for word, however right it is.
+        """
+        return self.accuracy if all(prompt.has_short_answer for prompt in self.prompts) else None
+
     @lazy_value
     def verdict(self) -> Verdict | None:
         """The verdict: how many layers the model uses, by which evidence; None without evidence."""
@@ -282,8 +290,7 @@ class Reading(Pooled):
             self.stand_in * leaves_out,
             self.model.name,
             self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
-            # A worked solution is rarely given word for word, however right it is.
-            self.accuracy if all(prompt.has_short_answer for prompt in self.prompts) else None,
+            self.short_accuracy,
             kept.why_not_pooled(self),
         )
 
