@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -220,6 +221,8 @@ def _of_part(
 ) -> Iterator[Block]:
     """Results of the runs of a part: the first page, then a chapter for everything else.
 
+    Where it is unknown what is kept, the depths by each rule are on the first page.
+
     `first` is the number of the part's first run among the model's runs, from 1.
     """
     reading = part.reading
@@ -227,8 +230,12 @@ def _of_part(
     beside = Chapter("Beside the clean run", _beside_clean(group, part, groups), is_open=True)
     each = Chapter("Each prompt beside the clean run", _each_beside_clean([part], group, groups))
     yield ViewBlocks(AT_LENGTH, [beside, each])
-    yield Chapter("Evidence", [*evidence_blocks(reading.verdict), *controls])
-    yield Chapter("Effective depth by each rule", _depths(reading))
+    evidence = Chapter("Evidence", [*evidence_blocks(reading.verdict), *controls])
+    by_rules = Chapter("Effective depth by each rule", _depths(reading))
+    if reading.verdict is not None and reading.verdict.headline is not None:
+        yield from (evidence, by_rules)
+    else:
+        yield from (replace(by_rules, is_open=True), evidence)
     if len(part.results) > 1:
         yield Chapter("Each prompt", [*run_rows(reading.alone), run_counts(reading.alone)])
     published = published_sentences(reading) if first == 1 else []

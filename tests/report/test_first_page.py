@@ -84,8 +84,14 @@ def test_the_next_token_is_decided_at_a_depth() -> None:
 def test_without_a_verdict_the_page_has_no_numbers() -> None:
     first_page, *_ = html([run("too short")]).split("<details>")
     assert "Too short: no verdict" in first_page
-    assert "<table" not in first_page
+    assert "keep nine tenths" not in first_page
     assert "<svg" not in first_page
+
+
+def test_the_rules_are_on_the_first_page_where_nothing_is_known_to_be_kept() -> None:
+    first_page, *_ = html([run(tokens=12)]).split("<details>")
+    assert "is not counted yet" in first_page
+    assert "<h3>Effective depth by each rule</h3>" in first_page
 
 
 def test_paper_has_every_chapter_and_no_table_is_cut() -> None:
