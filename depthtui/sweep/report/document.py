@@ -400,9 +400,14 @@ def _is_compared_in_brief(question: Question) -> bool:
 
 def _sentences(answers: Sequence[Answer]) -> list[str]:
     """The answers with a claim, then each reason why there is none, once."""
-    by_problem = by_statement((answer.problem, answer) for answer in answers)
-    sentences = [str(answer) for answer in by_problem.pop("", [])]
-    return sentences + [
+    sentences = [str(answer) for answer in answers if not answer.problem]
+    return sentences + _problems(answers)
+
+
+def _problems(answers: Sequence[Answer]) -> list[str]:
+    """Each reason why there is no claim, once, with the comparisons that it is about."""
+    by_problem = by_statement((answer.problem, answer) for answer in answers if answer.problem)
+    return [
         f"{sentence_case(problem)}: {_compared(unknown, answers)}."
         for problem, unknown in by_problem.items()
     ]
@@ -412,11 +417,14 @@ def _compared(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
     """The rules and subjects of some of the answers; those that are all are not named."""
     subjects = {answer.subject for answer in answers}
     every_rule = ", ".join(dict.fromkeys(rule_title(answer.rule) for answer in answers))
-    by_subject = by_statement((answer.subject, rule_title(answer.rule)) for answer in some)
-    by_rules = by_statement((", ".join(of), subject) for subject, of in by_subject.items())
+    by_subject = by_statement((answer.subject, answer) for answer in some)
+    by_rules = by_statement(
+        (", ".join(rule_title(answer.rule) for answer in of_subject), of_subject[0])
+        for of_subject in by_subject.values()
+    )
     words = []
     for titles, of_rules in by_rules.items():
-        where = "" if len(of_rules) == len(subjects) else "; ".join(of_rules)
+        where = "" if len(of_rules) == len(subjects) else _subjects(of_rules, answers)
         if titles == every_rule:
             words.append(where or "every comparison")
         else:
@@ -424,13 +432,22 @@ def _compared(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
     return "; ".join(words)
 
 
+def _subjects(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
+    """The models and tasks of some of the answers; tasks alone where all are of the same models."""
+    by_models = by_statement((answer.compared, answer.on) for answer in some)
+    if len({answer.compared for answer in answers}) == 1:
+        return " · ".join(on for tasks in by_models.values() for on in tasks)
+    return "; ".join(f"{compared} on {' · '.join(on)}" for compared, on in by_models.items())
+
+
 def _comparison_blocks(answers: Sequence[Answer]) -> Iterator[Block]:
     rule_names = rules.names_in({answer.rule for answer in answers})
     for compared in dict.fromkeys(answer.compared for answer in answers):
         of_models = [answer for answer in answers if answer.compared == compared]
-        verdicts = "; ".join(_verdict(of_models, rule) for rule in rule_names)
+        verdicts = "; ".join(filter(None, (_verdict(of_models, rule) for rule in rule_names)))
+        words = [f"{verdicts}."] * bool(verdicts) + _problems(of_models)
         table = _changes(of_models, rule_names)
-        yield TightBlocks([Paragraph(compared), table, Paragraph(f"{verdicts}.")])
+        yield TightBlocks([Paragraph(compared), table, *map(Paragraph, words)])
     over = population(cell.task for answer in answers for cell in answer.cells)
     yield Note(f"Intervals and tests are over {over}.")
 
@@ -481,11 +498,15 @@ def _change_and_ends(claim: Claim) -> tuple[str, str]:
 
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:
-    """The claims over all tasks, such as `KL: no clear trend in 3 of 4`."""
+    """The claims over all tasks, such as `KL: no clear trend in 3 of 4`; empty without one."""
     comparisons = [
         answer.comparison for answer in answers if answer.rule == rule and answer.comparison
     ]
-    claims = Counter(comparison.words.headline for comparison in comparisons)
+    claims = Counter(
+        comparison.words.headline for comparison in comparisons if comparison.claim is not None
+    )
+    if not claims:
+        return ""
     return f"{rule_title(rule)}: " + ", ".join(
         f"{claim} in {count} of {len(comparisons)}" for claim, count in claims.most_common()
     )

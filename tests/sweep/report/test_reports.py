@@ -645,6 +645,17 @@ class TestFiles:
         assert "run as" not in first_page
         assert "How it was run" in chapters[-1]
 
+    def test_a_reason_is_stated_once_for_all_that_it_is_about(self) -> None:
+        summary, all_questions = answered([steep(3), steep(6)], [9, 0])
+        text = markdown_bytes(sweep_document(summary, all_questions)).decode()
+        assert text.count("oo few prompts to say") == 1
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(rich_lines(sweep_document(summary, all_questions)))
+        assert console.export_text().count("oo few prompts to say") == 1
+        caveats = text.split("## Caveats")[1]
+        (words,) = re.findall(r"(?m)^- (Every cell, by decided: .*)$", caveats)
+        assert words.endswith(".")
+
     def test_relative_depth_puts_layer_l_at_its_ratio(self) -> None:
         values = relative(np.arange(1.0, 5.0))
         assert np.isnan(values[:25]).all()
