@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from depthtui.data.run import Prompt
 from depthtui.data.selection import numbers_text
-from depthtui.data.verdict import Headline
+from depthtui.data.verdict import Headline, Verdict
 from depthtui.depth import rules
 from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
@@ -76,10 +76,16 @@ def run_counts(readings: Sequence[Reading]) -> ViewBlocks:
 
 
 def run_verdicts(readings: Sequence[Reading]) -> Items:
-    """The verdicts on each run by itself; runs of the same verdict are named together."""
+    """The verdicts on each run by itself; runs of the same verdict are named together.
+
+    Where it is unknown what is kept, each sentence is stated once, with the runs that it is about.
+    """
     verdicts = [(number, reading.verdict) for number, reading in enumerate(readings, start=1)]
     by_sentence = by_statement(
-        (verdict.sentence, number) for number, verdict in verdicts if verdict is not None
+        (sentence, number)
+        for number, verdict in verdicts
+        if verdict is not None
+        for sentence in _sentences(verdict)
     )
     return Items(
         [
@@ -93,6 +99,14 @@ def run_verdicts(readings: Sequence[Reading]) -> Items:
 def task_words(prompt: Prompt) -> str:
     """A prompt's task and level, such as `addition, 2 digits`."""
     return ", ".join(filter(None, (prompt.source, level_words(prompt))))
+
+
+def _sentences(verdict: Verdict) -> list[str]:
+    """The verdict in one text, or in its sentences where it is unknown what is kept."""
+    if verdict.headline is not None:
+        return [verdict.sentence]
+    end, *others = verdict.words.clauses or ("",)
+    return [f"{verdict.words.headline}{end}", *others]
 
 
 def _numbers(numbers: Sequence[int], n_runs: int) -> str:
