@@ -125,7 +125,8 @@ def _inner(cell: TableCell) -> str:
             width = "" if share is None else f"{100 * share:.1f}%"
             return f'<span class="bar"><i style="width:{width}"></i></span>' if width else ""
         case Noted(text, note):
-            return _safe(text) + (f'<br><span class="soft">{_safe(note)}</span>' if note else "")
+            lines = "<br>".join(_safe(line) for line in note.split("\n"))
+            return _safe(text) + (f'<br><span class="soft">{lines}</span>' if note else "")
         case Token(_, _, value):
             return f"{_token(cell)} {_safe(value)}"
         case Spans(parts):

@@ -74,7 +74,8 @@ def _cell(cell: TableCell) -> str:
         case Bar(share):
             return "" if share is None else f"{share:.2f}"
         case Noted(text, note):
-            return f"{_inline(text)}<br>{_inline(note)}" if note else _inline(text)
+            lines = [text, *(note.split("\n") if note else ())]
+            return "<br>".join(map(_inline, lines))
         case Token(text, _, value):
             return _inline(f"{text} {value}")
         case Spans(parts):

@@ -96,7 +96,6 @@ def _cell(cell: TableCell) -> Text:
             filled = round((share or 0) * _BAR)
             return Text("" if share is None else "█" * filled + "░" * (_BAR - filled))
         case Noted(text, note):
-            # A note of a narrow table may have several lines.
             lines = "".join(f"\n{printable_line(line)}" for line in note.split("\n") if line)
             return Text.assemble(printable_line(text), (lines, "dim"))
         case Token(text, _, value):

@@ -86,7 +86,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Noted:
-    """A cell with a remark beneath."""
+    """A cell with a remark beneath, in one line or more."""
 
     text: str
     note: str

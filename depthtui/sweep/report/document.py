@@ -38,7 +38,7 @@ from depthtui.report.blocks import (
     TightBlocks,
     ViewBlocks,
 )
-from depthtui.report.phrases import between_layers, by_statement, kl_area, rule_title, sentence_case
+from depthtui.report.phrases import by_statement, kl_area, rule_title, sentence_case
 from depthtui.sweep.comparisons import Claim, signed_text, signed_with_ends
 from depthtui.sweep.kept_answers import sentences_of
 from depthtui.sweep.plan import population
@@ -107,13 +107,13 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield ViewBlocks(["brief"], [*_by_model(summary), _notes(summary, *notes)])
     else:
         yield Paragraph("No prompt was run.")
-    yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
     for question in questions:
         yield from _question(question)
     if any(map(_is_compared_in_brief, questions)):
         yield ViewBlocks(["brief"], [Note(_LEGEND)])
     if any(question.kept_answers for question in questions):
         yield ViewBlocks(["brief"], [Note(_FOLDED)])
+    yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
     yield ViewBlocks(AT_LENGTH, _by_prompt(summary))
     yield ViewBlocks(AT_LENGTH, _other_metrics(summary))
     yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
@@ -228,10 +228,6 @@ def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
     return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
 
 
-def _depth(cell: CellSummary, rule: str) -> Noted:
-    return Noted(depth_words(cell.depth(rule)), published_words(cell.published(rule)))
-
-
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
     """One table per model, all with columns of the same width."""
     names = rules_of(summary.cells)
@@ -249,7 +245,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
                 cell.cell.task.title,
                 *(_right(summary, cell) or [str(len(cell.records))]),
                 *([_narrow_kept(summary, cell)] if _has_headline(summary) else []),
-                *(_narrow_depth(cell, rule) for rule in names),
+                *(_depth(cell, rule) for rule in names),
             ]
             for cell in cells
         ]
@@ -261,7 +257,7 @@ def _kept_column(summary: SweepSummary) -> Column:
 
 
 def _depth_column(summary: SweepSummary, rule: str) -> Column:
-    cells = [_narrow_depth(cell, rule) for cell in summary.cells]
+    cells = [_depth(cell, rule) for cell in summary.cells]
     return _narrow_column(rule_title(rule), cells)
 
 
@@ -271,8 +267,8 @@ def _narrow_column(title: str, cells: Sequence[Noted]) -> Column:
     return Column(title, width=max(map(cell_len, texts)), wraps=False)
 
 
-def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
-    """A depth with its interval beneath: several of them must fit beside a task."""
+def _depth(cell: CellSummary, rule: str) -> Noted:
+    """A depth, beneath it its interval and the paper's: several of them must fit beside a name."""
     estimate = cell.depth(rule)
     lines = filter(None, (interval_words(estimate, "–"), published_words(cell.published(rule))))
     return Noted(count_words(estimate), "\n".join(lines))
@@ -528,7 +524,6 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
         Column("prompts", number=True),
         Column("worth", number=True),
         *(Column(rule_title(rule), style="depth") for rule in names),
-        Column("between layers", style="depth"),
         Column("KL area", number=True),
     ]
     rows: list[list[TableCell]] = [
@@ -536,18 +531,25 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
             place(cell),
             str(len(cell.parts)),
             f"{cell.effective_prompts:.1f}",
-            *(depth_words(weighted_depths(cell).get(rule)) for rule in names),
-            between_layers(weighted_depths(cell).values()) or "–",
+            *(_crossing(weighted_depths(cell).get(rule)) for rule in names),
             kl_area(weighted_depths(cell).values()) or "–",
         ]
         for cell in cells
     ]
     how = Note(
-        "Worth: so many prompts of the same length tell as much as the mean over tokens. Between "
-        "layers: where the line through the curve meets the threshold. KL area: mean KL over its "
-        "largest."
+        "Worth: so many prompts of the same length tell as much as the mean over tokens. Crosses: "
+        "where, between layers, the line through the curve meets the threshold. KL area: mean KL "
+        "over its largest."
     )
     yield Chapter("Each prompt counted once", [Table(columns, rows), how])
+
+
+def _crossing(estimate: DepthEstimate | None) -> Noted:
+    """A depth, beneath it its interval and where the curve crosses the threshold."""
+    crossing = None if estimate is None else estimate.crossing
+    crosses = "" if crossing is None else f"crosses {crossing:.1f}"
+    lines = filter(None, (interval_words(estimate, "–"), crosses))
+    return Noted(count_words(estimate), "\n".join(lines))
 
 
 def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
