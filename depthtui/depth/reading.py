@@ -13,7 +13,7 @@ from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
-from depthtui.data.verdict import Evidence, Verdict
+from depthtui.data.verdict import Evidence, Headline, Verdict
 from depthtui.depth import rules
 from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
@@ -270,6 +270,11 @@ class Reading(Pooled):
     def verdict(self) -> Verdict | None:
         """The verdict: how many layers the model uses, by which evidence; None without evidence."""
         return self._verdict(self.missing_metrics)
+
+    @property
+    def headline(self) -> Headline | None:
+        """The verdict's headline; None where it is unknown what the model keeps."""
+        return None if self.verdict is None else self.verdict.headline
 
     def _verdict(self, missing_metrics: Sequence[str] = ()) -> Verdict | None:
         """The verdict, naming the missing metrics, which would add evidence."""

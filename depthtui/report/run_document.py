@@ -232,7 +232,7 @@ def _of_part(
     yield ViewBlocks(AT_LENGTH, [beside, each])
     evidence = Chapter("Evidence", [*evidence_blocks(reading.verdict), *controls])
     by_rules = Chapter("Effective depth by each rule", _depths(reading))
-    if reading.verdict is not None and reading.verdict.headline is not None:
+    if reading.headline is not None:
         yield from (evidence, by_rules)
     else:
         yield from (replace(by_rules, is_open=True), evidence)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from depthtui.data.run import Prompt
 from depthtui.data.selection import numbers_text
-from depthtui.data.verdict import Headline, Verdict
+from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
@@ -115,12 +115,7 @@ def _numbers(numbers: Sequence[int], n_runs: int) -> str:
 
 def _have_headline(readings: Iterable[Reading]) -> bool:
     """Whether it is known of any run what the model keeps."""
-    return any(_headline_of(reading) is not None for reading in readings)
-
-
-def _headline_of(reading: Reading) -> Headline | None:
-    """The headline of a run's verdict; None where it is unknown what the model keeps."""
-    return None if reading.verdict is None else reading.verdict.headline
+    return any(reading.headline is not None for reading in readings)
 
 
 def _rows(
@@ -173,7 +168,7 @@ def _loss(reading: Reading) -> list[str]:
 
 def _kept_cells(reading: Reading) -> list[str]:
     """The layers that keep nine tenths, the mean depth, where it is decided, and what is known."""
-    headline = _headline_of(reading)
+    headline = reading.headline
     by_margin = evidence_of(reading.verdict, margin.RULE.name)
     decided = _NONE if by_margin is None or by_margin.count is None else f"{by_margin.count}"
     if headline is None:

@@ -156,7 +156,7 @@ def _kept_table(summary: SweepSummary) -> Table:
         *([Column(rule_title(margin.RULE.name), style="depth")] if has_decided else []),
         Column("L", number=True),
         *(_right_column(summary) or [Column("prompts", number=True)]),
-        Column("nats known", number=True),
+        Column("nats known a token", number=True),
     ]
     rows: list[list[TableCell]] = [
         [
@@ -253,7 +253,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
 
 
 def _kept_column(summary: SweepSummary) -> Column:
-    return _narrow_column("kept", [_narrow_kept(summary, cell) for cell in summary.cells])
+    return _narrow_column("nine tenths", [_narrow_kept(summary, cell) for cell in summary.cells])
 
 
 def _depth_column(summary: SweepSummary, rule: str) -> Column:

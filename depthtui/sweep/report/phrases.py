@@ -109,7 +109,7 @@ def kept_note(summary: SweepSummary) -> str:
     return (
         f"Nine tenths: the layers that keep so much of what the model knows {', '.join(kinds)}, "
         "with their share of all and their range. Mean depth: the layers that a nat of it takes on "
-        "average. Nats known: of a token."
+        "average."
     )
 
 
