@@ -13,7 +13,7 @@ from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
-from depthtui.data.verdict import Evidence, Verdict
+from depthtui.data.verdict import Evidence, Headline, Verdict
 from depthtui.depth import rules
 from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
@@ -258,10 +258,23 @@ class Reading(Pooled):
         """Right answers among all; None where they are known of no prompt."""
         return accuracy_of(self.prompts)
 
+    @property
+    def short_accuracy(self) -> Accuracy | None:
+        """Right answers among all; None where a prompt has a worked solution.
+
+        A worked solution is rarely given word for word, however right it is.
+        """
+        return self.accuracy if all(prompt.has_short_answer for prompt in self.prompts) else None
+
     @lazy_value
     def verdict(self) -> Verdict | None:
         """The verdict: how many layers the model uses, by which evidence; None without evidence."""
         return self._verdict(self.missing_metrics)
+
+    @property
+    def headline(self) -> Headline | None:
+        """The verdict's headline; None where it is unknown what the model keeps."""
+        return None if self.verdict is None else self.verdict.headline
 
     def _verdict(self, missing_metrics: Sequence[str] = ()) -> Verdict | None:
         """The verdict, naming the missing metrics, which would add evidence."""
@@ -282,8 +295,7 @@ class Reading(Pooled):
             self.stand_in * leaves_out,
             self.model.name,
             self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
-            # A worked solution is rarely given word for word, however right it is.
-            self.accuracy if all(prompt.has_short_answer for prompt in self.prompts) else None,
+            self.short_accuracy,
             kept.why_not_pooled(self),
         )
 

@@ -11,9 +11,9 @@ from depthtui.report.blocks import (
     Bar,
     Bars,
     Block,
+    Chapter,
     Code,
     Column,
-    Details,
     Document,
     Figure,
     Figures,
@@ -49,16 +49,17 @@ def html_bytes(document: Document) -> bytes:
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         f"<title>{_safe(title)}</title><style>{css}</style></head><body>",
         f"<h1>{_safe(document.title)}</h1>",
-        *_blocks(document.blocks, document.palette),
+        *_blocks(document.blocks, document.palette, 2),
         "</body></html>\n",
     ]
     return "\n".join(page).encode("utf-8")
 
 
-def _blocks(blocks: Iterable[Block], palette: str) -> Iterator[str]:
+def _blocks(blocks: Iterable[Block], palette: str, level: int) -> Iterator[str]:
+    """The blocks, whose headings have this level."""
     for block in blocks_in(blocks, "pictures"):
         match block:
-            case Heading(text, level):
+            case Heading(text):
                 yield f"<h{level}>{_safe(text)}</h{level}>"
             case Paragraph(text):
                 yield f"<p>{_safe(text)}</p>"
@@ -78,12 +79,14 @@ def _blocks(blocks: Iterable[Block], palette: str) -> Iterator[str]:
                 yield from ('<div class="figures">', *drawn, "</div>")
             case Legend():
                 yield _legend(block)
-            case Details(summary, inner):
-                yield f"<details><summary>{_safe(summary)}</summary>"
-                yield from _blocks(inner, palette)
-                yield "</details>"
+            case Chapter(title, inner, is_open):
+                heading = f"<h{level}>{_safe(title)}</h{level}>"
+                folded = f"<details><summary>{heading}</summary>"
+                yield f"<section>{heading}" if is_open else folded
+                yield from _blocks(inner, palette, level + 1)
+                yield "</section>" if is_open else "</details>"
             case TightBlocks(inner):
-                yield from _blocks(inner, palette)
+                yield from _blocks(inner, palette, level)
 
 
 def _in_a_row(token: Token) -> str:
@@ -100,10 +103,11 @@ def _table(table: Table) -> Iterator[str]:
     yield f'<div class="wide"><table{_class(table.css)}>'
     if table.has_head:
         heads = (_head(column) for column in table.columns if "pictures" in column.views)
-        yield f"<tr>{''.join(heads)}</tr>"
+        yield f"<thead><tr>{''.join(heads)}</tr></thead>"
+    yield "<tbody>"
     for row in rows:
         yield f"<tr>{''.join(map(_cell, columns, row))}</tr>"
-    yield "</table></div>"
+    yield "</tbody></table></div>"
 
 
 def _head(column: Column) -> str:
@@ -121,7 +125,8 @@ def _inner(cell: TableCell) -> str:
             width = "" if share is None else f"{100 * share:.1f}%"
             return f'<span class="bar"><i style="width:{width}"></i></span>' if width else ""
         case Noted(text, note):
-            return _safe(text) + (f'<br><span class="soft">{_safe(note)}</span>' if note else "")
+            lines = "<br>".join(_safe(line) for line in note.split("\n"))
+            return _safe(text) + (f'<br><span class="soft">{lines}</span>' if note else "")
         case Token(_, _, value):
             return f"{_token(cell)} {_safe(value)}"
         case Spans(parts):

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from depthtui.report.blocks import (
     Bar,
     Block,
+    Chapter,
     Code,
-    Details,
     Document,
     Heading,
     Items,
@@ -29,14 +29,15 @@ from depthtui.token_text import printable_line
 
 def markdown_bytes(document: Document) -> bytes:
     """The document as UTF-8; pictures are left out."""
-    parts = [f"# {_inline(document.title)}", *_blocks(document.blocks)]
+    parts = [f"# {_inline(document.title)}", *_blocks(document.blocks, 2)]
     return ("\n\n".join(parts).rstrip() + "\n").encode("utf-8")
 
 
-def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
+def _blocks(blocks: Iterable[Block], level: int) -> Iterator[str]:
+    """The blocks, whose headings have this level."""
     for block in blocks_in(blocks, "text"):
         match block:
-            case Heading(text, level):
+            case Heading(text):
                 yield f"{'#' * level} {_escape(text)}"
             case Paragraph(text) | Note(text):
                 yield _escape(text)
@@ -46,11 +47,11 @@ def _blocks(blocks: Iterable[Block]) -> Iterator[str]:
                 yield _code(text)
             case Table():
                 yield _table(block)
-            case Details(summary, inner):
-                yield _escape(summary)
-                yield from _blocks(inner)
+            case Chapter(title, inner):
+                yield f"{'#' * level} {_escape(title)}"
+                yield from _blocks(inner, level + 1)
             case TightBlocks(inner):
-                yield from _blocks(inner)
+                yield from _blocks(inner, level)
 
 
 def _code(text: str) -> str:
@@ -73,7 +74,8 @@ def _cell(cell: TableCell) -> str:
         case Bar(share):
             return "" if share is None else f"{share:.2f}"
         case Noted(text, note):
-            return f"{_inline(text)}<br>{_inline(note)}" if note else _inline(text)
+            lines = [text, *(note.split("\n") if note else ())]
+            return "<br>".join(map(_inline, lines))
         case Token(text, _, value):
             return _inline(f"{text} {value}")
         case Spans(parts):

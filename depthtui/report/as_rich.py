@@ -37,13 +37,14 @@ def rich_lines(document: Document) -> Group:
 
 
 def _spaced(blocks: Iterable[Block]) -> Iterator[RenderableType]:
-    """The blocks with a blank line between them."""
-    first = True
+    """The blocks with a blank line between them, but none below a heading."""
+    is_tight = True
     for block in blocks_in(blocks, "brief"):
         lines = list(_lines(block))
-        if lines and not first:
+        if lines and not is_tight:
             yield Text("")
-        first = first and not lines
+        if lines:
+            is_tight = isinstance(block, Heading)
         yield from lines
 
 
@@ -95,7 +96,6 @@ def _cell(cell: TableCell) -> Text:
             filled = round((share or 0) * _BAR)
             return Text("" if share is None else "█" * filled + "░" * (_BAR - filled))
         case Noted(text, note):
-            # A note of a narrow table may have several lines.
             lines = "".join(f"\n{printable_line(line)}" for line in note.split("\n") if line)
             return Text.assemble(printable_line(text), (lines, "dim"))
         case Token(text, _, value):

@@ -26,10 +26,9 @@ Style: TypeAlias = Literal["", "name", "strong", "soft", "depth"]
 
 @dataclass(frozen=True)
 class Heading:
-    """A title; level 1 is the report's own."""
+    """A line that heads the blocks below it."""
 
     text: str
-    level: int
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Noted:
-    """A cell with a remark beneath."""
+    """A cell with a remark beneath, in one line or more."""
 
     text: str
     note: str
@@ -245,11 +244,18 @@ class Legend:
 
 
 @dataclass(frozen=True)
-class Details:
-    """Blocks that are folded away in views that can fold."""
+class Chapter:
+    """A title and the blocks below it; nothing is shown of a chapter without blocks.
 
-    summary: str
+    Attributes:
+        title: title of the chapter; its level is how deep chapters are nested.
+        blocks: blocks of the chapter.
+        is_open: whether it is never folded; a view that can fold folds the others.
+    """
+
+    title: str
     blocks: Iterable[Block]
+    is_open: bool = False
 
 
 @dataclass(frozen=True)
@@ -277,7 +283,7 @@ Block: TypeAlias = (
     | Table
     | Figures
     | Legend
-    | Details
+    | Chapter
     | ViewBlocks
     | TightBlocks
 )
@@ -302,22 +308,22 @@ class Document:
     palette: str = OWN_PALETTE
 
 
-def deeper(blocks: Iterable[Block]) -> Iterator[Block]:
-    """The blocks, with every heading one level deeper."""
+def blocks_in(blocks: Iterable[Block], view: View) -> Iterator[Block]:
+    """The blocks that a view shows; `ViewBlocks` is replaced by its blocks or left out.
+
+    Of a chapter, an empty one is left out; in a terminal and in a pane, which fold nothing, any
+    other is replaced by a heading and its blocks.
+    """
     for block in blocks:
         match block:
-            case Heading(text, level):
-                yield Heading(text, level + 1)
-            case Details() | ViewBlocks() | TightBlocks():
-                yield replace(block, blocks=deeper(block.blocks))
+            case ViewBlocks(views, inner):
+                if view in views:
+                    yield from blocks_in(inner, view)
+            case Chapter(title, inner):
+                shown = list(blocks_in(inner, view))
+                if shown and view in AT_LENGTH:
+                    yield replace(block, blocks=shown)
+                elif shown:
+                    yield from (Heading(title), *shown)
             case _:
                 yield block
-
-
-def blocks_in(blocks: Iterable[Block], view: View) -> Iterator[Block]:
-    """The blocks that a view shows; `ViewBlocks` is replaced by its blocks or left out."""
-    for block in blocks:
-        if not isinstance(block, ViewBlocks):
-            yield block
-        elif view in block.views:
-            yield from blocks_in(block.blocks, view)

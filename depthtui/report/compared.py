@@ -9,7 +9,7 @@ from depthtui.depth.parting import parting, parting_sentence
 from depthtui.depth.reading import Reading
 from depthtui.depth.verdict_words import comparison_sentence, missing_headlines
 from depthtui.prompts import prompt_title
-from depthtui.report.blocks import AT_LENGTH, Block, Column, Heading, Note, Paragraph, Table
+from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Paragraph, Table
 from depthtui.report.groups import RunGroup
 from depthtui.report.phrases import depth_in_layers, rule_title
 
@@ -30,7 +30,6 @@ _COLUMNS = [
 
 def compared_blocks(a: RunGroup, b: RunGroup) -> Iterator[Block]:
     """Names of the two runs, which uses more layers, where they part, each rule's two counts."""
-    yield Heading("A beside B", 2)
     for letter, group in (("A", a), ("B", b)):
         prompt = prompt_title(group.results[0].prompt, _LONGEST_PROMPT)
         yield Note(f"{letter}: {group.title}: {prompt}")

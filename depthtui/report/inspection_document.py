@@ -108,7 +108,7 @@ def blocks_of(page: Inspection) -> Iterator[Block]:
         if section.has(page):
             table, total = section.table(page, _MOST_ROWS), section.total(page)
             is_cut = len(table.rows) < total
-            yield Heading(section.name + (f", {len(table.rows)} of {total}" if is_cut else ""), 2)
+            yield Heading(section.name + (f", {len(table.rows)} of {total}" if is_cut else ""))
             yield table
     for words in notes_of(page):
         yield Note(words)

@@ -11,8 +11,8 @@ from depthtui.depth.reading import Reading
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
+    Chapter,
     Column,
-    Heading,
     Note,
     Table,
     TableCell,
@@ -44,9 +44,8 @@ def type_blocks(reading: Reading) -> Iterator[Block]:
         for of_type in reading.evidence
         if of_type.measure in types[0].used
     ]
-    yield Heading("By type of layer", 3)
-    yield Table(columns, rows)
-    yield ViewBlocks(AT_LENGTH, [Note(_HOW)])
+    how = ViewBlocks(AT_LENGTH, [Note(_HOW)])
+    yield Chapter("By type of layer", [Table(columns, rows), how])
 
 
 def types_dict(reading: Reading) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import FittedLens
@@ -17,6 +17,9 @@ from depthtui.metrics import METRICS
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.groups import PooledRuns
+
+Item = TypeVar("Item")
+"""What a statement is about."""
 
 
 def rule_title(rule: str) -> str:
@@ -227,6 +230,18 @@ def provenance_sentence(provenance: dict[str, Any]) -> str:
         f"{machine}; started {provenance['started']}, "
         f"{provenance['seconds']:.1f} s{source}."
     )
+
+
+def by_statement(statements: Iterable[tuple[str, Item]]) -> dict[str, list[Item]]:
+    """Every statement once, with all subjects that it is about, in their order.
+
+    Args:
+        statements: each statement with one subject.
+    """
+    subjects: dict[str, list[Item]] = {}
+    for statement, subject in statements:
+        subjects.setdefault(statement, []).append(subject)
+    return subjects
 
 
 def sentence_case(title: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -40,13 +41,12 @@ from depthtui.report.blocks import (
     AT_LENGTH,
     Bars,
     Block,
+    Chapter,
     Code,
     Column,
-    Details,
     Document,
     Figure,
     Figures,
-    Heading,
     Heatmap,
     Items,
     Line,
@@ -59,12 +59,13 @@ from depthtui.report.blocks import (
     Token,
     Tokens,
     ViewBlocks,
-    deeper,
 )
 from depthtui.report.compared import compared_blocks
 from depthtui.report.depths import depth_remarks, depth_table
+from depthtui.report.evidence import evidence_blocks
 from depthtui.report.explanations import of_measure, of_metric
 from depthtui.report.findings import by_layer, findings, layer_maps, published_sentences
+from depthtui.report.first_page import first_page
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import (
@@ -78,7 +79,7 @@ from depthtui.report.phrases import (
     smooth,
 )
 from depthtui.report.remarks import remark_blocks
-from depthtui.report.run_rows import run_rows, run_verdicts, task_words
+from depthtui.report.run_rows import run_counts, run_rows, run_verdicts, task_words
 from depthtui.report.sufficient import kept_blocks, sufficient_blocks
 from depthtui.report.summary_json import combined_provenance
 from depthtui.report.token_depths import (
@@ -87,7 +88,6 @@ from depthtui.report.token_depths import (
     depths_table,
     span_means,
 )
-from depthtui.report.verdict import verdict_blocks
 from depthtui.report.what_if import HEADS, PROMPT_HEADS, Pairs
 from depthtui.report.written import trend_sentence, written_words
 from depthtui.token_text import printable, shortened
@@ -159,30 +159,47 @@ def _blocks(
     compared: bool,
     controls: Mapping[str, str],
 ) -> Iterator[Block]:
-    yield ViewBlocks(["pictures"], [Note(_PAPER)])
     if compared:
         a, b = groups
-        yield from compared_blocks(a, b)
+        yield Chapter("A beside B", compared_blocks(a, b), is_open=True)
     for group, letter in zip_longest(groups, "AB" if compared else ""):
-        yield Heading(f"{letter} · {group.title}" if letter else group.title, 2)
-        yield ViewBlocks(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
-        line = controls.get(group.model.fingerprint)
-        if line and group.settings.is_clean:
-            yield Note(line)
-        each_run = _each_run(group, groups)
-        first, *others = group.parts
-        if not others:
-            yield from _pooled_blocks(group, first, 1, groups, each_run, budget, token_of)
-            continue
-        yield from each_run
-        number = 1
-        for part in group.parts:
-            blocks = _pooled_blocks(group, part, number, groups, [], budget, token_of)
-            title = Heading(_part_title(part, number), 3)
-            # A terminal already shows the row and the verdict of a single run.
-            views = ALL_VIEWS if len(part.results) > 1 else AT_LENGTH
-            yield ViewBlocks(views, chain([title], deeper(blocks)))
-            number += len(part.results)
+        title = f"{letter} · {group.title}" if letter else group.title
+        line = controls.get(group.model.fingerprint, "") if group.settings.is_clean else ""
+        blocks = _of_group(group, groups, line, budget, token_of)
+        yield Chapter(title, blocks, is_open=True)
+
+
+def _of_group(
+    group: RunGroup,
+    groups: Sequence[RunGroup],
+    controls: str,
+    budget: _Budget,
+    token_of: TokenOf,
+) -> Iterator[Block]:
+    """The first page of a group, then chapters; of runs that are not pooled, a row each first.
+
+    `controls` is the line on the model's controls; empty for none.
+    """
+    yield ViewBlocks(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
+    note = [Note(controls)] * bool(controls)
+    if len(group.parts) == 1:
+        yield from _of_part(group, group.parts[0], 1, groups, note, budget, token_of)
+        return
+    every = [alone for part in group.parts for alone in part.reading.alone]
+    yield from run_rows(every)
+    yield run_verdicts(every)
+    yield from note
+    yield run_counts(every)
+    each = _each_beside_clean(group.parts, group, groups)
+    beside = Chapter("Each prompt beside the clean run", each, is_open=True)
+    yield ViewBlocks(AT_LENGTH, [beside])
+    number = 1
+    for part in group.parts:
+        blocks = _of_part(group, part, number, groups, [], budget, token_of)
+        # A terminal already shows the row and the verdict of a single run.
+        views = ALL_VIEWS if len(part.results) > 1 else AT_LENGTH
+        yield ViewBlocks(views, [Chapter(_part_title(part, number), blocks)])
+        number += len(part.results)
 
 
 def _part_title(part: PooledRuns, first: int) -> str:
@@ -193,41 +210,39 @@ def _part_title(part: PooledRuns, first: int) -> str:
     return f"{first} to {last} · {task_words(prompt)}, pooled"
 
 
-def _each_run(group: RunGroup, groups: Sequence[RunGroup]) -> Iterator[Block]:
-    """Results of each run of a group by itself; nothing for a single run."""
-    every = [alone for part in group.parts for alone in part.reading.alone]
-    if len(every) == 1:
-        return
-    yield from run_rows(every)
-    if len(group.parts) > 1:
-        yield run_verdicts(every)
-    yield ViewBlocks(AT_LENGTH, _each_beside_clean(group, groups))
-
-
-def _pooled_blocks(
+def _of_part(
     group: RunGroup,
     part: PooledRuns,
     first: int,
     groups: Sequence[RunGroup],
-    each_run: Iterable[Block],
+    controls: Sequence[Note],
     budget: _Budget,
     token_of: TokenOf,
 ) -> Iterator[Block]:
-    """Results of the runs of a part, with `each_run`, the results of each run by itself.
+    """Results of the runs of a part: the first page, then a chapter for everything else.
+
+    Where it is unknown what is kept, the depths by each rule are on the first page.
 
     `first` is the number of the part's first run among the model's runs, from 1.
     """
     reading = part.reading
-    yield from verdict_blocks(reading.verdict)
-    yield from _depths(reading)
-    yield TightBlocks(_how_pooled(part))
-    yield from each_run
-    yield ViewBlocks(AT_LENGTH, _beside_clean(group, part, groups))
-    yield from _findings(reading)
-    if first == 1:
-        yield from map(Note, published_sentences(reading))
+    yield from first_page(reading)
+    beside = Chapter("Beside the clean run", _beside_clean(group, part, groups), is_open=True)
+    each = Chapter("Each prompt beside the clean run", _each_beside_clean([part], group, groups))
+    yield ViewBlocks(AT_LENGTH, [beside, each])
+    evidence = Chapter("Evidence", [*evidence_blocks(reading.verdict), *controls])
+    by_rules = Chapter("Effective depth by each rule", _depths(reading))
+    if reading.headline is not None:
+        yield from (evidence, by_rules)
+    else:
+        yield from (replace(by_rules, is_open=True), evidence)
+    if len(part.results) > 1:
+        yield Chapter("Each prompt", [*run_rows(reading.alone), run_counts(reading.alone)])
+    published = published_sentences(reading) if first == 1 else []
+    yield Chapter("Other metrics", chain(_findings(reading), map(Note, published)))
     yield from type_blocks(reading)
     yield ViewBlocks(AT_LENGTH, _at_length(part, first, budget, token_of))
+    yield Chapter("How it was measured", [TightBlocks(_how_measured(part))])
 
 
 def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
@@ -240,20 +255,23 @@ def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf)
     layer_values = by_layer(reading)
     columns = {values.title: values.values for _, values in layer_values}
     metrics = [metric for metric, _ in layer_values]
-    yield ViewBlocks(["text"], _by_layer("By layer", columns, reading.model, metrics))
+    by_layers = Chapter("By layer", _by_layer(columns, reading.model, metrics))
+    yield ViewBlocks(["text"], [by_layers])
     lens = reading.settings.lens
     for number, (result, alone) in enumerate(
         zip(part.results, reading.alone, strict=True), start=first
     ):
         verdict = alone.verdict if len(part.results) > 1 else None
-        yield from _run(number, result, verdict, lens, budget, token_of(result))
-        yield from _written(result, alone)
-        yield from _token_depths(result, alone, budget)
-    yield Heading("Provenance", 3)
-    yield Note(provenance_sentence(combined_provenance(part.results)))
+        of_run = chain(
+            _run(result, verdict, lens, budget, token_of(result)),
+            _written(result, alone),
+            _token_depths(result, alone, budget),
+        )
+        yield Chapter(f"Prompt {number}", of_run)
 
 
 def _depths(summary: Reading) -> Iterator[Block]:
+    yield ViewBlocks(["pictures"], [Note(_PAPER)])
     if not summary.depths:
         yield Paragraph(no_depths(summary))
         return
@@ -262,34 +280,35 @@ def _depths(summary: Reading) -> Iterator[Block]:
     once = ViewBlocks(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
     notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
     remarks = ViewBlocks(["brief"], depth_remarks(summary))
-    yield TightBlocks([depth_table(summary, published), remarks, once, *notes])
+    paper = ViewBlocks(["brief"], [Note(PAPER)] if published is not None else [])
+    yield TightBlocks([depth_table(summary, published), remarks, once, *notes, paper])
     if published is not None:
         yield ViewBlocks(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 
 
-def _how_pooled(part: PooledRuns) -> Iterator[Block]:
+def _how_measured(part: PooledRuns) -> Iterator[Block]:
     yield Note(pooling(part))
     lens = part.reading.settings.lens
     if lens != LOGIT:
         yield Note(lens_sentence(lens, part.results))
-    if published_row(part.reading.model) is not None:
-        yield ViewBlocks(["brief"], [Note(PAPER)])
+    provenance = provenance_sentence(combined_provenance(part.results))
+    yield ViewBlocks(AT_LENGTH, [Note(provenance)])
 
 
 def _beside_clean(group: RunGroup, part: PooledRuns, groups: Sequence[RunGroup]) -> Iterator[Block]:
     """A what-if's figures beside those of its clean run, pooled."""
     pairs = Pairs.of(_clean(group, groups), part)
     if pairs is not None and (rows := pairs.rows()):
-        yield Heading("Beside the clean run", 3)
         yield Table([Column(head) for head in HEADS], rows)
 
 
-def _each_beside_clean(group: RunGroup, groups: Sequence[RunGroup]) -> Iterator[Block]:
+def _each_beside_clean(
+    parts: Iterable[PooledRuns], group: RunGroup, groups: Sequence[RunGroup]
+) -> Iterator[Block]:
     """Each prompt's figures beside its clean run's, for a what-if of several prompts."""
-    pairs = [Pairs.of(_clean(group, groups), part) for part in group.parts]
+    pairs = [Pairs.of(_clean(group, groups), part) for part in parts]
     rows = [row for pair in pairs if pair is not None for row in pair.by_prompt()]
     if len(rows) > 1:
-        yield Heading("Each prompt beside the clean run", 3)
         yield Table([Column(head) for head in PROMPT_HEADS], rows)
 
 
@@ -307,7 +326,6 @@ def _findings(reading: Reading) -> Iterator[Block]:
             Column("value"),
             Column("remark", style="soft"),
         ]
-        yield ViewBlocks(["text"], [Heading("Other metrics", 3)])
         yield Table(columns, rows, has_head=False)
         yield from (Code(line.command) for line in lines if line.command)
 
@@ -315,12 +333,10 @@ def _findings(reading: Reading) -> Iterator[Block]:
 def _over_depth(summary: Reading) -> Iterator[Block]:
     curves = {_curve_title(name): values for name, values in summary.curves.items()}
     metrics = [metric for metric in METRICS if summary.curves.keys() & set(metric.curves)]
-    yield ViewBlocks(
-        ["pictures"],
-        [Heading("Over depth", 3), Note(_MARKS), Figures(_curves(summary))],
-    )
-    title = "Means over tokens, by layer"
-    yield ViewBlocks(["text"], _by_layer(title, curves, summary.model, metrics))
+    drawn = Chapter("Over depth", [Note(_MARKS), Figures(_curves(summary))])
+    yield ViewBlocks(["pictures"], [drawn])
+    values = _by_layer(curves, summary.model, metrics)
+    yield ViewBlocks(["text"], [Chapter("Means over tokens, by layer", values)])
 
 
 def _curve_title(name: str) -> str:
@@ -379,7 +395,7 @@ def _branches(curves: Curves, names: Iterable[str]) -> list[Line]:
 
 
 def _by_layer(
-    title: str, arrays: Mapping[str, np.ndarray], model: ModelInfo, metrics: Iterable[Metric]
+    arrays: Mapping[str, np.ndarray], model: ModelInfo, metrics: Iterable[Metric]
 ) -> Iterator[Block]:
     """A column for each of these arrays, `[L]` or `[L+1]`, and the meaning of the metrics."""
     if not arrays:
@@ -396,7 +412,6 @@ def _by_layer(
         ]
         for layer in range(max(map(len, arrays.values())))
     ]
-    yield Heading(title, 3)
     heads = ("layer", *["type"] * is_hybrid, *arrays)
     yield Table([Column(head) for head in heads], rows)
     meanings = {metric.title: of_metric(metric).in_short for metric in metrics}
@@ -427,8 +442,7 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
             bars = Bars(values.values, f"{title}, by layer", values.caption, labels)
             figures.append(Figure(title, bars, values.reading or of_metric(metric).in_short))
     if figures:
-        yield Heading("By layer", 3)
-        yield Figures(figures)
+        yield Chapter("By layer", [Figures(figures)])
 
 
 def _row_names(model: ModelInfo, rows: int) -> list[str]:
@@ -439,7 +453,6 @@ def _row_names(model: ModelInfo, rows: int) -> list[str]:
 
 
 def _run(
-    number: int,
     result: RunResult,
     verdict: Verdict | None,
     lens: str,
@@ -455,7 +468,6 @@ def _run(
         about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
     half_done = [name for name, value in result.measured.items() if not value.is_whole]
     about += [f"{METRIC_BY_NAME[name].title} is not finished" for name in half_done]
-    yield Heading(f"Prompt {number}", 3)
     yield Note(" · ".join(part for part in about if part))
     yield Tokens(
         [
@@ -511,7 +523,7 @@ def _token_depths(result: RunResult, alone: Reading, budget: _Budget) -> Iterato
     names = [of.measure.name for of in measured]
     if budget.reserve(len(names) * len(result.tokens)):
         figures = Figures(depth_figures(depths, result.model.n_layers, names))
-        yield ViewBlocks(["pictures"], [Details(title, [note, table, figures])])
+        yield ViewBlocks(["pictures"], [Chapter(title, [note, table, figures])])
 
 
 def _position(result: RunResult, token: int) -> str:
@@ -542,11 +554,11 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
         (leading if measure.leading else others).append(figure)
     yield Figures(leading)
     if others:
-        yield Details("The other measures", [Figures(others)])
+        yield Chapter("The other measures", [Figures(others)])
     lens_values = lens_of(result, lens)
     if lens_values is not None:
         title = f"The {_lens_name(lens)} at {_position(result, token)}"
-        yield Details(title, [_lens(result.model, lens_values, token)])
+        yield Chapter(title, [_lens(result.model, lens_values, token)])
 
 
 def _lens_name(lens: str) -> str:

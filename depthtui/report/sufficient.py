@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
 from depthtui.metrics.kept import PooledKept
-from depthtui.metrics.kept.curve import SHARE
+from depthtui.metrics.kept.curve import SHARE, KeptCurve
 from depthtui.metrics.sufficient import METRIC, TOLERANCE, Way
 from depthtui.report.blocks import (
     Block,
+    Chapter,
     Column,
     Figure,
     Figures,
-    Heading,
     Line,
     Note,
     Panel,
@@ -24,35 +24,34 @@ from depthtui.report.blocks import (
 
 
 def kept_blocks(reading: Reading) -> Iterator[Block]:
-    """The share of what the model knows that is kept against the layers left out."""
+    """How to read the curve of what is kept, and the curves of other tokens and guesses."""
     knowledge: PooledKept | None = reading.get(kept.METRIC)
     if knowledge is None:
         return
-    blocks: list[Block] = [
-        Heading("Knowledge kept", 3),
-        Note(f"{kept.METRIC.description} {kept.METRIC.look_for}"),
-        Figures(_kept_figures(knowledge)),
-    ]
-    yield ViewBlocks(["pictures"], blocks)
+    _, *others = knowledge.curves
+    blocks: list[Block] = [Note(f"{kept.METRIC.description} {kept.METRIC.look_for}")]
+    if others:
+        blocks.append(Figures([kept_figure(knowledge, curve) for curve in others]))
+    yield ViewBlocks(["pictures"], [Chapter("Knowledge kept", blocks)])
 
 
-def _kept_figures(knowledge: PooledKept) -> Iterator[Figure]:
-    for curve in knowledge.curves:
-        drawn = curve.random_shares
-        lines = [*(Line(share, "layer") for share in drawn), Line(curve.share, "mean")]
-        if curve.own_share is not None:
-            lines.append(Line(curve.own_share, "attention", "own order"))
-        panel = Panel(
-            lines,
-            knowledge.n_layers + 1,
-            SHARE,
-            limits=(0.0, 1.0),
-            up="share kept",
-            across="layers left out",
-        )
-        beside = "; the thin curves: in an order that is drawn" * bool(drawn)
-        words = f"Of {curve.gain:.2f} nats a token that context saves{beside}."
-        yield Figure(f"What is kept of what the model knows, {curve.scored}", panel, words)
+def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
+    """The share of what the model knows that is kept against the layers left out."""
+    drawn = curve.random_shares
+    lines = [*(Line(share, "layer") for share in drawn), Line(curve.share, "mean")]
+    if curve.own_share is not None:
+        lines.append(Line(curve.own_share, "attention", "own order"))
+    panel = Panel(
+        lines,
+        knowledge.n_layers + 1,
+        SHARE,
+        limits=(0.0, 1.0),
+        up="share kept",
+        across="layers left out",
+    )
+    beside = "; the thin curves: in an order that is drawn" * bool(drawn)
+    words = f"Of {curve.gain:.2f} nats a token that context saves{beside}."
+    return Figure(f"What is kept of what the model knows, {curve.words}", panel, words)
 
 
 def sufficient_blocks(reading: Reading) -> Iterator[Block]:
@@ -60,12 +59,12 @@ def sufficient_blocks(reading: Reading) -> Iterator[Block]:
     pooled = reading.get(METRIC)
     if pooled is None:
         return
-    yield Heading("Layers that suffice", 3)
-    yield Note(f"{METRIC.description} {METRIC.look_for}")
+    blocks: list[Block] = [Note(f"{METRIC.description} {METRIC.look_for}")]
     for number, way in enumerate(pooled.ways, start=1):
         order_number = f", order {number}" if len(pooled.ways) > 1 else ""
-        yield ViewBlocks(["pictures"], [Figures(_figures(way, order_number))])
-        yield ViewBlocks(["text"], [_table(way, order_number)])
+        blocks.append(ViewBlocks(["pictures"], [Figures(_figures(way, order_number))]))
+        blocks.append(ViewBlocks(["text"], [_table(way, order_number)]))
+    yield Chapter("Layers that suffice", blocks)
 
 
 def _figures(way: Way, order_number: str) -> Iterator[Figure]:

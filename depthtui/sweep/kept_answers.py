@@ -21,6 +21,7 @@ from depthtui.metrics.accuracy import Accuracy, accuracy_of
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept.curve import Guess, KeptCurve, Scored, mean_depth, share_kept
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
+from depthtui.report.phrases import by_statement
 from depthtui.sweep.comparisons import Interval
 from depthtui.sweep.plan import Cell, population
 from depthtui.sweep.resampled import Resampled, Statistic, trend_weights
@@ -90,6 +91,7 @@ class KeptAnswer:
         groups: the groups that are compared.
         verdict: the answer in a word or two, such as `No`.
         sentence: the answer and its numbers.
+        problem: why there is no answer; empty where there is one.
         confounds: other differences between the groups, in clauses.
         change: from the first group to the last, as a share of the layers; for a trend by a
             straight line. None where there is none.
@@ -109,6 +111,7 @@ class KeptAnswer:
     groups: tuple[KeptGroup, ...]
     verdict: str = ""
     sentence: str = ""
+    problem: str = ""
     confounds: tuple[str, ...] = ()
     change: float | None = None
     interval: Interval | None = None
@@ -120,8 +123,24 @@ class KeptAnswer:
         """Whether the verdict is yes or no."""
         return self.verdict in (_YES, _NO, _LESS)
 
+    @property
+    def subject(self) -> str:
+        """The tasks and the models, such as `on gsm8k, for a and b`."""
+        return f"on {self.on}, for {self.names}"
+
     def __str__(self) -> str:
         return f"{self.verdict}: {self.sentence}"
+
+
+def sentences_of(answers: Sequence[KeptAnswer]) -> list[str]:
+    """The answers in words; those without an answer for the same reason together."""
+    by_problem = by_statement((answer.problem, answer) for answer in answers)
+    sentences = [str(answer) for answer in by_problem.pop("", [])]
+    for problem, unknown in by_problem.items():
+        subjects = "; ".join(answer.subject for answer in unknown)
+        several = f"{_UNKNOWN}: {problem}: {subjects}."
+        sentences.append(str(unknown[0]) if len(unknown) == 1 else several)
+    return sentences
 
 
 @dataclass(frozen=True)
@@ -333,8 +352,8 @@ def _answer(comparison: _Compared, level: float, has_direction: bool) -> KeptAns
 
 
 def _unknown(answer: KeptAnswer, problem: str) -> KeptAnswer:
-    sentence = f"on {answer.on}, for {answer.names}: {problem}."
-    return replace(answer, verdict=_UNKNOWN, sentence=sentence)
+    sentence = f"{answer.subject}: {problem}."
+    return replace(answer, verdict=_UNKNOWN, sentence=sentence, problem=problem)
 
 
 def _verdict(answer: KeptAnswer, has_direction: bool) -> str:

@@ -60,6 +60,13 @@ class Answer:
         return None if self.comparison is None else self.comparison.claim
 
     @property
+    def problem(self) -> str:
+        """Why nothing is claimed, in words; empty for a claim, and for an answer that describes."""
+        if self.comparison is None or self.comparison.claim is not None:
+            return ""
+        return str(self.comparison.words)
+
+    @property
     def unclear(self) -> bool:
         """Whether there is an interval, and no direction is claimed."""
         if self.comparison is None or self.claim is None:

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec, SummarySettings
-from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, NEAREST, published_row
 from depthtui.depth.reading import Reading
@@ -58,11 +57,6 @@ class CellSummary(Reading):
         self.cell = cell
         self.records = records
         self.title = titles_of(cell.model, self.model)
-
-    @property
-    def headline(self) -> Headline | None:
-        """The verdict's headline; None where no layers were left out together."""
-        return None if self.verdict is None else self.verdict.headline
 
     @cached_property
     def of_right_answers(self) -> CellSummary | None:

@@ -75,7 +75,8 @@ def test_an_unknown_layer_has_no_part_in_the_mean():
 
 
 def table_of(reading):
-    return list(type_blocks(reading))[1]
+    (chapter,) = type_blocks(reading)
+    return chapter.blocks[0]
 
 
 def test_layers_that_are_alike_have_no_table():

@@ -16,9 +16,9 @@ from depthtui.report.as_rich import rich_lines
 from depthtui.report.blocks import (
     Bar,
     Block,
+    Chapter,
     Code,
     Column,
-    Details,
     Document,
     Figure,
     Figures,
@@ -58,7 +58,7 @@ def terminal(document: Document) -> str:
 
 def every_block(text: str) -> Iterator[Block]:
     """Every kind of block and of cell, made of one text."""
-    yield Heading(text, 2)
+    yield Heading(text)
     yield TightBlocks([Paragraph(text), Note(text), Items([text, text])])
     yield Code(text)
     yield Tokens([Token(text), Token(text, "answer", text)], text)
@@ -67,7 +67,8 @@ def every_block(text: str) -> Iterator[Block]:
     line = Line(np.arange(3.0), "mean", text)
     yield Figures([Figure(text, Panel([line], 3, title=text)), Figure("", Panel([line], 3), text)])
     yield Legend([("m0", text)], [("t0", text)])
-    yield Details(text, [ViewBlocks(["pictures", "text"], [Note(text)])])
+    yield Chapter(text, [ViewBlocks(["pictures", "text"], [Note(text)])])
+    yield Chapter(text, [Chapter(text, [Note(text)])], is_open=True)
 
 
 @pytest.mark.parametrize("render", [html, markdown, terminal])
@@ -105,7 +106,22 @@ def test_a_block_is_seen_where_it_belongs() -> None:
 def test_a_terminal_cuts_long_lists_and_parts_blocks() -> None:
     def shown(count: int) -> str:
         items = Items([str(number) for number in range(count)], most=2)
-        return terminal(Document("", [TightBlocks([Heading("head", 2), items]), Note("end")]))
+        return terminal(Document("", [TightBlocks([Heading("head"), items]), Note("end")]))
 
     assert shown(3) == "head\n0\n1\n2\n\nend\n"
     assert shown(5) == "head\n0\n1\n… and 3 more in the report.\n\nend\n"
+
+
+def test_chapters_are_folded_on_a_page_unless_they_are_open() -> None:
+    def document() -> Document:
+        inner = Chapter("inner", [Note("deep")])
+        nothing = Chapter("nothing", [ViewBlocks(["pane"], [Note("unseen")])])
+        return Document("title", [Chapter("outer", [Note("a"), inner], True), nothing, Note("b")])
+
+    page = html(document())
+    assert (
+        '<section>\n<h2>outer</h2>\n<p class="soft">a</p>\n<details>\n<summary><h3>inner</h3>'
+        '</summary>\n<p class="soft">deep</p>\n</details>\n</section>\n<p class="soft">b</p>'
+    ) in page.replace("><h2", ">\n<h2").replace("<summary", "\n<summary")
+    assert markdown(document()) == "# title\n\n## outer\n\na\n\n### inner\n\ndeep\n\nb\n"
+    assert terminal(document()) == "outer\na\n\ninner\ndeep\n\nb\n"

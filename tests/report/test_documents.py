@@ -300,7 +300,7 @@ class TestEveryDocument:
 
 class TestMarkdown:
     def test_its_tables_are_tables_whatever_they_hold(self) -> None:
-        of_every_run, of_sufficient = 7, 1
+        of_every_run, of_sufficient = 8, 1
         for results, count in (
             ([run(tokens=12)], of_every_run),
             ([hostile_run()], of_every_run),
@@ -431,7 +431,7 @@ class TestSession:
             sentences = [str(verdict([result], SETTINGS).sentence) for result in runs]
             for number, (result, own) in enumerate(zip(runs, sentences, strict=True), start=1):
                 assert text.count(own) == sentences.count(own)
-                assert f"{number} {result.prompt.text}" in text
+                assert f"{number} · {result.prompt.text}" in text
         assert "Means over" not in alone
         assert re.findall(r"Means over (\d+) tokens", by_task) == ["18"]
 
@@ -439,11 +439,11 @@ class TestSession:
         runs = strangers()
         page = checked(html(runs)).text
         for text in (flat(page), flat(markdown(runs)), flat(table(runs, 120))):
-            assert "Loss in nats per token" in text
+            assert "1 · Mine" in text
         for text in (flat(page), flat(markdown(runs))):
             sentences = [str(verdict([result], SETTINGS).sentence) for result in runs]
             assert all(text.count(own) == sentences.count(own) for own in sentences)
-        assert "Loss in nats per token" not in flat(markdown(runs[:1]))
+        assert "1 · Mine" not in flat(markdown(runs[:1]))
 
     def test_the_levels_of_headings_have_no_gap(self) -> None:
         for pool in ("none", "task", "model"):

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from rich.console import Console
 
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import SummarySettings
+from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.report.as_rich import rich_lines
-from depthtui.report.blocks import Block, Document, Noted, Table, View, blocks_in
-from depthtui.report.run_rows import run_rows, run_verdicts
-from tests.builders.results import full_run, run, stopped_run
+from depthtui.report.blocks import Block, Chapter, Document, Noted, Table, View, blocks_in
+from depthtui.report.run_rows import run_counts, run_rows, run_verdicts
+from tests.builders.results import full_result, full_run, run, stopped_run
 
 SETTINGS = SummarySettings()
 
 
 def rows_of(results: Sequence[RunResult], view: View = "text") -> list[dict[str, str]]:
     """The cells of each run's row by the heads of their columns."""
-    (table,) = (block for block in blocks_of(results, view) if isinstance(block, Table))
+    return cells_of(blocks_of(results, view), view)
+
+
+def cells_of(blocks: Sequence[Block], view: View = "text") -> list[dict[str, str]]:
+    """The cells of each row of the only table, by the heads of their columns."""
+    (table,) = (block for block in blocks if isinstance(block, Table))
     columns, rows = table.in_view(view)
     heads = [column.title for column in columns]
     return [
@@ -36,11 +42,32 @@ def blocks_of(results: Sequence[RunResult], view: View) -> list[Block]:
     return list(blocks_in(run_rows(reading_of(results, SETTINGS).alone), view))
 
 
-def test_a_row_has_what_is_read_of_the_run_alone() -> None:
-    results = [full_run("To Paris", seed=2), run("It boils at noon", tokens=7)]
-    for result, row in zip(results, rows_of(results), strict=True):
+def test_a_row_has_what_is_kept_of_the_run_alone() -> None:
+    settings = RunSettings(metrics=("contributions", "logit_lens", "kept"))
+    prompt = Prompt("one two three four five six seven eight nine ten eleven")
+    results = [full_result(prompt, settings=settings), run("It boils at noon", tokens=12)]
+    full, quick = rows_of(results)
+    verdict = reading_of(results[:1], SETTINGS).verdict
+    assert verdict is not None
+    headline = verdict.headline
+    assert headline is not None
+    assert headline.count is not None
+    assert full["nine tenths"].split()[0] == str(math.ceil(headline.count))
+    assert full["mean depth"] == f"{headline.mean_depth:.1f}"
+    assert full["nats known"] == f"{headline.gain:.1f}"
+    assert {quick[title] for title in ("nine tenths", "mean depth", "nats known")} == {"–"}
+
+
+def test_counts_follow_in_a_chapter_or_take_the_place_of_what_is_kept() -> None:
+    results = [full_run("To Paris", tokens=12, seed=2), run("It boils at noon", tokens=7)]
+    readings = reading_of(results, SETTINGS).alone
+    (chapter,) = blocks_in([run_counts(readings)], "text")
+    assert isinstance(chapter, Chapter)
+    for number, (result, row) in enumerate(
+        zip(results, cells_of(list(chapter.blocks)), strict=True), start=1
+    ):
         alone = reading_of([result], SETTINGS)
-        assert row["prompt"] == f"{result.prompt.text}|"
+        assert row["prompt"] == f"{number} · {result.prompt.text}|"
         assert row["tokens"] == str(len(result.tokens))
         assert row["loss"] == f"{result.loss:.2f}"
         counts = {
@@ -54,29 +81,27 @@ def test_a_row_has_what_is_read_of_the_run_alone() -> None:
                 if evidence.kind == "causal"
             },
         }
-        for title in row.keys() - {"", "prompt", "tokens", "loss"}:
-            count = counts.get(title)
+        for title in row.keys() - {"prompt", "tokens", "loss"}:
+            count = counts.get({"decided": "margin"}.get(title, title))
             assert row[title] == ("–" if count is None else str(count)), title
-    full, quick = (reading_of([result], SETTINGS) for result in results)
-    causal = [evidence.title for evidence in full.evidence if evidence.kind == "causal"]
-    assert "context depth" in causal
-    assert not any(evidence.kind == "causal" for evidence in quick.evidence)
-    assert {rows_of(results)[1][title] for title in causal} == {"–"}
+    quick = results[1:]
+    assert list(blocks_in([run_counts(reading_of(quick, SETTINGS).alone)], "text")) == []
+    assert {"KL", "overlap"} < rows_of(quick)[0].keys()
 
 
 def test_tasks_are_named_where_there_are_several() -> None:
     typed = replace(run("Mine"), prompt=Prompt("Mine"))
     assert [row["prompt"] for row in rows_of([run("a"), typed])] == [
-        "a|commonsense, 2",
-        "Mine|typed",
+        "1 · a|commonsense, 2",
+        "2 · Mine|typed",
     ]
-    assert [row["prompt"] for row in rows_of([run("a"), run("b")])] == ["a|", "b|"]
+    assert [row["prompt"] for row in rows_of([run("a"), run("b")])] == ["1 · a|", "2 · b|"]
 
 
 def test_a_stopped_run_says_how_far_it_is() -> None:
     for view in ("text", "brief"):
         rows = rows_of([run("a"), stopped_run("b")], view)
-        assert rows[1]["prompt"] == "b|stopped after 2 of 4 layers"
+        assert rows[1]["prompt"] == "2 · b|stopped after 2 of 4 layers"
 
 
 def test_a_terminal_has_the_first_rows_and_files_have_all() -> None:
@@ -100,3 +125,17 @@ def test_each_verdict_is_the_run_s_own() -> None:
         f"{number}: {verdict.sentence}" for number, verdict in enumerate(verdicts, start=1)
     ]
     assert len(set(items.texts)) == 3
+
+
+def test_runs_of_one_verdict_are_named_together() -> None:
+    readings = reading_of([run("a"), run("b", tokens=20), run("c")], SETTINGS).alone
+    of_short, of_long = (readings[number].verdict for number in (0, 1))
+    assert of_short is not None
+    assert of_long is not None
+    not_counted, wrong = of_long.text.split(". ")
+    assert run_verdicts(readings).texts == [
+        f"1, 3: {of_short.text}",
+        f"2: {not_counted}.",
+        f"2: {wrong}",
+    ]
+    assert run_verdicts(readings[::2]).texts == [f"Every run: {of_short.text}"]

@@ -17,7 +17,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.metrics.kept import Kept
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
-from depthtui.sweep.kept_answers import KeptAnswer
+from depthtui.sweep.kept_answers import KeptAnswer, sentences_of
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import Record, record_of
@@ -159,6 +159,16 @@ def test_few_prompts_and_little_knowledge_are_said_once() -> None:
     levels = f"addition, 1 digit ({why}) and addition, 2 digits ({why})"
     assert f"too little is known of {levels}." in str(little)
     assert little.change is None
+
+
+def test_answers_that_lack_the_same_are_named_together() -> None:
+    known, few = on_levels(AROUND + 10, AROUND + 12), on_levels(AROUND[:4] + 10, AROUND + 12)
+    other = replace(few, on="facts, 1 to 2 hops")
+    assert sentences_of([few, known]) == [str(known), str(few)]
+    assert sentences_of([few, known, other]) == [
+        str(known),
+        f"Not known: too few prompts (4; 5 are needed): {few.subject}; {other.subject}.",
+    ]
 
 
 def test_other_lengths_and_wrong_answers_are_in_the_way() -> None:

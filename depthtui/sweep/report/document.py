@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from rich.cells import cell_len
@@ -11,17 +11,19 @@ from rich.cells import cell_len
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth import rules
+from depthtui.depth.rules import margin
 from depthtui.depth.rules.rule import Rule
+from depthtui.metrics import kept
+from depthtui.metrics.kept.curve import SHARE
 from depthtui.report import svg
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
+    Chapter,
     Column,
-    Details,
     Document,
     Figure,
     Figures,
-    Heading,
     Items,
     Legend,
     Line,
@@ -36,8 +38,9 @@ from depthtui.report.blocks import (
     TightBlocks,
     ViewBlocks,
 )
-from depthtui.report.phrases import between_layers, kl_area, rule_title
+from depthtui.report.phrases import by_statement, kl_area, rule_title, sentence_case
 from depthtui.sweep.comparisons import Claim, signed_text, signed_with_ends
+from depthtui.sweep.kept_answers import sentences_of
 from depthtui.sweep.plan import population
 from depthtui.sweep.questions import Answer, Question
 from depthtui.sweep.report.phrases import (
@@ -47,7 +50,6 @@ from depthtui.sweep.report.phrases import (
     count_words,
     depth_words,
     has_accuracy,
-    how_run,
     interval_words,
     kept_count,
     kept_note,
@@ -59,8 +61,10 @@ from depthtui.sweep.report.phrases import (
     method,
     model_heading,
     other_titles,
+    place,
     published_note,
     published_words,
+    run_note,
     verdicts,
     writing_note,
 )
@@ -98,56 +102,96 @@ def sweep_document(summary: SweepSummary, questions: Sequence[Question]) -> Docu
 def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Block]:
     yield from _answered_by_kept(questions)
     if summary.cells:
-        yield ViewBlocks(AT_LENGTH, [_depths(summary)])
-        yield ViewBlocks(["brief"], _by_model(summary))
+        yield ViewBlocks(AT_LENGTH, _first_tables(summary))
+        notes = [kept_note, accuracy_note, method, published_note, matching_note, writing_note]
+        yield ViewBlocks(["brief"], [*_by_model(summary), _notes(summary, *notes)])
     else:
         yield Paragraph("No prompt was run.")
-    sentences = [
-        method(summary),
-        matching_note(summary),
-        writing_note(summary),
-        accuracy_note(summary),
-        published_note(summary),
-        kept_note(summary),
-    ]
-    yield TightBlocks([Note(sentence) for sentence in sentences if sentence])
-    yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
-    if rules_of(summary.cells):
-        yield ViewBlocks(["pictures"], _curves(summary))
     for question in questions:
         yield from _question(question)
+    if any(map(_is_compared_in_brief, questions)):
+        yield ViewBlocks(["brief"], [Note(_LEGEND)])
     if any(question.kept_answers for question in questions):
         yield ViewBlocks(["brief"], [Note(_FOLDED)])
+    yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
     yield ViewBlocks(AT_LENGTH, _by_prompt(summary))
     yield ViewBlocks(AT_LENGTH, _other_metrics(summary))
     yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
-    yield from _list("Missing", Items([remark.text for remark in absences(summary)]))
+    how_run = _notes(summary, matching_note, writing_note, run_note)
+    yield ViewBlocks(AT_LENGTH, [Chapter("How it was run", [how_run] * bool(summary.cells))])
+    missing = Items([remark.text for remark in absences(summary)])
+    yield from _list("Missing", missing, is_open=True)
 
 
-def _depths(summary: SweepSummary) -> Table:
-    names = rules_of(summary.cells)
+def _first_tables(summary: SweepSummary) -> Iterator[Block]:
+    """The table of what is kept and its curves, then those of the rules in a chapter.
+
+    Where it is unknown of every cell what is kept, those of the rules take this place.
+    """
+    by_rules: list[Block] = [_rule_table(summary), _notes(summary, method, published_note)]
+    if rules_of(summary.cells):
+        by_rules.append(ViewBlocks(["pictures"], _curves(summary)))
+    if _has_headline(summary):
+        yield _kept_table(summary)
+        yield _notes(summary, kept_note, accuracy_note)
+        yield ViewBlocks(["pictures"], _kept_curves(summary))
+        yield Chapter("Effective depth by each rule", by_rules)
+    else:
+        yield from by_rules
+        yield _notes(summary, accuracy_note)
+
+
+def _notes(summary: SweepSummary, *notes: Callable[[SweepSummary], str]) -> TightBlocks:
+    """The notes on a sweep that are not empty."""
+    return TightBlocks([Note(words) for note in notes if (words := note(summary))])
+
+
+def _kept_table(summary: SweepSummary) -> Table:
+    """A row for each cell: what is kept, and where the next token is decided."""
+    has_decided = margin.RULE.name in rules_of(summary.cells)
     columns = [
-        Column("model"),
+        Column("model and task", style="name"),
+        Column("nine tenths", style="depth"),
+        Column("mean depth", number=True),
+        *([Column(rule_title(margin.RULE.name), style="depth")] if has_decided else []),
         Column("L", number=True),
-        Column("task"),
-        Column("prompts", number=True),
-        Column("tokens", number=True, views=["text"]),
-        *_right_column(summary),
-        *([Column("kept", style="depth")] if _has_headline(summary) else []),
-        *(Column(rule_title(rule), style="depth") for rule in names),
-        Column("run as", style="soft"),
+        *(_right_column(summary) or [Column("prompts", number=True)]),
+        Column("nats known a token", number=True),
     ]
     rows: list[list[TableCell]] = [
         [
-            cell.title,
+            place(cell),
+            Noted(kept_words(cell.headline, cell.model.n_layers), _kind(summary, cell)),
+            mean_depth_words(cell.headline),
+            *([depth_words(cell.depth(margin.RULE.name))] if has_decided else []),
             str(cell.model.n_layers),
-            cell.cell.task.title,
+            *(_right(summary, cell) or [str(len(cell.records))]),
+            "–" if cell.headline is None else f"{cell.headline.gain:.1f}",
+        ]
+        for cell in summary.cells
+    ]
+    return Table(columns, rows)
+
+
+def _rule_table(summary: SweepSummary) -> Table:
+    """A row for each cell: its depth by each rule, and the paper's beneath."""
+    names = rules_of(summary.cells)
+    columns = [
+        Column("model and task", style="name"),
+        Column("L", number=True),
+        Column("prompts", number=True),
+        Column("tokens", number=True, views=["text"]),
+        *_right_column(summary),
+        *(Column(rule_title(rule), style="depth") for rule in names),
+    ]
+    rows: list[list[TableCell]] = [
+        [
+            place(cell),
+            str(cell.model.n_layers),
             str(len(cell.records)),
             f"{cell.n_tokens:,}",
             *_right(summary, cell),
-            *_kept_cells(summary, cell),
             *(_depth(cell, rule) for rule in names),
-            how_run(cell),
         ]
         for cell in summary.cells
     ]
@@ -159,22 +203,19 @@ def _has_headline(summary: SweepSummary) -> bool:
     return any(cell.headline is not None for cell in summary.cells)
 
 
-def _kept_cells(summary: SweepSummary, cell: CellSummary, narrow: bool = False) -> list[Noted]:
-    """The layers that keep nine tenths, and beneath them the mean depth.
+def _kind(summary: SweepSummary, cell: CellSummary) -> str:
+    """The tokens that a cell's headline counts, where those of the cells differ; else empty."""
+    kinds = {kept_of(other.headline) for other in summary.cells if other.headline}
+    return kept_of(cell.headline) if len(kinds) > 1 else ""
 
-    A narrow cell has the range beneath, too.
-    """
-    if not _has_headline(summary):
-        return []
-    headline, n_layers = cell.headline, cell.model.n_layers
-    depth = mean_depth_words(headline)
-    if len({kept_of(other.headline) for other in summary.cells if other.headline}) > 1:
-        kind = kept_of(headline)
-        depth = "\n".join(filter(None, (depth, _NARROW.get(kind, kind) if narrow else kind)))
-    if narrow:
-        lines = filter(None, (kept_range(headline, "–"), depth))
-        return [Noted(kept_count(headline, n_layers), "\n".join(lines))]
-    return [Noted(kept_words(headline, n_layers), depth)]
+
+def _narrow_kept(summary: SweepSummary, cell: CellSummary) -> Noted:
+    """The layers that keep nine tenths, and beneath them their range and the mean depth."""
+    kind = _kind(summary, cell)
+    depth = "" if cell.headline is None else mean_depth_words(cell.headline)
+    mean = f"mean {depth}" if depth[:1].isdigit() else depth
+    lines = [kept_range(cell.headline, "–"), mean, _NARROW.get(kind, kind)]
+    return Noted(kept_count(cell.headline, cell.model.n_layers), "\n".join(filter(None, lines)))
 
 
 def _right_column(summary: SweepSummary) -> list[Column]:
@@ -185,10 +226,6 @@ def _right_column(summary: SweepSummary) -> list[Column]:
 def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
     """The right answers among all, or the number of prompts where none is known."""
     return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
-
-
-def _depth(cell: CellSummary, rule: str) -> Noted:
-    return Noted(depth_words(cell.depth(rule)), published_words(cell.published(rule)))
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
@@ -207,21 +244,20 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
             [
                 cell.cell.task.title,
                 *(_right(summary, cell) or [str(len(cell.records))]),
-                *_kept_cells(summary, cell, narrow=True),
-                *(_narrow_depth(cell, rule) for rule in names),
+                *([_narrow_kept(summary, cell)] if _has_headline(summary) else []),
+                *(_depth(cell, rule) for rule in names),
             ]
             for cell in cells
         ]
-        yield TightBlocks([Heading(model_heading(cells), 3), Table(columns, rows)])
+        yield Chapter(model_heading(cells), [Table(columns, rows)])
 
 
 def _kept_column(summary: SweepSummary) -> Column:
-    cells = [_kept_cells(summary, cell, narrow=True) for cell in summary.cells]
-    return _narrow_column("kept", [noted for (noted,) in cells])
+    return _narrow_column("nine tenths", [_narrow_kept(summary, cell) for cell in summary.cells])
 
 
 def _depth_column(summary: SweepSummary, rule: str) -> Column:
-    cells = [_narrow_depth(cell, rule) for cell in summary.cells]
+    cells = [_depth(cell, rule) for cell in summary.cells]
     return _narrow_column(rule_title(rule), cells)
 
 
@@ -231,8 +267,8 @@ def _narrow_column(title: str, cells: Sequence[Noted]) -> Column:
     return Column(title, width=max(map(cell_len, texts)), wraps=False)
 
 
-def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
-    """A depth with its interval beneath: several of them must fit beside a task."""
+def _depth(cell: CellSummary, rule: str) -> Noted:
+    """A depth, beneath it its interval and the paper's: several of them must fit beside a name."""
     estimate = cell.depth(rule)
     lines = filter(None, (interval_words(estimate, "–"), published_words(cell.published(rule))))
     return Noted(count_words(estimate), "\n".join(lines))
@@ -240,15 +276,51 @@ def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
 
 def _curves(summary: SweepSummary) -> Iterator[Block]:
     """The curve of each rule, all cells in one plot over relative depth."""
-    models = dict.fromkeys(cell.title for cell in summary.cells)
-    tasks = dict.fromkeys(cell.cell.task.title for cell in summary.cells)
-    yield Heading("Over relative depth", 2)
     yield Figures(_figures(summary))
     yield Note("Colour: model. Dashes: task. Dashed across: the threshold of the rule.")
-    yield Legend(
+    yield _legend(summary)
+
+
+def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
+    """What is kept of each cell against the share of the layers that is left out."""
+    lines = []
+    for cell in summary.cells:
+        knowledge = cell.get(kept.METRIC)
+        if knowledge is not None:
+            share = knowledge.curve.share
+            left_out = np.linspace(0, 1, len(share))
+            values = np.interp(np.linspace(0, 1, _POINTS), left_out, share)
+            lines.append(Line(values, _css(summary, cell)))
+    title = "What is kept of what the models know"
+    panel = Panel(
+        lines,
+        _POINTS,
+        SHARE,
+        limits=(0.0, 1.0),
+        title=title,
+        up="share kept",
+        across="layers left out, %",
+    )
+    yield Figures([Figure(title, panel, "Dashed across: nine tenths.")])
+    yield _legend(summary)
+
+
+def _legend(summary: SweepSummary) -> Legend:
+    """The colour of each model, and the dashes of each task."""
+    models = dict.fromkeys(cell.title for cell in summary.cells)
+    tasks = dict.fromkeys(cell.cell.task.title for cell in summary.cells)
+    return Legend(
         [(svg.hue(number), title) for number, title in enumerate(models)],
         [(svg.dash(number), title) for number, title in enumerate(tasks)],
     )
+
+
+def _css(summary: SweepSummary, cell: CellSummary) -> str:
+    """The classes of a cell's lines: the colour of its model, the dashes of its task."""
+    models = list(dict.fromkeys(other.cell.model for other in summary.cells))
+    tasks = list(dict.fromkeys(other.cell.task for other in summary.cells))
+    hue, dash = svg.hue(models.index(cell.cell.model)), svg.dash(tasks.index(cell.cell.task))
+    return f"{hue} {dash}"
 
 
 def _figures(summary: SweepSummary) -> Iterator[Figure]:
@@ -268,17 +340,11 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
 
 
 def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
-    models = list(dict.fromkeys(cell.cell.model for cell in summary.cells))
-    tasks = list(dict.fromkeys(cell.cell.task for cell in summary.cells))
     lines = []
     for cell in summary.cells:
         values = rule.by_layer(cell.curves)
         if values is not None:
-            hue, dash = (
-                svg.hue(models.index(cell.cell.model)),
-                svg.dash(tasks.index(cell.cell.task)),
-            )
-            lines.append(Line(relative(values), f"{hue} {dash}"))
+            lines.append(Line(relative(values), _css(summary, cell)))
     return lines
 
 
@@ -294,39 +360,92 @@ def relative(values: np.ndarray) -> np.ndarray:
 def _answered_by_kept(questions: Sequence[Question]) -> Iterator[Block]:
     """The answer to each question, by what is kept."""
     for question in questions:
-        sentences = [str(answer) for answer in question.kept_answers]
-        yield from _list(question.title, Items(sentences, _MOST_ITEMS))
+        sentences = sentences_of(question.kept_answers)
+        yield from _list(question.title, Items(sentences, _MOST_ITEMS), is_open=True)
 
 
 def _question(question: Question) -> Iterator[Block]:
     """The answers by the rules, folded where what is kept answers too."""
     if question.kept_answers and question.answers:
-        yield Details(f"{question.title} {_BY_RULES}", _by_rules(question))
+        folded = Chapter(f"{question.title} {_BY_RULES}", _by_rules(question))
+        yield ViewBlocks(AT_LENGTH, [folded])
     elif question.answers:
-        yield Heading(question.title, 2)
-        yield from _by_rules(question)
+        yield Chapter(question.title, _by_rules(question), is_open=True)
 
 
 def _by_rules(question: Question) -> Iterator[Block]:
     """The sentences; in a brief view, a table of the compared layers and their intervals."""
-    sentences = Items([str(answer) for answer in question.answers], _MOST_ITEMS)
-    answers = [answer for answer in question.answers if answer.comparison is not None]
-    if answers:
+    sentences = Items(_sentences(question.answers), _MOST_ITEMS)
+    if _has_comparison(question):
+        answers = [answer for answer in question.answers if answer.comparison is not None]
         yield ViewBlocks(AT_LENGTH, [sentences])
         yield ViewBlocks(["brief"], _comparison_blocks(answers))
     else:
         yield sentences
 
 
+def _has_comparison(question: Question) -> bool:
+    """Whether the rules compare anything."""
+    return any(answer.comparison is not None for answer in question.answers)
+
+
+def _is_compared_in_brief(question: Question) -> bool:
+    """Whether a brief view has the comparisons by the rules."""
+    return not question.kept_answers and _has_comparison(question)
+
+
+def _sentences(answers: Sequence[Answer]) -> list[str]:
+    """The answers with a claim, then each reason why there is none, once."""
+    sentences = [str(answer) for answer in answers if not answer.problem]
+    return sentences + _problems(answers)
+
+
+def _problems(answers: Sequence[Answer]) -> list[str]:
+    """Each reason why there is no claim, once, with the comparisons that it is about."""
+    by_problem = by_statement((answer.problem, answer) for answer in answers if answer.problem)
+    return [
+        f"{sentence_case(problem)}: {_compared(unknown, answers)}."
+        for problem, unknown in by_problem.items()
+    ]
+
+
+def _compared(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
+    """The rules and subjects of some of the answers; those that are all are not named."""
+    subjects = {answer.subject for answer in answers}
+    every_rule = ", ".join(dict.fromkeys(rule_title(answer.rule) for answer in answers))
+    by_subject = by_statement((answer.subject, answer) for answer in some)
+    by_rules = by_statement(
+        (", ".join(rule_title(answer.rule) for answer in of_subject), of_subject[0])
+        for of_subject in by_subject.values()
+    )
+    words = []
+    for titles, of_rules in by_rules.items():
+        where = "" if len(of_rules) == len(subjects) else _subjects(of_rules, answers)
+        if titles == every_rule:
+            words.append(where or "every comparison")
+        else:
+            words.append(f"{titles} ({where})" if where else titles)
+    return "; ".join(words)
+
+
+def _subjects(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
+    """The models and tasks of some of the answers; tasks alone where all are of the same models."""
+    by_models = by_statement((answer.compared, answer.on) for answer in some)
+    if len({answer.compared for answer in answers}) == 1:
+        return " · ".join(on for tasks in by_models.values() for on in tasks)
+    return "; ".join(f"{compared} on {' · '.join(on)}" for compared, on in by_models.items())
+
+
 def _comparison_blocks(answers: Sequence[Answer]) -> Iterator[Block]:
     rule_names = rules.names_in({answer.rule for answer in answers})
     for compared in dict.fromkeys(answer.compared for answer in answers):
         of_models = [answer for answer in answers if answer.compared == compared]
-        verdicts = "; ".join(_verdict(of_models, rule) for rule in rule_names)
+        verdicts = "; ".join(filter(None, (_verdict(of_models, rule) for rule in rule_names)))
+        words = [f"{verdicts}."] * bool(verdicts) + _problems(of_models)
         table = _changes(of_models, rule_names)
-        yield TightBlocks([Paragraph(compared), table, Paragraph(f"{verdicts}.")])
+        yield TightBlocks([Paragraph(compared), table, *map(Paragraph, words)])
     over = population(cell.task for answer in answers for cell in answer.cells)
-    yield Note(f"{_LEGEND} Intervals and tests are over {over}.")
+    yield Note(f"Intervals and tests are over {over}.")
 
 
 def _changes(answers: Sequence[Answer], rule_names: Sequence[str]) -> Table:
@@ -375,11 +494,15 @@ def _change_and_ends(claim: Claim) -> tuple[str, str]:
 
 
 def _verdict(answers: Sequence[Answer], rule: str) -> str:
-    """The claims over all tasks, such as `KL: no clear trend in 3 of 4`."""
+    """The claims over all tasks, such as `KL: no clear trend in 3 of 4`; empty without one."""
     comparisons = [
         answer.comparison for answer in answers if answer.rule == rule and answer.comparison
     ]
-    claims = Counter(comparison.words.headline for comparison in comparisons)
+    claims = Counter(
+        comparison.words.headline for comparison in comparisons if comparison.claim is not None
+    )
+    if not claims:
+        return ""
     return f"{rule_title(rule)}: " + ", ".join(
         f"{claim} in {count} of {len(comparisons)}" for claim, count in claims.most_common()
     )
@@ -397,52 +520,54 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
     if not cells:
         return
     columns = [
-        Column("model"),
-        Column("task"),
+        Column("model and task", style="name"),
         Column("prompts", number=True),
         Column("worth", number=True),
         *(Column(rule_title(rule), style="depth") for rule in names),
-        Column("between layers", style="depth"),
         Column("KL area", number=True),
     ]
     rows: list[list[TableCell]] = [
         [
-            cell.title,
-            cell.cell.task.title,
+            place(cell),
             str(len(cell.parts)),
             f"{cell.effective_prompts:.1f}",
-            *(depth_words(weighted_depths(cell).get(rule)) for rule in names),
-            between_layers(weighted_depths(cell).values()) or "–",
+            *(_crossing(weighted_depths(cell).get(rule)) for rule in names),
             kl_area(weighted_depths(cell).values()) or "–",
         ]
         for cell in cells
     ]
-    yield Heading("Each prompt counted once", 2)
-    yield Table(columns, rows)
-    yield Note(
-        "Worth: so many prompts of the same length tell as much as the mean over tokens. Between "
-        "layers: where the line through the curve meets the threshold. KL area: mean KL over its "
-        "largest."
+    how = Note(
+        "Worth: so many prompts of the same length tell as much as the mean over tokens. Crosses: "
+        "where, between layers, the line through the curve meets the threshold. KL area: mean KL "
+        "over its largest."
     )
+    yield Chapter("Each prompt counted once", [Table(columns, rows), how])
+
+
+def _crossing(estimate: DepthEstimate | None) -> Noted:
+    """A depth, beneath it its interval and where the curve crosses the threshold."""
+    crossing = None if estimate is None else estimate.crossing
+    crosses = "" if crossing is None else f"crosses {crossing:.1f}"
+    lines = filter(None, (interval_words(estimate, "–"), crosses))
+    return Noted(count_words(estimate), "\n".join(lines))
 
 
 def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
     titles = other_titles(summary.cells)
     if not titles:
         return
-    columns = [Column("model"), Column("task"), *(Column(title, number=True) for title in titles)]
+    numbers = (Column(title, number=True) for title in titles)
+    columns = [Column("model and task", style="name"), *numbers]
     rows = [
         [
-            cell.title,
-            cell.cell.task.title,
+            place(cell),
             *(f"{cell.means[title]:.4g}" if title in cell.means else "–" for title in titles),
         ]
         for cell in summary.cells
     ]
-    yield Heading("Other measures", 2)
-    yield Table(columns, rows)
+    yield Chapter("Other measures", [Table(columns, rows)])
 
 
-def _list(title: str, items: Items) -> Iterator[Block]:
+def _list(title: str, items: Items, is_open: bool = False) -> Iterator[Block]:
     if items.texts:
-        yield TightBlocks([Heading(title, 2), items])
+        yield Chapter(title, [items], is_open)

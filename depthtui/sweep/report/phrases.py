@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -19,7 +19,7 @@ from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
-from depthtui.report.phrases import interval, rule_title, uneven
+from depthtui.report.phrases import by_statement, interval, rule_title, uneven
 from depthtui.report.written import drawing_words
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, population
@@ -86,12 +86,10 @@ def kept_range(headline: Headline | None, to: str) -> str:
 
 
 def mean_depth_words(headline: Headline | None) -> str:
-    """The mean depth, such as `mean 16.8`, or that too little is known; may be empty."""
+    """The mean depth, such as `16.8`, or a dash; `too little` where too little is known."""
     if headline is None:
-        return ""
-    if headline.mean_depth is None:
-        return "too little"
-    return f"mean {headline.mean_depth:.1f}"
+        return "–"
+    return "too little" if headline.mean_depth is None else f"{headline.mean_depth:.1f}"
 
 
 def kept_of(headline: Headline | None) -> str:
@@ -104,13 +102,14 @@ def kept_of(headline: Headline | None) -> str:
 
 
 def kept_note(summary: SweepSummary) -> str:
-    """The meaning of the column of what is kept; empty where there is none."""
+    """The meaning of the columns of what is kept; empty where there are none."""
     kinds = dict.fromkeys(kept_of(cell.headline) for cell in summary.cells if cell.headline)
     if not kinds:
         return ""
     return (
-        f"Kept: the layers that keep nine tenths of what the model knows {', '.join(kinds)}, with "
-        "their range; beneath, the layers that a nat of it takes on average."
+        f"Nine tenths: the layers that keep so much of what the model knows {', '.join(kinds)}, "
+        "with their share of all and their range. Mean depth: the layers that a nat of it takes on "
+        "average."
     )
 
 
@@ -134,6 +133,12 @@ def how_run(cell: CellSummary) -> str:
     return " ".join("/".join(dict.fromkeys(text)) for text in columns if text)
 
 
+def run_note(summary: SweepSummary) -> str:
+    """Each model, its number of layers, and how it was run; empty where nothing was run."""
+    models = [model_heading(summary.of_model(model)) for model in summary.models]
+    return f"{'; '.join(models)}." if models else ""
+
+
 def model_heading(cells: list[CellSummary]) -> str:
     """A model, its number of layers, and how it was run."""
     first = cells[0]
@@ -142,12 +147,13 @@ def model_heading(cells: list[CellSummary]) -> str:
 
 
 def verdicts(summary: SweepSummary) -> list[str]:
-    """The verdict of each cell, and the comparison of pairs of few models.
+    """The verdicts, cells of the same one together, and the comparison of pairs of few models.
 
     Counts of models of different L are not compared: they cannot but differ.
     """
     cells = [cell for cell in summary.cells if cell.verdict is not None]
-    sentences = [f"{_where(cell)}: {cell.verdict.text}" for cell in cells if cell.verdict]
+    by_text = by_statement((cell.verdict.text, cell) for cell in cells if cell.verdict)
+    sentences = [f"{_where(of_text, summary)}: {text}" for text, of_text in by_text.items()]
     for a, b in combinations(cells, 2):
         alike = len(summary.models) <= MOST_MODELS and a.n_layers == b.n_layers
         if alike and a.cell.task == b.cell.task and a.verdict and b.verdict:
@@ -156,16 +162,31 @@ def verdicts(summary: SweepSummary) -> list[str]:
     return sentences
 
 
-def _where(cell: CellSummary) -> str:
+def place(cell: CellSummary) -> str:
+    """The model and the task of a cell, such as `Qwen2.5-7B on gsm8k`."""
     return f"{cell.title} on {cell.cell.task.title}"
 
 
+def _where(cells: Sequence[CellSummary], summary: SweepSummary) -> str:
+    """The places of some of the cells by model, or `Every cell`."""
+    if len(cells) == len(summary.cells) > 1:
+        return "Every cell"
+    by_model = by_statement((cell.title, cell.cell.task.title) for cell in cells)
+    return "; ".join(f"{title} on {_every_or(tasks, summary)}" for title, tasks in by_model.items())
+
+
+def _every_or(tasks: Sequence[str], summary: SweepSummary) -> str:
+    """The tasks in a row, or `every task`."""
+    is_every = len(tasks) == len(summary.plan.tasks) > 1
+    return "every task" if is_every else " · ".join(tasks)
+
+
 def cautions(summary: SweepSummary) -> list[Remark]:
-    """Reasons for doubt: rules without a layer, fragile crossings, mixed weights."""
+    """Reasons for doubt, each once: rules without a layer, fragile crossings, mixed weights."""
+    by_doubt = by_statement((doubt, cell) for cell in summary.cells for doubt in _doubts(cell))
     return [
-        Remark(f"{_where(cell)}{doubt}", (cell.cell,))
-        for cell in summary.cells
-        for doubt in _doubts(cell)
+        Remark(f"{_where(cells, summary)}{doubt}", tuple(cell.cell for cell in cells))
+        for doubt, cells in by_doubt.items()
     ]
 
 
@@ -173,7 +194,7 @@ def _doubts(cell: CellSummary) -> Iterator[str]:
     """Reasons to doubt a cell, as clauses after the cell's name."""
     for estimate in cell.depths:
         if estimate.reason or estimate.warning:
-            yield f", {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
+            yield f", by {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
     if doubt := uneven(len(cell.parts), cell.effective_prompts):
         yield f": {doubt}"
     if len({record.model.fingerprint for record in cell.records}) > 1:
@@ -193,10 +214,14 @@ def absences(summary: SweepSummary) -> list[Remark]:
     """The missing results, with their reasons."""
     remarks = failures(summary)
     failed = {(failure.model, failure.task) for failure in summary.failures}
-    for cell in summary.missing_cells:
-        if not {(model_title(cell.model), ""), _names(cell)} & failed:
-            words = f"{model_title(cell.model)} · {cell.task.title}: not run yet."
-            remarks.append(Remark(words, (cell,)))
+    not_run = by_statement(
+        (model_title(cell.model), cell)
+        for cell in summary.missing_cells
+        if not {(model_title(cell.model), ""), _names(cell)} & failed
+    )
+    for title, cells in not_run.items():
+        tasks = _every_or([cell.task.title for cell in cells], summary)
+        remarks.append(Remark(f"{title} · {tasks}: not run yet.", tuple(cells)))
     for summarised in summary.cells:
         for problem in unavailable_in_words(summary.plan.run.metrics, summarised.records):
             # Metrics that the plan names are among the failures.

@@ -104,4 +104,4 @@ def _explanation_of(name: str, parts: Sequence[str]) -> Block:
     """These parts of a rule's explanation."""
     rule = rules.named(name)
     texts = [getattr(rule.explanation, part).replace("`", "") for part in parts]
-    return TightBlocks([Heading(rule.title, 3), *map(Note, texts)])
+    return TightBlocks([Heading(rule.title), *map(Note, texts)])

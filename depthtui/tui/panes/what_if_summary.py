@@ -61,7 +61,7 @@ class WhatIfSummary(LinesPane):
         assert self._effect is not None
         effect, stack = self._effect, self._stack
         self.set_titles("What if", fit_shown(stack.changes, self.area.width).rstrip())
-        blocks: list[Block] = [Heading(stack.words, 3)]
+        blocks: list[Block] = [Heading(stack.words)]
         if effect.problem:
             blocks += [
                 Paragraph(f"This change did not run: {effect.problem}"),

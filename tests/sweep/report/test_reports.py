@@ -22,10 +22,11 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.published import RULES
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import METRICS
+from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.formats import format_titles
-from depthtui.report.phrases import interval
+from depthtui.report.phrases import interval, sentence_case
 from depthtui.sweep.comparisons import signed_text, signed_with_ends
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
@@ -283,9 +284,9 @@ class TestKept:
         headline = summary.cells[0].headline
         count, low, high = map(math.ceil, (headline.count, headline.low, headline.high))
         text = markdown_bytes(sweep_document(summary, [])).decode()
-        assert "| kept |" in text
-        assert f"| {count} · {count / 30:.2f} ({low} … {high})" in text
-        assert f"mean {headline.mean_depth:.1f} " in text
+        assert "| model and task | nine tenths | mean depth |" in text
+        kept = f"{count} · {count / 30:.2f} ({low} … {high}) | {headline.mean_depth:.1f}"
+        assert f"on commonsense | {kept} |" in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, [])))
         assert f"{low}–{high}" in console.export_text()
@@ -300,7 +301,7 @@ class TestKept:
 
     def test_without_it_there_is_no_column(self) -> None:
         without = of_results([lacking(full_run(f"text {n}", seed=n), "kept") for n in (0, 1)])
-        assert "| kept |" not in markdown_bytes(sweep_document(without, [])).decode()
+        assert "nine tenths" not in markdown_bytes(sweep_document(without, [])).decode()
 
 
 class TestAccuracy:
@@ -319,7 +320,7 @@ class TestAccuracy:
             ("2", "4", "10"),
         }
         text = markdown_bytes(sweep_document(summary, all_questions)).decode()
-        assert re.search(r"\| addition, 2 digits \| 10 \| [\d,]+ \| 4/10 \|", text)
+        assert re.search(r"addition, 2 digits \| 12 \| 10 \| [\d,]+ \| 4/10 \|", text)
         assert "teacher-forced" in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, all_questions)))
@@ -594,13 +595,18 @@ class TestFiles:
 
     def test_markdown_has_the_table_and_the_sentences(self, summary, all_questions) -> None:
         text = markdown_bytes(sweep_document(summary, all_questions)).decode()
-        assert text.count("| Qwen2.5-14B | 48 |") == len(TASKS)
+        rows = re.findall(r"(?m)^\| Qwen2.5-14B on [^|]* \| 48 \|.*paper \d\d", text)
+        assert len(rows) == 2
         assert re.search(r"paper 41, [+-]\d+", text)
-        assert text.count("\n- ") >= sum(len(question.answers) for question in all_questions)
+        for question in all_questions:
+            for answer in question.answers:
+                sentence = sentence_case(answer.problem) if answer.problem else str(answer)
+                plain = re.sub(r"\\(?=\W)", "", text)
+                assert plain.count(f"\n- {sentence}") >= 1
         assert "## Missing" in text
         for cell in summary.cells:
             assert cell.verdict is not None
-            assert f"{cell.title} on {cell.cell.task.title}: {cell.verdict.sentence}" in text
+            assert text.count(f": {cell.verdict.sentence}\n") == 1
         # Two of the three models have as many layers.
         assert len(re.findall(r"(?m)^- On .* (is|there is|compared)", text)) == len(TASKS)
 
@@ -616,6 +622,39 @@ class TestFiles:
                 assert page.count(f'class="line m{model} t{task}"') == curves
         assert "<script" not in page
         assert "http" not in re.sub(r"http-equiv|http://www.w3.org/2000/svg", "", page)
+
+    def test_the_page_begins_with_the_answer_then_the_table_and_the_curves(self, tmp_path) -> None:
+        settings = RunSettings(metrics=("contributions", "logit_lens", "kept"))
+        tasks = [TaskChoice("addition", str(level)) for level in (1, 2, 3)]
+        records = {}
+        for task in tasks:
+            cell = Cell(ModelSpec("a"), task)
+            prompts = [Prompt(f"{n} of {task.level} = {n}", f" {n}") for n in range(6)]
+            results = [full_result(prompt, settings=settings) for prompt in prompts]
+            records[cell] = [record_of(run, f"{n}", cell, n) for n, run in enumerate(results)]
+        plan = SweepPlan((ModelSpec("a"),), tuple(tasks), settings)
+        summary = summarise_sweep(Outcome(plan, records, []))
+        document = sweep_document(summary, questions(summary))
+        first_page, *chapters = html_bytes(document).decode().split("<details>")
+        order = ["Do harder tasks use more depth?", "No: ", "model and task", "<figure>"]
+        places = [first_page.index(words) for words in order]
+        assert places == sorted(places)
+        assert first_page.count("<table>") == first_page.count("<figure>") == 1
+        assert first_page.count("<tbody>\n<tr><td>") == 1
+        assert "Effective depth by each rule" in chapters[0]
+        assert "run as" not in first_page
+        assert "How it was run" in chapters[-1]
+
+    def test_a_reason_is_stated_once_for_all_that_it_is_about(self) -> None:
+        summary, all_questions = answered([steep(3), steep(6)], [9, 0])
+        text = markdown_bytes(sweep_document(summary, all_questions)).decode()
+        assert text.count("oo few prompts to say") == 1
+        console = Console(width=200, record=True, file=io.StringIO())
+        console.print(rich_lines(sweep_document(summary, all_questions)))
+        assert console.export_text().count("oo few prompts to say") == 1
+        caveats = text.split("## Caveats")[1]
+        (words,) = re.findall(r"(?m)^- (Every cell, by decided: .*)$", caveats)
+        assert words.endswith(".")
 
     def test_relative_depth_puts_layer_l_at_its_ratio(self) -> None:
         values = relative(np.arange(1.0, 5.0))

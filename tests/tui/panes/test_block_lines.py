@@ -61,7 +61,7 @@ async def test_without_room_columns_of_high_rank_go_first_and_then_names_are_cut
 
 async def test_sentences_are_wrapped_and_blocks_stand_apart():
     blocks = [
-        Heading("A head", 2),
+        Heading("A head"),
         TightBlocks([Paragraph("one two three"), Note("four")]),
         ViewBlocks(["text"], [Note("unseen")]),
         Note("five"),

@@ -1,4 +1,4 @@
-"""How a report shows a verdict."""
+"""How a report shows the evidence for a verdict."""
 
 from __future__ import annotations
 
@@ -7,19 +7,16 @@ from collections.abc import Iterator
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict_words import layers_in_words, spread
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Paragraph, Table, ViewBlocks
+from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Table, ViewBlocks
 
 
-def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
-    """The warnings, the sentence, its evidence at length, and further metrics to run."""
-    if verdict is None:
-        return
-    yield from map(Paragraph, (*verdict.cautions, verdict.sentence))
-    if not verdict.evidence:
+def evidence_blocks(verdict: Verdict | None) -> Iterator[Block]:
+    """A row for each count at length, and further metrics to run; nothing without evidence."""
+    if verdict is None or not verdict.evidence:
         return
     columns = [
-        Column("evidence", style="name"),
-        Column("by"),
+        Column("by", style="name"),
+        Column("evidence"),
         Column("layers", number=True),
         Column("range", number=True),
         Column("holds"),
@@ -35,8 +32,8 @@ def verdict_blocks(verdict: Verdict | None) -> Iterator[Block]:
 def _row(measure: Evidence) -> list[str]:
     has_count = measure.count is not None
     return [
-        measure.kind,
         measure.title,
+        measure.kind,
         f"{measure.count}" if has_count else "–",
         spread(measure) if has_count else "–",
         measure.reliability,

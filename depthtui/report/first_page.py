@@ -1,0 +1,79 @@
+"""The first page of a report: the verdict, the curve of what is kept, and a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from depthtui.data.verdict import Evidence, Headline, Verdict
+from depthtui.depth.reading import Reading
+from depthtui.depth.rules import margin
+from depthtui.depth.verdict_words import range_words, spread
+from depthtui.metrics import kept
+from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.kept import PooledKept
+from depthtui.report.blocks import Block, Column, Figures, Paragraph, Table, ViewBlocks
+from depthtui.report.sufficient import kept_figure
+
+_NUMBERS = (
+    Column("", style="name"),
+    Column("number", style="strong"),
+    Column("range"),
+    Column("holds", style="soft"),
+)
+
+
+def first_page(reading: Reading) -> Iterator[Block]:
+    """The warnings, the sentence, the curve of what is kept where it is known, and the numbers."""
+    verdict = reading.verdict
+    if verdict is None:
+        return
+    yield from map(Paragraph, (*verdict.cautions, verdict.sentence))
+    if not verdict.evidence:
+        return
+    knowledge: PooledKept | None = reading.get(kept.METRIC)
+    if knowledge is not None:
+        yield ViewBlocks(["pictures"], [Figures([kept_figure(knowledge, knowledge.curve)])])
+    rows = list(number_rows(reading, verdict))
+    if rows:
+        yield Table(_NUMBERS, rows)
+
+
+def number_rows(reading: Reading, verdict: Verdict) -> Iterator[list[str]]:
+    """At most six numbers: their name, value and range, and how certain they are."""
+    headline = verdict.headline
+    if headline is not None:
+        yield from _of_headline(reading, headline, evidence_of(verdict, headline.measure))
+    if reading.short_accuracy is not None:
+        accuracy = reading.short_accuracy
+        yield ["right answers", f"{accuracy.right} of {accuracy.answers}", "", ""]
+    decided = evidence_of(verdict, margin.RULE.name)
+    if decided is not None and decided.count is not None:
+        of_all = f"depth {decided.count} of {reading.n_layers}"
+        yield ["the next token is decided", of_all, spread(decided), decided.reliability]
+
+
+def evidence_of(verdict: Verdict | None, measure: str) -> Evidence | None:
+    """The evidence of a verdict by a measure; None where there is none."""
+    rows = () if verdict is None else verdict.evidence
+    return next((row for row in rows if row.measure == measure), None)
+
+
+def _of_headline(
+    reading: Reading, headline: Headline, evidence: Evidence | None
+) -> Iterator[list[str]]:
+    curve, of_all = reading.get(kept.METRIC).curve, f"of {reading.n_layers}"
+    if headline.count is not None and headline.half is not None:
+        count, half = rounded_up_count(headline.count), rounded_up_count(headline.half)
+        certainty = "" if evidence is None else evidence.reliability
+        range_ = range_words(headline, " to ")
+        yield ["layers that keep nine tenths", f"{count} {of_all}", range_, certainty]
+        yield ["layers that keep half", f"{half} {of_all}", "", ""]
+        depth = f"{headline.mean_depth:.1f} {of_all}"
+        yield ["mean depth of what is known", depth, _ends(curve.depth_range), ""]
+    gain = f"{headline.gain:.1f} nats"
+    yield ["known of a token", gain, _ends(curve.gain_interval), ""]
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    """The ends of an interval, such as `16.1 to 17.5`; empty where it is not known."""
+    return "" if interval is None else f"{interval[0]:.1f} to {interval[1]:.1f}"
