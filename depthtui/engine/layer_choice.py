@@ -155,7 +155,7 @@ class LayerChoice:
             layers = ",".join(map(str, sorted(self.order[:smaller])))
             words.append(
                 f"Without {_count_words(smaller)} {gate.describe(self.held_out[smaller])}: "
-                f"--layers {layers} leaves these out."
+                f"--drop {layers} leaves these out."
             )
         if words:
             words.append("Check it on other prompts, such as those of another --seed.")
