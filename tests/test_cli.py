@@ -625,7 +625,14 @@ class TestRun:
         ("--device gpu", "cuda"),
         ("--device cpu cache info", "--device"),
         ("--model m run demo", "name the model after it"),
-        ("cache nonsense", "nonsense"),
+        ("cache nonsense", "Commands: info, list, clear, verify."),
+        ("run demo --prompt x --kl-threshold hot", "'hot' is not a number"),
+        ("prune demo --keep-answers 85", "'85' is a percentage: write 0.85."),
+        ("serve --port abc", "'abc' is not a valid whole number"),
+        ("run demo --prompt x --metrics block_influence", "its values come with similarity."),
+        ("sweep demo", "`depthtui sweep --model demo --task NAME`"),
+        ("sweep a/model --task facts", "`depthtui sweep --model a/model --task facts`"),
+        ("model.gguf", "`depthtui --model model.gguf` opens it"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(
@@ -639,6 +646,28 @@ def test_bad_usage_is_one_line_and_status_2(
     assert complaint in err
     sentence, see, _ = err.partition(" See `")
     assert not see or sentence.endswith((".", "?", "?)")), "a sentence ends before the next begins"
+    assert engines == []
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["run", "Rome is in", "demo"], "run demo --prompt 'Rome is in'"),
+        (["run", "demo", "Rome is in", "--seed", "3"], "run demo --prompt 'Rome is in' --seed 3"),
+        (["run", "Rome is in"], "run MODEL --prompt 'Rome is in'"),
+        (["run", "demo", "Rome", "is", "in"], "run demo --prompt 'Rome is in'"),
+        (["run", "Rome", "is", "in"], "run MODEL --prompt 'Rome is in'"),
+        (["run", "gpt2", "Rome"], "run gpt2 --prompt Rome"),
+        (["run", "demo", "--prompt", "Rome", "is", "in"], "run demo --prompt 'Rome is in'"),
+        (["run", "Rome is in", "--model", "a/b"], "run --prompt 'Rome is in' --model a/b"),
+        (["inspect", "Rome is in", "demo", "--layer", "3"], "inspect demo --prompt 'Rome is in' "),
+    ],
+)
+def test_a_prompt_in_the_place_of_a_model_is_put_where_it_belongs(
+    engines: list[ScriptedEngine], words: list[str], meant: str, capsys: Output
+) -> None:
+    assert cli.main(words) == 2
+    assert f"`depthtui {meant}" in capsys.readouterr().err
     assert engines == []
 
 
@@ -1045,7 +1074,7 @@ class TestExplorer:
     @pytest.mark.parametrize("name", ["demo", "some/model", "tests"])
     def test_a_model_where_a_command_stands(self, name: str, capsys: Output) -> None:
         assert cli.main([name]) == 2
-        assert f"`depthtui --model {name}` opens a model" in capsys.readouterr().err
+        assert f"`depthtui --model {name}` opens it" in capsys.readouterr().err
 
     def test_another_word_where_a_command_stands(self, capsys: Output) -> None:
         assert cli.main(["rnu"]) == 2

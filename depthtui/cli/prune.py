@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.command_help import in_section
 from depthtui.cli.output import INTERRUPTED, print_notice
+from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Folder,
     NumberRange,
@@ -55,7 +56,7 @@ def _budget(
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=PromptCommand,
     examples=[
         "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
         "depthtui prune demo --keep-answers 0.85 --task addition --level 1 \\",
