@@ -167,6 +167,28 @@ class LayerChoice:
         return " ".join(words)
 
 
+@dataclass(frozen=True)
+class LeastCostly:
+    """The first layers of an order, of a number that was given.
+
+    Attributes:
+        count: the number of layers that go.
+        order: these layers and some more, the first to go first.
+        costs: the cost without the first 1, 2, … layers on the order's texts, as in `BudgetGate`.
+        held_out: the same on the held-out prompts; empty where there are none.
+    """
+
+    count: int
+    order: Sequence[int]
+    costs: Sequence[float]
+    held_out: Sequence[float]
+
+    @property
+    def left_out(self) -> list[int]:
+        """The layers that go, sorted by number."""
+        return sorted(self.order[: self.count])
+
+
 def within(gate: Gate, costs: Sequence[float]) -> int:
     """The largest number of layers up to which all costs are within the limit.
 
