@@ -149,6 +149,26 @@ class TestRun:
         assert cli.main(["run", "demo", *arguments]) == 0
         assert sorted(path.name for path in out.iterdir()) == ["summary.html", "summary.md"]
 
+    def test_each_figure_is_a_file(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        out = home / "out"
+        command = ["run", "demo", "--prompt", "one", "--out", str(out), "--format", "svg,csv"]
+        assert cli.main(command) == 0
+        assert f"wrote {out / 'figures'}\n" in capsys.readouterr().out
+        assert [path.name for path in out.iterdir()] == ["figures"]
+        names = {path.name for path in (out / "figures").iterdir()}
+        assert {"contribution.svg", "contribution.csv", "layer-contribution.svg"} <= names
+
+    def test_a_file_in_the_place_of_the_figures_is_told_before_a_model_loads(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        (home / "figures").touch()
+        command = ["run", "demo", "--prompt", "one", "--out", str(home), "--format"]
+        assert cli.main([*command, "svg"]) == 1
+        assert f"{home / 'figures'} cannot be written to" in capsys.readouterr().err
+        assert engines == []
+
     def test_options_reach_the_engine(self, engines: list[ScriptedEngine], home: Path) -> None:
         arguments = """
             --device cuda:1 --dtype bfloat16 --quantize 8bit --revision main --trust-remote-code

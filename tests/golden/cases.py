@@ -65,8 +65,22 @@ WHOLE = ("runs", "hostile-run", "sweep", "generations")
 """Cases that are kept in every format; of the others, Markdown has all words."""
 
 
+FIGURES = (
+    "runs/figures/cosine-with-the-stream.csv",
+    "runs/figures/cosine-with-the-stream.svg",
+    "runs/figures/layer-contribution-prompt-1.csv",
+    "runs/figures/block-influence.csv",
+    "hostile-run/figures/layer-contribution.csv",
+    "sweep/figures/lens-settled.csv",
+    "sweep/figures/lens-settled.svg",
+)
+"""The figures that are kept: pages have all of them as SVG."""
+
+
 def is_kept(name: str) -> bool:
     """Whether the file of a case is compared byte for byte."""
+    if "/figures/" in name:
+        return name in FIGURES
     return name.endswith(".md") or name.startswith(tuple(f"{case}/" for case in WHOLE))
 
 

@@ -278,7 +278,8 @@ def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
                 svg.hue(models.index(cell.cell.model)),
                 svg.dash(tasks.index(cell.cell.task)),
             )
-            lines.append(Line(relative(values), f"{hue} {dash}"))
+            name = f"{cell.title}, {cell.cell.task.title}"
+            lines.append(Line(relative(values), f"{hue} {dash}", name=name))
     return lines
 
 
