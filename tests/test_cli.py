@@ -528,6 +528,15 @@ class TestRun:
         assert "/no/such/model" in capsys.readouterr().err
         assert engines == []
 
+    def test_a_layer_that_is_not_there_needs_no_engine(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        command = ["run", str(tiny_folder(home)), "--prompt", "x", "--layers"]
+        assert cli.main([*command, "2,9"]) == 1
+        assert "There is no layer 9. Layers are 0 to 3." in capsys.readouterr().err
+        assert engines == []
+        assert cli.main([*command, "/2"]) == 0
+
     @pytest.mark.parametrize("name", ["file/out", "a" * 300, "/proc/x"])
     def test_a_folder_that_cannot_be_written_is_told_before_a_model_loads(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output, name: str

@@ -48,6 +48,14 @@ def no_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_load")
+def test_a_layer_that_is_not_there_is_found_before_the_model_loads(
+    home: Path, capsys: Output
+) -> None:
+    assert main(arguments(home, "--drop", "1,4-9")) == 1
+    assert "There is no layer 9. Layers are 0 to 3." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_load")
 @pytest.mark.parametrize("kind", ["/proc/x", "a" * 300, "a file", "a link", "a full folder"])
 def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(
     kind: str, home: Path, capsys: Output

@@ -25,6 +25,7 @@ from depthtui.engine.layer_choice import BudgetGate, LayerChoice, LeastCostly, l
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
 from depthtui.metrics.layer_order import TEXTS
+from depthtui.models.catalog import check_layers
 from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
 from depthtui.token_text import shell_word
@@ -105,8 +106,9 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             left.
         RunStopped: ctrl-c stopped it.
     """
-    # A wrong name or folder is found before the model loads.
+    # A wrong name, layer or folder is found before the model loads.
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_layers(job.spec, job.storage.models_dir, job.layers)
     check_source(job.spec)
     check_target(job.out)
     control = Control()
