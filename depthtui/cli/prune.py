@@ -125,9 +125,9 @@ def prune(
     prompts.
 
     Layers are removed in MODEL's order of their joint cost. Their number is given (--least), or
-    chosen on the texts of that order (--budget) or on as many further prompts (--keep-answers), and
-    checked on held-out prompts: by default ten of grade_school, or of addition. If the check fails,
-    nothing is written.
+    chosen on the texts of that order (--budget) or on as many further prompts (--keep-answers). A
+    chosen number is checked on held-out prompts, by default ten of grade_school, or of addition:
+    if the check fails, nothing is written.
     """
     ways = {
         "--drop": layers,

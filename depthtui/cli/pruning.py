@@ -133,6 +133,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 first = least_costly(engine, job.least, outputs, job.settings, control)
                 with display.out_of_the_way():
                     print_table(*_costs_table(first, len(outputs)))
+                    click.echo()
                 left_out = first.left_out
             else:
                 left_out = layers_in(job.layers, info.n_layers)

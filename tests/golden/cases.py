@@ -32,6 +32,7 @@ from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.export import run_report
+from depthtui.report.formats import FORMATS, format_titles
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import questions
@@ -75,6 +76,10 @@ FIGURES = (
     "sweep/figures/lens-settled.svg",
 )
 """The figures that are kept: pages have all of them as SVG."""
+
+
+WHOLE_FORMATS = [name for name in format_titles("runs") if FORMATS[name].has_whole("runs")]
+"""The formats of runs that are no figures."""
 
 
 def is_kept(name: str) -> bool:
@@ -138,7 +143,8 @@ def _write_runs(
 ) -> None:
     settings = settings or SummarySettings()
     report = run_report(results, settings, pool=pool)
-    report.write(folder)
+    has_figures = any(name.startswith(f"{folder.name}/") for name in FIGURES)
+    report.write(folder, None if has_figures else WHOLE_FORMATS)
     _print(folder / "terminal.txt", rich_lines(report.document()), "")
 
 
