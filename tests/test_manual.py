@@ -169,6 +169,7 @@ def test_words_lead_to_the_passages_that_explain_them(
     ("question", "page"),
     [
         ("how do I prune", "pruning"),
+        ("what is the logit lens", "lenses"),
         ("Which layers can be dropped?", "pruning"),
         ("figure", "reports"),
         ("lense", "lenses"),

@@ -26,7 +26,7 @@ _ENDING = re.compile(r"(?<=...)(?:ing|ed|es|s|e)$")
 _LONGEST_WORDS = 200
 """More characters occur in no passage, and would be searched in every sentence."""
 
-_EXACT, _IN_NAME, _IN_TEXT, _ALL_WORDS = range(4)
+_EXACT, _IN_NAME, _IN_TEXT = range(3)
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Match:
 
 
 def search(words: str, pages: Mapping[str, str]) -> list[Match]:
-    """Search the manual: explanations first, then sections with the phrase, else with its words.
+    """Search the manual: explanations first, then sections with the phrase.
 
-    A single ASCII character is a key: its case counts, and only names and code are searched. A
-    question in words that are not the manual's finds the sections with most of their stems.
+    Where no section has the phrase, such as a question, those with most stems of its words are
+    found. A single ASCII character is a key: its case counts, and only names and code are searched.
 
     Args:
         words: a word, a phrase, a key, a symbol or an option; the name of a page before them
@@ -79,8 +79,6 @@ def search(words: str, pages: Mapping[str, str]) -> list[Match]:
     ]
     if not ranked:
         return _answers(words, pages)
-    has_phrase = any(rank < _ALL_WORDS for rank, _ in ranked)
-    ranked = [pair for pair in ranked if pair[0] < _ALL_WORDS or not has_phrase]
     return [match for _, match in sorted(ranked, key=lambda pair: pair[0])]
 
 
@@ -99,12 +97,6 @@ def _in_section(
     mentions = [sentence for sentence in sentences if _occurs(words, sentence)]
     if mentions:
         yield _IN_TEXT, Match(page, section, "", mentions[0], body)
-        return
-    # All of the words, in any order.
-    parts = words.split()
-    if len(parts) > 1 and all(_occurs(part, " ".join([section, *sentences])) for part in parts):
-        nearest = max(sentences, key=lambda text: sum(_occurs(part, text) for part in parts))
-        yield _ALL_WORDS, Match(page, section, "", nearest, body)
 
 
 def _answers(words: str, pages: Mapping[str, str]) -> list[Match]:
