@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -78,7 +78,7 @@ def write_over(
 
     Args:
         folder: folder of the files; made where missing.
-        contents: the content of each file by its name.
+        contents: the content of each file by its name, which may begin with a folder in this one.
         is_ours: whether depthtui wrote an existing file.
         hint: the remedy where they cannot be written.
 
@@ -142,6 +142,7 @@ def _write(
                     file.write(content)
                 parts[path].chmod(_mode(path))
             for path, part in parts.items():
+                make_private_folder(path.parent)
                 is_new = not os.path.lexists(path)
                 place(part, path)
                 if is_new:
@@ -407,6 +408,18 @@ def expand_home(name: str) -> Path:
 def slug(text: str) -> str:
     """The text as a name for a file or folder: at most 80 letters, digits, dots and dashes."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-.")[:80] or "unnamed"
+
+
+def distinct_names(names: Iterable[str]) -> list[str]:
+    """The names, repeated ones with -2, -3, … appended."""
+    result: list[str] = []
+    for name in names:
+        number, distinct = 1, name
+        while distinct in result:
+            number += 1
+            distinct = f"{name}-{number}"
+        result.append(distinct)
+    return result
 
 
 def system_reason(error: Exception) -> str:

@@ -149,6 +149,26 @@ class TestRun:
         assert cli.main(["run", "demo", *arguments]) == 0
         assert sorted(path.name for path in out.iterdir()) == ["summary.html", "summary.md"]
 
+    def test_each_figure_is_a_file(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        out = home / "out"
+        command = ["run", "demo", "--prompt", "one", "--out", str(out), "--format", "svg,csv"]
+        assert cli.main(command) == 0
+        assert f"wrote {out / 'figures'}\n" in capsys.readouterr().out
+        assert [path.name for path in out.iterdir()] == ["figures"]
+        names = {path.name for path in (out / "figures").iterdir()}
+        assert {"contribution.svg", "contribution.csv", "layer-contribution.svg"} <= names
+
+    def test_a_file_in_the_place_of_the_figures_is_told_before_a_model_loads(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        (home / "figures").touch()
+        command = ["run", "demo", "--prompt", "one", "--out", str(home), "--format"]
+        assert cli.main([*command, "svg"]) == 1
+        assert f"{home / 'figures'} cannot be written to" in capsys.readouterr().err
+        assert engines == []
+
     def test_options_reach_the_engine(self, engines: list[ScriptedEngine], home: Path) -> None:
         arguments = """
             --device cuda:1 --dtype bfloat16 --quantize 8bit --revision main --trust-remote-code
@@ -508,6 +528,15 @@ class TestRun:
         assert "/no/such/model" in capsys.readouterr().err
         assert engines == []
 
+    def test_a_layer_that_is_not_there_needs_no_engine(
+        self, engines: list[ScriptedEngine], home: Path, capsys: Output
+    ) -> None:
+        command = ["run", str(tiny_folder(home)), "--prompt", "x", "--layers"]
+        assert cli.main([*command, "2,9"]) == 1
+        assert "There is no layer 9. Layers are 0 to 3." in capsys.readouterr().err
+        assert engines == []
+        assert cli.main([*command, "/2"]) == 0
+
     @pytest.mark.parametrize("name", ["file/out", "a" * 300, "/proc/x"])
     def test_a_folder_that_cannot_be_written_is_told_before_a_model_loads(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output, name: str
@@ -625,7 +654,14 @@ class TestRun:
         ("--device gpu", "cuda"),
         ("--device cpu cache info", "--device"),
         ("--model m run demo", "name the model after it"),
-        ("cache nonsense", "nonsense"),
+        ("cache nonsense", "Commands: info, list, clear, verify."),
+        ("run demo --prompt x --kl-threshold hot", "'hot' is not a number"),
+        ("prune demo --keep-answers 85", "'85' is a percentage: write 0.85."),
+        ("serve --port abc", "'abc' is not a valid whole number"),
+        ("run demo --prompt x --metrics block_influence", "its values come with similarity."),
+        ("sweep demo", "`depthtui sweep --model demo --task NAME`"),
+        ("sweep a/model --task facts", "`depthtui sweep --model a/model --task facts`"),
+        ("model.gguf", "`depthtui --model model.gguf` opens it"),
     ],
 )
 def test_bad_usage_is_one_line_and_status_2(
@@ -639,6 +675,28 @@ def test_bad_usage_is_one_line_and_status_2(
     assert complaint in err
     sentence, see, _ = err.partition(" See `")
     assert not see or sentence.endswith((".", "?", "?)")), "a sentence ends before the next begins"
+    assert engines == []
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["run", "Rome is in", "demo"], "run demo --prompt 'Rome is in'"),
+        (["run", "demo", "Rome is in", "--seed", "3"], "run demo --prompt 'Rome is in' --seed 3"),
+        (["run", "Rome is in"], "run MODEL --prompt 'Rome is in'"),
+        (["run", "demo", "Rome", "is", "in"], "run demo --prompt 'Rome is in'"),
+        (["run", "Rome", "is", "in"], "run MODEL --prompt 'Rome is in'"),
+        (["run", "gpt2", "Rome"], "run gpt2 --prompt Rome"),
+        (["run", "demo", "--prompt", "Rome", "is", "in"], "run demo --prompt 'Rome is in'"),
+        (["run", "Rome is in", "--model", "a/b"], "run --prompt 'Rome is in' --model a/b"),
+        (["inspect", "Rome is in", "demo", "--layer", "3"], "inspect demo --prompt 'Rome is in' "),
+    ],
+)
+def test_a_prompt_in_the_place_of_a_model_is_put_where_it_belongs(
+    engines: list[ScriptedEngine], words: list[str], meant: str, capsys: Output
+) -> None:
+    assert cli.main(words) == 2
+    assert f"`depthtui {meant}" in capsys.readouterr().err
     assert engines == []
 
 
@@ -1045,7 +1103,7 @@ class TestExplorer:
     @pytest.mark.parametrize("name", ["demo", "some/model", "tests"])
     def test_a_model_where_a_command_stands(self, name: str, capsys: Output) -> None:
         assert cli.main([name]) == 2
-        assert f"`depthtui --model {name}` opens a model" in capsys.readouterr().err
+        assert f"`depthtui --model {name}` opens it" in capsys.readouterr().err
 
     def test_another_word_where_a_command_stands(self, capsys: Output) -> None:
         assert cli.main(["rnu"]) == 2

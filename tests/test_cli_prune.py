@@ -48,6 +48,14 @@ def no_load(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_load")
+def test_a_layer_that_is_not_there_is_found_before_the_model_loads(
+    home: Path, capsys: Output
+) -> None:
+    assert main(arguments(home, "--drop", "1,4-9")) == 1
+    assert "There is no layer 9. Layers are 0 to 3." in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_load")
 @pytest.mark.parametrize("kind", ["/proc/x", "a" * 300, "a file", "a link", "a full folder"])
 def test_a_folder_that_cannot_be_written_is_found_before_the_model_loads(
     kind: str, home: Path, capsys: Output
@@ -128,6 +136,36 @@ def test_a_budget_ends_in_a_model_that_was_measured(home: Path, capsys: Output) 
 
 
 @pytest.mark.usefixtures("chance_passes")
+def test_the_first_layers_of_the_order_go_and_their_costs_come_first(
+    home: Path, capsys: Output
+) -> None:
+    assert main(arguments(home, "--least", "2")) == 0
+    output = capsys.readouterr().out
+    table, written, measured = output.partition("wrote ")
+    rows = [line.split() for line in table.splitlines() if line.startswith(("   1", "   2"))]
+    assert [row[0] for row in rows] == ["1", "2"]
+    assert rows[1][4:] == ["<-", "--least", "2"]
+    assert "on 2 held-out prompts" in table
+    assert written
+    assert "2 of 4 layers: " in table
+    cost = re.search(r"KL to the whole model's output, nats +0 +(\S+)", measured)
+    assert cost is not None
+    assert float(cost[1]) == pytest.approx(float(rows[1][3]), abs=0.002)
+    removed = re.search(r"--prune-layers (\S+)", measured)
+    assert removed is not None
+    assert sorted(removed[1].split(",")) == sorted(row[1] for row in rows)
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_more_layers_than_there_are_are_refused(home: Path, capsys: Output) -> None:
+    assert main(arguments(home, "--least", "4")) == 1
+    output = capsys.readouterr()
+    assert "this one has 4. --least 3 leaves the most out." in output.err
+    assert output.out == ""
+    assert not (home / "out").exists()
+
+
+@pytest.mark.usefixtures("chance_passes")
 def test_a_gate_that_fails_writes_nothing_and_names_what_passes(
     home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,12 +194,14 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ([], "one of --drop, --budget and --keep-answers."),
+        ([], "one of --drop, --least, --budget and --keep-answers."),
+        (["--least", "1", "--budget", "1"], "not --least and --budget"),
+        (["--least", "0"], "0 is not in the range"),
         (["--drop", "1", "--budget", "1"], "not --drop and --budget"),
         (["--budget", "-1"], "-1"),
         (["--budget", "0"], "0"),
         (["--budget", "nan"], "not a number"),
-        (["--budget", "4"], "the order of layers ends at 3 nats"),
+        (["--budget", "4"], "ends at 3 nats. --least 4 leaves 4 layers out."),
         (["--keep-answers", "1.5"], "1.5"),
         (["--budget", "1", "--task", "sums"], "There is no task 'sums'"),
         (["--keep-answers", "0.9", "--task", "grade_school"], "one half chooses"),

@@ -166,15 +166,31 @@ def test_words_lead_to_the_passages_that_explain_them(
 
 
 @pytest.mark.parametrize(
+    ("question", "page"),
+    [
+        ("how do I prune", "pruning"),
+        ("what is the logit lens", "lenses"),
+        ("Which layers can be dropped?", "pruning"),
+        ("figure", "reports"),
+        ("lense", "lenses"),
+    ],
+)
+def test_a_question_leads_to_its_page_first(
+    question: str, page: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["help", question, "--raw"]) == 0
+    assert capsys.readouterr().out.startswith(f"- **{page}** (")
+
+
+@pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("lense", "Did you mean lenses"),
+        ("pruen", "Did you mean prune"),
         ("--metric", "Did you mean --metrics"),
-        ("sbatches slur", "A part of it is in clusters."),
         ("xyzzy", "`depthtui help` lists all"),
     ],
 )
-def test_unknown_words_lead_to_a_name_or_to_a_page(
+def test_unknown_words_lead_to_a_name(
     words: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["help", *words.split()]) == 2

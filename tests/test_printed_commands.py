@@ -111,10 +111,23 @@ def test_a_model_in_place_of_a_command_is_quoted(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path(name).touch()
+    Path(name).mkdir()
     assert main([name]) == 2
     error = capsys.readouterr().err
-    assert read_by_bash(between(error, "`depthtui --model ", "` opens a model")) == [name]
+    assert read_by_bash(between(error, "`depthtui --model ", "` opens it")) == [name]
+    assert main(["sweep", name]) == 2
+    error = capsys.readouterr().err
+    words = between(error, "`depthtui sweep ", "`. See")
+    assert read_by_bash(words) == ["--model", name, "--task", "NAME"]
+
+
+@pytest.mark.parametrize("text", [name for name in NAMES if len(name.split()) > 1])
+def test_a_prompt_in_place_of_a_model_is_quoted(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", text, "demo"]) == 2
+    words = between(capsys.readouterr().err, "`depthtui run ", "`. See")
+    assert read_by_bash(words) == ["demo", "--prompt", text]
 
 
 @pytest.mark.parametrize("name", NAMES)

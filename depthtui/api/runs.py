@@ -285,12 +285,13 @@ class Runs(Sequence[Run]):
 
         Args:
             folder: folder of the files; made where missing.
-            formats: `md`, `json`, `html`, `safetensors`.
+            formats: `md`, `json`, `html`, `safetensors`; `svg` and `csv` for a file of each figure
+                in the folder `figures`.
             name: name of the files, without their endings; empty for `summary`.
             palette: colours of the heatmaps: `depth`, `blue-yellow` or `amber`.
 
         Returns:
-            The files written.
+            The files written, then the folder of figures.
 
         Raises:
             DepthError: there is no such format or palette, or the folder cannot be written.

@@ -41,7 +41,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
-from depthtui.models.catalog import DEMO
+from depthtui.models.catalog import may_be_a_model
 from depthtui.parallel.group import ranks_started
 from depthtui.settings import settings_path
 
@@ -95,13 +95,16 @@ class _Commands(SectionedGroup):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            name = args[0]
-            if name == DEMO or "/" in name or os.path.exists(name):
-                from depthtui.token_text import shell_word
+            if not may_be_a_model(args[0]):
+                raise
+            from depthtui.token_text import shell_word
 
-                words = f"{error.message} `depthtui --model {shell_word(name)}` opens a model."
-                raise click.UsageError(words, ctx) from error
-            raise
+            model = shell_word(args[0])
+            words = (
+                f"{args[0]} is no command. `depthtui --model {model}` opens it in the "
+                f"explorer, `depthtui run {model} --prompt TEXT` measures it without a screen."
+            )
+            raise click.UsageError(words, ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, and the sources of settings, theme and keys."""

@@ -98,6 +98,19 @@ class SectionedGroup(click.Group):
         super().__init__(*args, **options)
         self.examples = examples
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; the error for an unlike name has the names of all."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            # Releases of click before 8.4 know no similar names.
+            if args[0].startswith("-") or getattr(error, "possibilities", None):
+                raise
+            names = ", ".join(self.commands)
+            raise click.UsageError(f"{error.message} Commands: {names}.", ctx) from error
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands, then the options."""
         self.format_commands(ctx, formatter)

@@ -8,8 +8,9 @@ from functools import cached_property
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.command_help import in_section
 from depthtui.cli.output import INTERRUPTED, OutOptions, print_notice, report_runs
+from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Overrides,
     PromptOptions,
@@ -44,7 +45,7 @@ class Measures(click.Choice[str]):
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=PromptCommand,
     common=(
         *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
         *("prompts", "files", "task", "examples"),

@@ -21,6 +21,7 @@ from depthtui.metrics import (
     with_other_prompts,
 )
 from depthtui.metrics.reduction import reduce_run
+from depthtui.models.catalog import check_layers
 from depthtui.models.reach import check_can_open
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def run_job(
     """
     # Report a model that cannot be opened before importing torch, which takes seconds.
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_layers(job.spec, job.storage.models_dir, job.settings.layers)
     with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, on_bug, job.trusted)
         if job.states:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.command_help import in_section
 from depthtui.cli.loaded_engine import loaded_engine
+from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Overrides,
     cache_dir_option,
@@ -23,7 +24,7 @@ FORMATS = ("text", "md", "html", "json")
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=PromptCommand,
     examples=[
         'depthtui inspect demo --prompt "Rome is in" --answer Italy --layer 24',
         'depthtui inspect demo --prompt "2 + 3 = 5" --layer 20 --token -2 --format json',

@@ -20,6 +20,7 @@ from depthtui.cli.output import (
 from depthtui.cli.shared_options import (
     NumberRange,
     Overrides,
+    WholeNumberRange,
     cache_dir_option,
     model_argument_or_option,
     model_options,
@@ -71,7 +72,7 @@ def lens() -> None:
 @click.option(
     "--examples",
     "prompts",
-    type=click.IntRange(1, MOST_EXAMPLES),
+    type=WholeNumberRange(1, MOST_EXAMPLES),
     help="How many prompts a Jacobian lens is the mean over.  [default: 60]",
 )
 @model_options

@@ -194,7 +194,7 @@ def _within(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]
 
 
 def _meant(words: str, pages: Mapping[str, str], context: click.Context) -> str:
-    """A hint for unknown words: a similar name, the pages with one of them, or nothing."""
+    """A hint for unknown words: a similar name, or the list of all pages."""
     from depthtui.depth import rules
     from depthtui.metrics import ALL
 
@@ -204,13 +204,7 @@ def _meant(words: str, pages: Mapping[str, str], context: click.Context) -> str:
         name for command in commands.values() for option in command.params for name in option.opts
     }
     names = [*pages, *commands, *rules_and_metrics, *sorted(options)]
-    meant = did_you_mean(words, names, likeness=0.7).lstrip()
-    parts = words.lower().split()
-    pages_with_a_part = [
-        name for name, text in pages.items() if any(part in text.lower() for part in parts)
-    ]
-    place = f"A part of it is in {', '.join(pages_with_a_part[:3])}." if pages_with_a_part else ""
-    return " ".join(filter(None, [meant, place])) or "`depthtui help` lists all."
+    return did_you_mean(words, names, likeness=0.7).lstrip() or "`depthtui help` lists all."
 
 
 def _usage(command: click.Command, name: str, root: click.Context) -> str:

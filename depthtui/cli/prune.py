@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.command_help import in_section
 from depthtui.cli.output import INTERRUPTED, print_notice
+from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Folder,
     NumberRange,
     Overrides,
     PromptOptions,
+    WholeNumberRange,
     cache_dir_option,
     declared,
     gather_prompts,
@@ -50,13 +52,17 @@ def _budget(
     from depthtui.metrics.layer_order import MOST_COST
 
     if value is not None and value > MOST_COST:
-        raise click.BadParameter(f"the order of layers ends at {MOST_COST:g} nats.")
+        words = f"the order of layers ends at {MOST_COST:g} nats."
+        if value.is_integer():
+            words += f" --least {value:.0f} leaves {value:.0f} layers out."
+        raise click.BadParameter(words)
     return value
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=PromptCommand,
     examples=[
+        "depthtui prune demo --least 5 --out pruned/",
         "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
         "depthtui prune demo --keep-answers 0.85 --task addition --level 1 \\",
         "    --examples 30",
@@ -67,6 +73,12 @@ def _budget(
 @in_section(
     "Layers to remove, by one of",
     click.option("--drop", "layers", callback=_layers, help="These layers, such as 3,5-7."),
+    click.option(
+        "--least",
+        type=WholeNumberRange(1),
+        metavar="N",
+        help="The N that cost least together; a table of costs comes first.",
+    ),
     click.option(
         "--budget",
         type=NumberRange(min=0, min_open=True),
@@ -96,6 +108,7 @@ def _budget(
 def prune(
     model: str,
     layers: str,
+    least: int | None,
     budget: float | None,
     keep_answers: float | None,
     out: Path | None,
@@ -111,19 +124,27 @@ def prune(
     if its logits are those of MODEL without these layers; then it is loaded and measured on the
     prompts.
 
-    Layers are removed in MODEL's order of their joint cost. Their number is chosen on the texts of
-    that order (--budget), or on as many further prompts (--keep-answers), and checked on held-out
-    prompts: by default ten of grade_school, or of addition. If the check fails, nothing is
-    written.
+    Layers are removed in MODEL's order of their joint cost. Their number is given (--least), or
+    chosen on the texts of that order (--budget) or on as many further prompts (--keep-answers). A
+    chosen number is checked on held-out prompts, by default ten of grade_school, or of addition:
+    if the check fails, nothing is written.
     """
-    ways = [name for name, value in _ways(layers, budget, keep_answers) if value]
-    if len(ways) != 1:
-        problem = f", not {' and '.join(ways)}" if ways else ""
+    ways = {
+        "--drop": layers,
+        "--least": least,
+        "--budget": budget,
+        "--keep-answers": keep_answers,
+    }
+    chosen = [name for name, value in ways.items() if value]
+    if len(chosen) != 1:
+        *others, last = ways
+        problem = f", not {' and '.join(chosen)}" if chosen else ""
         raise click.UsageError(
-            f"Choose the layers to remove by one of --drop, --budget and --keep-answers{problem}."
+            f"Choose the layers to remove by one of {', '.join(others)} and {last}{problem}."
         )
     settings = overrides.settings()
-    prompts = _prompts(prompt_options, settings, budget is not None, keep_answers is not None)
+    in_order = least is not None or budget is not None
+    prompts = _prompts(prompt_options, settings, in_order, keep_answers is not None)
 
     from depthtui.cli.pruning import PruneJob, print_pruning, prune_model
     from depthtui.engine.factory import Storage
@@ -137,6 +158,7 @@ def prune(
         layers=layers,
         budget=budget,
         share=keep_answers,
+        least=least,
         prompts=prompts,
         settings=overrides.over(
             RunSettings(chat_template=settings.chat_template, sufficient_search="greedy")
@@ -154,21 +176,20 @@ def prune(
     return 0
 
 
-def _ways(
-    layers: str, budget: float | None, keep_answers: float | None
-) -> list[tuple[str, str | float | None]]:
-    return [("--drop", layers), ("--budget", budget), ("--keep-answers", keep_answers)]
-
-
 def _prompts(
-    prompt_options: PromptOptions, settings: Settings, by_budget: bool, by_answers: bool
+    prompt_options: PromptOptions, settings: Settings, in_order: bool, by_answers: bool
 ) -> list[Prompt]:
     """The prompts to measure on; by answers, twice as many as the options name.
 
     Every second one of them chooses the number of layers, the others check it.
+
+    Args:
+        prompt_options, settings: the prompts that are named.
+        in_order: whether layers go in the model's order, which has default prompts.
+        by_answers: whether the answers to keep choose the layers.
     """
     names_prompts = prompt_options.prompts or prompt_options.files or prompt_options.task
-    if not names_prompts and not by_budget and not by_answers:
+    if not names_prompts and not in_order and not by_answers:
         return []
     if not names_prompts:
         prompt_options = replace(

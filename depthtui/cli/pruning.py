@@ -16,14 +16,16 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.selection import layers_in, numbers_text, ranges_of
 from depthtui.engine import surgery
-from depthtui.engine.choosing import keeping_answers, within_budget
+from depthtui.engine.choosing import keeping_answers, least_costly, within_budget
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
-from depthtui.engine.layer_choice import BudgetGate, LayerChoice, layers_words
+from depthtui.engine.layer_choice import BudgetGate, LayerChoice, LeastCostly, layers_words
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
+from depthtui.metrics.layer_order import TEXTS
+from depthtui.models.catalog import check_layers
 from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
 from depthtui.token_text import shell_word
@@ -33,7 +35,7 @@ from depthtui.token_text import shell_word
 class PruneJob:
     """The layers to leave out, and the folder for the rest.
 
-    One of `layers`, `budget` and `share` chooses the layers.
+    One of `layers`, `budget`, `share` and `least` chooses the layers.
 
     Attributes:
         spec: the model.
@@ -43,6 +45,7 @@ class PruneJob:
         layers: layers by their numbers, such as `3,5-7`; empty where they are chosen.
         budget: the largest mean KL to the whole model's output, in nats.
         share: the share of right answers to keep.
+        least: the number of layers that go, the first ones of the model's order.
         prompts: the prompts to measure on; with a share, every second one chooses how many layers
             go.
         settings: how prompts are read.
@@ -55,6 +58,7 @@ class PruneJob:
     layers: str
     budget: float | None
     share: float | None
+    least: int | None
     prompts: Sequence[Prompt]
     settings: RunSettings
 
@@ -66,7 +70,7 @@ class Pruning:
     Attributes:
         info: the whole model.
         pruned: the written model.
-        choice: how its layers were chosen; None where they were named.
+        choice: how its layers were chosen; None where they or their number were named.
         comparisons: the written model beside the whole one, on each held-out prompt.
     """
 
@@ -102,8 +106,9 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             left.
         RunStopped: ctrl-c stopped it.
     """
-    # A wrong name or folder is found before the model loads.
+    # A wrong name, layer or folder is found before the model loads.
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
+    check_layers(job.spec, job.storage.models_dir, job.layers)
     check_source(job.spec)
     check_target(job.out)
     control = Control()
@@ -121,11 +126,17 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             )
             held_out = outputs if job.share is None else outputs[::2]
             choice = _choice(job, engine, outputs, control)
-            if choice is None:
-                left_out = layers_in(job.layers, info.n_layers)
-            else:
+            if choice is not None:
                 choice.check()
                 left_out = choice.left_out
+            elif job.least is not None:
+                first = least_costly(engine, job.least, outputs, job.settings, control)
+                with display.out_of_the_way():
+                    print_table(*_costs_table(first, len(outputs)))
+                    click.echo()
+                left_out = first.left_out
+            else:
+                left_out = layers_in(job.layers, info.n_layers)
             pruned = surgery.prune(engine, left_out, job.out, control, keep_loaded=False)
             comparisons: list[OutputComparison] = []
             if held_out:
@@ -139,13 +150,34 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
 def _choice(
     job: PruneJob, engine: Engine, outputs: Sequence[WholeOutput], control: Control
 ) -> LayerChoice | None:
-    """The choice of layers; None where they are named."""
+    """The choice of layers; None where they or their number are named."""
     if job.budget is not None:
         return within_budget(engine, job.budget, outputs, job.settings, control)
     if job.share is not None:
         choosing, held_out = outputs[1::2], outputs[::2]
         return keeping_answers(engine, job.share, choosing, held_out, job.settings, control)
     return None
+
+
+def _costs_table(
+    first: LeastCostly, n_prompts: int
+) -> tuple[list[str], list[list[str]], list[int]]:
+    """What the first layers of an order cost: headings, rows and columns of numbers."""
+    headings = ["drop", "layer", f"KL in nats on {TEXTS} texts of the model's own"]
+    columns = [first.costs]
+    if first.held_out:
+        headings.append(f"on {n_prompts} held-out prompt{'s' * (n_prompts > 1)}")
+        columns.append(first.held_out)
+    rows = [
+        [
+            str(number),
+            str(layer),
+            *(f"{costs[number - 1]:.3f}" for costs in columns),
+            f"<- --least {number}" if number == first.count else "",
+        ]
+        for number, layer in enumerate(first.order, start=1)
+    ]
+    return [*headings, ""], rows, list(range(len(headings)))
 
 
 def print_pruning(pruning: Pruning) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand
 from depthtui.cli.output import OutOptions, print_notice, report_runs
 from depthtui.cli.paper_protocol import protocol_option, under_paper_protocol
+from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     CommandPrompts,
     DatasetOptions,
@@ -33,7 +33,7 @@ from depthtui.log import log_bug
 
 
 @click.command(
-    cls=SectionedCommand,
+    cls=PromptCommand,
     common=(
         *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
         *("prompts", "answers", "files", "task", "level", "examples"),

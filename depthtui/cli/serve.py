@@ -11,7 +11,7 @@ import click
 
 from depthtui.cli.command_help import SectionedCommand
 from depthtui.cli.output import print_notice
-from depthtui.cli.shared_options import refuse_trust_in_last_model
+from depthtui.cli.shared_options import WholeNumberRange, refuse_trust_in_last_model
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 
@@ -32,7 +32,7 @@ _WARNING = (
 @click.option("--host", default="127.0.0.1", help="Address to serve on.  [default: 127.0.0.1]")
 @click.option(
     "--port",
-    type=click.IntRange(0, 65535),
+    type=WholeNumberRange(0, 65535),
     default=8000,
     help="Port to serve on; 0 for a free one.  [default: 8000]",
 )

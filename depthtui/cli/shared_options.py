@@ -41,18 +41,43 @@ if TYPE_CHECKING:
 _Callback = Callable[[click.Context, click.Parameter, Any], Any]
 _Decorator = Callable[[Any], Any]
 
+_MOST_METRICS = 3
+"""Most metrics that an error names in place of a word that is none."""
+
 
 class NumberRange(click.FloatRange):
     """Numbers in a range; refuses nan, which passes every comparison."""
 
+    # Help shows the name.
+    name = "number"
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """The number in a text."""
-        number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value!r} is not a number.", param, ctx)
-        return float(number)
+        """The number in a text; the error for a percentage has the share."""
+        text = str(value).strip()
+        percentage = _number(text.removesuffix("%"))
+        if self.max == 1 and (text.endswith("%") or text.isdecimal()) and 10 <= percentage <= 100:
+            words = f"{short_repr(text)} is a percentage: write {percentage / 100:g}."
+            self.fail(words, param, ctx)
+        if math.isnan(_number(text)):
+            self.fail(f"{short_repr(text)} is not a number, such as 0.5.", param, ctx)
+        return float(super().convert(value, param, ctx))
+
+
+class WholeNumberRange(click.IntRange):
+    """Whole numbers in a range."""
+
+    # Help shows the name, and errors do: 'x' is not a valid whole number.
+    name = "whole number"
+
+
+def _number(text: str) -> float:
+    """The number in a text; nan where it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 class OneOf(click.Choice[str]):
@@ -98,9 +123,9 @@ def read_size(context: click.Context, parameter: click.Parameter, value: str | N
         raise click.BadParameter(str(error)) from None
 
 
-def examples_range() -> click.IntRange:
+def examples_range() -> WholeNumberRange:
     """The range of the number of prompts of a task."""
-    return click.IntRange(1, MOST_EXAMPLES)
+    return WholeNumberRange(1, MOST_EXAMPLES)
 
 
 def _data_files(
@@ -120,10 +145,13 @@ def _data_files(
     return files
 
 
-def names_from(all_names: Callable[[], Sequence[str]]) -> _Callback:
+def names_from(
+    all_names: Callable[[], Sequence[str]], error_of: Callable[[str, Sequence[str]], str] = no_such
+) -> _Callback:
     """A callback that reads names separated by commas, or `all`.
 
-    It returns None where no name is given.
+    It returns None where no name is given. `error_of` makes the error for an unknown name, of the
+    name and all names.
     """
 
     def read(
@@ -136,7 +164,7 @@ def names_from(all_names: Callable[[], Sequence[str]]) -> _Callback:
         names = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
         for name in names:
             if name not in all_names():
-                raise click.BadParameter(no_such(name, all_names()))
+                raise click.BadParameter(error_of(name, all_names()))
         return names
 
     return read
@@ -146,6 +174,16 @@ def _metric_names() -> Sequence[str]:
     from depthtui.metrics import METRIC_BY_NAME
 
     return tuple(METRIC_BY_NAME)
+
+
+def _no_such_metric(name: str, names: Sequence[str]) -> str:
+    """The error for an unknown metric: the metrics that have a value of the name, or all."""
+    from depthtui.metrics import metrics_with
+
+    metrics = metrics_with(name)[:_MOST_METRICS]
+    if not metrics:
+        return no_such(name, names)
+    return f"{short_repr(name)} is no metric; its values come with {' or '.join(metrics)}."
 
 
 def _baseline(
@@ -326,7 +364,7 @@ def _type(option: Option) -> dict[str, Any]:
     if option.choices:
         return {"type": OneOf(option.choices, dict(option.aliases))}
     if option.kind is int and option.read is None:
-        return {"type": click.IntRange(int(option.least), int(option.greatest))}
+        return {"type": WholeNumberRange(int(option.least), int(option.greatest))}
     if option.kind is float:
         return {"type": NumberRange(option.least, option.greatest, min_open=option.above_least)}
 
@@ -467,7 +505,7 @@ dataset_options = one_argument(
     ),
     click.option(
         "--max-tokens",
-        type=click.IntRange(1),
+        type=WholeNumberRange(1),
         help="Leave longer prompts out; a data set's next ones replace them.",
     ),
 )
@@ -477,7 +515,7 @@ def _metrics_option(default: tuple[str, ...]) -> _Decorator:
     return _declared(
         "metrics",
         replace(options_of(RunSettings)["metrics"], default=default),
-        callback=names_from(_metric_names),
+        callback=names_from(_metric_names, _no_such_metric),
         metavar="all|NAME,…",
         shell_complete=complete_metrics,
     )
@@ -614,8 +652,8 @@ def _refuse_level_in(task: str) -> None:
     if name != task and (name in TASKS or name in DATASETS):
         one_level = level if level.isdecimal() and len(level) < 10 else "LEVEL"
         raise click.UsageError(
-            f"{short_repr(task)} is a task with its levels, as in `depthtui sweep`. "
-            f"Write --task {name} --level {one_level}."
+            f"{short_repr(task)} is a task with its levels, as in `depthtui sweep`, which runs "
+            f"several. Write --task {name} --level {one_level}."
         )
 
 

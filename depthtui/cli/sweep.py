@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +15,9 @@ from depthtui.cli.command_help import SectionedCommand, in_section
 from depthtui.cli.completion import complete_models, complete_tasks
 from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
 from depthtui.cli.shared_options import (
+    NumberRange,
     Overrides,
+    WholeNumberRange,
     cache_options,
     examples_range,
     files_to_write,
@@ -187,13 +190,13 @@ _plan_options = one_argument(
     click.option(
         "--max-tokens",
         "longest",
-        type=click.IntRange(1),
+        type=WholeNumberRange(1),
         help="Leave longer prompts out, and take the next ones.",
     ),
     click.option("--sample", is_flag=True, help="Draw the prompts at random, by the seed."),
     click.option(
         "--matched",
-        type=click.IntRange(1),
+        type=WholeNumberRange(1),
         metavar="TOKENS",
         help="Fill prompts up to this length with others of their task and level.",
     ),
@@ -221,7 +224,7 @@ _ray_options = one_argument(
     ),
     click.option(
         "--ray-gpus",
-        type=click.FloatRange(0),
+        type=NumberRange(0),
         default=0.0,
         help="GPUs for each cell.  [default: 0]",
     ),
@@ -233,7 +236,7 @@ _slurm_options = one_argument(
     SlurmOptions,
     click.option(
         "--slurm",
-        type=click.IntRange(1),
+        type=WholeNumberRange(1),
         metavar="N",
         help="Write scripts for Slurm: an array of N tasks, and a job that merges.",
     ),
@@ -336,6 +339,8 @@ def sweep(
             raise click.UsageError("--merge takes folders, not models and tasks.")
         return _merge(merge, out, formats)
     settings = overrides.settings()
+    if plan_file is not None:
+        _refuse_model(str(plan_file), plan_options)
     plan = _plan(plan_file, plan_options, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
@@ -364,6 +369,25 @@ def sweep(
     if shard is not None and not is_whole:
         print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
+
+
+def _refuse_model(name: str, plan_options: PlanOptions) -> None:
+    """Refuse a model in the place of a plan; the error has the command that is meant."""
+    from depthtui.models.catalog import may_be_a_model
+    from depthtui.token_text import shell_word
+
+    is_plan = name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf"))
+    if is_plan or not may_be_a_model(name):
+        return
+    words = list(click.get_current_context().meta[_WORDS])
+    if name in words:
+        words[words.index(name) : words.index(name) + 1] = ["--model", name]
+    if not plan_options.tasks and plan_options.protocol is None:
+        words += ["--task", "NAME"]
+    command = " ".join(["depthtui sweep", *map(shell_word, words)])
+    raise click.UsageError(
+        f"{name} is no plan. A model is an option here, and so are its tasks: `{command}`."
+    )
 
 
 def _plan(

@@ -9,13 +9,23 @@ from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.held_out_prompts import WholeOutput, check_not_at_chance
-from depthtui.engine.layer_choice import AnswersGate, BudgetGate, LayerChoice, within
+from depthtui.engine.layer_choice import (
+    AnswersGate,
+    BudgetGate,
+    LayerChoice,
+    LeastCostly,
+    within,
+)
 from depthtui.errors import DepthError
 from depthtui.metrics.layer_order import TEXTS
 
 _FEWEST = 4
 """Layers of an order in the first search; later ones search for twice as many, since each continued
 search reads its texts again."""
+
+
+_BEYOND = 3
+"""Layers beyond the number that was asked for, whose costs are shown too."""
 
 
 def within_budget(
@@ -61,6 +71,54 @@ def within_budget(
     if first_cost > max(budget, choice.choosing[-1]):
         choice = search_up_to(first_cost)
     return choice
+
+
+def least_costly(
+    engine: Engine,
+    count: int,
+    held_out: Sequence[WholeOutput],
+    settings: RunSettings,
+    control: Control,
+) -> LeastCostly:
+    """The layers that go first in the order, and what they and a few more cost.
+
+    Args:
+        engine: the engine with the model.
+        count: how many layers go.
+        held_out: the held-out prompts, run on the whole model; each counts once.
+        settings: the order's settings.
+        control: stops the work.
+
+    Raises:
+        DepthError: there is no order or it is shorter, a prompt cannot be run, or the whole model
+            is at chance on the held-out prompts.
+        RunStopped: `control` stopped it.
+    """
+    _check_layers(engine)
+    model = engine.freed_model()
+    n_layers = model.info.n_layers
+    if count >= n_layers:
+        raise DepthError(
+            f"A model keeps at least one layer, and this one has {n_layers}.",
+            f"--least {n_layers - 1} leaves the most out.",
+        )
+    if held_out:
+        check_not_at_chance(model, held_out)
+    order = surgery.layer_order(
+        engine, settings, control, lambda order: len(order.layers) >= count + _BEYOND
+    )
+    layers, costs = order.layers[: count + _BEYOND], order.costs[: count + _BEYOND]
+    if len(layers) < count:
+        raise DepthError(
+            f"The order has {len(layers)} layers: without them the output is {costs[-1]:.2f} nats "
+            "away.",
+            f"--least {len(layers)} leaves the most out; --drop names layers.",
+        )
+    held_out_costs: list[float] = []
+    if held_out:
+        of_prompts = surgery.costs(engine, held_out, layers, control)
+        held_out_costs = of_prompts.mean(axis=0)[1:].tolist()
+    return LeastCostly(count, layers, costs, held_out_costs)
 
 
 def keeping_answers(

@@ -155,7 +155,7 @@ class LayerChoice:
             layers = ",".join(map(str, sorted(self.order[:smaller])))
             words.append(
                 f"Without {_count_words(smaller)} {gate.describe(self.held_out[smaller])}: "
-                f"--layers {layers} leaves these out."
+                f"--drop {layers} leaves these out."
             )
         if words:
             words.append("Check it on other prompts, such as those of another --seed.")
@@ -165,6 +165,28 @@ class LayerChoice:
                 f"{gate.held_out}."
             )
         return " ".join(words)
+
+
+@dataclass(frozen=True)
+class LeastCostly:
+    """The first layers of an order, of a number that was given.
+
+    Attributes:
+        count: the number of layers that go.
+        order: these layers and some more, the first to go first.
+        costs: the cost without the first 1, 2, … layers on the order's texts, as in `BudgetGate`.
+        held_out: the same on the held-out prompts; empty where there are none.
+    """
+
+    count: int
+    order: Sequence[int]
+    costs: Sequence[float]
+    held_out: Sequence[float]
+
+    @property
+    def left_out(self) -> list[int]:
+        """The layers that go, sorted by number."""
+        return sorted(self.order[: self.count])
 
 
 def within(gate: Gate, costs: Sequence[float]) -> int:

@@ -14,10 +14,19 @@ _CODE = re.compile(r"`([^`]+)`")
 _SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z`*])")
 _RULE_OF_A_TABLE = re.compile(r"^\|[ :-]+\|")
 
+_FILLER = re.compile(
+    "and|are|can|could|did|does|for|from|get|had|has|have|how|into|its|may|much|need|not|one|out|"
+    "should|some|than|that|the|their|them|then|there|these|they|this|too|use|was|what|when|where|"
+    "which|who|why|will|with|would|you|your"
+)
+"""Words of a question that say nothing of its subject."""
+
+_ENDING = re.compile(r"(?<=...)(?:ing|ed|es|s|e)$")
+
 _LONGEST_WORDS = 200
 """More characters occur in no passage, and would be searched in every sentence."""
 
-_EXACT, _IN_NAME, _IN_TEXT, _ALL_WORDS = range(4)
+_EXACT, _IN_NAME, _IN_TEXT = range(3)
 
 
 @dataclass(frozen=True)
@@ -41,9 +50,10 @@ class Match:
 
 
 def search(words: str, pages: Mapping[str, str]) -> list[Match]:
-    """Search the manual: explanations first, then sections with the phrase, else with its words.
+    """Search the manual: explanations first, then sections with the phrase.
 
-    A single ASCII character is a key: its case counts, and only names and code are searched.
+    Where no section has the phrase, such as a question, those with most stems of its words are
+    found. A single ASCII character is a key: its case counts, and only names and code are searched.
 
     Args:
         words: a word, a phrase, a key, a symbol or an option; the name of a page before them
@@ -67,8 +77,8 @@ def search(words: str, pages: Mapping[str, str]) -> list[Match]:
         for section, lines in _sections(text)
         for rank, match in _in_section(words, name, section, lines)
     ]
-    has_phrase = any(rank < _ALL_WORDS for rank, _ in ranked)
-    ranked = [pair for pair in ranked if pair[0] < _ALL_WORDS or not has_phrase]
+    if not ranked:
+        return _answers(words, pages)
     return [match for _, match in sorted(ranked, key=lambda pair: pair[0])]
 
 
@@ -87,12 +97,46 @@ def _in_section(
     mentions = [sentence for sentence in sentences if _occurs(words, sentence)]
     if mentions:
         yield _IN_TEXT, Match(page, section, "", mentions[0], body)
-        return
-    # All of the words, in any order.
-    parts = words.split()
-    if len(parts) > 1 and all(_occurs(part, " ".join([section, *sentences])) for part in parts):
-        nearest = max(sentences, key=lambda text: sum(_occurs(part, text) for part in parts))
-        yield _ALL_WORDS, Match(page, section, "", nearest, body)
+
+
+def _answers(words: str, pages: Mapping[str, str]) -> list[Match]:
+    """The sections with most stems of a question's words; page titles count most."""
+    parts = re.findall(r"[a-z-]{3,}", words.lower())
+    stems = {_stem(part) for part in parts if not _FILLER.fullmatch(part)}
+
+    def count(text: str) -> int:
+        return sum(_begins(stem, text) for stem in stems)
+
+    ranked = []
+    for page, text in pages.items():
+        sections = list(_sections(text))
+        title = f"{page} {sections[0][0]}"
+        for section, lines in sections:
+            sentences = list(_sentences(lines))
+            whole = " ".join([title, section, *sentences])
+            rank = count(whole), count(title), count(section), count(" ".join(sentences))
+            if sentences and rank[0]:
+                nearest = max(sentences, key=count)
+                match = Match(page, section, "", nearest, "\n".join(lines).strip())
+                ranked.append((rank, match))
+    most = max((n_found for (n_found, *_), _ in ranked), default=0)
+    best = [pair for pair in ranked if pair[0][0] == most]
+    return [match for _, match in sorted(best, key=lambda pair: pair[0], reverse=True)]
+
+
+def _stem(word: str) -> str:
+    """The beginning that a word shares with its other forms: `drop` of `dropped`."""
+    return re.sub(r"([bdgmnprt])\1$", r"\1", _ENDING.sub("", word))
+
+
+def _begins(stem: str, text: str) -> bool:
+    """Whether a word of a text begins with a stem."""
+    return _beginning(stem).search(text) is not None
+
+
+@lru_cache(maxsize=256)
+def _beginning(stem: str) -> re.Pattern[str]:
+    return re.compile(rf"\b{re.escape(stem)}", re.IGNORECASE)
 
 
 def _entries(lines: list[str]) -> Iterator[tuple[str, str]]:

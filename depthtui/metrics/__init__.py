@@ -5,6 +5,7 @@ A new metric is a folder, its import and a line in `ALL`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
@@ -311,6 +312,31 @@ def check_names(names: Iterable[str]) -> None:
             f"There is no metric named {', '.join(sorted(unknown))}.",
             f"Choose from {', '.join(METRIC_BY_NAME)}.",
         )
+
+
+def metrics_with(words: str) -> list[str]:
+    """Names of the metrics that have a value of a name, as in files or on screens.
+
+    Such as `similarity` for `block_influence` and for `Angular distance`. Equal names come before
+    those of which the words are a part.
+    """
+    sought = _plain(words)
+    names = [(metric, _plain(name)) for metric in ALL for name in _names_in(metric)]
+    equal = [metric for metric, name in names if sought == name]
+    parts = [metric for metric, name in names if sought and f" {sought} " in f" {name} "]
+    return list(dict.fromkeys(metric.derived_from or metric.name for metric in equal + parts))
+
+
+def _names_in(metric: Metric) -> Iterable[str]:
+    """The names of a metric, its measures, curves and arrays."""
+    yield from (metric.name, metric.title, *metric.title.split(", "), *metric.curves)
+    for measure in metric.measures:
+        yield from (measure.name, measure.title)
+    yield from getattr(metric.result, "__dataclass_fields__", ())
+
+
+def _plain(words: str) -> str:
+    return " ".join(re.sub("[-_,]", " ", words).lower().split())
 
 
 def formula_in(measure: Measure, result: RunResult) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from depthtui.data.model import ModelListing
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.selection import check_layer, layers_in
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, open_regular, parse_json, read_whole, system_reason
 from depthtui.settings import hub_cache
@@ -238,6 +239,24 @@ def configured_layers(spec: ModelSpec, models_dir: Path) -> int:
     return layers if isinstance(layers, int) and not may_loop else 0
 
 
+def check_layers(spec: ModelSpec, models_dir: Path, layers: str) -> None:
+    """Check layers against the configuration of a model, where that is on this disk.
+
+    Loading the weights of a large model takes minutes.
+
+    Args:
+        spec: the model.
+        models_dir: folder of converted models.
+        layers: a text from `read_layers`; empty for all.
+
+    Raises:
+        DepthError: the model has not all of them, or its name means no model.
+    """
+    n_layers = configured_layers(spec, models_dir)
+    if layers and n_layers:
+        check_layer(layers_in(layers, n_layers)[-1], n_layers)
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that make up the folder's model, whether they exist or not.
 
@@ -300,6 +319,12 @@ def check_weights_are_safe(folder: Path) -> None:
     raise DepthError(
         f"{folder} has a config.json but no weights.", "It should hold a model.safetensors."
     )
+
+
+def may_be_a_model(word: str) -> bool:
+    """Whether a word, in a place of something else, is likely the name of a model."""
+    is_hub_id = "/" in word and not os.path.exists(word) and len(word.split()) == 1
+    return word == DEMO or word.endswith(".gguf") or os.path.isdir(word) or is_hub_id
 
 
 def looks_like_a_path(name: str) -> bool:

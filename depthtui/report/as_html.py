@@ -9,7 +9,6 @@ from importlib.resources import files
 from depthtui.report import svg
 from depthtui.report.blocks import (
     Bar,
-    Bars,
     Block,
     Chapter,
     Code,
@@ -18,12 +17,10 @@ from depthtui.report.blocks import (
     Figure,
     Figures,
     Heading,
-    Heatmap,
     Items,
     Legend,
     Note,
     Noted,
-    Panel,
     Paragraph,
     Spans,
     Style,
@@ -136,13 +133,7 @@ def _inner(cell: TableCell) -> str:
 
 
 def _figure(figure: Figure, palette: str) -> str:
-    match figure.picture:
-        case Heatmap() as picture:
-            drawn = svg.heatmap(picture, palette)
-        case Bars() as picture:
-            drawn = svg.bars(picture)
-        case Panel() as picture:
-            drawn = svg.curves(picture)
+    drawn = svg.drawing(figure.picture, palette)
     meaning = f'<p class="soft">{_safe(figure.meaning)}</p>' if figure.meaning else ""
     return f"<figure><figcaption>{_safe(figure.title)}</figcaption>{drawn}{meaning}</figure>"
 

@@ -147,11 +147,15 @@ class Table:
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: a value per layer, NaN where unknown, and the CSS class of its colour."""
+    """One curve: a value per layer, NaN where unknown, and the CSS class of its colour.
+
+    The label is drawn; the name is that of a curve without one, where there is no room.
+    """
 
     values: np.ndarray
     css: str
     label: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from depthtui.data.pool import Pool
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
+from depthtui.files import distinct_names
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
@@ -33,7 +34,7 @@ def run_report(
     """A report of runs, ready to write.
 
     Runs of several models share one file in every format but JSON, which gets
-    one file per model, `name-model.json`.
+    one file per model, `name-model.json`, and the formats of figures.
 
     Args:
         results: at least one run; runs without tokens yet do not count.
@@ -112,7 +113,7 @@ def _json(
     missing_runs: Sequence[str],
     compared: bool,
 ) -> Files:
-    parts = [""] if len(groups) == 1 else _distinct([f"-{_slug(group)}" for group in groups])
+    parts = [""] if len(groups) == 1 else distinct_names([f"-{_slug(group)}" for group in groups])
     parted = compared_dict(*groups) if compared else {}
     return {
         suffix: summary_json(group, missing_runs, parted)
@@ -124,15 +125,3 @@ def _slug(group: RunGroup) -> str:
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", group.model.name).strip("-.") or "model"
     changes = re.sub(r"[ ,]+", "-", changes_of(group.settings))[:_LONGEST_CHANGES]
     return f"{name}-{changes}" if changes else name
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, repeated ones with -2, -3, … appended."""
-    result: list[str] = []
-    for name in names:
-        number, distinct = 1, name
-        while distinct in result:
-            number += 1
-            distinct = f"{name}-{number}"
-        result.append(distinct)
-    return result

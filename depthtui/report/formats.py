@@ -6,8 +6,9 @@ import importlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from depthtui.errors import DepthError
 from depthtui.files import begins_with, check_place, check_writable, write_over
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ FILE_NAMES: Mapping[Subject, str] = {
     "sweeps": "report",
 }
 """Default names of a report's files, without their endings."""
+
+FIGURES = "figures"
+"""Folder of the figures beside a report of the default name; else the report's name precedes it."""
 
 Files: TypeAlias = Mapping[str, bytes]
 """Content by suffix; the suffix, mostly empty, goes between a file's name and its ending."""
@@ -36,7 +40,10 @@ class Format:
         begins: a pattern that the beginning of its files matches, in every version: depthtui
             replaces no other file.
         renderer: function that turns a document into bytes, as `module:function`; empty for a
-            format of arrays or records, which each subject makes itself.
+            format without a file of the whole, or of arrays or records.
+        data: subjects that make such a file of arrays or records themselves.
+        figure: function that turns a figure and the name of a palette into bytes, as
+            `module:function`; empty where figures have no files of their own.
         subjects: subjects that can be written in it.
     """
 
@@ -44,17 +51,38 @@ class Format:
     title: str
     begins: bytes
     renderer: str = ""
+    data: Collection[Subject] = ()
+    figure: str = ""
     subjects: Collection[Subject] = ("runs", "sweeps")
+
+    def has_whole(self, subject: Subject) -> bool:
+        """Whether a report has a file of the whole, not of its figures alone."""
+        return bool(self.renderer) or subject in self.data
 
     def render(self, document: Document) -> bytes:
         """The document in this format."""
-        module, _, name = self.renderer.partition(":")
-        content: bytes = getattr(importlib.import_module(module), name)(document)
+        content: bytes = _function(self.renderer)(document)
         return content
+
+    def figures(self, document: Document) -> dict[str, bytes]:
+        """The content of each figure's file by its name, such as `overlap.svg`."""
+        if not self.figure:
+            return {}
+        from depthtui.report.figures import figure_files
+
+        contents = figure_files(document, _function(self.figure))
+        return {f"{name}.{self.name}": content for name, content in contents.items()}
 
     def is_report(self, path: Path) -> bool:
         """Whether depthtui wrote a file in this format; False for a link."""
         return begins_with(path, self.begins)
+
+
+def _function(place: str) -> Callable[..., Any]:
+    """The function at a place such as `module:function`."""
+    module, _, name = place.partition(":")
+    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return function
 
 
 FORMATS = {
@@ -69,14 +97,17 @@ FORMATS = {
         ),
         Format(
             "csv",
-            "CSV, a line for each cell and rule",
+            "CSV, the numbers as tables",
+            rb'"[xy]: |'
             rb"model,source,revision,parameters,n_layers,dtype,device,task,level,prompts,tokens,rule,",
-            subjects=["sweeps"],
+            data=["sweeps"],
+            figure="depthtui.report.figures:csv_bytes",
         ),
         Format(
             "json",
             "JSON, for programs",
             rb'\{\n "schema": \d+,\n "(model": \{\n  "name|depthtui": ")',
+            data=["runs", "sweeps"],
         ),
         Format(
             "html",
@@ -89,7 +120,14 @@ FORMATS = {
             "safetensors",
             "safetensors, every array",
             rb'.{8}\{"__metadata__":\{"runs":"\[',
+            data=["runs"],
             subjects=["runs"],
+        ),
+        Format(
+            "svg",
+            "SVG, a file for each figure",
+            rb'<svg xmlns="http://www\.w3\.org/2000/svg" viewBox="0 0 420 [^>]*aria-label="',
+            figure="depthtui.report.figures:svg_bytes",
         ),
     )
 }
@@ -119,8 +157,12 @@ def check_folder(folder: Path, subject: Subject, formats: Iterable[str] | None =
         DepthError: the folder cannot be written, or another file has the name of a report.
     """
     check_writable(folder)
-    for format_ in format_titles(subject) if formats is None else formats:
-        check_place(folder / f"{FILE_NAMES[subject]}.{format_}", _is_report, "report")
+    for name in format_titles(subject) if formats is None else formats:
+        format_ = FORMATS[name]
+        if format_.has_whole(subject):
+            check_place(folder / f"{FILE_NAMES[subject]}.{name}", _is_report, "report")
+        if format_.figure:
+            check_writable(folder / FIGURES)
 
 
 @dataclass(frozen=True)
@@ -130,7 +172,7 @@ class Report:
     Attributes:
         subject: subject of the report.
         document: makes the document to render.
-        data: makes the files of the formats that are not rendered, by format.
+        data: makes the files of the formats of arrays or records, by format.
     """
 
     subject: Subject
@@ -138,10 +180,11 @@ class Report:
     data: Mapping[str, Callable[[], Files]]
 
     def files(self, name: str) -> Files:
-        """The files in one format."""
+        """The files in one format, without those of the figures."""
         if name in self.data:
             return self.data[name]()
-        return {"": FORMATS[name].render(self.document())}
+        format_ = FORMATS[name]
+        return {"": format_.render(self.document())} if format_.renderer else {}
 
     def write(
         self, folder: Path, formats: Iterable[str] | None = None, name: str = ""
@@ -154,22 +197,34 @@ class Report:
             name: name of the files, without their endings; empty for the subject's default.
 
         Returns:
-            The files written.
+            The files written, then the folder of figures.
 
         Raises:
-            DepthError: the folder cannot be written, or another file has the name of a report.
+            DepthError: the folder cannot be written, another file has the name of a report, or
+                there is nothing to write, since the report has no figures.
         """
         check_writable(folder)
-        stem = name or FILE_NAMES[self.subject]
+        stem, chosen = name or FILE_NAMES[self.subject], list(formats or ())
+        if formats is None:
+            chosen = list(format_titles(self.subject))
         contents = {
             f"{stem}{part}.{format_}": content
-            for format_ in (format_titles(self.subject) if formats is None else formats)
+            for format_ in chosen
             for part, content in self.files(format_).items()
         }
-        for file_name in contents:
+        figures_folder = FIGURES if stem == FILE_NAMES[self.subject] else f"{stem}-{FIGURES}"
+        figures = {
+            f"{figures_folder}/{file_name}": content
+            for format_ in chosen
+            for file_name, content in FORMATS[format_].figures(self.document()).items()
+        }
+        if chosen and not contents and not figures:
+            raise DepthError("The report has no figures.", "Choose another format.")
+        for file_name in (*contents, *figures):
             check_place(folder / file_name, _is_report, "report")
         hint = "Move that file away, or choose another folder."
-        return write_over(folder, contents, _is_report, hint)
+        paths = write_over(folder, contents | figures, _is_report, hint)
+        return [*paths[: len(contents)], *([folder / figures_folder] if figures else [])]
 
 
 def _is_report(path: Path) -> bool:

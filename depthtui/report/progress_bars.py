@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -48,6 +49,15 @@ class ProgressBars:
         traceback: TracebackType | None,
     ) -> None:
         self._progress.stop()
+
+    @contextmanager
+    def out_of_the_way(self) -> Iterator[None]:
+        """Hide the bars within the block, where results are printed."""
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
 
     def emit(self, event: protocol.Event) -> None:
         """Show an event of the engine."""

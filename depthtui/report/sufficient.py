@@ -38,7 +38,11 @@ def kept_blocks(reading: Reading) -> Iterator[Block]:
 def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
     """The share of what the model knows that is kept against the layers left out."""
     drawn = curve.random_shares
-    lines = [*(Line(share, "layer") for share in drawn), Line(curve.share, "mean")]
+    lines = [
+        Line(share, "layer", name=f"drawn order {number}")
+        for number, share in enumerate(drawn, start=1)
+    ]
+    lines.append(Line(curve.share, "mean"))
     if curve.own_share is not None:
         lines.append(Line(curve.own_share, "attention", "own order"))
     panel = Panel(

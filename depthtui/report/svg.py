@@ -157,6 +157,17 @@ def _ink(background: ramps.RGB) -> str:
     return "#000" if ramps.lightness(background) > 0.6 else "#fff"
 
 
+def drawing(picture: Panel | Heatmap | Bars, name: str = OWN_PALETTE) -> str:
+    """A picture of any kind; `name` is the palette of heatmaps."""
+    match picture:
+        case Heatmap():
+            return heatmap(picture, name)
+        case Bars():
+            return bars(picture)
+        case Panel():
+            return curves(picture)
+
+
 def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
     """Layers x tokens, or x layers, layer 0 at the bottom, in the colours of a palette."""
     values, measure, tokens = picture.values, picture.measure, picture.labels
@@ -410,7 +421,10 @@ def _polyline(line: Line, x: object, y: object) -> str:
         points = [f"{x(i):.4g} {y(float(line.values[i])):.4g}" for i in range(first, end)]
         # A lone point would be invisible: a short stroke shows it.
         d += "M" + "L".join(points if len(points) > 1 else points * 2)
-    return f'<path {_line(line.css)} d="{d}"/>' if d else ""
+    if not line.name or not d:
+        return f'<path {_line(line.css)} d="{d}"/>' if d else ""
+    title = escape(printable_line(line.name))
+    return f'<path {_line(line.css)} d="{d}"><title>{title}</title></path>'
 
 
 def _line(css: str) -> str:

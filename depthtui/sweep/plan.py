@@ -314,7 +314,12 @@ def _single_levels(name: str, level: str, scale: range) -> Iterable[str]:
     first, dash, last = level.partition("-")
     ends = [first, last] if dash else [first]
     numbers = [int(end) for end in ends if end.isdecimal() and len(end) < 10 and int(end) in scale]
-    if len(numbers) < len(ends) or numbers != sorted(numbers):
+    if len(numbers) == 2 and numbers != sorted(numbers):
+        raise DepthError(
+            f"The levels {name}:{level} begin with the higher one.",
+            f"Write {name}:{numbers[1]}-{numbers[0]}.",
+        )
+    if len(numbers) < len(ends):
         raise DepthError(
             f"The task {name} has no level {level[:40]!r}.",
             f"Levels: {scale[0]} to {scale[-1]}, such as {name}:{scale[0]}-{scale[-1]}.",

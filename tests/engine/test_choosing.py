@@ -14,10 +14,11 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine import surgery
-from depthtui.engine.choosing import keeping_answers, within_budget
+from depthtui.engine.choosing import keeping_answers, least_costly, within_budget
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
@@ -102,6 +103,32 @@ def test_costs_of_the_order_choose_and_held_out_prompts_check(engine: Engine) ->
             clean, other = (naive_without(whole, ids, gone) for gone in ((), order.layers[:count]))
             kl.append((np.exp(clean) * (clean - other)).sum(-1)[1:].mean())
         assert choice.held_out[count] == pytest.approx(np.mean(kl), rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_the_least_costly_layers_are_the_first_of_the_order_with_a_few_beyond(
+    engine: Engine,
+) -> None:
+    outputs = surgery.whole_outputs(engine, PROMPTS, False)
+    first = least_costly(engine, 1, outputs, GREEDY, Control())
+    order = surgery.layer_order(engine, GREEDY)
+    assert list(first.order) == order.layers[:4]
+    assert list(first.costs) == order.costs[:4]
+    assert first.left_out == order.layers[:1]
+    by_budget = within_budget(engine, 1.0, outputs, GREEDY, Control()).held_out
+    assert list(first.held_out) == pytest.approx([by_budget[n] for n in (1, 2, 3)])
+    assert least_costly(engine, 1, [], GREEDY, Control()).held_out == []
+
+
+def test_no_more_layers_go_than_the_order_has(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = LayerOrder([2], [3.5])
+    monkeypatch.setattr(surgery, "layer_order", lambda *_: short)
+    with pytest.raises(DepthError) as caught:
+        least_costly(engine, 2, [], GREEDY, Control())
+    assert "The order has 1 layers: without them the output is 3.50 nats away." in str(caught.value)
+    assert "--least 1 leaves the most out" in caught.value.hint
 
 
 def self_answered(engine: Engine, text: str) -> Prompt:
@@ -228,7 +255,8 @@ def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.Monke
         within_budget(engine, 1.0, outputs, GREEDY, Control())
 
 
-def test_a_model_at_chance_is_not_pruned_by_a_budget(engine: Engine) -> None:
+@pytest.mark.parametrize(("choose", "amount"), [(within_budget, 1.0), (least_costly, 1)])
+def test_a_model_at_chance_is_not_pruned_in_its_order(choose, amount, engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     with pytest.raises(DepthError, match="at chance on the prompts to check on: 8"):
-        within_budget(engine, 1.0, outputs, GREEDY, Control())
+        choose(engine, amount, outputs, GREEDY, Control())

@@ -66,7 +66,7 @@ def test_a_gate_that_fails_names_both_costs_and_what_would_pass() -> None:
     assert "--budget 0.5 allows less" in message
     assert "On 8 texts, which chose, the output is 0.45 nats away." in message
     assert "--budget 0.72 would pass, with 3 layers left out." in hint
-    assert "Without 2 layers the output is 0.41 nats away: --layers 2,7 leaves" in hint
+    assert "Without 2 layers the output is 0.41 nats away: --drop 2,7 leaves" in hint
 
 
 @pytest.mark.parametrize(
@@ -110,4 +110,4 @@ def test_answers_are_told_in_shares() -> None:
     message, hint = refusal(layer_choice)
     assert "75% of the right answers stay on 10 held-out prompts" in message
     assert "--keep-answers 0.75 would pass, with 2 layers left out." in hint
-    assert "--layers 7 leaves" in hint
+    assert "--drop 7 leaves" in hint

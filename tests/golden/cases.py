@@ -32,6 +32,7 @@ from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.export import run_report
+from depthtui.report.formats import FORMATS, format_titles
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import questions
@@ -65,8 +66,26 @@ WHOLE = ("runs", "hostile-run", "sweep", "generations")
 """Cases that are kept in every format; of the others, Markdown has all words."""
 
 
+FIGURES = (
+    "runs/figures/cosine-with-the-stream.csv",
+    "runs/figures/cosine-with-the-stream.svg",
+    "runs/figures/layer-contribution-prompt-1.csv",
+    "runs/figures/block-influence.csv",
+    "hostile-run/figures/layer-contribution.csv",
+    "sweep/figures/lens-settled.csv",
+    "sweep/figures/lens-settled.svg",
+)
+"""The figures that are kept: pages have all of them as SVG."""
+
+
+WHOLE_FORMATS = [name for name in format_titles("runs") if FORMATS[name].has_whole("runs")]
+"""The formats of runs that are no figures."""
+
+
 def is_kept(name: str) -> bool:
     """Whether the file of a case is compared byte for byte."""
+    if "/figures/" in name:
+        return name in FIGURES
     return name.endswith(".md") or name.startswith(tuple(f"{case}/" for case in WHOLE))
 
 
@@ -124,7 +143,8 @@ def _write_runs(
 ) -> None:
     settings = settings or SummarySettings()
     report = run_report(results, settings, pool=pool)
-    report.write(folder)
+    has_figures = any(name.startswith(f"{folder.name}/") for name in FIGURES)
+    report.write(folder, None if has_figures else WHOLE_FORMATS)
     _print(folder / "terminal.txt", rich_lines(report.document()), "")
 
 

@@ -46,7 +46,11 @@ A firm word.
         ("a", []),
         ("◇", [("first", "◆ ◇", "a depth.")]),
         ("--option", [("first", "", "Another sentence has the rare `--option`.")]),
-        ("option", []),
+        ("option", [("first", "", "Another sentence has the rare `--option`.")]),
+        (
+            "which pages have a key?",
+            [("second", "", "keys: what they do"), ("first", "", "`x` is a key.")],
+        ),
         ("--flag", [("first", "", "`program --flag a`")]),
         ("no heading", [("first", "", "`# no heading`")]),
         ("Holds  HERE", [("first", "Firm, holds here", "**firm**: True of others.")]),
@@ -62,7 +66,7 @@ A firm word.
         ("second firm", [("second", "", "A firm word.")]),
         ("firm word", [("second", "", "A firm word.")]),
         ("depth others", [("first", "", "**firm**: True of others.")]),
-        ("wor", []),
+        ("xyz", []),
     ],
 )
 def test_explanations_come_before_sentences(words: str, places: list[tuple[str, str, str]]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from depthtui import ramps
@@ -16,18 +18,22 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.depth import reading
 from depthtui.errors import DepthError
+from depthtui.metrics.contributions import Contributions
+from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
-from depthtui.report.formats import format_titles
+from depthtui.report.formats import FORMATS, Report, format_titles
 from depthtui.settings import Settings
 from tests.builders.results import hostile_run, random_result, run
 
 SETTINGS = SummarySettings()
+WHOLE = [f"summary.{end}" for end in format_titles("runs") if FORMATS[end].has_whole("runs")]
+"""The files of a report, without those of its figures."""
 
 
 def test_every_format_is_written_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "a" / "b"
     paths = run_report([run()], SETTINGS).write(folder)
-    assert [path.name for path in paths] == [f"summary.{end}" for end in format_titles("runs")]
+    assert [path.name for path in paths] == [*WHOLE, "figures"]
     assert sorted(folder.iterdir()) == sorted(paths)
     assert all(path.stat().st_size for path in paths)
 
@@ -39,6 +45,51 @@ def test_pages_and_the_pictures_in_them_have_the_colours_of_the_palette(tmp_path
         for colour in map(ramps.css, ramps.sequential(dark, name)[1:-1]):
             fill = f"fill:{colour}" if dark else f'fill="{colour}"'
             assert (fill in page) == (name == "amber")
+
+
+def test_a_figure_is_a_file_named_by_its_title_as_the_page_shows_it(tmp_path: Path) -> None:
+    report = run_report([run("one"), run("two")], SETTINGS)
+    page, figures = report.write(tmp_path, ["html", "svg", "csv"])
+    drawn = {path.stem: path.read_text("utf-8") for path in figures.glob("*.svg")}
+    text = page.read_text("utf-8")
+    assert len(drawn) == text.count("<figure>")
+    assert all(picture in text for picture in drawn.values())
+    assert {"contribution", "layer-contribution-prompt-1", "layer-contribution-prompt-2"} <= set(
+        drawn
+    )
+    assert {path.stem for path in figures.glob("*.csv")} == set(drawn)
+    assert report.write(tmp_path, ["svg"], "monday") == [tmp_path / "monday-figures"]
+
+
+def test_the_numbers_of_a_figure_can_be_read_back(tmp_path: Path) -> None:
+    result = run("one")
+    (figures,) = run_report([result], SETTINGS).write(tmp_path, ["csv"])
+    with open(figures / "layer-contribution.csv", encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[0] == "y: layer; x: token; values: |c| / |h|"
+    assert len(head) == len(result.tokens) + 1
+    values = [[float(cell or "nan") for cell in row[1:]] for row in rows]
+    np.testing.assert_allclose(values, result.get(Contributions).layer_norm_ratio, rtol=1e-6)
+
+
+def test_a_report_of_no_figures_is_refused_where_nothing_else_is_written(tmp_path: Path) -> None:
+    report = Report("runs", lambda: Document("Empty", []), {})
+    with pytest.raises(DepthError, match="no figures"):
+        report.write(tmp_path, ["svg"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_of_others_among_the_figures_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "figures" / "contribution.csv"
+    path.parent.mkdir()
+    path.write_text("layer,mine\n")
+    with pytest.raises(DepthError, match="no report of depthtui"):
+        run_report([run()], SETTINGS).write(tmp_path, ["csv"])
+    assert path.read_text() == "layer,mine\n"
+    path.unlink()
+    for _ in range(2):
+        run_report([run()], SETTINGS).write(tmp_path, ["csv"])
+    assert path.read_text().startswith('"x: layer","y: ')
 
 
 def test_formats_and_name_are_chosen(tmp_path: Path) -> None:
@@ -128,7 +179,7 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> Non
 
 def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:
     paths = run_report([hostile_run()], SETTINGS).write(tmp_path)
-    assert len(paths) == len(format_titles("runs"))
+    assert len(paths) == len(WHOLE) + 1
 
 
 def test_no_depth_and_no_interval_is_computed_twice(

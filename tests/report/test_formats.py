@@ -19,8 +19,8 @@ from tests.golden.renew import golden_files
 from tests.odd_files import ODD_FILES, put_odd_file
 
 PROMISED: Mapping[Subject, set[str]] = {
-    "runs": {"md", "json", "html", "safetensors"},
-    "sweeps": {"md", "csv", "json", "html"},
+    "runs": {"md", "csv", "json", "html", "safetensors", "svg"},
+    "sweeps": {"md", "csv", "json", "html", "svg"},
 }
 """The formats that users rely on; the other tests loop over `FORMATS`."""
 
@@ -33,11 +33,13 @@ def test_the_formats_are_told_in_a_sentence(subject: Subject) -> None:
     assert [*others.split(", "), last] == list(titles)
 
 
-def test_a_format_is_rendered_or_made_of_the_data() -> None:
+def test_a_format_is_rendered_or_made_of_the_data_or_of_figures() -> None:
     report = run_report([run()], SummarySettings())
-    rendered = {name for name in format_titles("runs") if FORMATS[name].renderer}
-    assert rendered.isdisjoint(report.data)
-    assert rendered | set(report.data) == set(format_titles("runs"))
+    formats_of_runs = [FORMATS[name] for name in format_titles("runs")]
+    assert {each.name for each in formats_of_runs if "runs" in each.data} == set(report.data)
+    for each in formats_of_runs:
+        assert each.has_whole("runs") or each.figure
+        assert not (each.renderer and each.data)
 
 
 def test_every_report_is_known_as_one_and_of_its_format_alone() -> None:

@@ -64,7 +64,7 @@ def test_all_levels_where_none_is_named() -> None:
     [
         ("poetry", "no task 'poetry'"),
         ("addition:0", "no level '0'"),
-        ("addition:5-2", "no level '5-2'"),
+        ("addition:5-2", "Write addition:2-5"),
         ("addition:1-99", "no level '1-99'"),
         ("addition:hard", "no level 'hard'"),
         ("commonsense:2", "no levels"),

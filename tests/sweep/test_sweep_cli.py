@@ -13,7 +13,7 @@ import pytest
 
 from depthtui import cli
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings, Writing
-from depthtui.report.formats import format_titles
+from depthtui.report.formats import FORMATS, format_titles
 from depthtui.settings import datasets_dir, default_cache_dir
 from tests.builders.engines import ScriptedEngine
 
@@ -49,7 +49,12 @@ def test_it_prints_the_table_and_writes_the_report(
     assert {path.name for path in out.iterdir()} == {
         "records",
         "sweep.json",
-        *(f"report.{name}" for name in format_titles("sweeps")),
+        *(
+            f"report.{name}"
+            for name in format_titles("sweeps")
+            if FORMATS[name].has_whole("sweeps")
+        ),
+        "figures",
     }
 
 

@@ -20,7 +20,6 @@ from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.estimates import with_metric
-from depthtui.report.formats import format_titles
 from depthtui.settings import Settings
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
@@ -232,7 +231,7 @@ async def test_both_runs_are_saved_in_every_format(tmp_path: Path) -> None:
         await it.press("enter")
         await on_screen(it, CompareScreen)
         files = list((tmp_path / "exports").iterdir())
-        assert {path.suffix[1:] for path in files} == {*format_titles("runs"), "svg"}
+        assert {path.suffix[1:] for path in files} == {"md", "json", "html", "safetensors", "svg"}
         (markdown,) = (path.read_text() for path in files if path.suffix == ".md")
         assert "A beside B" in markdown
         assert "of 30 layers" in markdown

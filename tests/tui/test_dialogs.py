@@ -861,10 +861,15 @@ async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
         assert str(tmp_path / "exports") in "".join(it.screen_text().split())
         field = it.app.screen.query_one("#file-name", Input)
         field.value = "mine"
+        for name in ("csv", "svg"):
+            box = it.app.screen.query_one(f"#{name}", Checkbox)
+            assert not box.value
+            box.value = True
         await it.press("enter")
         await it.until(lambda: it.app.screen is it.main)
     names = {path.name for path in (tmp_path / "exports").iterdir()}
-    assert names == {f"mine.{end}" for end in (*format_titles("runs"), "svg")}
+    endings = ("md", "json", "html", "safetensors", "svg")
+    assert names == {*(f"mine.{ending}" for ending in endings), "mine-figures"}
     summary = json.loads((tmp_path / "exports" / "mine.json").read_text())
     assert len(summary["prompts"]) == 1
     assert "<svg" in (tmp_path / "exports" / "mine.svg").read_text()
@@ -891,7 +896,7 @@ async def test_the_session_is_exported_to_a_folder_that_is_remembered(tmp_path: 
         screen = it.app.screen
         screen.query_one("#folder", Input).value = str(tmp_path / "else" / "where")
         screen.query_one("#file-name", Input).value = "../all"
-        for name in {*format_titles("runs"), "svg"} - {"json"}:
+        for name in {*format_titles("runs"), "screen"} - {"json"}:
             screen.query_one(f"#{name}", Checkbox).value = False
         screen.query_one("#what").query("RadioButton")[1].value = True
         await it.press("f5")
@@ -1001,7 +1006,7 @@ async def test_an_export_that_fails_stays_open_and_says_why(tmp_path: Path) -> N
         await it.until(lambda: f"into {tmp_path}/file/x" in it.screen_text())
         await it.press("f5")
         await it.until(lambda: "cannot be written to" in " ".join(words_of(it)))
-        for name in (*format_titles("runs"), "svg"):
+        for name in (*format_titles("runs"), "screen"):
             it.app.screen.query_one(f"#{name}", Checkbox).value = False
         await it.press("f5")
         await it.until(lambda: "Choose at least one format" in it.screen_text())

@@ -344,7 +344,8 @@ def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
     for cell in summary.cells:
         values = rule.by_layer(cell.curves)
         if values is not None:
-            lines.append(Line(relative(values), _css(summary, cell)))
+            name = f"{cell.title}, {cell.cell.task.title}"
+            lines.append(Line(relative(values), _css(summary, cell), name=name))
     return lines
 
 

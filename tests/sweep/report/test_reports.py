@@ -25,7 +25,7 @@ from depthtui.metrics import METRICS
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
-from depthtui.report.formats import format_titles
+from depthtui.report.formats import FORMATS, format_titles
 from depthtui.report.phrases import interval, sentence_case
 from depthtui.sweep.comparisons import signed_text, signed_with_ends
 from depthtui.sweep.folder import Failure
@@ -45,6 +45,9 @@ from tests.builders.readings import verdict
 from tests.builders.results import full_result, full_run, hostile_run, lacking
 from tests.hostile import HOSTILE
 from tests.sweep.sweeps import make_plan, sweep
+
+WHOLE = [f"report.{end}" for end in format_titles("sweeps") if FORMATS[end].has_whole("sweeps")]
+"""The files of a report, without those of its figures."""
 
 MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-14B", "Qwen2.5-Math-1.5B")
 PAIRS = tuple(combinations(MODELS, 2))
@@ -612,7 +615,8 @@ class TestFiles:
 
     def test_the_page_overlays_every_cell(self, summary, all_questions, tmp_path: Path) -> None:
         paths = sweep_report(summary, all_questions).write(tmp_path)
-        assert [path.name for path in paths] == [f"report.{end}" for end in format_titles("sweeps")]
+        assert [path.name for path in paths] == [*WHOLE, "figures"]
+        assert len(list((tmp_path / "figures").glob("*.svg"))) == len(RULES) + 1
         page = (tmp_path / "report.html").read_text()
         assert page.count("<figure>") == len(RULES) + 1
         for model in range(len(MODELS)):
@@ -703,7 +707,7 @@ class TestFiles:
         for everything in (pages(metrics=("skip_effects",)), pages(**chosen)):
             assert not any("go through a part" in page for page in everything)
 
-    def test_nothing_run_is_said(self) -> None:
+    def test_nothing_run_is_said(self, tmp_path: Path) -> None:
         plan = SweepPlan((ModelSpec("a"),), (TaskChoice("facts", "1"),))
         empty = summarise_sweep(Outcome(plan, {}, [Failure("a", "", None, "No memory.")]))
         console = Console(width=80, record=True, file=io.StringIO())
@@ -712,6 +716,8 @@ class TestFiles:
         report = sweep_report(empty, questions(empty))
         for name in format_titles("sweeps"):
             assert all(report.files(name).values())
+        report.write(tmp_path)
+        assert not (tmp_path / "figures").exists()
 
     def test_what_failed_is_about_its_task_or_about_all_of_its_model(self) -> None:
         tasks = (TaskChoice("facts", "1"), TaskChoice("facts", "2"))

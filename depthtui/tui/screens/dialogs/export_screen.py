@@ -23,7 +23,7 @@ from depthtui.errors import DepthError
 from depthtui.files import expand_home, write_new
 from depthtui.options import Option
 from depthtui.report.export import run_report
-from depthtui.report.formats import Report, Subject, format_titles
+from depthtui.report.formats import FORMATS, Report, Subject, format_titles
 from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
 from depthtui.token_text import printable_chars
@@ -35,7 +35,7 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.sessions import runs_in_words
 from depthtui.tui.system_open import most_readable
 
-SVG = {"svg": "SVG, this screen as it is"}
+SCREEN = {"screen": "SVG, this screen as it is"}
 WHERE = {"folder": Option("", label="folder"), "file-name": Option("", label="name")}
 
 
@@ -115,7 +115,8 @@ class ExportScreen(Dialog[Exported]):
         super().__init__()
         self._extras = extras
         self._choices = choices
-        self._formats = format_titles(choices[0].subject) | SVG
+        self._subject = choices[0].subject
+        self._formats = format_titles(self._subject) | SCREEN
         self._folder = folder
         self._screenshot = screenshot
 
@@ -123,8 +124,10 @@ class ExportScreen(Dialog[Exported]):
         with RadioSet(id="what", compact=True):
             for index, choice in enumerate(self._choices):
                 yield RadioButton(choice.title, value=index == 0)
-        for ending, title in self._formats.items():
-            yield Checkbox(title, True, id=ending, compact=True)
+        for name, title in self._formats.items():
+            # Figures alone are dozens of files.
+            is_chosen = name in SCREEN or FORMATS[name].has_whole(self._subject)
+            yield Checkbox(title, is_chosen, id=name, compact=True)
         for extra in self._extras:
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
             is_chosen, closed = extra.by_default and not extra.problem, bool(extra.problem)
@@ -157,7 +160,7 @@ class ExportScreen(Dialog[Exported]):
             folder = self._target()
             # Every name is checked before the first file is written; the report checks its own
             # names.
-            new = [extra.ending for extra in extras] + [".svg"] * ("svg" in formats)
+            new = [extra.ending for extra in extras] + [".svg"] * ("screen" in formats)
             for ending in new:
                 _check_nothing_is_there(folder / f"{name}{ending}")
             files = self._write(folder, name, formats)
@@ -180,10 +183,10 @@ class ExportScreen(Dialog[Exported]):
         return self.query_one(f"#{name}", Checkbox).value
 
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
-        report_formats = [ending for ending in chosen if ending not in SVG]
+        report_formats = [name for name in chosen if name not in SCREEN]
         choice = self._choices[self.query_one("#what", RadioSet).pressed_index]
         paths = choice.report().write(folder, report_formats, name) if report_formats else []
-        if "svg" in chosen:
+        if "screen" in chosen:
             svg = self._screenshot.encode("utf-8", "replace")
             paths.append(write_new(folder / f"{name}.svg", svg))
         return paths
