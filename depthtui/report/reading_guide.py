@@ -63,10 +63,8 @@ GUIDE = (
         "Symbols of the panes",
         (
             ("▸", "the row of the cursor; in the first line: running"),
-            (
-                "▴ ▾",
-                "the cursor's token or layer on an axis; where a row has two layers, which of them",
-            ),
+            ("▴", "the cursor's token or layer on an axis, or the layers of a count"),
+            ("‹ › ⏎", "more panes before and after; the enter key"),
             ("◆ ◇", "the layer at which a rule finds its depth; ◇ that of the run beside it"),
             ("▲ »", "a value beyond the end of the scale"),
             ("░ ▒ ▓ █", "small to large values, where colours are few; - = ≡ ≣ below 0"),

@@ -20,13 +20,13 @@ ABOUT = "How many of its layers does a model use? Three steps:"
 STEPS = {
     "1 Heatmap": "how much each layer adds to each token",
     "2 Logit lens": "what the model would answer after each layer",
-    "3 Verdict": "how many layers it takes, and how sure that is",
+    "3 Verdict": "how many layers it takes, and how sure",
 }
 """The panes that tell the story, and what each of them tells."""
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
-    ("next_pane",): "go to the next pane; its keys are at the bottom",
+    ("next_pane",): "go to the next pane; the footer has its keys",
     ("explain",): "explain the pane: every word and number in it",
     ("prompt",): "write, paste or open a prompt of your own",
     ("help",): "every key that works here, searchable",
