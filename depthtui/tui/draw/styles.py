@@ -151,10 +151,11 @@ class Ramp:
 def text_styles(ramp: Ramp, styles: PaneStyles) -> tuple[Style, ...]:
     """The style of text at each level: on the ramp's colours, or by weight on a ramp of glyphs.
 
-    Glyphs between the letters of a text would make it unreadable.
+    Glyphs between the letters of a text would make it unreadable. Signed values change from muted
+    to plain at zero.
     """
     if ramp.glyphs:
-        return styles.faint, styles.text, styles.strong
+        return styles.faint, styles.muted, styles.text, styles.strong
     return tuple(styles.text + ramp.written_on(level) for level in range(len(ramp)))
 
 

@@ -172,16 +172,16 @@ async def test_a_cursor_move_repaints_the_tokens_that_changed():
 async def test_without_colours_the_weight_of_a_token_is_its_value():
     pane = put(PromptPane(), ramp="glyph", cursor=Cursor(2, 0))
     async with framed(pane, (60, 6)):
-        result = make_result(layers=6, tokens=5)
-        result.get(Contributions).layer_norm_ratio[2] = [1, 0, 0.5, 1, 0]
+        result = make_result(layers=6, tokens=6)
+        result.get(Contributions).layer_norm_ratio[2] = [1, 0, 0.3, 0.7, 1, 0]
         show(pane, result)
-        assert lines(pane)[0].startswith("·t0·t1·t2·t3·t4 ")
+        assert lines(pane)[0].startswith("·t0·t1·t2·t3·t4·t5 ")
         styles, drawn = pane.pane_styles, list(cells(strips(pane)[0]))
-        weights = [drawn[lines(pane)[0].index(f"·t{token}")][1] for token in range(5)]
-        assert weights[1:4] == [styles.faint, styles.text, styles.strong]
-        assert len({(style.color, style.bold) for style in weights[1:4]}) == 3
+        weights = [drawn[lines(pane)[0].index(f"·t{token}")][1] for token in range(6)]
+        assert weights[1:5] == [styles.faint, styles.muted, styles.text, styles.strong]
+        assert len({(style.color, style.bold) for style in weights[1:5]}) == 4
         # The answer's underline is no value.
-        assert [bool(style.underline) for style in weights] == [False] * 4 + [True]
+        assert [bool(style.underline) for style in weights] == [False] * 5 + [True]
 
 
 async def test_a_click_selects_a_token():
