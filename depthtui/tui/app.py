@@ -143,9 +143,11 @@ class DepthApp(Navigation):
         self.call_after_refresh(self._open)
 
     def _open(self) -> None:
+        from depthtui.tui.draw.styles import has_few_colours
         from depthtui.tui.screens.main_screen import MainScreen
 
         self.settings.remap_keys()
+        self.set_class(has_few_colours(self), "-few-colours")
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
         self.call_after_refresh(self._start_explorer)
@@ -428,9 +430,8 @@ class DepthApp(Navigation):
     def _hint_at_colours(self) -> None:
         """Name the way to more colours once, where a connection may have lost them."""
         from depthtui.ramps import FEW_COLOURS, MORE_COLOURS
-        from depthtui.tui.draw.styles import has_few_colours
 
-        is_wanted = self.explorer.settings.colours_hint and has_few_colours(self)
+        is_wanted = self.explorer.settings.colours_hint and self.has_class("-few-colours")
         if is_wanted and any(name in os.environ for name in _CONNECTIONS):
             self.show_toast(Toast(f"{FEW_COLOURS} {MORE_COLOURS}."))
             self._turn_off("colours_hint")

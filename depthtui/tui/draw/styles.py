@@ -189,8 +189,8 @@ def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
 
 
 def has_few_colours(app: App[object]) -> bool:
-    """Whether the terminal has too few colours for a ramp, though colours are wanted."""
-    return ramp_kind(app, "auto") == "glyph" and not app.no_color
+    """Whether the terminal has 16 colours, which have no shades."""
+    return app.console.color_system in ("standard", "windows") and not app.no_color
 
 
 @lru_cache(maxsize=4096)
