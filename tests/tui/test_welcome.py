@@ -134,8 +134,6 @@ async def test_above_it_is_how_far_the_load_is(tmp_path: Path) -> None:
 async def test_the_way_to_more_colours_is_shown_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, variable: str, is_shown: bool
 ) -> None:
-    for name in ("TMUX", "SSH_CONNECTION"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("textual.constants.COLOR_SYSTEM", system)
     # An empty NO_COLOR is none.
     monkeypatch.setenv("NO_COLOR", "")

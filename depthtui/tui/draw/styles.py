@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from rich.cells import cell_len
@@ -188,7 +188,7 @@ def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
     return {"truecolor": "truecolor", "256": "256"}.get(app.console.color_system or "", "glyph")  # type: ignore[return-value]
 
 
-def has_few_colours(app: App[object]) -> bool:
+def has_few_colours(app: App[Any]) -> bool:
     """Whether the terminal has 16 colours, which have no shades."""
     return app.console.color_system in ("standard", "windows") and not app.no_color
 
