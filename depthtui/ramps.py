@@ -23,6 +23,15 @@ LEVELS = 24
 DIVERGING_LEVELS = 25
 """Colours in a diverging ramp; odd, so that zero has its own colour."""
 
+FEW_COLOURS = "In 16 colours, values are characters and the weight of text."
+"""The look of values in a terminal of few colours."""
+
+MORE_COLOURS = (
+    "`export COLORTERM=truecolor` gives colours where the terminal has them, else "
+    "`export TERM=xterm-256color`"
+)
+"""The way to more colours."""
+
 CLIP_PERCENTILE = 95
 """Percentile at which a scale ends when its largest values are far beyond.
 

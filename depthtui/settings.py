@@ -67,6 +67,10 @@ def _read_names(value: Any) -> tuple[str, ...]:
     raise WrongValue('a list of names such as ["demo", "Qwen/Qwen3-0.6B"]')
 
 
+SHOWN_ONCE = ("welcome", "colours_hint")
+"""The settings that the explorer turns off once it has shown something."""
+
+
 @dataclass(frozen=True)
 class Settings:
     """The settings file, one attribute per line.
@@ -148,6 +152,10 @@ class Settings:
     ] = OWN_PALETTE
     welcome: Annotated[
         bool, Option("Whether the explorer opens with what is where; off once that was read.")
+    ] = True
+    colours_hint: Annotated[
+        bool,
+        Option("Whether the explorer shows how to get more than 16 colours; off once it did."),
     ] = True
     last_model: Annotated[str, Option("The model that the explorer opens with.")] = "demo"
     recent_models: Annotated[

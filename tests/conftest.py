@@ -18,6 +18,10 @@ import pytest
 
 from depthtui.models.demo import ensure_demo
 
+# Behind these, an explorer in 16 colours names the way to more of them.
+for variable in ("TMUX", "SSH_CONNECTION"):
+    os.environ.pop(variable, None)
+
 # Byte code is kept, or each worker and each process that a test starts would compile it all anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -24,7 +24,7 @@ from depthtui.manual.parts import EXTRAS, explanation_section, metric_section
 from depthtui.metrics import ALL
 from depthtui.report.explanations import of_metric
 from depthtui.report.reading_guide import GUIDE
-from depthtui.settings import Settings
+from depthtui.settings import SHOWN_ONCE, Settings
 from depthtui.tui.navigation import keymap
 from depthtui.tui.screens.main_layout import LEFT, PROMPT, RIGHT
 from tests.documented import check_command_line, command_lines, unknown_names
@@ -87,7 +87,7 @@ def test_every_rule_symbol_setting_and_extra_is_in_its_page() -> None:
     for part in GUIDE:
         assert all(f"- **{name}**: {says}" in SHOWN["screen"] for name, says in part.lines)
     for name in Settings.__dataclass_fields__:
-        assert name in SHOWN["settings"] or name in ("last_model", "recent_models", "welcome")
+        assert name in SHOWN["settings"] or name in ("last_model", "recent_models", *SHOWN_ONCE)
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
     assert EXTRAS.keys() == project["optional-dependencies"].keys() - {"pictures", "test"}
     assert all(f"| `{extra}` |" in SHOWN["troubleshooting"] for extra in EXTRAS)

@@ -49,6 +49,7 @@ EVERYTHING = Settings(
     ramp="glyph",
     palette="amber",
     welcome=False,
+    colours_hint=False,
     last_model='odd "name" \\ é',
     recent_models=("/a folder", "demo"),
     keys={"export": "ctrl+e", "quit": "q,ctrl+q"},

@@ -269,6 +269,8 @@ def check_elsewhere() -> Iterator[Check]:
 
 def check_terminal() -> Iterator[Check]:
     """The terminal's colours and characters."""
+    from depthtui.ramps import FEW_COLOURS, MORE_COLOURS
+
     size, colors, encoding = shutil.get_terminal_size(), _colors(), _encoding()
     facts = {
         "colors": colors,
@@ -291,12 +293,7 @@ def check_terminal() -> Iterator[Check]:
             "export LC_ALL=C.UTF-8",
         )
     if colors and colors not in ("truecolor", "256"):
-        yield Check(
-            "terminal",
-            "note",
-            "With so few colours the heatmap is drawn with characters.",
-            "export COLORTERM=truecolor where the terminal can, else TERM=xterm-256color",
-        )
+        yield Check("terminal", "note", FEW_COLOURS, MORE_COLOURS)
 
 
 def _colors() -> str:

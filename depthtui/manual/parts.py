@@ -15,7 +15,7 @@ from depthtui.prompts.tasks import TASKS
 from depthtui.report.explanations import VERDICT, of_metric
 from depthtui.report.glossary import TERMS
 from depthtui.report.reading_guide import GUIDE
-from depthtui.settings import Settings
+from depthtui.settings import SHOWN_ONCE, Settings
 
 EXTRAS = {
     "adapters": "merging LoRA adapters",
@@ -27,7 +27,7 @@ EXTRAS = {
 }
 """Purpose of each extra."""
 
-_WRITTEN_BY_ITSELF = ("last_model", "recent_models", "welcome", "keys")
+_WRITTEN_BY_ITSELF = ("last_model", "recent_models", *SHOWN_ONCE, "keys")
 """Settings that have a separate line in the page, or are written by the explorer."""
 
 

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
 MOST_MISHAPS = 100
 """Most errors without a key or mouse event in between; more of them are a loop."""
 
+_CONNECTIONS = ("TMUX", "SSH_CONNECTION")
+"""Variables of what is between the explorer and the terminal, and may not pass COLORTERM on."""
+
 textual_patches.install()
 
 
@@ -97,6 +100,9 @@ class DepthApp(Navigation):
         trusted: Iterable[ModelSpec] = (),
         engine_command: str = "",
     ) -> None:
+        if not os.environ.get("NO_COLOR"):
+            # no-color.org: an empty variable is none; Textual obeys it.
+            os.environ.pop("NO_COLOR", None)
         super().__init__(_driver_class())
         self.settings = AppliedSettings(self, settings, settings_file)
         self._welcomes = welcomes
@@ -137,9 +143,11 @@ class DepthApp(Navigation):
         self.call_after_refresh(self._open)
 
     def _open(self) -> None:
+        from depthtui.tui.draw.styles import has_few_colours
         from depthtui.tui.screens.main_screen import MainScreen
 
         self.settings.remap_keys()
+        self.set_class(has_few_colours(self), "-few-colours")
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
         self.call_after_refresh(self._start_explorer)
@@ -156,6 +164,7 @@ class DepthApp(Navigation):
             self.explorer.engine.paces = kept_paces(paces_path(self.explorer.cache_dir))
         if self._welcomes and self.explorer.sessions.offered is None:
             self.action_welcome()
+        self._hint_at_colours()
         self._check_room(self.size)
         self.explorer.engine.start()
         self.show_changes()
@@ -416,13 +425,22 @@ class DepthApp(Navigation):
     def action_welcome(self) -> None:
         """Open the welcome; once it was read, the explorer no longer opens with it."""
 
-        def read() -> None:
-            # Where this cannot be written, the next start opens with the welcome again.
-            self.explorer.change_session(welcome=False)
-            with contextlib.suppress(DepthError):
-                change_settings({"welcome": False}, self.settings.file)
+        self.show_welcome(partial(self._turn_off, "welcome"))
 
-        self.show_welcome(read)
+    def _hint_at_colours(self) -> None:
+        """Name the way to more colours once, where a connection may have lost them."""
+        from depthtui.ramps import FEW_COLOURS, MORE_COLOURS
+
+        is_wanted = self.explorer.settings.colours_hint and self.has_class("-few-colours")
+        if is_wanted and any(name in os.environ for name in _CONNECTIONS):
+            self.show_toast(Toast(f"{FEW_COLOURS} {MORE_COLOURS}."))
+            self._turn_off("colours_hint")
+
+    def _turn_off(self, name: str) -> None:
+        """Turn off one of `SHOWN_ONCE`; where that cannot be written, the next start shows it."""
+        self.explorer.change_session(**{name: False})
+        with contextlib.suppress(DepthError):
+            change_settings({name: False}, self.settings.file)
 
     def keep_settings(self, changes: dict[str, Any]) -> None:
         self.settings.keep(changes)

@@ -69,14 +69,12 @@ class Scene:
 
 async def picture_of(scene: Scene, folder: Path) -> str:
     """Play a scene in an empty folder; returns the text of its picture."""
-    settings = Settings(
-        theme=scene.theme,
-        cache_dir=folder / "cache",
-        export_dir=Path("/exports"),
-        ramp="truecolor",
-    )
-    # Nor on what was fetched from the hub.
-    with patch.dict(os.environ, HF_HUB_CACHE="/nowhere"):
+    settings = Settings(theme=scene.theme, cache_dir=folder / "cache", export_dir=Path("/exports"))
+    # A picture depends neither on the terminal nor on what was fetched from the hub.
+    with (
+        patch.dict(os.environ, HF_HUB_CACHE="/nowhere"),
+        patch("textual.constants.COLOR_SYSTEM", "truecolor"),
+    ):
         os.environ.pop("NO_COLOR", None)
         async with explore(folder, scene.make_engine, scene.size, settings, kind=DrawnAtOnce) as it:
             it.app.animation_level = "none"

@@ -424,6 +424,60 @@ async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path)
         assert len(it.engine.sent(StartRun)) == len(it.engine.sent(LoadModel)) == 1
 
 
+FIELDS = {
+    "p": "#text",
+    "u": "#kl_threshold",
+    "L": "#layers",
+    "m": "#name",
+    "M": "#mark",
+    "e": "#folder",
+}
+"""A field for text in each dialog, by the dialog's key."""
+
+
+async def test_escape_asks_before_typed_text_is_lost(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        for key, name in FIELDS.items():
+            await it.press(key)
+            await it.until(lambda: it.app.screen is not it.main)
+            dialog = it.app.screen
+            field = dialog.query_one(name)
+            dialog.set_focus(field)
+            await it.press("9", "escape")
+            await it.until(lambda: isinstance(it.app.screen, Ask), f"the question of {key}")
+            await it.press("escape")
+            assert it.app.screen is dialog
+            assert "9" in (field.value if isinstance(field, Input) else field.text)
+            await it.press("escape", "y")
+            await it.until(lambda: it.app.screen is it.main)
+        assert len(it.engine.sent(StartRun)) == len(it.engine.sent(LoadModel)) == 1
+        assert not it.session.current.remarks.bookmarks
+
+
+async def test_nothing_is_asked_where_no_text_is_lost(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        # A note is kept as it is typed.
+        await it.press("M", "tab", *"kept", "escape")
+        await it.until(lambda: it.app.screen is it.main)
+        assert it.session.current.remarks.note == "kept"
+        # A number is set by a key.
+        await it.press("u", "down", "plus", "escape")
+        await it.until(lambda: it.app.screen is it.main)
+        # Words of a filter are no text to keep.
+        await it.press("comma", "slash", *"kl", "escape", "escape")
+        await it.until(lambda: it.app.screen is it.main)
+        # The text is emptied.
+        await it.press("p", "backspace", "escape")
+        await it.until(lambda: it.app.screen is it.main)
+
+
+async def test_f5_takes_a_mark_as_enter_does(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("M", *"here", "tab", "f5")
+        await it.until(lambda: it.app.screen is it.main)
+        assert [mark.note for mark in it.session.current.remarks.bookmarks] == ["here"]
+
+
 async def nothing_is_taken_once_it_is_gone(it: Explored, listing: OptionList) -> None:
     """Choose the last option, and empty the list before that is heard."""
     dialog = it.app.screen

@@ -77,7 +77,7 @@ async def test_a_mistake_is_named_and_stays_to_be_corrected(tmp_path: Path) -> N
         # The last line is about the field with the focus.
         await it.press("down")
         assert told(form).startswith("Layers must be layers such as")
-        await it.press("escape")
+        await it.press("escape", "y")
         assert taken == [None]
 
 

@@ -190,7 +190,7 @@ async def test_a_wrong_threshold_stays_typed_and_changes_nothing(tmp_path: Path)
         assert it.app.explorer.settings.kl_threshold == 0.5
         await it.press("enter")
         assert it.app.screen.query_one("#kl_threshold", Input).value == "7"
-        await it.press("escape")
+        await it.press("escape", "y")
         assert it.app.screen is it.main
 
 

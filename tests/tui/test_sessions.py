@@ -389,7 +389,7 @@ async def test_a_session_is_renamed(tmp_path: Path) -> None:
         assert not picker.query_one("#title").display
         await it.press("r")
         picker.query_one("#title", Input).value = "Two models"
-        await it.press("enter")
+        await it.press("f5")
         await it.until(lambda: "Two models" in text(it))
     assert files(tmp_path)[0].title == "Two models"
 

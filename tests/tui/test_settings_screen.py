@@ -59,11 +59,19 @@ async def test_a_value_is_of_the_setting_that_it_was_opened_for(tmp_path: Path) 
         await opened(it, "comma", SettingsScreen)
         field = it.app.screen.query_one("#value", Input)
         at(it, "kl_threshold")
-        await it.press("enter", *"0.25")
+        await it.press("enter", *"25")
         # As the mouse does.
         at(it, "lens_top_k")
+        await it.until(lambda: "kl_threshold must be" in it.screen_text(), "the mistake")
+        assert field.value == "25"
+        field.value = "0.35"
+        at(it, "seed")
         await it.until(lambda: not field.display, "the end of the field")
+        assert it.app.explorer.settings.kl_threshold == 0.35
         at(it, "kl_threshold")
+        await it.press("enter", *"0.45", "escape", "n", "escape", "y")
+        await it.until(lambda: not field.display, "the end of the field")
+        assert it.app.explorer.settings.kl_threshold == 0.35
         await it.press("enter", *"0.25")
         it.app.screen.query_one("#filter", Input).value = "no such words"
         await it.pilot.pause()

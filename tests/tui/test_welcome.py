@@ -9,6 +9,7 @@ import pytest
 
 from depthtui.data.protocol import Event, Progress, StartRun
 from depthtui.data.run_settings import ModelSpec
+from depthtui.ramps import MORE_COLOURS
 from depthtui.report.reading_guide import GUIDE, PANES
 from depthtui.settings import Settings, load_settings
 from depthtui.tui import app as module
@@ -119,6 +120,31 @@ async def test_above_it_is_how_far_the_load_is(tmp_path: Path) -> None:
     ) as it:
         await it.until(lambda: is_welcomed(it))
         await it.until(lambda: it.screen_text().split("\n")[0].endswith("◌ downloading 50% "))
+
+
+@pytest.mark.parametrize(
+    ("system", "variable", "is_shown"),
+    [
+        ("standard", "TMUX", True),
+        ("standard", "SSH_CONNECTION", True),
+        ("standard", "", False),
+        ("256", "TMUX", False),
+    ],
+)
+async def test_the_way_to_more_colours_is_shown_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, variable: str, is_shown: bool
+) -> None:
+    monkeypatch.setattr("textual.constants.COLOR_SYSTEM", system)
+    # An empty NO_COLOR is none.
+    monkeypatch.setenv("NO_COLOR", "")
+    if variable:
+        monkeypatch.setenv(variable, "yes")
+    async with explore(tmp_path) as it:
+        assert any(MORE_COLOURS in message.text for message in it.app.messages) == is_shown
+    settings = load_settings(tmp_path / "settings.toml")
+    assert settings.colours_hint != is_shown
+    async with explore(tmp_path, settings=settings) as it:
+        assert not it.app.messages
 
 
 @pytest.mark.parametrize("welcome", [True, False])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from rich.cells import cell_len
@@ -148,6 +148,17 @@ class Ramp:
         return _style(contrast(colour), colour)
 
 
+def text_styles(ramp: Ramp, styles: PaneStyles) -> tuple[Style, ...]:
+    """The style of text at each level: on the ramp's colours, or by weight on a ramp of glyphs.
+
+    Glyphs between the letters of a text would make it unreadable. Signed values change from muted
+    to plain at zero.
+    """
+    if ramp.glyphs:
+        return styles.faint, styles.muted, styles.text, styles.strong
+    return tuple(styles.text + ramp.written_on(level) for level in range(len(ramp)))
+
+
 @lru_cache
 def ramp_of(kind: RampKind, diverging: bool, dark: bool, name: str = OWN_PALETTE) -> Ramp:
     """The ramp of this kind for signed or unsigned values on a dark or light background.
@@ -175,6 +186,11 @@ def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
     if app.no_color:
         return "glyph"
     return {"truecolor": "truecolor", "256": "256"}.get(app.console.color_system or "", "glyph")  # type: ignore[return-value]
+
+
+def has_few_colours(app: App[Any]) -> bool:
+    """Whether the terminal has 16 colours, which have no shades."""
+    return app.console.color_system in ("standard", "windows") and not app.no_color
 
 
 @lru_cache(maxsize=4096)

@@ -56,6 +56,17 @@ class LayerRows(Pane):
         self._first = max(0, min(first, self.depths - lines))
         return self._first != former_first
 
+    @property
+    def hidden_note(self) -> str:
+        """The depths in sight; empty where all are."""
+        seen = [self.layer_at(y) for y in (HEADER_LINES, self.area.height - 1)]
+        first, last = (0 if layer is None else layer for layer in seen)
+        if self.depths <= max(1, self.area.height - HEADER_LINES):
+            return ""
+        names = [OUTPUT if layer == self.depths - 1 else str(layer) for layer in (first, last)]
+        low, high = names if self.view.layer_order == "down" else names[::-1]
+        return f"{low} to {high} of 0 to {OUTPUT}"
+
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if self.scroll_to_cursor():
             self.redraw_content()

@@ -29,7 +29,6 @@ class LensPair(LensRows):
         return None
 
     def prepare(self) -> None:
-        self.set_titles(self.title, "clean │ changed")
         self._half = max(1, (self.area.width - self.margin - len(_MIDDLE)) // 2)
         room = self._half + len(GAP)
         count = max(1, min(3, room // (9 + AROUND_TOKEN)))
@@ -40,6 +39,8 @@ class LensPair(LensRows):
         self._skipped = stack.skipped_layers
         self._final = int(self._clean.top_ids[-1, self.token, 0])
         self.scroll_to_cursor()
+        words = filter(None, ("clean │ changed", self.hidden_note))
+        self.set_titles(self.title, " · ".join(words))
 
     @property
     def _clean(self) -> LogitLens:

@@ -74,11 +74,12 @@ class LensTable(LensRows):
         return self.lens_to_compute()
 
     def prepare(self) -> None:
-        self.set_titles(self._whole_title, printable_chars(marks_words(self.drawn_result.model)))
         self._lens = lens_values(self.result, self.view.lens)
         self._landmarks = landmarks(self._lens.top_ids[:, self.token])
         self._columns = self._fit_columns()
         self.scroll_to_cursor()
+        notes = filter(None, (self.hidden_note, marks_words(self.drawn_result.model)))
+        self.set_titles(self._whole_title, printable_chars(" · ".join(notes)))
 
     @property
     def _whole_title(self) -> str:

@@ -16,7 +16,7 @@ from depthtui.data.run import PromptTokens
 from depthtui.data.selection import indices_text
 from depthtui.token_text import fit_shown, printable, printable_sentence
 from depthtui.tui.draw.scale import scale_of
-from depthtui.tui.draw.styles import Piece, Ramp
+from depthtui.tui.draw.styles import Piece, text_styles
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import HeatmapCell, Target
 
@@ -38,7 +38,7 @@ class PromptPane(Pane):
     """The tokens of the prompt, with the cursor on one.
 
     Each token's background is the measure's value at the cursor's layer, on
-    the heatmap's scale; with a glyph ramp a glyph follows the token instead.
+    the heatmap's scale; with a glyph ramp the weight of its text is the value.
     The answer is underlined.
     """
 
@@ -51,10 +51,10 @@ class PromptPane(Pane):
     _first_line = 0
     _scrolled_in = Size()
     _levels: np.ndarray | None = None
-    _ramp: Ramp
+    _level_styles: tuple[Style, ...]
     _flow: list[_TokenPlace]
     _flowed: PromptTokens | None = None
-    _layout = (0, False)
+    _flow_width = 0
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """The number of lines that the tokens need at this width, for `height: auto`."""
@@ -64,16 +64,11 @@ class PromptPane(Pane):
 
     def _places_at(self, width: int) -> list[_TokenPlace]:
         """The tokens' places at a width; only their colours change with most keys."""
-        tokens, layout = self.drawn_result.tokens, (width, self._marks)
-        if tokens is not self._flowed or layout != self._layout:
-            self._flowed, self._layout = tokens, layout
-            self._flow = lay_out(tokens, *layout)
+        tokens = self.drawn_result.tokens
+        if tokens is not self._flowed or width != self._flow_width:
+            self._flowed, self._flow_width = tokens, width
+            self._flow = lay_out(tokens, width)
         return self._flow
-
-    @property
-    def _marks(self) -> bool:
-        """Whether a glyph follows each token."""
-        return bool(self.ramp_for(False).glyphs)
 
     def why_empty(self) -> tuple[str, str] | None:
         self._title = self._describe()
@@ -89,11 +84,11 @@ class PromptPane(Pane):
             self._lines[place.y].append(place)
         measure = self.shown_measure
         values = measure.values(self.drawn_result) if measure.by_token else None
-        self._ramp = self.ramp_for(self.measure.diverging)
+        self._level_styles = text_styles(self.ramp_for(measure.diverging), self.pane_styles)
         self._levels = None
         if values is not None:
             scale = scale_of(values, measure.diverging, measure.limits)
-            self._levels = ramps.levels(values, scale.low, scale.high, len(self._ramp))
+            self._levels = ramps.levels(values, scale.low, scale.high, len(self._level_styles))
         if self.area != self._scrolled_in:
             # After a resize, scroll to the top again: the hidden lines may now have room.
             self._first_line, self._scrolled_in = 0, self.area
@@ -178,21 +173,15 @@ class PromptPane(Pane):
         levels = None if self._levels is None else self._levels_at(self.cursor.layer)
         pieces: list[Piece] = []
         for place in self._lines[line]:
-            pieces += self._draw_token(place, -1 if levels is None else int(levels[place.index]))
+            level = -1 if levels is None else int(levels[place.index])
+            pieces.append((place.text, self._token_style(place.index, level)))
         return self.line(*pieces)
 
-    def _draw_token(self, place: _TokenPlace, level: int) -> list[Piece]:
-        style = self.pane_styles.text
-        if place.index == self._token_of(self.cursor):
+    def _token_style(self, token: int, level: int) -> Style:
+        style = self._level_styles[level] if level >= 0 else self.pane_styles.text
+        if token == self._token_of(self.cursor):
             style = self.pane_styles.cursor
-        elif not self._ramp.glyphs:
-            style = style + self._ramp.written_on(level)
-        if place.index >= self.drawn_result.answer_start:
-            style = style + _UNDERLINE
-        if not self._ramp.glyphs:
-            return [(place.text, style)]
-        glyph = self._ramp.glyphs[level] if level >= 0 else " "
-        return [(place.text, style), (glyph, self.pane_styles.muted)]
+        return style + _UNDERLINE if token >= self.drawn_result.answer_start else style
 
     @on(events.MouseScrollUp)
     @on(events.MouseScrollDown)
@@ -216,20 +205,16 @@ class PromptPane(Pane):
                 self.post_message(CursorMoved(self.cursor.layer, place.index))
 
 
-def lay_out(tokens: PromptTokens, width: int, marks: bool) -> list[_TokenPlace]:
-    """Flow the tokens over lines of `width` cells; a line ends after a newline.
-
-    With `marks`, every token has a cell for the glyph after it.
-    """
+def lay_out(tokens: PromptTokens, width: int) -> list[_TokenPlace]:
+    """Flow the tokens over lines of `width` cells; a line ends after a newline."""
     width = max(1, width)
     places: list[_TokenPlace] = []
     x = y = 0
     for index, raw in enumerate(tokens.readable_texts):
-        room = max(1, width - marks)
         text = printable(raw[: 2 * width])
-        if cell_len(text) > room:
-            text = fit_shown(text, room)
-        cells = cell_len(text) + marks
+        if cell_len(text) > width:
+            text = fit_shown(text, width)
+        cells = cell_len(text)
         if x and x + cells > width:
             x, y = 0, y + 1
         places.append(_TokenPlace(index, x, y, text, cells))

@@ -23,8 +23,11 @@ class SafeInput(Input):
         super().__init__(value, placeholder, max_length=LONGEST_LINE, **options)
 
     def render_line(self, y: int) -> Strip:
-        """The line: its value, suggestion or placeholder."""
-        strip = super().render_line(y)
+        """The line: its value, suggestion or placeholder, as wide as the field.
+
+        Textual ends a placeholder's line, and with it an underline, after its last character.
+        """
+        strip = super().render_line(y).extend_cell_length(self.size.width, self.rich_style)
         if strip.text.isprintable():
             return strip
         segments = [

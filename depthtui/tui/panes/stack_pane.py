@@ -51,19 +51,25 @@ class StackPane(LayerRows):
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
+        if self.result is not None:
+            return None
+        self.set_titles("Layers", self._key_words)
+        return "The layers, on or off.", ""
+
+    @property
+    def _key_words(self) -> str:
+        """The key that measures how useful layers are; empty where that is known."""
         surest = RANKINGS[0]
         has_surest = surest.result is not None and isinstance(self.measured, surest.result)
-        values = self._values()
-        scale = ""
-        if self.result is not None and values is not None:
-            scale = f" · full bar {number(self._axis_of(values).high)}"
-        self.set_titles(f"Layers{scale}", "" if has_surest else f"i {surest.title.lower()}")
-        return ("The layers, on or off.", "") if self.result is None else None
+        return "" if has_surest else f"i {surest.title.lower()}"
 
     def prepare(self) -> None:
         values = self._values()
         self._rows = [self._draw_layer(layer, values) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()
+        scale = "" if values is None else f" · full bar {number(self._axis_of(values).high)}"
+        notes = filter(None, (self._key_words, self.hidden_note))
+        self.set_titles(f"Layers{scale}", " · ".join(notes))
 
     def _with_part(self, layer: int) -> list[Piece]:
         """A layer, its chosen sublayer in the cursor's colour."""

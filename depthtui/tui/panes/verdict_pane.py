@@ -65,7 +65,7 @@ class VerdictPane(VerdictPage):
     """
 
     dial = "share"
-    footer = ("open", "turn_page", "compute", "session", "explain")
+    footer = ("open", "compute", "session", "export", "explain")
     share: reactive[float] = reactive(SHARE, repaint=False)
 
     def turn_dial(self, steps: int) -> None:

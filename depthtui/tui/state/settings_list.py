@@ -14,6 +14,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
 from depthtui.options import WrongValue, options_of
 from depthtui.settings import (
+    SHOWN_ONCE,
     Settings,
     change_settings,
     default_cache_dir,
@@ -210,7 +211,7 @@ class SettingsList:
 
 def effect_of(name: str) -> EffectTime:
     """When a change of a setting takes effect."""
-    if options_of(Settings)[name].group == "Cache" or name in ("last_model", "welcome"):
+    if options_of(Settings)[name].group == "Cache" or name in ("last_model", *SHOWN_ONCE):
         return EffectTime.NEXT_START
     return EffectTime.NEXT_RUN if name in options_of(RunSettings) else EffectTime.AT_ONCE
 

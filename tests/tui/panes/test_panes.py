@@ -140,10 +140,10 @@ async def test_what_has_room_is_shown_however_little_room_there_was():
     pane = put(PromptPane(), cursor=Cursor(0, 9))
     async with framed(pane, (24, 3)) as pilot:
         show(pane, make_result(tokens=90))
-        assert "·t1" not in lines(pane)[0]
+        assert "·t0·" not in lines(pane)[0]
         await pilot.resize_terminal(24, 8)
         await pilot.pause()
-        assert "·t1" in lines(pane)[0]
+        assert "·t0·" in lines(pane)[0]
         assert any("·t9" in line for line in lines(pane))
 
 
@@ -169,11 +169,19 @@ async def test_a_cursor_move_repaints_the_tokens_that_changed():
         assert len(set(drawn)) > 5
 
 
-async def test_a_glyph_follows_each_token_without_colour():
-    pane = put(PromptPane(), ramp="glyph", cursor=Cursor(5, 0))
+async def test_without_colours_the_weight_of_a_token_is_its_value():
+    pane = put(PromptPane(), ramp="glyph", cursor=Cursor(2, 0))
     async with framed(pane, (60, 6)):
-        show(pane, make_result(tokens=3))
-        assert lines(pane)[0].startswith("·t0█·t1█·t2█")
+        result = make_result(layers=6, tokens=6)
+        result.get(Contributions).layer_norm_ratio[2] = [1, 0, 0.3, 0.7, 1, 0]
+        show(pane, result)
+        assert lines(pane)[0].startswith("·t0·t1·t2·t3·t4·t5 ")
+        styles, drawn = pane.pane_styles, list(cells(strips(pane)[0]))
+        weights = [drawn[lines(pane)[0].index(f"·t{token}")][1] for token in range(6)]
+        assert weights[1:5] == [styles.faint, styles.muted, styles.text, styles.strong]
+        assert len({(style.color, style.bold) for style in weights[1:5]}) == 4
+        # The answer's underline is no value.
+        assert [bool(style.underline) for style in weights] == [False] * 5 + [True]
 
 
 async def test_a_click_selects_a_token():

@@ -14,6 +14,7 @@ from textual.reactive import reactive
 from textual.widgets import Static
 
 from depthtui.token_text import printable_chars
+from depthtui.tui.screens.dialogs.toggles import CHOSEN, UNCHOSEN
 
 _GAP = "   "
 
@@ -33,6 +34,8 @@ class ChoiceField(Static, can_focus=True):
         Binding("right,l,space", "step(1)", "next", show=False),
     ]
 
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"choice--chosen"}
+
     value: reactive[Any] = reactive(None, init=False)
 
     class Changed(Message):
@@ -49,8 +52,11 @@ class ChoiceField(Static, can_focus=True):
     def render(self) -> Content:
         if self._why_closed:
             return Content(printable_chars(f"{self._labels[self.value]}: {self._why_closed}"))
+        chosen = self.get_visual_style("choice--chosen", partial=True)
         words = (
-            Content.styled(f"● {label}", "bold") if value == self.value else Content(f"○ {label}")
+            Content.assemble((CHOSEN, chosen), (f" {label}", "bold"))
+            if value == self.value
+            else Content(f"{UNCHOSEN} {label}")
             for value, label in self._labels.items()
         )
         return Content(_GAP).join(words)
@@ -66,6 +72,6 @@ class ChoiceField(Static, can_focus=True):
         """Choose the value whose words are under the pointer."""
         end = 0
         for value, label in self._labels.items():
-            start, end = end, end + cell_len(f"● {label}{_GAP}")
+            start, end = end, end + cell_len(f"{CHOSEN} {label}{_GAP}")
             if start <= event.get_content_offset_capture(self).x < end:
                 self.value = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 from textual import events
@@ -10,10 +11,11 @@ from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import OptionList, Static
+from textual.widgets import Input, OptionList, Static, TextArea
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.commands.everywhere import IN_DIALOGS
+from depthtui.tui.screens.dialogs.ask import confirm
 from depthtui.tui.textual_patches.screens import ModalScreen
 
 MUTED = "$foreground 60%"
@@ -59,12 +61,17 @@ class Dialog(ModalScreen[Result | None]):
         Binding("tab", "turn(1)", "next tab", show=False, priority=True),
         Binding("shift+tab", "turn(-1)", "tab before", show=False, priority=True),
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
+        Binding("f5", "take_typed", "take", show=False),
         Binding("up", "app.focus_previous", "previous", show=False),
         Binding("down", "app.focus_next", "next", show=False),
         Binding("j", "press_arrow('down')", "down", show=False),
         Binding("k", "press_arrow('up')", "up", show=False),
         *IN_DIALOGS,
     ]
+
+    def __init__(self, classes: str | None = None) -> None:
+        super().__init__(classes=classes)
+        self._kept_texts: dict[Input | TextArea, str] = {}
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as frame:
@@ -90,7 +97,51 @@ class Dialog(ModalScreen[Result | None]):
         """Show a text, untrusted or not, in the dialog's `#note`."""
         self.query_one("#note", Static).update(Content.styled(printable_chars(text), style))
 
+    # Typed text --------------------------------------------------------------
+
+    def on_mount(self) -> None:
+        for field in self._text_fields:
+            self.keep_text(field)
+
+    @property
+    def _text_fields(self) -> list[Input | TextArea]:
+        """The fields for text; a filter's words are no text to keep."""
+        fields = self.query("Input, TextArea").exclude("#filter")
+        return [field for field in fields if isinstance(field, Input | TextArea)]
+
+    @property
+    def _typed_fields(self) -> list[Input | TextArea]:
+        """The fields with text that would be lost."""
+        return [
+            field
+            for field in self._text_fields
+            if field.display and _text_in(field) not in ("", self._kept_texts.get(field))
+        ]
+
+    def keep_text(self, field: Input | TextArea) -> None:
+        """Note that the text of a field is not lost with the dialog."""
+        self._kept_texts[field] = _text_in(field)
+
+    async def action_take_typed(self) -> None:
+        """Take what was typed, as enter in its field does."""
+        typed_lines = [field for field in self._typed_fields if isinstance(field, Input)]
+        if typed_lines:
+            await typed_lines[0].action_submit()
+
+    def _ask_for_text(self, then: Callable[[], None]) -> None:
+        """Act at once, or once it is agreed where typed text would be lost."""
+        if self._typed_fields:
+            confirm(self.app, "Leave without what you typed?", then)
+        else:
+            then()
+
+    # Leaving -----------------------------------------------------------------
+
     def action_leave(self) -> None:
+        self._ask_for_text(self.leave)
+
+    def leave(self) -> None:
+        """Close the dialog."""
         self.dismiss(None)
 
     async def action_press_arrow(self, arrow: str) -> None:
@@ -116,8 +167,15 @@ class Dialog(ModalScreen[Result | None]):
 
     def action_turn_to(self, tab: str) -> None:
         if tab != self.tab:
-            self.turned_to = tab
-            self.dismiss(None)
+            self._ask_for_text(partial(self._turn_to, tab))
+
+    def _turn_to(self, tab: str) -> None:
+        self.turned_to = tab
+        self.dismiss(None)
+
+
+def _text_in(field: Input | TextArea) -> str:
+    return field.value if isinstance(field, Input) else field.text
 
 
 def open_tab(

@@ -103,9 +103,13 @@ class Form(Dialog[dict[str, Any]]):
         return name if name is not None and name in self.fields else ""
 
     def set_field(self, name: str, value: Any) -> None:
-        """Set a field to another value."""
+        """Set a field to another value, which was not typed."""
         field = self.field(name)
-        field.value = value if isinstance(field, ChoiceField) else text_of(self.fields[name], value)
+        if isinstance(field, ChoiceField):
+            field.value = value
+        else:
+            field.value = text_of(self.fields[name], value)
+            self.keep_text(field)
 
     def _read(self) -> tuple[dict[str, Any], dict[str, str]]:
         return read_fields(self, self.fields, self.check)

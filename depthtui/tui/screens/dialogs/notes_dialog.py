@@ -77,6 +77,7 @@ class NotesDialog(Picker[Bookmark]):
     @on(TextArea.Changed)
     def _typed(self, event: TextArea.Changed) -> None:
         self._run.remarks = replace(self._run.remarks, note=event.text_area.text)
+        self.keep_text(event.text_area)
 
     def action_forget(self) -> None:
         """Remove the mark under the list's cursor."""

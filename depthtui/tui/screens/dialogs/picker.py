@@ -271,7 +271,7 @@ class Picker(Dialog[Result]):
         elif self.listing.option_count:
             self.listing.focus()
 
-    def action_leave(self) -> None:
+    def leave(self) -> None:
         """Leave the filter, then the list; a key may do so before the list is there."""
         field = next(iter(self.query("#filter").results(Input)), None)
         if field is not None and field.display and not self.searches:
@@ -279,7 +279,7 @@ class Picker(Dialog[Result]):
             field.display = False
             self.listing.focus()
         else:
-            super().action_leave()
+            super().leave()
 
 
 def _option(row: PickerRow | PickerHeading) -> Option:

@@ -85,6 +85,6 @@ class ReadingForm(Form):
         for name, value in self._reading.first.items():
             self.set_field(name, value)
 
-    def action_leave(self) -> None:
+    def leave(self) -> None:
         self.tried(self._former_choices)
-        super().action_leave()
+        super().leave()

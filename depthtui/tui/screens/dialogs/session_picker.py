@@ -106,6 +106,7 @@ class SessionPicker(Picker[SessionFile]):
         self._renamed = file
         field = self.query_one("#title", Input)
         field.value, field.display = _title(file), True
+        self.keep_text(field)
         field.focus()
         self.note("enter renames it · esc leaves the title as it is")
 
@@ -129,12 +130,12 @@ class SessionPicker(Picker[SessionFile]):
         self.note("")
         self.listing.focus()
 
-    def action_leave(self) -> None:
+    def leave(self) -> None:
         """Leave the title, then the filter, then the list."""
         if self._renamed is not None:
             self._end_renaming()
         else:
-            super().action_leave()
+            super().leave()
 
     # Deleting ---------------------------------------------------------------
 

@@ -115,6 +115,7 @@ class SettingsScreen(EditedList):
         field = self.query_one("#value", Input)
         field.value = self._settings.typed(name)
         field.display = True
+        self.keep_text(field)
         self.set_focus(field)
         field.action_select_all()
 
@@ -124,9 +125,10 @@ class SettingsScreen(EditedList):
 
     @on(OptionList.OptionHighlighted)
     def _leave_field(self) -> None:
-        """Leave the field when the mouse or a filter moves to another setting."""
+        """Accept the field's value when the mouse or a filter moves to another setting."""
         if self._is_editing and self.highlighted_value != self._edited:
-            self._end_editing()
+            # What the other setting is comes first, a mistake after it.
+            self.call_later(self._accept)
 
     @on(Input.Changed, "#value")
     def _retype(self) -> None:
@@ -153,12 +155,12 @@ class SettingsScreen(EditedList):
         if not self._is_editing or self._accept():
             super().action_write()
 
-    def action_leave(self) -> None:
+    def leave(self) -> None:
         """Leave the field, then the filter, then the settings."""
         if self._is_editing:
             self._end_editing()
         else:
-            super().action_leave()
+            super().leave()
 
 
 class ChoicePicker(picker.Picker[Any]):

@@ -1,4 +1,7 @@
-"""Switches that show their state by a mark and not by colour alone."""
+"""Switches whose box and mark are drawn as text, which is seen in every theme.
+
+Textual draws a box as a block of its own colour, which may be that of the dialog.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,37 @@ from textual.strip import Strip
 
 from depthtui.tui.screens.dialogs.listing import Listing
 
+BOX, TICKED = "[ ]", "[X]"
+UNCHOSEN, CHOSEN = "○", "●"
+
 
 class Checkbox(widgets.Checkbox):
-    """A box with a mark where it is on; Textual's only changes its colour."""
+    """A box with a mark where it is on."""
+
+    BUTTON_LEFT = BUTTON_RIGHT = ""
 
     @property
     def BUTTON_INNER(self) -> str:  # type: ignore[override] # noqa: N802
-        return "X" if self.value else " "
+        return TICKED if self.value else BOX
 
 
 class RadioButton(widgets.RadioButton):
-    """A choice among several, with a mark where it is on."""
+    """A choice among several, with a full mark where it is on."""
+
+    BUTTON_LEFT = BUTTON_RIGHT = ""
 
     @property
     def BUTTON_INNER(self) -> str:  # type: ignore[override] # noqa: N802
-        return "●" if self.value else " "
+        return CHOSEN if self.value else UNCHOSEN
 
 
 class SelectionList(widgets.SelectionList[str], Listing):
-    """A list with marks where lines are on; Textual's has a mark in every line."""
+    """A list with a box before every line."""
 
     def render_line(self, y: int) -> Strip:
         strip, place = super().render_line(y), self.scroll_offset.y + y
-        if place >= self.option_count or self.get_option_at_index(place).value in self.selected:
+        if place >= self.option_count:
             return strip
-        left, mark, *rest = strip
-        return Strip([left, Segment(" " * mark.cell_length, mark.style), *rest])
+        is_on = self.get_option_at_index(place).value in self.selected
+        _, mark, _, *rest = strip
+        return Strip([Segment(TICKED if is_on else BOX, mark.style), *rest])
