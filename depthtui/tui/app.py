@@ -431,8 +431,9 @@ class DepthApp(Navigation):
         """Name the way to more colours once, where a connection may have lost them."""
         from depthtui.ramps import FEW_COLOURS, MORE_COLOURS
 
-        is_wanted = self.explorer.settings.colours_hint and self.has_class("-few-colours")
-        if is_wanted and any(name in os.environ for name in _CONNECTIONS):
+        is_wanted = self.explorer.settings.colours_hint and not self.no_color
+        is_remote = any(name in os.environ for name in _CONNECTIONS)
+        if is_wanted and is_remote and self.has_class("-few-colours"):
             self.show_toast(Toast(f"{FEW_COLOURS} {MORE_COLOURS}."))
             self._turn_off("colours_hint")
 

@@ -123,22 +123,26 @@ async def test_above_it_is_how_far_the_load_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("system", "variable", "is_shown"),
+    ("system", "variables", "is_shown"),
     [
-        ("standard", "TMUX", True),
-        ("standard", "SSH_CONNECTION", True),
-        ("standard", "", False),
-        ("256", "TMUX", False),
+        # An empty NO_COLOR is none.
+        ("standard", {"TMUX": "yes", "NO_COLOR": ""}, True),
+        ("standard", {"SSH_CONNECTION": "yes"}, True),
+        ("standard", {"TMUX": "yes", "NO_COLOR": "1"}, False),
+        ("standard", {}, False),
+        ("256", {"TMUX": "yes"}, False),
     ],
 )
 async def test_the_way_to_more_colours_is_shown_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, variable: str, is_shown: bool
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    system: str,
+    variables: dict[str, str],
+    is_shown: bool,
 ) -> None:
     monkeypatch.setattr("textual.constants.COLOR_SYSTEM", system)
-    # An empty NO_COLOR is none.
-    monkeypatch.setenv("NO_COLOR", "")
-    if variable:
-        monkeypatch.setenv(variable, "yes")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     async with explore(tmp_path) as it:
         assert any(MORE_COLOURS in message.text for message in it.app.messages) == is_shown
     settings = load_settings(tmp_path / "settings.toml")

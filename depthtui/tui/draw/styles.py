@@ -190,7 +190,7 @@ def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
 
 def has_few_colours(app: App[Any]) -> bool:
     """Whether the terminal has 16 colours, which have no shades."""
-    return app.console.color_system in ("standard", "windows") and not app.no_color
+    return app.console.color_system in ("standard", "windows")
 
 
 @lru_cache(maxsize=4096)
