@@ -91,7 +91,7 @@ _WORDS = (
         "agreement of two directions: 1 the same, 0 at right angles, -1 opposed",
         ("cosine", "cosines", "cos"),
     ),
-    Term("p95", "95th percentile: the scale ends there, and larger values look like it"),
+    Term("95th percentile", "the scale ends there, and larger values look like it"),
     Term("logit lens", "reads the stream at any depth as if it were the last: norm, then LM head"),
     Term(
         "affine lens",

@@ -12,7 +12,7 @@ JARGON = (
     "nats",
     "H",
     "|c| / |h|",
-    "p95",
+    "95th percentile",
     "residual erasure",
     "context depth",
     "sequential depth",

@@ -123,7 +123,7 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         await it.press("shift+tab")
         await it.until(lambda: isinstance(it.app.screen, ManualPicker))
         assert all(title in it.screen_text() for title in list(titles().values())[:10])
-        await it.press("slash", *"drawn orders", "enter", "enter")
+        await it.press("slash", *"loss that context saves", "enter", "enter")
         await it.until(lambda: "The bold part is the answer" in it.screen_text())
         assert isinstance(it.app.screen, ManualPage)
         text = it.app.screen.query_one(VerticalScroll)
@@ -151,7 +151,10 @@ async def test_the_search_of_keys_reaches_the_manual(tmp_path: Path, words: str)
 
 async def test_the_words_of_a_pane_are_explained(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(100, 60)) as it:
-        for pane, word, other in (("lens", "entropy, H", "p95"), ("heatmap", "p95", "entropy, H")):
+        for pane, word, other in (
+            ("lens", "entropy, H", "a, m, c"),
+            ("heatmap", "a, m, c", "entropy, H"),
+        ):
             it.main.action_go_to(pane)
             await opened(it, "I", ExplanationScreen)
             await it.press("G")

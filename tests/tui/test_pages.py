@@ -405,10 +405,10 @@ async def test_a_part_that_there_is_not_is_told_in_the_dialog(tmp_path: Path) ->
     async with explore(tmp_path) as it:
         await measured(it, layers="31")
         await it.until(lambda: "Layers must be layers of this model, 0 to 29" in it.screen_text())
-        await it.press("escape")
+        await it.press("escape", "y")
         await measured(it, skip_positions="x")
         await it.until(lambda: "positions of at least 1" in it.screen_text())
-        await it.press("escape")
+        await it.press("escape", "y")
         await it.until(lambda: it.app.screen is it.main)
         assert it.session.current.settings.layers == ""
 

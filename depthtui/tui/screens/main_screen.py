@@ -286,7 +286,9 @@ class MainScreen(RunScreen):
     @property
     def footer_commands(self) -> tuple[str, ...]:
         """The commands in the footer, most of them of the pane with the focus."""
-        return (*main.AT_WORK, *self.active_pane.footer, *main.ALWAYS)
+        is_done = self.run is not None and self.run.state is RunState.FINISHED
+        begins = () if is_done else ("run", "model")
+        return (*main.AT_WORK, *begins, *self.active_pane.footer, *main.ALWAYS)
 
     def move(self, rows: int, tokens: int) -> None:
         """Move the cursor; on the evidence, which has no layers, move through its rows."""

@@ -101,7 +101,7 @@ def test_scales():
     scale = scale_of(sink, False)
     assert scale.high < 1
     assert scale.largest == 310
-    assert scale.notes == ("95th percentile, max 310", "p95, max 310")
+    assert scale.notes == ("95th percentile, max 310", "max 310")
 
 
 @pytest.mark.parametrize("upwards", [True, False])
