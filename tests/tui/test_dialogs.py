@@ -123,7 +123,7 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         await it.press("shift+tab")
         await it.until(lambda: isinstance(it.app.screen, ManualPicker))
         assert all(title in it.screen_text() for title in list(titles().values())[:10])
-        await it.press("slash", *"loss that context saves", "enter", "enter")
+        await it.press("slash", *"it ends above three nats", "enter", "enter")
         await it.until(lambda: "The bold part is the answer" in it.screen_text())
         assert isinstance(it.app.screen, ManualPage)
         text = it.app.screen.query_one(VerticalScroll)
