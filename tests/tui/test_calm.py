@@ -1,0 +1,62 @@
+"""Nothing is cut without a mark, at the sizes of terminals that people have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from depthtui.data.protocol import MetricRows
+from depthtui.tui.panes.heatmap import HeatmapPane
+from depthtui.tui.panes.layer_rows import LayerRows
+from depthtui.tui.panes.lines_pane import LinesPane
+from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.verdict_pane import VerdictPane
+from tests.tui.app_helpers import Explored, explore
+from tests.tui.panes.drawing import lines
+
+SIZES = [(80, 24), (100, 30), (120, 40)]
+
+
+def assert_whole(pane: Pane) -> None:
+    """Check that the pane shows all, or how to see the rest."""
+    shown = lines(pane)
+    note = str(pane.border_subtitle)
+    if isinstance(pane, HeatmapPane) and pane.is_ready:
+        hides = pane.grid.rows.n_visible < pane.grid.rows.count
+        assert ("layers " in note and " of 0-" in note) is hides
+    if isinstance(pane, LayerRows) and pane.is_ready:
+        assert (" of 0 to out" in note) is (pane.depths > len(shown) - 1)
+    if isinstance(pane, LinesPane) and len(pane._lines) > len(shown):
+        assert "z shows all" in shown[-1]
+    if isinstance(pane, VerdictPane):
+        assert "…" not in "\n".join(shown).replace("Counting …", "")
+        words = pane.shown_verdict.words
+        assert words.headline + words.clauses[0] in " ".join(" ".join(shown).split())
+
+
+async def every_pane(it: Explored) -> None:
+    """Check each pane and page of the main screen."""
+    for pane in [*it.main.query("#panes Pane").results(Pane)]:
+        assert pane.id is not None
+        it.main.action_go_to(pane.id)
+        await it.pilot.pause()
+        if pane.display and pane.region.area:
+            await it.until(lambda pane=pane: lines(pane), "its lines")
+            assert_whole(pane)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_no_pane_is_cut_without_a_mark(tmp_path: Path, size: tuple[int, int]) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await every_pane(it)
+        verdict = it.main.query_one(VerdictPane)
+        it.main.action_go_to("verdict")
+        it.engine.manual = True
+        await it.press("i")
+        it.engine.advance(until=MetricRows)
+        await it.until(lambda: "Counting …" in verdict.text or "of 30 layers" in verdict.text)
+        assert_whole(verdict)
+        it.engine.advance()
+        await it.until(lambda: "go first" in verdict.text or "of 30 layers" in verdict.text)
+        await every_pane(it)
