@@ -24,9 +24,9 @@ from depthtui.settings import Settings
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
+from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
-from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.screens.compare_screen import LACKS_NOTHING, CompareScreen
 from depthtui.tui.screens.dialogs.ask import Ask
@@ -297,15 +297,14 @@ async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -
         assert len(difference._values) == 30
         curves = screen.query_one("#curves", DepthCurves)
         assert "depth / L" in curves.render_line(curves.size.height - 1).text
-        heatmaps = [screen.query_one(f"#heatmap-{side}", HeatmapPane) for side in "ab"]
+        lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]
         await it.press("1", "5", "G")
-        assert [heatmap.cursor.layer for heatmap in heatmaps] == [15, 10]
+        assert [lens.cursor.layer for lens in lenses] == [15, 10]
         assert difference.cursor.layer == 15
         # Pointing into B moves A as far up.
-        pointed = CursorMoved(8, 3).set_sender(heatmaps[1])
-        screen.query_one("#heatmap-b").post_message(pointed)
-        await it.until(lambda: heatmaps[1].cursor == Cursor(8, 3))
-        assert heatmaps[0].cursor == Cursor(12, 3)
+        lenses[1].post_message(CursorMoved(8, 3).set_sender(lenses[1]))
+        await it.until(lambda: lenses[1].cursor.layer == 8)
+        assert lenses[0].cursor.layer == 12
         await it.press("G", "j", "k", "a", "o", "y")
         assert it.app.error is None
 
@@ -369,18 +368,16 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         screen = await compared_with_model(it, "org/other")
         a, b = it.session.runs
         screen.measure = MEASURE_BY_NAME["skip_effects"]
+        screen.action_go_to("difference")
         await it.press("i")
-        # The pane is A's, whose model is not loaded any more: it is loaded after a question.
+        # A comes first, whose model is not loaded any more: it is loaded after a question.
         await on_screen(it, Ask)
         await it.press("i")
         await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
         assert it.app.screen is screen
         assert not b.result.has_all("skip_effects")
-        difference, heatmap = (
-            screen.query_one(f"#{name}", HeatmapPane) for name in ("difference", "heatmap-b")
-        )
-        await it.until(lambda: heatmap.why_empty()[0] == "B lacks Skip effects.")
-        assert difference.why_empty()[0] == "B lacks Skip effects."
+        difference = screen.query_one("#difference", HeatmapPane)
+        await it.until(lambda: difference.why_empty()[0] == "B lacks Skip effects.")
         await it.until(lambda: "B lacks Skip effects: i computes it" in words(it))
         pace = with_metric(Pace(), METRIC_BY_NAME["skip_effects"], b.result, 4.0)
         it.app.explorer.engine.paces[pace_key(b.model)] = pace
@@ -401,7 +398,8 @@ async def test_b_computes_by_the_choices_of_a(tmp_path: Path) -> None:
         a, b = it.session.runs[2], it.session.runs[1]
         it.app.explorer.compute("skip_effects", run=a, layers="/4")
         await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
-        await compared(it)
+        screen = await compared(it)
+        screen.action_go_to("difference")
         await it.press("i")
         await it.until(lambda: b.result.has_all("skip_effects"))
         assert b.settings.layers == "/4"
@@ -443,22 +441,21 @@ async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None
     async with explore(tmp_path, engine) as it:
         screen = await compared_with_model(it, "org/bos-shallow")
         a, b = it.session.runs
-        heatmap_b = screen.query_one("#heatmap-b", HeatmapPane)
-        for pane in ("heatmap-b", "lens-b"):
-            screen.action_go_to(pane)
-            screen.go(15, 5)
-            assert heatmap_b.cursor == Cursor(10, 5)
-            await it.press("enter")
-            await on_screen(it, LayerScreen)
-            # Column 5 has token 4 of A, and B has a token more in front.
-            assert (it.app.screen._run, it.app.screen.cursor) == (b, Cursor(10, 5))
-            await it.press("k", "l")
-            assert it.app.screen.cursor == Cursor(11, 6)
-            await it.press("escape")
-            await it.until(lambda: it.app.screen is screen)
-            assert heatmap_b.cursor == Cursor(11, 6)
+        lens_b = screen.query_one("#lens-b", LensTable)
+        screen.action_go_to("lens-b")
+        screen.go(15, 5)
+        assert lens_b.cursor.layer == 10
+        await it.press("enter")
+        await on_screen(it, LayerScreen)
+        # Column 5 has token 4 of A, and B has a token more in front.
+        assert (it.app.screen._run, it.app.screen.cursor) == (b, Cursor(10, 5))
+        await it.press("k", "l")
+        assert it.app.screen.cursor == Cursor(11, 6)
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is screen)
+        assert lens_b.cursor == Cursor(11, 6)
         # A's model is loaded first.
-        screen.action_go_to("heatmap-a")
+        screen.action_go_to("lens-a")
         screen.go(15, 5)
         await it.press("enter")
         await on_screen(it, Ask)
@@ -495,6 +492,7 @@ async def test_the_reason_is_told_where_a_run_cannot_have_what_it_lacks(tmp_path
         for run in screen._runs:
             run.result.unavailable["skip_effects"] = "it [/] cannot"
         screen.measure = MEASURE_BY_NAME["skip_effects"]
+        screen.action_go_to("difference")
         await it.press("i")
         assert it.toasts()[-1] == "Skip effects is unavailable: it [/] cannot."
 

@@ -66,8 +66,7 @@ SCREENS: dict[Callable[[Explored, Path], Awaitable[PaneScreen]], dict[str, str]]
         "useful": TURNING,
     },
     compare: {
-        "heatmap-a": MEASURE,
-        "heatmap-b": MEASURE,
+        "kept-pair": "Knowledge kept",
         "difference": MEASURE,
         "lens-a": LENS_TABLE.title,
         "lens-b": LENS_TABLE.title,

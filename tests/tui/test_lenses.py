@@ -279,7 +279,7 @@ async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
             it.app.explorer, first, second, MEASURE_BY_NAME["kl"], it.main.cursor
         )
         it.app.push_screen(screen)
-        await it.until(lambda: any("A · Lens KL, affine" in title for title in titles(it)))
+        await it.until(lambda: any("A - B · Lens KL, affine" in title for title in titles(it)))
         assert sum('Affine lens at "' in title for title in titles(it)) == 2
         assert "Effective depth, affine lens · layers, ratio" in titles(it)
         await it.read(lens="jacobian")

@@ -87,7 +87,7 @@ async def test_no_key_draws_a_resample(tmp_path: Path, monkeypatch: pytest.Monke
         await it.until(lambda: len(it.session.results) == 2)
         await it.ready()
         screen = await compared(it)
-        await press_on(it, screen, "heatmap-a", "depth-pair")
+        await press_on(it, screen, "curves", "depth-pair")
     assert threads
     assert threading.main_thread() not in threads
 

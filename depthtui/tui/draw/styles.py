@@ -244,7 +244,7 @@ def _blend(style: Style, last: Style) -> bool:
 def ruler(
     marks: list[tuple[int, str]], cursor: tuple[int, str], width: int, styles: PaneStyles
 ) -> list[Piece]:
-    """An axis of `width` cells with texts at their places, and the cursor's text.
+    """An axis of `width` cells with texts at their places, and the cursor's text, if any.
 
     A text that would exceed the right end is moved to the left. A text that would touch the
     cursor's or an earlier one is left out.
@@ -258,7 +258,7 @@ def ruler(
     for mark in marks:
         start, end = start_of(mark), start_of(mark) + len(mark[1])
         is_free = not "".join(cells[max(0, start - 1) : end + 1]).strip()
-        if is_free and (end < first or start > last):
+        if is_free and (end < first or start > last or not cursor[1]):
             cells[start:end] = mark[1]
     return [
         ("".join(cells[:first]), styles.faint),

@@ -91,12 +91,16 @@ class HeatmapPane(Pane):
     def show(self, view: View) -> None:
         """Draw this view from now on, in as many lines as its rows fill."""
         super().show(view)
-        values = self._measured(view.result, view.reading, self._token) if view.result else None
-        rows = self._rows if values is None else len(values)
-        if rows != self._rows:
+        rows = max(map(self._rows_of, (view.result, view.other_result)))
+        if rows not in (0, self._rows):
             self._rows = rows
             if self.display and self.styles.is_auto_height:
                 self.refresh(layout=True)
+
+    def _rows_of(self, result: RunResult | None) -> int:
+        """The rows of a run; 0 where it has no values."""
+        values = self._measured(result, self.reading, self._token) if result else None
+        return 0 if values is None else len(values)
 
     @property
     def kind(self) -> TokensView:

@@ -30,10 +30,11 @@ from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
+from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.heatmap import HeatmapPane
+from depthtui.tui.panes.kept_pair import KeptPair
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.lens_table import LensTable
-from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.dialog import MUTED
@@ -57,7 +58,7 @@ from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import SessionRun
 from depthtui.tui.state.verdicts import LastReading
 
-_SIDE_B = ("heatmap-b", "lens-b")
+_SIDE_B = ("lens-b",)
 """Ids of the panes that count layers and tokens in B."""
 
 _MOST_NAMED = 3
@@ -67,7 +68,7 @@ LACKS_NOTHING = "Neither run lacks a metric of the other that can be computed."
 
 
 class CompareScreen(LiveScreen):
-    """Run A on the left, run B in the middle, A - B on the right.
+    """What both runs keep and their curves on the left, their table and A - B on the right.
 
     The cursor is on a layer of the deeper model and on a column of the
     alignment; each pane sees it in its own run's layers and tokens.
@@ -87,15 +88,8 @@ class CompareScreen(LiveScreen):
     KEYS = compare.COMMANDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../compare.tcss"]  # type: ignore[assignment]
-    PANE_ORDER = (
-        "heatmap-a",
-        "heatmap-b",
-        "difference",
-        "lens-a",
-        "lens-b",
-        "curves",
-        "depth-pair",
-    )
+    AUTO_FOCUS = "#kept-pair"
+    PANE_ORDER = ("kept-pair", "depth-pair", "curves", "difference", "lens-a", "lens-b")
 
     def __init__(
         self, explorer: Explorer, a: SessionRun, b: SessionRun, measure: Measure, cursor: Cursor
@@ -116,19 +110,15 @@ class CompareScreen(LiveScreen):
         yield PaneTabs(id="tabs")
         a, b = self._alignment.a, self._alignment.b
         with Horizontal(id="panes"):
-            for side, columns in (("a", (a, b)), ("b", (b, a))):
-                with Vertical(classes="column", id=f"side-{side}"):
-                    name = side.upper()
-                    yield PairedHeatmap(
-                        name, *columns, id=f"heatmap-{side}", name=f"Heatmap {name}"
-                    )
-                    with Vertical(classes="column beneath"):
-                        yield LensTable(id=f"lens-{side}", name=f"Lens {name}")
             with Vertical(classes="column", id="both"):
-                yield DifferenceHeatmap("A - B", a, b, id="difference", name="A - B")
-                with Vertical(classes="column beneath"):
-                    yield DepthCurves(id="curves", name="Curves")
-                    yield DepthPair(id="depth-pair", name="Depth")
+                yield KeptPair(id="kept-pair", name="Kept")
+                yield DepthCurves(id="curves", name="Curves")
+                with Horizontal(classes="column", id="lenses"):
+                    yield LensTable(id="lens-a", name="Lens A")
+                    yield LensTable(id="lens-b", name="Lens B")
+            with Vertical(classes="column", id="apart"):
+                yield DepthPair(id="depth-pair", name="Depth")
+                yield DifferenceHeatmap(a, b, id="difference", name="A - B")
         yield KeyFooter()
 
     def on_mount(self) -> None:

@@ -10,14 +10,18 @@ import pytest
 
 from depthtui import ramps
 from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.kept import METRIC as KEPT
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair
-from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
+from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
+from depthtui.tui.panes.kept_pair import KeptPair
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.state.alignment import align
+from tests.builders.metrics import smooth_metric
 from tests.builders.results import make_result, unanswered
 from tests.tui.panes.drawing import (
     cell,
@@ -32,9 +36,9 @@ from tests.tui.panes.drawing import (
 )
 
 
-def paired(kind: type[PairedHeatmap], letter: str, a, b, **attributes) -> PairedHeatmap:  # type: ignore[no-untyped-def]
+def paired(a, b, **attributes) -> DifferenceHeatmap:  # type: ignore[no-untyped-def]
     found = align(a.tokens, b.tokens)
-    pane = kind(letter, found.a, found.b)
+    pane = DifferenceHeatmap(found.a, found.b)
     measure = MEASURE_BY_NAME["layer_norm_ratio"]
     change(pane, ramp="truecolor", measure=measure, can_compute=False, **attributes)
     return pane
@@ -48,7 +52,7 @@ async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
     a, b = make_result(layers=6, tokens=5), make_result(layers=6, tokens=5)
     a.get(Contributions).layer_norm_ratio[:3] += 0.5
     a.get(Contributions).layer_norm_ratio[4:] -= 0.25
-    pane = paired(DifferenceHeatmap, "A - B", a, b, cursor=Cursor(0, 0))
+    pane = paired(a, b, cursor=Cursor(0, 0))
     async with framed(pane, (80, 12)):
         show_both(pane, a, b)
         assert lines(pane)[-1].startswith("-0.500 ")
@@ -64,7 +68,7 @@ async def test_two_runs_are_subtracted_on_a_symmetrical_scale():
 @pytest.mark.parametrize(("measure", "last"), [("layer_norm_ratio", "layer 11"), ("kl", "output")])
 async def test_other_depths_are_subtracted_by_relative_depth(layers, measure: str, last: str):
     a, b = (make_result(layers=n, tokens=5) for n in layers)
-    pane = paired(DifferenceHeatmap, "A - B", a, b, cursor=Cursor(12, 1))
+    pane = paired(a, b, cursor=Cursor(12, 1))
     change(pane, measure=MEASURE_BY_NAME[measure])
     async with framed(pane, (90, 30)):
         show_both(pane, a, b)
@@ -82,7 +86,7 @@ async def test_maps_of_layers_are_matched_both_ways():
         effects = np.triu(np.full((n, n), float(n), np.float32), 1)
         effects = SkipEffects("layer", (3,), effects, effects, effects[0], 0.0, 0.0)
         run.put("skip_effects", effects)
-    pane = paired(DifferenceHeatmap, "A - B", *runs, cursor=Cursor(0, 0), mode="skips")
+    pane = paired(*runs, cursor=Cursor(0, 0), mode="skips")
     change(pane, measure=MEASURE_BY_NAME["skip_effects"])
     async with framed(pane, (90, 30)):
         show_both(pane, *runs)
@@ -91,25 +95,11 @@ async def test_maps_of_layers_are_matched_both_ways():
         assert pane._values[0, 3] == 4 - 2
 
 
-async def test_two_sides_have_one_scale():
-    a, b = make_result(layers=6), make_result(layers=6)
-    b.get(Contributions).layer_norm_ratio *= 3
-    pane = paired(PairedHeatmap, "A", a, b)
-    async with framed(pane, (80, 12)):
-        show_both(pane, a, b)
-        of_a = lines(pane)[-1].split()[:3]
-        show_both(pane, b, a)
-        of_b = lines(pane)[-1].split()[:3]
-        assert of_a == of_b
-        largest = float(b.get(Contributions).layer_norm_ratio.max())
-        assert of_a[2] == f"{largest:.2f}"
-
-
 async def test_columns_are_aligned_and_a_missing_token_is_unknown():
     a = make_result(layers=6, texts=["<s>", "one", " two"])
     b = make_result(layers=6, texts=["one", " two"])
     a.get(Contributions).layer_norm_ratio[:, 1:] = b.get(Contributions).layer_norm_ratio + 0.25
-    pane = paired(DifferenceHeatmap, "A - B", a, b, cursor=Cursor(2, 1))
+    pane = paired(a, b, cursor=Cursor(2, 1))
     async with framed(pane, (80, 12)):
         show_both(pane, a, b)
         assert "tokens 1 and 0: 0.250" in lines(pane)[-1]
@@ -222,3 +212,43 @@ async def test_the_layers_beside_marks_are_whole_numbers(size):
             assert set(found) <= {"A20", f"B{layer}"}, plots
             shown += len(found)
     assert shown == 2 * 12
+
+
+# What is kept -------------------------------------------------------------------
+
+
+def with_kept(layers: int) -> RunResult:
+    result = make_result(layers=layers, tokens=40)
+    result.put("kept", smooth_metric("kept", result))
+    return result
+
+
+async def test_both_runs_have_their_count_and_a_curve_over_their_share_of_layers() -> None:
+    a, b = with_kept(30), with_kept(12)
+    pane = KeptPair()
+    async with framed(pane, (80, 16)):
+        show_both(pane, a, b)
+        shown = lines(pane)
+        for line, letter, result in zip(shown, "AB", (a, b), strict=False):
+            reading = summary_of(result)
+            count = int(np.ceil(reading.get(KEPT).curve.layers()))
+            assert f"{letter} {count} of {result.model.n_layers} layers keep nine tenths" in line
+        styles = {pane.line_style(place).color for place in range(2)}
+        drawn = {
+            style.color
+            for strip in strips(pane)[2:-1]
+            for char, style in cells(strip)
+            if "\u2800" < char <= "\u28ff"
+        }
+        assert styles <= drawn
+        assert shown[-1].split() == ["0%", "25%", "50%", "75%", "100%"]
+
+
+async def test_a_run_without_what_is_kept_is_named() -> None:
+    a, b = with_kept(30), make_result(layers=30, tokens=40)
+    pane = KeptPair()
+    async with framed(pane, (80, 16)):
+        show_both(pane, a, b)
+        assert "B not measured" in lines(pane)[1]
+        show_both(pane, b, b)
+        assert pane.why_empty() == ("Not measured in A and B.", "i computes knowledge kept.")

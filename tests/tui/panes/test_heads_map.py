@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from depthtui.data.run import RunResult
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.heads import AttentionHeads
+from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied, mode_of
-from depthtui.tui.panes.paired_heatmap import DifferenceHeatmap, PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.under_cursor import Layer
 from tests.builders.results import make_result
@@ -91,20 +90,19 @@ def test_the_value_under_the_cursor_is_the_strongest_heads() -> None:
     assert words.startswith("Heads, direct logits, layer 2, head 1, token 3 (")
 
 
-@pytest.mark.parametrize("kind", [PairedHeatmap, DifferenceHeatmap])
-async def test_two_runs_are_compared_at_the_tokens_of_a_column(kind: type[PairedHeatmap]) -> None:
+async def test_two_runs_are_compared_at_the_tokens_of_a_column() -> None:
     ours, theirs = with_heads(), with_heads()
     found = theirs.get(AttentionHeads)
     assert found is not None
     found.direct[2, 1, 3] = 1
     columns = np.array([-1, 0, 1, 2, 3, 4])
-    pane = kind("A", columns, columns)
+    pane = DifferenceHeatmap(columns, columns)
     change(pane, mode="heads", measure=MEASURE, cursor=Cursor(2, 4))
     async with framed(pane, (60, 12)) as pilot:
         show(pane, ours, other_result=theirs)
         await pilot.pause()
         shown = "\n".join(lines(pane))
-        assert f"head 1: {-7 if kind is PairedHeatmap else -8}.00" in shown
+        assert "head 1: -8.00" in shown
         # No token of theirs stands in this column.
         pane.cursor = Cursor(2, 0)
         await pilot.pause()
@@ -113,7 +111,7 @@ async def test_two_runs_are_compared_at_the_tokens_of_a_column(kind: type[Paired
 
 async def test_models_with_other_numbers_of_heads_have_no_difference() -> None:
     columns = np.arange(5)
-    pane = DifferenceHeatmap("A", columns, columns)
+    pane = DifferenceHeatmap(columns, columns)
     change(pane, mode="heads", measure=MEASURE, cursor=Cursor(2, 3))
     async with framed(pane, (60, 12)) as pilot:
         show(pane, with_heads(3), other_result=with_heads(2))

@@ -10,10 +10,10 @@ from depthtui.depth.reading import reading_of
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.panes.curves import DepthCurves
+from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
-from depthtui.tui.panes.paired_heatmap import PairedHeatmap
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
@@ -50,9 +50,9 @@ async def test_a_heatmap_has_a_cell_and_a_map_of_layers_a_layer() -> None:
 async def test_a_column_without_a_token_has_nothing() -> None:
     result = make_result(layers=6, tokens=3)
     columns = np.array([0, -1, 1, 2])
-    pane = PairedHeatmap("A", columns, columns)
+    pane = DifferenceHeatmap(columns, columns)
     async with framed(pane):
-        show(pane, result)
+        show(pane, result, other_result=result)
         found = []
         for column in range(4):
             pane.cursor = Cursor(1, column)

@@ -1,4 +1,4 @@
-"""The heatmaps of a comparison: one for each run on a common scale, and one of their difference."""
+"""The heatmap of a comparison: one run minus the other."""
 
 from __future__ import annotations
 
@@ -14,23 +14,19 @@ from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.state.alignment import matched_rows, spread
 
-_GAP = "–"
-"""The name of a column in which the run has no token."""
 
+class DifferenceHeatmap(HeatmapPane):
+    """`result` minus `other_result`, symmetrical about zero; empty where they cannot be subtracted.
 
-class PairedHeatmap(HeatmapPane):
-    """A run's heatmap: its tokens in the columns of an alignment, on both runs' colour scale.
-
-    The view's `result` is drawn, `other_result` is the compared run.
+    Columns are those of an alignment. Rows are the deeper model's, minus the other's rows of the
+    same relative depth.
 
     Args:
-        letter: the run's letter.
         columns, other_columns: `[columns]` of both runs' alignment, see `tui.state.alignment`.
     """
 
     def __init__(
         self,
-        letter: str,
         columns: np.ndarray,
         other_columns: np.ndarray,
         *,
@@ -38,14 +34,22 @@ class PairedHeatmap(HeatmapPane):
         id: str | None = None,
     ) -> None:
         super().__init__(name=name, id=id)
-        self.letter = letter
         self._columns, self._other_columns = columns, other_columns
 
-    def _token_of(self, column: int) -> int:
-        return _token_in(self._columns, column)
+    def why_empty(self) -> tuple[str, str] | None:
+        empty = super().why_empty()
+        if empty is not None:
+            return empty
+        values_of_runs = self._values_of_runs()
+        if len(values_of_runs) < 2:
+            assert self.other_result is not None
+            return self._why_unavailable(self.other_result)
+        if self.kind.at_token and len({values.shape[1] for values in values_of_runs}) > 1:
+            return "The models have different numbers of heads.", "v chooses another."
+        return None
 
     def _title(self) -> str:
-        return f"{self.letter} · {super()._title()}"
+        return f"A - B · {super()._title()}"
 
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
         """Name a measure of the other run as one that this run lacks."""
@@ -54,14 +58,27 @@ class PairedHeatmap(HeatmapPane):
         is_asked = metric.name in (*result.unavailable, *result.settings.metrics)
         if is_asked or beside is None or not beside.has_all(metric.name):
             return words, hint
-        return f"{self._letter_of(result)} lacks {metric.title}.", hint
+        return f"{'A' if result is self.result else 'B'} lacks {metric.title}.", hint
 
     def _beside(self, result: RunResult) -> RunResult | None:
         """The other run of the two."""
         return self.other_result if result is self.result else self.result
 
-    def _letter_of(self, result: RunResult) -> str:
-        return self.letter
+    # Values -----------------------------------------------------------------
+
+    @property
+    def _runs(self) -> tuple[RunResult, RunResult]:
+        assert self.other_result is not None
+        return self.drawn_result, self.other_result
+
+    @property
+    def _run_of_rows(self) -> RunResult:
+        """The run of the deeper model."""
+        return max(self._runs, key=lambda run: run.model.n_layers)
+
+    @property
+    def _diverging(self) -> bool:
+        return True
 
     def _values_of_runs(self) -> list[np.ndarray]:
         """`[rows, columns]` of each run that has values, this one's first."""
@@ -81,65 +98,6 @@ class PairedHeatmap(HeatmapPane):
         return spread(values, columns) if values is not None and self.kind.by_token else values
 
     def _drawn_values(self) -> np.ndarray:
-        return self._values_of_runs()[0]
-
-    def _scale_for(self, values: np.ndarray) -> Scale:
-        values_of_runs = np.concatenate([values.ravel() for values in self._values_of_runs()])
-        return super()._scale_for(values_of_runs)
-
-    def _side_scale(self, values: np.ndarray) -> Scale:
-        other = None if self.other_result is None else self._side_values(self.other_result)
-        return super()._side_scale(values if other is None else np.concatenate([values, other]))
-
-    def _column_labels(self, result: RunResult) -> Sequence[str]:
-        labels = super()._column_labels(result)
-        if not self.kind.by_token:
-            return labels
-        return [labels[token] if token >= 0 else _GAP for token in self._columns]
-
-    def _column_name(self, column: int) -> str:
-        if not self.kind.by_token:
-            return super()._column_name(column)
-        token = self._columns[column]
-        return f"token {token}" if token >= 0 else "no such token"
-
-
-class DifferenceHeatmap(PairedHeatmap):
-    """`result` minus `other_result`, symmetrical about zero; empty where they cannot be subtracted.
-
-    Rows are the deeper model's, minus the other's rows of the same relative depth.
-    """
-
-    def why_empty(self) -> tuple[str, str] | None:
-        empty = super().why_empty()
-        if empty is not None:
-            return empty
-        values_of_runs = self._values_of_runs()
-        if len(values_of_runs) < 2:
-            assert self.other_result is not None
-            return self._why_unavailable(self.other_result)
-        if self.kind.at_token and len({values.shape[1] for values in values_of_runs}) > 1:
-            return "The models have different numbers of heads.", "v chooses another."
-        return None
-
-    def _letter_of(self, result: RunResult) -> str:
-        return "A" if result is self.result else "B"
-
-    @property
-    def _runs(self) -> tuple[RunResult, RunResult]:
-        assert self.other_result is not None
-        return self.drawn_result, self.other_result
-
-    @property
-    def _run_of_rows(self) -> RunResult:
-        """The run of the deeper model."""
-        return max(self._runs, key=lambda run: run.model.n_layers)
-
-    @property
-    def _diverging(self) -> bool:
-        return True
-
-    def _drawn_values(self) -> np.ndarray:
         ours, theirs = map(self._matched, self._values_of_runs(), self._runs)
         return ours - theirs
 
@@ -157,13 +115,20 @@ class DifferenceHeatmap(PairedHeatmap):
     def _marked(self) -> DepthEstimate | None:
         return None
 
+    # Columns ----------------------------------------------------------------
+
+    def _token_of(self, column: int) -> int:
+        return _token_in(self._columns, column)
+
     def _column_labels(self, result: RunResult) -> Sequence[str]:
-        labels = list(super()._column_labels(result))
-        if self.other_result is not None and self.kind.by_token:
-            theirs = self.kind.labels(self.other_result)
-            for column in np.flatnonzero(self._columns < 0):
-                labels[column] = theirs[self._other_columns[column]]
-        return labels
+        labels = super()._column_labels(result)
+        if self.other_result is None or not self.kind.by_token:
+            return labels
+        theirs = self.kind.labels(self.other_result)
+        return [
+            labels[ours] if ours >= 0 else theirs[other]
+            for ours, other in zip(self._columns, self._other_columns, strict=True)
+        ]
 
     def _column_name(self, column: int) -> str:
         if not self.kind.by_token:

@@ -1,0 +1,99 @@
+"""What two runs keep of what their models know, with more and more layers left out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from depthtui.data.explanation import Explanation
+from depthtui.metrics import kept
+from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.kept import PooledKept
+from depthtui.metrics.kept.curve import SHARE
+from depthtui.report.explanations import of_metrics
+from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
+from depthtui.tui.draw.styles import Piece, ruler
+from depthtui.tui.panes.lines_pane import LinesPane
+from depthtui.tui.panes.page import as_many_as_fit
+
+_SIGNS = ("──", "┈┈")
+_AXIS_CELLS = 5
+_LEAST_CURVE = 2
+
+
+class KeptPair(LinesPane):
+    """The share that each run keeps against the share of its layers that are left out."""
+
+    def computes(self) -> tuple[str, ...]:
+        return (kept.NAME,)
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return of_metrics(kept.NAME)
+
+    @property
+    def _sides(self) -> list[tuple[str, PooledKept | None]]:
+        readings = zip("AB", (self.reading, self.other_reading), strict=True)
+        return [
+            (letter, None if reading is None else reading.get(kept.METRIC))
+            for letter, reading in readings
+        ]
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("What is kept with layers left out")
+        if any(knowledge is not None for _, knowledge in self._sides):
+            return None
+        return (
+            "Not measured in A and B.",
+            f"{self.compute_key} computes {kept.METRIC.title.lower()}.",
+        )
+
+    def lay_out(self) -> list[list[Piece]]:
+        lines = [self._legend(place) for place in range(2)]
+        room = self.area.height - len(lines) - 1
+        return lines if room < _LEAST_CURVE else [*lines, *self._curves(room)]
+
+    def _legend(self, place: int) -> list[Piece]:
+        """A run's number of layers, or why there is none."""
+        letter, knowledge = self._sides[place]
+        styles = self.pane_styles
+        words = "not measured"
+        if knowledge is not None:
+            curve = knowledge.curve
+            words = "too little known"
+            if not curve.why_too_little:
+                layers, half = map(rounded_up_count, (curve.layers(), curve.layers(0.5)))
+                words = f"{layers} of {knowledge.n_layers} layers keep nine tenths, {half} half"
+                words += f" · of {curve.words}"
+        line: list[Piece] = [
+            (f"{_SIGNS[place]} {letter} ", self.line_style(place)),
+            (words, styles.text),
+        ]
+        return as_many_as_fit(line, self.area.width)
+
+    def _curves(self, lines: int) -> list[list[Piece]]:
+        """Both curves in so many lines, and their axis."""
+        styles = self.pane_styles
+        area = PlotArea(0, 0, max(1, self.area.width - _AXIS_CELLS), lines)
+        plot = Plot(area, 0.0, 1.0)
+        curves = [
+            Curve(
+                np.linspace(0, 1, knowledge.n_layers + 1),
+                knowledge.curve.share,
+                self.line_style(place),
+                dotted=place > 0,
+            )
+            for place, (_, knowledge) in enumerate(self._sides)
+            if knowledge is not None
+        ]
+        panel = CurvePanel("", "", plot, curves, SHARE)
+        labels = {0: "100%", lines - 1: "0%", plot.line_of(SHARE): f"{SHARE:.0%}"}
+        rows: list[list[Piece]] = [
+            [
+                (f"{labels.get(line, ''):>{_AXIS_CELLS - 1}} ", styles.faint),
+                *panel.line(line, styles),
+            ]
+            for line in range(lines)
+        ]
+        shares = range(0, 101, 25)
+        marks = [(area.column(share / 100), f"{share}%") for share in shares]
+        axis = ruler(marks, (0, ""), area.width, styles)
+        return [*rows, [(" " * _AXIS_CELLS, styles.faint), *axis]]
