@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from depthtui.cli import commands
+from depthtui.depth import rules
+from depthtui.metrics import METRICS
+from depthtui.metrics.spec import Metric
 
 ROOT = Path(__file__).parent.parent
 ROOTS = (ROOT, ROOT / "depthtui")
@@ -50,6 +54,30 @@ def test_every_recipe_names_a_commit() -> None:
     sections = recipes.split("\n### ")[1:]
     assert len(sections) > 4
     assert [text for text in sections if not re.search(r"Look at\s+`[0-9a-f]{7}`", text)] == []
+
+
+def _names() -> list[str]:
+    """The names of each thing, as they are in the code."""
+    things = [("metric", metric.name, metric.title, _row_of(metric)) for metric in METRICS]
+    things += [("rule", rule.name, rule.title, rule.title) for rule in rules.by_kind()]
+    return [f"| {kind} | `{name}` | {title} | {row} |" for kind, name, title, row in things]
+
+
+def _row_of(metric: Metric) -> str:
+    """The title of a metric's row in the evidence; a dash for none."""
+    if not metric.gives_evidence:
+        return "–"
+    return str(import_module(f"depthtui.metrics.{metric.name}").COUNT_MEASURE.title)
+
+
+def test_a_thing_has_one_name_everywhere() -> None:
+    """On the command line, on screens and in reports, and as a row of evidence."""
+    table = CONTRIBUTING.partition("## Names")[2].partition("\n## ")[0]
+    written = [line for line in table.splitlines() if line.startswith(("| metric", "| rule"))]
+    assert written == _names()
+    for column in (1, 2):
+        names = [line.split(" | ")[column].lower() for line in written]
+        assert len(set(names)) == len(names)
 
 
 def test_what_is_said_to_stand_in_a_file_stands_there() -> None:
