@@ -293,7 +293,7 @@ def test_prompts_are_taken_together() -> None:
     line, floor = METRIC.findings(result, together)
     assert line.value == "2 of 3 right"
     assert line.remark == (
-        "one needs, on average, 2.0 of 4 layers; one is lost without any of layers 0-1, 3"
+        "one needs, on average, 2.0 of 4 layers; an answer is lost without any one of layers 0-1, 3"
     )
     assert floor.value == "the same texts"
     means = METRIC.means(result, together)
@@ -322,7 +322,7 @@ def test_what_the_batch_alone_changes_is_told() -> None:
     together = pooled(answered([1, 1], [4, 4]), moved)
     result = together.get(METRIC)
     line, floor = METRIC.findings(result, together)
-    assert line.remark == "none is lost without any one layer"
+    assert line.remark == "no answer is lost without any one layer"
     assert floor.value == "1 of 2 differ"
     assert METRIC.summary(result, together)["unchanged_differs"] == 1
 

@@ -215,7 +215,7 @@ class Soak:
         offline = {"HF_HUB_OFFLINE": "1", "HOME": str(self._folder), "OMP_NUM_THREADS": "1"}
         terminal = Terminal(self._folder, *self._command, cwd=away, environment=offline)
         # Keys may have chosen another lens, which the frame names behind the pages.
-        terminal.until(lambda: "Verdict Suffice" in terminal.text)
+        terminal.until(lambda: "Verdict Evidence" in terminal.text)
         self.tally.lives += 1
         self._taken, self._sent = {}, 0
         return terminal

@@ -234,9 +234,10 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
         mean = f"{answers.needed_mean:.1f} of {pooled.n_layers} layers"
         ends = "" if interval is None else f" ({interval[0]:.1f} to {interval[1]:.1f})"
         subject = "it needs" if n_right == 1 else "one needs, on average,"
-        remark = f"{subject} {mean}{ends}; one is lost without any of layers {numbers_text(needed)}"
+        lost = f"an answer is lost without any one of layers {numbers_text(needed)}"
+        remark = f"{subject} {mean}{ends}; {lost}"
     else:
-        remark = "none is lost without any one layer"
+        remark = "no answer is lost without any one layer"
     remark += left_out_words(answers.part, answers.chosen, pooled.n_layers, pooled.stand_in)
     if answers.progress_words:
         remark += f"; {answers.progress_words}"

@@ -17,6 +17,9 @@ from depthtui.token_text import fit_shown, printable_sentence
 BEFORE_EACH_LAYER = " · before each layer"
 """The end of the title of a pane whose row l is the residual stream that layer l reads."""
 
+NOT_TIMED = "not timed on this model yet"
+"""The time of a metric that this model has not computed."""
+
 
 def wrap(text: str, width: int) -> list[str]:
     """Printable text broken at spaces into lines of at most `width` cells."""
@@ -87,6 +90,5 @@ def not_computed(result: RunResult, metric: Metric, pace: Pace, key: str = "i") 
     if metric.name in result.settings.metrics:
         return f"{metric.title} is being computed.", "esc stops it and keeps what is done."
     time = about_time(metric, result, pace)
-    in_time = f" in {time}" if time else ""
-    cost = f"{key} computes it{in_time}: {metric.cost}."
-    return f"{metric.title}: {metric.description}", cost
+    in_time = f" in {time}" if time else f", {NOT_TIMED}"
+    return f"{metric.title}: {metric.description}", f"{key} computes it{in_time}."

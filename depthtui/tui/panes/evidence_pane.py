@@ -24,7 +24,7 @@ from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.block_lines import cut_lines, lines_of
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece, fit_right, number
-from depthtui.tui.draw.text import wrap
+from depthtui.tui.draw.text import NOT_TIMED, wrap
 from depthtui.tui.draw.tracks import axis, track
 from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
 from depthtui.tui.panes.page import ThresholdPage
@@ -367,7 +367,7 @@ class EvidencePane(VerdictPage, ThresholdPage):
             return f"unavailable: {reason}"
         if metric.name in self.being_computed:
             return "computing …"
-        cost = about_time(metric, self.computed, self.view.pace) or metric.cost
+        cost = about_time(metric, self.computed, self.view.pace) or NOT_TIMED
         if metric.name == kept.NAME:
             if self.computed.settings.sufficient_order == "own":
                 cost += ", in this prompt's own order"

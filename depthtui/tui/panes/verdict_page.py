@@ -12,6 +12,7 @@ from depthtui.metrics import METRIC_BY_NAME, kept
 from depthtui.metrics.estimates import seconds_of
 from depthtui.metrics.spec import Metric
 from depthtui.sizes import about
+from depthtui.tui.draw.text import NOT_TIMED
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import nothing_pooled
 from depthtui.tui.state.automatic_metrics import soonest_order, why_it_waits
@@ -89,7 +90,7 @@ class VerdictPage(Page):
             metric_words = "them"
         time = self._time(names)
         if not time and len(names) == 1:
-            time = f": {METRIC_BY_NAME[names[0]].cost}"
+            time = f", {NOT_TIMED}"
         return f"{self._key} computes {metric_words}{time}"
 
     def _time(self, names: list[str]) -> str:
