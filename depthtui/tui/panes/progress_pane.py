@@ -88,9 +88,9 @@ class ProgressPane(LinesPane):
             ]
         share = progress.done / progress.total
         full, empty = bar(share, cells - 6)
-        sizes = (
-            f"{_amount(progress.done, progress.unit)} of {_amount(progress.total, progress.unit)}"
-        )
+        is_size = progress.unit == "B"
+        done = _amount(progress.done, "B") if is_size else f"{progress.done:,}"
+        sizes = f"{done} of {_amount(progress.total, progress.unit)}"
         return [
             _between(("▸ ", styles.text), (name, styles.strong), (sizes, styles.text), cells),
             [(full, styles.good), (empty, styles.faint), (f"{share:>6.0%}", styles.text)],
@@ -98,13 +98,15 @@ class ProgressPane(LinesPane):
         ]
 
     def _speed(self, stage: _Stage) -> str:
-        """Bytes a second and the time left, once they are known."""
+        """The time left, and bytes a second, once they are known."""
         seconds = monotonic() - stage.began
         moved = stage.progress.done - stage.began_at
-        if stage.progress.unit != "B" or seconds < _LEAST_SECONDS or moved <= 0:
+        if seconds < _LEAST_SECONDS or moved <= 0:
             return ""
         seconds_left = (stage.progress.total - stage.progress.done) * seconds / moved
-        return f"{format_size(moved / seconds)}/s · {duration(round(seconds_left))} left"
+        words = f"{duration(round(seconds_left))} left"
+        is_size = stage.progress.unit == "B"
+        return f"{format_size(moved / seconds)}/s · {words}" if is_size else words
 
 
 def _amount(count: int, unit: str) -> str:

@@ -625,12 +625,25 @@ async def test_progress_shows_stages_sizes_and_a_bar():
         text = "\n".join(lines(pane))
         assert "SmolLM2-135M-Instruct" in text
         assert "145 MB" in lines(pane)[line_with(pane, "✓ Downloading")]
-        assert "136 tensors of 272 tensors" in lines(pane)[line_with(pane, "Converting")]
+        assert "136 of 272 tensors" in lines(pane)[line_with(pane, "Converting")]
         bar = lines(pane)[line_with(pane, "━")]
         assert "50%" in bar
         assert bar.count("━") == pytest.approx(bar.count("─"), abs=1)
         pane.advance(Progress("Loading", 0, 0, "B"))
         assert "✓ Converting" in "\n".join(lines(pane))
+
+
+async def test_progress_has_the_time_left_of_weights_too(monkeypatch: pytest.MonkeyPatch):
+    now = [100.0]
+    monkeypatch.setattr("depthtui.tui.panes.progress_pane.monotonic", lambda: now[0])
+    pane = ProgressPane()
+    async with framed(pane, (80, 12)):
+        pane.start("Opening demo")
+        pane.advance(Progress("Loading weights", 0, 272, "weights"))
+        assert "left" not in "\n".join(lines(pane))
+        now[0] += 30
+        pane.advance(Progress("Loading weights", 68, 272, "weights"))
+        assert "90 s left" in "\n".join(lines(pane)).replace("1 min 30 s", "90 s")
 
 
 class Titled(LinesPane):
