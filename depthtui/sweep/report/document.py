@@ -38,7 +38,7 @@ from depthtui.report.blocks import (
     TightBlocks,
     ViewBlocks,
 )
-from depthtui.report.phrases import by_statement, kl_area, rule_title, sentence_case
+from depthtui.report.phrases import kl_area, rule_title
 from depthtui.sweep.comparisons import Claim, signed_text, signed_with_ends
 from depthtui.sweep.kept_answers import sentences_of
 from depthtui.sweep.plan import population
@@ -62,6 +62,7 @@ from depthtui.sweep.report.phrases import (
     model_heading,
     other_titles,
     place,
+    problems_of,
     published_note,
     published_words,
     run_note,
@@ -398,43 +399,7 @@ def _is_compared_in_brief(question: Question) -> bool:
 def _sentences(answers: Sequence[Answer]) -> list[str]:
     """The answers with a claim, then each reason why there is none, once."""
     sentences = [str(answer) for answer in answers if not answer.problem]
-    return sentences + _problems(answers)
-
-
-def _problems(answers: Sequence[Answer]) -> list[str]:
-    """Each reason why there is no claim, once, with the comparisons that it is about."""
-    by_problem = by_statement((answer.problem, answer) for answer in answers if answer.problem)
-    return [
-        f"{sentence_case(problem)}: {_compared(unknown, answers)}."
-        for problem, unknown in by_problem.items()
-    ]
-
-
-def _compared(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
-    """The rules and subjects of some of the answers; those that are all are not named."""
-    subjects = {answer.subject for answer in answers}
-    every_rule = ", ".join(dict.fromkeys(rule_title(answer.rule) for answer in answers))
-    by_subject = by_statement((answer.subject, answer) for answer in some)
-    by_rules = by_statement(
-        (", ".join(rule_title(answer.rule) for answer in of_subject), of_subject[0])
-        for of_subject in by_subject.values()
-    )
-    words = []
-    for titles, of_rules in by_rules.items():
-        where = "" if len(of_rules) == len(subjects) else _subjects(of_rules, answers)
-        if titles == every_rule:
-            words.append(where or "every comparison")
-        else:
-            words.append(f"{titles} ({where})" if where else titles)
-    return "; ".join(words)
-
-
-def _subjects(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
-    """The models and tasks of some of the answers; tasks alone where all are of the same models."""
-    by_models = by_statement((answer.compared, answer.on) for answer in some)
-    if len({answer.compared for answer in answers}) == 1:
-        return " · ".join(on for tasks in by_models.values() for on in tasks)
-    return "; ".join(f"{compared} on {' · '.join(on)}" for compared, on in by_models.items())
+    return sentences + problems_of(answers)
 
 
 def _comparison_blocks(answers: Sequence[Answer]) -> Iterator[Block]:
@@ -442,7 +407,7 @@ def _comparison_blocks(answers: Sequence[Answer]) -> Iterator[Block]:
     for compared in dict.fromkeys(answer.compared for answer in answers):
         of_models = [answer for answer in answers if answer.compared == compared]
         verdicts = "; ".join(filter(None, (_verdict(of_models, rule) for rule in rule_names)))
-        words = [f"{verdicts}."] * bool(verdicts) + _problems(of_models)
+        words = [f"{verdicts}."] * bool(verdicts) + problems_of(of_models)
         table = _changes(of_models, rule_names)
         yield TightBlocks([Paragraph(compared), table, *map(Paragraph, words)])
     over = population(cell.task for answer in answers for cell in answer.cells)

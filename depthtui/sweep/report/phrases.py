@@ -19,10 +19,11 @@ from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
-from depthtui.report.phrases import by_statement, interval, rule_title, uneven
+from depthtui.report.phrases import by_statement, interval, rule_title, sentence_case, uneven
 from depthtui.report.written import drawing_words
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, population
+from depthtui.sweep.questions import Answer
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of
 
 RIGHT_ANSWER = (
@@ -333,3 +334,39 @@ def _pooling(summary: SweepSummary) -> str:
     thresholds = ", ".join(filter(None, words))
     first = settings.tokens_in_words
     return f"Means over all tokens of a cell's prompts, {first}; {thresholds}{lens}."
+
+
+def problems_of(answers: Sequence[Answer]) -> list[str]:
+    """Each reason why there is no claim, once, with the comparisons that it is about."""
+    by_problem = by_statement((answer.problem, answer) for answer in answers if answer.problem)
+    return [
+        f"{sentence_case(problem)}: {_compared(unknown, answers)}."
+        for problem, unknown in by_problem.items()
+    ]
+
+
+def _compared(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
+    """The rules and subjects of some of the answers; those that are all are not named."""
+    subjects = {answer.subject for answer in answers}
+    every_rule = ", ".join(dict.fromkeys(rule_title(answer.rule) for answer in answers))
+    by_subject = by_statement((answer.subject, answer) for answer in some)
+    by_rules = by_statement(
+        (", ".join(rule_title(answer.rule) for answer in of_subject), of_subject[0])
+        for of_subject in by_subject.values()
+    )
+    words = []
+    for titles, of_rules in by_rules.items():
+        where = "" if len(of_rules) == len(subjects) else _subjects(of_rules, answers)
+        if titles == every_rule:
+            words.append(where or "every comparison")
+        else:
+            words.append(f"{titles} ({where})" if where else titles)
+    return "; ".join(words)
+
+
+def _subjects(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
+    """The models and tasks of some of the answers; tasks alone where all are of the same models."""
+    by_models = by_statement((answer.compared, answer.on) for answer in some)
+    if len({answer.compared for answer in answers}) == 1:
+        return " · ".join(on for tasks in by_models.values() for on in tasks)
+    return "; ".join(f"{compared} on {' · '.join(on)}" for compared, on in by_models.items())

@@ -14,7 +14,7 @@ from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.questions import Answer, Question, questions
 from depthtui.sweep.records import Record
-from depthtui.sweep.report.phrases import absences, cautions, failures
+from depthtui.sweep.report.phrases import absences, cautions, failures, problems_of
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import (
     CellSummary,
@@ -287,12 +287,15 @@ def _findings(
             continue
         subject = ""
         for answer in question.answers:
+            if answer.problem:
+                continue
             if answer.subject != subject:
                 subject = answer.subject
                 findings.append(SweepFinding(subject, "subject"))
             by = f"{rule_title(answer.rule)}: " if answer.rule else ""
             words = f"{by}{answer.sentence}."
             findings.append(SweepFinding(words, _kind(answer), answer.cells, answer.rule))
+        findings += [SweepFinding(words, "unclear") for words in problems_of(question.answers)]
     absent = absences(summary) if with_absences else failures(summary)
     for title, remarks in (("Caveats", cautions(summary)), ("Missing", absent)):
         if remarks:
