@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from depthtui.data.pool import Pool
 from depthtui.data.run import RunResult
@@ -11,6 +12,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.files import distinct_names
 from depthtui.palettes import OWN_PALETTE
+from depthtui.report.blocks import Document, Figure, Figures
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import RunGroup, group_runs
@@ -57,6 +59,22 @@ def run_report(
         missing_runs=missing_runs,
         controls=controls,
     )
+
+
+def figures_report(report: Report, title: str, figures: Sequence[Figure]) -> Report:
+    """A report of some figures alone; arrays and JSON are those of another report.
+
+    Args:
+        report: the other report.
+        title: title of the page.
+        figures: the figures.
+    """
+    palette = report.document().palette
+
+    def document() -> Document:
+        return Document(title, [Figures(figures)], palette=palette)
+
+    return replace(report, document=document)
 
 
 def comparison_report(

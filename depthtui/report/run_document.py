@@ -30,7 +30,7 @@ from depthtui.depth.spans import spans_of
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.contributions import BRANCHES
-from depthtui.metrics.spec import Metric
+from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import first_counted
 from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import prompt_title
@@ -333,7 +333,7 @@ def _findings(reading: Reading) -> Iterator[Block]:
 def _over_depth(summary: Reading) -> Iterator[Block]:
     curves = {_curve_title(name): values for name, values in summary.curves.items()}
     metrics = [metric for metric in METRICS if summary.curves.keys() & set(metric.curves)]
-    drawn = Chapter("Over depth", [Note(_MARKS), Figures(_curves(summary))])
+    drawn = Chapter("Over depth", [Note(_MARKS), Figures(curve_figures(summary))])
     yield ViewBlocks(["pictures"], [drawn])
     values = _by_layer(curves, summary.model, metrics)
     yield ViewBlocks(["text"], [Chapter("Means over tokens, by layer", values)])
@@ -347,7 +347,8 @@ def _curve_title(name: str) -> str:
     return name.replace("_norm", "").replace("mlp", "MLP").replace("_", " ")
 
 
-def _curves(summary: Reading) -> Iterator[Figure]:
+def curve_figures(summary: Reading) -> Iterator[Figure]:
+    """The curve of each rule over depth, and the contributions of layers and sublayers."""
     curves, n_layers = summary.curves, summary.n_layers
     yield from _of_rules(summary, through_lens=False)
     if "layer_norm_ratio" in curves:
@@ -545,12 +546,7 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
     leading: list[Figure] = []
     others: list[Figure] = []
     for measure, values in drawn:
-        up = "depth" if measure.reads_residual else "layer"
-        unit = formula_in(measure, result)
-        names = _row_names(result.model, len(values))
-        heatmap = Heatmap(values, measure, result.tokens.readable_texts, unit, up, rows=names)
-        title = measure_of_lens(measure, lens).title
-        figure = Figure(title, heatmap, of_measure(measure)[0].reading)
+        figure = measure_figure(measure, values, result, lens)
         (leading if measure.leading else others).append(figure)
     yield Figures(leading)
     if others:
@@ -559,6 +555,22 @@ def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> I
     if lens_values is not None:
         title = f"The {_lens_name(lens)} at {_position(result, token)}"
         yield Chapter(title, [_lens(result.model, lens_values, token)])
+
+
+def measure_figure(measure: Measure, values: np.ndarray, result: RunResult, lens: str) -> Figure:
+    """The heatmap of a measure over a run's tokens, read by a lens.
+
+    Args:
+        measure: the measure, as the logit lens reads it.
+        values: its values, `[rows, T]`.
+        result: the run.
+        lens: the lens, by its name in `LENSES`.
+    """
+    up = "depth" if measure.reads_residual else "layer"
+    unit = formula_in(measure, result)
+    names = _row_names(result.model, len(values))
+    heatmap = Heatmap(values, measure, result.tokens.readable_texts, unit, up, rows=names)
+    return Figure(measure_of_lens(measure, lens).title, heatmap, of_measure(measure)[0].reading)
 
 
 def _lens_name(lens: str) -> str:

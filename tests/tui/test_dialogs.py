@@ -35,6 +35,7 @@ from depthtui.prompts import TASKS
 from depthtui.report.explanations import of_measure
 from depthtui.report.formats import format_titles
 from depthtui.settings import load_settings
+from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
@@ -932,6 +933,27 @@ async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "exports" / "mine.svg").read_text()
 
 
+async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        assert not it.main.query_one(VerdictPane).figures(), "nothing is measured yet"
+        for pane in ("heatmap", "curves"):
+            it.main.action_go_to(pane)
+            figures = it.main.active_pane.figures()
+            await opened(it, "e", ExportScreen)
+            screen = it.app.screen
+            screen.query_one("#file-name", Input).value = pane
+            for name in {*format_titles("runs"), "screen"}:
+                screen.query_one(f"#{name}", Checkbox).value = name in ("csv", "svg")
+            [*_, last] = screen.query("#what RadioButton").results(RadioButton)
+            last.value = True
+            await it.press("f5")
+            await it.until(lambda: it.app.screen is it.main)
+            files = sorted(path.name for path in (tmp_path / f"exports/{pane}-figures").iterdir())
+            assert len(files) == 2 * len(figures) > 0
+            if pane == "heatmap":
+                assert files == ["layer-contribution.csv", "layer-contribution.svg"]
+
+
 async def test_an_export_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("s")
@@ -970,6 +992,7 @@ async def test_the_session_is_pooled_only_where_that_is_chosen(tmp_path: Path) -
         it.session.runs[0].result.prompt = Prompt("Mine")
         titles = ["run 3, on the screen", "the whole session, 3 runs"]
         titles += [f"the whole session, {POOLS[pool]}" for pool in ("task", "model")]
+        titles += ["the pane Heatmap, 1 figure"]
         for number, groups in enumerate([None, [[0], [1], [2]], [[0], [1, 2]], None]):
             await opened(it, "e", ExportScreen)
             choices = it.app.screen.query("#what RadioButton").results(RadioButton)

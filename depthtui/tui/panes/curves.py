@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,9 @@ from depthtui.data.lens_view import through_words
 from depthtui.depth import rules
 from depthtui.depth.reading import Reading
 from depthtui.depth.rules.rule import Rule
+from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_rules
+from depthtui.report.run_document import curve_figures
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece
@@ -86,6 +89,9 @@ class DepthCurves(Chart):
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute()
+
+    def figures(self) -> Sequence[Figure]:
+        return [] if self.reading is None else list(curve_figures(self.reading))
 
     def prepare(self) -> None:
         height = self.area.height

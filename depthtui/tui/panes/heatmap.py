@@ -21,7 +21,9 @@ from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import metric_of_lens
 from depthtui.metrics.needs import lens
+from depthtui.report.blocks import Figure
 from depthtui.report.phrases import rule_title
+from depthtui.report.run_document import measure_figure
 from depthtui.token_text import fit, printable, printable_chars, printable_sentence
 from depthtui.tui.draw.grid import Grid, Side, lines_filled
 from depthtui.tui.draw.scale import Scale, scale_of
@@ -109,6 +111,13 @@ class HeatmapPane(Pane):
 
     def computes(self) -> tuple[str, ...]:
         return self.computed_for(self.measure.metric)
+
+    def figures(self) -> Sequence[Figure]:
+        result = self.result
+        values = self._measured(result, self.reading, self._token) if result else None
+        if result is None or values is None or not self.kind.by_token:
+            return ()
+        return [measure_figure(self.measure, values, result, self.view.lens)]
 
     # Values -----------------------------------------------------------------
 

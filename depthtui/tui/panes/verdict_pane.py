@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,9 @@ from depthtui.metrics import kept
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import PooledKept, share_so_far
 from depthtui.metrics.kept.curve import SHARE, KeptCurve
+from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics, of_verdict
+from depthtui.report.sufficient import kept_figure
 from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, ruler
@@ -95,6 +98,10 @@ class VerdictPane(VerdictPage):
         super().watch_has_focus(has_focus)
         # The description of the key depends on the focus.
         self.redraw()
+
+    def figures(self) -> Sequence[Figure]:
+        knowledge = self._knowledge
+        return [] if knowledge is None else [kept_figure(knowledge, knowledge.curve)]
 
     def explains(self) -> tuple[Explanation, ...]:
         return (*of_metrics(kept.NAME), *of_verdict(self.view.verdict))

@@ -411,8 +411,9 @@ class MainScreen(RunScreen):
         """Ask how to export the run, or the whole session."""
         run = self.run
         if run is not None and run.result is not None:
-            title = f"run {run.number}, on the screen"
-            open_export(self.app, self.explorer, title, [run.result], self.cursor.token)
+            title, pane = f"run {run.number}, on the screen", self.active_pane
+            results, token = [run.result], self.cursor.token
+            open_export(self.app, self.explorer, title, results, token, pane=pane)
 
     def choose_reading(self) -> None:
         result = self.shown_result()

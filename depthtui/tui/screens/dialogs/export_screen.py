@@ -22,11 +22,12 @@ from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
 from depthtui.files import expand_home, write_new
 from depthtui.options import Option
-from depthtui.report.export import run_report
+from depthtui.report.export import figures_report, run_report
 from depthtui.report.formats import FORMATS, Report, Subject, format_titles
 from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
 from depthtui.token_text import printable_chars
+from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
 from depthtui.tui.screens.dialogs.fields import field_lines
 from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
@@ -225,8 +226,9 @@ def open_export(
     results: Sequence[RunResult],
     token: int,
     extras: Sequence[Extra] = (),
+    pane: Pane | None = None,
 ) -> None:
-    """Ask where to export these results, or the whole session, and the extras.
+    """Ask where to export these results, the figures of a pane, or the whole session.
 
     Results with the same tokens as the first export the lens at `token`, others at the last token.
     """
@@ -257,4 +259,12 @@ def open_export(
         count += "; the files name the missing ones"
     choices = in_every_pool(title, "", results)
     choices += in_every_pool("the whole session", f", {count}", session, missing_runs)
+    if pane is not None and (figures := pane.figures()):
+        name = f"the pane {pane.name}, {len(figures)} figure{'s' * (len(figures) > 1)}"
+
+        def of_pane() -> Report:
+            report = run_report(results, settings, token_of, palette)
+            return figures_report(report, str(pane.name), figures)
+
+        choices.append(Exportable(name, "runs", of_pane))
     ask_where(app, explorer, *choices, extras=extras)
