@@ -21,6 +21,7 @@ from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics, of_verdict
 from depthtui.report.sufficient import kept_figure
 from depthtui.token_text import printable_sentence
+from depthtui.tui.draw.block_lines import cut_lines
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, ruler
 from depthtui.tui.draw.text import wrap
@@ -44,7 +45,7 @@ Lines = list[list[Piece]]
 
 
 class _Beside(NamedTuple):
-    """The parts of the page besides the sentence, from the top.
+    """The parts of the page beside the sentence, from the top.
 
     Attributes:
         number: the number of layers.
@@ -121,10 +122,10 @@ class VerdictPane(VerdictPage):
         self.set_titles(through_words("Verdict", self.view.lens), subtitle)
         sentence = [*self._sentence(), *self._state_line()][: self.area.height]
         room = self.area.height - len(sentence)
-        parts = self._parts(room)
-        return [*parts.number, *sentence, *parts.curve, *parts.below]
+        beside = self._beside(room)
+        return [*beside.number, *sentence, *beside.curve, *beside.below]
 
-    def _parts(self, room: int) -> _Beside:
+    def _beside(self, room: int) -> _Beside:
         """As much beside the sentence as fits into these lines, what says most first."""
         number = self._number_line()
         if len(number) > room:
@@ -154,14 +155,17 @@ class VerdictPane(VerdictPage):
             for warning in verdict.cautions
             for line in wrap(printable_sentence(warning), width)
         ]
-        words, lines = verdict.words, cautions
-        bold = len(printable_sentence(words.headline))
-        for clauses in range(len(words.clauses), 0, -1):
-            text = printable_sentence(words.headline + " ".join(words.clauses[:clauses]))
+        words, bold = verdict.words, len(printable_sentence(verdict.words.headline))
+        versions = (
+            words.headline + " ".join(words.clauses[:count])
+            for count in range(len(words.clauses), -1, -1)
+        )
+        lines: Lines = []
+        for text in map(printable_sentence, versions):
             lines = [*cautions, *self._with_bold(wrap(text, width), bold)]
             if len(lines) <= self.area.height:
                 break
-        return lines[: self.area.height]
+        return cut_lines(lines, self.area.height, styles)
 
     def _with_bold(self, lines: list[str], bold: int) -> Lines:
         """Lines of which the first characters are bold."""
@@ -287,7 +291,7 @@ class VerdictPane(VerdictPage):
     def _axis(self, area: PlotArea, left_out: float | None) -> list[Piece]:
         """The axis of layers left out."""
         styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
-        step = next(size for size in (_STEP, 10, 20, 50, 100) if n_layers <= 8 * size)
+        step = next((size for size in (_STEP, 10, 20, 50) if n_layers <= 8 * size), 100)
         marks = [
             (area.column(count / n_layers), str(count)) for count in range(0, n_layers + 1, step)
         ]

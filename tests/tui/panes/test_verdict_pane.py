@@ -151,6 +151,15 @@ async def test_last_clauses_go_where_the_sentence_would_be_cut() -> None:
     assert "Clause 8" not in text
 
 
+async def test_words_that_rule_out_a_verdict_are_shown() -> None:
+    words = "Too short: no verdict on 3 tokens"
+    verdict = Verdict(Sentence(words), (), 30, warnings=(words,))
+    shown = await drawn(make_result(layers=30, tokens=4), (58, 17), verdict=verdict)
+    assert words in " ".join(" ".join(shown).split())
+    low = await drawn(make_result(layers=30, tokens=4), (24, 4), verdict=verdict)
+    assert "z shows all" in low[-1] or words in " ".join(" ".join(low).split())
+
+
 async def test_controls_and_warnings_stand_at_the_ends() -> None:
     result = measured()
     verdict = replace(verdict_of(result), warnings=("No answer is right.",))
