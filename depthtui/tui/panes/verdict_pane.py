@@ -36,7 +36,7 @@ _LONGEST_LINE = 110
 _BIG, _FREE = 3, 4
 """Lines of a big number, and those that it leaves for the curve to grow."""
 
-_LEAST_CURVE, _MOST_CURVE = 3, 12
+_LEAST_CURVE, _MOST_CURVE = 3, 24
 _AXIS_CELLS = 5
 _STEP = 5
 """Layers between two marks of the axis."""
