@@ -83,6 +83,8 @@ def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
 
     n where a curve never does.
     """
+    if curves.shape[1] < 2:
+        return np.zeros(len(curves))
     above = curves[:, 1:] > threshold
     first = above.argmax(axis=1)
     rows = np.arange(len(curves))

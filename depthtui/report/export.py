@@ -12,7 +12,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.files import distinct_names
 from depthtui.palettes import OWN_PALETTE
-from depthtui.report.blocks import Document, Figure, Figures
+from depthtui.report.blocks import Document, Figure, Figures, Items
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import RunGroup, group_runs
@@ -72,7 +72,8 @@ def figures_report(report: Report, title: str, figures: Sequence[Figure]) -> Rep
     palette = report.document().palette
 
     def document() -> Document:
-        return Document(title, [Figures(figures)], palette=palette)
+        titles = Items([figure.title for figure in figures])
+        return Document(f"Effective depth: {title}", [titles, Figures(figures)], palette=palette)
 
     return replace(report, document=document)
 

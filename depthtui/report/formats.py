@@ -92,7 +92,8 @@ FORMATS = {
             "md",
             "Markdown",
             rb"# Effective depth over models and tasks\n"
-            rb"|# (Effective depth|Depth of generated text)\n.* layers of width \d",
+            rb"|# (Effective depth|Depth of generated text)\n.* layers of width \d"
+            rb"|# Effective depth: ",
             "depthtui.report.as_markdown:markdown_bytes",
         ),
         Format(

@@ -19,6 +19,8 @@ from tests.builders.results import run
 def test_a_straight_line_lies_between_counts():
     curves = np.array([[0.0, 0.5, 2.5, 3.5], [0.0, 0.1, 0.2, 0.3], [0.0, 1.0, 1.0, 2.0]])
     np.testing.assert_allclose(crossing_above(curves, 1.0), [1.25, 3, 2.0])
+    # The order of a model of one layer leaves none out.
+    np.testing.assert_allclose(crossing_above(np.zeros((2, 1)), 1.0), [0, 0])
 
 
 def constructed(kl, choices, orders=((3, 2, 1, 0),), way=None, tokens=13):

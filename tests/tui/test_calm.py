@@ -14,6 +14,8 @@ from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.panes.drawing import lines
+from tests.tui.test_compare import compared
+from tests.tui.test_dialogs import three_runs
 
 SIZES = [(80, 24), (100, 30), (120, 40)]
 
@@ -60,3 +62,15 @@ async def test_no_pane_is_cut_without_a_mark(tmp_path: Path, size: tuple[int, in
         it.engine.advance()
         await it.until(lambda: "go first" in verdict.text or "of 30 layers" in verdict.text)
         await every_pane(it)
+
+
+@pytest.mark.parametrize("size", [*SIZES[1:], (160, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_every_pane_of_a_comparison_is_in_sight(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await three_runs(it)
+        screen = await compared(it)
+        await it.until(lambda: screen.query_one("#lens-b").region.area, "the panes")
+        for pane in screen.query(Pane):
+            assert screen.region.contains_region(pane.region), pane.id

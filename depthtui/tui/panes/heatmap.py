@@ -92,6 +92,9 @@ class HeatmapPane(Pane):
 
     def show(self, view: View) -> None:
         """Draw this view from now on, in as many lines as its rows fill."""
+        if view == self.view:
+            super().show(view)
+            return
         super().show(view)
         rows = max(map(self._rows_of, (view.result, view.other_result)))
         if rows not in (0, self._rows):
@@ -353,7 +356,8 @@ class HeatmapPane(Pane):
         name = OUTPUT if row == model.n_layers else layer_label(model, row)
         number_style = styles.accent if row == cursor_row else styles.muted
         yield f"{name:>{grid.margin - 2}}", number_style
-        yield _MARK if marked_row in on_line else " ", styles.text
+        # Beside the number of another layer it would mark that one.
+        yield _MARK if row == marked_row else " ", styles.text
 
     def _is_numbered_on(self, row: int | None, y: int) -> bool:
         """Whether a row's number is, or would be, on a line."""

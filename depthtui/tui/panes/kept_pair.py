@@ -8,7 +8,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.metrics import kept
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import PooledKept
-from depthtui.metrics.kept.curve import SHARE
+from depthtui.metrics.kept.curve import HALF, SHARE
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, ruler
@@ -55,18 +55,17 @@ class KeptPair(LinesPane):
         """A run's number of layers, or why there is none."""
         letter, knowledge = self._sides[place]
         styles = self.pane_styles
-        words = "not measured"
+        words = ["not measured"]
         if knowledge is not None:
             curve = knowledge.curve
-            words = "too little known"
+            words = ["too little known"]
             if not curve.why_too_little:
-                layers, half = map(rounded_up_count, (curve.layers(), curve.layers(0.5)))
-                words = f"{layers} of {knowledge.n_layers} layers keep nine tenths, {half} half"
-                words += f" · of {curve.words}"
-        line: list[Piece] = [
-            (f"{_SIGNS[place]} {letter} ", self.line_style(place)),
-            (words, styles.text),
-        ]
+                layers, half = map(rounded_up_count, (curve.layers(), curve.layers(HALF)))
+                words = [f"{layers} of {knowledge.n_layers} layers", " keep nine tenths"]
+                words += [f", {half} half", f" · of {curve.words}"]
+        sign = f"{_SIGNS[place]} {letter} "
+        line: list[Piece] = [(sign, self.line_style(place))]
+        line += [(text, styles.text) for text in words]
         return as_many_as_fit(line, self.area.width)
 
     def _curves(self, lines: int) -> list[list[Piece]]:

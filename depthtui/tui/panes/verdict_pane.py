@@ -37,6 +37,9 @@ _BIG, _FREE = 3, 4
 """Lines of a big number, and those that it leaves for the curve to grow."""
 
 _LEAST_CURVE, _MOST_CURVE = 3, 24
+_NAMED = 6
+"""The layers of the order that are named."""
+
 _AXIS_CELLS = 5
 _STEP = 5
 """Layers between two marks of the axis."""
@@ -308,12 +311,12 @@ class VerdictPane(VerdictPage):
     def _order_line(self) -> Lines:
         """The layers that go first in the order, and those that stay longest."""
         knowledge, styles = self._knowledge, self.pane_styles
-        if knowledge is None:
+        if knowledge is None or knowledge.n_layers <= _NAMED:
             return []
         order = list(map(str, knowledge.order))
         of = "" if knowledge.kind == "model" else "on this text, "
-        words: list[Piece] = [(f"{of}layers {' '.join(order[:6])} go first", styles.muted)]
-        if len(order) > 12:
+        words: list[Piece] = [(f"{of}layers {' '.join(order[:_NAMED])} go first", styles.muted)]
+        if len(order) > 2 * _NAMED:
             words.append((f" · {' '.join(order[-4:])} stay longest", styles.muted))
         return [as_many_as_fit(words, self.area.width)]
 

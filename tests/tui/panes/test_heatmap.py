@@ -303,6 +303,11 @@ async def test_of_two_layers_on_a_line_the_marked_one_has_the_number():
             (marked,) = [line for line in lines(pane)[:-1] if "◆" in line[:6]]
             assert marked.split("◆")[0].strip() == str(layer)
             assert f"◆ KL depth {layer + 1}, after layer {layer}" in str(pane.border_subtitle)
+        # The cursor's layer has the number of the line that they share, and no mark of another.
+        pane.cursor = Cursor(5, 0)
+        (line,) = [line for line in lines(pane)[:-1] if "▸" in line[:6]]
+        assert line[:6].split()[0] == "▸"
+        assert "◆" not in line[:6]
 
 
 async def test_a_measure_that_no_rule_reads_has_no_mark():

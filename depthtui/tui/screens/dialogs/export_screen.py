@@ -48,11 +48,13 @@ class Exportable:
         title: its name in the dialog.
         subject: its kind, which determines the formats.
         report: creates the report. It may raise a `DepthError`.
+        has_few_figures: whether its figures are written as files by default.
     """
 
     title: str
     subject: Subject
     report: Callable[[], Report]
+    has_few_figures: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,14 @@ class ExportScreen(Dialog[Exported]):
     def on_mount(self) -> None:
         self._show_folder()
         self.query_one("#what").focus()
+
+    @on(RadioSet.Changed, "#what")
+    def _tick_figures(self, changed: RadioSet.Changed) -> None:
+        """Tick the formats of figures for a choice that has few, and not for others."""
+        for name in self._formats.keys() - SCREEN.keys():
+            if not FORMATS[name].has_whole(self._subject):
+                box = self.query_one(f"#{name}", Checkbox)
+                box.value = self._choices[changed.index].has_few_figures
 
     @on(Input.Changed, "#folder")
     def _show_folder(self) -> None:
@@ -266,5 +276,5 @@ def open_export(
             report = run_report(results, settings, token_of, palette)
             return figures_report(report, str(pane.name), figures)
 
-        choices.append(Exportable(name, "runs", of_pane))
+        choices.append(Exportable(name, "runs", of_pane, has_few_figures=True))
     ask_where(app, explorer, *choices, extras=extras)
