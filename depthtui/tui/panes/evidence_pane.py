@@ -176,7 +176,10 @@ class EvidencePane(VerdictPage, ThresholdPage):
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial(through_words("Evidence", self.view.lens))
-        return self.why_no_verdict()
+        reason = self.why_no_verdict()
+        if reason is None and not self.shown_verdict.evidence:
+            return printable_sentence(self.shown_verdict.sentence), ""
+        return reason
 
     # The lines --------------------------------------------------------------
 

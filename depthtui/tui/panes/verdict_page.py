@@ -79,15 +79,20 @@ class VerdictPage(Page):
         possible = [name for name in self.missing_metrics if name not in busy]
         return [name for name in self.computes() if name in possible]
 
-    def key_words(self, by_name: bool = False) -> str:
-        """The effect of the key, and how long it takes; empty where it computes nothing."""
+    def key_words(self, by_name: bool = False, every: str = "them") -> str:
+        """The effect of the key, and how long it takes; empty where it computes nothing.
+
+        Args:
+            by_name: whether the metrics are named.
+            every: the words for all that is missing.
+        """
         names = self.next_metrics
         if not names:
             return ""
         titles = ", ".join(title_within(METRIC_BY_NAME[name]) for name in names)
         metric_words = titles if by_name or len(names) == 1 else "the quick ones"
         if set(names) == set(self.missing_metrics) and not by_name and len(names) > 1:
-            metric_words = "them"
+            metric_words = every
         time = self._time(names)
         if not time and len(names) == 1:
             time = f", {NOT_TIMED}"

@@ -118,7 +118,7 @@ class VerdictPane(VerdictPage):
 
     def lay_out(self) -> Lines:
         keys = [f"{DIAL_KEYS} {self.dial}"] if self._counted is not None else []
-        more = [self.key_words()] if self._knowledge is not None else []
+        more = [self.key_words(every="more evidence")] if self._knowledge is not None else []
         subtitle = " · ".join([*keys, "⏎ evidence", *filter(None, more)])
         if len(subtitle) > self.area.width:
             subtitle = " · ".join([*keys, "⏎ evidence"])
@@ -198,9 +198,10 @@ class VerdictPane(VerdictPage):
 
     @property
     def _counted(self) -> KeptCurve | None:
-        """The headline's curve, where enough is known for a count."""
-        knowledge = self._knowledge
-        return None if knowledge is None or knowledge.curve.why_too_little else knowledge.curve
+        """The headline's curve, where the verdict has a count."""
+        knowledge, headline = self._knowledge, self.shown_verdict.headline
+        has_count = headline is not None and headline.count is not None
+        return knowledge.curve if knowledge is not None and has_count else None
 
     @property
     def _reliability(self) -> Piece:
@@ -263,8 +264,8 @@ class VerdictPane(VerdictPage):
             shares = [] if share is None else [(share, styles.text, False)]
         else:
             curve = knowledge.curve
-            style = styles.faint if curve.why_too_little else styles.text
-            drawn = [] if curve.why_too_little else curve.random_shares
+            style = styles.faint if self._counted is None else styles.text
+            drawn = [] if self._counted is None else curve.random_shares
             shares = [(curve.share, style, False)]
             shares += [(share, styles.faint, True) for share in drawn]
         return [
@@ -295,15 +296,12 @@ class VerdictPane(VerdictPage):
         """The axis of layers left out."""
         styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
         step = next((size for size in (_STEP, 10, 20, 50) if n_layers <= 8 * size), 100)
-        marks = [
-            (area.column(count / n_layers), str(count)) for count in range(0, n_layers + 1, step)
-        ]
+        # The name of the axis comes first: a number that would touch it is left out.
+        marks = [(area.width, f"{n_layers} left out")]
+        marks += [(area.column(count / n_layers), str(count)) for count in range(0, n_layers, step)]
         cursor = (0, "")
         if left_out is not None:
             cursor = area.column(left_out / n_layers), f"▴{left_out:.1f}"
-        words = " left out"
-        if marks[-1][0] + len(marks[-1][1]) + len(words) <= area.width:
-            marks.append((area.width - len(words), words))
         return [(" " * _AXIS_CELLS, styles.faint), *ruler(marks, cursor, area.width, styles)]
 
     # Below ------------------------------------------------------------------

@@ -9,6 +9,7 @@ from textual.app import App
 
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict import verdict_of
 from depthtui.metrics import METRIC_BY_NAME
@@ -263,3 +264,12 @@ async def test_marks_of_an_axis_never_touch(styles: PaneStyles) -> None:
             text = "".join(piece for piece, _ in ruler(marks, (at, "▴123"), width, styles))
             numbers = text.replace("▴", " ").split()
             assert set(numbers) <= {"123", *(number for _, number in marks)}, text
+
+
+async def test_without_evidence_the_page_gives_the_reason() -> None:
+    words = "Too short: no verdict on 3 tokens"
+    pane, result = EvidencePane(), make_result(layers=10, tokens=4)
+    async with framed(pane, (60, 18)):
+        verdict = Verdict(Sentence(words), (), 10, warnings=(words,))
+        show(pane, result, summary_of(result), verdict=verdict)
+        assert pane.why_empty() == (words, "")

@@ -154,8 +154,9 @@ async def test_last_clauses_go_where_the_sentence_would_be_cut() -> None:
 async def test_words_that_rule_out_a_verdict_are_shown() -> None:
     words = "Too short: no verdict on 3 tokens"
     verdict = Verdict(Sentence(words), (), 30, warnings=(words,))
-    shown = await drawn(make_result(layers=30, tokens=4), (58, 17), verdict=verdict)
+    shown = await drawn(measured(tokens=4), (58, 17), verdict=verdict)
     assert words in " ".join(" ".join(shown).split())
+    assert "of 30 layers" not in "".join(shown), "a number would be a verdict"
     low = await drawn(make_result(layers=30, tokens=4), (24, 4), verdict=verdict)
     assert "z shows all" in low[-1] or words in " ".join(" ".join(low).split())
 
