@@ -152,14 +152,14 @@ def _row_of_random_orders(reading: Reading) -> ControlRow:
     row = ControlRow("random_order", curve.gain, float(curve.loss[0]))
     if curve.why_too_little:
         return replace(row, too_little=curve.why_too_little)
-    drawn = curve.control_shares[2:]
-    if not np.isfinite(curve.control_loss[2:]).all():
+    drawn = curve.random_shares
+    if not drawn:
         return replace(row, missing="the prompts are too long for it")
     return replace(
         row,
-        layers=float(layers_keeping(drawn, SHARE).mean()),
+        layers=float(np.mean(curve.in_random_orders())),
         interval=_interval_of_random_orders(curve),
-        mean_depth=float(mean_depth(drawn).mean()),
+        mean_depth=float(mean_depth(np.stack(drawn)).mean()),
     )
 
 

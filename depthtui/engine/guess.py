@@ -1,4 +1,4 @@
-"""The guess without context: a model's mean output over some texts, and what it knows beyond it."""
+"""The guess without context, a model's mean output over some texts, and its gain over it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def loss_by_guess(unembedding: Unembedding, texts: Sequence[Replay]) -> np.ndarr
 
 
 def gain_over_guess(unembedding: Unembedding, texts: Sequence[Replay]) -> float:
-    """What a model knows of a token of some texts, in nats: the loss that context saves.
+    """A model's knowledge of a token of some texts, in nats: the loss that context saves.
 
     The guess is the model's mean output over the same texts; arguments as in `loss_by_guess`.
     """

@@ -249,13 +249,11 @@ class LayerOrders:
                 unembedding = self.model.anatomy.unembedding
                 assert unembedding is not None
                 self._guess = loss_by_guess(unembedding, replays)
-            if self.folder is not None and is_first():
-                with contextlib.suppress(DepthError):
-                    write_whole(self._path_of("guess"), self._guess.tobytes())
+            self._write(self._name_of("guess"), self._guess.tobytes())
         return self._guess
 
     def known_untrained(self, checkpoint: Check) -> float | None:
-        """What an untrained model of this shape knows of a token, in nats.
+        """The knowledge that an untrained model of this shape has of a token, in nats.
 
         Of the texts of the model's order. None where it costs more than this order, or cannot be
         built (see `untrained_control`).
@@ -273,17 +271,13 @@ class LayerOrders:
                 texts = self._written_texts(lambda stage, done, total: None, checkpoint)
             nats = known_untrained(self.model, texts, checkpoint)
             self._untrained = math.nan if nats is None else nats
-            if self.folder is not None and is_first() and nats is not None:
-                with contextlib.suppress(DepthError):
-                    write_whole(self._path_of("untrained"), json.dumps(nats).encode())
+            if nats is not None:
+                self._write(self._name_of("untrained"), json.dumps(nats).encode())
         return None if math.isnan(self._untrained) else self._untrained
 
     def _read_untrained(self) -> float | None:
-        """What the untrained model knows, as stored; None where it is not, or damaged."""
-        if self.folder is None:
-            return None
-        path = self._path_of("untrained")
-        content = first_rank_bytes("a kept control", functools.partial(_content, path))
+        """The stored knowledge of an untrained model; None where it is missing or damaged."""
+        content = self._read("a kept control", self._name_of("untrained"))
         with contextlib.suppress(ValueError, DepthError):
             nats = from_plain(float, parse_json((content or b"").decode()))
             return nats if math.isfinite(nats) else None
@@ -291,11 +285,7 @@ class LayerOrders:
 
     def _read_guess(self) -> np.ndarray | None:
         """The stored guess; None where there is none, or a damaged one."""
-        if self.folder is None:
-            return None
-        content = first_rank_bytes(
-            "a kept guess", functools.partial(_content, self._path_of("guess"))
-        )
+        content = self._read("a kept guess", self._name_of("guess"))
         unembedding = self.model.anatomy.unembedding
         if content is None or unembedding is None or len(content) != 12 * unembedding.vocab_size:
             return None
@@ -366,9 +356,7 @@ class LayerOrders:
 
     def _read_file(self, key: str) -> _StoredOrder | None:
         """A stored order; None where there is none, or a damaged one."""
-        if self.folder is None:
-            return None
-        content = first_rank_bytes("a kept order", functools.partial(_content, self._path(key)))
+        content = self._read("a kept order", f"{key}.order.json")
         with contextlib.suppress(ValueError, DepthError):
             stored_order = from_plain(_StoredOrder, parse_json((content or b"").decode()))
             layers = {*stored_order.layers, *(layer for layer, _ in stored_order.last)}
@@ -379,20 +367,29 @@ class LayerOrders:
         return None
 
     def _write_file(self, key: str, stored_order: _StoredOrder) -> None:
-        """Store an order; where that cannot be written, it is searched for again next time."""
+        self._write(f"{key}.order.json", json.dumps(asdict(stored_order)).encode())
+
+    def _read(self, value: str, name: str) -> bytes | None:
+        """The content of a file of the folder, the same on every rank; None where there is none.
+
+        Args:
+            value: the content in words.
+            name: name of the file.
+        """
+        if self.folder is None:
+            return None
+        return first_rank_bytes(value, functools.partial(_content, self.folder / name))
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Store a file; where that cannot be written, its value is computed again next time."""
         if self.folder is not None and is_first():
             with contextlib.suppress(DepthError):
-                write_whole(self._path(key), json.dumps(asdict(stored_order)).encode())
+                write_whole(self.folder / name, content)
 
-    def _path(self, key: str) -> Path:
-        assert self.folder is not None
-        return self.folder / f"{key}.order.json"
-
-    def _path_of(self, kind: str) -> Path:
-        """The file of a value that depends on the texts of the model's order."""
-        assert self.folder is not None
+    def _name_of(self, kind: str) -> str:
+        """The name of the file of a value that depends on the texts of the model's order."""
         parts = [self.model.info.fingerprint, _VERSION, TEXTS, LENGTH, RunSettings.seed]
-        return self.folder / f"{_key([*parts, WRITING_VERSION])}.{kind}"
+        return f"{_key([*parts, WRITING_VERSION])}.{kind}"
 
 
 def _key(parts: Sequence[object]) -> str:

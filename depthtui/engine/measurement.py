@@ -280,7 +280,7 @@ class Measurement:
         return _where_texts(lambda: self._orders.guess(report, self._run.control.checkpoint))
 
     def _known_untrained(self) -> float | None:
-        """What an untrained model of this shape knows of a token; None where it is not known."""
+        """The knowledge of an untrained model of this shape; None where it is not known."""
         checkpoint = self._run.control.checkpoint
         return _where_texts(lambda: self._orders.known_untrained(checkpoint))
 

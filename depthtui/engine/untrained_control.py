@@ -1,4 +1,4 @@
-"""What an untrained model of a model's shape knows: a control of what the model knows."""
+"""The knowledge of an untrained model of a model's shape: a control of the model's own."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SEED = 0
 def known_untrained(
     model: ReadyModel, texts: Sequence[Tensor], checkpoint: Callable[[], None]
 ) -> float | None:
-    """What an untrained model of this shape knows of a token of some texts, in nats.
+    """The knowledge that an untrained model of this shape has of a token of some texts, in nats.
 
     Weights are drawn on the CPU: for a model on another device, longer than its order takes.
 

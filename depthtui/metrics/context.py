@@ -103,7 +103,7 @@ class Context(Protocol):
         """
 
     def known_untrained(self) -> float | None:
-        """What an untrained model of this shape knows of a token, in nats.
+        """The knowledge that an untrained model of this shape has of a token, in nats.
 
         Of the texts of the model's order. None where this costs more than that order, or there can
         be no such model.

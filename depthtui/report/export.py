@@ -61,15 +61,15 @@ def run_report(
     )
 
 
-def figures_report(report: Report, title: str, figures: Sequence[Figure]) -> Report:
+def figures_report(report: Report, title: str, figures: Sequence[Figure], palette: str) -> Report:
     """A report of some figures alone; arrays and JSON are those of another report.
 
     Args:
         report: the other report.
         title: title of the page.
         figures: the figures.
+        palette: name of the palette of the heatmaps.
     """
-    palette = report.document().palette
 
     def document() -> Document:
         titles = Items([figure.title for figure in figures])

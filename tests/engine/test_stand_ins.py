@@ -69,7 +69,7 @@ def test_an_order_is_kept_for_each_variant(folder, tmp_path):
     every = [RANKED, *(replace(RANKED, **variant) for variant in VARIANTS)]
     orders_used = [engine.run(PROMPT, each).get(Kept) for each in every]
     orders = orders_of(engine)
-    files = {orders._path(orders._key(each)) for each in every}
+    files = {tmp_path / f"{orders._key(each)}.order.json" for each in every}
     assert len(files) == 4
     assert files == set(tmp_path.rglob("*.order.json"))
     for one, each in zip(orders_used, every, strict=True):

@@ -9,7 +9,8 @@ from textual.content import Content
 _MARKS = "‹ ", " ›"
 """The marks of names that are left out before and after the others."""
 
-_MUTED = "$foreground 50%"
+OTHER_NAME = "$foreground 50%"
+"""The style of names that are not chosen."""
 
 
 def in_a_row(names: Sequence[Content], cells: Sequence[int], place: int, room: int) -> Content:
@@ -34,5 +35,5 @@ def in_a_row(names: Sequence[Content], cells: Sequence[int], place: int, room: i
             last -= 1
     row = Content(" ").join(names[first:last])
     if first > 0:
-        row = Content.styled(_MARKS[0], _MUTED) + row
-    return row + Content.styled(_MARKS[1], _MUTED) if last < len(names) else row
+        row = Content.styled(_MARKS[0], OTHER_NAME) + row
+    return row + Content.styled(_MARKS[1], OTHER_NAME) if last < len(names) else row

@@ -92,10 +92,10 @@ class HeatmapPane(Pane):
 
     def show(self, view: View) -> None:
         """Draw this view from now on, in as many lines as its rows fill."""
-        if view == self.view:
-            super().show(view)
-            return
+        is_new = view != self.view
         super().show(view)
+        if not is_new:
+            return
         rows = max(map(self._rows_of, (view.result, view.other_result)))
         if rows not in (0, self._rows):
             self._rows = rows

@@ -1,4 +1,4 @@
-"""What two runs keep of what their models know, with more and more layers left out."""
+"""The knowledge that two runs keep, with more and more layers left out."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import PooledKept
 from depthtui.metrics.kept.curve import HALF, SHARE
 from depthtui.report.explanations import of_metrics
-from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
-from depthtui.tui.draw.styles import Piece, ruler
+from depthtui.tui.draw.plot import Curve
+from depthtui.tui.draw.share_plot import share_plot
+from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.page import as_many_as_fit
 
 _SIGNS = ("──", "┈┈")
-_AXIS_CELLS = 5
 _LEAST_CURVE = 2
 
 
@@ -70,9 +70,6 @@ class KeptPair(LinesPane):
 
     def _curves(self, lines: int) -> list[list[Piece]]:
         """Both curves in so many lines, and their axis."""
-        styles = self.pane_styles
-        area = PlotArea(0, 0, max(1, self.area.width - _AXIS_CELLS), lines)
-        plot = Plot(area, 0.0, 1.0)
         curves = [
             Curve(
                 np.linspace(0, 1, knowledge.n_layers + 1),
@@ -83,16 +80,5 @@ class KeptPair(LinesPane):
             for place, (_, knowledge) in enumerate(self._sides)
             if knowledge is not None
         ]
-        panel = CurvePanel("", "", plot, curves, SHARE)
-        labels = {0: "100%", lines - 1: "0%", plot.line_of(SHARE): f"{SHARE:.0%}"}
-        rows: list[list[Piece]] = [
-            [
-                (f"{labels.get(line, ''):>{_AXIS_CELLS - 1}} ", styles.faint),
-                *panel.line(line, styles),
-            ]
-            for line in range(lines)
-        ]
-        shares = range(0, 101, 25)
-        marks = [(area.column(share / 100), f"{share}%") for share in shares]
-        axis = ruler(marks, (0, ""), area.width, styles)
-        return [*rows, [(" " * _AXIS_CELLS, styles.faint), *axis]]
+        marks = [(share / 100, f"{share}%") for share in range(0, 101, 25)]
+        return share_plot(curves, SHARE, (self.area.width, lines), self.pane_styles, marks)

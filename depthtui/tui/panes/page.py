@@ -12,17 +12,16 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of, through_words
 from depthtui.depth import rules
 from depthtui.depth.rules.rule import Rule
-from depthtui.tui.draw.names import in_a_row
+from depthtui.tui.draw.names import OTHER_NAME, in_a_row
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import lens_values, nothing_pooled
 from depthtui.tui.panes.under_cursor import HeatmapCell, Target
 
-_OTHER_NAME = "$foreground 50%"
 _TURNS = " · d next page"
 _EDGES = 2
-"""Cells of the content's width that a frame's title has not."""
+"""Cells of the content's width that a title leaves to its frame."""
 
 DIAL_KEYS = "+ -"
 """The keys of a page's dial."""
@@ -63,7 +62,7 @@ class Page(LinesPane):
         """The names of the pages, of all or of as many around this one as fit.
 
         Args:
-            reserved: the cells of the lens, which stands behind them.
+            reserved: the cells of the lens, which is named behind them.
         """
         place = next(at for at, page in enumerate(self.pages) if page is self)
         names = list(map(self._link, self.pages))
@@ -71,7 +70,7 @@ class Page(LinesPane):
         return in_a_row(names, cells, place, self.size.width - _EDGES - reserved)
 
     def _link(self, page: Page) -> Content:
-        style = "reverse" if page is self else _OTHER_NAME
+        style = "reverse" if page is self else OTHER_NAME
         return Content.from_markup(f"[@click=screen.go_to('{page.id}')][{style}]{page.name}[/][/]")
 
     def under_cursor(self) -> Target | None:

@@ -22,8 +22,9 @@ from depthtui.report.explanations import of_metrics, of_verdict
 from depthtui.report.sufficient import kept_figure
 from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.block_lines import cut_lines
-from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
-from depthtui.tui.draw.styles import Piece, ruler
+from depthtui.tui.draw.plot import Curve
+from depthtui.tui.draw.share_plot import share_plot
+from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.page import DIAL_KEYS, as_many_as_fit
 from depthtui.tui.panes.under_cursor import PageBehind, Target
@@ -40,7 +41,6 @@ _LEAST_CURVE, _MOST_CURVE = 3, 24
 _NAMED = 6
 """The layers of the order that are named."""
 
-_AXIS_CELLS = 5
 _STEP = 5
 """Layers between two marks of the axis."""
 
@@ -111,8 +111,10 @@ class VerdictPane(VerdictPage):
         return (*of_metrics(kept.NAME), *of_verdict(self.view.verdict))
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles(through_words("Verdict", self.view.lens))
-        return self.why_no_verdict()
+        reason = self.why_no_verdict()
+        if reason is not None:
+            self.set_titles(through_words("Verdict", self.view.lens))
+        return reason
 
     # The lines --------------------------------------------------------------
 
@@ -134,7 +136,8 @@ class VerdictPane(VerdictPage):
         if len(number) > room:
             return _Beside([], [], [])
         room -= len(number)
-        curve = _LEAST_CURVE + 1 if self._curves() and room > _LEAST_CURVE else 0
+        curves = self._curves()
+        curve = _LEAST_CURVE + 1 if curves and room > _LEAST_CURVE else 0
         below: Lines = []
         for lines in (self._order_line(), self._controls()):
             if curve and len(lines) <= room - curve - len(below):
@@ -146,8 +149,8 @@ class VerdictPane(VerdictPage):
         if curve and spare:
             # Another lies above the curve.
             more = min(spare, _MOST_CURVE - _LEAST_CURVE + 1)
-            return _Beside(number, [[], *self._curve(curve - 1 + more - 1)], below)
-        return _Beside(number, self._curve(curve - 1) if curve else [], below)
+            return _Beside(number, [[], *self._plot(curves, curve - 1 + more - 1)], below)
+        return _Beside(number, self._plot(curves, curve - 1) if curve else [], below)
 
     def _sentence(self) -> Lines:
         """The sentence in lines, its warnings first; without its last clauses where they exceed."""
@@ -273,36 +276,19 @@ class VerdictPane(VerdictPage):
             for share, style, dotted in shares
         ]
 
-    def _curve(self, lines: int) -> Lines:
-        """The curve in so many lines, and its axis."""
-        styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
-        area = PlotArea(0, 0, max(1, self.area.width - _AXIS_CELLS), lines)
-        plot, counted = Plot(area, 0.0, 1.0), self._counted
-        threshold = np.nan if counted is None else self.share
-        panel = CurvePanel("", "", plot, self._curves(), threshold)
-        labels = {0: "100%", lines - 1: "0%", plot.line_of(self.share): f"{self.share:.0%}"}
-        left_out = None if counted is None else n_layers - counted.layers(self.share)
-        at = None if left_out is None else left_out / n_layers
-        rows: Lines = [
-            [
-                (f"{labels.get(line, ''):>{_AXIS_CELLS - 1}} ", styles.faint),
-                *panel.line(line, styles, at),
-            ]
-            for line in range(lines)
-        ]
-        return [*rows, self._axis(area, left_out)]
-
-    def _axis(self, area: PlotArea, left_out: float | None) -> list[Piece]:
-        """The axis of layers left out."""
-        styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
+    def _plot(self, curves: list[Curve], lines: int) -> Lines:
+        """The curves in so many lines, and the axis of layers left out."""
+        n_layers, counted = self.shown_verdict.n_layers, self._counted
         step = next((size for size in (_STEP, 10, 20, 50) if n_layers <= 8 * size), 100)
         # The name of the axis comes first: a number that would touch it is left out.
-        marks = [(area.width, f"{n_layers} left out")]
-        marks += [(area.column(count / n_layers), str(count)) for count in range(0, n_layers, step)]
-        cursor = (0, "")
-        if left_out is not None:
-            cursor = area.column(left_out / n_layers), f"▴{left_out:.1f}"
-        return [(" " * _AXIS_CELLS, styles.faint), *ruler(marks, cursor, area.width, styles)]
+        marks = [(1.0, f"{n_layers} left out")]
+        marks += [(count / n_layers, str(count)) for count in range(0, n_layers, step)]
+        cursor = None
+        if counted is not None:
+            left_out = n_layers - counted.layers(self.share)
+            cursor = left_out / n_layers, f"▴{left_out:.1f}"
+        size, has_threshold = (self.area.width, lines), counted is not None
+        return share_plot(curves, self.share, size, self.pane_styles, marks, cursor, has_threshold)
 
     # Below ------------------------------------------------------------------
 

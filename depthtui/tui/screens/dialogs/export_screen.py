@@ -274,7 +274,7 @@ def open_export(
 
         def of_pane() -> Report:
             report = run_report(results, settings, token_of, palette)
-            return figures_report(report, str(pane.name), figures)
+            return figures_report(report, str(pane.name), figures, palette)
 
         choices.append(Exportable(name, "runs", of_pane, has_few_figures=True))
     ask_where(app, explorer, *choices, extras=extras)

@@ -127,7 +127,7 @@ class SettingsScreen(EditedList):
     def _leave_field(self) -> None:
         """Accept the field's value when the mouse or a filter moves to another setting."""
         if self._is_editing and self.highlighted_value != self._edited:
-            # What the other setting is comes first, a mistake after it.
+            # The note on the other setting is overwritten by that on a mistake.
             self.call_later(self._accept)
 
     @on(Input.Changed, "#value")

@@ -22,7 +22,7 @@ STEPS = {
     "2 Logit lens": "what the model would answer after each layer",
     "3 Verdict": "how many layers it takes, and how sure",
 }
-"""The panes that tell the story, and what each of them tells."""
+"""The panes of the three steps, and the content of each."""
 
 KEYS = {
     ("left", "down", "up", "right"): "move the one cursor that all panes share",
