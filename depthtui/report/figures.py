@@ -98,8 +98,12 @@ def csv_bytes(figure: Figure, palette: str) -> bytes:
         case Bars() as bars:
             heads, columns = ["x: layer", f"y: {bars.up or bars.label}"], [bars.values]
     rows = zip_longest(*(map(_number, column) for column in columns), fillvalue="")
+    first = figure.picture.falls_from if isinstance(figure.picture, Panel) else None
     lines = [",".join(map(_quoted, heads))]
-    lines += [",".join([str(place), *row]) for place, row in enumerate(rows)]
+    lines += [
+        ",".join([str(place if first is None else first - place), *row])
+        for place, row in enumerate(rows)
+    ]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
 
 

@@ -216,9 +216,9 @@ def curves(panel: Panel) -> str:
         parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
         parts.append(_text(_LEFT - 4, y(tick) + 4, f"{tick:.3g}", "end"))
     has_output = last == panel.n_layers
-    for tick in _layers_to_label(panel.n_layers):
-        if not has_output or x(last) - x(tick) > 3 * _FONT:
-            parts.append(_text(x(tick), _TOP + height + 14, str(tick), "middle"))
+    for place, label in _labels_across(panel, last):
+        if not has_output or x(last) - x(place) > 3 * _FONT:
+            parts.append(_text(x(place), _TOP + height + 14, label, "middle"))
     if has_output:
         parts.append(_text(x(last), _TOP + height + 14, "out", "end"))
     if panel.threshold is not None and finite.size:
@@ -231,6 +231,15 @@ def curves(panel: Panel) -> str:
         parts.append(_text(at + side, _TOP + 10, f"layer {panel.crossing}", anchor, "mark"))
     parts += [_polyline(line, x, y) for line in panel.lines]
     return _svg(parts, _TOP + height + 34, panel.title)
+
+
+def _labels_across(panel: Panel, last: int) -> list[tuple[int, str]]:
+    """The labelled places of the horizontal axis, whose last place is `last`."""
+    if panel.falls_from is None:
+        return [(place, str(place)) for place in _layers_to_label(panel.n_layers)]
+    counts = _layers_to_label(panel.falls_from + 1)
+    places = [(panel.falls_from - count, str(count)) for count in counts]
+    return [(place, label) for place, label in places if place <= last]
 
 
 def bars(picture: Bars) -> str:

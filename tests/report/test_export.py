@@ -18,11 +18,13 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.depth import reading
 from depthtui.errors import DepthError
+from depthtui.metrics import kept
 from depthtui.metrics.contributions import Contributions
 from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
 from depthtui.report.formats import FORMATS, Report, format_titles
 from depthtui.settings import Settings
+from tests.builders.metrics import smooth_metric
 from tests.builders.results import hostile_run, random_result, run
 
 SETTINGS = SummarySettings()
@@ -70,6 +72,18 @@ def test_the_numbers_of_a_figure_can_be_read_back(tmp_path: Path) -> None:
     assert len(head) == len(result.tokens) + 1
     values = [[float(cell or "nan") for cell in row[1:]] for row in rows]
     np.testing.assert_allclose(values, result.get(Contributions).layer_norm_ratio, rtol=1e-6)
+
+
+def test_numbers_of_layers_kept_fall_as_in_their_figure(tmp_path: Path) -> None:
+    result = run()
+    result.put(kept.NAME, smooth_metric(kept.NAME, result))
+    (figures,) = run_report([result], SETTINGS).write(tmp_path, ["csv"])
+    path = figures / "cost-of-leaving-layers-out-together.csv"
+    with open(path, encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[0] == "x: layers kept"
+    assert [int(row[0]) for row in rows] == list(range(result.model.n_layers, 0, -1))
+    assert float(rows[0][1]) == 0
 
 
 def test_a_report_of_no_figures_is_refused_where_nothing_else_is_written(tmp_path: Path) -> None:

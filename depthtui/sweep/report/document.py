@@ -283,7 +283,7 @@ def _curves(summary: SweepSummary) -> Iterator[Block]:
 
 
 def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
-    """What is kept of each cell against the share of the layers that is left out."""
+    """What is kept of each cell against the share of its layers that is kept."""
     lines = []
     for cell in summary.cells:
         knowledge = cell.get(kept.METRIC)
@@ -300,7 +300,8 @@ def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
         limits=(0.0, 1.0),
         title=title,
         up="share kept",
-        across="layers left out, %",
+        across="layers kept, %",
+        falls_from=_POINTS - 1,
     )
     yield Figures([Figure(title, panel, "Dashed across: nine tenths.")])
     yield _legend(summary)
