@@ -137,7 +137,7 @@ class VerdictPane(VerdictPage):
             return _Beside([], [], [])
         room -= len(number)
         curves = self._curves()
-        curve = _LEAST_CURVE + 1 if curves and room > _LEAST_CURVE else 0
+        curve = _LEAST_CURVE + 1 if self._has_plot and room > _LEAST_CURVE else 0
         below: Lines = []
         for lines in (self._order_line(), self._controls()):
             if curve and len(lines) <= room - curve - len(below):
@@ -260,6 +260,12 @@ class VerdictPane(VerdictPage):
 
     # The curve --------------------------------------------------------------
 
+    @property
+    def _has_plot(self) -> bool:
+        """Whether there is a curve, or one will come into the empty axes."""
+        coming = (*self.being_computed, *self.next_metrics)
+        return self._knowledge is not None or kept.NAME in coming
+
     def _curves(self) -> list[Curve]:
         """What is kept against the layers kept, and in random orders; empty if unknown."""
         styles, knowledge = self.pane_styles, self._knowledge
@@ -289,8 +295,8 @@ class VerdictPane(VerdictPage):
         if counted is not None:
             layers = counted.layers(self.share)
             cursor = 1 - layers / n_layers, f"▴{layers:.1f}"
-        size, has_threshold = (self.area.width, lines), counted is not None
-        return share_plot(curves, self.share, size, self.pane_styles, marks, cursor, has_threshold)
+        size, has_dashes = (self.area.width, lines), bool(counted) or self._knowledge is None
+        return share_plot(curves, self.share, size, self.pane_styles, marks, cursor, has_dashes)
 
     # Below ------------------------------------------------------------------
 

@@ -115,7 +115,8 @@ async def test_the_curve_grows_while_it_is_counted() -> None:
     assert found is not None
 
     def columns(shown: list[str]) -> int:
-        return max((len(line[5:].rstrip()) for line in braille(shown)), default=0)
+        dots = (line[5:].rstrip() for line in braille(shown) if "90%" not in line)
+        return max(map(len, dots), default=0)
 
     reach = []
     for known in (1, 8, 20):
