@@ -295,7 +295,7 @@ _slurm_options = one_argument(
 @in_section(
     "Files",
     *files_to_write(
-        "Folder of records and report.  [default: one in the cache folder]", "sweeps", "all"
+        "Folder of records and report.  [default: one in the cache folder]", "sweeps", "all but png"
     ),
 )
 def sweep(

@@ -29,6 +29,9 @@ _PLOT = WIDTH - _LEFT - _RIGHT
 _MARKS = 12.0
 """Height of a line of marks beneath bars."""
 
+_GAP = "\N{NO-BREAK SPACE}" * 3
+"""Between labels: renderers disagree on where a text with shifts in it ends."""
+
 _MOST_LABELLED = 44
 _LEGEND_WIDTH = 120.0
 
@@ -384,11 +387,11 @@ def _names(up: str, across: str, bottom: float, right: float = WIDTH - _RIGHT) -
 
 def _key(lines: Sequence[Line]) -> str:
     """The labels of lines in their colours, above the plot."""
-    named = [line for line in lines if line.label]
-    parts = "".join(
-        f'<tspan class="key {line.css}" fill="{_colour(line.css)}" dx="{10 if number else 0}">'
+    parts = _GAP.join(
+        f'<tspan class="key {line.css}" fill="{_colour(line.css)}">'
         f"{escape(printable_line(line.label))}</tspan>"
-        for number, line in enumerate(named)
+        for line in lines
+        if line.label
     )
     return f'<text x="{WIDTH - _RIGHT:g}" y="11" text-anchor="end">{parts}</text>' if parts else ""
 

@@ -130,7 +130,9 @@ class ExportScreen(Dialog[Exported]):
         for name, title in self._formats.items():
             # Figures alone are dozens of files.
             is_chosen = name in SCREEN or FORMATS[name].has_whole(self._subject)
-            yield Checkbox(title, is_chosen, id=name, compact=True)
+            install = "" if name in SCREEN else FORMATS[name].install
+            label = Content(f"{title}: needs {install}" if install else title)
+            yield Checkbox(label, is_chosen, id=name, compact=True, disabled=bool(install))
         for extra in self._extras:
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
             is_chosen, closed = extra.by_default and not extra.problem, bool(extra.problem)
@@ -150,7 +152,7 @@ class ExportScreen(Dialog[Exported]):
         for name in self._formats.keys() - SCREEN.keys():
             if not FORMATS[name].has_whole(self._subject):
                 box = self.query_one(f"#{name}", Checkbox)
-                box.value = self._choices[changed.index].has_few_figures
+                box.value = self._choices[changed.index].has_few_figures and not box.disabled
 
     @on(Input.Changed, "#folder")
     def _show_folder(self) -> None:
