@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.command_help import SectionedCommand, command_line, in_section, words_of
 from depthtui.cli.completion import complete_models, complete_tasks
 from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
+from depthtui.cli.prompt_command import is_task
 from depthtui.cli.shared_options import (
     NumberRange,
     Overrides,
@@ -49,16 +50,6 @@ if TYPE_CHECKING:
     from depthtui.sweep.state import Outcome, Shard
 
 
-class _SweepCommand(SectionedCommand):
-    """The command, which keeps its own command line."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the command line, and read it."""
-        ctx.meta[_WORDS] = tuple(args)
-        return super().parse_args(ctx, args)
-
-
-_WORDS = "depthtui.sweep.words"
 _FOR_THE_WHOLE = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
 """Options that the Slurm scripts replace or omit, with the number of values of each."""
 
@@ -251,7 +242,7 @@ _slurm_options = one_argument(
 
 
 @click.command(
-    cls=_SweepCommand,
+    cls=SectionedCommand,
     common=(
         *("plan_file", "models", "tasks", "levels", "examples", "data", "matched", "protocol"),
         *("write", "max_tokens"),
@@ -340,7 +331,7 @@ def sweep(
         return _merge(merge, out, formats)
     settings = overrides.settings()
     if plan_file is not None:
-        _refuse_model(str(plan_file), plan_options)
+        _refuse_others(plan_file, plan_options)
     plan = _plan(plan_file, plan_options, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
@@ -371,22 +362,27 @@ def sweep(
     return 1 if outcome.failures else 0
 
 
-def _refuse_model(name: str, plan_options: PlanOptions) -> None:
-    """Refuse a model in the place of a plan; the error has the command that is meant."""
-    from depthtui.models.catalog import may_be_a_model
-    from depthtui.token_text import shell_word
+def _refuse_others(plan_file: Path, plan_options: PlanOptions) -> None:
+    """Refuse a model or a task in the place of a plan; the error has the command that is meant."""
+    from depthtui.models.catalog import looks_like_a_path
 
-    is_plan = name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf"))
-    if is_plan or not may_be_a_model(name):
+    words = list(words_of(click.get_current_context()))
+    place = next(index for index, word in enumerate(words) if word and Path(word) == plan_file)
+    name = words[place]
+    if name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf")):
         return
-    words = list(click.get_current_context().meta[_WORDS])
-    if name in words:
-        words[words.index(name) : words.index(name) + 1] = ["--model", name]
-    if not plan_options.tasks and plan_options.protocol is None:
+    if looks_like_a_path(name) and not os.path.exists(name):
+        raise click.UsageError(
+            f"There is no file or folder {name}. A plan is a TOML file, and --model names a model."
+        )
+    names_task = is_task(name)
+    words[place : place + 1] = ["--task" if names_task else "--model", name]
+    if names_task and not plan_options.models:
+        words += ["--model", "MODEL"]
+    if not names_task and not plan_options.tasks and plan_options.protocol is None:
         words += ["--task", "NAME"]
-    command = " ".join(["depthtui sweep", *map(shell_word, words)])
     raise click.UsageError(
-        f"{name} is no plan. A model is an option here, and so are its tasks: `{command}`."
+        f"{name} is no plan. Models and tasks are options here: `{command_line('sweep', words)}`."
     )
 
 
@@ -550,7 +546,7 @@ def _write_for_slurm(
         raise click.UsageError(f"--slurm {tasks} is more than {MOST_SHARDS:,} parts.")
     if jobs.submit:
         check_sbatch()
-    words = _words_of_a_part(click.get_current_context().meta[_WORDS])
+    words = _words_of_a_part(words_of(click.get_current_context()))
     sweep = SlurmSweep(words, Path.cwd(), out, formats or (), tasks, jobs.sbatch)
     print_written(write_scripts(sweep))
     if not jobs.submit:
