@@ -76,9 +76,13 @@ class SectionedCommand(click.Command):
             self.params.append(_help_all(len(self._rare)))
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line, and keep it."""
+        """Read the command line, and keep it; an error names its command."""
         ctx.meta[_WORDS] = tuple(args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in order of first use."""

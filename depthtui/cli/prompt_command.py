@@ -43,7 +43,10 @@ class PromptCommand(SectionedCommand):
         if ctx.resilient_parsing:
             return
         words = words_of(ctx)
-        options, others, _ = self.make_parser(ctx).parse_args(list(words))
+        try:
+            options, others, _ = self.make_parser(ctx).parse_args(list(words))
+        except click.UsageError:
+            return
         model = options.get("model")
         arguments = [model, *others] if isinstance(model, str) else others
         if not arguments:
@@ -51,7 +54,10 @@ class PromptCommand(SectionedCommand):
         is_model = not is_text(arguments[0]) and not (self._has_tasks and is_task(arguments[0]))
         if len(arguments) > 1 or not is_model:
             line = self._meant_line(words, arguments, bool(options.get("by_option")))
-            raise click.UsageError(_sentence(self.name or "", line), ctx) from error
+            command = command_line(self.name or "", line)
+            raise click.UsageError(
+                f"All but the model has an option, and a prompt has quotes: `{command}`.", ctx
+            ) from error
 
     def _meant_line(
         self, words: Sequence[str], arguments: Sequence[str], has_model: bool
@@ -87,17 +93,6 @@ def task_options(word: str) -> list[str]:
     """The options for a task such as `addition`, or `addition:3` with its level."""
     name, _, level = word.partition(":")
     return ["--task", name, *(["--level", level] if level else [])]
-
-
-def _sentence(name: str, line: Sequence[str]) -> str:
-    """The error for arguments in the wrong place, with the line that is meant."""
-    command = command_line(name, line)
-    if "--prompt" in line:
-        return (
-            "The model comes first, and then --prompt with the whole prompt in quotes: "
-            f"`{command}`."
-        )
-    return f"Only the model is named without an option: `{command}`."
 
 
 def _quoted(words: Sequence[str], arguments: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -13,6 +13,7 @@ import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.completion import complete_metrics, complete_models, complete_tasks
+from depthtui.cli.one_of import OneOf, no_such
 from depthtui.cli.output import OutOptions, print_notice
 from depthtui.data.run_settings import (
     DEFAULT_METRICS,
@@ -25,7 +26,7 @@ from depthtui.data.run_settings import (
     Writing,
 )
 from depthtui.data.trust import TrustedModels
-from depthtui.errors import DepthError, did_you_mean, short_repr
+from depthtui.errors import DepthError, short_repr
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.formats import Subject, format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
@@ -78,26 +79,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-class OneOf(click.Choice[str]):
-    """One of some names or their aliases; the error for another name has similar ones."""
-
-    def __init__(self, choices: Sequence[str], aliases: Mapping[str, str]) -> None:
-        super().__init__(choices)
-        self._aliases = aliases
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name in a text."""
-        name = self._aliases.get(value, value)
-        if name not in self.choices:
-            raise click.BadParameter(no_such(name, self.choices), ctx, param)
-        return super().convert(name, param, ctx)
-
-
-def no_such(name: str, names: Sequence[str]) -> str:
-    """The error for an unknown name: all names, and the similar ones."""
-    return f"{name!r} is not one of {', '.join(names)}.{did_you_mean(name, names)}"
 
 
 class Folder(click.Path):

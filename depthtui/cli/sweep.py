@@ -13,6 +13,7 @@ import click
 
 from depthtui.cli.command_help import SectionedCommand, command_line, in_section, words_of
 from depthtui.cli.completion import complete_models, complete_tasks
+from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
 from depthtui.cli.prompt_command import is_task
 from depthtui.cli.shared_options import (
@@ -168,9 +169,7 @@ _plan_options = one_argument(
         shell_complete=complete_tasks,
         help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
     ),
-    click.option(
-        "--levels", type=click.Choice(["all"]), help="Every level of the tasks that name none."
-    ),
+    click.option("--levels", type=OneOf(["all"]), help="Every level of the tasks that name none."),
     click.option("--examples", type=examples_range(), help="Prompts of each task.  [default: 10]"),
     click.option(
         "--data",
@@ -193,7 +192,7 @@ _plan_options = one_argument(
     ),
     click.option(
         "--protocol",
-        type=click.Choice(["paper"]),
+        type=OneOf(["paper"]),
         help="The paper's data sets, counts and thresholds.",
     ),
     click.option(
