@@ -90,8 +90,8 @@ def _figures(blocks: Iterable[Block], above: tuple[str, ...]) -> Iterator[Placed
 
 
 def svg_bytes(figure: Figure, palette: str) -> bytes:
-    """The figure as the report's page shows it."""
-    return svg.drawing(figure.picture, palette).encode("utf-8", "replace")
+    """The figure as the report's page shows it, with the legend that is beside it there."""
+    return svg.drawing(figure.picture, palette, is_alone=True).encode("utf-8", "replace")
 
 
 def png_bytes(figure: Figure, palette: str) -> bytes:

@@ -32,6 +32,9 @@ _MARKS = 12.0
 _GAP = "\N{NO-BREAK SPACE}" * 3
 """Between labels: renderers disagree on where a text with shifts in it ends."""
 
+_ROW, _SAMPLE = 15.0, 26.0
+"""Height of a row of a legend beneath curves, and the length of its line."""
+
 _MOST_LABELLED = 44
 _LEGEND_WIDTH = 120.0
 
@@ -160,15 +163,23 @@ def _ink(background: ramps.RGB) -> str:
     return "#000" if ramps.lightness(background) > 0.6 else "#fff"
 
 
-def drawing(picture: Panel | Heatmap | Bars, name: str = OWN_PALETTE) -> str:
-    """A picture of any kind; `name` is the palette of heatmaps."""
+def drawing(
+    picture: Panel | Heatmap | Bars, name: str = OWN_PALETTE, is_alone: bool = False
+) -> str:
+    """A picture of any kind.
+
+    Args:
+        picture: the picture.
+        name: the palette of heatmaps.
+        is_alone: whether no page has its legend.
+    """
     match picture:
         case Heatmap():
             return heatmap(picture, name)
         case Bars():
             return bars(picture)
         case Panel():
-            return curves(picture)
+            return curves(picture, is_alone)
 
 
 def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
@@ -199,8 +210,11 @@ def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
     return _svg(parts, legend_top + 24, f"{measure.title}, layers by tokens")
 
 
-def curves(panel: Panel) -> str:
-    """Lines over depth with the rule's threshold dashed and its layer marked."""
+def curves(panel: Panel, is_alone: bool = False) -> str:
+    """Lines over depth with the rule's threshold dashed and its layer marked.
+
+    Alone, it has the names of its lines beneath, where these look different.
+    """
     height = 150.0
     last = max(len(line.values) for line in panel.lines) - 1
     finite = np.concatenate([line.values[np.isfinite(line.values)] for line in panel.lines])
@@ -233,7 +247,14 @@ def curves(panel: Panel) -> str:
         side, anchor = (-4, "end") if panel.crossing > 0.8 * last else (4, "start")
         parts.append(_text(at + side, _TOP + 10, f"layer {panel.crossing}", anchor, "mark"))
     parts += [_polyline(line, x, y) for line in panel.lines]
-    return _svg(parts, _TOP + height + 34, panel.title)
+    bottom = _TOP + height + 34
+    names = {line.css: line.name for line in panel.lines if line.name and not line.label}
+    rows = names if is_alone and len(names) > 1 else {}
+    for number, (css, name) in enumerate(rows.items(), start=1):
+        row = bottom + number * _ROW
+        parts.append(f'<path {_line(css)} d="M{_LEFT:g} {row - 4:.4g}h{_SAMPLE:g}"/>')
+        parts.append(_text(_LEFT + _SAMPLE + 6, row, name, "start"))
+    return _svg(parts, bottom + (len(rows) + bool(rows) / 2) * _ROW, panel.title)
 
 
 def _labels_across(panel: Panel, last: int) -> list[tuple[int, str]]:

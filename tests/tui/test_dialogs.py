@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ from depthtui.manual import titles
 from depthtui.metrics import MEASURE_BY_NAME, kept
 from depthtui.prompts import TASKS
 from depthtui.report.explanations import of_measure
-from depthtui.report.formats import format_titles
+from depthtui.report.formats import FORMATS, format_titles
 from depthtui.settings import load_settings
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.ask import Ask
@@ -943,15 +944,30 @@ async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Pat
             screen = it.app.screen
             screen.query_one("#file-name", Input).value = pane
             for name in {*format_titles("runs"), "screen"}:
-                screen.query_one(f"#{name}", Checkbox).value = name in ("csv", "svg")
+                screen.query_one(f"#{name}", Checkbox).value = name in ("csv", "png", "svg")
             [*_, last] = screen.query("#what RadioButton").results(RadioButton)
             last.value = True
             await it.press("f5")
             await it.until(lambda: it.app.screen is it.main)
             files = sorted(path.name for path in (tmp_path / f"exports/{pane}-figures").iterdir())
-            assert len(files) == 2 * len(figures) > 0
+            assert len(files) == 3 * len(figures) > 0
             if pane == "heatmap":
-                assert files == ["layer-contribution.csv", "layer-contribution.svg"]
+                assert files == [f"layer-contribution.{end}" for end in ("csv", "png", "svg")]
+
+
+async def test_a_format_that_is_not_installed_cannot_be_ticked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = replace(FORMATS["png"], libraries=["no_such_library"])
+    monkeypatch.setitem(FORMATS, "png", lacking)
+    async with explore(tmp_path) as it:
+        await opened(it, "e", ExportScreen)
+        [*_, of_pane] = it.app.screen.query("#what RadioButton").results(RadioButton)
+        of_pane.value = True
+        box = it.app.screen.query_one("#svg", Checkbox)
+        await it.until(lambda: box.value)
+        assert not it.app.screen.query_one("#png", Checkbox).value
+        assert "each figure: needs pip install" in it.screen_text()
 
 
 async def test_an_export_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
             share = knowledge.curve.share
             left_out = np.linspace(0, 1, len(share))
             values = np.interp(np.linspace(0, 1, _POINTS), left_out, share)
-            lines.append(Line(values, _css(summary, cell)))
+            lines.append(Line(values, _css(summary, cell), name=_name(cell)))
     title = "What is kept of what the models know"
     panel = Panel(
         lines,
@@ -346,9 +346,13 @@ def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
     for cell in summary.cells:
         values = rule.by_layer(cell.curves)
         if values is not None:
-            name = f"{cell.title}, {cell.cell.task.title}"
-            lines.append(Line(relative(values), _css(summary, cell), name=name))
+            lines.append(Line(relative(values), _css(summary, cell), name=_name(cell)))
     return lines
+
+
+def _name(cell: CellSummary) -> str:
+    """The name of a cell's lines."""
+    return f"{cell.title}, {cell.cell.task.title}"
 
 
 def relative(values: np.ndarray) -> np.ndarray:
