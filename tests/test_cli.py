@@ -664,6 +664,8 @@ class TestRun:
         ("sweep demo", "`depthtui sweep --model demo --task NAME`"),
         ("sweep a/model --task facts", "`depthtui sweep --model a/model --task facts`"),
         ("sweep facts --model demo", "`depthtui sweep --task facts --model demo`"),
+        ("sweep demo facts", "`depthtui sweep --model demo --task facts`"),
+        ("sweep one.toml two.toml", "A sweep has one plan."),
         ("sweep ./nofolder", "There is no file or folder ./nofolder."),
         ("model.gguf", "`depthtui --model model.gguf` opens it"),
     ],

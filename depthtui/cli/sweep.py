@@ -91,6 +91,43 @@ def _gpus(context: click.Context, parameter: click.Parameter, value: str | None)
     return int(value)
 
 
+def _plan_file(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Path | None:
+    """The file of the plan; for models or tasks in its place, the error has the command meant."""
+    from depthtui.models.catalog import looks_like_a_path
+
+    others = [name for name in values if not _may_be_a_plan(name)]
+    if not others and len(values) > 1:
+        raise click.UsageError("A sweep has one plan.", context)
+    if not others:
+        return next(map(Path, values), None)
+    words = list(words_of(context))
+    for name in others:
+        if looks_like_a_path(name) and not os.path.exists(name):
+            raise click.UsageError(
+                f"There is no file or folder {name}. A plan is a TOML file, and --model names a "
+                "model.",
+                context,
+            )
+        place = words.index(name)
+        words[place : place + 1] = ["--task" if is_task(name) else "--model", name]
+    options = {word.partition("=")[0] for word in words}
+    if "--model" not in options:
+        words += ["--model", "MODEL"]
+    if not options & {"--task", "--protocol"}:
+        words += ["--task", "NAME"]
+    raise click.UsageError(
+        f"{others[0]} is no plan. Models and tasks are options here: "
+        f"`{command_line('sweep', words)}`.",
+        context,
+    )
+
+
+def _may_be_a_plan(name: str) -> bool:
+    return name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf"))
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """The part of a plan that is given on the command line.
@@ -258,7 +295,9 @@ _slurm_options = one_argument(
         "depthtui sweep plan.toml --slurm 8 --sbatch '--gres=gpu:1 --time=2:00:00'",
     ],
 )
-@click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
+@click.argument(
+    "plan_file", metavar="[PLAN.toml]", nargs=-1, type=click.Path(), callback=_plan_file
+)
 @_plan_options
 @in_section(
     "Machines",
@@ -329,8 +368,6 @@ def sweep(
             raise click.UsageError("--merge takes folders, not models and tasks.")
         return _merge(merge, out, formats)
     settings = overrides.settings()
-    if plan_file is not None:
-        _refuse_others(plan_file, plan_options)
     plan = _plan(plan_file, plan_options, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
@@ -359,30 +396,6 @@ def sweep(
     if shard is not None and not is_whole:
         print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
-
-
-def _refuse_others(plan_file: Path, plan_options: PlanOptions) -> None:
-    """Refuse a model or a task in the place of a plan; the error has the command that is meant."""
-    from depthtui.models.catalog import looks_like_a_path
-
-    words = list(words_of(click.get_current_context()))
-    place = next(index for index, word in enumerate(words) if word and Path(word) == plan_file)
-    name = words[place]
-    if name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf")):
-        return
-    if looks_like_a_path(name) and not os.path.exists(name):
-        raise click.UsageError(
-            f"There is no file or folder {name}. A plan is a TOML file, and --model names a model."
-        )
-    names_task = is_task(name)
-    words[place : place + 1] = ["--task" if names_task else "--model", name]
-    if names_task and not plan_options.models:
-        words += ["--model", "MODEL"]
-    if not names_task and not plan_options.tasks and plan_options.protocol is None:
-        words += ["--task", "NAME"]
-    raise click.UsageError(
-        f"{name} is no plan. Models and tasks are options here: `{command_line('sweep', words)}`."
-    )
 
 
 def _plan(
