@@ -659,7 +659,7 @@ class TestRun:
         ("prune demo --keep-answers 85", "'85' is a percentage: write 0.85."),
         ("run demo --prompt", "requires an argument. See `depthtui run --help`."),
         ("completion fishh", "not one of bash, zsh, fish. Did you mean fish?"),
-        ("serve --port abc", "'abc' is not a valid whole number"),
+        ("serve --port abc", "'abc' is not a whole number of at least 0"),
         ("run demo --prompt x --metrics block_influence", "its values come with similarity."),
         ("sweep demo", "`depthtui sweep --model demo --task NAME`"),
         ("sweep a/model --task facts", "`depthtui sweep --model a/model --task facts`"),

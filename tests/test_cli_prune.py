@@ -198,7 +198,7 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
     [
         ([], "one of --drop, --least, --budget and --keep-answers."),
         (["--least", "1", "--budget", "1"], "not --least and --budget"),
-        (["--least", "0"], "0 is not in the range"),
+        (["--least", "0"], "'0' is not a whole number of at least 1."),
         (["--drop", "1", "--budget", "1"], "not --drop and --budget"),
         (["--budget", "-1"], "-1"),
         (["--budget", "0"], "0"),

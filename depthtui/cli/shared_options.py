@@ -63,14 +63,36 @@ class NumberRange(click.FloatRange):
             self.fail(words, param, ctx)
         if math.isnan(_number(text)):
             self.fail(f"{short_repr(text)} is not a number, such as 0.5.", param, ctx)
-        return float(super().convert(value, param, ctx))
+        try:
+            return float(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{short_repr(text)} is not a number {_limits(self)}.", param, ctx)
 
 
 class WholeNumberRange(click.IntRange):
     """Whole numbers in a range."""
 
-    # Help shows the name, and errors do: 'x' is not a valid whole number.
+    # Help shows the name.
     name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number in a text."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            words = f"{short_repr(str(value))} is not a whole number {_limits(self)}."
+            self.fail(words, param, ctx)
+
+
+def _limits(numbers: click.IntRange | click.FloatRange) -> str:
+    """The ends of a range in words, such as `of at least 1 and at most 20`."""
+    above = "above" if numbers.min_open else "of at least"
+    ends = {above: numbers.min, "at most": numbers.max}
+    return " and ".join(f"{name} {_written(end)}" for name, end in ends.items() if end is not None)
+
+
+def _written(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def _number(text: str) -> float:
