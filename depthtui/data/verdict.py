@@ -7,12 +7,15 @@ from typing import Literal, TypeAlias, get_args
 
 from depthtui.data.sentence import Sentence
 
-EvidenceKind: TypeAlias = Literal["readable", "geometric", "causal"]
-"""The source of a count: the readings of a lens, the movement of the residual stream, or the
-effect of interventions on layers."""
+EvidenceKind: TypeAlias = Literal["causal", "readable", "geometric"]
+"""The source of a count: the effect of interventions on layers, the readings of a lens, or the
+movement of the residual stream."""
 
 KINDS: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
 """The kinds of evidence, in the order of a verdict."""
+
+RELIABILITIES = ("firm", "holds here", "…", "fragile", "–")
+"""How reliable counts are, the surest first; dots while it is computed, a dash without a count."""
 
 
 @dataclass(frozen=True)

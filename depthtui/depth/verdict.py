@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from depthtui.data.sentence import Sentence
-from depthtui.data.verdict import KINDS, Evidence, Headline, Verdict
+from depthtui.data.verdict import KINDS, RELIABILITIES, Evidence, Headline, Verdict
 from depthtui.depth.verdict_words import verdict_sentence
 from depthtui.metrics.accuracy import Accuracy
 
@@ -54,7 +54,7 @@ def verdict_of(
         return None
     if no_verdict:
         return Verdict(Sentence(no_verdict), (), n_layers, warnings=(no_verdict,))
-    rows = tuple(sorted(evidence, key=lambda measure: KINDS.index(measure.kind)))
+    rows = _in_order(evidence, headline)
     tasks = tuple(tasks)
     words = verdict_sentence(
         rows,
@@ -71,3 +71,14 @@ def verdict_of(
     )
     missing = tuple(missing_metrics)
     return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks))
+
+
+def _in_order(evidence: Iterable[Evidence], headline: Headline | None) -> tuple[Evidence, ...]:
+    """The measures by kind: the headline's first, then the surest of each kind."""
+
+    def rank(measure: Evidence) -> tuple[int, bool, int]:
+        is_headline = headline is not None and measure.measure == headline.measure
+        reliability = RELIABILITIES.index(measure.reliability)
+        return KINDS.index(measure.kind), not is_headline, reliability
+
+    return tuple(sorted(evidence, key=rank))

@@ -39,7 +39,7 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
     """The share of what the model knows that is kept against the layers kept."""
     drawn = curve.random_shares
     lines = [
-        Line(share, "layer", name=f"drawn order {number}")
+        Line(share, "layer", name=f"random order {number}")
         for number, share in enumerate(drawn, start=1)
     ]
     lines.append(Line(curve.share, "mean"))
@@ -54,7 +54,7 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
         across="layers kept",
         falls_from=knowledge.n_layers,
     )
-    beside = "; the thin curves: in an order that is drawn" * bool(drawn)
+    beside = "; thin: in random orders" * bool(drawn)
     words = f"Of {curve.gain:.2f} nats a token that context saves{beside}."
     return Figure(f"What is kept of what the model knows, {curve.words}", panel, words)
 

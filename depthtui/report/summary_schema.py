@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from depthtui.data.model import PART_TITLES
+from depthtui.data.verdict import KINDS
 from depthtui.depth import rules
 from depthtui.metrics import ALL
 from depthtui.report.summary_json import SCHEMA
@@ -114,7 +115,7 @@ _PROMPT = _object(
     },
 )
 _EVIDENCE = _object(
-    kind={"enum": ["readable", "geometric", "causal"]},
+    kind={"enum": list(KINDS)},
     measure=_TEXT,
     counts={"enum": ["depth", "layers"], "description": "A place in the stack, or a number."},
     count=_NUMBER_OR_NULL,

@@ -94,7 +94,7 @@ def test_a_verdict_is_explained_with_its_measures() -> None:
         Evidence("causal", "ablation", "ablation", 4, 4, 4),
     )
     titles = [explanation.title for explanation in of_verdict(verdict_of(evidence, 10))]
-    assert titles == ["The verdict", "Effective depth by the KL", "Ablation"]
+    assert titles == ["The verdict", "Ablation", "Effective depth by the KL"]
     assert of_verdict(None) == (VERDICT,)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.cells import cell_len
@@ -216,7 +217,8 @@ def _narrow_kept(summary: SweepSummary, cell: CellSummary) -> Noted:
     depth = "" if cell.headline is None else mean_depth_words(cell.headline)
     mean = f"mean {depth}" if depth[:1].isdigit() else depth
     lines = [kept_range(cell.headline, "–"), mean, _NARROW.get(kind, kind)]
-    return Noted(kept_count(cell.headline, cell.model.n_layers), "\n".join(filter(None, lines)))
+    count = kept_count(cell.headline, cell.model.n_layers)
+    return Noted(_without_zero(count), "\n".join(filter(None, lines)))
 
 
 def _right_column(summary: SweepSummary) -> list[Column]:
@@ -246,7 +248,7 @@ def _by_model(summary: SweepSummary) -> Iterator[Block]:
                 cell.cell.task.title,
                 *(_right(summary, cell) or [str(len(cell.records))]),
                 *([_narrow_kept(summary, cell)] if _has_headline(summary) else []),
-                *(_depth(cell, rule) for rule in names),
+                *(_narrow_depth(cell, rule) for rule in names),
             ]
             for cell in cells
         ]
@@ -258,8 +260,18 @@ def _kept_column(summary: SweepSummary) -> Column:
 
 
 def _depth_column(summary: SweepSummary, rule: str) -> Column:
-    cells = [_depth(cell, rule) for cell in summary.cells]
+    cells = [_narrow_depth(cell, rule) for cell in summary.cells]
     return _narrow_column(rule_title(rule), cells)
+
+
+def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
+    depth = _depth(cell, rule)
+    return replace(depth, text=_without_zero(depth.text))
+
+
+def _without_zero(count: str) -> str:
+    """A count and its share without a zero, such as `27 · .90`: several fit into 80 cells."""
+    return count.replace(" 0.", " .")
 
 
 def _narrow_column(title: str, cells: Sequence[Noted]) -> Column:

@@ -38,9 +38,6 @@ KIND_WORDS: dict[EvidenceKind, str] = {
 }
 """The kinds of evidence in a few words, in the order of the page."""
 
-_SUREST = ("firm", "holds here", "…", "fragile", "–")
-"""The order of measures of one kind, by their reliability."""
-
 _MOST_NAME = 16
 _RELIABILITY_CELLS = 12
 _WIDE = 80
@@ -139,17 +136,7 @@ class EvidencePane(VerdictPage, ThresholdPage):
 
     @property
     def _measures(self) -> list[str]:
-        return [measure.measure for measure in self._evidence] if self.view.verdict else []
-
-    @property
-    def _evidence(self) -> list[Evidence]:
-        """The measures by kind: the headline's first, then the surest of each kind."""
-
-        def rank(measure: Evidence) -> tuple[int, bool, int]:
-            kind = list(KIND_WORDS).index(measure.kind)
-            return kind, measure.measure != kept.NAME, _SUREST.index(measure.reliability)
-
-        return sorted(self.shown_verdict.evidence, key=rank)
+        return [row.measure for row in self.shown_verdict.evidence] if self.view.verdict else []
 
     def choose(self, step: int) -> None:
         """Move the choice down by this many measures, or up."""
@@ -221,7 +208,7 @@ class EvidencePane(VerdictPage, ThresholdPage):
             return []
         lines: list[list[Piece]] = []
         kind = ""
-        for measure in self._evidence:
+        for measure in verdict.evidence:
             if measure.kind != kind:
                 kind = measure.kind
                 if detail.gaps and lines:

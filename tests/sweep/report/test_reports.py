@@ -327,7 +327,7 @@ class TestAccuracy:
         assert "teacher-forced" in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, all_questions)))
-        assert re.search(r"addition, 2 digits +4/10  8 · 0.67 [^\n]*\n +±½", console.export_text())
+        assert re.search(r"addition, 2 digits +4/10  8 · .67 [^\n]*\n +±½", console.export_text())
 
     def test_what_the_model_writes_counts_before_what_it_would_choose(self) -> None:
         result = full_run()
@@ -680,7 +680,8 @@ class TestFiles:
         assert "no clear difference in " in text
         for cell in summary.cells:
             for estimate in cell.depths[: len(RULES)]:
-                assert f"{estimate.count} · {estimate.ratio:.2f} " in text
+                share = f"{estimate.ratio:.2f}".removeprefix("0")
+                assert f"{estimate.count} · {share} " in text
                 assert interval(estimate, "–") in text
 
     def test_what_was_chosen_is_said_once_in_every_report(self, tmp_path: Path) -> None:
