@@ -64,7 +64,7 @@ class _Beside(NamedTuple):
 class VerdictPane(VerdictPage):
     """The headline as a number and a sentence, and the curve that it is read from.
 
-    The curve is the share of what the model knows that is kept with more and more layers left out.
+    The curve is the share of what the model knows that is kept with fewer and fewer layers.
     It grows while it is counted, and is faint where the model knows too little for a count.
 
     Attributes:
