@@ -53,6 +53,8 @@ PATCHES = (
     TextualPatch("input_parser", "XTermParser._sequence_to_key_events", ""),
     TextualPatch("input_parser", "XTermParser.parse_mouse_code", "6706"),
     TextualPatch("screens", "Screen.dismiss", "2575"),
+    TextualPatch("screens", "Screen._compose", ""),
+    TextualPatch("screens", "Screen._on_screen_resume", ""),
     TextualPatch("screens", "Screen._on_resize", ""),
     TextualPatch("screens", "Screen.get_widget_and_offset_at", "6643"),
     TextualPatch("screens", "Screen._compositor_refresh", ""),

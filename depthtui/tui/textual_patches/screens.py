@@ -3,8 +3,8 @@
 Each method of `Screen` describes a fault of Textual's screens. They also draw through a
 `ThinCompositor`, and free their entries in Textual's cache.
 
-Overrides `Screen.dismiss`, `_on_resize`, `get_widget_and_offset_at` and
-`_compositor_refresh`.
+Overrides `Screen.dismiss`, `_compose`, `_on_screen_resume`, `_on_resize`,
+`get_widget_and_offset_at` and `_compositor_refresh`.
 """
 
 from __future__ import annotations
@@ -42,6 +42,25 @@ class Screen(screen.Screen[ScreenResultType]):
             a dialog and the screen beneath it (issue 2575, closed and still there).
             """
             return super().dismiss(result) if self.is_active else AwaitComplete()
+
+        async def _compose(self) -> None:
+            """Give the screen the classes of its width before its widgets are styled.
+
+            Textual does so once the screen is laid out, and then styles and lays out all of it
+            again (not reported).
+            """
+            self._classes |= self._get_breakpoint_classes(
+                self.app.size.width, self.HORIZONTAL_BREAKPOINTS or []
+            )
+            await super()._compose()
+
+        def _on_screen_resume(self, event: events.ScreenResume) -> None:
+            """Keep Textual's own handler, which runs next, from styling the screen again.
+
+            Each widget is styled when it is mounted, and all of them when a theme is chosen (not
+            reported).
+            """
+            event.refresh_styles = False
 
         async def _on_resize(self, event: events.Resize) -> None:
             """Keep Textual's own handler, which runs next, from a former size of the terminal.

@@ -292,6 +292,37 @@ async def a_dialog_is_dismissed_twice(kit: Kit, patch: pytest.MonkeyPatch) -> bo
         return app.screen is beneath
 
 
+@scene("Screen._compose")
+async def a_screen_is_styled_for_its_width_at_once(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    class Narrow(kit.screen):  # type: ignore[misc, name-defined]
+        HORIZONTAL_BREAKPOINTS: ClassVar = [(0, "-narrow"), (100, "-medium")]
+        mounted_with: frozenset[str] = frozenset()
+
+        def compose(self) -> ComposeResult:
+            yield Static()
+
+        def on_mount(self) -> None:
+            self.mounted_with = self.classes
+
+    app = collecting(kit)
+    async with app.run_test(size=(80, 24)):
+        narrow = Narrow()
+        await app.push_screen(narrow)
+        return narrow.mounted_with == {"-narrow"}
+
+
+@scene("Screen._on_screen_resume")
+async def a_screen_is_styled_once_when_it_opens(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    styled: list[Widget] = []
+    app = collecting(kit)
+    async with app.run_test() as pilot:
+        opened = kit.screen()
+        patch.setattr(app, "update_styles", lambda node, animate=True: styled.append(node))
+        await app.push_screen(opened)
+        await pilot.pause()
+        return opened.is_current and opened not in styled
+
+
 @scene("Screen._on_resize")
 async def an_old_size_and_a_new_one_meet(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
     class Counting(kit.screen):  # type: ignore[misc, name-defined]
