@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
-from textual.pilot import Pilot
+from textual.message_pump import MessagePump
+from textual.pilot import Pilot, WaitForScreenTimeout
 from textual.screen import Screen
 
 from depthtui.data.run_settings import ModelSpec
@@ -43,6 +45,42 @@ def _parse_once(self: Stylesheet, *sheet: object, **options: object) -> list[Rul
 
 
 Stylesheet._parse_rules = _parse_once  # type: ignore[method-assign]
+
+# Textual's own gives the `id` too, in Python: each rule is looked up for each widget's style.
+RuleSet.__hash__ = object.__hash__  # type: ignore[method-assign]
+
+
+def _is_busy(pump: MessagePump) -> bool:
+    """Whether it handles a message, or has one to handle; otherwise it waits for the next."""
+    queue = pump._message_queue
+    return not (queue.empty() and queue.ready_event._waiters)
+
+
+async def _wait_for_busy(self: Pilot[object], timeout: float = 30.0) -> bool:
+    """Wait until the screen and its widgets have handled what each has to handle now.
+
+    Textual sends a message to every one of them, of which most have nothing to handle.
+    """
+    app, done = self.app, asyncio.Event()
+    pumps = [app, *app.screen.walk_children(with_self=True)] if app.screen_stack else []
+
+    def end(pump: MessagePump) -> None:
+        waited_for.remove(pump)
+        if not waited_for:
+            done.set()
+
+    waited_for = [pump for pump in pumps if _is_busy(pump) and pump.call_later(end, pump)]
+    if waited_for:
+        ends = [asyncio.create_task(event.wait()) for event in (done, app._exception_event)]
+        _, others = await asyncio.wait(ends, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for task in others:
+            task.cancel()
+        if len(others) == len(ends):
+            raise WaitForScreenTimeout
+    return not waited_for
+
+
+Pilot._wait_for_screen = _wait_for_busy  # type: ignore[method-assign]
 
 
 class Unforgiving(DepthApp):
