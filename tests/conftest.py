@@ -69,10 +69,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Spare the collector what lives as long as the process: a sixth of the explorer's tests."""
+    """Collect seldom what is no longer used."""
+    gc.set_threshold(100_000, 20, 50)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def spare_what_stays() -> None:
+    """Spare the collector what the process has kept by then.
+
+    Where memory ends it is called again and again, and traverses all that imports and tests keep.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(scope="session")
