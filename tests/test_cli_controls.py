@@ -39,27 +39,24 @@ def test_a_table_what_each_row_is_for_and_a_conclusion(home: Path, capsys: Outpu
     assert len(list(home.rglob("*.controls.json"))) == 1
 
 
-def test_a_run_of_the_model_names_them_from_then_on(home: Path, capsys: Output) -> None:
+def test_json_and_a_run_of_the_model_that_names_them_from_then_on(
+    home: Path, capsys: Output
+) -> None:
     model = str(tiny_folder(home))
     arguments = ["run", model, "--prompt", "The river runs", "--device", "cpu"]
     assert main(arguments) == 0
     assert "Controls on" not in capsys.readouterr().out
-    assert doctor(home, *ASKED) == 0
-    capsys.readouterr()
-    assert main([*arguments, "--out", str(home / "out"), "--format", "md"]) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    assert "Controls on all tokens of 5 prompts of addition" in out
-    (record,) = (home / "out").iterdir()
-    assert "Controls on all tokens of 5 prompts of addition" in record.read_text()
-
-
-def test_json(home: Path, capsys: Output) -> None:
     assert doctor(home, *ASKED, "--json") == 0
     report: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert set(Controls.__dataclass_fields__) | {"guess", "stands", "sentence"} == set(report)
     assert [row["name"] for row in report["rows"]][-1] == "untrained"
     assert report["stands"] is False
     assert report["prompts"] == 5
+    assert main([*arguments, "--out", str(home / "out"), "--format", "md"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Controls on all tokens of 5 prompts of addition" in out
+    (record,) = (home / "out").iterdir()
+    assert "Controls on all tokens of 5 prompts of addition" in record.read_text()
 
 
 def test_ten_commonsense_prompts_by_itself(
