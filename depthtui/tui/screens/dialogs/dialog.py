@@ -24,6 +24,9 @@ MUTED = "$foreground 60%"
 WRONG = "$text-error"
 """The style of errors."""
 
+QUICK = "quick"
+"""The class of fields whose text is quickly typed again: it is lost without a question."""
+
 Result = TypeVar("Result")
 
 
@@ -111,7 +114,7 @@ class Dialog(ModalScreen[Result | None]):
 
     @property
     def _typed_fields(self) -> list[Input | TextArea]:
-        """The fields with text that would be lost."""
+        """The fields whose text was typed and not taken."""
         return [
             field
             for field in self._text_fields
@@ -130,8 +133,8 @@ class Dialog(ModalScreen[Result | None]):
 
     def _ask_for_text(self, then: Callable[[], None]) -> None:
         """Act at once, or once it is agreed where typed text would be lost."""
-        if self._typed_fields:
-            confirm(self.app, "Leave without what you typed?", then)
+        if any(not field.has_class(QUICK) for field in self._typed_fields):
+            confirm(self.app, "Leave without what you typed?", "leaves", then)
         else:
             then()
 
