@@ -63,13 +63,19 @@ async def test_a_value_is_of_the_setting_that_it_was_opened_for(tmp_path: Path) 
         # As the mouse does.
         at(it, "lens_top_k")
         await it.until(lambda: "kl_threshold must be" in it.screen_text(), "the mistake")
-        assert field.value == "25"
+        assert (it.app.screen.highlighted_value, field.value) == ("kl_threshold", "25")
+        assert field.has_focus
+        # As a filter does that hides the row.
+        it.app.screen.query_one("#filter", Input).value = "seed"
+        await it.until(lambda: not it.app.screen.words, "the whole list")
+        assert it.app.screen.highlighted_value == "kl_threshold"
+        assert "kl_threshold must be" in it.screen_text()
         field.value = "0.35"
         at(it, "seed")
         await it.until(lambda: not field.display, "the end of the field")
         assert it.app.explorer.settings.kl_threshold == 0.35
         at(it, "kl_threshold")
-        await it.press("enter", *"0.45", "escape", "n", "escape", "y")
+        await it.press("enter", *"0.45", "escape")
         await it.until(lambda: not field.display, "the end of the field")
         assert it.app.explorer.settings.kl_threshold == 0.35
         await it.press("enter", *"0.25")
