@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from depthtui.data.protocol import MetricRows
 from depthtui.tui.panes.heatmap import HeatmapPane
@@ -12,6 +17,9 @@ from depthtui.tui.panes.layer_rows import LayerRows
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens import dialogs
+from depthtui.tui.screens.dialogs.dialog import Dialog
+from depthtui.tui.screens.dialogs.prompt_picker import HINTS
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.panes.drawing import lines
 from tests.tui.test_compare import compared
@@ -62,6 +70,22 @@ async def test_no_pane_is_cut_without_a_mark(tmp_path: Path, size: tuple[int, in
         it.engine.advance()
         await it.until(lambda: "go first" in verdict.text or "of 30 layers" in verdict.text)
         await every_pane(it)
+
+
+def subclasses(kind: type[Dialog[Any]]) -> Iterator[type[Dialog[Any]]]:
+    """Every kind of dialog beneath this one."""
+    for below in kind.__subclasses__():
+        yield below
+        yield from subclasses(below)
+
+
+def test_every_hint_of_a_dialog_fits_the_narrowest_terminal() -> None:
+    for module in iter_modules(dialogs.__path__):
+        import_module(f"{dialogs.__name__}.{module.name}")
+    hints = {kind.hint for kind in subclasses(Dialog)} | {*HINTS.values()}
+    assert len(hints) > 20
+    for hint in hints:
+        assert cell_len(f"╰─ {hint} ─╯") <= SIZES[0][0], hint
 
 
 @pytest.mark.parametrize("size", [*SIZES[1:], (160, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
