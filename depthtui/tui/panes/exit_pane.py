@@ -12,6 +12,7 @@ from depthtui.data.lens_view import through_words
 from depthtui.metrics.early_exit import CONFIDENCE, METRIC, EarlyExit, early_exit
 from depthtui.report.blocks import Bar, Column, Table
 from depthtui.report.explanations import of_metrics
+from depthtui.report.tables import exit_table
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.block_lines import lines_of
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
@@ -61,6 +62,11 @@ class ExitPane(Page):
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial(through_words("Early exit", self.view.lens))
         return self.why_no_lens(_PURPOSE)
+
+    def table(self) -> Table | None:
+        if not self.is_ready:
+            return None
+        return exit_table(dict(zip(DIAL, self._counted, strict=True)))
 
     def prepare(self) -> None:
         lens = self.lens()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.style import Style
 from textual.reactive import reactive
@@ -15,6 +17,7 @@ from depthtui.metrics.similarity import (
     block_distances,
     pruned_share,
 )
+from depthtui.report.blocks import Bars, Figure, Line, Panel
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.styles import Piece, number
@@ -71,6 +74,23 @@ class PrunePane(Page):
         except DepthError as error:
             return error.message, ""
         return None
+
+    def figures(self) -> Sequence[Figure]:
+        if not self.is_ready:
+            return ()
+        meaning = METRIC.look_for
+        block = f"{self.block} layer{'s' * (self.block > 1)}"
+        title = f"Angular distance over {block}"
+        bars = Bars(self._distances, f"{title}, from each layer on", "angular distance")
+        # No block has no layers.
+        least = Line(np.concatenate([[np.nan], self._least]), "mean")
+        by_length = Panel(
+            [least], len(least.values), up="least angular distance", across="layers of the block"
+        )
+        return [
+            Figure(title, bars, meaning),
+            Figure("Least angular distance by length of the block", by_length, meaning),
+        ]
 
     def prepare(self) -> None:
         similarity = self.drawn_result.get(Similarity)
