@@ -54,7 +54,7 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         assert it.session.current.state is RunState.FINISHED
         for pane in it.main.panes:
             assert pane.result is it.session.current.result
-        last = "v measure ⏎ open x what if"
+        last = "tab panes v measure ⏎ open s step"
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
         titles = ["SmolLM2", "Layer contribution"]
         if size[0] >= 120:

@@ -28,6 +28,7 @@ _LEAST = 5
 class LayerBars(LinesPane):
     """Each ranking's values by layer, and the layers to leave out first."""
 
+    footer = ("compute", "open", "what_if", "export", "explain")
     follows_cursor = True
 
     def under_cursor(self) -> Target | None:

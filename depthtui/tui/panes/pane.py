@@ -105,7 +105,7 @@ class Pane(Widget, can_focus=True):
     """
 
     hint: ClassVar[str] = ""
-    footer: ClassVar[tuple[str, ...]] = ("compute", "open", "measure", "reading", "explain")
+    footer: ClassVar[tuple[str, ...]] = ("reading", "open", "session", "export", "explain")
     """Names of the commands that the main screen's footer gives while the pane has the focus."""
     view = View()
     area = Size()

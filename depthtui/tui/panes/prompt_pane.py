@@ -43,7 +43,7 @@ class PromptPane(Pane):
     """
 
     hint = "p chooses a prompt"
-    footer = ("run", "write", "next_prompt", "model", "explain")
+    footer = ("write", "next_prompt", "model", "session", "explain")
 
     _places: list[_TokenPlace]
     _lines: list[list[_TokenPlace]]

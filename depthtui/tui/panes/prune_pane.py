@@ -35,6 +35,7 @@ class PrunePane(Page):
         n: layers of the block; 0 for a tenth of the model.
     """
 
+    footer = ("turn_page", "what_if", "compute", "export", "explain")
     dial = "layers"
     follows_cursor = True
     n: reactive[int] = reactive(0, repaint=False)

@@ -45,6 +45,7 @@ class TokenDepthsPane(Chart, Page):
         place: the place of the dial's measure in `TOKEN_DEPTHS`.
     """
 
+    footer = ("turn_page", "write", "open", "export", "explain")
     MARGIN = 6
     ALONG = "token"
     dial = "measure"
