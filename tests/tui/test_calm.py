@@ -16,6 +16,7 @@ from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.layer_rows import LayerRows
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import dialogs
 from depthtui.tui.screens.dialogs.dialog import Dialog
@@ -39,6 +40,9 @@ def assert_whole(pane: Pane) -> None:
         assert (" of 0 to out" in note) is (pane.depths > len(shown) - 1)
     if isinstance(pane, LinesPane) and len(pane._lines) > len(shown):
         assert "z shows all" in shown[-1]
+    if isinstance(pane, PromptPane):
+        assert note.startswith("lines ") is (len(pane._lines) > len(shown))
+        assert "·water." in shown[-1], "the token that is predicted at the cursor"
     if isinstance(pane, VerdictPane):
         assert "…" not in "\n".join(shown).replace("Counting …", "")
         words = pane.shown_verdict.words
@@ -47,7 +51,7 @@ def assert_whole(pane: Pane) -> None:
 
 async def every_pane(it: Explored) -> None:
     """Check each pane and page of the main screen."""
-    for pane in [*it.main.query("#panes Pane").results(Pane)]:
+    for pane in [*it.main.query("#prompt, #panes Pane").results(Pane)]:
         assert pane.id is not None
         it.main.action_go_to(pane.id)
         await it.pilot.pause()

@@ -40,6 +40,7 @@ async def test_a_change_applies_at_once_and_is_written(tmp_path: Path) -> None:
         assert "kl_threshold must be a number from 0 to 1." in it.screen_text()
         await it.press("ctrl+s")
         assert (field.display, field.value) == (True, "25")
+        assert "esc leaves it as it was" in it.screen_text()
         await it.press("home", *"0.")
         assert "must be" not in it.screen_text()
         await it.press("enter")
@@ -47,6 +48,7 @@ async def test_a_change_applies_at_once_and_is_written(tmp_path: Path) -> None:
         assert "not written" in it.screen_text()
         await it.press("ctrl+s")
         await it.until(lambda: "1 setting written to" in it.screen_text())
+        assert "esc closes" in it.screen_text()
         assert load_settings(path).kl_threshold == 0.25
         assert "# mine" in path.read_text()
         await it.press("escape", "escape")

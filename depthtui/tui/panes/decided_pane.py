@@ -46,12 +46,12 @@ class DecidedPane(Page):
     def figures(self) -> Sequence[Figure]:
         if not self.is_ready:
             return ()
-        depths = {MEASURE_BY_NAME[PREDICTION_DEPTH].title: self._predicted}
+        depths_by_title = {MEASURE_BY_NAME[PREDICTION_DEPTH].title: self._predicted}
         if self._settled is not None:
-            depths[METRIC.title] = self._settled
+            depths_by_title[METRIC.title] = self._settled
         return [
-            Figure(title, Bars(self._counts(found), f"{title}, tokens at each depth", "tokens"))
-            for title, found in depths.items()
+            Figure(title, Bars(self._counts(depths), f"{title}, tokens at each depth", "tokens"))
+            for title, depths in depths_by_title.items()
         ]
 
     def _counts(self, depths: np.ndarray) -> np.ndarray:

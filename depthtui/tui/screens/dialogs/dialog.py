@@ -100,6 +100,10 @@ class Dialog(ModalScreen[Result | None]):
         """Show a text, untrusted or not, in the dialog's `#note`."""
         self.query_one("#note", Static).update(Content.styled(printable_chars(text), style))
 
+    def show_hint(self, hint: str) -> None:
+        """Show other keys in the frame's lower edge."""
+        self.query_one(".dialog").border_subtitle = Content(hint)
+
     # Typed text --------------------------------------------------------------
 
     def on_mount(self) -> None:

@@ -133,7 +133,9 @@ class ExportScreen(Dialog[Exported]):
         self._formats = format_titles(self._subject) | SCREEN
         # Figures alone are dozens of files.
         whole = [name for name, format_ in FORMATS.items() if format_.has_whole(self._subject)]
-        self._ticked: Sequence[str] = formats or [*whole, *SCREEN]
+        self._former = tuple(formats)
+        self._at_first: Sequence[str] = formats or [*whole, *SCREEN]
+        self._ticked = self._at_first
         self._folder = folder
         self._screenshot = screenshot
         self._name = f"{subject_name}-{datetime.now():%Y%m%d-%H%M%S}"
@@ -240,11 +242,18 @@ class ExportScreen(Dialog[Exported]):
             title="Exported",
             markup=False,
         )
-        self.dismiss(Exported(folder, files, tuple(self._ticked_for_all(formats))))
+        self.dismiss(Exported(folder, files, self._formats_for_next(formats)))
 
-    def _ticked_for_all(self, formats: Sequence[str]) -> Sequence[str]:
-        """The formats for the next export: a choice with formats of its own changes none."""
-        return self._ticked if self._choice.formats else formats
+    def _formats_for_next(self, formats: Sequence[str]) -> tuple[str, ...]:
+        """The formats for the next export, with those that this form does not offer.
+
+        A choice with formats of its own changes none.
+        """
+        if self._choice.formats:
+            formats = self._ticked
+        if set(formats) == set(self._at_first) & self._formats.keys():
+            return self._former
+        return (*formats, *(name for name in self._former if name not in self._formats))
 
     def _is_chosen(self, name: str) -> bool:
         return self.query_one(f"#{name}", Checkbox).value
@@ -284,9 +293,10 @@ def ask_where(
                     severity="warning",
                 )
 
-    settings, screenshot = explorer.settings, take_screenshot(app)
-    former = settings.export_dir, screenshot, extras, settings.export_formats
-    app.push_screen(ExportScreen(choices, *former, subject_name), written)
+    folder, formats = explorer.settings.export_dir, explorer.settings.export_formats
+    screenshot = take_screenshot(app)
+    dialog = ExportScreen(choices, folder, screenshot, extras, formats, subject_name)
+    app.push_screen(dialog, written)
 
 
 def open_export(
@@ -329,17 +339,24 @@ def open_export(
         count += "; the files name the missing ones"
     choices = in_every_pool(title, "", results)
     choices += in_every_pool("the whole session", f", {count}", session, missing_runs)
-    part = None if pane is None else pane.figures() or pane.table()
-    if pane is not None and part:
-
-        def of_pane() -> Report:
-            report = run_report(results, settings, token_of, palette)
-            return part_report(report, str(pane.name), part, palette)
-
-        title, formats = f"the pane {pane.name}, {_part_words(part)}", _formats_of(part)
-        choices.append(Exportable(title, "runs", of_pane, formats, isinstance(part, Table)))
+    if pane is not None:
+        report = partial(run_report, results, settings, token_of, palette)
+        choices += _of_pane(pane, report, palette)
     model_name = slug(results[0].model.name)
     ask_where(app, explorer, *choices, extras=extras, subject_name=model_name)
+
+
+def _of_pane(pane: Pane, report: Callable[[], Report], palette: str) -> list[Exportable]:
+    """The figures or the table of a pane; `report` makes that of the runs which it shows."""
+    part, name = pane.figures() or pane.table(), str(pane.name)
+    if not part:
+        return []
+
+    def of_part() -> Report:
+        return part_report(report(), name, part, palette)
+
+    title = f"the pane {name}, {_part_words(part)}"
+    return [Exportable(title, "runs", of_part, _formats_of(part), isinstance(part, Table))]
 
 
 def _part_words(part: Sequence[Figure] | Table) -> str:

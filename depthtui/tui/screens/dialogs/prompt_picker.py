@@ -256,8 +256,7 @@ class PromptPicker(Dialog[PromptChoice]):
     def _show_keys(self) -> None:
         """Show the keys of the focused widget."""
         focused = self.focused.id if self.focused is not None else None
-        hint = HINTS.get(focused or "", HINTS[self._tab])
-        self.query_one(".dialog").border_subtitle = Content(hint)
+        self.show_hint(HINTS.get(focused or "", HINTS[self._tab]))
 
     def action_next_way(self) -> None:
         """Turn to the other tab."""

@@ -19,6 +19,9 @@ from depthtui.tui.screens.dialogs.dialog import MUTED, QUICK, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
 from depthtui.tui.state.settings_list import MOST_CYCLED, SettingRow, Source, wrong
 
+_EDITING_HINT = "enter sets it · ctrl+s writes · esc leaves it as it was"
+"""The keys of the field for a value."""
+
 _NAME_CELLS, _SOURCE_CELLS, _DEFAULT_CELLS = 19, 13, 18
 _LEAST_VALUE = 16
 _STYLES = {Source.UNWRITTEN: "$text-warning", Source.DEFAULT: MUTED}
@@ -117,6 +120,7 @@ class SettingsScreen(EditedList):
         field.display = True
         field.set_class(self._settings.is_number(name), QUICK)
         self.keep_text(field)
+        self.show_hint(_EDITING_HINT)
         self.set_focus(field)
         field.action_select_all()
 
@@ -159,6 +163,7 @@ class SettingsScreen(EditedList):
 
     def _end_editing(self) -> None:
         self.query_one("#value").display = False
+        self.show_hint(self.hint)
         self.note("")
         self.listing.focus()
 
