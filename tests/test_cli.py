@@ -657,10 +657,16 @@ class TestRun:
         ("cache nonsense", "Commands: info, list, clear, verify."),
         ("run demo --prompt x --kl-threshold hot", "'hot' is not a number"),
         ("prune demo --keep-answers 85", "'85' is a percentage: write 0.85."),
-        ("serve --port abc", "'abc' is not a valid whole number"),
+        ("run demo --prompt", "requires an argument. See `depthtui run --help`."),
+        ("completion fishh", "not one of bash, zsh, fish. Did you mean fish?"),
+        ("serve --port abc", "'abc' is not a whole number of at least 0"),
         ("run demo --prompt x --metrics block_influence", "its values come with similarity."),
         ("sweep demo", "`depthtui sweep --model demo --task NAME`"),
         ("sweep a/model --task facts", "`depthtui sweep --model a/model --task facts`"),
+        ("sweep facts --model demo", "`depthtui sweep --task facts --model demo`"),
+        ("sweep demo facts", "`depthtui sweep --model demo --task facts`"),
+        ("sweep one.toml two.toml", "A sweep has one plan."),
+        ("sweep ./nofolder", "There is no file or folder ./nofolder."),
         ("model.gguf", "`depthtui --model model.gguf` opens it"),
     ],
 )
@@ -690,9 +696,24 @@ def test_bad_usage_is_one_line_and_status_2(
         (["run", "demo", "--prompt", "Rome", "is", "in"], "run demo --prompt 'Rome is in'"),
         (["run", "Rome is in", "--model", "a/b"], "run --prompt 'Rome is in' --model a/b"),
         (["inspect", "Rome is in", "demo", "--layer", "3"], "inspect demo --prompt 'Rome is in' "),
+        (["run", "demo", "--prompt=Rome", "is", "in"], "run demo --prompt 'Rome is in'`"),
+        (["run", "--prompt", "Rome", "is", "in"], "run MODEL --prompt 'Rome is in'`"),
+        (["run", "--prompt", "Rome", "is", "in", "demo"], "run demo --prompt 'Rome is in'`"),
+        (
+            ["run", "demo", "--answer", "San", "Marino", "--prompt", "It is"],
+            "run demo --answer 'San Marino' --prompt 'It is'`",
+        ),
+        (["inspect", "demo", "24", "--prompt", "x"], "inspect demo --layer 24 --prompt x`"),
+        (["run", "grade_school", "demo"], "run demo --task grade_school`"),
+        (["run", "gpt2", "addition:3"], "run gpt2 --task addition --level 3`"),
+        (["run", "gsm8k"], "run MODEL --task gsm8k`"),
+        (["run", "demo", "facts", "are", "few"], "run demo --prompt 'facts are few'`"),
+        (["prune", "demo", "5"], "prune demo --least 5`"),
+        (["prune", "demo", "3,5-7", "out/"], "prune demo --drop 3,5-7 --out out/`"),
+        (["prune", "demo", "--least", "5", "out/"], "prune demo --out out/ --least 5`"),
     ],
 )
-def test_a_prompt_in_the_place_of_a_model_is_put_where_it_belongs(
+def test_an_argument_in_the_wrong_place_is_put_where_it_belongs(
     engines: list[ScriptedEngine], words: list[str], meant: str, capsys: Output
 ) -> None:
     assert cli.main(words) == 2

@@ -103,7 +103,7 @@ def test_a_published_lens_goes_in_and_out(model: str, home: Path, capsys: Output
         (["fit", "demo", "--lens-ridge", "nan"], "not a number", 2),
         (
             ["fit", "demo", "--kind", "jacobian", "--examples", f"{10**20}"],
-            "'--examples': 100000000000000000000 is not in the range 1<=x<=1000000",
+            "is not a whole number of at least 1 and at most 1,000,000",
             2,
         ),
         (["fit", "demo", "--lens-texts", "none.jsonl"], "cannot be read", 1),

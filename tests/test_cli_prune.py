@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +158,7 @@ def test_the_first_layers_of_the_order_go_and_their_costs_come_first(
     assert sorted(removed[1].split(",")) == sorted(row[1] for row in rows)
 
 
-@pytest.mark.usefixtures("chance_passes")
+@pytest.mark.usefixtures("no_load")
 def test_more_layers_than_there_are_are_refused(home: Path, capsys: Output) -> None:
     assert main(arguments(home, "--least", "4")) == 1
     output = capsys.readouterr()
@@ -196,7 +198,7 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
     [
         ([], "one of --drop, --least, --budget and --keep-answers."),
         (["--least", "1", "--budget", "1"], "not --least and --budget"),
-        (["--least", "0"], "0 is not in the range"),
+        (["--least", "0"], "'0' is not a whole number of at least 1."),
         (["--drop", "1", "--budget", "1"], "not --drop and --budget"),
         (["--budget", "-1"], "-1"),
         (["--budget", "0"], "0"),
@@ -254,11 +256,27 @@ def self_answered(model: Path) -> list[str]:
     return matches
 
 
-def test_a_folder_by_itself_is_named_after_the_model(
-    home: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("chance_passes")
+@pytest.mark.parametrize("way", [("--least", "1"), ("--budget", "1.1")])
+def test_without_a_folder_the_command_that_writes_is_printed(
+    way: Sequence[str], home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
 ) -> None:
-    model = tiny_folder(home)
-    (home / "here").mkdir()
-    monkeypatch.chdir(home / "here")
-    assert main(["prune", str(model), "--drop", "1", "--device", "cpu"]) == 0
-    assert [path.name for path in (home / "here").iterdir()] == [f"{model.name}-pruned"]
+    here = home / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    line = arguments(home, *way)
+    assert main([*line[: line.index("--out")], "--device", "cpu"]) == 0
+    output = capsys.readouterr().out
+    layers = re.search(r"left out: .*\((\S+)\)", output)
+    assert layers is not None
+    assert list(here.iterdir()) == []
+    assert main(shlex.split(output.splitlines()[-1])[1:]) == 0
+    assert [path.name for path in here.iterdir()] == [f"{tiny_folder(home).name}-pruned"]
+    assert f"--prune-layers {layers[1]} " in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("no_load")
+def test_named_layers_need_a_folder(capsys: Output) -> None:
+    assert main(["prune", "a/model", "--drop", "1"]) == 2
+    words = "`depthtui prune a/model --drop 1 --out model-pruned` writes the model"
+    assert words in capsys.readouterr().err

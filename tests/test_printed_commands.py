@@ -63,10 +63,8 @@ def test_no_name_is_a_command_for_zsh() -> None:
 
 
 def _pruned(name: str) -> str:
-    pruning: Any = SimpleNamespace(
-        pruned=SimpleNamespace(folder=Path(name), layers=[0, 1]), left_out=[2]
-    )
-    return between(_other_tools(pruning), "mergekit: ", "; the layers that stay")
+    pruned: Any = SimpleNamespace(folder=Path(name), layers=[0, 1])
+    return between(_other_tools(pruned, [2]), "mergekit: ", "; the layers that stay")
 
 
 def _no_lens(kind: str) -> Callable[[str], str]:

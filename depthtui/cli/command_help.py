@@ -14,6 +14,24 @@ _ALL = "depthtui.cli.command_help.all"
 """The key in a context's `meta` for whether its help has every option."""
 
 
+_WORDS = "depthtui.cli.command_help.words"
+"""The key in a context's `meta` for the words behind its command."""
+
+
+def words_of(ctx: click.Context) -> Sequence[str]:
+    """The words of the command line behind a command, as they were written."""
+    words: Sequence[str] = ctx.meta[_WORDS]
+    return words
+
+
+def command_line(command: str, words: Sequence[str]) -> str:
+    """A command with its words, for a shell to read."""
+    # Its module imports Rich, which `--help` does without.
+    from depthtui.token_text import shell_word
+
+    return " ".join([f"depthtui {command}", *map(shell_word, words)])
+
+
 def show_every_option(ctx: click.Context) -> None:
     """Show the rare options too in the help of a context."""
     ctx.meta[_ALL] = True
@@ -56,6 +74,15 @@ class SectionedCommand(click.Command):
         self._rare = names - set(common) if common else set()
         if common:
             self.params.append(_help_all(len(self._rare)))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the command line, and keep it; an error names its command."""
+        ctx.meta[_WORDS] = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options under their headings, in order of first use."""

@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem, get_completion_class
 
 from depthtui.cli.command_help import SectionedCommand
+from depthtui.cli.one_of import OneOf
 
 _VARIABLE = "_DEPTHTUI_COMPLETE"
 """The environment variable by which a shell asks click for completions."""
@@ -23,7 +24,7 @@ _SHELLS = ("bash", "zsh", "fish")
         "fish: depthtui completion fish > ~/.config/fish/completions/depthtui.fish",
     ],
 )
-@click.argument("shell", type=click.Choice(_SHELLS))
+@click.argument("shell", type=OneOf(_SHELLS), metavar="SHELL")
 @click.pass_context
 def completion(context: click.Context, /, shell: str) -> None:
     """Print the script that lets SHELL complete commands, options, tasks, metrics and models."""

@@ -9,6 +9,7 @@ from functools import cached_property
 import click
 
 from depthtui.cli.command_help import in_section
+from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import INTERRUPTED, OutOptions, print_notice, report_runs
 from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
@@ -30,11 +31,12 @@ from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
 
 
-class Measures(click.Choice[str]):
+class Measures(OneOf):
     """The names in `TOKEN_DEPTHS`, imported on first access: most commands need none."""
 
     def __init__(self) -> None:
         self.case_sensitive = True
+        self.aliases = {}
 
     @cached_property
     def choices(self) -> Sequence[str]:  # type: ignore[override]

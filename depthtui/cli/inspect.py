@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.loaded_engine import loaded_engine
+from depthtui.cli.one_of import OneOf
 from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Overrides,
@@ -23,8 +25,18 @@ from depthtui.data.trust import TrustedModels
 FORMATS = ("text", "md", "html", "json")
 
 
+class _InspectCommand(PromptCommand):
+    """The command, for which a number is likely a layer."""
+
+    def options_for(self, extra: Sequence[str]) -> list[str]:
+        """The options that arguments beside the model were likely meant to be."""
+        if len(extra) == 1 and extra[0].isdecimal():
+            return ["--layer", extra[0]]
+        return super().options_for(extra)
+
+
 @click.command(
-    cls=PromptCommand,
+    cls=_InspectCommand,
     examples=[
         'depthtui inspect demo --prompt "Rome is in" --answer Italy --layer 24',
         'depthtui inspect demo --prompt "2 + 3 = 5" --layer 20 --token -2 --format json',
@@ -51,14 +63,14 @@ FORMATS = ("text", "md", "html", "json")
     "Reading",
     click.option(
         "--lens",
-        type=click.Choice(LENSES),
+        type=OneOf(LENSES),
         default=LENSES[0],
         help=f"The lens of the readouts.  [default: {LENSES[0]}]",
     ),
     click.option(
         "--format",
         "form",
-        type=click.Choice(FORMATS),
+        type=OneOf(FORMATS),
         default=FORMATS[0],
         help=f"{', '.join(FORMATS)}.  [default: {FORMATS[0]}]",
     ),

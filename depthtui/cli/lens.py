@@ -10,6 +10,7 @@ import click
 
 from depthtui.cli.command_help import SectionedGroup
 from depthtui.cli.loaded_engine import loaded_engine
+from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import (
     INTERRUPTED,
     print_notice,
@@ -54,7 +55,7 @@ def lens() -> None:
     ],
 )
 @model_argument_or_option
-@click.option("--kind", type=click.Choice(LENSES[1:]), default="affine", help="[default: affine]")
+@click.option("--kind", type=OneOf(LENSES[1:]), default="affine", help="[default: affine]")
 @click.option(
     "--lens-texts",
     "texts",

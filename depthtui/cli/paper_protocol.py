@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from depthtui.cli.command_help import in_section
+from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import print_notice
 from depthtui.cli.shared_options import DatasetOptions, Overrides, PromptOptions
 
@@ -28,7 +29,7 @@ protocol_option = in_section(
     "Prompts",
     click.option(
         "--protocol",
-        type=click.Choice(["paper"]),
+        type=OneOf(["paper"]),
         help="The paper's examples of the data set that --task or --data names, its thresholds "
         "and positions.",
     ),

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand
+from depthtui.cli.command_help import SectionedCommand, command_line, words_of
 from depthtui.models.catalog import may_be_a_model
 
 _ANY_MODEL = "MODEL"
+_TEXTS = ("--prompt", "--answer")
+"""Options whose values have several words."""
 
 
 class PromptCommand(SectionedCommand):
@@ -18,73 +20,113 @@ class PromptCommand(SectionedCommand):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; where a prompt is an argument, the error has the right one."""
-        words = list(args)
         try:
             rest = super().parse_args(ctx, args)
         except click.UsageError as error:
-            self._check_arguments(ctx, words, error)
+            self._check_arguments(ctx, error)
             raise
-        self._check_arguments(ctx, words)
+        self._check_arguments(ctx)
         return rest
 
-    def _check_arguments(
-        self, ctx: click.Context, words: Sequence[str], error: click.UsageError | None = None
-    ) -> None:
-        """Check that there is one argument, and that it is no prompt."""
+    def options_for(self, extra: Sequence[str]) -> list[str]:
+        """The options that arguments beside the model were likely meant to be."""
+        if self._has_tasks and all(map(is_task, extra)):
+            return [word for argument in extra for word in task_options(argument)]
+        return ["--prompt", " ".join(extra)]
+
+    @property
+    def _has_tasks(self) -> bool:
+        return any("--task" in parameter.opts for parameter in self.params)
+
+    def _check_arguments(self, ctx: click.Context, error: click.UsageError | None = None) -> None:
+        """Check that there is one argument, and that it is no prompt and no task."""
         if ctx.resilient_parsing:
             return
-        options, others, _ = self.make_parser(ctx).parse_args(list(words))
+        words = words_of(ctx)
+        try:
+            options, others, _ = self.make_parser(ctx).parse_args(list(words))
+        except click.UsageError:
+            return
         model = options.get("model")
         arguments = [model, *others] if isinstance(model, str) else others
-        if len(arguments) > 1 or (arguments and _is_text(arguments[0])):
-            command = _meant_command(ctx.command_path, words, arguments, options)
+        if not arguments:
+            return
+        is_model = not is_text(arguments[0]) and not (self._has_tasks and is_task(arguments[0]))
+        if len(arguments) > 1 or not is_model:
+            line = self._meant_line(words, arguments, bool(options.get("by_option")))
+            command = command_line(self.name or "", line)
             raise click.UsageError(
-                "The model comes first, and then --prompt with the whole prompt in quotes: "
-                f"`{command}`.",
-                ctx,
+                f"All but the model has an option, and a prompt has quotes: `{command}`.", ctx
             ) from error
 
+    def _meant_line(
+        self, words: Sequence[str], arguments: Sequence[str], has_model: bool
+    ) -> list[str]:
+        """The words behind the command, with its arguments in their places.
 
-def _is_text(word: str) -> bool:
+        Args:
+            words: all words as they were written.
+            arguments: those that belong to no option.
+            has_model: whether an option names the model.
+        """
+        options, arguments = _quoted(words, arguments)
+        model = [] if has_model else [_named_model(arguments)]
+        extra = [word for word in arguments if word not in model]
+        return [*model, *(self.options_for(extra) if extra else []), *options]
+
+
+def is_text(word: str) -> bool:
     """Whether a word is a text of several words, and no path."""
     return len(word.split()) > 1 and not os.path.exists(word)
 
 
-def _meant_command(
-    path: str, words: Sequence[str], arguments: Sequence[str], options: dict[str, object]
-) -> str:
-    """The command line with its arguments in their places.
+def is_task(word: str) -> bool:
+    """Whether a word is the name of a task or a data set, with or without a level, and no path."""
+    from depthtui.prompts.dataset_formats import DATASETS
+    from depthtui.prompts.tasks import TASKS
 
-    Args:
-        path: the command, such as `depthtui run`.
-        words: all words behind it.
-        arguments: those that are no options.
-        options: the options by name.
+    name = word.partition(":")[0]
+    return (name in TASKS or name in DATASETS) and not os.path.exists(word)
+
+
+def task_options(word: str) -> list[str]:
+    """The options for a task such as `addition`, or `addition:3` with its level."""
+    name, _, level = word.partition(":")
+    return ["--task", name, *(["--level", level] if level else [])]
+
+
+def _quoted(words: Sequence[str], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options, and the arguments that are left where a text without quotes was parted.
+
+    A word behind the value of --prompt belongs to it, unless it is a model.
     """
-    from depthtui.token_text import shell_word
+    options: list[str] = []
+    left, rest = [], list(arguments)
+    for word in words:
+        if word not in rest:
+            options.append(word)
+            continue
+        rest.remove(word)
+        name, sign, _ = options[-1].partition("=") if options else ("", "", "")
+        is_parted = (sign and name in _TEXTS) or (len(options) > 1 and options[-2] in _TEXTS)
+        if is_parted and not may_be_a_model(word):
+            options[-1] += f" {word}"
+        else:
+            left.append(word)
+    return [part for word in options for part in _option(word)], left
 
-    others = list(words)
-    for word in arguments:
-        others.remove(word)
-    typed = options.get("prompts") or options.get("prompt")
-    prompts = [typed] if isinstance(typed, str) else list(typed) if isinstance(typed, list) else []
-    if len(prompts) == 1 and "--prompt" in others and not any(map(_is_text, arguments)):
-        # The shell has parted a prompt without quotes: its first word is the option's.
-        place = others.index("--prompt")
-        del others[place : place + 2]
-    else:
-        prompts = []
-    model = [] if options.get("by_option") else [_named_model(arguments)]
-    texts = [*prompts, *(word for word in arguments if word not in model)]
-    line = [*model, "--prompt", " ".join(map(str, texts)), *others]
-    return " ".join([path, *map(shell_word, line)])
+
+def _option(word: str) -> list[str]:
+    """The name and the value of a text in one word, such as `--prompt=Rome`; else the word."""
+    name, sign, value = word.partition("=")
+    return [name, value] if sign and name in _TEXTS else [word]
 
 
 def _named_model(arguments: Sequence[str]) -> str:
     """The most likely model among the arguments."""
-    for word in (arguments[0], arguments[-1]):
+    single = [word for word in arguments if not is_text(word) and not is_task(word)]
+    for word in (*single[:1], *single[-1:]):
         if may_be_a_model(word):
             return word
-    single = [word for word in arguments if not _is_text(word)]
-    is_clear = single and (len(single) < len(arguments) or len(arguments) == 2)
+    is_clear = single and (len(single) < len(arguments) or len(arguments) <= 2)
     return single[0] if is_clear else _ANY_MODEL

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.command_help import in_section
+from depthtui.cli.command_help import command_line, in_section, words_of
 from depthtui.cli.output import INTERRUPTED, print_notice
-from depthtui.cli.prompt_command import PromptCommand
+from depthtui.cli.prompt_command import PromptCommand, is_task, is_text
 from depthtui.cli.shared_options import (
     Folder,
     NumberRange,
@@ -59,8 +61,33 @@ def _budget(
     return value
 
 
+class _PruneCommand(PromptCommand):
+    """The command, whose further arguments are likely numbers, layers or the folder."""
+
+    def options_for(self, extra: Sequence[str]) -> list[str]:
+        """The options that arguments beside the model were likely meant to be."""
+        options: list[str] = []
+        rest: list[str] = []
+        for word in extra:
+            if word.isdecimal():
+                options += ["--least", word]
+            elif _names_layers(word):
+                options += ["--drop", word]
+            else:
+                rest.append(word)
+        if len(rest) == 1 and not is_text(rest[0]) and not is_task(rest[0]):
+            return [*options, "--out", rest[0]]
+        return options + (super().options_for(rest) if rest else [])
+
+
+def _names_layers(word: str) -> bool:
+    with suppress(WrongValue):
+        return bool(read_layers(word))
+    return False
+
+
 @click.command(
-    cls=PromptCommand,
+    cls=_PruneCommand,
     examples=[
         "depthtui prune demo --least 5 --out pruned/",
         "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
@@ -101,7 +128,7 @@ def _budget(
     click.option(
         "--out",
         type=Folder(),
-        help="Empty or new folder for the written model.  [default: NAME-pruned]",
+        help="Empty or new folder for the model; without it the layers are chosen alone.",
     ),
 )
 @cache_dir_option
@@ -117,12 +144,12 @@ def prune(
     trusted: TrustedModels,
     overrides: Overrides,
 ) -> int:
-    """Write MODEL without some of its layers, as a new model.
+    """Write MODEL without some of its layers to --out, as a new model.
 
     The folder opens in transformers: safetensors in the dtype of MODEL's files with the layers
     renumbered, its configuration and its tokenizer, and a recipe for mergekit. It is written only
     if its logits are those of MODEL without these layers; then it is loaded and measured on the
-    prompts.
+    prompts. Without --out the layers and their cost are printed, and nothing is written.
 
     Layers are removed in MODEL's order of their joint cost. Their number is given (--least), or
     chosen on the texts of that order (--budget) or on as many further prompts (--keep-answers). A
@@ -142,17 +169,21 @@ def prune(
         raise click.UsageError(
             f"Choose the layers to remove by one of {', '.join(others)} and {last}{problem}."
         )
+    out_words = ["--out", f"{_last_part(model)}-pruned"]
+    writing = command_line("prune", [*words_of(click.get_current_context()), *out_words])
+    if layers and out is None:
+        raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
     settings = overrides.settings()
     in_order = least is not None or budget is not None
     prompts = _prompts(prompt_options, settings, in_order, keep_answers is not None)
 
-    from depthtui.cli.pruning import PruneJob, print_pruning, prune_model
+    from depthtui.cli.pruning import PruneJob, print_choice, print_pruning, prune_model
     from depthtui.engine.factory import Storage
     from depthtui.errors import RunStopped
 
     job = PruneJob(
         spec=replace(spec, name=model),
-        out=out or Path(f"{_last_part(model)}-pruned"),
+        out=out,
         storage=Storage.of(settings),
         trusted=trusted,
         layers=layers,
@@ -169,7 +200,10 @@ def prune(
     except RunStopped:
         print_notice("Nothing was written.")
         return INTERRUPTED
-    print_pruning(pruning)
+    if pruning.pruned is None:
+        print_choice(pruning, writing)
+        return 0
+    print_pruning(pruning, pruning.pruned)
     if not pruning.passes:
         print_notice("Rounding has moved the written model over the limit.")
         return 1

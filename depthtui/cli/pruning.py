@@ -16,7 +16,12 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.selection import layers_in, numbers_text, ranges_of
 from depthtui.engine import surgery
-from depthtui.engine.choosing import keeping_answers, least_costly, within_budget
+from depthtui.engine.choosing import (
+    check_count,
+    keeping_answers,
+    least_costly,
+    within_budget,
+)
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
@@ -25,7 +30,7 @@ from depthtui.engine.layer_choice import BudgetGate, LayerChoice, LeastCostly, l
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
 from depthtui.metrics.layer_order import TEXTS
-from depthtui.models.catalog import check_layers
+from depthtui.models.catalog import check_layers, configured_layers
 from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
 from depthtui.token_text import shell_word
@@ -33,13 +38,13 @@ from depthtui.token_text import shell_word
 
 @dataclass(frozen=True)
 class PruneJob:
-    """The layers to leave out, and the folder for the rest.
+    """The layers to leave out, and the folder for the rest, if it is to be written.
 
     One of `layers`, `budget`, `share` and `least` chooses the layers.
 
     Attributes:
         spec: the model.
-        out: the folder to write.
+        out: the folder to write; None where nothing is written.
         storage: the storage of models and results.
         trusted: the models whose own Python code may run.
         layers: layers by their numbers, such as `3,5-7`; empty where they are chosen.
@@ -52,7 +57,7 @@ class PruneJob:
     """
 
     spec: ModelSpec
-    out: Path
+    out: Path | None
     storage: Storage
     trusted: Container[ModelSpec]
     layers: str
@@ -65,24 +70,21 @@ class PruneJob:
 
 @dataclass(frozen=True)
 class Pruning:
-    """A written model, measured where there are prompts.
+    """Chosen layers, and the model written without them, measured where there are prompts.
 
     Attributes:
         info: the whole model.
-        pruned: the written model.
-        choice: how its layers were chosen; None where they or their number were named.
+        left_out: the layers that go, sorted by number.
+        choice: how they were chosen; None where they or their number were named.
+        pruned: the written model; None where none was to be written.
         comparisons: the written model beside the whole one, on each held-out prompt.
     """
 
     info: ModelInfo
-    pruned: PrunedModel
+    left_out: Sequence[int]
     choice: LayerChoice | None
-    comparisons: Sequence[OutputComparison]
-
-    @property
-    def left_out(self) -> list[int]:
-        """The layers that were left out."""
-        return sorted(set(range(self.info.n_blocks)) - set(self.pruned.layers))
+    pruned: PrunedModel | None = None
+    comparisons: Sequence[OutputComparison] = ()
 
     @property
     def cost(self) -> float:
@@ -99,7 +101,7 @@ class Pruning:
 
 
 def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
-    """Choose layers, check the choice, write the model without them, load it and measure it.
+    """Choose layers and check the choice; where a folder is named, write, load, measure the model.
 
     Raises:
         DepthError: the gate fails, or the model cannot be loaded, run or written; then no folder is
@@ -109,8 +111,11 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
     # A wrong name, layer or folder is found before the model loads.
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
     check_layers(job.spec, job.storage.models_dir, job.layers)
+    if job.least is not None:
+        check_count(job.least, configured_layers(job.spec, job.storage.models_dir))
     check_source(job.spec)
-    check_target(job.out)
+    if job.out is not None:
+        check_target(job.out)
     control = Control()
     with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, trusted=job.trusted)
@@ -137,6 +142,9 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 left_out = first.left_out
             else:
                 left_out = layers_in(job.layers, info.n_layers)
+            pruning = Pruning(info, sorted(info.blocks_of(left_out)), choice)
+            if job.out is None:
+                return pruning
             pruned = surgery.prune(engine, left_out, job.out, control, keep_loaded=False)
             comparisons: list[OutputComparison] = []
             if held_out:
@@ -144,7 +152,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
                 engine.load(spec, control)
                 comparisons = surgery.compare(engine, held_out, control)
-    return Pruning(info, pruned, choice, comparisons)
+    return replace(pruning, pruned=pruned, comparisons=comparisons)
 
 
 def _choice(
@@ -180,9 +188,18 @@ def _costs_table(
     return [*headings, ""], rows, list(range(len(headings)))
 
 
-def print_pruning(pruning: Pruning) -> None:
+def print_choice(pruning: Pruning, writing: str) -> None:
+    """Print the chosen layers where nothing was written, and the command line that writes."""
+    if pruning.choice is None:
+        click.echo(f"left out: {layers_words(pruning.left_out)}")
+    else:
+        click.echo(_protocol(pruning.choice))
+    click.echo(f"\nNothing was written. This writes the model without these layers:\n{writing}")
+
+
+def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
     """Print the written model's layers and cost, and the equivalents for other tools."""
-    info, pruned = pruning.info, pruning.pruned
+    info = pruning.info
     click.echo(
         f"{len(pruned.layers)} of {info.n_blocks} layers: {numbers_text(pruned.layers)}\n"
         f"{pruned.parameters:,} of {info.parameters:,} parameters\n"
@@ -194,7 +211,7 @@ def print_pruning(pruning: Pruning) -> None:
         print_table(*_table(pruning.comparisons))
     if pruning.choice is not None:
         click.echo(f"\n{_protocol(pruning.choice)}")
-    click.echo(f"\n{_other_tools(pruning)}")
+    click.echo(f"\n{_other_tools(pruned, pruning.left_out)}")
 
 
 def _table(comparisons: Sequence[OutputComparison]) -> tuple[list[str], list[list[str]], list[int]]:
@@ -233,12 +250,12 @@ def _protocol(choice: LayerChoice) -> str:
     )
 
 
-def _other_tools(pruning: Pruning) -> str:
+def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
     """The same layers for mergekit and llama.cpp, each with its own numbering."""
-    ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruning.pruned.layers))
-    removed = ",".join(map(str, pruning.left_out))
+    ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruned.layers))
+    removed = ",".join(map(str, left_out))
     return (
-        f"mergekit: {shell_word(str(pruning.pruned.folder / RECIPE))}; the layers that stay, each "
+        f"mergekit: {shell_word(str(pruned.folder / RECIPE))}; the layers that stay, each "
         f"range without its end: {ranges}\n"
         f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
         "layers that go, one by one"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.command_help import SectionedGroup
+from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import OutOptions, print_notice, print_table, report_runs
 from depthtui.cli.shared_options import (
     Overrides,
@@ -68,7 +69,7 @@ def list_(overrides: Overrides) -> None:
 @palette_option
 @click.option(
     "--pool",
-    type=click.Choice(list(POOLS)),
+    type=OneOf(list(POOLS)),
     default="none",
     help="Prompts that are pooled: those of each task, or all of each model.  [default: none]",
 )

@@ -13,6 +13,7 @@ import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.completion import complete_metrics, complete_models, complete_tasks
+from depthtui.cli.one_of import OneOf, no_such
 from depthtui.cli.output import OutOptions, print_notice
 from depthtui.data.run_settings import (
     DEFAULT_METRICS,
@@ -25,7 +26,7 @@ from depthtui.data.run_settings import (
     Writing,
 )
 from depthtui.data.trust import TrustedModels
-from depthtui.errors import DepthError, did_you_mean, short_repr
+from depthtui.errors import DepthError, short_repr
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.formats import Subject, format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
@@ -62,14 +63,36 @@ class NumberRange(click.FloatRange):
             self.fail(words, param, ctx)
         if math.isnan(_number(text)):
             self.fail(f"{short_repr(text)} is not a number, such as 0.5.", param, ctx)
-        return float(super().convert(value, param, ctx))
+        try:
+            return float(super().convert(value, param, ctx))
+        except click.BadParameter:
+            self.fail(f"{short_repr(text)} is not a number {_limits(self)}.", param, ctx)
 
 
 class WholeNumberRange(click.IntRange):
     """Whole numbers in a range."""
 
-    # Help shows the name, and errors do: 'x' is not a valid whole number.
+    # Help shows the name.
     name = "whole number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number in a text."""
+        try:
+            return int(super().convert(value, param, ctx))
+        except click.BadParameter:
+            words = f"{short_repr(str(value))} is not a whole number {_limits(self)}."
+            self.fail(words, param, ctx)
+
+
+def _limits(numbers: click.IntRange | click.FloatRange) -> str:
+    """The ends of a range in words, such as `of at least 1 and at most 20`."""
+    above = "above" if numbers.min_open else "of at least"
+    ends = {above: numbers.min, "at most": numbers.max}
+    return " and ".join(f"{name} {_written(end)}" for name, end in ends.items() if end is not None)
+
+
+def _written(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def _number(text: str) -> float:
@@ -78,26 +101,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-class OneOf(click.Choice[str]):
-    """One of some names or their aliases; the error for another name has similar ones."""
-
-    def __init__(self, choices: Sequence[str], aliases: Mapping[str, str]) -> None:
-        super().__init__(choices)
-        self._aliases = aliases
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The name in a text."""
-        name = self._aliases.get(value, value)
-        if name not in self.choices:
-            raise click.BadParameter(no_such(name, self.choices), ctx, param)
-        return super().convert(name, param, ctx)
-
-
-def no_such(name: str, names: Sequence[str]) -> str:
-    """The error for an unknown name: all names, and the similar ones."""
-    return f"{name!r} is not one of {', '.join(names)}.{did_you_mean(name, names)}"
 
 
 class Folder(click.Path):

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand, in_section
+from depthtui.cli.command_help import SectionedCommand, command_line, in_section, words_of
 from depthtui.cli.completion import complete_models, complete_tasks
+from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
+from depthtui.cli.prompt_command import is_task
 from depthtui.cli.shared_options import (
     NumberRange,
     Overrides,
@@ -49,16 +51,6 @@ if TYPE_CHECKING:
     from depthtui.sweep.state import Outcome, Shard
 
 
-class _SweepCommand(SectionedCommand):
-    """The command, which keeps its own command line."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep the command line, and read it."""
-        ctx.meta[_WORDS] = tuple(args)
-        return super().parse_args(ctx, args)
-
-
-_WORDS = "depthtui.sweep.words"
 _FOR_THE_WHOLE = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
 """Options that the Slurm scripts replace or omit, with the number of values of each."""
 
@@ -97,6 +89,43 @@ def _gpus(context: click.Context, parameter: click.Parameter, value: str | None)
     if not re.fullmatch(r"[1-9]\d{0,3}", value):
         raise click.BadParameter(f"{short_repr(value)} is neither a number of GPUs nor all.")
     return int(value)
+
+
+def _plan_file(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> Path | None:
+    """The file of the plan; for models or tasks in its place, the error has the command meant."""
+    from depthtui.models.catalog import looks_like_a_path
+
+    others = [name for name in values if not _may_be_a_plan(name)]
+    if not others and len(values) > 1:
+        raise click.UsageError("A sweep has one plan.", context)
+    if not others:
+        return next(map(Path, values), None)
+    words = list(words_of(context))
+    for name in others:
+        if looks_like_a_path(name) and not os.path.exists(name):
+            raise click.UsageError(
+                f"There is no file or folder {name}. A plan is a TOML file, and --model names a "
+                "model.",
+                context,
+            )
+        place = words.index(name)
+        words[place : place + 1] = ["--task" if is_task(name) else "--model", name]
+    options = {word.partition("=")[0] for word in words}
+    if "--model" not in options:
+        words += ["--model", "MODEL"]
+    if not options & {"--task", "--protocol"}:
+        words += ["--task", "NAME"]
+    raise click.UsageError(
+        f"{others[0]} is no plan. Models and tasks are options here: "
+        f"`{command_line('sweep', words)}`.",
+        context,
+    )
+
+
+def _may_be_a_plan(name: str) -> bool:
+    return name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf"))
 
 
 @dataclass(frozen=True)
@@ -177,9 +206,7 @@ _plan_options = one_argument(
         shell_complete=complete_tasks,
         help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
     ),
-    click.option(
-        "--levels", type=click.Choice(["all"]), help="Every level of the tasks that name none."
-    ),
+    click.option("--levels", type=OneOf(["all"]), help="Every level of the tasks that name none."),
     click.option("--examples", type=examples_range(), help="Prompts of each task.  [default: 10]"),
     click.option(
         "--data",
@@ -202,7 +229,7 @@ _plan_options = one_argument(
     ),
     click.option(
         "--protocol",
-        type=click.Choice(["paper"]),
+        type=OneOf(["paper"]),
         help="The paper's data sets, counts and thresholds.",
     ),
     click.option(
@@ -251,7 +278,7 @@ _slurm_options = one_argument(
 
 
 @click.command(
-    cls=_SweepCommand,
+    cls=SectionedCommand,
     common=(
         *("plan_file", "models", "tasks", "levels", "examples", "data", "matched", "protocol"),
         *("write", "max_tokens"),
@@ -268,7 +295,9 @@ _slurm_options = one_argument(
         "depthtui sweep plan.toml --slurm 8 --sbatch '--gres=gpu:1 --time=2:00:00'",
     ],
 )
-@click.argument("plan_file", metavar="[PLAN.toml]", required=False, type=click.Path(path_type=Path))
+@click.argument(
+    "plan_file", metavar="[PLAN.toml]", nargs=-1, type=click.Path(), callback=_plan_file
+)
 @_plan_options
 @in_section(
     "Machines",
@@ -295,7 +324,7 @@ _slurm_options = one_argument(
 @in_section(
     "Files",
     *files_to_write(
-        "Folder of records and report.  [default: one in the cache folder]", "sweeps", "all"
+        "Folder of records and report.  [default: one in the cache folder]", "sweeps", "all but png"
     ),
 )
 def sweep(
@@ -339,8 +368,6 @@ def sweep(
             raise click.UsageError("--merge takes folders, not models and tasks.")
         return _merge(merge, out, formats)
     settings = overrides.settings()
-    if plan_file is not None:
-        _refuse_model(str(plan_file), plan_options)
     plan = _plan(plan_file, plan_options, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
@@ -369,25 +396,6 @@ def sweep(
     if shard is not None and not is_whole:
         print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
-
-
-def _refuse_model(name: str, plan_options: PlanOptions) -> None:
-    """Refuse a model in the place of a plan; the error has the command that is meant."""
-    from depthtui.models.catalog import may_be_a_model
-    from depthtui.token_text import shell_word
-
-    is_plan = name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf"))
-    if is_plan or not may_be_a_model(name):
-        return
-    words = list(click.get_current_context().meta[_WORDS])
-    if name in words:
-        words[words.index(name) : words.index(name) + 1] = ["--model", name]
-    if not plan_options.tasks and plan_options.protocol is None:
-        words += ["--task", "NAME"]
-    command = " ".join(["depthtui sweep", *map(shell_word, words)])
-    raise click.UsageError(
-        f"{name} is no plan. A model is an option here, and so are its tasks: `{command}`."
-    )
 
 
 def _plan(
@@ -550,7 +558,7 @@ def _write_for_slurm(
         raise click.UsageError(f"--slurm {tasks} is more than {MOST_SHARDS:,} parts.")
     if jobs.submit:
         check_sbatch()
-    words = _words_of_a_part(click.get_current_context().meta[_WORDS])
+    words = _words_of_a_part(words_of(click.get_current_context()))
     sweep = SlurmSweep(words, Path.cwd(), out, formats or (), tasks, jobs.sbatch)
     print_written(write_scripts(sweep))
     if not jobs.submit:

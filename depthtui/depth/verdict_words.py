@@ -75,7 +75,9 @@ def verdict_sentence(
         return Sentence(f"{unknown} is not counted yet", (".", *clauses))
     subject = text
     if headline.scored == "answer":
-        quoted = f"the answer '{shortened(answer, _LONGEST_ANSWER)}'" if answer else "the answer"
+        quoted = "the answer"
+        if answer.strip():
+            quoted += f" '{shortened(answer.strip(), _LONGEST_ANSWER)}'"
         subject = quoted if n_prompts == 1 else "these answers"
         if headline.guess == "task":
             subject += " beyond the task"

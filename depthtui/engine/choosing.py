@@ -96,12 +96,7 @@ def least_costly(
     """
     _check_layers(engine)
     model = engine.freed_model()
-    n_layers = model.info.n_layers
-    if count >= n_layers:
-        raise DepthError(
-            f"A model keeps at least one layer, and this one has {n_layers}.",
-            f"--least {n_layers - 1} leaves the most out.",
-        )
+    check_count(count, model.info.n_layers)
     if held_out:
         check_not_at_chance(model, held_out)
     order = surgery.layer_order(
@@ -119,6 +114,23 @@ def least_costly(
         of_prompts = surgery.costs(engine, held_out, layers, control)
         held_out_costs = of_prompts.mean(axis=0)[1:].tolist()
     return LeastCostly(count, layers, costs, held_out_costs)
+
+
+def check_count(count: int, n_layers: int) -> None:
+    """Check that a model has a layer more than are left out.
+
+    Args:
+        count: how many layers go.
+        n_layers: number of the model's layers; 0 where unknown.
+
+    Raises:
+        DepthError: it has no more.
+    """
+    if 1 < n_layers <= count:
+        raise DepthError(
+            f"A model keeps at least one layer, and this one has {n_layers}.",
+            f"--least {n_layers - 1} leaves the most out.",
+        )
 
 
 def keeping_answers(

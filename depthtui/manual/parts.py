@@ -21,6 +21,7 @@ EXTRAS = {
     "adapters": "merging LoRA adapters",
     "datasets": "data sets from the hub or Parquet",
     "notebook": "frames of results, and progress bars in notebooks",
+    "png": "figures as PNG",
     "quantize": "8- and 4-bit weights",
     "ray": "sweeps on a Ray cluster",
     "serve": "the explorer in a browser",

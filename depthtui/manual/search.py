@@ -192,7 +192,7 @@ def _sentences(lines: list[str]) -> Iterator[str]:
             is_code = not is_code
             continue
         if not is_code and line and not line.startswith(("|", "- ")):
-            paragraph += f" {line.strip()}"
+            paragraph += f" {line.removeprefix('> ').strip()}"
             continue
         yield from filter(None, _SENTENCE.split(paragraph.strip()))
         paragraph = line.removeprefix("- ") if line.startswith("- ") and not is_code else ""

@@ -171,6 +171,7 @@ class Panel:
         log: whether the vertical axis is logarithmic.
         title: description of the plot, for readers who cannot see it.
         up, across: titles of the axes, with their units.
+        falls_from: the number at the left end of an axis that counts down, or None.
     """
 
     lines: Sequence[Line]
@@ -182,6 +183,7 @@ class Panel:
     title: str = "Means over tokens, by layer"
     up: str = ""
     across: str = "layer"
+    falls_from: int | None = None
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict_words import layers_in_words, spread
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Table, ViewBlocks
+from depthtui.report.blocks import Column, Note, Table
 
 
-def evidence_blocks(verdict: Verdict | None) -> Iterator[Block]:
-    """A row for each count at length, and further metrics to run; nothing without evidence."""
+def evidence_table(verdict: Verdict | None) -> Iterator[Table]:
+    """A row for each count; nothing without evidence."""
     if verdict is None or not verdict.evidence:
         return
     columns = [
@@ -23,8 +23,12 @@ def evidence_blocks(verdict: Verdict | None) -> Iterator[Block]:
         Column("of layers", style="soft"),
         Column("because", style="soft"),
     ]
-    yield ViewBlocks(AT_LENGTH, [Table(columns, [_row(measure) for measure in verdict.evidence])])
-    if verdict.missing_metrics:
+    yield Table(columns, [_row(measure) for measure in verdict.evidence])
+
+
+def further_evidence(verdict: Verdict | None) -> Iterator[Note]:
+    """The metrics to run for more evidence; nothing without evidence."""
+    if verdict is not None and verdict.evidence and verdict.missing_metrics:
         titles = " · ".join(METRIC_BY_NAME[name].title for name in verdict.missing_metrics)
         yield Note(f"Further evidence (--metrics {','.join(verdict.missing_metrics)}): {titles}.")
 

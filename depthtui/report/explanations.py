@@ -9,7 +9,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PROTOCOL
-from depthtui.metrics import ALL, METRIC_BY_NAME
+from depthtui.metrics import ALL, METRIC_BY_NAME, kept
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.marks import MARKS_EXPLAINED
@@ -137,6 +137,8 @@ def of_column(part: str, rule: str = "") -> Explanation:
     """The explanation of a column of a sweep's table, such as the `interval` of a rule."""
     if explanations := of_metrics(part):
         return explanations[0]
+    if part == "mean":
+        return replace(of_metric(kept.METRIC), title="Mean depth")
     if not rule:
         return _COLUMNS[part]
     explanation = rules.named(rule).explanation

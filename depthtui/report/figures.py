@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import zip_longest
 from typing import TypeAlias
+from zlib import crc32
 
 import numpy as np
 
@@ -25,6 +27,13 @@ from depthtui.report.blocks import (
     blocks_in,
 )
 from depthtui.token_text import printable_line
+
+_PNG_SCALE = 2
+_PNG_HEAD = 33
+"""Bytes of a PNG's signature and header, which come before every text in it."""
+
+_FONT = "Noto Serif"
+"""The font of the extra `png`, for a machine without fonts."""
 
 Placed: TypeAlias = tuple[tuple[str, ...], Figure]
 """A figure, with the texts of the headings above it."""
@@ -81,8 +90,28 @@ def _figures(blocks: Iterable[Block], above: tuple[str, ...]) -> Iterator[Placed
 
 
 def svg_bytes(figure: Figure, palette: str) -> bytes:
-    """The figure as the report's page shows it."""
-    return svg.drawing(figure.picture, palette).encode("utf-8", "replace")
+    """The figure as the report's page shows it, with the legend that is beside it there."""
+    return svg.drawing(figure.picture, palette, is_alone=True).encode("utf-8", "replace")
+
+
+def png_bytes(figure: Figure, palette: str) -> bytes:
+    """The figure at twice the size of its SVG, in fonts of this machine or one that is installed.
+
+    The file names depthtui as its software.
+    """
+    import fontpkg
+    import resvg_py
+
+    drawing: bytes = resvg_py.svg_to_bytes(
+        svg_string=svg_bytes(figure, palette).decode(),
+        zoom=_PNG_SCALE,
+        font_files=[str(fontpkg.path(_FONT))],
+        serif_family=_FONT,
+        monospace_family=_FONT,
+    )
+    kind, text = b"tEXt", b"Software\0depthtui"
+    mark = struct.pack(">I", len(text)) + kind + text + struct.pack(">I", crc32(kind + text))
+    return drawing[:_PNG_HEAD] + mark + drawing[_PNG_HEAD:]
 
 
 def csv_bytes(figure: Figure, palette: str) -> bytes:
@@ -98,8 +127,12 @@ def csv_bytes(figure: Figure, palette: str) -> bytes:
         case Bars() as bars:
             heads, columns = ["x: layer", f"y: {bars.up or bars.label}"], [bars.values]
     rows = zip_longest(*(map(_number, column) for column in columns), fillvalue="")
+    first = figure.picture.falls_from if isinstance(figure.picture, Panel) else None
     lines = [",".join(map(_quoted, heads))]
-    lines += [",".join([str(place), *row]) for place, row in enumerate(rows)]
+    lines += [
+        ",".join([str(place if first is None else first - place), *row])
+        for place, row in enumerate(rows)
+    ]
     return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
 
 

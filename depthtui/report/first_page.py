@@ -69,7 +69,7 @@ def _of_headline(
         yield ["layers that keep nine tenths", f"{count} {of_all}", range_, certainty]
         yield ["layers that keep half", f"{half} {of_all}", "", ""]
         depth = f"{headline.mean_depth:.1f} {of_all}"
-        yield ["mean depth of what is known", depth, _ends(curve.depth_range), ""]
+        yield ["mean depth", depth, _ends(curve.depth_range), ""]
     gain = f"{headline.gain:.1f} nats"
     yield ["known of a token", gain, _ends(curve.gain_interval), ""]
 

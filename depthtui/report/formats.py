@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from depthtui.errors import DepthError
 from depthtui.files import begins_with, check_place, check_writable, write_over
+from depthtui.installing import install_extra
 
 if TYPE_CHECKING:
     from depthtui.report.blocks import Document
@@ -45,6 +47,7 @@ class Format:
         figure: function that turns a figure and the name of a palette into bytes, as
             `module:function`; empty where figures have no files of their own.
         subjects: subjects that can be written in it.
+        libraries: modules that it needs, which the extra of its name installs.
     """
 
     name: str
@@ -54,6 +57,12 @@ class Format:
     data: Collection[Subject] = ()
     figure: str = ""
     subjects: Collection[Subject] = ("runs", "sweeps")
+    libraries: Collection[str] = ()
+
+    @property
+    def install(self) -> str:
+        """The command that installs the libraries that it needs; empty where they are there."""
+        return "" if all(map(find_spec, self.libraries)) else install_extra(self.name)
 
     def has_whole(self, subject: Subject) -> bool:
         """Whether a report has a file of the whole, not of its figures alone."""
@@ -130,6 +139,13 @@ FORMATS = {
             rb'<svg xmlns="http://www\.w3\.org/2000/svg" viewBox="0 0 420 [^>]*aria-label="',
             figure="depthtui.report.figures:svg_bytes",
         ),
+        Format(
+            "png",
+            "PNG, a file for each figure",
+            rb"\x89PNG\r\n\x1a\n.{29}tEXtSoftware\0depthtui",
+            figure="depthtui.report.figures:png_bytes",
+            libraries=["resvg_py", "fontpkg", "fontpkg_noto_serif"],
+        ),
     )
 }
 """Every format by its name."""
@@ -138,6 +154,11 @@ FORMATS = {
 def format_titles(subject: Subject) -> dict[str, str]:
     """The formats of a subject, name -> title."""
     return {name: format_.title for name, format_ in FORMATS.items() if subject in format_.subjects}
+
+
+def default_formats(subject: Subject) -> list[str]:
+    """The formats of a subject that are written where none is named: those that need no extra."""
+    return [name for name in format_titles(subject) if not FORMATS[name].libraries]
 
 
 def format_help(subject: Subject) -> str:
@@ -152,18 +173,47 @@ def check_folder(folder: Path, subject: Subject, formats: Iterable[str] | None =
     Args:
         folder: folder of the report; need not exist.
         subject: subject of the report.
-        formats: names of the formats; None for all.
+        formats: names of the formats; None for the default ones.
 
     Raises:
-        DepthError: the folder cannot be written, or another file has the name of a report.
+        DepthError: the folder cannot be written, another file has the name of a report, or a
+            format needs a library that is not installed.
     """
     check_writable(folder)
-    for name in format_titles(subject) if formats is None else formats:
-        format_ = FORMATS[name]
+    for format_ in _formats(default_formats(subject) if formats is None else formats):
         if format_.has_whole(subject):
-            check_place(folder / f"{FILE_NAMES[subject]}.{name}", _is_report, "report")
+            check_place(folder / f"{FILE_NAMES[subject]}.{format_.name}", _is_report, "report")
         if format_.figure:
-            check_writable(folder / FIGURES)
+            _check_figures_folder(folder / FIGURES)
+
+
+def _formats(names: Iterable[str]) -> list[Format]:
+    """The formats of these names, all of which can be written here.
+
+    Raises:
+        DepthError: one needs a library that is not installed.
+    """
+    formats = [FORMATS[name] for name in names]
+    for format_ in formats:
+        if format_.install:
+            raise DepthError(
+                f"The format {format_.name} needs libraries that are not installed.",
+                f"Install them: {format_.install}",
+            )
+    return formats
+
+
+def _check_figures_folder(folder: Path) -> None:
+    """Check that figures can be written to their folder, existing or not.
+
+    Raises:
+        DepthError: it cannot be written, or is a link: the figures would be elsewhere.
+    """
+    if folder.is_symlink():
+        raise DepthError(
+            f"{folder} is a link, and was not followed.", "Move it away, or choose another folder."
+        )
+    check_writable(folder)
 
 
 @dataclass(frozen=True)
@@ -194,31 +244,33 @@ class Report:
 
         Args:
             folder: folder of the files; made where missing.
-            formats: names of the formats; None for all.
+            formats: names of the formats; None for the default ones.
             name: name of the files, without their endings; empty for the subject's default.
 
         Returns:
             The files written, then the folder of figures.
 
         Raises:
-            DepthError: the folder cannot be written, another file has the name of a report, or
-                there is nothing to write, since the report has no figures.
+            DepthError: the folder cannot be written, another file has the name of a report, a
+                format needs a library that is not installed, or there is nothing to write, since
+                the report has no figures.
         """
         check_writable(folder)
-        stem, chosen = name or FILE_NAMES[self.subject], list(formats or ())
-        if formats is None:
-            chosen = list(format_titles(self.subject))
+        stem = name or FILE_NAMES[self.subject]
+        chosen = _formats(default_formats(self.subject) if formats is None else formats)
         contents = {
-            f"{stem}{part}.{format_}": content
+            f"{stem}{part}.{format_.name}": content
             for format_ in chosen
-            for part, content in self.files(format_).items()
+            for part, content in self.files(format_.name).items()
         }
         figures_folder = FIGURES if stem == FILE_NAMES[self.subject] else f"{stem}-{FIGURES}"
         figures = {
             f"{figures_folder}/{file_name}": content
             for format_ in chosen
-            for file_name, content in FORMATS[format_].figures(self.document()).items()
+            for file_name, content in format_.figures(self.document()).items()
         }
+        if figures:
+            _check_figures_folder(folder / figures_folder)
         if chosen and not contents and not figures:
             raise DepthError("The report has no figures.", "Choose another format.")
         for file_name in (*contents, *figures):

@@ -161,7 +161,7 @@ def sources_table(page: Inspection, most: int) -> Table:
     columns = (
         Column("token", number=True, style="soft"),
         Column("", style="name"),
-        Column("share written" if weighted else "share of attention", number=True),
+        Column("of its output" if weighted else "attention", number=True),
         Column("", views=("pictures", "brief"), width=12),
         Column("heads that attend most"),
     )

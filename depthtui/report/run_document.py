@@ -62,7 +62,7 @@ from depthtui.report.blocks import (
 )
 from depthtui.report.compared import compared_blocks
 from depthtui.report.depths import depth_remarks, depth_table
-from depthtui.report.evidence import evidence_blocks
+from depthtui.report.evidence import evidence_table, further_evidence
 from depthtui.report.explanations import of_measure, of_metric
 from depthtui.report.findings import by_layer, findings, layer_maps, published_sentences
 from depthtui.report.first_page import first_page
@@ -230,12 +230,18 @@ def _of_part(
     beside = Chapter("Beside the clean run", _beside_clean(group, part, groups), is_open=True)
     each = Chapter("Each prompt beside the clean run", _each_beside_clean([part], group, groups))
     yield ViewBlocks(AT_LENGTH, [beside, each])
-    evidence = Chapter("Evidence", [*evidence_blocks(reading.verdict), *controls])
+    notes = [*further_evidence(reading.verdict), *controls]
+    evidence = Chapter("Evidence", [*evidence_table(reading.verdict), *notes])
+    # A brief view has no rows of evidence, and then no heading.
+    evidence_or_notes: list[Block] = [
+        ViewBlocks(AT_LENGTH, [evidence]),
+        ViewBlocks(["brief"], notes),
+    ]
     by_rules = Chapter("Effective depth by each rule", _depths(reading))
     if reading.headline is not None:
-        yield from (evidence, by_rules)
+        yield from (*evidence_or_notes, by_rules)
     else:
-        yield from (replace(by_rules, is_open=True), evidence)
+        yield from (replace(by_rules, is_open=True), *evidence_or_notes)
     if len(part.results) > 1:
         yield Chapter("Each prompt", [*run_rows(reading.alone), run_counts(reading.alone)])
     published = published_sentences(reading) if first == 1 else []

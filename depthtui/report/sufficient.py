@@ -36,7 +36,7 @@ def kept_blocks(reading: Reading) -> Iterator[Block]:
 
 
 def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
-    """The share of what the model knows that is kept against the layers left out."""
+    """The share of what the model knows that is kept against the layers kept."""
     drawn = curve.random_shares
     lines = [
         Line(share, "layer", name=f"drawn order {number}")
@@ -51,7 +51,8 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
         SHARE,
         limits=(0.0, 1.0),
         up="share kept",
-        across="layers left out",
+        across="layers kept",
+        falls_from=knowledge.n_layers,
     )
     beside = "; the thin curves: in an order that is drawn" * bool(drawn)
     words = f"Of {curve.gain:.2f} nats a token that context saves{beside}."
@@ -59,7 +60,7 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
 
 
 def sufficient_blocks(reading: Reading) -> Iterator[Block]:
-    """The curves of cost and choices against the layers left out, for each order."""
+    """The curves of cost and choices against the layers kept, for each order."""
     pooled = reading.get(METRIC)
     if pooled is None:
         return
@@ -83,13 +84,14 @@ def _numbered(pooled: PooledSufficient) -> Iterator[tuple[Way, str]]:
 
 
 def _figures(way: Way, order_number: str) -> Iterator[Figure]:
-    count, across = len(way.curve), "layers left out"
+    count, across = len(way.curve), "layers kept"
     cost = Panel(
         [Line(way.curve, "mean")],
         count,
         TOLERANCE,
         up="KL to its own output, nats",
         across=across,
+        falls_from=count,
     )
     yield Figure(f"Cost of leaving layers out together{order_number}", cost, _order(way))
     choices = Panel(
@@ -98,6 +100,7 @@ def _figures(way: Way, order_number: str) -> Iterator[Figure]:
         limits=(0.0, 1.0),
         up="share of first choices that stay",
         across=across,
+        falls_from=count,
     )
     meaning = "At 1 the most probable token is the same at every scored token."
     yield Figure(f"Choices that stay{order_number}", choices, meaning)

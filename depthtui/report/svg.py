@@ -29,6 +29,12 @@ _PLOT = WIDTH - _LEFT - _RIGHT
 _MARKS = 12.0
 """Height of a line of marks beneath bars."""
 
+_GAP = "\N{NO-BREAK SPACE}" * 3
+"""Between labels: renderers disagree on where a text with shifts in it ends."""
+
+_ROW, _SAMPLE = 15.0, 26.0
+"""Height of a row of a legend beneath curves, and the length of its line."""
+
 _MOST_LABELLED = 44
 _LEGEND_WIDTH = 120.0
 
@@ -157,15 +163,23 @@ def _ink(background: ramps.RGB) -> str:
     return "#000" if ramps.lightness(background) > 0.6 else "#fff"
 
 
-def drawing(picture: Panel | Heatmap | Bars, name: str = OWN_PALETTE) -> str:
-    """A picture of any kind; `name` is the palette of heatmaps."""
+def drawing(
+    picture: Panel | Heatmap | Bars, name: str = OWN_PALETTE, is_alone: bool = False
+) -> str:
+    """A picture of any kind.
+
+    Args:
+        picture: the picture.
+        name: the palette of heatmaps.
+        is_alone: whether no page has its legend.
+    """
     match picture:
         case Heatmap():
             return heatmap(picture, name)
         case Bars():
             return bars(picture)
         case Panel():
-            return curves(picture)
+            return curves(picture, is_alone)
 
 
 def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
@@ -196,8 +210,11 @@ def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
     return _svg(parts, legend_top + 24, f"{measure.title}, layers by tokens")
 
 
-def curves(panel: Panel) -> str:
-    """Lines over depth with the rule's threshold dashed and its layer marked."""
+def curves(panel: Panel, is_alone: bool = False) -> str:
+    """Lines over depth with the rule's threshold dashed and its layer marked.
+
+    Alone, it has the names of its lines beneath, where these look different.
+    """
     height = 150.0
     last = max(len(line.values) for line in panel.lines) - 1
     finite = np.concatenate([line.values[np.isfinite(line.values)] for line in panel.lines])
@@ -216,9 +233,9 @@ def curves(panel: Panel) -> str:
         parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
         parts.append(_text(_LEFT - 4, y(tick) + 4, f"{tick:.3g}", "end"))
     has_output = last == panel.n_layers
-    for tick in _layers_to_label(panel.n_layers):
-        if not has_output or x(last) - x(tick) > 3 * _FONT:
-            parts.append(_text(x(tick), _TOP + height + 14, str(tick), "middle"))
+    for place, label in _labels_across(panel, last):
+        if not has_output or x(last) - x(place) > 3 * _FONT:
+            parts.append(_text(x(place), _TOP + height + 14, label, "middle"))
     if has_output:
         parts.append(_text(x(last), _TOP + height + 14, "out", "end"))
     if panel.threshold is not None and finite.size:
@@ -230,7 +247,23 @@ def curves(panel: Panel) -> str:
         side, anchor = (-4, "end") if panel.crossing > 0.8 * last else (4, "start")
         parts.append(_text(at + side, _TOP + 10, f"layer {panel.crossing}", anchor, "mark"))
     parts += [_polyline(line, x, y) for line in panel.lines]
-    return _svg(parts, _TOP + height + 34, panel.title)
+    bottom = _TOP + height + 34
+    names = {line.css: line.name for line in panel.lines if line.name and not line.label}
+    rows = names if is_alone and len(names) > 1 else {}
+    for number, (css, name) in enumerate(rows.items(), start=1):
+        row = bottom + number * _ROW
+        parts.append(f'<path {_line(css)} d="M{_LEFT:g} {row - 4:.4g}h{_SAMPLE:g}"/>')
+        parts.append(_text(_LEFT + _SAMPLE + 6, row, name, "start"))
+    return _svg(parts, bottom + (len(rows) + bool(rows) / 2) * _ROW, panel.title)
+
+
+def _labels_across(panel: Panel, last: int) -> list[tuple[int, str]]:
+    """The labelled places of the horizontal axis, whose last place is `last`."""
+    if panel.falls_from is None:
+        return [(place, str(place)) for place in _layers_to_label(panel.n_layers)]
+    counts = _layers_to_label(panel.falls_from + 1)
+    places = [(panel.falls_from - count, str(count)) for count in counts]
+    return [(place, label) for place, label in places if place <= last]
 
 
 def bars(picture: Bars) -> str:
@@ -375,11 +408,11 @@ def _names(up: str, across: str, bottom: float, right: float = WIDTH - _RIGHT) -
 
 def _key(lines: Sequence[Line]) -> str:
     """The labels of lines in their colours, above the plot."""
-    named = [line for line in lines if line.label]
-    parts = "".join(
-        f'<tspan class="key {line.css}" fill="{_colour(line.css)}" dx="{10 if number else 0}">'
+    parts = _GAP.join(
+        f'<tspan class="key {line.css}" fill="{_colour(line.css)}">'
         f"{escape(printable_line(line.label))}</tspan>"
-        for number, line in enumerate(named)
+        for line in lines
+        if line.label
     )
     return f'<text x="{WIDTH - _RIGHT:g}" y="11" text-anchor="end">{parts}</text>' if parts else ""
 

@@ -60,7 +60,7 @@ def test_it_has_one_form_with_the_model_as_its_subject() -> None:
     ("options", "known"),
     [
         ({"n_prompts": 3}, "these texts"),
-        ({"answer": " Paris", "scored": "answer"}, "the answer ' Paris'"),
+        ({"answer": " Paris", "scored": "answer"}, "the answer 'Paris'"),
         ({"scored": "answer"}, "the answer"),
         ({"n_prompts": 3, "scored": "answer"}, "these answers"),
         ({"n_prompts": 2, "tasks": ["a", "b"]}, "these texts over the tasks a and b together"),

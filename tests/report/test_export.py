@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import re
+import struct
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +20,18 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Skip, SummarySettings
 from depthtui.depth import reading
 from depthtui.errors import DepthError
+from depthtui.metrics import kept
 from depthtui.metrics.contributions import Contributions
-from depthtui.report.blocks import Document
+from depthtui.palettes import OWN_PALETTE
+from depthtui.report import figures
+from depthtui.report.blocks import Document, Figure, Line, Panel
 from depthtui.report.export import run_report
-from depthtui.report.formats import FORMATS, Report, format_titles
+from depthtui.report.figures import png_bytes, svg_bytes
+from depthtui.report.formats import FORMATS, Report, check_folder, format_titles
 from depthtui.settings import Settings
+from tests.builders.metrics import smooth_metric
 from tests.builders.results import hostile_run, random_result, run
+from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
 WHOLE = [f"summary.{end}" for end in format_titles("runs") if FORMATS[end].has_whole("runs")]
@@ -70,6 +78,51 @@ def test_the_numbers_of_a_figure_can_be_read_back(tmp_path: Path) -> None:
     assert len(head) == len(result.tokens) + 1
     values = [[float(cell or "nan") for cell in row[1:]] for row in rows]
     np.testing.assert_allclose(values, result.get(Contributions).layer_norm_ratio, rtol=1e-6)
+
+
+def test_numbers_of_layers_kept_fall_as_in_their_figure(tmp_path: Path) -> None:
+    result = run()
+    result.put(kept.NAME, smooth_metric(kept.NAME, result))
+    (figures,) = run_report([result], SETTINGS).write(tmp_path, ["csv"])
+    path = figures / "cost-of-leaving-layers-out-together.csv"
+    with open(path, encoding="utf-8", newline="") as file:
+        head, *rows = csv.reader(file)
+    assert head[0] == "x: layers kept"
+    assert [int(row[0]) for row in rows] == list(range(result.model.n_layers, 0, -1))
+    assert float(rows[0][1]) == 0
+
+
+def test_a_png_is_the_svg_at_twice_the_size_with_its_text(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    figure = Figure("Kept", Panel([Line(np.ones(2), "mean", "mean")], 2, up="layers"))
+    drawing, whole = png_bytes(figure, OWN_PALETTE), svg_bytes(figure, OWN_PALETTE)
+    width, height = struct.unpack(">II", drawing[16:24])
+    assert f'width="{width // 2}" height="{height // 2}"'.encode() in whole
+    textless = re.sub(b"<text.*?</text>", b"", whole)
+    monkeypatch.setattr(figures, "svg_bytes", lambda *_: textless)
+    assert len(png_bytes(figure, OWN_PALETTE)) < len(drawing)
+
+
+def test_a_png_is_drawn_of_any_text_and_is_known_as_a_report(tmp_path: Path) -> None:
+    lines = [Line(np.ones(2), "mean", text) for text in HOSTILE.values()]
+    path = tmp_path / "kept.png"
+    path.write_bytes(png_bytes(Figure("Kept", Panel(lines, 2)), OWN_PALETTE))
+    assert FORMATS["png"].is_report(path)
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    assert not FORMATS["png"].is_report(path)
+
+
+def test_figures_are_not_written_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "figures").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DepthError, match="figures is a link"):
+        check_folder(tmp_path / "out", "runs", ["csv"])
+    with pytest.raises(DepthError, match="figures is a link"):
+        run_report([run()], SETTINGS).write(tmp_path / "out", ["md", "csv"])
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["figures"]
 
 
 def test_a_report_of_no_figures_is_refused_where_nothing_else_is_written(tmp_path: Path) -> None:

@@ -67,9 +67,9 @@ def test_the_numbers_are_those_of_the_verdict() -> None:
     numbers = {name: (value, range_) for name, value, range_, _ in number_rows(reading, verdict)}
     assert numbers["layers that keep nine tenths"][0] == f"{math.ceil(headline.count)} of 30"
     assert numbers["layers that keep half"] == (f"{math.ceil(headline.half)} of 30", "")
-    assert numbers["mean depth of what is known"][0] == f"{headline.mean_depth:.1f} of 30"
+    assert numbers["mean depth"][0] == f"{headline.mean_depth:.1f} of 30"
     assert numbers["known of a token"][0] == f"{headline.gain:.1f} nats"
-    assert " to " in numbers["mean depth of what is known"][1]
+    assert " to " in numbers["mean depth"][1]
     assert re.fullmatch(r"\d of 6", numbers["right answers"][0])
 
 

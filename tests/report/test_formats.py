@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.errors import DepthError
 from depthtui.report import formats
 from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
-from depthtui.report.formats import FORMATS, Format, Subject, format_help, format_titles
+from depthtui.report.formats import (
+    FORMATS,
+    Format,
+    Subject,
+    check_folder,
+    default_formats,
+    format_help,
+    format_titles,
+)
 from tests.builders.results import run
 from tests.golden.renew import golden_files
 from tests.odd_files import ODD_FILES, put_odd_file
 
 PROMISED: Mapping[Subject, set[str]] = {
-    "runs": {"md", "csv", "json", "html", "safetensors", "svg"},
-    "sweeps": {"md", "csv", "json", "html", "svg"},
+    "runs": {"md", "csv", "json", "html", "safetensors", "svg", "png"},
+    "sweeps": {"md", "csv", "json", "html", "svg", "png"},
 }
 """The formats that users rely on; the other tests loop over `FORMATS`."""
 
@@ -58,6 +68,19 @@ def test_what_is_no_file_is_no_report(tmp_path: Path, kind: str) -> None:
 
 def test_no_formats_are_no_files(tmp_path: Path) -> None:
     assert run_report([run()], SummarySettings()).write(tmp_path, []) == []
+
+
+def test_a_format_without_its_libraries_is_refused_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "png" not in default_formats("sweeps")
+    lacking = replace(FORMATS["png"], libraries=["no_such_library"])
+    monkeypatch.setitem(formats.FORMATS, "png", lacking)
+    with pytest.raises(DepthError, match=r"png needs libraries .*pip install .*\[png\]"):
+        check_folder(tmp_path / "out", "runs", ["json", "png"])
+    with pytest.raises(DepthError, match="png needs libraries"):
+        run_report([run()], SummarySettings()).write(tmp_path / "out", ["json", "png"])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_new_format_is_a_line_and_a_renderer(

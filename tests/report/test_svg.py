@@ -241,6 +241,16 @@ class TestWithoutAStyleSheet:
         root = ElementTree.fromstring(PICTURES[name])
         assert expected <= {item.text for item in root.iter() if item.text}
 
+    def test_curves_alone_name_lines_that_look_different(self) -> None:
+        def texts(first: str, second: str, is_alone: bool) -> set[str | None]:
+            lines = [Line(np.ones(3), first, name="one"), Line(np.ones(3), second, name="two")]
+            root = ElementTree.fromstring(curves(Panel(lines, 3), is_alone))
+            return {item.text for item in root.iter(f"{NAMESPACE}text")}
+
+        assert {"one", "two"} <= texts("m0 t0", "m0 t1", is_alone=True)
+        assert not {"one", "two"} & texts("m0 t0", "m0 t1", is_alone=False)
+        assert not {"one", "two"} & texts("layer", "layer", is_alone=True)
+
     def test_lines_have_their_colour_and_dashes(self) -> None:
         svg = PICTURES["curves"]
         mean, other = re.findall(r'<path class="line [^>]*>', svg)

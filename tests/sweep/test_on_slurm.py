@@ -283,7 +283,7 @@ def test_no_sbatch_is_said_before_anything_is_written(
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--slurm", "0"), "0 is not in the range"),
+        (("--slurm", "0"), "'0' is not a whole number of at least 1."),
         (("--slurm", "10001"), "more than 10,000 parts"),
         (("--submit",), "need --slurm N"),
         (("--sbatch", "--time=10"), "need --slurm N"),

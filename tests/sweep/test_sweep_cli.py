@@ -243,7 +243,10 @@ def test_files_of_data_sets_in_the_cache_folder_are_taken(
         (("--model", "a", "--task", "facts", "--shard", "3/2"), "'3/2' is not such as"),
         (("--model", "a", "--protocol", "paper", "--examples", "3"), "how many"),
         (("--model", "a", "--protocol", "paper", "--matched", "64"), "which prompts are run"),
-        (("--model", "a", "--task", "facts", "--matched", "0"), "0 is not in the range x>=1"),
+        (
+            ("--model", "a", "--task", "facts", "--matched", "0"),
+            "'0' is not a whole number",
+        ),
         (("--merge", "."), "--merge needs --out"),
         (("--merge", ".", "--out", "o", "--model", "a"), "takes folders"),
         (("none.toml",), "There is no file none.toml"),

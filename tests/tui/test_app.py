@@ -54,9 +54,10 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         assert it.session.current.state is RunState.FINISHED
         for pane in it.main.panes:
             assert pane.result is it.session.current.result
-        last = "tab panes v measure ⏎ open s step"
+        is_narrow = size[0] == 80
+        last = "tab panes d page i compute" if is_narrow else "tab panes v measure ⏎ open s step"
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
-        titles = ["SmolLM2", "Layer contribution"]
+        titles = ["SmolLM2", "─ Verdict ─" if is_narrow else "Layer contribution"]
         if size[0] >= 120:
             titles += ["Logit lens", "Depth curves", "Verdict Evidence"]
         for title in titles:
@@ -68,14 +69,14 @@ async def test_the_prompt_takes_no_panes_place_on_a_narrow_screen(tmp_path: Path
     async with explore(tmp_path, size=(80, 24)) as it:
         await it.press("shift+tab")
         await it.until(lambda: it.main.active_pane.id == "prompt")
-        await it.until(lambda: "Layer contribution" in it.screen_text())
+        await it.until(lambda: "─ Verdict ─" in it.screen_text())
 
 
 async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
-        titles = ["Layer contribution", "Logit lens", "Depth curves", "─ Verdict ─"]
+        titles = ["─ Verdict ─", "Layer contribution", "Logit lens", "Depth curves"]
         for index, title in enumerate(titles):
             await it.until(lambda title=title: title in it.screen_text())
             text = it.screen_text()

@@ -70,6 +70,8 @@ async def test_the_right_button_offers_what_acts_there(tmp_path: Path) -> None:
 async def test_the_menu_stays_on_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     async with explore(tmp_path, size=size) as it:
         heatmap = it.main.query_one("#heatmap", HeatmapPane)
+        it.main.action_go_to("heatmap")
+        await it.until(lambda: heatmap.size.area, "the heatmap")
         edge = (heatmap.size.width - 1, heatmap.size.height - 1)
         await it.pilot.click(heatmap, offset=edge, button=3)
         await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")

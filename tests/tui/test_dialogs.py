@@ -6,6 +6,7 @@ import csv
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import TASKS
 from depthtui.report.explanations import of_measure
 from depthtui.report.figures import csv_bytes, svg_bytes
-from depthtui.report.formats import format_titles
+from depthtui.report.formats import FORMATS, format_titles
 from depthtui.report.tables import table_bytes
 from depthtui.settings import load_settings
 from depthtui.tui.panes.pane import Pane
@@ -963,8 +964,7 @@ async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Pat
             await it.until(lambda: it.app.screen is it.main)
     folder = tmp_path / "exports"
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
-        "heatmap-figures/layer-contribution.csv",
-        "heatmap-figures/layer-contribution.svg",
+        *(f"heatmap-figures/layer-contribution.{ending}" for ending in ("csv", "png", "svg")),
         "lens.csv",
     }
     head, *rows = (folder / "lens.csv").read_text().splitlines()
@@ -1006,6 +1006,21 @@ async def test_an_export_begins_with_the_formats_of_the_last_one(tmp_path: Path)
         await it.press("enter")
         await it.until(lambda: it.app.screen is it.main)
     assert load_settings(tmp_path / "settings.toml").export_formats == ticked
+
+
+async def test_a_format_that_is_not_installed_cannot_be_ticked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lacking = replace(FORMATS["png"], libraries=["no_such_library"])
+    monkeypatch.setitem(FORMATS, "png", lacking)
+    async with explore(tmp_path) as it:
+        await opened(it, "e", ExportScreen)
+        [*_, of_pane] = it.app.screen.query("#what RadioButton").results(RadioButton)
+        of_pane.value = True
+        box = it.app.screen.query_one("#svg", Checkbox)
+        await it.until(lambda: box.value)
+        assert not it.app.screen.query_one("#png", Checkbox).value
+        assert "each figure: needs pip install" in it.screen_text()
 
 
 async def test_an_export_of_a_run_that_goes_on_says_so(tmp_path: Path) -> None:

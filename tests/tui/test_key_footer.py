@@ -91,9 +91,7 @@ def last_line(it: Explored) -> str:
 
 async def test_keys_without_room_are_left_out_whole(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
-        await it.until(
-            lambda: last_line(it).startswith("tab panes v measure"), "the keys of the heatmap"
-        )
+        await it.until(lambda: last_line(it).startswith("tab panes d page"), "those of the verdict")
         assert footer(it).shown_keys == footer(it).keys
         await it.press("s")
         await it.until(lambda: "space next layer" in last_line(it), "the keys of a halted run")

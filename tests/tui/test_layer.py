@@ -39,6 +39,7 @@ def layer_screen(it: Explored) -> LayerScreen:
 
 
 async def opened(it: Explored, layer: int = 3, token: int = 2) -> LayerScreen:
+    it.main.action_go_to("heatmap")
     it.main.go(layer, token)
     await it.press("enter")
     await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the layer")

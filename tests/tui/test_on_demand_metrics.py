@@ -31,6 +31,7 @@ from tests.tui.panes.drawing import lines
 
 
 async def look_at(it: Explored, measure: str) -> None:
+    it.main.action_go_to("heatmap")
     it.main.measure = MEASURE_BY_NAME[measure]
     await it.pilot.pause()
 

@@ -358,7 +358,8 @@ async def test_rows_are_grouped_sorted_filtered(tmp_path: Path) -> None:
         await it.press("v")
         await it.until(lambda: screen.rows[1].task == "addition, 2 digits", "rows of cells")
         # The column of the layers, the deepest first, then the other way, then as planned.
-        await it.press("l", "l", "s")
+        columns = [column.head for column in screen.query_one(SweepTable).columns]
+        await it.press(*"l" * columns.index("L"), "s")
         assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
         await it.press("s")
         assert [row.model for row in screen.rows] == ["beta"] * 3 + ["alpha"] * 3

@@ -69,6 +69,7 @@ async def test_the_keys_are_named_as_they_are(tmp_path: Path) -> None:
 
 async def test_the_guide_is_one_of_the_tabs_of_help(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
+        it.main.action_go_to("heatmap")
         await it.press("question_mark", "tab")
         await it.until(lambda: GUIDE[0].title in it.screen_text())
         assert all(f"  {says}" in it.screen_text() for says in PANES.values())

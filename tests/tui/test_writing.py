@@ -82,6 +82,11 @@ async def test_tokens_come_on_the_main_screen(tmp_path: Path, size: tuple[int, i
         assert len(run.prompt.written.ids) == 256
         assert run.prompt.question == first_prompt().question
         assert it.main.cursor.token == newest(it)
+        assert it.main.measure.name == "prediction_depth"
+        await it.press("r")
+        it.engine.advance()
+        await it.until(lambda: current(it) is not run, "another run")
+        await it.until(lambda: it.main.measure.name == it.app.explorer.settings.measure)
 
 
 async def test_the_cursor_follows_the_newest_token_until_it_is_moved(tmp_path: Path) -> None:

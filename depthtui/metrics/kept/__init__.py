@@ -470,8 +470,8 @@ def _controls(knowledge: PooledKept) -> Iterator[Finding]:
 
 
 def _in_own_order(pooled: Pooled) -> str:
-    """The own order in words: that of other tokens of the prompt, or of other prompts beside it."""
-    is_alone = len(pooled.prompts) == 1 and not pooled.prompts[0].settings.order_texts
+    """The own order of a prompt, or of several, in words."""
+    is_alone = len(pooled.prompts) == 1
     return "in the prompt's own order" if is_alone else "in the prompts' own order"
 
 

@@ -283,7 +283,7 @@ def _curves(summary: SweepSummary) -> Iterator[Block]:
 
 
 def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
-    """What is kept of each cell against the share of the layers that is left out."""
+    """What is kept of each cell against the share of its layers that is kept."""
     lines = []
     for cell in summary.cells:
         knowledge = cell.get(kept.METRIC)
@@ -291,7 +291,7 @@ def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
             share = knowledge.curve.share
             left_out = np.linspace(0, 1, len(share))
             values = np.interp(np.linspace(0, 1, _POINTS), left_out, share)
-            lines.append(Line(values, _css(summary, cell)))
+            lines.append(Line(values, _css(summary, cell), name=_name(cell)))
     title = "What is kept of what the models know"
     panel = Panel(
         lines,
@@ -300,7 +300,8 @@ def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
         limits=(0.0, 1.0),
         title=title,
         up="share kept",
-        across="layers left out, %",
+        across="layers kept, %",
+        falls_from=_POINTS - 1,
     )
     yield Figures([Figure(title, panel, "Dashed across: nine tenths.")])
     yield _legend(summary)
@@ -345,9 +346,13 @@ def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
     for cell in summary.cells:
         values = rule.by_layer(cell.curves)
         if values is not None:
-            name = f"{cell.title}, {cell.cell.task.title}"
-            lines.append(Line(relative(values), _css(summary, cell), name=name))
+            lines.append(Line(relative(values), _css(summary, cell), name=_name(cell)))
     return lines
+
+
+def _name(cell: CellSummary) -> str:
+    """The name of a cell's lines."""
+    return f"{cell.title}, {cell.cell.task.title}"
 
 
 def relative(values: np.ndarray) -> np.ndarray:

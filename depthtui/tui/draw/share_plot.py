@@ -1,4 +1,4 @@
-"""Curves of a share against the layers left out, with the axes of both."""
+"""Curves of a share against the layers kept, with the axes of both."""
 
 from __future__ import annotations
 

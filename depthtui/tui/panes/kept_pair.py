@@ -21,7 +21,7 @@ _LEAST_CURVE = 2
 
 
 class KeptPair(LinesPane):
-    """The share that each run keeps against the share of its layers that are left out."""
+    """The share that each run keeps against the share of its layers."""
 
     def computes(self) -> tuple[str, ...]:
         return (kept.NAME,)
@@ -38,7 +38,7 @@ class KeptPair(LinesPane):
         ]
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("What is kept with layers left out")
+        self.set_titles("What is kept with fewer layers")
         if any(knowledge is not None for _, knowledge in self._sides):
             return None
         return (
@@ -80,5 +80,6 @@ class KeptPair(LinesPane):
             for place, (_, knowledge) in enumerate(self._sides)
             if knowledge is not None
         ]
-        marks = [(share / 100, f"{share}%") for share in range(0, 101, 25)]
+        marks = [(1.0, "0% of layers")]
+        marks += [(1 - share / 100, f"{share}%") for share in range(100, 0, -25)]
         return share_plot(curves, SHARE, (self.area.width, lines), self.pane_styles, marks)

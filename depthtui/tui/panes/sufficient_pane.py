@@ -110,8 +110,8 @@ class SufficientPane(Page):
         count = rounded_up_count(sufficient.within(self.tolerance))
         unit = "nat" if self.tolerance == TOLERANCE else "nats"
         words: list[Piece] = [
-            (f"{count} of {sufficient.n_layers} layers", styles.strong),
-            (f" within {self.tolerance:g} {unit}", styles.accent),
+            (f"Within {self.tolerance:g} {unit}", styles.accent),
+            (f" of its own output: {count} of {sufficient.n_layers} layers", styles.strong),
         ]
         if self.tolerance == TOLERANCE:
             if sufficient.interval is not None:

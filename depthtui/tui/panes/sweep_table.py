@@ -261,28 +261,17 @@ def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
             "task", lambda row: row.task if roomy else row.short_task, lambda row: row.task
         ),
     ]
-    counts = [
-        SweepColumn(
-            ColumnKey("done"), "", "n", _done_words, lambda row: row.n_done, "prompts done"
-        ),
-    ]
+    counts = _kept_columns(roomy) if any(row.headline for row in rows) else []
     if any(row.accuracy for row in rows):
         words = "known answers that the model itself gives"
         counts.append(
             SweepColumn(ColumnKey("right"), "", "right", _right_words, _right_share, words),
         )
-    if any(row.headline for row in rows):
-        words = "layers that keep nine tenths of what the model knows, and their range"
-        counts.append(
-            SweepColumn(
-                ColumnKey(kept.NAME),
-                "",
-                "kept",
-                lambda row: _kept_words(row, roomy),
-                lambda row: None if row.headline is None else row.headline.count,
-                words,
-            ),
-        )
+    counts.append(
+        SweepColumn(
+            ColumnKey("done"), "", "n", _done_words, lambda row: row.n_done, "prompts done"
+        ),
+    )
     if any(row.failures for row in rows):
         counts.append(
             SweepColumn(
@@ -305,7 +294,7 @@ def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
             *([_paper_column(rule)] if any(row.published(rule) for row in rows) else []),
         ]
     ]
-    return [*firsts, *([layers] if roomy else []), *counts, *depths]
+    return [*firsts, *counts, *([layers] if roomy else []), *depths]
 
 
 def _name_column(
@@ -313,6 +302,30 @@ def _name_column(
 ) -> SweepColumn:
     """The column of a name, which gets the remaining room."""
     return SweepColumn(ColumnKey(part), "", part, text, value, part, is_name=True)
+
+
+def _kept_columns(roomy: bool) -> list[SweepColumn]:
+    """The headline's columns: the layers that keep nine tenths, and the mean depth."""
+    count = SweepColumn(
+        ColumnKey(kept.NAME),
+        "",
+        "kept",
+        lambda row: _kept_words(row, roomy),
+        lambda row: None if row.headline is None else row.headline.count,
+        "layers that keep nine tenths of what the model knows, and their range",
+    )
+
+    def mean_depth(row: SweepRow) -> float | None:
+        is_counted = row.headline is not None and row.headline.count is not None
+        return row.headline.mean_depth if row.headline is not None and is_counted else None
+
+    def words(row: SweepRow) -> str:
+        depth = mean_depth(row)
+        return _NOTHING if depth is None else f"{depth:.1f}"
+
+    meaning = "mean depth: the layers that a nat of what the model knows takes on average"
+    key = ColumnKey("mean")
+    return [count, SweepColumn(key, "", "mean", words, mean_depth, meaning)]
 
 
 def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[SweepColumn]:

@@ -11,7 +11,7 @@ from depthtui.metrics.spec import Measure
 
 _PAGES = {
     "similarity": "pruning",
-    "kept": "sufficient",
+    "kept": "verdict",
     "sufficient": "sufficient",
     "settled": "decided",
 }

@@ -37,8 +37,8 @@ _LONGEST_LINE = 110
 _BIG, _FREE = 3, 4
 """Lines of a big number, and those that it leaves for the curve to grow."""
 
-_LEAST_CURVE, _MOST_CURVE = 3, 24
-_NAMED = 6
+_LEAST_CURVE, _MOST_CURVE = 2, 24
+_NAMED = 5
 """The layers of the order that are named."""
 
 _STEP = 5
@@ -137,7 +137,7 @@ class VerdictPane(VerdictPage):
             return _Beside([], [], [])
         room -= len(number)
         curves = self._curves()
-        curve = _LEAST_CURVE + 1 if curves and room > _LEAST_CURVE else 0
+        curve = _LEAST_CURVE + 1 if self._has_plot and room > _LEAST_CURVE else 0
         below: Lines = []
         for lines in (self._order_line(), self._controls()):
             if curve and len(lines) <= room - curve - len(below):
@@ -185,7 +185,7 @@ class VerdictPane(VerdictPage):
         """The state of a count that is missing: at work, or the key that begins it."""
         if self._knowledge is not None:
             return []
-        words = "Counting …"
+        words = ", ".join(filter(None, ["Counting", self.view.time_left])) + " …"
         if kept.NAME not in self.being_computed:
             words = self.key_words()
             if words and self.why_kept_waits:
@@ -208,13 +208,14 @@ class VerdictPane(VerdictPage):
 
     @property
     def _reliability(self) -> Piece:
-        """How sure the number is, where the dial is at the share of the headline."""
+        """How sure the headline's count is, which may be at another share than the dial's."""
         styles = self.pane_styles
         rows = [row for row in self.shown_verdict.evidence if row.measure == kept.NAME]
-        if self.share != SHARE or not rows:
+        if not rows:
             return "", styles.muted
         (row,) = rows
-        return row.reliability, styles.warning if row.is_fragile else styles.muted
+        at = "" if self.share == SHARE else f"{SHARE:.0%}: "
+        return at + row.reliability, styles.warning if row.is_fragile else styles.muted
 
     @property
     def _meaning(self) -> str:
@@ -259,8 +260,14 @@ class VerdictPane(VerdictPage):
 
     # The curve --------------------------------------------------------------
 
+    @property
+    def _has_plot(self) -> bool:
+        """Whether there is a curve, or one will come into the empty axes."""
+        coming = (*self.being_computed, *self.next_metrics)
+        return self._knowledge is not None or kept.NAME in coming
+
     def _curves(self) -> list[Curve]:
-        """What is kept against the layers left out, and in random orders; empty if unknown."""
+        """What is kept against the layers kept, and in random orders; empty if unknown."""
         styles, knowledge = self.pane_styles, self._knowledge
         if knowledge is None:
             share = share_so_far(self.drawn_result)
@@ -277,18 +284,19 @@ class VerdictPane(VerdictPage):
         ]
 
     def _plot(self, curves: list[Curve], lines: int) -> Lines:
-        """The curves in so many lines, and the axis of layers left out."""
+        """The curves in so many lines, and the axis of layers kept."""
         n_layers, counted = self.shown_verdict.n_layers, self._counted
         step = next((size for size in (_STEP, 10, 20, 50) if n_layers <= 8 * size), 100)
         # The name of the axis comes first: a number that would touch it is left out.
-        marks = [(1.0, f"{n_layers} left out")]
-        marks += [(count / n_layers, str(count)) for count in range(0, n_layers, step)]
+        marks = [(1.0, "0 kept")]
+        counts = [n_layers, *range(step * ((n_layers - 1) // step), 0, -step)]
+        marks += [(1 - count / n_layers, str(count)) for count in counts]
         cursor = None
         if counted is not None:
-            left_out = n_layers - counted.layers(self.share)
-            cursor = left_out / n_layers, f"▴{left_out:.1f}"
-        size, has_threshold = (self.area.width, lines), counted is not None
-        return share_plot(curves, self.share, size, self.pane_styles, marks, cursor, has_threshold)
+            layers = counted.layers(self.share)
+            cursor = 1 - layers / n_layers, f"▴{layers:.1f}"
+        size, has_dashes = (self.area.width, lines), bool(counted) or self._knowledge is None
+        return share_plot(curves, self.share, size, self.pane_styles, marks, cursor, has_dashes)
 
     # Below ------------------------------------------------------------------
 
@@ -300,6 +308,8 @@ class VerdictPane(VerdictPage):
         order = list(map(str, knowledge.order))
         of = "" if knowledge.kind == "model" else "on this text, "
         words: list[Piece] = [(f"{of}layers {' '.join(order[:_NAMED])} go first", styles.muted)]
+        if self._counted is not None and knowledge.curve.random_shares:
+            words.append((" · dotted: random orders", styles.muted))
         if len(order) > 2 * _NAMED:
             words.append((f" · {' '.join(order[-4:])} stay longest", styles.muted))
         return [as_many_as_fit(words, self.area.width)]

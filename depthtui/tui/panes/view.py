@@ -47,6 +47,7 @@ class View:
         is_live: whether the engine works on the run.
         is_written: whether the model still writes the run's answer.
         controls: the model's controls in a line; empty where there are none.
+        time_left: the time until the headline is counted, in words; empty where unknown.
         thresholds_turned: whether thresholds differ from those that the session began with.
         remarks: the user's marks and notes on the run.
         written_through: the lens that read a generated text as it was written.
@@ -71,6 +72,7 @@ class View:
     is_live: bool = True
     is_written: bool = False
     controls: str = ""
+    time_left: str = ""
     thresholds_turned: bool = False
     remarks: Remarks = field(default_factory=Remarks)
     written_through: str = LOGIT

@@ -22,9 +22,10 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
 from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
-from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS
+from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS, kept
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.spec import Measure
+from depthtui.sizes import about
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
@@ -82,6 +83,7 @@ class MainScreen(RunScreen):
         self._compared_at = self.cursor
         self._load = 0
         self._followed = -1
+        self._measure_before_writing: Measure | None = None
         self._return_to: tuple[SessionRun, Cursor, bool] | None = None
 
     def compose(self) -> ComposeResult:
@@ -139,6 +141,8 @@ class MainScreen(RunScreen):
         )
 
     def view_in(self, pane: Pane, view: View) -> View:
+        if isinstance(pane, VerdictPane) and self.run is not None:
+            return replace(view, time_left=_time_left(self.run))
         return replace(view, mode="means") if pane.has_class("spare") else view
 
     def draw(self) -> None:
@@ -196,13 +200,20 @@ class MainScreen(RunScreen):
             self.go(layer, _predicts_answer(result))
         if run.writing is not None:
             self._begin_writing(result)
+        elif self._measure_before_writing is not None:
+            self._try_measure(self._measure_before_writing)
+            self._measure_before_writing = None
         if self._return_to is not None and self._return_to[0] is run:
             _, (layer, token), in_answer = self._return_to
             self.go(layer, token + in_answer * result.tokens.answer_start)
             self._return_to = None
 
     def _begin_writing(self, result: RunResult) -> None:
-        """Follow the depth of each token that is written, in the text and on its page."""
+        """Follow the depth of each token that is written, in the text and on its page.
+
+        The heatmap shows it until another run is shown.
+        """
+        self._measure_before_writing = self._measure_before_writing or self.measure
         self._try_measure(MEASURE_BY_NAME["prediction_depth"])
         self._followed = len(result.tokens) - 1
         self.go(result.model.n_layers, self._followed)
@@ -216,8 +227,11 @@ class MainScreen(RunScreen):
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
+        if not self.is_mounted or self.is_trying:
+            return
+        self._measure_before_writing = None
         # The screen does not open with a measure that must be computed first.
-        if self.is_mounted and not self.is_trying and measure.metric in OF_THE_PASS:
+        if measure.metric in OF_THE_PASS:
             self.explorer.change(measure=measure.name)
 
     def watch_layer_order(self, order: str) -> None:
@@ -444,6 +458,13 @@ class MainScreen(RunScreen):
             self.notify(f"{value}: {words}", title="Copied", markup=False)
         else:
             self.notify(NO_VALUE, markup=False)
+
+
+def _time_left(run: SessionRun) -> str:
+    """The time until the headline of a run is counted, in words; empty where unknown."""
+    work = run.work
+    is_known = work is not None and work.metric == kept.NAME and work.seconds_left > 0
+    return f"{about(work.seconds_left)} left" if work is not None and is_known else ""
 
 
 def _predicts_answer(result: RunResult) -> int:

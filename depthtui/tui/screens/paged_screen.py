@@ -32,12 +32,11 @@ class PagedScreen(LiveScreen):
     @property
     def panes(self) -> list[Pane]:
         """The panes of the screen; of the pages only the shown one, unless each is a tab."""
-        tabbed = self.has_class("-narrow")
-        return [
-            pane
-            for pane in super().panes
-            if tabbed or pane.id not in self.PAGES or pane.has_class("up")
-        ]
+        panes = super().panes
+        if not self.has_class("-narrow"):
+            return [pane for pane in panes if pane.id not in self.PAGES or pane.has_class("up")]
+        # Where one pane is shown at a time, the first page comes first.
+        return sorted(panes, key=lambda pane: pane.id != self.PAGES[0])
 
     @property
     def seen_page(self) -> Page | None:

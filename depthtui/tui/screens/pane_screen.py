@@ -393,6 +393,9 @@ class PaneScreen(CommandScreen):
     def choose_measure(self) -> None:
         """Choose a measure; each that is computed is shown while its row is highlighted."""
         former = self.measure
+        if self.has_class("-narrow"):
+            # Another pane would cover the heatmap that shows each measure.
+            self.go_to_heatmap()
 
         def chosen(name: str | None) -> None:
             self._try_measure(former)

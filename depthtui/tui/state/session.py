@@ -548,7 +548,7 @@ def _lens_work(run: SessionRun, rows: Rows) -> Work:
     assert run.result is not None
     depths, tokens = run.model.n_layers + 1, len(run.result.tokens)
     n_part = next(values.shape[1] for _, values in arrays_of(rows.rows))
-    done_depths = 1 if rows.first == depths - 1 else 1 + rows.stop
+    done_depths = 1 if rows.first == depths - 1 else min(1 + rows.stop, depths)
     done, total = rows.from_token * depths + n_part * done_depths, depths * tokens
     if run.lens_time_left is None:
         run.lens_time_left = TimeLeft(rows.seconds, None)

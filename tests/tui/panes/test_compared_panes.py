@@ -241,7 +241,7 @@ async def test_both_runs_have_their_count_and_a_curve_over_their_share_of_layers
             if "\u2800" < char <= "\u28ff"
         }
         assert styles <= drawn
-        assert shown[-1].split() == ["0%", "25%", "50%", "75%", "100%"]
+        assert shown[-1].split() == ["100%", "75%", "50%", "25%", "0%", "of", "layers"]
 
 
 async def test_a_run_without_what_is_kept_is_named() -> None:

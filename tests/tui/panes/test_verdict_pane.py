@@ -99,7 +99,8 @@ async def test_the_dial_counts_at_another_share() -> None:
         assert reliability in ("firm", "here", "fragile")
         pane.turn_dial(-4)
         half = lines(pane)[0]
-        assert half.split("layers")[1].strip() == "keep 50% of it"
+        assert " layers keep 50% of it" in half
+        assert half.endswith(f" 90%: {reliability}")
         assert int(half.split()[0]) < ninety
         pane.turn_dial(-1)
         assert pane.share == DIAL[0]
@@ -114,7 +115,8 @@ async def test_the_curve_grows_while_it_is_counted() -> None:
     assert found is not None
 
     def columns(shown: list[str]) -> int:
-        return max((len(line[5:].rstrip()) for line in braille(shown)), default=0)
+        dots = (line[5:].rstrip() for line in braille(shown) if "90%" not in line)
+        return max(map(len, dots), default=0)
 
     reach = []
     for known in (1, 8, 20):
@@ -127,6 +129,24 @@ async def test_the_curve_grows_while_it_is_counted() -> None:
         reach.append(columns(shown))
     assert reach == sorted(reach)
     assert reach[0] < reach[-1]
+
+
+async def test_the_time_left_is_named_while_it_is_counted() -> None:
+    result = make_result(layers=30, tokens=40)
+    metrics = (*result.settings.metrics, NAME)
+    asked = replace(result, settings=replace(result.settings, metrics=metrics))
+    shown = await drawn(asked, (58, 17), is_live=True, time_left="about 20 s left")
+    assert any("Counting, about 20 s left …" in line for line in shown)
+
+
+async def test_the_axis_of_the_curve_has_the_layers_that_are_kept() -> None:
+    result = measured()
+    axis = (await drawn(result, (76, 16)))[-2]
+    count = verdict_of(result).headline
+    assert count is not None
+    assert axis.split()[0] == "30"
+    assert axis.endswith("0 kept")
+    assert f"▴{count.count:.1f}" in axis
 
 
 async def test_where_too_little_is_known_there_is_no_number() -> None:

@@ -83,6 +83,9 @@ def test_behind_the_layers_it_is_the_lens_that_runs(session: Session) -> None:
     done = (1 + layers // 2) * tokens
     left = 2.0 * (total - done) / (done - tokens)
     assert run.work == Work("logit_lens", done, total, pytest.approx(left))
+    session.apply(Rows(run.number, "logit_lens", 0, lens, layers, 5.0))
+    assert run.work is not None
+    assert run.work.done == run.work.total
     session.apply(RunFinished(run.number, full))
     assert run.work is None
 

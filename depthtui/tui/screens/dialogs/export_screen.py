@@ -145,7 +145,10 @@ class ExportScreen(Dialog[Exported]):
             for index, choice in enumerate(self._choices):
                 yield RadioButton(choice.title, value=index == 0)
         for name, title in self._formats.items():
-            yield Checkbox(title, name in self._ticked, id=name, compact=True)
+            install = "" if name in SCREEN else FORMATS[name].install
+            label = Content(f"{title}: needs {install}" if install else title)
+            is_chosen, closed = name in self._ticked and not install, bool(install)
+            yield Checkbox(label, is_chosen, id=name, compact=True, disabled=closed)
         for extra in self._extras:
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
             is_chosen, closed = extra.by_default and not extra.problem, bool(extra.problem)
@@ -171,7 +174,8 @@ class ExportScreen(Dialog[Exported]):
         self._ticked_for = self._choices[changed.index]
         ticked = self._ticked_for.formats or self._ticked
         for name in self._formats:
-            self.query_one(f"#{name}", Checkbox).value = name in ticked
+            box = self.query_one(f"#{name}", Checkbox)
+            box.value = name in ticked and not box.disabled
 
     @on(RadioSet.Changed)
     @on(Checkbox.Changed)
