@@ -44,8 +44,9 @@ class DecidedPane(Page):
         return self.why_no_lens(_PURPOSE)
 
     def figures(self) -> Sequence[Figure]:
-        if not self.is_ready:
+        if self.why_no_lens(_PURPOSE) is not None:
             return ()
+        self._read()
         depths_by_title = {MEASURE_BY_NAME[PREDICTION_DEPTH].title: self._predicted}
         if self._settled is not None:
             depths_by_title[METRIC.title] = self._settled
@@ -60,10 +61,14 @@ class DecidedPane(Page):
         return np.bincount(depths[self.tokens].astype(int), minlength=layers + 1).astype(float)
 
     def prepare(self) -> None:
+        self._read()
+        super().prepare()
+
+    def _read(self) -> None:
+        """Read the depths of the tokens."""
         divergence = divergence_of(self.drawn_result, self.view.lens)
         self._predicted = prediction_depth(self.lens())
         self._settled = None if divergence is None else settling_depth(divergence)
-        super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
         width, room = self.area.width, self.area.height - 1

@@ -64,16 +64,21 @@ class ExitPane(Page):
         return self.why_no_lens(_PURPOSE)
 
     def table(self) -> Table | None:
-        if not self.is_ready:
+        if self.why_no_lens(_PURPOSE) is not None:
             return None
+        self._read()
         return exit_table(dict(zip(DIAL, self._counted, strict=True)))
 
     def prepare(self) -> None:
+        self._read()
+        super().prepare()
+
+    def _read(self) -> None:
+        """Read the exits of each confidence."""
         lens = self.lens()
         exits = [early_exit(lens, confidence) for confidence in DIAL]
         self._exit = exits[DIAL.index(self.confidence)]
         self._counted = [self._of_counted(exit_) for exit_ in exits]
-        super().prepare()
 
     def _of_counted(self, exit_: EarlyExit) -> EarlyExit:
         """An early exit for the tokens that count."""

@@ -77,8 +77,9 @@ class PrunePane(Page):
         return None
 
     def figures(self) -> Sequence[Figure]:
-        if not self.is_ready:
+        if self.why_empty() is not None:
             return ()
+        self._read()
         meaning = METRIC.look_for
         block = f"{self.block} layer{'s' * (self.block > 1)}"
         title = f"Angular distance over {block}"
@@ -94,6 +95,11 @@ class PrunePane(Page):
         ]
 
     def prepare(self) -> None:
+        self._read()
+        super().prepare()
+
+    def _read(self) -> None:
+        """Read the distances over the blocks."""
         similarity = self.drawn_result.get(Similarity)
         assert similarity is not None
         distances = similarity.distances(self.tokens)
@@ -101,7 +107,6 @@ class PrunePane(Page):
         self._distances = block_distances(distances, self.block)
         lengths = range(1, self._longest + 1)
         self._least = np.array([best_block(distances, n)[1] for n in lengths])
-        super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
         lines = [as_many_as_fit(self._words(), self.area.width)]

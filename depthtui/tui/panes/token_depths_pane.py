@@ -87,7 +87,7 @@ class TokenDepthsPane(Chart, Page):
         return f"No token has a depth here: {self.depth_measure.meaning}.", ""
 
     def figures(self) -> Sequence[Figure]:
-        if not self.is_ready or self.reading is None:
+        if self.reading is None or self._why_empty() is not None:
             return ()
         depths = self.reading.token_depths(self.drawn_result)
         n_layers, names = self.drawn_result.model.n_layers, [self.depth_measure.name]
