@@ -86,6 +86,11 @@ class Option:
         return f"Off: {self.help[:1].lower()}{self.help[1:]}" if self.switch else self.help
 
     @property
+    def is_number(self) -> bool:
+        """Whether its values are numbers."""
+        return self.kind in (int, float)
+
+    @property
     def is_free_text(self) -> bool:
         """Whether any text is a value."""
         return self.kind is str and self.read is None and not self.choices
@@ -116,8 +121,8 @@ class Option:
         if self.read is not None:
             return self.read(value)
         if not self._allows(value):
-            is_number = isinstance(value, int | float) and self.kind in (int, float)
-            too_large = is_number and self.most is None and value > self.greatest
+            has_number = self.is_number and isinstance(value, int | float)
+            too_large = has_number and self.most is None and value > self.greatest
             raise WrongValue(self.requirement + (" that fits in 64 bits" if too_large else ""))
         return self.kind(value)
 

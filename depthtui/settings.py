@@ -62,9 +62,17 @@ def _read_keys(value: Any) -> dict[str, str]:
 
 
 def _read_names(value: Any) -> tuple[str, ...]:
-    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+    return _read_texts(value, 'a list of names such as ["demo", "Qwen/Qwen3-0.6B"]')
+
+
+def _read_formats(value: Any) -> tuple[str, ...]:
+    return _read_texts(value, 'a list of formats such as ["md", "html"]')
+
+
+def _read_texts(value: Any, requirement: str) -> tuple[str, ...]:
+    if isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
-    raise WrongValue('a list of names such as ["demo", "Qwen/Qwen3-0.6B"]')
+    raise WrongValue(requirement)
 
 
 SHOWN_ONCE = ("welcome", "colours_hint")
@@ -122,6 +130,12 @@ class Settings:
         "depthtui-exports"
     )
     """Folder of exports, relative to the working folder at the start."""
+
+    export_formats: Annotated[
+        tuple[str, ...],
+        Option("Formats that an export begins with, those of the last one.", read=_read_formats),
+    ] = ()
+    """Names in `FORMATS` of `report.formats`, and `screen`; empty for the form's own choice."""
 
     lens_top_k: LensTopK = RunSettings.lens_top_k
     kl_threshold: KlThreshold = SummarySettings.kl_threshold

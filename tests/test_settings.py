@@ -52,6 +52,7 @@ EVERYTHING = Settings(
     colours_hint=False,
     last_model='odd "name" \\ é',
     recent_models=("/a folder", "demo"),
+    export_formats=("md", "screen"),
     keys={"export": "ctrl+e", "quit": "q,ctrl+q"},
 )
 

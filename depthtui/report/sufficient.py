@@ -8,7 +8,7 @@ from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
 from depthtui.metrics.kept import PooledKept
 from depthtui.metrics.kept.curve import SHARE, KeptCurve
-from depthtui.metrics.sufficient import METRIC, TOLERANCE, Way
+from depthtui.metrics.sufficient import METRIC, TOLERANCE, PooledSufficient, Way
 from depthtui.report.blocks import (
     Block,
     Chapter,
@@ -65,11 +65,22 @@ def sufficient_blocks(reading: Reading) -> Iterator[Block]:
     if pooled is None:
         return
     blocks: list[Block] = [Note(f"{METRIC.description} {METRIC.look_for}")]
-    for number, way in enumerate(pooled.ways, start=1):
-        order_number = f", order {number}" if len(pooled.ways) > 1 else ""
-        blocks.append(ViewBlocks(["pictures"], [Figures(_figures(way, order_number))]))
-        blocks.append(ViewBlocks(["text"], [_table(way, order_number)]))
+    blocks.append(ViewBlocks(["pictures"], [Figures(sufficient_figures(pooled))]))
+    tables = [_table(way, order_number) for way, order_number in _numbered(pooled)]
+    blocks.append(ViewBlocks(["text"], tables))
     yield Chapter("Layers that suffice", blocks)
+
+
+def sufficient_figures(pooled: PooledSufficient) -> Iterator[Figure]:
+    """The curves of cost and choices against the layers left out, for each order."""
+    for way, order_number in _numbered(pooled):
+        yield from _figures(way, order_number)
+
+
+def _numbered(pooled: PooledSufficient) -> Iterator[tuple[Way, str]]:
+    """Each order with the words that tell it from the others; no words for a single one."""
+    for number, way in enumerate(pooled.ways, start=1):
+        yield way, f", order {number}" if len(pooled.ways) > 1 else ""
 
 
 def _figures(way: Way, order_number: str) -> Iterator[Figure]:

@@ -55,7 +55,7 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         for pane in it.main.panes:
             assert pane.result is it.session.current.result
         is_narrow = size[0] == 80
-        last = "⏎ open i compute" if is_narrow else "v measure ⏎ open x what if"
+        last = "tab panes d page i compute" if is_narrow else "tab panes v measure ⏎ open s step"
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
         titles = ["SmolLM2", "─ Verdict ─" if is_narrow else "Layer contribution"]
         if size[0] >= 120:

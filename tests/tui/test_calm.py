@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from depthtui.data.protocol import MetricRows
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.layer_rows import LayerRows
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Pane
+from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.screens import dialogs
+from depthtui.tui.screens.dialogs.dialog import Dialog
+from depthtui.tui.screens.dialogs.prompt_picker import HINTS
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.panes.drawing import lines
 from tests.tui.test_compare import compared
@@ -32,6 +41,9 @@ def assert_whole(pane: Pane) -> None:
         assert (" of 0 to out" in note) is (pane.depths > len(shown) - 1)
     if isinstance(pane, LinesPane) and len(pane._lines) > len(shown):
         assert "z shows all" in shown[-1]
+    if isinstance(pane, PromptPane):
+        assert note.startswith("lines ") is (len(pane._lines) > len(shown))
+        assert "·water." in shown[-1], "the token that is predicted at the cursor"
     if isinstance(pane, VerdictPane):
         assert "…" not in re.sub("Counting[^.…]*…", "", "\n".join(shown))
         words = pane.shown_verdict.words
@@ -40,7 +52,7 @@ def assert_whole(pane: Pane) -> None:
 
 async def every_pane(it: Explored) -> None:
     """Check each pane and page of the main screen."""
-    for pane in [*it.main.query("#panes Pane").results(Pane)]:
+    for pane in [*it.main.query("#prompt, #panes Pane").results(Pane)]:
         assert pane.id is not None
         it.main.action_go_to(pane.id)
         await it.pilot.pause()
@@ -63,6 +75,22 @@ async def test_no_pane_is_cut_without_a_mark(tmp_path: Path, size: tuple[int, in
         it.engine.advance()
         await it.until(lambda: "go first" in verdict.text or "of 30 layers" in verdict.text)
         await every_pane(it)
+
+
+def subclasses(kind: type[Dialog[Any]]) -> Iterator[type[Dialog[Any]]]:
+    """Every kind of dialog beneath this one."""
+    for below in kind.__subclasses__():
+        yield below
+        yield from subclasses(below)
+
+
+def test_every_hint_of_a_dialog_fits_the_narrowest_terminal() -> None:
+    for module in iter_modules(dialogs.__path__):
+        import_module(f"{dialogs.__name__}.{module.name}")
+    hints = {kind.hint for kind in subclasses(Dialog)} | {*HINTS.values()}
+    assert len(hints) > 20
+    for hint in hints:
+        assert cell_len(f"╰─ {hint} ─╯") <= SIZES[0][0], hint
 
 
 @pytest.mark.parametrize("size", [*SIZES[1:], (160, 24)], ids=lambda size: f"{size[0]}x{size[1]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 from textual.color import Color
 from textual.containers import VerticalScroll
 from textual.events import Key
@@ -32,10 +34,14 @@ from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.manual import titles
 from depthtui.metrics import MEASURE_BY_NAME, kept
+from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import TASKS
 from depthtui.report.explanations import of_measure
+from depthtui.report.figures import csv_bytes, svg_bytes
 from depthtui.report.formats import FORMATS, format_titles
+from depthtui.report.tables import table_bytes
 from depthtui.settings import load_settings
+from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
@@ -424,6 +430,8 @@ async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path)
         for key in ("p", "u", "L", "m", "v", "b", "M", "comma", "e", "question_mark"):
             await it.press(key)
             await it.until(lambda: it.app.screen is not it.main)
+            frame = it.app.screen.query_one(".dialog")
+            assert cell_len(f"╰─ {frame.border_subtitle} ─╯") <= frame.region.width, "its hint"
             await it.press("escape")
             await it.until(lambda: it.app.screen is it.main)
         assert len(it.engine.sent(StartRun)) == len(it.engine.sent(LoadModel)) == 1
@@ -431,7 +439,6 @@ async def test_escape_leaves_every_dialog_without_doing_anything(tmp_path: Path)
 
 FIELDS = {
     "p": "#text",
-    "u": "#kl_threshold",
     "L": "#layers",
     "m": "#name",
     "M": "#mark",
@@ -450,6 +457,7 @@ async def test_escape_asks_before_typed_text_is_lost(tmp_path: Path) -> None:
             dialog.set_focus(field)
             await it.press("9", "escape")
             await it.until(lambda: isinstance(it.app.screen, Ask), f"the question of {key}")
+            assert "y or enter leaves, other keys go back." in it.screen_text()
             await it.press("escape")
             assert it.app.screen is dialog
             assert "9" in (field.value if isinstance(field, Input) else field.text)
@@ -465,8 +473,13 @@ async def test_nothing_is_asked_where_no_text_is_lost(tmp_path: Path) -> None:
         await it.press("M", "tab", *"kept", "escape")
         await it.until(lambda: it.app.screen is it.main)
         assert it.session.current.remarks.note == "kept"
-        # A number is set by a key.
-        await it.press("u", "down", "plus", "escape")
+        # A number is quickly typed again.
+        await it.press("u", "down", *"0.2", "escape")
+        await it.until(lambda: it.app.screen is it.main)
+        # A name for a file is there already.
+        await opened(it, "e", ExportScreen)
+        it.app.screen.set_focus(it.app.screen.query_one("#file-name"))
+        await it.press("x", "escape")
         await it.until(lambda: it.app.screen is it.main)
         # Words of a filter are no text to keep.
         await it.press("comma", "slash", *"kl", "escape", "escape")
@@ -937,22 +950,62 @@ async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
 async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         assert not it.main.query_one(VerdictPane).figures(), "nothing is measured yet"
-        for pane in ("heatmap", "curves"):
+        offered = {"heatmap": "its figure and numbers", "lens": "its table as CSV"}
+        for pane, words in offered.items():
             it.main.action_go_to(pane)
-            figures = it.main.active_pane.figures()
             await opened(it, "e", ExportScreen)
-            screen = it.app.screen
-            screen.query_one("#file-name", Input).value = pane
-            for name in {*format_titles("runs"), "screen"}:
-                screen.query_one(f"#{name}", Checkbox).value = name in ("csv", "png", "svg")
-            [*_, last] = screen.query("#what RadioButton").results(RadioButton)
-            last.value = True
-            await it.press("f5")
+            assert f"the pane {pane.capitalize()}, {words}" in it.screen_text()
+            it.app.screen.query_one("#file-name", Input).value = pane
+            # The pane is the last choice, before the first.
+            await it.press("up")
+            file = {"heatmap": "heatmap-figures/", "lens": "lens.csv"}[pane]
+            await it.until(lambda file=file: f"exports: {file}" in it.screen_text(), "its files")
+            await it.press("enter")
             await it.until(lambda: it.app.screen is it.main)
-            files = sorted(path.name for path in (tmp_path / f"exports/{pane}-figures").iterdir())
-            assert len(files) == 3 * len(figures) > 0
-            if pane == "heatmap":
-                assert files == [f"layer-contribution.{end}" for end in ("csv", "png", "svg")]
+    folder = tmp_path / "exports"
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
+        *(f"heatmap-figures/layer-contribution.{ending}" for ending in ("csv", "png", "svg")),
+        "lens.csv",
+    }
+    head, *rows = (folder / "lens.csv").read_text().splitlines()
+    assert head.startswith('"x: depth, 30 is the output","token 1","probability 1"')
+    assert len(rows) == 31
+
+
+async def test_every_pane_with_numbers_has_figures_or_a_table(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(200, 60)) as it:
+        without = set()
+        for pane in it.main.query("#panes Pane").results(Pane):
+            it.main.action_go_to(str(pane.id))
+            await it.press("i")
+            await it.ready()
+            for figure in pane.figures():
+                assert svg_bytes(figure, OWN_PALETTE)
+                assert csv_bytes(figure, OWN_PALETTE)
+            if table := pane.table():
+                rows = list(csv.reader(table_bytes(table).decode().splitlines()))
+                assert len({len(row) for row in rows}) == 1
+                assert len(rows) == len(table.rows) + 1
+            elif not pane.figures():
+                without.add(pane.id)
+        assert without == {"evidence", "means"}
+
+
+async def test_an_export_begins_with_the_formats_of_the_last_one(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await opened(it, "e", ExportScreen)
+        await it.press("end", "space", "home", "space", "enter")
+        await it.until(lambda: it.app.screen is it.main)
+        await opened(it, "e", ExportScreen)
+        boxes = it.app.screen.query(Checkbox).results(Checkbox)
+        ticked = tuple(str(box.id) for box in boxes if box.value)
+        assert ticked == ("json", "html", "safetensors")
+        # A pane has formats of its own, which change those of a run for no export.
+        await it.press("up")
+        await it.until(lambda: it.app.screen.query_one("#svg", Checkbox).value, "its formats")
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is it.main)
+    assert load_settings(tmp_path / "settings.toml").export_formats == ticked
 
 
 async def test_a_format_that_is_not_installed_cannot_be_ticked(
@@ -1008,7 +1061,7 @@ async def test_the_session_is_pooled_only_where_that_is_chosen(tmp_path: Path) -
         it.session.runs[0].result.prompt = Prompt("Mine")
         titles = ["run 3, on the screen", "the whole session, 3 runs"]
         titles += [f"the whole session, {POOLS[pool]}" for pool in ("task", "model")]
-        titles += ["the pane Heatmap, 1 figure"]
+        titles += ["the pane Heatmap, its figure and numbers"]
         for number, groups in enumerate([None, [[0], [1], [2]], [[0], [1, 2]], None]):
             await opened(it, "e", ExportScreen)
             choices = it.app.screen.query("#what RadioButton").results(RadioButton)

@@ -40,6 +40,7 @@ async def test_a_change_applies_at_once_and_is_written(tmp_path: Path) -> None:
         assert "kl_threshold must be a number from 0 to 1." in it.screen_text()
         await it.press("ctrl+s")
         assert (field.display, field.value) == (True, "25")
+        assert "esc leaves it as it was" in it.screen_text()
         await it.press("home", *"0.")
         assert "must be" not in it.screen_text()
         await it.press("enter")
@@ -47,6 +48,7 @@ async def test_a_change_applies_at_once_and_is_written(tmp_path: Path) -> None:
         assert "not written" in it.screen_text()
         await it.press("ctrl+s")
         await it.until(lambda: "1 setting written to" in it.screen_text())
+        assert "esc closes" in it.screen_text()
         assert load_settings(path).kl_threshold == 0.25
         assert "# mine" in path.read_text()
         await it.press("escape", "escape")
@@ -63,13 +65,19 @@ async def test_a_value_is_of_the_setting_that_it_was_opened_for(tmp_path: Path) 
         # As the mouse does.
         at(it, "lens_top_k")
         await it.until(lambda: "kl_threshold must be" in it.screen_text(), "the mistake")
-        assert field.value == "25"
+        assert (it.app.screen.highlighted_value, field.value) == ("kl_threshold", "25")
+        assert field.has_focus
+        # As a filter does that hides the row.
+        it.app.screen.query_one("#filter", Input).value = "seed"
+        await it.until(lambda: not it.app.screen.words, "the whole list")
+        assert it.app.screen.highlighted_value == "kl_threshold"
+        assert "kl_threshold must be" in it.screen_text()
         field.value = "0.35"
         at(it, "seed")
         await it.until(lambda: not field.display, "the end of the field")
         assert it.app.explorer.settings.kl_threshold == 0.35
         at(it, "kl_threshold")
-        await it.press("enter", *"0.45", "escape", "n", "escape", "y")
+        await it.press("enter", *"0.45", "escape")
         await it.until(lambda: not field.display, "the end of the field")
         assert it.app.explorer.settings.kl_threshold == 0.35
         await it.press("enter", *"0.25")

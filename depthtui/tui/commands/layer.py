@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from depthtui.tui.commands import looking, moving, stepping
 from depthtui.tui.commands.command import Command
 
@@ -26,4 +28,15 @@ LAYER = [
     ),
 ]
 
-COMMANDS = [*stepping.COMMANDS, *LAYER, *moving.COMMANDS, *looking.PANES]
+_LABELS = {"down": "layer below", "right": "next token"}
+"""Labels of the commands that move and that the footer names."""
+
+MOVING = [replace(command, label=_LABELS.get(command.name, "")) for command in moving.COMMANDS]
+
+FOOTER = (
+    *("step_layer", "unzoom", "close", "down", "right", "next_pane", "copy", "explain"),
+    *("help", "quit"),
+)
+"""The commands in the footer, in their order."""
+
+COMMANDS = [*stepping.COMMANDS, *LAYER, *MOVING, *looking.PANES]

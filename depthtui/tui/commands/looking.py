@@ -5,7 +5,7 @@ from __future__ import annotations
 from depthtui.tui.commands.command import Command
 
 PANES = [
-    Command("next_pane", "tab", "", "Go to the next pane", "look", "turn_pane(1)"),
+    Command("next_pane", "tab", "panes", "Go to the next pane", "look", "turn_pane(1)"),
     Command("prev_pane", "shift+tab", "", "Go to the pane before", "look", "turn_pane(-1)"),
     Command(
         "zoom",

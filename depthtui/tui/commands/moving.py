@@ -15,10 +15,10 @@ def _command(name: str, keys: str, words: str, effect: str) -> Command:
 
 
 COMMANDS = [
-    _command("up", "k,up,space", "Move up a layer or row", "move(1, 0)"),
-    _command("down", "j,down", "Move down a layer or row", "move(-1, 0)"),
-    _command("left", "h,left", "Move a token or column left", "move(0, -1)"),
-    _command("right", "l,right", "Move a token or column right", "move(0, 1)"),
+    _command("up", "up,k,space", "Move up a layer or row", "move(1, 0)"),
+    _command("down", "down,j", "Move down a layer or row", "move(-1, 0)"),
+    _command("left", "left,h", "Move a token or column left", "move(0, -1)"),
+    _command("right", "right,l", "Move a token or column right", "move(0, 1)"),
     _command(
         "first_layer", "g,home", "Go to layer 0, or the first row", "go_to_edge('first_layer')"
     ),

@@ -96,7 +96,7 @@ CHANGING = [
     Command(
         "export",
         "e",
-        "",
+        "export",
         "Save clean beside changed, or write the model without these layers",
         "session",
         "export",
@@ -128,6 +128,13 @@ CHANGING = [
         "rank_layers",
     ),
 ]
+
+FOOTER = (
+    "stop",
+    *("off", "attention_off", "mlp_off", "prune", "undo", "keep", "export", "unzoom", "close"),
+    *("all_on", "patch", "exit_early", "next_pane", "explain", "help", "quit"),
+)
+"""The commands in the footer, in the order in which a narrow one loses the last."""
 
 COMMANDS = [
     *CHANGING,

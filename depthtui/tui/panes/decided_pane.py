@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.style import Style
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
+from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.prediction_depth import NAME as PREDICTION_DEPTH
 from depthtui.metrics.prediction_depth import prediction_depth
 from depthtui.metrics.settling import LATE, METRIC, divergence_of, settling_depth
-from depthtui.report.blocks import Note
+from depthtui.report.blocks import Bars, Figure, Note
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.block_lines import lines_of
@@ -40,11 +43,32 @@ class DecidedPane(Page):
         self.title_with_dial(through_words("Where tokens are decided", self.view.lens))
         return self.why_no_lens(_PURPOSE)
 
+    def figures(self) -> Sequence[Figure]:
+        if self.why_no_lens(_PURPOSE) is not None:
+            return ()
+        self._read()
+        depths_by_title = {MEASURE_BY_NAME[PREDICTION_DEPTH].title: self._predicted}
+        if self._settled is not None:
+            depths_by_title[METRIC.title] = self._settled
+        return [
+            Figure(title, Bars(self._counts(depths), f"{title}, tokens at each depth", "tokens"))
+            for title, depths in depths_by_title.items()
+        ]
+
+    def _counts(self, depths: np.ndarray) -> np.ndarray:
+        """The number of tokens that count at each depth, `[L+1]`."""
+        layers = self.drawn_result.model.n_layers
+        return np.bincount(depths[self.tokens].astype(int), minlength=layers + 1).astype(float)
+
     def prepare(self) -> None:
+        self._read()
+        super().prepare()
+
+    def _read(self) -> None:
+        """Read the depths of the tokens."""
         divergence = divergence_of(self.drawn_result, self.view.lens)
         self._predicted = prediction_depth(self.lens())
         self._settled = None if divergence is None else settling_depth(divergence)
-        super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
         width, room = self.area.width, self.area.height - 1
@@ -83,7 +107,7 @@ class DecidedPane(Page):
                 return styles.accent
             return styles.warning if at[-1] >= late else styles.text
 
-        counts = np.bincount(counted.astype(int), minlength=layers + 1).astype(float)
+        counts = self._counts(depths)
         counts[counts == 0] = np.nan
         bars = upright_bars(counts, self.area.width, max(1, lines - 1), styles, style_of)
         return [as_many_as_fit(title, self.area.width), *bars]

@@ -10,7 +10,7 @@ from depthtui.depth import rules
 from depthtui.depth.published import PAPER, published_row
 from depthtui.depth.reading import Reading
 from depthtui.metrics import ranking_names, rankings_of
-from depthtui.report.blocks import Block, Heading, Note, TightBlocks
+from depthtui.report.blocks import Block, Heading, Note, Table, TightBlocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_metrics, of_rules
 from depthtui.report.findings import published_sentences
@@ -42,6 +42,11 @@ class DepthTable(ThresholdPage):
                 return self.no_lens()
             return "This run has neither contributions nor a logit lens.", ""
         return None
+
+    def table(self) -> Table | None:
+        if self.reading is None or not self.reading.depths:
+            return None
+        return depth_table(self.reading)
 
     def lay_out(self) -> Lines:
         reading = self.reading

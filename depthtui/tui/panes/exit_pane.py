@@ -12,6 +12,7 @@ from depthtui.data.lens_view import through_words
 from depthtui.metrics.early_exit import CONFIDENCE, METRIC, EarlyExit, early_exit
 from depthtui.report.blocks import Bar, Column, Table
 from depthtui.report.explanations import of_metrics
+from depthtui.report.tables import exit_table
 from depthtui.token_text import fit_shown, printable
 from depthtui.tui.draw.block_lines import lines_of
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
@@ -62,12 +63,22 @@ class ExitPane(Page):
         self.title_with_dial(through_words("Early exit", self.view.lens))
         return self.why_no_lens(_PURPOSE)
 
+    def table(self) -> Table | None:
+        if self.why_no_lens(_PURPOSE) is not None:
+            return None
+        self._read()
+        return exit_table(dict(zip(DIAL, self._counted, strict=True)))
+
     def prepare(self) -> None:
+        self._read()
+        super().prepare()
+
+    def _read(self) -> None:
+        """Read the exits of each confidence."""
         lens = self.lens()
         exits = [early_exit(lens, confidence) for confidence in DIAL]
         self._exit = exits[DIAL.index(self.confidence)]
         self._counted = [self._of_counted(exit_) for exit_ in exits]
-        super().prepare()
 
     def _of_counted(self, exit_: EarlyExit) -> EarlyExit:
         """An early exit for the tokens that count."""

@@ -63,7 +63,7 @@ class HeatmapPane(Pane):
     """
 
     hint = "r runs the prompt"
-    footer = ("measure", "open", "what_if", "compute", "explain")
+    footer = ("measure", "open", "run_stepping", "what_if", "explain")
 
     _values: np.ndarray
     _is_known: bool

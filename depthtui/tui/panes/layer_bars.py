@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.style import Style
 
@@ -10,7 +12,9 @@ from depthtui.depth.reading import Reading
 from depthtui.metrics import answers_kept, ranking_names, rankings_of
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
+from depthtui.report.blocks import Bars, Figure
 from depthtui.report.explanations import of_metrics
+from depthtui.report.phrases import sentence_case
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import axis_labels, column_cells, layer_ruler, type_line, upright_bars
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
@@ -24,6 +28,7 @@ _LEAST = 5
 class LayerBars(LinesPane):
     """Each ranking's values by layer, and the layers to leave out first."""
 
+    footer = ("compute", "open", "what_if", "export", "explain")
     follows_cursor = True
 
     def under_cursor(self) -> Target | None:
@@ -60,6 +65,19 @@ class LayerBars(LinesPane):
         title = "Usefulness of layers" if part == "layer" else "Usefulness"
         without = f"without {sublayer_title(part)}" if part != "layer" else ""
         return " · ".join(filter(None, [title, without, stand_in]))
+
+    def figures(self) -> Sequence[Figure]:
+        parts = () if self.result is None else rankings_of(self.result)
+        tokens = counted_tokens(self.reading)
+        pictures = {
+            part.ranked_by: Bars(
+                usefulness(part, tokens),
+                f"{part.ranked_by}, by layer",
+                ", ".join(filter(None, [part.ranked_by, part.unit])),
+            )
+            for part in parts
+        }
+        return [Figure(sentence_case(title), bars) for title, bars in pictures.items()]
 
     def lay_out(self) -> list[list[Piece]]:
         measured = rankings_of(self.drawn_result)

@@ -22,7 +22,7 @@ from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measure_of_lens, metric_of_lens
 from depthtui.metrics.spec import Measure
-from depthtui.report.blocks import Figure
+from depthtui.report.blocks import Figure, Table
 from depthtui.report.explanations import of_measure
 from depthtui.tui.draw.styles import (
     PaneStyles,
@@ -105,7 +105,7 @@ class Pane(Widget, can_focus=True):
     """
 
     hint: ClassVar[str] = ""
-    footer: ClassVar[tuple[str, ...]] = ("compute", "open", "measure", "reading", "explain")
+    footer: ClassVar[tuple[str, ...]] = ("reading", "open", "session", "export", "explain")
     """Names of the commands that the main screen's footer gives while the pane has the focus."""
     view = View()
     area = Size()
@@ -218,6 +218,10 @@ class Pane(Widget, can_focus=True):
     def figures(self) -> Sequence[Figure]:
         """The figures of a report that show the same as the pane; none where there are none."""
         return ()
+
+    def table(self) -> Table | None:
+        """The numbers of a pane that has no figure; None where there are none."""
+        return None
 
     def under_cursor(self) -> Target | None:
         """The thing that a key or a double click opens; None where there is none."""

@@ -43,7 +43,7 @@ class PromptPane(Pane):
     """
 
     hint = "p chooses a prompt"
-    footer = ("run", "write", "next_prompt", "model", "explain")
+    footer = ("write", "next_prompt", "model", "session", "explain")
 
     _places: list[_TokenPlace]
     _lines: list[list[_TokenPlace]]
@@ -72,8 +72,8 @@ class PromptPane(Pane):
 
     def why_empty(self) -> tuple[str, str] | None:
         self._title = self._describe()
-        self._update_titles()
         if self.result is None or not len(self.result.tokens):
+            self.set_titles(self._title)
             return "The prompt, token by token.", self.hint
         return None
 
@@ -93,6 +93,7 @@ class PromptPane(Pane):
             # After a resize, scroll to the top again: the hidden lines may now have room.
             self._first_line, self._scrolled_in = 0, self.area
         self._scroll_to_cursor()
+        self._update_titles()
 
     def computes(self) -> tuple[str, ...]:
         return self.computed_for(self.measure.metric)
@@ -109,15 +110,18 @@ class PromptPane(Pane):
         return min(max(cursor.token, 0), len(self._places) - 1)
 
     def _scroll_to_cursor(self) -> bool:
-        line, former_first = self._places[self._token_of(self.cursor)].y, self._first_line
-        height = self.area.height
-        first = min(max(former_first, line - height + 1), line)
+        """Scroll to the cursor's token and to the next one, which is predicted there."""
+        token, last = self._token_of(self.cursor), len(self._places) - 1
+        line, next_line = self._places[token].y, self._places[min(token + 1, last)].y
+        former_first, height = self._first_line, self.area.height
+        first = min(max(former_first, next_line - height + 1), line)
         self._first_line = max(0, min(first, len(self._lines) - height))
         return self._first_line != former_first
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        has_scrolled = self._scroll_to_cursor()
         self._update_titles()
-        if self._scroll_to_cursor():
+        if has_scrolled:
             self.refresh(self.area.region)
             return
         changed = {self._token_of(old), self._token_of(new)}
@@ -138,10 +142,7 @@ class PromptPane(Pane):
         return row
 
     def _update_titles(self) -> None:
-        if self.result is None or not len(self.result.tokens):
-            self.set_titles(self._title)
-            return
-        tokens = self.result.tokens
+        tokens = self.drawn_result.tokens
         index = min(max(self.cursor.token, 0), len(tokens) - 1)
         text = fit_shown(printable(tokens.readable_texts[index][:80]), 24).rstrip()
         mark = self.view.remarks.at(*self.cursor)
@@ -150,8 +151,14 @@ class PromptPane(Pane):
         place = f"token {index} of {indices_text(len(tokens))}"
         self.set_titles(
             self._title,
-            f'{marked}{place} · id {tokens.ids[index]} · "{text}"',
+            f'{self._hidden_note()}{marked}{place} · id {tokens.ids[index]} · "{text}"',
         )
+
+    def _hidden_note(self) -> str:
+        """The lines in sight, counted from 1; empty where all are."""
+        first, count = self._first_line, len(self._lines)
+        last = min(first + self.area.height, count)
+        return f"lines {first + 1}-{last} of {count} · " if last - first < count else ""
 
     def _describe(self) -> str:
         """The title: whether the prompt is wrapped, and its answer."""
@@ -192,6 +199,7 @@ class PromptPane(Pane):
             lines = 1 if isinstance(event, events.MouseScrollDown) else -1
             last = max(0, len(self._lines) - self.area.height)
             self._first_line = min(max(0, self._first_line + lines), last)
+            self._update_titles()
             self.refresh(self.area.region)
 
     def on_click(self, event: events.Click) -> None:

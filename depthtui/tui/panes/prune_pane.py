@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.style import Style
 from textual.reactive import reactive
@@ -15,6 +17,7 @@ from depthtui.metrics.similarity import (
     block_distances,
     pruned_share,
 )
+from depthtui.report.blocks import Bars, Figure, Line, Panel
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import layer_ruler, upright_bars
 from depthtui.tui.draw.styles import Piece, number
@@ -32,6 +35,7 @@ class PrunePane(Page):
         n: layers of the block; 0 for a tenth of the model.
     """
 
+    footer = ("turn_page", "what_if", "compute", "export", "explain")
     dial = "layers"
     follows_cursor = True
     n: reactive[int] = reactive(0, repaint=False)
@@ -72,7 +76,30 @@ class PrunePane(Page):
             return error.message, ""
         return None
 
+    def figures(self) -> Sequence[Figure]:
+        if self.why_empty() is not None:
+            return ()
+        self._read()
+        meaning = METRIC.look_for
+        block = f"{self.block} layer{'s' * (self.block > 1)}"
+        title = f"Angular distance over {block}"
+        bars = Bars(self._distances, f"{title}, from each layer on", "angular distance")
+        # No block has no layers.
+        least = Line(np.concatenate([[np.nan], self._least]), "mean")
+        by_length = Panel(
+            [least], len(least.values), up="least angular distance", across="layers of the block"
+        )
+        return [
+            Figure(title, bars, meaning),
+            Figure("Least angular distance by length of the block", by_length, meaning),
+        ]
+
     def prepare(self) -> None:
+        self._read()
+        super().prepare()
+
+    def _read(self) -> None:
+        """Read the distances over the blocks."""
         similarity = self.drawn_result.get(Similarity)
         assert similarity is not None
         distances = similarity.distances(self.tokens)
@@ -80,7 +107,6 @@ class PrunePane(Page):
         self._distances = block_distances(distances, self.block)
         lengths = range(1, self._longest + 1)
         self._least = np.array([best_block(distances, n)[1] for n in lengths])
-        super().prepare()
 
     def lay_out(self) -> list[list[Piece]]:
         lines = [as_many_as_fit(self._words(), self.area.width)]

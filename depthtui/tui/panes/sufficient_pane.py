@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +19,9 @@ from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.metrics.sufficient import METRIC, STRICT_CHOICES, TOLERANCE, PooledSufficient
+from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics
+from depthtui.report.sufficient import sufficient_figures
 from depthtui.tui.draw.bars import layer_ruler, type_line, upright_bars
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import Piece, fit_right, ruler
@@ -69,6 +71,10 @@ class SufficientPane(Page):
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_metrics(METRIC.name)
+
+    def figures(self) -> Sequence[Figure]:
+        pooled = None if self.reading is None else self.reading.get(METRIC)
+        return () if pooled is None else [*sufficient_figures(pooled)]
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial("Layers that suffice")

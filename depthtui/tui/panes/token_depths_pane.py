@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rich.style import Style
 from textual.reactive import reactive
@@ -18,9 +20,10 @@ from depthtui.metrics.token_depths import (
     TokenDepthMeasure,
     first_counted,
 )
+from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics
 from depthtui.report.phrases import sentence_case
-from depthtui.report.token_depths import ROLLING, rolling_mean, span_means
+from depthtui.report.token_depths import ROLLING, depth_figures, rolling_mean, span_means
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
 from depthtui.tui.draw.text import not_computed
@@ -42,6 +45,7 @@ class TokenDepthsPane(Chart, Page):
         place: the place of the dial's measure in `TOKEN_DEPTHS`.
     """
 
+    footer = ("turn_page", "write", "open", "export", "explain")
     MARGIN = 6
     ALONG = "token"
     dial = "measure"
@@ -81,6 +85,13 @@ class TokenDepthsPane(Chart, Page):
         if self.depth_measure.name == "settling":
             return not_computed(self.drawn_result, settling.METRIC, self.view.pace)
         return f"No token has a depth here: {self.depth_measure.meaning}.", ""
+
+    def figures(self) -> Sequence[Figure]:
+        if self.reading is None or self._why_empty() is not None:
+            return ()
+        depths = self.reading.token_depths(self.drawn_result)
+        n_layers, names = self.drawn_result.model.n_layers, [self.depth_measure.name]
+        return () if depths is None else list(depth_figures(depths, n_layers, names))
 
     def prepare(self) -> None:
         has_room = self.area.height >= _FEWEST_LINES

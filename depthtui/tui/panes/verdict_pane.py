@@ -72,7 +72,7 @@ class VerdictPane(VerdictPage):
     """
 
     dial = "share"
-    footer = ("open", "compute", "session", "export", "explain")
+    footer = ("turn_page", "compute", "session", "export", "explain")
     share: reactive[float] = reactive(SHARE, repaint=False)
 
     def turn_dial(self, steps: int) -> None:

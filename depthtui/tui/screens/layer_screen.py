@@ -67,6 +67,7 @@ class LayerScreen(SteppedScreen):
 
     KEYS = layer.COMMANDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
+    footer_commands = layer.FOOTER
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../layer.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "#page-ends"
     PANE_ORDER = (*(part.id for part in PARTS), "values")

@@ -299,10 +299,12 @@ class MainScreen(RunScreen):
 
     @property
     def footer_commands(self) -> tuple[str, ...]:
-        """The commands in the footer, most of them of the pane with the focus."""
-        is_done = self.run is not None and self.run.state is RunState.FINISHED
-        begins = () if is_done else ("run", "model")
-        return (*main.AT_WORK, *begins, *self.active_pane.footer, *main.ALWAYS)
+        """The commands in the footer: to another pane, those of the pane with the focus, always."""
+        state = self.run.state if self.run is not None else RunState.UNOPENED
+        is_done, has_model = state is RunState.FINISHED, state.is_live
+        begins = () if is_done else ("run",) if has_model else ("run", "model")
+        first = (*main.AT_WORK, *begins, "next_pane")
+        return (*first, *self.active_pane.footer, *main.ALWAYS)
 
     def move(self, rows: int, tokens: int) -> None:
         """Move the cursor; on the evidence, which has no layers, move through its rows."""

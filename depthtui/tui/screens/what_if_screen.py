@@ -72,6 +72,7 @@ class WhatIfScreen(LiveScreen):
 
     KEYS = what_if.COMMANDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings_of(KEYS), *moving.DIGITS]
+    footer_commands = what_if.FOOTER
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../what_if.tcss"]  # type: ignore[assignment]
     AUTO_FOCUS = "StackPane"
     what_if: WhatIf

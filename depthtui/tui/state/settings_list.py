@@ -135,6 +135,11 @@ class SettingsList:
         """A setting's value as a user would type it."""
         return options_of(Settings)[name].text(self.value(name))
 
+    @staticmethod
+    def is_number(name: str) -> bool:
+        """Whether the values of a setting are numbers."""
+        return options_of(Settings)[name].is_number
+
     def choices(self, name: str) -> Mapping[str, Any]:
         """The possible values of a setting by their labels; empty for any text."""
         option = options_of(Settings)[name]

@@ -74,11 +74,11 @@ def ask_first(
     app.push_screen(Ask(question), answered)
 
 
-def confirm(app: App[Any], question: str, then: Callable[[], None]) -> None:
-    """Act once y or enter agrees."""
+def confirm(app: App[Any], question: str, does: str, then: Callable[[], None]) -> None:
+    """Act once y or enter agrees; `does` is their effect, such as `leaves`."""
 
     def answered(key: str | None) -> None:
         if key in ("y", "enter"):
             then()
 
-    app.push_screen(Ask(f"{question} y agrees, other keys go back."), answered)
+    app.push_screen(Ask(f"{question} y or enter {does}, other keys go back."), answered)

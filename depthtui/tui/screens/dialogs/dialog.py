@@ -24,6 +24,9 @@ MUTED = "$foreground 60%"
 WRONG = "$text-error"
 """The style of errors."""
 
+QUICK = "quick"
+"""The class of fields whose text is quickly typed again: it is lost without a question."""
+
 Result = TypeVar("Result")
 
 
@@ -97,6 +100,10 @@ class Dialog(ModalScreen[Result | None]):
         """Show a text, untrusted or not, in the dialog's `#note`."""
         self.query_one("#note", Static).update(Content.styled(printable_chars(text), style))
 
+    def show_hint(self, hint: str) -> None:
+        """Show other keys in the frame's lower edge."""
+        self.query_one(".dialog").border_subtitle = Content(hint)
+
     # Typed text --------------------------------------------------------------
 
     def on_mount(self) -> None:
@@ -111,7 +118,7 @@ class Dialog(ModalScreen[Result | None]):
 
     @property
     def _typed_fields(self) -> list[Input | TextArea]:
-        """The fields with text that would be lost."""
+        """The fields whose text was typed and not taken."""
         return [
             field
             for field in self._text_fields
@@ -130,8 +137,8 @@ class Dialog(ModalScreen[Result | None]):
 
     def _ask_for_text(self, then: Callable[[], None]) -> None:
         """Act at once, or once it is agreed where typed text would be lost."""
-        if self._typed_fields:
-            confirm(self.app, "Leave without what you typed?", then)
+        if any(not field.has_class(QUICK) for field in self._typed_fields):
+            confirm(self.app, "Leave without what you typed?", "leaves", then)
         else:
             then()
 

@@ -15,22 +15,23 @@ from textual import on
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
-from textual.widgets import Button, Input, RadioSet, Static
+from textual.widgets import Button, Input, Static
 
 from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
-from depthtui.files import expand_home, write_new
+from depthtui.files import expand_home, slug, write_new
 from depthtui.options import Option
-from depthtui.report.export import figures_report, run_report
-from depthtui.report.formats import FORMATS, Report, Subject, format_titles
+from depthtui.report.blocks import Figure, Table
+from depthtui.report.export import part_report, run_report
+from depthtui.report.formats import FIGURES, FORMATS, Report, Subject, format_titles
 from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.pane import Pane
-from depthtui.tui.screens.dialogs.dialog import WRONG, Dialog
+from depthtui.tui.screens.dialogs.dialog import QUICK, WRONG, Dialog
 from depthtui.tui.screens.dialogs.fields import field_lines
-from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton
+from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton, RadioSet
 from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.sessions import runs_in_words
@@ -48,13 +49,15 @@ class Exportable:
         title: its name in the dialog.
         subject: its kind, which determines the formats.
         report: creates the report. It may raise a `DepthError`.
-        has_few_figures: whether its figures are written as files by default.
+        formats: the formats that are chosen for it; empty for those of the last export.
+        is_table: whether it is a table without figures.
     """
 
     title: str
     subject: Subject
     report: Callable[[], Report]
-    has_few_figures: bool = False
+    formats: Sequence[str] = ()
+    is_table: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,10 +83,11 @@ class Extra:
 
 @dataclass(frozen=True)
 class Exported:
-    """An export: the written files and their folder."""
+    """An export: the written files, their folder, and the formats for the next export."""
 
     folder: Path
     files: list[Path]
+    formats: tuple[str, ...]
 
 
 class ExportScreen(Dialog[Exported]):
@@ -94,10 +98,12 @@ class ExportScreen(Dialog[Exported]):
         folder: the folder at first.
         screenshot: the screen behind this dialog, as SVG.
         extras: files or folders beside the report.
+        formats: the formats of the last export; empty for all that have a file of the whole.
+        subject_name: the beginning of the files' name.
     """
 
     heading = "Export"
-    hint = "space chooses · enter writes · O opens the last one · esc closes"
+    hint = "space ticks · tab moves on · enter writes · O opens the last · esc closes"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding(
@@ -105,6 +111,8 @@ class ExportScreen(Dialog[Exported]):
         ),
         # This comes before boxes, which use enter like space.
         Binding("enter", "write", "write", show=False, priority=True),
+        Binding("home", "go_to_box(0)", "first box", show=False),
+        Binding("end", "go_to_box(-1)", "last box", show=False),
         Binding("O", "app.open_export", "last export", tooltip="Open the last export"),
     ]
 
@@ -114,51 +122,100 @@ class ExportScreen(Dialog[Exported]):
         folder: Path,
         screenshot: str,
         extras: Sequence[Extra] = (),
+        formats: Sequence[str] = (),
+        subject_name: str = "depth",
     ) -> None:
         super().__init__()
         self._extras = extras
         self._choices = choices
+        self._ticked_for = choices[0]
         self._subject = choices[0].subject
         self._formats = format_titles(self._subject) | SCREEN
+        # Figures alone are dozens of files.
+        whole = [name for name, format_ in FORMATS.items() if format_.has_whole(self._subject)]
+        self._former = tuple(formats)
+        self._at_first: Sequence[str] = formats or [*whole, *SCREEN]
+        self._ticked = self._at_first
         self._folder = folder
         self._screenshot = screenshot
+        self._name = f"{subject_name}-{datetime.now():%Y%m%d-%H%M%S}"
 
     def body(self) -> ComposeResult:
         with RadioSet(id="what", compact=True):
             for index, choice in enumerate(self._choices):
                 yield RadioButton(choice.title, value=index == 0)
         for name, title in self._formats.items():
-            # Figures alone are dozens of files.
-            is_chosen = name in SCREEN or FORMATS[name].has_whole(self._subject)
             install = "" if name in SCREEN else FORMATS[name].install
             label = Content(f"{title}: needs {install}" if install else title)
-            yield Checkbox(label, is_chosen, id=name, compact=True, disabled=bool(install))
+            is_chosen, closed = name in self._ticked and not install, bool(install)
+            yield Checkbox(label, is_chosen, id=name, compact=True, disabled=closed)
         for extra in self._extras:
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
             is_chosen, closed = extra.by_default and not extra.problem, bool(extra.problem)
             yield Checkbox(Content(title), is_chosen, id=extra.name, compact=True, disabled=closed)
-        name = f"depth-{datetime.now():%Y%m%d-%H%M%S}"
-        yield from field_lines(WHERE, {"folder": str(self._folder), "file-name": name})
+        yield from field_lines(WHERE, {"folder": str(self._folder), "file-name": self._name})
         yield Button("Write (F5)", id="write", variant="primary", compact=True)
         yield Static(id="note")
 
     def on_mount(self) -> None:
-        self._show_folder()
+        self.query_one("#file-name").add_class(QUICK)
+        self._show_files()
         self.query_one("#what").focus()
 
-    @on(RadioSet.Changed, "#what")
-    def _tick_figures(self, changed: RadioSet.Changed) -> None:
-        """Tick the formats of figures for a choice that has few, and not for others."""
-        for name in self._formats.keys() - SCREEN.keys():
-            if not FORMATS[name].has_whole(self._subject):
-                box = self.query_one(f"#{name}", Checkbox)
-                box.value = self._choices[changed.index].has_few_figures and not box.disabled
+    def action_go_to_box(self, place: int) -> None:
+        """Focus a box by its place among those that can be ticked."""
+        self.set_focus([box for box in self.query(Checkbox) if not box.disabled][place])
 
-    @on(Input.Changed, "#folder")
-    def _show_folder(self) -> None:
+    @on(RadioSet.Changed, "#what")
+    def _tick_formats(self, changed: RadioSet.Changed) -> None:
+        """Tick the formats of the choice; those of other choices come back with them."""
+        if not self._ticked_for.formats:
+            self._ticked = self._chosen_formats
+        self._ticked_for = self._choices[changed.index]
+        ticked = self._ticked_for.formats or self._ticked
+        for name in self._formats:
+            box = self.query_one(f"#{name}", Checkbox)
+            box.value = name in ticked and not box.disabled
+
+    @on(RadioSet.Changed)
+    @on(Checkbox.Changed)
+    @on(Input.Changed)
+    def _show_files(self) -> None:
+        """Name the files and their folder."""
         with suppress(OSError, RuntimeError, DepthError):
-            where = self._target().resolve()
-            self.note(f"into {where}")
+            names = ", ".join(self._file_names) or "nothing is chosen"
+            self.note(f"into {self._target().resolve()}: {names}")
+
+    @property
+    def _file_names(self) -> list[str]:
+        """The names of the chosen files, the first one in full, others by their endings."""
+        chosen, stem = self._chosen_formats, self._stem
+        endings = [f".{name}" for name in chosen if self._has_whole(name)]
+        endings += [".svg"] * ("screen" in chosen)
+        endings += [extra.ending for extra in self._extras if self._is_chosen(extra.name)]
+        has_figures = any(name not in SCREEN and FORMATS[name].figure for name in chosen)
+        names = [f"{stem}{ending}" for ending in endings[:1]] + endings[1:]
+        return names + [f"{stem}-{FIGURES}/"] * (has_figures and not self._choice.is_table)
+
+    @property
+    def _choice(self) -> Exportable:
+        """The chosen result."""
+        return self._choices[self.query_one("#what", RadioSet).pressed_index]
+
+    def _has_whole(self, name: str) -> bool:
+        """Whether a format has a file of the whole of the choice."""
+        if name in SCREEN:
+            return False
+        return FORMATS[name].has_whole(self._subject) or (self._choice.is_table and name == "csv")
+
+    @property
+    def _chosen_formats(self) -> list[str]:
+        return list(filter(self._is_chosen, self._formats))
+
+    @property
+    def _stem(self) -> str:
+        """The typed name without a folder; the program's own where it is empty."""
+        return Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
 
     def _target(self) -> Path:
         return expand_home(self.query_one("#folder", Input).value.strip() or ".")
@@ -166,8 +223,7 @@ class ExportScreen(Dialog[Exported]):
     @on(Button.Pressed)
     def action_write(self) -> None:
         """Write the files and close the dialog."""
-        name = Path(self.query_one("#file-name", Input).value.strip()).name or "depth"
-        formats = list(filter(self._is_chosen, self._formats))
+        name, formats = self._stem, self._chosen_formats
         extras = [extra for extra in self._extras if self._is_chosen(extra.name)]
         try:
             folder = self._target()
@@ -190,15 +246,25 @@ class ExportScreen(Dialog[Exported]):
             title="Exported",
             markup=False,
         )
-        self.dismiss(Exported(folder, files))
+        self.dismiss(Exported(folder, files, self._formats_for_next(formats)))
+
+    def _formats_for_next(self, formats: Sequence[str]) -> tuple[str, ...]:
+        """The formats for the next export, with those that this form does not offer.
+
+        A choice with formats of its own changes none.
+        """
+        if self._choice.formats:
+            formats = self._ticked
+        if set(formats) == set(self._at_first) & self._formats.keys():
+            return self._former
+        return (*formats, *(name for name in self._former if name not in self._formats))
 
     def _is_chosen(self, name: str) -> bool:
         return self.query_one(f"#{name}", Checkbox).value
 
     def _write(self, folder: Path, name: str, chosen: Sequence[str]) -> list[Path]:
         report_formats = [name for name in chosen if name not in SCREEN]
-        choice = self._choices[self.query_one("#what", RadioSet).pressed_index]
-        paths = choice.report().write(folder, report_formats, name) if report_formats else []
+        paths = self._choice.report().write(folder, report_formats, name) if report_formats else []
         if "screen" in chosen:
             svg = self._screenshot.encode("utf-8", "replace")
             paths.append(write_new(folder / f"{name}.svg", svg))
@@ -211,13 +277,17 @@ def _check_nothing_is_there(path: Path) -> None:
 
 
 def ask_where(
-    app: App[Any], explorer: Explorer, *choices: Exportable, extras: Sequence[Extra] = ()
+    app: App[Any],
+    explorer: Explorer,
+    *choices: Exportable,
+    extras: Sequence[Extra] = (),
+    subject_name: str = "depth",
 ) -> None:
-    """Ask where to export one of these, and keep the folder as a setting."""
+    """Ask where to export one of these, and keep folder and formats as settings."""
 
     def written(exported: Exported | None) -> None:
         if exported is not None:
-            explorer.change(export_dir=exported.folder)
+            explorer.change(export_dir=exported.folder, export_formats=exported.formats)
             sessions = explorer.sessions
             sessions.last_export = most_readable(exported.files) or sessions.last_export
             run = explorer.session.current
@@ -227,8 +297,10 @@ def ask_where(
                     severity="warning",
                 )
 
-    folder = explorer.settings.export_dir
-    app.push_screen(ExportScreen(choices, folder, take_screenshot(app), extras), written)
+    folder, formats = explorer.settings.export_dir, explorer.settings.export_formats
+    screenshot = take_screenshot(app)
+    dialog = ExportScreen(choices, folder, screenshot, extras, formats, subject_name)
+    app.push_screen(dialog, written)
 
 
 def open_export(
@@ -271,12 +343,35 @@ def open_export(
         count += "; the files name the missing ones"
     choices = in_every_pool(title, "", results)
     choices += in_every_pool("the whole session", f", {count}", session, missing_runs)
-    if pane is not None and (figures := pane.figures()):
-        name = f"the pane {pane.name}, {len(figures)} figure{'s' * (len(figures) > 1)}"
+    if pane is not None:
+        report = partial(run_report, results, settings, token_of, palette)
+        choices += _of_pane(pane, report, palette)
+    model_name = slug(results[0].model.name)
+    ask_where(app, explorer, *choices, extras=extras, subject_name=model_name)
 
-        def of_pane() -> Report:
-            report = run_report(results, settings, token_of, palette)
-            return figures_report(report, str(pane.name), figures, palette)
 
-        choices.append(Exportable(name, "runs", of_pane, has_few_figures=True))
-    ask_where(app, explorer, *choices, extras=extras)
+def _of_pane(pane: Pane, report: Callable[[], Report], palette: str) -> list[Exportable]:
+    """The figures or the table of a pane; `report` makes that of the runs which it shows."""
+    part, name = pane.figures() or pane.table(), str(pane.name)
+    if not part:
+        return []
+
+    def of_part() -> Report:
+        return part_report(report(), name, part, palette)
+
+    title = f"the pane {name}, {_part_words(part)}"
+    return [Exportable(title, "runs", of_part, _formats_of(part), isinstance(part, Table))]
+
+
+def _part_words(part: Sequence[Figure] | Table) -> str:
+    """What is written of a pane."""
+    if isinstance(part, Table):
+        return "its table as CSV"
+    return "its figure and numbers" if len(part) == 1 else f"its {len(part)} figures and numbers"
+
+
+def _formats_of(part: Sequence[Figure] | Table) -> list[str]:
+    """The formats of a pane's figures, or of its table."""
+    if isinstance(part, Table):
+        return ["csv"]
+    return [name for name, format_ in FORMATS.items() if format_.figure]

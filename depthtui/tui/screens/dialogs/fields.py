@@ -15,6 +15,7 @@ from textual.widgets import Label
 from depthtui.options import Option, WrongValue
 from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.choice_field import ChoiceField
+from depthtui.tui.screens.dialogs.dialog import QUICK
 
 _MOVING = "jk"
 """Keys that move between fields; no number or list of numbers contains them."""
@@ -56,6 +57,7 @@ def field_lines(
                 text, closed = text_of(option, values[name]), name in why_closed
                 field = FieldInput(text, option.example, id=name, compact=True, disabled=closed)
                 field.dialog_keys = "" if option.is_free_text else dialog_keys + _MOVING
+                field.set_class(option.is_number, QUICK)
                 yield field
 
 

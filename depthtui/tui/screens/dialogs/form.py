@@ -74,9 +74,7 @@ class Form(Dialog[dict[str, Any]]):
     def describe(self, name: str) -> str:
         """A sentence about a focused field with a valid value; untrusted."""
         option = self.fields[name]
-        expected = (
-            option.requirement if option.kind in (int, float) and not option.value_labels else ""
-        )
+        expected = option.requirement if option.is_number and not option.value_labels else ""
         return f"{option.sentence} {expected[:1].upper()}{expected[1:]}{'.' * bool(expected)}"
 
     def tried(self, values: dict[str, Any]) -> None:

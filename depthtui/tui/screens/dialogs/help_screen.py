@@ -47,7 +47,7 @@ class KeyCommand:
 
 
 def commands_on(screen: Screen[Any], keys: Keymap) -> list[KeyCommand]:
-    """The commands of a screen's keys, the most urgent first."""
+    """The commands of a screen's keys, those of its footer first."""
     app = screen.app
     grouped: dict[str, list[ActiveBinding]] = {}
     for active in screen.active_bindings.values():
@@ -55,7 +55,8 @@ def commands_on(screen: Screen[Any], keys: Keymap) -> list[KeyCommand]:
         # Bindings without an id are Textual's own, such as copying selected text.
         if active.enabled and binding.id and not binding.system:
             grouped.setdefault(binding.id, []).append(active)
-    order = {name: place for place, name in enumerate(keys.commands)}
+    names = dict.fromkeys([*getattr(screen, "footer_commands", ()), *keys.commands])
+    order = {name: place for place, name in enumerate(names)}
     ids = sorted(grouped, key=lambda name: order.get(name, len(order)))
     return [
         KeyCommand(

@@ -34,7 +34,7 @@ class NotesDialog(Picker[Bookmark]):
     """
 
     heading = "Marks and notes"
-    hint = "enter marks this place · tab note, marked places · d forgets one · esc closes"
+    hint = "enter marks this place · tab note, marks · d forgets a mark · esc closes"
 
     empty_words = "No place is marked yet."
 

@@ -55,7 +55,7 @@ HINTS = {
     "prompts": "j k choose · enter runs it · + - change the level · esc closes",
     "path": "enter opens it · → completes · tab moves on · esc closes",
     "tasks": "F5 runs it · tab moves on · + - change the level · esc closes",
-    "text": "F5 runs it · ctrl+u clears · tab the answer · ctrl+t tasks and files · esc closes",
+    "text": "F5 runs it · ctrl+u clears · tab answer · ctrl+t tasks, files · esc closes",
     "answer": "enter runs it · ctrl+t tasks and files · esc closes",
     "write": "F5 runs it · tab moves on · ctrl+t tasks and files · esc closes",
 }
@@ -256,8 +256,7 @@ class PromptPicker(Dialog[PromptChoice]):
     def _show_keys(self) -> None:
         """Show the keys of the focused widget."""
         focused = self.focused.id if self.focused is not None else None
-        hint = HINTS.get(focused or "", HINTS[self._tab])
-        self.query_one(".dialog").border_subtitle = Content(hint)
+        self.show_hint(HINTS.get(focused or "", HINTS[self._tab]))
 
     def action_next_way(self) -> None:
         """Turn to the other tab."""

@@ -147,7 +147,7 @@ class RunList(Picker[SessionChoice]):
                 self._explorer.delete(run)
                 self.fill()
 
-        confirm(self.app, f"Forget run {run.number}?", forget)
+        confirm(self.app, f"Forget run {run.number}?", "forgets it", forget)
 
     def action_compare(self) -> None:
         """Compare with the run under the cursor; if that is the shown run, with the marked one."""

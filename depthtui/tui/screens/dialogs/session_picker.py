@@ -149,7 +149,7 @@ class SessionPicker(Picker[SessionFile]):
 
         title, count = fit_shown(_title(file), 40).rstrip(), runs_in_words(len(file.session.runs))
         question = f"Delete the session “{title}” of {count}? The results stay in the cache."
-        confirm(self.app, question, partial(self._delete, file))
+        confirm(self.app, question, "deletes it", partial(self._delete, file))
 
     def _delete(self, file: SessionFile) -> None:
         try:

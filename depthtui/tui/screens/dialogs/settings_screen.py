@@ -15,9 +15,12 @@ from depthtui.options import WrongValue
 from depthtui.token_text import fit_shown, printable_chars
 from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs import picker
-from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG
+from depthtui.tui.screens.dialogs.dialog import MUTED, QUICK, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
 from depthtui.tui.state.settings_list import MOST_CYCLED, SettingRow, Source, wrong
+
+_EDITING_HINT = "enter sets it · ctrl+s writes · esc leaves it as it was"
+"""The keys of the field for a value."""
 
 _NAME_CELLS, _SOURCE_CELLS, _DEFAULT_CELLS = 19, 13, 18
 _LEAST_VALUE = 16
@@ -115,7 +118,9 @@ class SettingsScreen(EditedList):
         field = self.query_one("#value", Input)
         field.value = self._settings.typed(name)
         field.display = True
+        field.set_class(self._settings.is_number(name), QUICK)
         self.keep_text(field)
+        self.show_hint(_EDITING_HINT)
         self.set_focus(field)
         field.action_select_all()
 
@@ -127,8 +132,7 @@ class SettingsScreen(EditedList):
     def _leave_field(self) -> None:
         """Accept the field's value when the mouse or a filter moves to another setting."""
         if self._is_editing and self.highlighted_value != self._edited:
-            # The note on the other setting is overwritten by that on a mistake.
-            self.call_later(self._accept)
+            self._accept()
 
     @on(Input.Changed, "#value")
     def _retype(self) -> None:
@@ -136,18 +140,30 @@ class SettingsScreen(EditedList):
 
     @on(Input.Submitted, "#value")
     def _accept(self) -> bool:
-        """Accept the field's value, or say why it is invalid; returns whether it was accepted."""
+        """Accept the field's value, or go back to its setting and name the mistake.
+
+        Returns whether the value was accepted.
+        """
         try:
             self._settings.type(self._edited, self.query_one("#value", Input).value)
         except WrongValue as error:
+            self._go_back_to_field()
             self.note(wrong(self._edited, error), WRONG)
             return False
         self._end_editing()
         self.show_change()
         return True
 
+    def _go_back_to_field(self) -> None:
+        """Highlight the edited setting again, which a filter may hide, and focus the field."""
+        if self.highlighted_value != self._edited:
+            self.query_one("#filter", Input).value = ""
+            self.fill(self._edited)
+        self.set_focus(self.query_one("#value"))
+
     def _end_editing(self) -> None:
         self.query_one("#value").display = False
+        self.show_hint(self.hint)
         self.note("")
         self.listing.focus()
 

@@ -37,7 +37,7 @@ from depthtui.sweep.plan import (
 )
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.safe_input import SafeInput
-from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog
+from depthtui.tui.screens.dialogs.dialog import MUTED, QUICK, WRONG, Dialog
 from depthtui.tui.screens.dialogs.toggles import Checkbox, SelectionList
 
 FIRST_LEVELS = "1-3"
@@ -79,7 +79,9 @@ class SweepDialog(Dialog[SweepPlan]):
         )
         with Horizontal(classes="row"):
             yield Label("prompts of each task ")
-            yield SafeInput(str(EXAMPLES), id="examples", type="integer", compact=True)
+            yield SafeInput(
+                str(EXAMPLES), id="examples", type="integer", classes=QUICK, compact=True
+            )
             yield Checkbox("also with answers that the models write", id="write", compact=True)
         yield Label("Tasks, and at which levels", classes="head")
         with VerticalScroll(id="tasks-chosen", can_focus=False):
@@ -88,7 +90,11 @@ class SweepDialog(Dialog[SweepPlan]):
                     yield Checkbox(task.title, number == 0, id=f"task-{task.name}", compact=True)
                     if task.levels:
                         yield SafeInput(
-                            FIRST_LEVELS, name=task.name, id=f"levels-{task.name}", compact=True
+                            FIRST_LEVELS,
+                            name=task.name,
+                            id=f"levels-{task.name}",
+                            classes=QUICK,
+                            compact=True,
                         )
                         levels = f"of {task.all_levels}"
                         yield Static(Content.styled(levels, MUTED), classes="of")

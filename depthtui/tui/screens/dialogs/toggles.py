@@ -35,6 +35,23 @@ class RadioButton(widgets.RadioButton):
         return CHOSEN if self.value else UNCHOSEN
 
 
+class RadioSet(widgets.RadioSet):
+    """Choices of which an arrow chooses the next one at once."""
+
+    def action_next_button(self) -> None:
+        super().action_next_button()
+        self._choose_selected()
+
+    def action_previous_button(self) -> None:
+        super().action_previous_button()
+        self._choose_selected()
+
+    def _choose_selected(self) -> None:
+        # Textual selects the first choice before any is pressed.
+        if self.pressed_button is not None:
+            self.query_one(".-selected", RadioButton).value = True
+
+
 class SelectionList(widgets.SelectionList[str], Listing):
     """A list with a box before every line."""
 

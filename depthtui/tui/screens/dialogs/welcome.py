@@ -65,8 +65,8 @@ class Welcome(Dialog[str]):
         return {key for name in ids for key in self._keymap.of(name)}
 
     def _keys(self, *names: str) -> str:
-        """The last key of each of these bindings, as people read it."""
-        return " ".join(format_key(self._keymap.of(name)[-1]) for name in names)
+        """The first key of each of these bindings, as people read it."""
+        return " ".join(format_key(self._keymap.of(name)[0]) for name in names)
 
     def on_key(self, event: events.Key) -> None:
         if event.key in {binding.key for binding in IN_DIALOGS}:
