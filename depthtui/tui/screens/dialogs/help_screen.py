@@ -115,7 +115,6 @@ class HelpScreen(Picker[KeyCommand]):
                 line = Content.assemble(
                     (command.keys.rjust(self._width), "$text-accent"),
                     f"  {command.words}",
-                    (f"  {command.name}", MUTED),
                 )
                 yield PickerRow(command, line, f"{command.keys} {command.words} {command.name}")
 
