@@ -34,10 +34,10 @@ def first_page(reading: Reading) -> Iterator[Block]:
     if knowledge is not None:
         yield ViewBlocks(["pictures"], [Figures([kept_figure(knowledge, knowledge.curve)])])
     rows = list(number_rows(reading, verdict))
-    known = [place for place in range(len(_NUMBERS)) if any(row[place] for row in rows)]
+    places = [place for place in range(len(_NUMBERS)) if any(row[place] for row in rows)]
     if rows:
-        columns = [_NUMBERS[place] for place in known]
-        yield Table(columns, [[row[place] for place in known] for row in rows])
+        columns = [_NUMBERS[place] for place in places]
+        yield Table(columns, [[row[place] for place in places] for row in rows])
 
 
 def number_rows(reading: Reading, verdict: Verdict) -> Iterator[list[str]]:

@@ -959,7 +959,8 @@ async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Pat
             # The pane is the last choice, before the first.
             await it.press("up")
             file = {"heatmap": "heatmap-figures/", "lens": "lens.csv"}[pane]
-            await it.until(lambda file=file: f"exports: {file}" in it.screen_text(), "its files")
+            note = it.app.screen.query_one("#note", Static)
+            await it.until(lambda f=file, n=note: f"exports: {f}" in str(n.content), "its files")
             await it.press("enter")
             await it.until(lambda: it.app.screen is it.main)
     folder = tmp_path / "exports"

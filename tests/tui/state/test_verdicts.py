@@ -114,7 +114,8 @@ def test_a_draft_draws_nothing_and_claims_nothing(monkeypatch: pytest.MonkeyPatc
     assert whole is not None
     assert any(row.interval for row in whole.evidence)
     # The counts were there before.
-    assert [row.count for row in whole.evidence] == [row.count for row in draft.evidence]
+    counts, at_once = ({row.measure: row.count for row in v.evidence} for v in (whole, draft))
+    assert counts == at_once
     assert last.begin() is None
 
 

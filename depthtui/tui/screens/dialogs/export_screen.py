@@ -138,7 +138,7 @@ class ExportScreen(Dialog[Exported]):
         self._ticked = self._at_first
         self._folder = folder
         self._screenshot = screenshot
-        self._name = f"{subject_name}-{datetime.now():%Y%m%d-%H%M%S}"
+        self._offered = f"{subject_name}-{datetime.now():%Y%m%d-%H%M%S}"
 
     def body(self) -> ComposeResult:
         with RadioSet(id="what", compact=True):
@@ -153,7 +153,9 @@ class ExportScreen(Dialog[Exported]):
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
             is_chosen, closed = extra.by_default and not extra.problem, bool(extra.problem)
             yield Checkbox(Content(title), is_chosen, id=extra.name, compact=True, disabled=closed)
-        yield from field_lines(WHERE, {"folder": str(self._folder), "file-name": self._name})
+        yield from field_lines(
+            WHERE, {"folder": str(self._folder), "file-name": self._offered}
+        )
         yield Button("Write (F5)", id="write", variant="primary", compact=True)
         yield Static(id="note")
 
