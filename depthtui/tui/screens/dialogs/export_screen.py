@@ -153,9 +153,7 @@ class ExportScreen(Dialog[Exported]):
             title = f"{extra.title}: {extra.problem}" if extra.problem else extra.title
             is_chosen, closed = extra.by_default and not extra.problem, bool(extra.problem)
             yield Checkbox(Content(title), is_chosen, id=extra.name, compact=True, disabled=closed)
-        yield from field_lines(
-            WHERE, {"folder": str(self._folder), "file-name": self._offered}
-        )
+        yield from field_lines(WHERE, {"folder": str(self._folder), "file-name": self._offered})
         yield Button("Write (F5)", id="write", variant="primary", compact=True)
         yield Static(id="note")
 
