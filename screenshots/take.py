@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 from textual.pilot import Pilot
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.metrics import kept, task_guess
 from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.screenshot import take_screenshot
@@ -55,11 +57,11 @@ async def verdict(pilot: Pilot[int]) -> None:
 
 
 async def compare(pilot: Pilot[int]) -> None:
-    """The whole model beside the one without its middle third."""
-    await what_if(pilot)
-    await pilot.press("K", "escape")
-    await finished(pilot)
-    await pilot.press("b")
+    """The third prompt beside the second."""
+    for key in ("n", "n"):
+        await pilot.press(key)
+        await finished(pilot)
+    await pilot.press("b", "home")
     await pilot.pause()
     await pilot.press("C")
 
@@ -87,12 +89,14 @@ async def sweep(pilot: Pilot[int]) -> None:
     explorer = explorer_of(pilot)
     tasks = [
         task
-        for text in ("addition:1-3", "multiplication:1-2", "grade_school")
+        for text in ("addition:1-3", "grade_school")
         for task in parse_task(text, {}, Drawing(examples=6))
     ]
     models = (ModelSpec(), ModelSpec(dtype="bfloat16"))
     settings = explorer.settings
-    plan = SweepPlan(models, tuple(tasks), settings.run_settings(), settings.summary_settings())
+    measured = settings.run_settings()
+    measured = replace(measured, metrics=(*measured.metrics, kept.NAME, task_guess.NAME))
+    plan = SweepPlan(models, tuple(tasks), measured, settings.summary_settings())
     with tempfile.TemporaryDirectory() as folder:
         explorer.start_sweep(plan, Path(folder) / "arithmetic")
         await pilot.press("b")

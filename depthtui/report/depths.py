@@ -6,7 +6,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.depth.published import DATASETS, PublishedModel
 from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
-from depthtui.report.blocks import ALL_VIEWS, AT_LENGTH, Bar, Column, Note, Table, TableCell
+from depthtui.report.blocks import ALL_VIEWS, AT_LENGTH, Bar, Column, Table, TableCell
 from depthtui.report.phrases import (
     by_prompt,
     criterion,
@@ -74,10 +74,10 @@ def _row(estimate: DepthEstimate, n_layers: int) -> list[TableCell]:
     ]
 
 
-def depth_remarks(reading: Reading, name: str = "") -> list[Note]:
-    """Reasons why rules give no depth or a doubtful one; `name` is the reading's name."""
+def depth_remarks(reading: Reading) -> list[str]:
+    """Reasons why rules give no depth or a doubtful one."""
     return [
-        Note(f"{name}{rule_title(estimate.rule)}: {remark}.")
+        f"{rule_title(estimate.rule)}: {remark}."
         for estimate in reading.depths
         if (remark := estimate.reason or estimate.warning)
     ]

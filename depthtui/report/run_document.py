@@ -285,7 +285,7 @@ def _depths(summary: Reading) -> Iterator[Block]:
     many = summary.n_prompts > 1
     once = ViewBlocks(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
     notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
-    remarks = ViewBlocks(["brief"], depth_remarks(summary))
+    remarks = ViewBlocks(["brief"], [*map(Note, depth_remarks(summary))])
     paper = ViewBlocks(["brief"], [Note(PAPER)] if published is not None else [])
     yield TightBlocks([depth_table(summary, published), remarks, once, *notes, paper])
     if published is not None:

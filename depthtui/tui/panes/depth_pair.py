@@ -66,8 +66,13 @@ class DepthPair(LinesPane):
         return len(self._lines_at(self.reading, self.other_reading, width))
 
     def _lines_at(self, a: Reading, b: Reading, width: int) -> Lines:
-        doubts = [*depth_remarks(a, "! A: "), *depth_remarks(b, "! B: ")]
-        blocks = [compared_table([a, b]), *self._published(), *doubts]
+        of_a, of_b = depth_remarks(a), depth_remarks(b)
+        doubts = {
+            remark: " and ".join("AB"[place] for place in range(2) if remark in (of_a, of_b)[place])
+            for remark in [*of_a, *of_b]
+        }
+        notes = [Note(f"! {names}: {remark}") for remark, names in doubts.items()]
+        blocks = [compared_table([a, b]), *self._published(), *notes]
         return lines_of(blocks, width, self.pane_styles, gaps=False)
 
     def _published(self) -> list[Block]:

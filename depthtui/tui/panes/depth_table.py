@@ -71,7 +71,7 @@ class DepthTable(ThresholdPage):
         other, names = self.other_reading, self.view.names
         beside = None if other is None else (names[1] if names else "other", other)
         table = depth_table(reading, published, beside)
-        blocks: list[Block] = [TightBlocks([table, *depth_remarks(reading)])]
+        blocks: list[Block] = [TightBlocks([table, *map(Note, depth_remarks(reading))])]
         if published is not None:
             blocks.append(Note(PAPER))
         notes = [Note(sentence) for sentence in [smooth(reading.depths)] if sentence]

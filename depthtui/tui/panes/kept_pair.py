@@ -55,7 +55,9 @@ class KeptPair(LinesPane):
         """A run's number of layers, or why there is none."""
         letter, knowledge = self._sides[place]
         styles = self.pane_styles
-        words = ["not measured"]
+        result = (self.result, self.view.other_result)[place]
+        why = "" if result is None else kept.METRIC.why_unavailable(result)
+        words = ["not measured", f": {why}" * bool(why)]
         if knowledge is not None:
             curve = knowledge.curve
             words = ["too little known"]

@@ -37,7 +37,7 @@ _LONGEST_LINE = 110
 _BIG, _FREE = 3, 4
 """Lines of a big number, and those that it leaves for the curve to grow."""
 
-_LEAST_CURVE, _MOST_CURVE = 2, 24
+_LEAST_CURVE = 2
 _NAMED = 5
 """The layers of the order that are named."""
 
@@ -148,8 +148,7 @@ class VerdictPane(VerdictPage):
             number, spare = [*self._big_number(), []], spare - _BIG
         if curve and spare:
             # Another lies above the curve.
-            more = min(spare, _MOST_CURVE - _LEAST_CURVE + 1)
-            return _Beside(number, [[], *self._plot(curves, curve - 1 + more - 1)], below)
+            return _Beside(number, [[], *self._plot(curves, curve - 1 + spare - 1)], below)
         return _Beside(number, self._plot(curves, curve - 1) if curve else [], below)
 
     def _sentence(self) -> Lines:
@@ -307,9 +306,11 @@ class VerdictPane(VerdictPage):
             return []
         order = list(map(str, knowledge.order))
         of = "" if knowledge.kind == "model" else "on this text, "
-        words: list[Piece] = [(f"{of}layers {' '.join(order[:_NAMED])} go first", styles.muted)]
-        if self._counted is not None and knowledge.curve.random_shares:
-            words.append((" · dotted: random orders", styles.muted))
+        has_dotted = self._counted is not None and knowledge.curve.random_shares
+        dotted = "dotted: random orders · " if has_dotted else ""
+        words: list[Piece] = [
+            (f"{dotted}{of}layers {' '.join(order[:_NAMED])} go first", styles.muted)
+        ]
         if len(order) > 2 * _NAMED:
             words.append((f" · {' '.join(order[-4:])} stay longest", styles.muted))
         return [as_many_as_fit(words, self.area.width)]

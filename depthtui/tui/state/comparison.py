@@ -102,7 +102,7 @@ def lacks(run: SessionRun, other: SessionRun, metrics: Sequence[str] | None = No
 
 def lacks_headline(run: SessionRun) -> list[str]:
     """The headline's metric where a run lacks it and can compute it."""
-    if run.result is None or run.state.is_live:
+    if run.result is None or run.state.is_live or kept.METRIC.why_unavailable(run.result):
         return []
     return run.to_compute([kept.NAME])[0]
 
