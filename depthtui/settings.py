@@ -66,7 +66,11 @@ def _read_names(value: Any) -> tuple[str, ...]:
 
 
 def _read_formats(value: Any) -> tuple[str, ...]:
-    return _read_texts(value, 'a list of formats such as ["md", "html"]')
+    requirement = f"a list of formats among {', '.join(EXPORT_FORMATS)}"
+    names = _read_texts(value, requirement)
+    if not set(names).issubset(EXPORT_FORMATS):
+        raise WrongValue(requirement)
+    return names
 
 
 def _read_texts(value: Any, requirement: str) -> tuple[str, ...]:
@@ -74,6 +78,9 @@ def _read_texts(value: Any, requirement: str) -> tuple[str, ...]:
         return tuple(value)
     raise WrongValue(requirement)
 
+
+EXPORT_FORMATS = ("md", "csv", "json", "html", "safetensors", "svg", "png", "screen")
+"""The formats that an export can begin with."""
 
 SHOWN_ONCE = ("welcome", "colours_hint")
 """The settings that the explorer turns off once it has shown something."""
@@ -135,7 +142,7 @@ class Settings:
         tuple[str, ...],
         Option("Formats that an export begins with, those of the last one.", read=_read_formats),
     ] = ()
-    """Names in `FORMATS` of `report.formats`, and `screen`; empty for the form's own choice."""
+    """Names in `EXPORT_FORMATS`; empty for the form's own choice."""
 
     lens_top_k: LensTopK = RunSettings.lens_top_k
     kl_threshold: KlThreshold = SummarySettings.kl_threshold

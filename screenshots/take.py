@@ -85,18 +85,17 @@ async def writing(pilot: Pilot[int]) -> None:
 
 
 async def sweep(pilot: Pilot[int]) -> None:
-    """The demo model in two precisions on tasks of growing difficulty."""
+    """The demo model on tasks of growing difficulty."""
     explorer = explorer_of(pilot)
     tasks = [
         task
         for text in ("addition:1-3", "grade_school")
         for task in parse_task(text, {}, Drawing(examples=6))
     ]
-    models = (ModelSpec(), ModelSpec(dtype="bfloat16"))
     settings = explorer.settings
     measured = settings.run_settings()
     measured = replace(measured, metrics=(*measured.metrics, kept.NAME, task_guess.NAME))
-    plan = SweepPlan(models, tuple(tasks), measured, settings.summary_settings())
+    plan = SweepPlan((ModelSpec(),), tuple(tasks), measured, settings.summary_settings())
     with tempfile.TemporaryDirectory() as folder:
         explorer.start_sweep(plan, Path(folder) / "arithmetic")
         await pilot.press("b")

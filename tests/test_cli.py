@@ -666,6 +666,12 @@ class TestRun:
         ("sweep facts --model demo", "`depthtui sweep --task facts --model demo`"),
         ("sweep demo facts", "`depthtui sweep --model demo --task facts`"),
         ("sweep one.toml two.toml", "A sweep has one plan."),
+        ("sweep --out demo demo", "Models and tasks are options here. See"),
+        ("sweep --task=addition addition", "Models and tasks are options here. See"),
+        ("sweep -- demo", "Models and tasks are options here. See"),
+        ("sweep --merge . ..", "each by a --merge of its own, and no models and tasks."),
+        ("inspect demo --prompt x --layer x", "'x' is not a whole number."),
+        ("inspect demo --prompt x --layer 1 --token x", "'x' is not a whole number."),
         ("sweep ./nofolder", "There is no file or folder ./nofolder."),
         ("model.gguf", "`depthtui --model model.gguf` opens it"),
     ],
@@ -704,12 +710,14 @@ def test_bad_usage_is_one_line_and_status_2(
             "run demo --answer 'San Marino' --prompt 'It is'`",
         ),
         (["inspect", "demo", "24", "--prompt", "x"], "inspect demo --layer 24 --prompt x`"),
+        (["run", "--prompt", "The", "demo", "is"], "run MODEL --prompt 'The demo is'`"),
         (["run", "grade_school", "demo"], "run demo --task grade_school`"),
         (["run", "gpt2", "addition:3"], "run gpt2 --task addition --level 3`"),
         (["run", "gsm8k"], "run MODEL --task gsm8k`"),
         (["run", "demo", "facts", "are", "few"], "run demo --prompt 'facts are few'`"),
         (["prune", "demo", "5"], "prune demo --least 5`"),
         (["prune", "demo", "3,5-7", "out/"], "prune demo --drop 3,5-7 --out out/`"),
+        (["prune", "out/", "demo", "--least", "5"], "prune demo --out out/ --least 5`"),
         (["prune", "demo", "--least", "5", "out/"], "prune demo --out out/ --least 5`"),
     ],
 )
@@ -719,6 +727,39 @@ def test_an_argument_in_the_wrong_place_is_put_where_it_belongs(
     assert cli.main(words) == 2
     assert f"`depthtui {meant}" in capsys.readouterr().err
     assert engines == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "run demo --prompt The demo is",
+        "run demo --task addition 3",
+        "run demo addition 3",
+        "run demo --prompt x -- y",
+        "inspect addition",
+        "inspect demo 24",
+        "prune demo pruned",
+        "prune demo 5 --out p q",
+        "prune --least 5 -- demo 6",
+        "prune demo 5 --budget 1",
+        "prune demo I have 3 apples",
+    ],
+)
+def test_no_command_is_suggested_where_its_meaning_is_uncertain(
+    engines: list[ScriptedEngine], arguments: str, capsys: Output
+) -> None:
+    assert cli.main(arguments.split()) == 2
+    assert "and a prompt has quotes. See `" in capsys.readouterr().err
+    assert engines == []
+
+
+def test_a_model_below_the_home_folder_is_no_prompt(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: Output
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    (home / "my models").mkdir()
+    assert cli.main(["run", "~/my models", "--prompt", "x"]) == 1
+    assert "my models is no model: it has no config.json" in capsys.readouterr().err
 
 
 def test_a_broken_settings_file_is_one_line(home: Path, capsys: Output) -> None:

@@ -269,6 +269,7 @@ def test_without_a_folder_the_command_that_writes_is_printed(
     output = capsys.readouterr().out
     layers = re.search(r"left out: .*\((\S+)\)", output)
     assert layers is not None
+    assert "by the model's order, greedy:" in output
     assert list(here.iterdir()) == []
     assert main(shlex.split(output.splitlines()[-1])[1:]) == 0
     assert [path.name for path in here.iterdir()] == [f"{tiny_folder(home).name}-pruned"]
@@ -277,6 +278,6 @@ def test_without_a_folder_the_command_that_writes_is_printed(
 
 @pytest.mark.usefixtures("no_load")
 def test_named_layers_need_a_folder(capsys: Output) -> None:
-    assert main(["prune", "a/model", "--drop", "1"]) == 2
-    words = "`depthtui prune a/model --drop 1 --out model-pruned` writes the model"
+    assert main(["prune", "--drop", "1", "--", "a/model"]) == 2
+    words = "`depthtui prune --out model-pruned --drop 1 -- a/model` writes the model"
     assert words in capsys.readouterr().err

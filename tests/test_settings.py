@@ -11,7 +11,9 @@ from depthtui import settings as module
 from depthtui.data.run_settings import RunSettings, SummarySettings, Writing
 from depthtui.errors import DepthError
 from depthtui.options import options_of
+from depthtui.report.formats import FORMATS
 from depthtui.settings import (
+    EXPORT_FORMATS,
     Settings,
     default_cache_dir,
     load_settings,
@@ -135,6 +137,10 @@ def test_a_home_folder_is_understood(file: Path, monkeypatch: pytest.MonkeyPatch
     assert load_settings().cache_dir == Path("/home/someone/cache")
 
 
+def test_every_format_of_reports_may_be_set() -> None:
+    assert (*FORMATS, "screen") == EXPORT_FORMATS
+
+
 @pytest.mark.parametrize(
     ("line", "name"),
     [
@@ -153,6 +159,7 @@ def test_a_home_folder_is_understood(file: Path, monkeypatch: pytest.MonkeyPatch
         ('cache_limit = "plenty"', "cache_limit"),
         ("cache_limit = -1", "cache_limit"),
         ('export_dir = ""', "export_dir"),
+        ('export_formats = ["pdf"]', "export_formats"),
         ("keys = 3", "keys"),
         ("[keys]\nquit = 3", "keys"),
     ],

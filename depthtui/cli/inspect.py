@@ -14,6 +14,7 @@ from depthtui.cli.one_of import OneOf
 from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Overrides,
+    WholeNumberRange,
     cache_dir_option,
     model_argument_or_option,
     model_options,
@@ -29,7 +30,7 @@ class _InspectCommand(PromptCommand):
     """The command, for which a number is likely a layer."""
 
     def options_for(self, extra: Sequence[str]) -> list[str]:
-        """The options that arguments beside the model were likely meant to be."""
+        """The options that arguments beside the model were meant to be; none if uncertain."""
         if len(extra) == 1 and extra[0].isdecimal():
             return ["--layer", extra[0]]
         return super().options_for(extra)
@@ -47,10 +48,10 @@ class _InspectCommand(PromptCommand):
     "Place",
     click.option("--prompt", required=True, help="The prompt."),
     click.option("--answer", default="", help="The end of the prompt that is its answer."),
-    click.option("--layer", type=int, required=True, help="The layer, from 0."),
+    click.option("--layer", type=WholeNumberRange(), required=True, help="The layer, from 0."),
     click.option(
         "--token",
-        type=int,
+        type=WholeNumberRange(),
         default=None,
         help="The token, from 0, or from -1 backwards.  [default: the one before the answer, or "
         "the last]",

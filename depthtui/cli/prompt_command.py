@@ -29,10 +29,13 @@ class PromptCommand(SectionedCommand):
         return rest
 
     def options_for(self, extra: Sequence[str]) -> list[str]:
-        """The options that arguments beside the model were likely meant to be."""
-        if self._has_tasks and all(map(is_task, extra)):
-            return [word for argument in extra for word in task_options(argument)]
-        return ["--prompt", " ".join(extra)]
+        """The options that arguments beside the model were meant to be; none if uncertain."""
+        if len(extra) > 1 and any(map(is_text, extra)):
+            return []
+        if not all(is_task(word) or word.isdecimal() for word in extra):
+            return ["--prompt", " ".join(extra)]
+        is_one_task = self._has_tasks and len(extra) == 1 and is_task(extra[0])
+        return task_options(extra[0]) if is_one_task else []
 
     @property
     def _has_tasks(self) -> bool:
@@ -51,33 +54,44 @@ class PromptCommand(SectionedCommand):
         arguments = [model, *others] if isinstance(model, str) else others
         if not arguments:
             return
-        is_model = not is_text(arguments[0]) and not (self._has_tasks and is_task(arguments[0]))
+        is_model = not is_text(arguments[0]) and not is_task(arguments[0])
         if len(arguments) > 1 or not is_model:
-            line = self._meant_line(words, arguments, bool(options.get("by_option")))
-            command = command_line(self.name or "", line)
+            line = self.meant_line(words, arguments, bool(options.get("by_option")))
+            command = f": `{command_line(self.name or '', line)}`" if line else ""
             raise click.UsageError(
-                f"All but the model has an option, and a prompt has quotes: `{command}`.", ctx
+                f"All but the model has an option, and a prompt has quotes{command}.", ctx
             ) from error
 
-    def _meant_line(
+    def meant_line(
         self, words: Sequence[str], arguments: Sequence[str], has_model: bool
     ) -> list[str]:
-        """The words behind the command, with its arguments in their places.
+        """The words behind the command, with its arguments in their places; none if uncertain.
 
         Args:
             words: all words as they were written.
             arguments: those that belong to no option.
             has_model: whether an option names the model.
         """
+        if "--" in words or any(words.count(word) > 1 for word in arguments):
+            return []
         options, arguments = _quoted(words, arguments)
         model = [] if has_model else [_named_model(arguments)]
         extra = [word for word in arguments if word not in model]
-        return [*model, *(self.options_for(extra) if extra else []), *options]
+        added = self.options_for(extra) if extra else []
+        names = {word.partition("=")[0] for word in options}
+        if (extra and not added) or names.intersection(added):
+            return []
+        line = [*model, *added, *options]
+        try:
+            self.make_context(self.name, list(line))
+        except click.UsageError:
+            return []
+        return line
 
 
 def is_text(word: str) -> bool:
     """Whether a word is a text of several words, and no path."""
-    return len(word.split()) > 1 and not os.path.exists(word)
+    return len(word.split()) > 1 and not _exists(word)
 
 
 def is_task(word: str) -> bool:
@@ -86,7 +100,11 @@ def is_task(word: str) -> bool:
     from depthtui.prompts.tasks import TASKS
 
     name = word.partition(":")[0]
-    return (name in TASKS or name in DATASETS) and not os.path.exists(word)
+    return (name in TASKS or name in DATASETS) and not _exists(word)
+
+
+def _exists(word: str) -> bool:
+    return os.path.exists(os.path.expanduser(word))
 
 
 def task_options(word: str) -> list[str]:
@@ -98,7 +116,7 @@ def task_options(word: str) -> list[str]:
 def _quoted(words: Sequence[str], arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """The options, and the arguments that are left where a text without quotes was parted.
 
-    A word behind the value of --prompt belongs to it, unless it is a model.
+    A word behind the value of --prompt belongs to it, unless it is the last and may be a model.
     """
     options: list[str] = []
     left, rest = [], list(arguments)
@@ -109,7 +127,7 @@ def _quoted(words: Sequence[str], arguments: Sequence[str]) -> tuple[list[str], 
         rest.remove(word)
         name, sign, _ = options[-1].partition("=") if options else ("", "", "")
         is_parted = (sign and name in _TEXTS) or (len(options) > 1 and options[-2] in _TEXTS)
-        if is_parted and not may_be_a_model(word):
+        if is_parted and not (word == arguments[-1] and may_be_a_model(word)):
             options[-1] += f" {word}"
         else:
             left.append(word)

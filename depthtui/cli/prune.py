@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 _TASK_OF_BUDGET, _TASK_OF_ANSWERS = "grade_school", "addition"
 """Default tasks of the held-out prompts; the second has short answers."""
 
+_WAYS = ("--drop", "--least", "--budget", "--keep-answers")
+"""The options of which one chooses the layers."""
+
 
 def _layers(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     try:
@@ -65,7 +68,7 @@ class _PruneCommand(PromptCommand):
     """The command, whose further arguments are likely numbers, layers or the folder."""
 
     def options_for(self, extra: Sequence[str]) -> list[str]:
-        """The options that arguments beside the model were likely meant to be."""
+        """The options that arguments beside the model were meant to be; none if uncertain."""
         options: list[str] = []
         rest: list[str] = []
         for word in extra:
@@ -75,9 +78,19 @@ class _PruneCommand(PromptCommand):
                 options += ["--drop", word]
             else:
                 rest.append(word)
-        if len(rest) == 1 and not is_text(rest[0]) and not is_task(rest[0]):
+        if len(rest) > 1:
+            return super().options_for(extra)
+        if rest and not is_text(rest[0]) and not is_task(rest[0]):
             return [*options, "--out", rest[0]]
         return options + (super().options_for(rest) if rest else [])
+
+    def meant_line(
+        self, words: Sequence[str], arguments: Sequence[str], has_model: bool
+    ) -> list[str]:
+        """The words with the arguments in their places; none without one way to choose layers."""
+        line = super().meant_line(words, arguments, has_model)
+        ways = [word for word in line if word.partition("=")[0] in _WAYS]
+        return line if len(ways) == 1 else []
 
 
 def _names_layers(word: str) -> bool:
@@ -156,21 +169,17 @@ def prune(
     chosen number is checked on held-out prompts, by default ten of grade_school, or of addition:
     if the check fails, nothing is written.
     """
-    ways = {
-        "--drop": layers,
-        "--least": least,
-        "--budget": budget,
-        "--keep-answers": keep_answers,
-    }
-    chosen = [name for name, value in ways.items() if value]
+    values = (layers, least, budget, keep_answers)
+    chosen = [name for name, value in zip(_WAYS, values, strict=True) if value]
     if len(chosen) != 1:
-        *others, last = ways
+        *others, last = _WAYS
         problem = f", not {' and '.join(chosen)}" if chosen else ""
         raise click.UsageError(
             f"Choose the layers to remove by one of {', '.join(others)} and {last}{problem}."
         )
+    # Behind `--` an option would be an argument.
     out_words = ["--out", f"{_last_part(model)}-pruned"]
-    writing = command_line("prune", [*words_of(click.get_current_context()), *out_words])
+    writing = command_line("prune", [*out_words, *words_of(click.get_current_context())])
     if layers and out is None:
         raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
     settings = overrides.settings()

@@ -29,11 +29,13 @@ from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
 from depthtui.engine.layer_choice import BudgetGate, LayerChoice, LeastCostly, layers_words
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
-from depthtui.metrics.layer_order import TEXTS
+from depthtui.metrics.layer_order import TEXTS, order_words
 from depthtui.models.catalog import check_layers, configured_layers
 from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
 from depthtui.token_text import shell_word
+
+_ORDER = order_words("model", "greedy")
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             elif job.least is not None:
                 first = least_costly(engine, job.least, outputs, job.settings, control)
                 with display.out_of_the_way():
+                    click.echo(f"by {_ORDER}:")
                     print_table(*_costs_table(first, len(outputs)))
                     click.echo()
                 left_out = first.left_out
@@ -243,7 +246,7 @@ def _protocol(choice: LayerChoice) -> str:
     order = ", ".join(map(str, choice.order[:count]))
     chosen, checked = choice.choosing[count], choice.held_out[count]
     return (
-        f"left out: {layers_words(choice.left_out)}; the order is {order}\n"
+        f"left out: {layers_words(choice.left_out)}, by {_ORDER}: {order}\n"
         f"chosen: {gate.describe(chosen)} on {gate.chosen_on}\n"
         f"checked: {gate.describe(checked)} on {gate.held_out}, which chose nothing; "
         f"the gate is {gate.option(gate.limit)}"

@@ -80,8 +80,8 @@ class WholeNumberRange(click.IntRange):
         try:
             return int(super().convert(value, param, ctx))
         except click.BadParameter:
-            words = f"{short_repr(str(value))} is not a whole number {_limits(self)}."
-            self.fail(words, param, ctx)
+            words = f"{short_repr(str(value))} is not a whole number {_limits(self)}"
+            self.fail(f"{words.rstrip()}.", param, ctx)
 
 
 def _limits(numbers: click.IntRange | click.FloatRange) -> str:

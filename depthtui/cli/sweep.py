@@ -39,6 +39,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, short_repr
+from depthtui.files import expand_home
 from depthtui.log import log_bug
 from depthtui.options import options_of
 from depthtui.parallel.group import ranks_started
@@ -53,6 +54,8 @@ if TYPE_CHECKING:
 
 _FOR_THE_WHOLE = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
 """Options that the Slurm scripts replace or omit, with the number of values of each."""
+
+_MERGE_ALONE = "--merge takes folders, each by a --merge of its own, and no models and tasks."
 
 
 def _sbatch(
@@ -101,31 +104,46 @@ def _plan_file(
     if not others and len(values) > 1:
         raise click.UsageError("A sweep has one plan.", context)
     if not others:
-        return next(map(Path, values), None)
-    words = list(words_of(context))
+        return next(map(expand_home, values), None)
+    words = words_of(context)
+    if any(word.partition("=")[0] == "--merge" for word in words):
+        raise click.UsageError(_MERGE_ALONE, context)
     for name in others:
-        if looks_like_a_path(name) and not os.path.exists(name):
+        if looks_like_a_path(name) and not os.path.exists(os.path.expanduser(name)):
             raise click.UsageError(
                 f"There is no file or folder {name}. A plan is a TOML file, and --model names a "
                 "model.",
                 context,
             )
-        place = words.index(name)
-        words[place : place + 1] = ["--task" if is_task(name) else "--model", name]
-    options = {word.partition("=")[0] for word in words}
-    if "--model" not in options:
-        words += ["--model", "MODEL"]
-    if not options & {"--task", "--protocol"}:
-        words += ["--task", "NAME"]
+    line = _meant_line(words, others)
+    command = f": `{command_line('sweep', line)}`" if line else ""
     raise click.UsageError(
-        f"{others[0]} is no plan. Models and tasks are options here: "
-        f"`{command_line('sweep', words)}`.",
-        context,
+        f"{others[0]} is no plan. Models and tasks are options here{command}.", context
     )
 
 
 def _may_be_a_plan(name: str) -> bool:
-    return name.endswith(".toml") or (os.path.isfile(name) and not name.endswith(".gguf"))
+    path = os.path.expanduser(name)
+    is_file = os.path.exists(path) and not os.path.isdir(path)
+    return name.endswith(".toml") or (is_file and not name.endswith(".gguf"))
+
+
+def _meant_line(words: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The words behind the command, with models and tasks as options; none if uncertain."""
+    options = {word.partition("=")[0] for word in words}
+    named = [name for word in words for name in {word, word.partition("=")[2]}]
+    if "--" in words or any(named.count(name) > 1 for name in names):
+        return []
+    line = list(words)
+    for name in names:
+        place = line.index(name)
+        line[place : place + 1] = ["--task" if is_task(name) else "--model", name]
+    options.update(line)
+    if "--model" not in options:
+        line += ["--model", "MODEL"]
+    if not options & {"--task", "--protocol"}:
+        line += ["--task", "NAME"]
+    return line
 
 
 @dataclass(frozen=True)
@@ -365,7 +383,7 @@ def sweep(
         if out is None:
             raise click.UsageError("--merge needs --out FOLDER.")
         if plan_file or plan_options.models or plan_options.tasks or plan_options.protocol:
-            raise click.UsageError("--merge takes folders, not models and tasks.")
+            raise click.UsageError(_MERGE_ALONE)
         return _merge(merge, out, formats)
     settings = overrides.settings()
     plan = _plan(plan_file, plan_options, settings, overrides, spec)

@@ -67,6 +67,11 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         return bool(self.tokens_read.all())
 
     @property
+    def is_compared(self) -> bool:
+        """Whether its readings were compared with the output's, as they are once a run ends."""
+        return bool(np.isfinite(self.kl).any() or not np.isfinite(self.entropy).any())
+
+    @property
     def listed_ids(self) -> list[int]:
         """The ids in `top_ids`, ascending, each once."""
         return [id_ for id_ in np.unique(self.top_ids).tolist() if id_ >= 0]

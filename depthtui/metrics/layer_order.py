@@ -42,6 +42,8 @@ RECALLED_ORDERS: tuple[Mapping[str, Any], ...] = (
 )
 """The orders under which a stored result is looked for, the best first."""
 
+_KINDS = {"model": "the model's order", "own": "an order of other tokens of these prompts"}
+
 _RANDOM = (1, 2)
 """The seeds of the random orders."""
 
@@ -71,6 +73,11 @@ class LayerOrder:
     def is_whole(self, n_layers: int) -> bool:
         """Whether a greedy search of L layers has ended: one is left, or the cost is too high."""
         return len(self.layers) >= n_layers - 1 or self.costs[-1:] > [MOST_COST]
+
+
+def order_words(kind: str, search: str) -> str:
+    """Whose order it is and how it was found, in words: `the model's order, greedy`."""
+    return f"{_KINDS[kind]}, {search}"
 
 
 def drawn_orders(n_layers: int) -> Orders:

@@ -87,7 +87,8 @@ def says_answer(run: RunResult) -> bool | None:
 
 
 def _is_whole(result: MetricResult) -> bool:
-    return result.is_whole and (not isinstance(result, LogitLens) or result.is_read)
+    is_read = not isinstance(result, LogitLens) or (result.is_read and result.is_compared)
+    return result.is_whole and is_read
 
 
 def reduce_tokens(run: RunResult, tokens: slice) -> PromptReading:

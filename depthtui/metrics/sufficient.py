@@ -17,6 +17,7 @@ from depthtui.metrics.layer_order import (
     MOST_COST,
     PROMPTS_AS_UNITS,
     crossing_above,
+    order_words,
     staying_layers,
 )
 from depthtui.metrics.pooling import Pooled
@@ -210,8 +211,7 @@ def _summary(sufficient: PooledSufficient, pooled: Pooled) -> Mapping[str, Any]:
 
 
 def _findings(sufficient: PooledSufficient, pooled: Pooled) -> list[Finding]:
-    kinds = {"model": "the model's order", "own": "an order of other tokens of these prompts"}
-    where = f"in {kinds[sufficient.kind]}, {sufficient.search}"
+    where = f"in {order_words(sufficient.kind, sufficient.search)}"
     stand_in = left_out_words("layer", (), sufficient.n_layers, pooled.stand_in)
     go = ", ".join(map(str, sufficient.ways[0].order[:_NAMED]))
     interval = (

@@ -323,8 +323,9 @@ def check_weights_are_safe(folder: Path) -> None:
 
 def may_be_a_model(word: str) -> bool:
     """Whether a word, in a place of something else, is likely the name of a model."""
-    is_hub_id = "/" in word and not os.path.exists(word) and len(word.split()) == 1
-    return word == DEMO or word.endswith(".gguf") or os.path.isdir(word) or is_hub_id
+    path = os.path.expanduser(word)
+    is_hub_id = "/" in word.rstrip("/") and not os.path.exists(path) and len(word.split()) == 1
+    return word == DEMO or word.endswith(".gguf") or os.path.isdir(path) or is_hub_id
 
 
 def looks_like_a_path(name: str) -> bool:

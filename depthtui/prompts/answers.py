@@ -6,7 +6,11 @@ from depthtui.data.run import Prompt
 
 
 def with_answer(text: str, answer: str) -> Prompt:
-    """A typed prompt that ends in its answer; the answer is added where the text lacks it."""
+    """A typed prompt that ends in its answer; the answer is added where the text lacks it.
+
+    White space around the answer is dropped: one space parts it from the question.
+    """
+    answer = answer.strip()
     if not answer:
         return Prompt(text)
     begun = text.rstrip()

@@ -210,19 +210,21 @@ class Heatmap:
 
 @dataclass(frozen=True)
 class Bars:
-    """A bar per layer, up or down from zero.
+    """A bar per layer or depth, up or down from zero.
 
     Attributes:
-        values: a value per layer, NaN where unknown.
+        values: a value per layer or depth, NaN where unknown.
         label: description of the picture, for readers who cannot see it.
         up: title of the values, with their unit.
         marks: marks beneath each bar, such as those of layers' types; empty for none.
+        across: title of the horizontal axis.
     """
 
     values: np.ndarray
     label: str
     up: str = ""
     marks: Sequence[str] = ()
+    across: str = "layer"
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def csv_bytes(figure: Figure, palette: str) -> bytes:
         case Heatmap() as heatmap:
             heads, columns = _of_heatmap(heatmap)
         case Bars() as bars:
-            heads, columns = ["x: layer", f"y: {bars.up or bars.label}"], [bars.values]
+            heads, columns = [f"x: {bars.across}", f"y: {bars.up or bars.label}"], [bars.values]
     rows = zip_longest(*(map(_number, column) for column in columns), fillvalue="")
     first = figure.picture.falls_from if isinstance(figure.picture, Panel) else None
     lines = [",".join(map(_quoted, heads))]

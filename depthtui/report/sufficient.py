@@ -42,7 +42,8 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
         Line(share, "layer", name=f"random order {number}")
         for number, share in enumerate(drawn, start=1)
     ]
-    lines.append(Line(curve.share, "mean"))
+    main = {"model": "the model's order", "own": "an order of these prompts"}[knowledge.kind]
+    lines.append(Line(curve.share, "mean", name=main))
     if curve.own_share is not None:
         lines.append(Line(curve.own_share, "attention", "own order"))
     panel = Panel(
@@ -72,9 +73,9 @@ def sufficient_blocks(reading: Reading) -> Iterator[Block]:
 
 
 def sufficient_figures(pooled: PooledSufficient) -> Iterator[Figure]:
-    """The curves of cost and choices against the layers left out, for each order."""
+    """The curves of cost and choices against the layers kept, for each order."""
     for way, order_number in _numbered(pooled):
-        yield from _figures(way, order_number)
+        yield from _figures(way, pooled.n_layers, order_number)
 
 
 def _numbered(pooled: PooledSufficient) -> Iterator[tuple[Way, str]]:
@@ -83,7 +84,7 @@ def _numbered(pooled: PooledSufficient) -> Iterator[tuple[Way, str]]:
         yield way, f", order {number}" if len(pooled.ways) > 1 else ""
 
 
-def _figures(way: Way, order_number: str) -> Iterator[Figure]:
+def _figures(way: Way, n_layers: int, order_number: str) -> Iterator[Figure]:
     count, across = len(way.curve), "layers kept"
     cost = Panel(
         [Line(way.curve, "mean")],
@@ -91,7 +92,7 @@ def _figures(way: Way, order_number: str) -> Iterator[Figure]:
         TOLERANCE,
         up="KL to its own output, nats",
         across=across,
-        falls_from=count,
+        falls_from=n_layers,
     )
     yield Figure(f"Cost of leaving layers out together{order_number}", cost, _order(way))
     choices = Panel(
@@ -100,7 +101,7 @@ def _figures(way: Way, order_number: str) -> Iterator[Figure]:
         limits=(0.0, 1.0),
         up="share of first choices that stay",
         across=across,
-        falls_from=count,
+        falls_from=n_layers,
     )
     meaning = "At 1 the most probable token is the same at every scored token."
     yield Figure(f"Choices that stay{order_number}", choices, meaning)

@@ -248,9 +248,10 @@ def curves(panel: Panel, is_alone: bool = False) -> str:
         parts.append(_text(at + side, _TOP + 10, f"layer {panel.crossing}", anchor, "mark"))
     parts += [_polyline(line, x, y) for line in panel.lines]
     bottom = _TOP + height + 34
-    names = {line.css: line.name for line in panel.lines if line.name and not line.label}
-    rows = names if is_alone and len(names) > 1 else {}
-    for number, (css, name) in enumerate(rows.items(), start=1):
+    # Lines of more models than colours share one; lines that all look alike are not named.
+    names = [(line.css, line.name) for line in panel.lines if line.name and not line.label]
+    rows = names if is_alone and len({css for css, _ in names}) > 1 else []
+    for number, (css, name) in enumerate(rows, start=1):
         row = bottom + number * _ROW
         parts.append(f'<path {_line(css)} d="M{_LEFT:g} {row - 4:.4g}h{_SAMPLE:g}"/>')
         parts.append(_text(_LEFT + _SAMPLE + 6, row, name, "start"))
@@ -278,7 +279,7 @@ def bars(picture: Bars) -> str:
         return _TOP + height * (1 - (value - low) / ((high - low) or 1))
 
     bottom = _TOP + height + (_MARKS if picture.marks else 0)
-    parts = [_names(picture.up, "layer", bottom + 16)]
+    parts = [_names(picture.up, picture.across, bottom + 16)]
     for tick in _ticks(low, high, False):
         parts.append(_rule("grid" if tick else "zero", _LEFT, y(tick), WIDTH - _RIGHT, y(tick)))
         parts.append(_text(_LEFT - 4, y(tick) + 4, f"{tick:.3g}", "end"))

@@ -209,6 +209,20 @@ def test_a_run_gets_every_kind_that_was_measured() -> None:
     assert not {"ablation", "similarity"} & set(actual.missing_metrics)
 
 
+def test_a_lens_that_is_not_compared_with_the_output_yet_is_no_sign_of_nan() -> None:
+    halted = make_result()
+    lens = halted.get(LogitLens)
+    assert lens is not None
+    lens.kl[:], lens.overlap[:] = np.nan, np.nan
+    actual = verdict([halted], SETTINGS)
+    assert actual is not None
+    assert "not finite" not in actual.text
+    lens.entropy[:] = np.nan
+    broken = verdict([halted], SETTINGS)
+    assert broken is not None
+    assert "not finite" in broken.text
+
+
 def test_what_was_not_measured_is_missing_unless_no_run_can_have_it() -> None:
     assert {"similarity", "ablation"} <= set(
         reading_of([make_result()], SummarySettings()).missing_metrics

@@ -12,6 +12,8 @@ from depthtui.prompts.answers import with_answer
     [
         ("two is", "", ("two is", "")),
         ("two is", "two", ("two is two", " two")),
+        ("two is", " two", ("two is two", " two")),
+        ("two is two", " two ", ("two is two", " two")),
         ("two is two\n", "two", ("two is two\n", " two\n")),
         ("two", "two", ("two", "")),
         ("", "two", (" two", "")),

@@ -82,13 +82,17 @@ def test_the_numbers_of_a_figure_can_be_read_back(tmp_path: Path) -> None:
 
 def test_numbers_of_layers_kept_fall_as_in_their_figure(tmp_path: Path) -> None:
     result = run()
-    result.put(kept.NAME, smooth_metric(kept.NAME, result))
+    found = smooth_metric(kept.NAME, result)
+    # The curve ends where it costs more than anybody allows.
+    result.put(kept.NAME, replace(found, kl=found.kl * 40))
     (figures,) = run_report([result], SETTINGS).write(tmp_path, ["csv"])
     path = figures / "cost-of-leaving-layers-out-together.csv"
     with open(path, encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     assert head[0] == "x: layers kept"
-    assert [int(row[0]) for row in rows] == list(range(result.model.n_layers, 0, -1))
+    counts = [int(row[0]) for row in rows]
+    assert counts == list(range(result.model.n_layers, counts[-1] - 1, -1))
+    assert len(counts) < result.model.n_layers
     assert float(rows[0][1]) == 0
 
 

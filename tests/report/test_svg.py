@@ -251,6 +251,12 @@ class TestWithoutAStyleSheet:
         assert not {"one", "two"} & texts("m0 t0", "m0 t1", is_alone=False)
         assert not {"one", "two"} & texts("layer", "layer", is_alone=True)
 
+    def test_every_line_is_named_where_some_look_alike(self) -> None:
+        names = {"a": "m0", "b": "m1", "c": "m0"}
+        panel = Panel([Line(np.ones(3), css, name=name) for name, css in names.items()], 3)
+        root = ElementTree.fromstring(curves(panel, True))
+        assert names.keys() <= {item.text for item in root.iter(f"{NAMESPACE}text")}
+
     def test_lines_have_their_colour_and_dashes(self) -> None:
         svg = PICTURES["curves"]
         mean, other = re.findall(r'<path class="line [^>]*>', svg)

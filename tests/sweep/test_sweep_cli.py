@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -89,6 +90,20 @@ def test_a_plan_file_and_options_add_up(engine: ScriptedEngine, home: Path) -> N
         ("beta", "facts"),
         ("beta", "commonsense"),
     ]
+
+
+@pytest.mark.parametrize("has_home", [False, True])
+def test_a_plan_may_be_a_pipe_or_lie_in_the_home_folder(
+    engine: ScriptedEngine, home: Path, monkeypatch: pytest.MonkeyPatch, has_home: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(home))
+    text = b"examples = 1\n[[model]]\nname = 'alpha'\n[[task]]\nname = 'facts'\n"
+    (home / "my plan").write_bytes(text)
+    reader, writer = os.pipe()
+    os.write(writer, text)
+    os.close(writer)
+    assert run("~/my plan" if has_home else f"/dev/fd/{reader}", "--out", str(home / "o")) == 0
+    os.close(reader)
 
 
 def test_the_models_also_write_their_own_answers(engine: ScriptedEngine, home: Path) -> None:

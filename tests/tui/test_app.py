@@ -85,6 +85,10 @@ async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
             assert index == 3 or it.main.active_pane is it.main.panes[index + 1]
         await it.press("shift+tab")
         assert it.main.active_pane is it.main.panes[3]
+        await it.press("v")
+        await it.until(lambda: it.app.screen is not it.main, "the measures")
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main and it.main.active_pane.id == "curves")
 
 
 async def test_resizing_reflows(tmp_path: Path) -> None:

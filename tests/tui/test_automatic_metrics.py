@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,11 +11,13 @@ import pytest
 
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
 from depthtui.metrics.kept import NAME, Kept
+from depthtui.metrics.pooling import FEWEST_TOKENS
 from depthtui.tui.panes.sufficient_pane import SufficientPane
-from depthtui.tui.state.automatic_metrics import MOST_SECONDS
+from depthtui.tui.state.automatic_metrics import MOST_SECONDS, begins_by_itself
 from depthtui.tui.state.session import RunState
 from tests.builders import engines
 from tests.builders.engines import FakeEngine
+from tests.builders.results import make_result
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.panes.drawing import lines
 
@@ -143,3 +146,9 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
         asked = it.engine.sent(StartRun)[-1].settings
         assert (asked.sufficient_order, asked.sufficient_search) == ("model", "ranked")
         assert NAME in asked.metrics
+
+
+@pytest.mark.parametrize("tokens", [FEWEST_TOKENS - 1, FEWEST_TOKENS])
+def test_a_text_too_short_for_a_verdict_waits_for_a_key(tokens: int) -> None:
+    result = make_result(tokens=tokens)
+    assert begins_by_itself(result, Pace(), math.inf) is (tokens == FEWEST_TOKENS)

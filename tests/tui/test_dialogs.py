@@ -16,6 +16,7 @@ from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.widgets import Checkbox, Input, OptionList, RadioButton, RadioSet, Static
 
+from depthtui.cli.shared_options import PromptOptions, gather_prompts
 from depthtui.data.model import ModelListing
 from depthtui.data.pool import POOLS
 from depthtui.data.protocol import (
@@ -40,7 +41,7 @@ from depthtui.report.explanations import of_measure
 from depthtui.report.figures import csv_bytes, svg_bytes
 from depthtui.report.formats import FORMATS, format_titles
 from depthtui.report.tables import table_bytes
-from depthtui.settings import load_settings
+from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.ask import Ask
@@ -245,15 +246,18 @@ async def test_a_typed_prompt_runs_as_it_is(tmp_path: Path) -> None:
         assert started(it).prompt == Prompt("qrs\n1")
 
 
-async def test_a_prompt_is_cleared_and_typed_with_its_answer(tmp_path: Path) -> None:
+@pytest.mark.parametrize("answer", ["two", " two"])
+async def test_a_prompt_is_cleared_and_typed_with_its_answer(tmp_path: Path, answer: str) -> None:
     async with explore(tmp_path) as it:
         await opened(it, "p", PromptPicker)
         assert it.app.screen.query_one("#answer", Input).value
         await it.press("right", "ctrl+u", *"two is")
         assert not it.app.screen.query_one("#answer", Input).value
-        await it.press("tab", *"two", "enter")
+        await it.press("tab", *answer, "enter")
         await it.until(lambda: len(it.session.runs) == 2)
         assert started(it).prompt == Prompt("two is two", " two")
+        options = PromptOptions(("two is",), (), None, None, None, answers=(answer,))
+        assert gather_prompts(options, Settings()).prompts == [started(it).prompt]
 
 
 async def test_an_answer_that_is_typed_again_stays_when_the_text_changes(tmp_path: Path) -> None:

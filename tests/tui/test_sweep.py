@@ -23,7 +23,14 @@ from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.pane import Pane
-from depthtui.tui.panes.sweep_table import SortedBy, SweepTable, columns_of, in_order, shorten
+from depthtui.tui.panes.sweep_table import (
+    HEADS,
+    SortedBy,
+    SweepTable,
+    columns_of,
+    in_order,
+    shorten,
+)
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
@@ -40,6 +47,7 @@ from tests.builders.engines import FakeEngine, ScriptedEngine
 from tests.hostile import HOSTILE
 from tests.sweep.sweeps import make_plan, sweep
 from tests.tui.app_helpers import SIZES, Explored, explore
+from tests.tui.panes.drawing import framed, lines
 from tests.tui.test_lenses import open_reading
 
 TASKS = ("addition:1-2", "commonsense")
@@ -344,6 +352,23 @@ async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
         await it.until(lambda: it.app.screen is it.main, "the main screen")
         assert it.session.current.number == 1
         assert len(it.engine.commands) == n_commands
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"), [(120, set()), (106, {"interval"}), (60, {"interval", "ratio"})]
+)
+async def test_columns_make_way_for_names(tmp_path: Path, width: int, left_out: set[str]) -> None:
+    sweep = ran(tmp_path / "sweep", examples=5)
+    rows = SweepViewBuilder().rows(sweep.outcome, "cells")
+    table = SweepTable()
+    async with framed(table, (width, 12)):
+        table.show_rows(rows, {}, None, ("", ""))
+        shown = lines(table)[HEADS:]
+        task = rows[1].task if table.area.width >= 100 else rows[1].short_task
+        assert f"alpha {task}" in " ".join(shown[1].split())
+        assert not any("…" in line for line in shown)
+        parts = {column.key.part for column in table.columns}
+        assert {"layer", "interval", "ratio"} - parts == left_out
 
 
 async def test_rows_are_grouped_sorted_filtered(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from depthtui.data.run_settings import ModelSpec, PatchedCell, Repeated, RunSett
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.kept import Kept
+from depthtui.metrics.layer_order import order_words
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.what_if_summary import signed_number
@@ -358,7 +359,7 @@ async def test_pruning_takes_the_order_of_layers_that_go_together_once_it_is_the
         await it.press("4", "p")
         await idle(it)
         assert {skip.layer for skip in skipped(it)} == set(found.orders[0][:4])
-        assert screen.what_if.rule == "layers that suffice"
+        assert screen.what_if.rule == order_words(found.kind, found.search)
 
 
 async def test_pruning_computes_what_it_needs_first(tmp_path: Path) -> None:

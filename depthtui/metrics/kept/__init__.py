@@ -46,6 +46,7 @@ from depthtui.metrics.layer_order import (
     block_weights,
     expected_trials,
     has_own_order,
+    order_words,
     staying_layers,
     way_of,
 )
@@ -424,10 +425,10 @@ def _own_summary(curve: KeptCurve) -> dict[str, Any] | None:
 
 
 def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
-    kinds = {"model": "the model's order", "own": "an order of other tokens of these prompts"}
     stand_in = left_out_words("layer", (), knowledge.n_layers, pooled.stand_in)
     go = ", ".join(map(str, knowledge.order[:_NAMED]))
-    where = f"in {kinds[knowledge.kind]}, {knowledge.search}; layers {go} go first{stand_in}"
+    in_order = f"in {order_words(knowledge.kind, knowledge.search)}"
+    where = f"{in_order}; layers {go} go first{stand_in}"
     lines = []
     for curve in knowledge.curves:
         title = f"Nine tenths kept, {curve.words}"

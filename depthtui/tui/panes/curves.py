@@ -82,10 +82,10 @@ class DepthCurves(Chart):
         return None
 
     def _mark_note(self) -> str:
-        """How the layer at a mark relates to the number of layers; empty without a mark."""
+        """The layer at the mark of a depth; empty without a mark."""
         layers = (curve.effective for curve in curves_of(self.reading))
         layer = next((layer for layer in layers if layer is not None), None)
-        return "" if layer is None else f"◆ {layer}: after layer {layer}, a depth of {layer + 1}"
+        return "" if layer is None else f"◆ depth {layer + 1}, after layer {layer}"
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute()
@@ -119,7 +119,7 @@ class DepthCurves(Chart):
                 dotted=place > 0,
                 mark=run.effective,
                 sign=_SIGNS[place],
-                label=f"{letters[place]}{run.effective}",
+                label="" if run.effective is None else f"{letters[place]}{run.effective + 1}",
             )
             for place, run in enumerate(runs)
         ]

@@ -50,10 +50,14 @@ class DecidedPane(Page):
         depths_by_title = {MEASURE_BY_NAME[PREDICTION_DEPTH].title: self._predicted}
         if self._settled is not None:
             depths_by_title[METRIC.title] = self._settled
-        return [
-            Figure(title, Bars(self._counts(depths), f"{title}, tokens at each depth", "tokens"))
+        across = f"depth, {self.drawn_result.model.n_layers} is the output"
+        bars_by_title = {
+            title: Bars(
+                self._counts(depths), f"{title}, tokens at each depth", "tokens", across=across
+            )
             for title, depths in depths_by_title.items()
-        ]
+        }
+        return [Figure(title, bars) for title, bars in bars_by_title.items()]
 
     def _counts(self, depths: np.ndarray) -> np.ndarray:
         """The number of tokens that count at each depth, `[L+1]`."""

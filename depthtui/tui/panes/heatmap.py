@@ -146,6 +146,8 @@ class HeatmapPane(Pane):
         reason = result.model.lens_missing if needs_lens else result.model.split_missing
         if reason:
             return printable_sentence(reason), "v chooses another measure."
+        if self.view.is_live and metric.name in result.settings.metrics:
+            return f"{metric.title} comes behind the layers.", ""
         if self.view.mode == "means" and self.reading is None:
             return "No token is left to average.", "Count token 0 (u), or run a longer prompt."
         return (

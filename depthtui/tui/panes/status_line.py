@@ -151,7 +151,8 @@ class StatusLine(Widget):
                 return [good, (f"waiting for the engine{self._clock_words()}", styles.text)]
             case "halted":
                 last, every = status.layer - 1, indices_text(status.layers)
-                where = f"halted after layer {last} of {every}: see lens row {status.layer}"
+                row = "out" if status.layer == status.layers else f"{status.layer}"
+                where = f"halted after layer {last} of {every}: see lens row {row}"
                 return [("‖ ", styles.warning), (where, styles.text)]
             case "sweeping":
                 done_prompts, total = status.swept

@@ -28,10 +28,12 @@ HEADS = 2
 """Lines above the rows."""
 
 _MARK_CELLS = 3
-_LEAST_NAME, _MOST_NAME = 12, 34
+_MOST_NAME = 34
 _MOST_SPARE = 4
 """The most cells of a rule's columns beyond those they need."""
 _NOTHING = "–"
+_LEFT_OUT = ((), ("interval",), ("interval", "ratio"))
+"""The rules' columns that make way for names."""
 
 
 class ColumnKey(NamedTuple):
@@ -115,8 +117,12 @@ class SweepTable(Pane):
         return None if self.rows else self.empty
 
     def prepare(self) -> None:
-        self._columns = columns_of(self.rows, self.area.width)
-        self._widths = [self._needed(column) for column in self._columns]
+        columns = columns_of(self.rows, self.area.width)
+        for left_out in _LEFT_OUT:
+            self._columns = [column for column in columns if column.key.part not in left_out]
+            self._widths = [self._needed(column) for column in self._columns]
+            if self._has_room_for_names:
+                break
         self._share_out()
         self._scroll()
 
@@ -134,6 +140,15 @@ class SweepTable(Pane):
         texts = [cell_len(column.text(row)) for row in self.rows]
         head = len(column.head) + bool(self._order_sign(column))
         return max(head, *texts) + 1
+
+    @property
+    def _has_room_for_names(self) -> bool:
+        """Whether no name is cut, but for the longest."""
+        needed = (
+            min(width, _MOST_NAME) if column.is_name else width
+            for column, width in zip(self._columns, self._widths, strict=True)
+        )
+        return _MARK_CELLS + sum(needed) <= self.area.width
 
     def _share_out(self) -> None:
         """Give names the room that numbers leave."""

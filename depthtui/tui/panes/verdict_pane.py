@@ -263,7 +263,12 @@ class VerdictPane(VerdictPage):
     def _has_plot(self) -> bool:
         """Whether there is a curve, or one will come into the empty axes."""
         coming = (*self.being_computed, *self.next_metrics)
-        return self._knowledge is not None or kept.NAME in coming
+        return self._knowledge is not None or (self._has_evidence and kept.NAME in coming)
+
+    @property
+    def _has_evidence(self) -> bool:
+        """Whether the run allows a verdict; too few tokens, for example, do not."""
+        return bool(self.shown_verdict.evidence)
 
     def _curves(self) -> list[Curve]:
         """What is kept against the layers kept, and in random orders; empty if unknown."""
@@ -302,7 +307,7 @@ class VerdictPane(VerdictPage):
     def _order_line(self) -> Lines:
         """The layers that go first in the order, and those that stay longest."""
         knowledge, styles = self._knowledge, self.pane_styles
-        if knowledge is None or knowledge.n_layers <= _NAMED:
+        if knowledge is None or knowledge.n_layers <= _NAMED or not self._has_evidence:
             return []
         order = list(map(str, knowledge.order))
         of = "" if knowledge.kind == "model" else "on this text, "

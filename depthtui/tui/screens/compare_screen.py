@@ -364,7 +364,9 @@ class CompareScreen(LiveScreen):
 
         palette = self.explorer.settings.palette
         report = partial(comparison_report, a, b, self._settings, token_of, palette)
-        ask_where(self.app, self.explorer, Exportable("both runs", "runs", report))
+        ask_where(
+            self.app, self.explorer, Exportable("both runs", "runs", report, has_several=True)
+        )
 
     def close(self) -> None:
         self.dismiss(None)

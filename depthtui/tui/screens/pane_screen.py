@@ -392,14 +392,16 @@ class PaneScreen(CommandScreen):
 
     def choose_measure(self) -> None:
         """Choose a measure; each that is computed is shown while its row is highlighted."""
-        former = self.measure
+        former, former_pane = self.measure, self.active_pane
         if self.has_class("-narrow"):
             # Another pane would cover the heatmap that shows each measure.
             self.go_to_heatmap()
 
         def chosen(name: str | None) -> None:
             self._try_measure(former)
-            if name is not None:
+            if name is None:
+                self.go_to_pane(former_pane)
+            else:
                 self.measure = MEASURE_BY_NAME[name]
                 self.go_to_heatmap()
 

@@ -12,6 +12,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics.estimates import seconds_of
 from depthtui.metrics.kept import METRIC, NAME
 from depthtui.metrics.layer_order import MODEL_ORDER, OWN_ORDER, has_own_order
+from depthtui.metrics.pooling import FEWEST_TOKENS
 from depthtui.tui.state.engine_life import EngineLife
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.run_pair import RunPair
@@ -98,6 +99,8 @@ def begins_by_itself(result: RunResult, pace: Pace, most_seconds: float = MOST_S
         most_seconds: the longest time that it may take.
     """
     if not result.complete or NAME in result.settings.metrics:
+        return False
+    if len(result.tokens) < FEWEST_TOKENS:
         return False
     return _seconds(result, pace, soonest_order(result, pace)) <= most_seconds
 

@@ -19,6 +19,7 @@ from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip,
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
 from depthtui.metrics.kept import Kept
+from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.report.skips import changes_of
 from depthtui.tui.state.explorer import Explorer
@@ -389,7 +390,7 @@ class WhatIf:
         """
         together, n_layers = self.clean.get(Kept), len(self.stack.off)
         if together is not None and together.orders:
-            return list(together.orders[0]), "layers that suffice"
+            return list(together.orders[0]), order_words(together.kind, together.search)
         if (alone := self.measured) is None:
             return None
         tokens = self._explorer.settings.summary_settings().tokens

@@ -209,7 +209,7 @@ async def test_the_layers_beside_marks_are_whole_numbers(size):
             plots = "\n".join(lines(pane)[1:-1])
             assert (plots.count("◆"), plots.count("◇")) == (1, 1), plots
             found = re.findall(r"[AB]\d+", plots)
-            assert set(found) <= {"A20", f"B{layer}"}, plots
+            assert set(found) <= {"A21", f"B{layer + 1}"}, plots
             shown += len(found)
     assert shown == 2 * 12
 

@@ -329,11 +329,11 @@ async def test_curves_mark_their_effective_depths(size):
         for name in ("KL", "overlap", "cosine"):
             assert name in text
         assert text.count("◆") == 3
-        note = re.fullmatch(r"◆ (\d+): after layer \1, a depth of (\d+)", str(pane.border_subtitle))
+        note = re.fullmatch(r"◆ depth (\d+), after layer (\d+)", str(pane.border_subtitle))
         assert note is not None
-        assert int(note[2]) == int(note[1]) + 1
+        assert int(note[1]) == int(note[2]) + 1
         for estimate in summary.depths:
-            assert str(estimate.layer) in text
+            assert str(estimate.count) in text
         assert any("⠀" < char <= "⣿" for char in text)
 
 

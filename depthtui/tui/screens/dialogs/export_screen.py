@@ -51,6 +51,7 @@ class Exportable:
         report: creates the report. It may raise a `DepthError`.
         formats: the formats that are chosen for it; empty for those of the last export.
         is_table: whether it is a table without figures.
+        has_several: whether it has several runs, each with a JSON file of its own.
     """
 
     title: str
@@ -58,6 +59,7 @@ class Exportable:
     report: Callable[[], Report]
     formats: Sequence[str] = ()
     is_table: bool = False
+    has_several: bool = False
 
 
 @dataclass(frozen=True)
@@ -191,6 +193,8 @@ class ExportScreen(Dialog[Exported]):
         """The names of the chosen files, the first one in full, others by their endings."""
         chosen, stem = self._chosen_formats, self._stem
         endings = [f".{name}" for name in chosen if self._has_whole(name)]
+        if self._choice.has_several:
+            endings = ["-*.json" if ending == ".json" else ending for ending in endings]
         endings += [".svg"] * ("screen" in chosen)
         endings += [extra.ending for extra in self._extras if self._is_chosen(extra.name)]
         has_figures = any(name not in SCREEN and FORMATS[name].figure for name in chosen)
@@ -233,7 +237,8 @@ class ExportScreen(Dialog[Exported]):
             for ending in new:
                 _check_nothing_is_there(folder / f"{name}{ending}")
             files = self._write(folder, name, formats)
-            names = [path.name for path in files]
+            names = [path.name for path in files[:1]]
+            names += [f"{len(files) - 1} more"] * (len(files) > 1)
             names += [extra.write(folder / f"{name}{extra.ending}") for extra in extras]
         except (DepthError, OSError, RuntimeError) as error:
             self.note(str(error), WRONG)
@@ -332,7 +337,7 @@ def open_export(
 
         def exportable(pool: Pool) -> Exportable:
             report = partial(run_report, noted, settings, token_of, palette, missing_runs, pool)
-            return Exportable(titles[pool], "runs", report)
+            return Exportable(titles[pool], "runs", report, has_several=len(noted) > 1)
 
         return [exportable(pool) for pool in pools_of(noted)]
 

@@ -242,7 +242,7 @@ class PromptPicker(Dialog[PromptChoice]):
             if (text, answer) == (self._editable, self._answer):
                 return self._prompt
             # An answer alone is no prompt.
-            return with_answer(text, answer.strip()) if text.strip() else None
+            return with_answer(text, answer) if text.strip() else None
         index, prompts = self.query_one("#prompts", OptionList).highlighted, self._prompts
         return prompts[index] if index is not None and index < len(prompts) else None
 

@@ -260,7 +260,8 @@ def _texts(run: SessionRun, settings: SummarySettings) -> dict[str, str]:
         counts = {depth.rule: depth.count for depth in reading.depths}
         knowledge = reading.get(kept.METRIC)
         is_counted = knowledge is not None and not knowledge.curve.why_too_little
-        counts[kept.NAME] = knowledge.layers if is_counted else None
+        has_count = is_counted and not reading.is_too_short
+        counts[kept.NAME] = knowledge.layers if has_count else None
     return {
         "time": f"{run.started:%H:%M}",
         "state": _state(run)[0],
