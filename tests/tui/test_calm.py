@@ -37,6 +37,7 @@ def assert_whole(pane: Pane) -> None:
     if isinstance(pane, HeatmapPane) and pane.is_ready:
         hides = pane.grid.rows.n_visible < pane.grid.rows.count
         assert ("layers " in note and " of 0-" in note) is hides
+        assert len(note) <= pane.size.width - 4
     if isinstance(pane, LayerRows) and pane.is_ready:
         assert (" of 0 to out" in note) is (pane.depths > len(shown) - 1)
     if isinstance(pane, LinesPane) and len(pane._lines) > len(shown):

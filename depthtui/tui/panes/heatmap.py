@@ -231,15 +231,15 @@ class HeatmapPane(Pane):
         """Title the frame by the measure, with the layers in sight and the notes on the run."""
         sentence = self.measure.sentence(self.drawn_result) if self.kind.by_token else ""
         types = marks_words(self._run_of_rows.model)
-        notes = (
-            self._hidden_note(),
-            self._token_note(),
-            self.kind.note(self.drawn_result),
-            self._mark_note(),
-            types,
-            sentence,
+        before = (self._hidden_note(), self._token_note(), self.kind.note(self.drawn_result))
+        mark = self._mark_note()
+        depth_alone, _, _ = mark.partition(",")
+        longer, shorter = (
+            printable_chars(" · ".join(filter(None, (*before, words, types, sentence))))
+            for words in (mark, depth_alone)
         )
-        self.set_titles(self._title(), printable_chars(" · ".join(filter(None, notes))))
+        has_room = cell_len(longer) < self.area.width
+        self.set_titles(self._title(), longer if has_room else shorter)
 
     def _noise_in(self, result: RunResult) -> float:
         """The value up to which the measure is noise; -1 where noise is invisible on the scale."""
