@@ -22,10 +22,14 @@ from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens import dialogs
 from depthtui.tui.screens.dialogs.dialog import Dialog
 from depthtui.tui.screens.dialogs.prompt_picker import HINTS
+from depthtui.tui.screens.pane_screen import PaneScreen
 from tests.tui.app_helpers import Explored, explore
 from tests.tui.panes.drawing import lines
 from tests.tui.test_compare import compared
 from tests.tui.test_dialogs import three_runs
+from tests.tui.test_layer import opened
+from tests.tui.test_sweep import ran, show
+from tests.tui.test_what_if import open_what_if
 
 SIZES = [(80, 24), (100, 30), (120, 40)]
 
@@ -41,10 +45,12 @@ def assert_whole(pane: Pane) -> None:
     if isinstance(pane, LayerRows) and pane.is_ready:
         assert (" of 0 to out" in note) is (pane.depths > len(shown) - 1)
     if isinstance(pane, LinesPane) and len(pane._lines) > len(shown):
-        assert "z shows all" in shown[-1]
+        assert note.startswith("lines ") or "z shows all" in shown[-1]
     if isinstance(pane, PromptPane):
         assert note.startswith("lines ") is (len(pane._lines) > len(shown))
-        assert "·water." in shown[-1], "the token that is predicted at the cursor"
+        texts = pane.drawn_result.tokens.texts
+        predicted = texts[min(pane.cursor.token + 1, len(texts) - 1)].replace(" ", "·")
+        assert any(predicted in line for line in shown), "the token predicted at the cursor"
     if isinstance(pane, VerdictPane):
         assert "…" not in re.sub("Counting[^.…]*…", "", "\n".join(shown))
         words = pane.shown_verdict.words
@@ -104,3 +110,30 @@ async def test_every_pane_of_a_comparison_is_in_sight(
         await it.until(lambda: screen.query_one("#lens-b").region.area, "the panes")
         for pane in screen.query(Pane):
             assert screen.region.contains_region(pane.region), pane.id
+
+
+async def every_pane_of(it: Explored, screen: PaneScreen) -> None:
+    """Check each pane of a screen: its place, the note in its frame, and its lines."""
+    for pane in [*screen.query(Pane)]:
+        screen.go_to_pane(pane)
+        await it.pilot.pause()
+        if pane.display and pane.region.area:
+            assert screen.region.contains_region(pane.region), pane.id
+            assert len(str(pane.border_subtitle or "")) <= pane.size.width - 4, pane.id
+            await it.until(lambda pane=pane: lines(pane), "its lines")
+            assert_whole(pane)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_no_pane_of_the_other_screens_is_cut_without_a_mark(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    sweep = ran(tmp_path / "sweep")
+    async with explore(tmp_path, size=size) as it:
+        layer = await opened(it)
+        await it.until(lambda: layer.page is not None, "the page")
+        await every_pane_of(it, layer)
+        await it.press("escape")
+        await every_pane_of(it, await open_what_if(it))
+        await it.press("escape")
+        await every_pane_of(it, await show(it, sweep))

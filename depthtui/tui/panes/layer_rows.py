@@ -67,6 +67,11 @@ class LayerRows(Pane):
         low, high = names if self.view.layer_order == "down" else names[::-1]
         return f"{low} to {high} of 0 to {OUTPUT}"
 
+    def with_hidden_note(self, words: str) -> str:
+        """Words and the depths in sight; the depths alone where both do not fit."""
+        notes = " · ".join(filter(None, (words, self.hidden_note)))
+        return notes if len(notes) < self.area.width else self.hidden_note or words
+
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if self.scroll_to_cursor():
             self.redraw_content()

@@ -39,8 +39,7 @@ class LensPair(LensRows):
         self._skipped = stack.skipped_layers
         self._final = int(self._clean.top_ids[-1, self.token, 0])
         self.scroll_to_cursor()
-        words = filter(None, ("clean │ changed", self.hidden_note))
-        self.set_titles(self.title, " · ".join(words))
+        self.set_titles(self.title, self.with_hidden_note("clean │ changed"))
 
     @property
     def _clean(self) -> LogitLens:

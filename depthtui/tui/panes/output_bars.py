@@ -59,7 +59,8 @@ class OutputBars(LinesPane):
         listed = list(dict.fromkeys([*clean, *changed]))
         listed.sort(key=lambda id_: -max(clean.get(id_, 0), changed.get(id_, 0)))
         self._high = max([*clean.values(), *changed.values()], default=1.0) or 1.0
-        return [self._row(id_, clean.get(id_), changed.get(id_)) for id_ in listed]
+        shown = listed[: self.area.height]
+        return [self._row(id_, clean.get(id_), changed.get(id_)) for id_ in shown]
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
         if old.token != new.token:

@@ -68,8 +68,7 @@ class StackPane(LayerRows):
         self._rows = [self._draw_layer(layer, values) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()
         scale = "" if values is None else f" · full bar {number(self._axis_of(values).high)}"
-        notes = filter(None, (self._key_words, self.hidden_note))
-        self.set_titles(f"Layers{scale}", " · ".join(notes))
+        self.set_titles(f"Layers{scale}", self.with_hidden_note(self._key_words))
 
     def _with_part(self, layer: int) -> list[Piece]:
         """A layer, its chosen sublayer in the cursor's colour."""
