@@ -91,7 +91,7 @@ class PromptCommand(SectionedCommand):
 
 def is_text(word: str) -> bool:
     """Whether a word is a text of several words, and no path."""
-    return len(word.split()) > 1 and not _exists(word)
+    return len(word.split()) > 1 and not path_exists(word)
 
 
 def is_task(word: str) -> bool:
@@ -100,10 +100,11 @@ def is_task(word: str) -> bool:
     from depthtui.prompts.tasks import TASKS
 
     name = word.partition(":")[0]
-    return (name in TASKS or name in DATASETS) and not _exists(word)
+    return (name in TASKS or name in DATASETS) and not path_exists(word)
 
 
-def _exists(word: str) -> bool:
+def path_exists(word: str) -> bool:
+    """Whether a word, in which `~` is the home folder, is the path of a file or folder."""
     return os.path.exists(os.path.expanduser(word))
 
 

@@ -15,7 +15,7 @@ from depthtui.cli.command_help import SectionedCommand, command_line, in_section
 from depthtui.cli.completion import complete_models, complete_tasks
 from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
-from depthtui.cli.prompt_command import is_task
+from depthtui.cli.prompt_command import is_task, path_exists
 from depthtui.cli.shared_options import (
     NumberRange,
     Overrides,
@@ -109,7 +109,7 @@ def _plan_file(
     if any(word.partition("=")[0] == "--merge" for word in words):
         raise click.UsageError(_MERGE_ALONE, context)
     for name in others:
-        if looks_like_a_path(name) and not os.path.exists(os.path.expanduser(name)):
+        if looks_like_a_path(name) and not path_exists(name):
             raise click.UsageError(
                 f"There is no file or folder {name}. A plan is a TOML file, and --model names a "
                 "model.",
@@ -123,8 +123,7 @@ def _plan_file(
 
 
 def _may_be_a_plan(name: str) -> bool:
-    path = os.path.expanduser(name)
-    is_file = os.path.exists(path) and not os.path.isdir(path)
+    is_file = path_exists(name) and not os.path.isdir(os.path.expanduser(name))
     return name.endswith(".toml") or (is_file and not name.endswith(".gguf"))
 
 

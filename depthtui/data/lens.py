@@ -67,9 +67,10 @@ class LogitLens(LensValues[np.ndarray], MetricResult):
         return bool(self.tokens_read.all())
 
     @property
-    def is_compared(self) -> bool:
-        """Whether its readings were compared with the output's, as they are once a run ends."""
-        return bool(np.isfinite(self.kl).any() or not np.isfinite(self.entropy).any())
+    def is_finished(self) -> bool:
+        """Whether every depth has been read and compared with the output, at the end of a run."""
+        is_compared = np.isfinite(self.kl).any() or not np.isfinite(self.entropy).any()
+        return self.is_read and bool(is_compared)
 
     @property
     def listed_ids(self) -> list[int]:

@@ -87,8 +87,7 @@ def says_answer(run: RunResult) -> bool | None:
 
 
 def _is_whole(result: MetricResult) -> bool:
-    is_read = not isinstance(result, LogitLens) or (result.is_read and result.is_compared)
-    return result.is_whole and is_read
+    return result.is_whole and (not isinstance(result, LogitLens) or result.is_finished)
 
 
 def reduce_tokens(run: RunResult, tokens: slice) -> PromptReading:

@@ -36,7 +36,7 @@ KIND_WORDS: dict[EvidenceKind, str] = {
     "readable": "the output, read by a lens at each depth",
     "geometric": "how the residual stream moves",
 }
-"""The kinds of evidence in a few words, in the order of the page."""
+"""The kinds of evidence in a few words."""
 
 _MOST_NAME = 16
 _RELIABILITY_CELLS = 12

@@ -1,4 +1,4 @@
-"""The knowledge that two runs keep, with more and more layers left out."""
+"""The knowledge that two runs keep, with fewer and fewer layers."""
 
 from __future__ import annotations
 

@@ -264,7 +264,7 @@ class SweepTable(Pane):
 
 
 def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
-    """The columns for these rows that fit; the least important are left out first."""
+    """The columns for these rows; below 100 cells their short forms, without the layers."""
     names = [rule.name for rule in rules.ALL if any(row.depth(rule.name) for row in rows)]
     has_interval = any(
         depth.interval for row in rows for rule in names if (depth := row.depth(rule)) is not None

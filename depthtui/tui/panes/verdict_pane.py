@@ -271,7 +271,7 @@ class VerdictPane(VerdictPage):
         return bool(self.shown_verdict.evidence)
 
     def _curves(self) -> list[Curve]:
-        """What is kept against the layers kept, and in random orders; empty if unknown."""
+        """The share kept against the layers kept, and in random orders; empty if unknown."""
         styles, knowledge = self.pane_styles, self._knowledge
         if knowledge is None:
             share = share_so_far(self.drawn_result)

@@ -463,8 +463,9 @@ class MainScreen(RunScreen):
 def _time_left(run: SessionRun) -> str:
     """The time until the headline of a run is counted, in words; empty where unknown."""
     work = run.work
-    is_known = work is not None and work.metric == kept.NAME and work.seconds_left > 0
-    return f"{about(work.seconds_left)} left" if work is not None and is_known else ""
+    if work is None or work.metric != kept.NAME or work.seconds_left <= 0:
+        return ""
+    return f"{about(work.seconds_left)} left"
 
 
 def _predicts_answer(result: RunResult) -> int:

@@ -85,8 +85,8 @@ def _how_far(result: RunResult) -> tuple[object, ...]:
 def _grows(result: RunResult) -> bool:
     """Whether rows may still be added in place: those of the pass; other metrics are replaced."""
     lens = result.get(LogitLens)
-    is_read = lens is None or (lens.is_read and lens.is_compared)
-    return result.layers_done < result.model.n_layers or not is_read
+    is_finished = lens is None or lens.is_finished
+    return result.layers_done < result.model.n_layers or not is_finished
 
 
 def _are_same(objects: list[object], others: list[object]) -> bool:
