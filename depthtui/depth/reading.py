@@ -27,12 +27,12 @@ from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, depending_on, kept, logit_lens
-from depthtui.metrics.accuracy import Accuracy, accuracy_of
 from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
+from depthtui.metrics.right_answers import RightAnswers, right_answers_of
 from depthtui.metrics.spec import Metric
 
 _NOT_RUN = "not every layer has been run yet"
@@ -254,12 +254,12 @@ class Reading(Pooled):
         return rule_evidence(depths, curves, self.settings, others, lenses, intervals)
 
     @lazy_value
-    def accuracy(self) -> Accuracy | None:
+    def accuracy(self) -> RightAnswers | None:
         """Right answers among all; None where they are known of no prompt."""
-        return accuracy_of(self.prompts)
+        return right_answers_of(self.prompts)
 
     @property
-    def short_accuracy(self) -> Accuracy | None:
+    def short_accuracy(self) -> RightAnswers | None:
         """Right answers among all; None where a prompt has a worked solution.
 
         A worked solution is rarely given word for word, however right it is.

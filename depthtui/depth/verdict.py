@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import KINDS, RELIABILITIES, Evidence, Headline, Verdict
 from depthtui.depth.verdict_words import verdict_sentence
-from depthtui.metrics.accuracy import Accuracy
+from depthtui.metrics.right_answers import RightAnswers
 
 
 def verdict_of(
@@ -28,7 +28,7 @@ def verdict_of(
     stand_in: str = "",
     model: str = "The model",
     answer: str = "",
-    accuracy: Accuracy | None = None,
+    accuracy: RightAnswers | None = None,
     not_counted: str = "",
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Sequence
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence, listed
 from depthtui.data.verdict import Evidence, Headline, Verdict
-from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
+from depthtui.metrics.right_answers import RightAnswers
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
@@ -40,7 +40,7 @@ def verdict_sentence(
     headline: Headline | None = None,
     idle: Sequence[int] = (),
     stand_in: str = "",
-    accuracy: Accuracy | None = None,
+    accuracy: RightAnswers | None = None,
     not_counted: str = "",
 ) -> Sentence:
     """The verdict, in a few sentences.
@@ -119,7 +119,7 @@ def range_words(headline: Headline, to: str) -> str:
     return rounded_up_range((headline.low, headline.high), to)
 
 
-def _wrong_answers(accuracy: Accuracy | None, headline: Headline | None) -> Iterator[str]:
+def _wrong_answers(accuracy: RightAnswers | None, headline: Headline | None) -> Iterator[str]:
     """The clause on answers of which less than half are right."""
     if accuracy is None or accuracy.share >= _HALF:
         return

@@ -11,7 +11,7 @@ from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, NEAREST, published_row
 from depthtui.depth.reading import Reading
-from depthtui.metrics.accuracy import is_right
+from depthtui.metrics.right_answers import is_right
 from depthtui.sweep.folder import Failure, model_options
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record

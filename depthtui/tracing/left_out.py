@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
@@ -161,21 +161,32 @@ def without_first(
         counts: how many of them are left out in each row.
         substitute: the substitute for a layer that is left out.
     """
-    places = {layer: place for place, layer in enumerate(order)}
-    rows: dict[int, Tensor] = {}
+    return without_layers(replay, [order[:count] for count in counts], substitute)
+
+
+def without_layers(
+    replay: Replay, rows: Sequence[Collection[int]], substitute: Substitute = NOTHING
+) -> Tensor:
+    """The last states without the layers of each row, `[rows, T, D]`.
+
+    Args:
+        replay: the clean run.
+        rows: the layers that each row leaves out together.
+        substitute: the substitute for a layer that is left out.
+    """
+    states: dict[int, Tensor] = {}
     for layer in range(replay.n_layers):
-        place = places.get(layer, len(order))
-        running = {count: row for count, row in rows.items() if count <= place}
+        running = {row: state for row, state in states.items() if layer not in rows[row]}
         if running:
-            rows |= _run(replay, layer, running)
+            states |= _run(replay, layer, running)
         # A row begins at the lowest layer that it leaves out: below, it equals the clean run.
         clean, after = replay.states[layer : layer + 2]
-        for count in counts:
-            if count > place:
-                states = rows.get(count, clean)
-                rows[count] = left_out(replay, layer, states, after, substitute)
+        for row, left_out_layers in enumerate(rows):
+            if layer in left_out_layers:
+                before = states.get(row, clean)
+                states[row] = left_out(replay, layer, before, after, substitute)
     last = replay.states[-1]
-    return torch.stack([rows.get(count, last).to(last.device) for count in counts])
+    return torch.stack([states.get(row, last).to(last.device) for row in range(len(rows))])
 
 
 def _stack(states: Sequence[Tensor]) -> Tensor:

@@ -17,7 +17,7 @@ from depthtui.depth.verdict_words import (
     verdict_sentence,
 )
 from depthtui.metrics import METRIC_BY_NAME
-from depthtui.metrics.accuracy import Accuracy
+from depthtui.metrics.right_answers import RightAnswers
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -144,7 +144,7 @@ def test_two_places_follow_where_they_hold() -> None:
 
 def test_a_depth_of_wrong_answers_is_called_so() -> None:
     def clauses(right: int, answers: int) -> tuple[str, ...]:
-        accuracy = Accuracy(right, answers)
+        accuracy = RightAnswers(right, answers)
         return verdict_sentence([COSINE], 24, headline=KEPT, accuracy=accuracy).clauses[1:]
 
     assert clauses(0, 1) == ("It answers wrongly: this is the depth of a wrong answer.",)

@@ -13,7 +13,7 @@ from depthtui.data.verdict import Evidence, Headline
 from depthtui.depth import rules
 from depthtui.depth.verdict import verdict_of
 from depthtui.metrics import ALL, ALL_MEASURES
-from depthtui.metrics.accuracy import Accuracy
+from depthtui.metrics.right_answers import RightAnswers
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.explanations import (
@@ -63,7 +63,7 @@ def test_every_rule_is_explained() -> None:
 def test_every_column_of_a_sweep_is_explained() -> None:
     row: Any = SimpleNamespace(
         failures=("one",),
-        accuracy=Accuracy(3, 10),
+        accuracy=RightAnswers(3, 10),
         headline=Headline("kept", 18.0, 17.0, 19.0, 9.5, 12.0, 4.0),
         depth=lambda rule: DepthEstimate(rule, 3, 0.5, None, interval=(2.0, 4.0)),
         published=lambda rule: PublishedDepth("gsm8k", True, 20, 28, 2),

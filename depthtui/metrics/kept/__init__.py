@@ -15,7 +15,6 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Headline
 from depthtui.metrics import needs
-from depthtui.metrics.accuracy import accuracy_of
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
@@ -52,6 +51,7 @@ from depthtui.metrics.layer_order import (
 )
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.right_answers import right_answers_of
 from depthtui.metrics.spec import Finding, Metric, noise_floor
 from depthtui.metrics.task_guess import task_guesses
 
@@ -392,7 +392,7 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
         return None if interval is None else [interval.low, interval.high]
 
     gain, is_counted = curve.gain_interval, not curve.why_too_little
-    accuracy = accuracy_of(curve.pooled.prompts) if curve.scored == "answer" else None
+    accuracy = right_answers_of(curve.pooled.prompts) if curve.scored == "answer" else None
     halves = ("first half", "second half")
     return {
         "scored": curve.scored,

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.verdict import Headline, Verdict
-from depthtui.metrics.accuracy import Accuracy
+from depthtui.metrics.right_answers import RightAnswers
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
@@ -84,7 +84,7 @@ class SweepRow:
         return f"{self.model} · {self.task}"
 
     @property
-    def accuracy(self) -> Accuracy | None:
+    def accuracy(self) -> RightAnswers | None:
         """How many answers are right; None where unknown."""
         return None if self.summary is None else self.summary.accuracy
 

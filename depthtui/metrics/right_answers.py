@@ -11,7 +11,7 @@ from depthtui.metrics.pooling import PromptReading
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class RightAnswers:
     """Right answers of a model among the prompts that have an answer.
 
     Attributes:
@@ -45,7 +45,7 @@ def is_right(prompt: PromptReading) -> bool | None:
     return prompt.says_answer
 
 
-def accuracy_of(prompts: Iterable[PromptReading]) -> Accuracy | None:
+def right_answers_of(prompts: Iterable[PromptReading]) -> RightAnswers | None:
     """Right answers among all; None where they are known of no prompt."""
     answers = [right for prompt in prompts if (right := is_right(prompt)) is not None]
-    return Accuracy(sum(answers), len(answers)) if answers else None
+    return RightAnswers(sum(answers), len(answers)) if answers else None
