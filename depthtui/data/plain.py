@@ -33,6 +33,10 @@ _NUMBERS: dict[str, tuple[set[type], str]] = {
 """The JSON types of an array's items, by NumPy kind, and their names in words."""
 
 
+IF_ANY = {"if_any": True}
+"""Metadata of a field that `to_plain` leaves out where it is empty."""
+
+
 class Misfit(ValueError):
     """A JSON value has another type than declared; the message names its place and the type."""
 
@@ -44,7 +48,11 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if is_dataclass(value):
-        return {field.name: to_plain(getattr(value, field.name)) for field in fields(value)}
+        return {
+            field.name: to_plain(getattr(value, field.name))
+            for field in fields(value)
+            if "if_any" not in field.metadata or getattr(value, field.name)
+        }
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

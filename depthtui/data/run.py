@@ -19,6 +19,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
+from depthtui.data.plain import IF_ANY
 from depthtui.data.remarks import Remarks
 from depthtui.data.run_settings import RunSettings, Writing
 
@@ -69,6 +70,10 @@ class Prompt:
             or empty.
         written: how a model wrote the answer; None for a given one. Its tokens are then these ids,
             which a tokenizer might not make of the answer's text.
+        choices: the options, `answer` among them, each a text that follows the question; empty
+            where there are none.
+        common_ending: the end of every choice that alone is compared, where the choices differ
+            before it (WinoGrande); empty where the whole choices are compared.
     """
 
     text: str
@@ -77,6 +82,8 @@ class Prompt:
     level: str = ""
     contrast: str = ""
     written: WrittenAnswer | None = None
+    choices: tuple[str, ...] = field(default=(), metadata=IF_ANY)
+    common_ending: str = field(default="", metadata=IF_ANY)
 
     @property
     def has_task(self) -> bool:
@@ -91,7 +98,25 @@ class Prompt:
     @property
     def unanswered(self) -> Prompt:
         """The question alone, for a model to answer."""
-        return replace(self, text=self.question, answer="", contrast="", written=None)
+        return Prompt(self.question, task=self.task, level=self.level)
+
+    @property
+    def right_choice(self) -> int:
+        """The place of the answer among the choices; -1 where it is not among them."""
+        return self.choices.index(self.answer) if self.answer in self.choices else -1
+
+    @property
+    def continuations(self) -> tuple[tuple[str, str], ...]:
+        """For each choice a context and the text behind it whose likelihood is compared.
+
+        The contexts are the question, but where the choices have a common ending.
+        """
+        ending = len(self.common_ending)
+        begun = (choice[: len(choice) - ending] if ending else "" for choice in self.choices)
+        return tuple(
+            (self.question + before, choice[len(before) :])
+            for before, choice in zip(begun, self.choices, strict=True)
+        )
 
     @property
     def source(self) -> str:

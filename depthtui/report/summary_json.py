@@ -207,6 +207,7 @@ def _prompt(result: RunResult) -> dict[str, Any]:
         "text": prompt.text,
         "answer": prompt.answer,
         **({"contrast": prompt.contrast} if prompt.contrast else {}),
+        **({"choices": list(prompt.choices)} if prompt.choices else {}),
         **_written(prompt),
         "tokens": list(tokens.texts),
         "token_ids": [int(id_) for id_ in tokens.ids],

@@ -111,6 +111,7 @@ _PROMPT = _object(
         "level": _TEXT,
         "answer": _TEXT,
         "contrast": _TEXT,
+        "choices": {"type": "array", "items": _TEXT},
         "complete": {"type": "boolean", "description": "False where a run was stopped."},
     },
 )

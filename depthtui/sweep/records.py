@@ -83,6 +83,7 @@ def record_key(
         contrast=prompt.contrast,
         before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
         **({} if writing is None else {"write": asdict(writing.effective)}),
+        **({"choices": prompt.choices} if prompt.choices else {}),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import pytest
 
 from depthtui.data.arrays import Shape
 from depthtui.data.plain import Misfit, from_plain, to_plain
+from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
 from depthtui.options import Option
 
@@ -129,6 +130,14 @@ def test_an_integer_is_a_number() -> None:
 
 def test_what_is_missing_has_its_default() -> None:
     assert from_plain(Whole, {"parts": []}) == Whole(())
+
+
+def test_a_field_may_be_left_out_where_it_is_empty() -> None:
+    prompt = Prompt("1 + 1 = 2", "2")
+    assert {"choices", "common_ending"}.isdisjoint(to_plain(prompt))
+    asked = replace(prompt, choices=("2", "3"))
+    assert to_plain(asked)["choices"] == ["2", "3"]
+    assert [from_plain(Prompt, to_plain(each)) for each in (prompt, asked)] == [prompt, asked]
 
 
 def test_types_need_be_no_dataclass() -> None:

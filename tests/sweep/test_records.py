@@ -91,6 +91,8 @@ def test_what_a_key_depends_on() -> None:
         record_key(CELL, 0, Prompt("One and one: 2", "2"), settings, []),
         record_key(CELL, 0, Prompt("1 + 1 = 2"), settings, []),
         record_key(CELL, 0, replace(PROMPT, contrast="1 + 2 = 3"), settings, []),
+        record_key(CELL, 0, replace(PROMPT, choices=("2", "3")), settings, []),
+        record_key(CELL, 0, replace(PROMPT, choices=("3", "2")), settings, []),
         record_key(CELL, 0, PROMPT, replace(settings, lens_top_k=3), []),
         record_key(CELL, 0, PROMPT, replace(settings, metrics=("logit_lens",)), []),
         record_key(CELL, 0, PROMPT, replace(settings, ablate="mean"), []),

@@ -65,4 +65,4 @@ def with_marked_answer(run: SessionRun) -> Prompt:
     answer = "".join(result.tokens.texts[start:])
     if answer == prompt.answer or not prompt.text.endswith(answer):
         return prompt
-    return replace(prompt, answer=answer, written=None)
+    return replace(prompt, answer=answer, written=None, choices=(), common_ending="")
