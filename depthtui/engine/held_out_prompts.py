@@ -155,7 +155,7 @@ def answers_rightly(
     cached = model.can_read_on()
     with changed(module, left_out):
         (answer_ids,) = write_greedily(
-            module, model.anatomy, ids, count, [None], checkpoint=checkpoint, cached=cached
+            module, model.anatomy, ids, count, [()], checkpoint=checkpoint, cached=cached
         )
     texts = [model.vocabulary.text(id_) for id_ in answer_ids.tolist()]
     return same_answer(texts, tokens.texts[start:])

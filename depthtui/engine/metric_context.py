@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -113,6 +113,7 @@ class MetricContext:
         recorded_pass: returns the activations of the run's pass.
         can_read_on: returns whether the model reads on correctly from its cache.
         answer_ids: returns the token ids of a prompt's answer.
+        choices: returns the token ids with each of the prompt's choices, and where it begins.
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
         order: returns the order in which layers are left out; None for the prompt's own.
@@ -134,6 +135,7 @@ class MetricContext:
     recorded_pass: Callable[[], Activations]
     can_read_on: Callable[[], bool]
     answer_ids: Callable[[Prompt], np.ndarray]
+    choices: Callable[[], Sequence[tuple[np.ndarray, int]]]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
     order: Callable[[], LayerOrder | None]
@@ -263,32 +265,37 @@ class MetricContext:
     def write(
         self,
         start: int,
-        left_out: Sequence[int | None],
+        left_out: Sequence[Collection[int]],
         on_token: Callable[[int], None] = lambda count: None,
+        count: int = 0,
+        is_over: Callable[[np.ndarray], bool] = lambda texts: False,
     ) -> np.ndarray:
-        """Texts that the model writes greedily from a token on to the prompt's length.
+        """Texts that the model writes greedily from a token on.
 
-        Each text leaves out a layer, or the settings' part of it, and has the substitute.
+        Each text leaves out layers, or the settings' part of them, and has the substitute.
 
         Args:
             start: index of the first token that the model writes itself.
-            left_out: for each text, the layer that it is written without; None for no layer.
+            left_out: for each text, the layers that it is written without.
             on_token: called with the number of tokens written of each text.
+            count: the most tokens to write; 0 for those up to the prompt's length.
+            is_over: returns whether the texts so far, `[texts, n]`, are long enough.
 
         Returns:
-            `[texts, T - start]` token ids.
+            `[texts, n]` token ids.
         """
         return write_greedily(
             self.model,
             self.anatomy,
             self._ids[:start],
-            len(self._ids) - start,
+            count or len(self._ids) - start,
             left_out,
             self.result.settings.skip_part,
             self.check,
             on_token,
             self.can_read_on(),
             self.substitute,
+            is_over,
         )
 
     @property

@@ -18,7 +18,7 @@ from depthtui.engine import memory
 from depthtui.engine.control import Control
 from depthtui.engine.metric_context import MetricContext
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.tokens import tokenise
+from depthtui.engine.tokens import tokenise, tokenise_choices
 from depthtui.errors import DepthError, RunStopped, named_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
@@ -215,6 +215,7 @@ class PromptRun:
             recorded_pass,
             self._model.can_read_on,
             self._answer_ids,
+            self._choices,
             self._model.vocabulary.texts,
             lens,
             order,
@@ -229,6 +230,14 @@ class PromptRun:
         model, template = self._model, self.result.settings.chat_template
         tokens = tokenise(model.loaded.tokenizer, prompt, template, model.vocabulary)
         return tokens.ids[tokens.answer_start :]
+
+    def _choices(self) -> list[tuple[np.ndarray, int]]:
+        """The token ids with each of the prompt's choices, and where it begins."""
+        model, settings = self._model, self.result.settings
+        texts = tokenise_choices(model.loaded.tokenizer, self.result.prompt, settings.chat_template)
+        for ids, _ in texts:
+            model.check_ids(ids)
+        return texts
 
     def preparation(self, metric: Metric) -> Callable[[float], None]:
         """A function that reports the share done of a metric's preparation, and the time left."""

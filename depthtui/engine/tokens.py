@@ -79,19 +79,7 @@ def tokenise(
     if not prompt.text:
         raise DepthError("The prompt is empty.", "Type a text of at least one word.")
     text, answer = _wrap(tokenizer, prompt) if chat_template else (prompt.text, prompt.answer)
-    # A lone surrogate has no UTF-8: the model reads the replacement character.
-    text = _SURROGATE.sub("\ufffd", text)
-    try:
-        encoded = tokenizer(
-            text,
-            add_special_tokens=not chat_template,
-            return_offsets_mapping=tokenizer.is_fast,
-        )
-    except Exception as error:
-        raise DepthError(
-            f"The model's tokenizer cannot read the prompt: {first_line(error)}.",
-            "Its files may be damaged: fetch them again.",
-        ) from error
+    text, encoded = _encode(tokenizer, text, chat_template, tokenizer.is_fast)
     ids = encoded["input_ids"]
     if not ids:
         raise DepthError("The tokenizer makes no token of this prompt.", "Type another text.")
@@ -103,6 +91,64 @@ def tokenise(
     return PromptTokens(
         np.array(ids, np.int64), [vocabulary.text(id_) for id_ in ids], answer_start
     )
+
+
+def _encode(
+    tokenizer: Any, text: str, chat_template: bool, with_offsets: bool = False
+) -> tuple[str, Any]:
+    """A text as the model reads it, and its encoding.
+
+    Raises:
+        DepthError: the tokenizer cannot read it.
+    """
+    # A lone surrogate has no UTF-8: the model reads the replacement character.
+    text = _SURROGATE.sub("\ufffd", text)
+    try:
+        return text, tokenizer(
+            text, add_special_tokens=not chat_template, return_offsets_mapping=with_offsets
+        )
+    except Exception as error:
+        raise DepthError(
+            f"The model's tokenizer cannot read the prompt: {first_line(error)}.",
+            "Its files may be damaged: fetch them again.",
+        ) from error
+
+
+def tokenise_choices(
+    tokenizer: Any, prompt: Prompt, chat_template: bool
+) -> list[tuple[np.ndarray, int]]:
+    """For each choice of a prompt the ids of the whole text, and where those compared begin.
+
+    As lm-evaluation-harness splits a text (`TemplateLM._encode_pair`): white space at the end of
+    the context belongs to the choice, and the tokens compared are those behind as many as the
+    context alone has. Where a token reaches over that border, it counts as context.
+
+    Raises:
+        DepthError: the tokenizer cannot read a text, or makes no token of a context or of a choice.
+    """
+    texts = []
+    for context, continuation in prompt.continuations:
+        if chat_template:
+            begun = context[len(prompt.question) :] + continuation
+            whole = wrapped_question(tokenizer, prompt.question) + begun.lstrip(" ")
+            context = whole[: len(whole) - len(continuation.lstrip(" "))]
+        else:
+            whole, context = context + continuation, context.rstrip()
+        _, encoded = _encode(tokenizer, whole, chat_template)
+        _, before = _encode(tokenizer, context, chat_template)
+        ids, start = np.array(encoded["input_ids"], np.int64), len(before["input_ids"])
+        if not context or not start:
+            raise DepthError(
+                "A choice needs a text before it, which predicts its first token.",
+                "Ask a question.",
+            )
+        if start >= len(ids):
+            raise DepthError(
+                f"The tokenizer makes no token of its own of the choice {continuation[:40]!r}.",
+                "Let it begin with a space, or with another word.",
+            )
+        texts.append((ids, start))
+    return texts
 
 
 def end_tokens(loaded: LoadedModel) -> frozenset[int]:

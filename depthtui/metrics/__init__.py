@@ -19,6 +19,7 @@ from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics import (
     ablation,
+    accuracy,
     adapter,
     answers_kept,
     context_depth,
@@ -74,6 +75,7 @@ ALL: tuple[Metric, ...] = (
     settling.METRIC,
     context_depth.METRIC,
     answers_kept.METRIC,
+    accuracy.METRIC,
     fitted_lens.AFFINE,
     fitted_lens.JACOBIAN,
     nonlinear.METRIC,

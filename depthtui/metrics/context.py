@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType
 from typing import Protocol
@@ -112,6 +112,13 @@ class Context(Protocol):
     def answer_ids(self, prompt: Prompt) -> np.ndarray:
         """The token ids of another prompt's answer, `[A]`."""
 
+    def choices(self) -> Sequence[tuple[np.ndarray, int]]:
+        """For each choice of the prompt the token ids of the whole text, and where it begins.
+
+        Raises:
+            DepthError: the tokenizer makes no token of a choice.
+        """
+
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The raw texts of tokens."""
 
@@ -146,18 +153,22 @@ class Context(Protocol):
     def write(
         self,
         start: int,
-        left_out: Sequence[int | None],
+        left_out: Sequence[Collection[int]],
         on_token: Callable[[int], None] = lambda count: None,
+        count: int = 0,
+        is_over: Callable[[np.ndarray], bool] = lambda texts: False,
     ) -> np.ndarray:
-        """Let the model write from a token on to the prompt's length, `[texts, T - start]`.
+        """Let the model write from a token on, `[texts, n]` token ids.
 
-        Always the most probable token. Each text is written without a layer, or the settings' part
-        of it, and with the substitute for it.
+        Always the most probable token. Each text is written without some layers, or the settings'
+        part of them, and with the substitute for them.
 
         Args:
             start: index of the first token that the model writes itself.
-            left_out: the layer that each text is written without; None where there is none.
+            left_out: the layers that each text is written without.
             on_token: called with the number of tokens that are written of each text.
+            count: the most tokens to write; 0 for those up to the prompt's length.
+            is_over: returns whether the texts so far, `[texts, n]`, are long enough.
         """
 
     def checkpoint(self) -> None:

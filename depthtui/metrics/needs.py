@@ -84,3 +84,10 @@ def answer(result: RunResult) -> str:
     if result.answer_start < 1:
         return "the answer begins at the first token, so nothing predicts it"
     return ""
+
+
+def choices(result: RunResult) -> str:
+    """A need: the prompt has choices, the right one among them."""
+    if not result.prompt.choices:
+        return "the prompt has no options to choose from: --choices"
+    return "" if result.prompt.right_choice >= 0 else "the right choice is not known"

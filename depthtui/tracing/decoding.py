@@ -3,7 +3,7 @@ with a layer left out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -124,32 +124,34 @@ def write_greedily(
     anatomy: Anatomy,
     ids: Tensor,
     count: int,
-    left_out: Sequence[int | None],
+    left_out: Sequence[Collection[int]],
     part: str = "layer",
     checkpoint: Callable[[], None] = lambda: None,
     on_token: Callable[[int], None] = lambda count: None,
     cached: bool = True,
     substitute: Substitute = NOTHING,
+    is_over: Callable[[np.ndarray], bool] = lambda texts: False,
 ) -> np.ndarray:
-    """Continue a text greedily, once for each layer left out.
+    """Continue a text greedily, once for each set of layers left out.
 
     Every continuation is the text that the model itself would generate with hooks that skip the
-    layer.
+    layers.
 
     Args:
         model, anatomy: a causal language model with a lens.
         ids: `[n]`, the text to continue, on the embedding's device.
         count: tokens to write, at least 1.
-        left_out: for each text, the layer that it is written without; None for no layer.
+        left_out: for each text, the layers that it is written without.
         part: the part left out: `layer`, `attention` or `mlp`.
         checkpoint: called before every layer; raising there ends the writing.
         on_token: called with the number of tokens written of each text.
         cached: keep the keys and values of tokens that were read; otherwise all are read again
             with every token.
-        substitute: the substitute for that layer; a sublayer has no mean update.
+        substitute: the substitute for a layer; a sublayer has no mean update.
+        is_over: returns whether the texts so far, `[texts, n]`, are long enough.
 
     Returns:
-        `[texts, count]` token ids.
+        `[texts, n]` token ids, n at most `count`.
     """
     assert anatomy.unembedding is not None, anatomy.lens_missing
     streams: list[Tensor] = []
@@ -175,7 +177,10 @@ def write_greedily(
             cache = cache_in(outputs) if cached else {}
             unread = sequences[:, -1:] if cached else sequences
             on_token(n_written)
-    return sequences[:, len(ids) :].to("cpu").numpy()
+            written = sequences[:, len(ids) :].to("cpu").numpy()
+            if is_over(written):
+                break
+    return written
 
 
 def _keep_streams(anatomy: Anatomy, streams: list[Tensor]) -> Iterator[RemovableHandle]:
@@ -197,7 +202,7 @@ def _leave_out(
     anatomy: Anatomy,
     layer: int,
     part: str,
-    left_out: Sequence[int | None],
+    left_out: Sequence[Collection[int]],
     substitute: Substitute,
     keeps_first: Callable[[], bool],
 ) -> Iterator[RemovableHandle]:
@@ -207,7 +212,7 @@ def _leave_out(
     token of a call keeps the layer.
     """
     texts = len(left_out)
-    rows = [row for row, left_out_layer in enumerate(left_out) if left_out_layer == layer]
+    rows = [row for row, layers in enumerate(left_out) if layer in layers]
     if not rows:
         return
 

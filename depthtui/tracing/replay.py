@@ -206,6 +206,19 @@ class Replay:
         finally:
             self.evaluations = evaluations
 
+    def shares(self, others: Sequence[Replay], first: int) -> bool:
+        """Whether other texts, no longer than this one, can be run behind its first tokens.
+
+        Checked by arithmetic: each layer must give the same output as in the text's own pass.
+
+        Args:
+            others: the clean passes of texts that begin with the same tokens.
+            first: the number of these tokens.
+        """
+        if first < 1 or self._carried is not None or not self._keeps_keys_values():
+            return False
+        return self._all_layers(lambda layer: self._layer_shares(layer, others, first))
+
     def end_for(self, stop: int) -> int:
         """The number of tokens that a run from token 0 needs, to give those before `stop`."""
         return self.n_tokens if self.whole_only else stop
@@ -548,14 +561,20 @@ class Replay:
         )
 
     def _resumes(self) -> bool:
-        if self.whole_only or self.n_tokens < 2:
+        if self.n_tokens < 2 or not self._keeps_keys_values():
             return False
-        if any(value is None for value in self._keys_values):
-            return False
+        return self._all_layers(self._layer_resumes)
+
+    def _keeps_keys_values(self) -> bool:
+        """Whether tokens are independent of others in a call, and all keys and values are known."""
+        return not self.whole_only and all(value is not None for value in self._keys_values)
+
+    def _all_layers(self, agrees: Callable[[int], bool]) -> bool:
+        """Whether a check that runs layers succeeds for all of them; its work is not counted."""
         evaluations = self.evaluations
         try:
             with torch.no_grad():
-                return all(self._layer_resumes(layer) for layer in range(self.n_layers))
+                return all(agrees(layer) for layer in range(self.n_layers))
         except (
             RuntimeError,
             TypeError,
@@ -570,6 +589,20 @@ class Replay:
             return False
         finally:
             self.evaluations = evaluations
+
+    def _layer_shares(self, layer: int, others: Sequence[Replay], first: int) -> bool:
+        before, after = self.states[layer], self.states[layer + 1]
+        dtype = coarsest_dtype(self._layers[layer], before, after)
+        output, past = self.run_layer_recording(layer, before[None, :first])
+        if not layer_agrees(output[0], before[:first], after[:first], dtype):
+            return False
+        for other in others:
+            before, after = other.states[layer][first:], other.states[layer + 1][first:]
+            if not layer_agrees(
+                self.run_layer(layer, before[None], first, past)[0], before, after, dtype
+            ):
+                return False
+        return True
 
     def _layer_serves(self, layer: int, replay: Replay) -> bool:
         before, after = replay.states[layer], replay.states[layer + 1]

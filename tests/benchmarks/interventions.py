@@ -246,7 +246,14 @@ class Bench:
             lambda: np.stack([naive_answer(self.model, ids, length, layer) for layer in left_out])
         )
         mine, found = timed(
-            lambda: write_greedily(self.model, self.anatomy, ids[0], length, left_out), self.model
+            lambda: write_greedily(
+                self.model,
+                self.anatomy,
+                ids[0],
+                length,
+                [() if layer is None else (layer,) for layer in left_out],
+            ),
+            self.model,
         )
         texts, prompt = len(left_out), tokens - length
         pairs = (

@@ -169,9 +169,17 @@ def test_what_is_written_without_a_call_is_what_the_model_writes_by_itself(loope
     model, ids, anatomy, _replay = looped
     assert reads_on(model, anatomy)
     every = [None, *range(LAYERS)]
+    left_out = [() if layer is None else (layer,) for layer in every]
     expected = [naive_answer(model, ids, 4, layer) for layer in every]
     for cached in (True, False):
-        actual = write_greedily(model, anatomy, ids[0], 4, every, cached=cached)
+        actual = write_greedily(
+            model,
+            anatomy,
+            ids[0],
+            4,
+            left_out,
+            cached=cached,
+        )
         np.testing.assert_array_equal(actual, expected)
     assert len({tuple(answer) for answer in expected}) > 2
 

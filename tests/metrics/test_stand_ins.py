@@ -285,9 +285,16 @@ def test_texts_are_written_with_the_same_stand_in(name: str, variant) -> None:
             output = probabilities(model, text, changes_of(model, [layer], variant))
             text = torch.cat([text, output[-1].argmax()[None, None]], dim=1)
         expected.append(text[0, -3:].numpy())
+    alone = [(layer,) for layer in range(LAYERS)]
     for from_cache in {cached, False}:
         actual = write_greedily(
-            model, anatomy, ids[0], 3, range(LAYERS), cached=from_cache, substitute=substitute
+            model,
+            anatomy,
+            ids[0],
+            3,
+            alone,
+            cached=from_cache,
+            substitute=substitute,
         )
         np.testing.assert_array_equal(actual, expected)
 
@@ -300,7 +307,7 @@ def test_a_sublayer_is_kept_at_token_0() -> None:
         result, usual = ablated(model, variant, "mlp"), ablated(model, {}, "mlp")
         anatomy = probe_architecture(model)
         keeping = Substitute(keeps_first=True)
-        written = write_greedily(model, anatomy, ids[0], 3, [1], "mlp", substitute=keeping)
+        written = write_greedily(model, anatomy, ids[0], 3, [(1,)], "mlp", substitute=keeping)
         whole = probabilities(model, ids)
         block = blocks(model)[1]
         mlp = block.block_sparse_moe if hasattr(block, "block_sparse_moe") else block.mlp

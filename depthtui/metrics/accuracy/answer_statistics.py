@@ -161,7 +161,9 @@ class PairedAnswers:
         low, high = (f"{100 * end:+.0f}".replace("+0", "0") for end in self.interval())
         points = round(100 * abs(self.change))
         unit = "point" if points == 1 else "points"
-        change = f"{points} {unit} {'more' if self.change > 0 else 'fewer'}" if points else "as many"
+        change = (
+            f"{points} {unit} {'more' if self.change > 0 else 'fewer'}" if points else "as many"
+        )
         low, high = ("0" if end == "-0" else end for end in (low, high))
         counts = f"lost {self.lost:.0f}, gained {self.gained:.0f} of {self.questions:.0f}"
         return f"{counts}: {change} ({low} to {high})"

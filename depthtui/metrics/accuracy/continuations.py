@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,14 +17,13 @@ from depthtui.tracing.anatomy import Anatomy, Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import NOTHING, Substitute, without_layers
 from depthtui.tracing.replay import Replay
-from depthtui.tracing.rounding import coarsest_dtype, layer_agrees
 
 
 class Continuations:
     """The log-likelihoods of K continuations of a context, with layers left out.
 
     Args:
-        texts: ids of each whole text, context and continuation, `[T_k]` on any device.
+        texts: ids of each whole text, context and continuation, `[T_k]`.
         starts: index of each continuation's first token, at least 1.
         replay_of: returns the clean pass of a text.
         anatomy: the model's, with an unembedding.
@@ -35,9 +35,9 @@ class Continuations:
 
     def __init__(
         self,
-        texts: Sequence[Tensor],
+        texts: Sequence[np.ndarray],
         starts: Sequence[int],
-        replay_of: Callable[[Tensor], Replay],
+        replay_of: Callable[[np.ndarray], Replay],
         anatomy: Anatomy,
         substitute: Substitute = NOTHING,
     ) -> None:
@@ -45,13 +45,13 @@ class Continuations:
         self._anatomy, self._unembedding = anatomy, anatomy.unembedding
         self._substitute = substitute
         self._replays = [replay_of(text) for text in texts]
+        pairs = list(zip(texts, starts, strict=True))
         # The last token of the context predicts the first one of each continuation.
-        self._scored = [slice(start - 1, len(text) - 1) for text, start in zip(texts, starts)]
-        self._targets = torch.cat([text[start:] for text, start in zip(texts, starts)])
+        self._scored = [slice(start - 1, len(text) - 1) for text, start in pairs]
+        self._targets = torch.from_numpy(np.concatenate([text[start:] for text, start in pairs]))
         self._longest = max(self._replays, key=lambda replay: replay.n_tokens)
-        self.shared = min(_begin_alike(texts), *(start - 1 for start in starts))
-        if not self._can_share():
-            self.shared = 0
+        shared = min(_begin_alike(texts), *(start - 1 for start in starts))
+        self.shared = shared if self._longest.shares(self._replays, shared) else 0
         self._tails = self._clean_tails() if self.shared else []
 
     @property
@@ -85,29 +85,6 @@ class Continuations:
             [ends[:, place] for place in range(len(self._replays))],
             [slice(part.start - width, part.stop - width) for part in self._scored],
         )
-
-    def _can_share(self) -> bool:
-        """Whether the continuations' tokens run behind one context.
-
-        Checked by arithmetic: each layer must give the same output as in the text's own pass.
-        """
-        longest, first = self._longest, self.shared
-        if first < 1 or self._anatomy.carried is not None or not longest.can_resume:
-            return False
-        with torch.no_grad():
-            return all(
-                self._layer_shares(layer, replay, first)
-                for replay in self._replays
-                if replay is not longest
-                for layer in range(longest.n_layers)
-            )
-
-    def _layer_shares(self, layer: int, replay: Replay, first: int) -> bool:
-        before, after = replay.states[layer][first:], replay.states[layer + 1][first:]
-        dtype = coarsest_dtype(replay.layers[layer], before, after)
-        past = self._longest.keys_values_before(layer, first)
-        output = self._longest.run_layer(layer, before[None], first, past)[0]
-        return layer_agrees(output, before, after, dtype)
 
     def _clean_tails(self) -> list[Tensor]:
         """The clean states behind the shared tokens at depths 0 … L, `[K, tokens, D]` each.
@@ -166,8 +143,9 @@ class Continuations:
         parts = [states[:, part] for states, part in zip(ends, scored or self._scored, strict=True)]
         joined = torch.cat([part.to(parts[0].device) for part in parts], dim=1)
         tokens = _log_probabilities(self._unembedding, joined, self._targets)
-        lengths = [part.shape[1] for part in parts]
-        return torch.stack([part.sum(dim=1) for part in tokens.split(lengths, dim=1)], dim=1)
+        places = np.cumsum([part.shape[1] for part in parts])[:-1].tolist()
+        of_texts = torch.tensor_split(tokens, places, dim=1)
+        return torch.stack([part.sum(dim=1) for part in of_texts], dim=1)
 
 
 def _log_probabilities(unembedding: Unembedding, states: Tensor, targets: Tensor) -> Tensor:
@@ -183,7 +161,7 @@ def _log_probabilities(unembedding: Unembedding, states: Tensor, targets: Tensor
     return torch.cat(parts).view(rows, count)
 
 
-def _begin_alike(texts: Sequence[Tensor]) -> int:
+def _begin_alike(texts: Sequence[np.ndarray]) -> int:
     """How many first tokens all texts have in common."""
     first, *others = (text.tolist() for text in texts)
     length = 0

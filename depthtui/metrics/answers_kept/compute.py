@@ -35,7 +35,8 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
         ) -> None:
             context.report(done + written * texts, total, partial)
 
-        rows = context.write(start, part, on_token)
+        left_out = [() if layer is None else (layer,) for layer in part]
+        rows = context.write(start, left_out, on_token)
         done += len(part) * count
         # Copied: the listener keeps a reference to the partial result.
         answers = partial = answers.copied()
@@ -51,7 +52,7 @@ def compute(context: Context, partial: AnswersKept | None) -> AnswersKept:
 def _clean(context: Context) -> AnswersKept:
     """The answer with nothing left out, written alone."""
     result = context.result
-    (clean,) = context.write(result.answer_start, [None])
+    (clean,) = context.write(result.answer_start, [()])
     answers = AnswersKept.unknown(
         result.model.n_layers,
         len(result.tokens),
