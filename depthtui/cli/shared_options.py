@@ -635,7 +635,7 @@ def gather_prompts(
     from depthtui.prompts.answers import with_answer
     from depthtui.prompts.asking import Asking
     from depthtui.prompts.dataset_formats import DATASETS
-    from depthtui.prompts.prompt_files import asked, read_prompts, read_standard_input
+    from depthtui.prompts.prompt_files import ask_prompts, read_prompts, read_standard_input
     from depthtui.prompts.tasks import make_prompts
 
     dataset = dataset or DatasetOptions()
@@ -660,7 +660,7 @@ def gather_prompts(
     try:
         for path in prompt_options.files:
             own = read_standard_input() if str(path) == "-" else read_prompts(path)
-            prompts += asked(own, str(path), asking)
+            prompts += ask_prompts(own, str(path), asking)
         if task in DATASETS:
             return _with_dataset(prompts, task, prompt_options, dataset, settings, asking)
         if task is not None:

@@ -51,8 +51,8 @@ class AnswerForm:
 
     def is_same(self, written: str, answer: str) -> bool:
         """Whether a written answer, with or without what follows it, is the right one."""
-        found = self.read(self.cut(written))
-        return bool(found) and found == self.read(answer)
+        part = self.read(self.cut(written))
+        return bool(part) and part == self.read(answer)
 
     def cut(self, written: str) -> str:
         """A written text up to its first stop; stops before its first word count for nothing."""

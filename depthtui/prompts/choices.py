@@ -130,9 +130,9 @@ def _fact_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
     value = prompt.answer.strip()
     ending = next(ending for ending in words.ENDINGS if value in ending.values)
     others = [other for other in ending.values if other != value]
-    told = [other for other in others if re.search(rf"\b{other}\b", prompt.question)]
-    rest = [other for other in others if other not in told]
-    return prompt.question, [f" {other}" for other in (*told, *rng.sample(rest, WRONG))[:WRONG]]
+    stated = [other for other in others if re.search(rf"\b{other}\b", prompt.question)]
+    rest = [other for other in others if other not in stated]
+    return prompt.question, [f" {other}" for other in (*stated, *rng.sample(rest, WRONG))[:WRONG]]
 
 
 def _first_wrong(answer: str, texts: Iterable[str], length: int = 0) -> list[str]:

@@ -60,6 +60,11 @@ class Dataset:
     heading: Callable[[Row], str] = lambda row: ""
     form: AnswerForm = PHRASE
 
+    @property
+    def has_choices(self) -> bool:
+        """Whether it can be asked both with options to choose from and without."""
+        return self.to_choices not in (None, self.to_prompt)
+
 
 def gsm8k_prompt(row: Row) -> Prompt:
     """A grade-school problem, its solution and "The final answer is".

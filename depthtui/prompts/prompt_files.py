@@ -31,7 +31,7 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     return parse_prompts(decode_text(data, str(path)), str(path), is_jsonl(path))
 
 
-def asked(prompts: list[Prompt], name: str, asking: Asking) -> list[Prompt]:
+def ask_prompts(prompts: list[Prompt], name: str, asking: Asking) -> list[Prompt]:
     """The prompts of a file as they are asked.
 
     Args:

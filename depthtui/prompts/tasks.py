@@ -188,7 +188,8 @@ def make_prompts(
 ) -> list[Prompt]:
     """The first `count` prompts of a task at a level.
 
-    The prompts of a smaller count are the first ones of a larger count. Generated
+    The prompts of a smaller count are the first ones of a larger count; so are their shots, unless
+    a task has hardly other prompts than those that are asked. Generated
     prompts differ from one another, and depend on `seed`; written prompts do not.
 
     Args:
@@ -213,15 +214,17 @@ def make_prompts(
     if chosen is None:
         return _from_written(named_task, count, asking)
     prompts = _from_generator(named_task, chosen, count, seed, asking.choices)
-    asked = {prompt.text for prompt in prompts}
+    asked_texts = {prompt.text for prompt in prompts}
     return [
-        asking.behind_shots(prompt, _other_draws(prompt, chosen, asking, asked), f"The task {task}")
+        asking.behind_shots(
+            prompt, _other_draws(prompt, chosen, asking, asked_texts), f"The task {task}"
+        )
         for prompt in prompts
     ]
 
 
 def _other_draws(
-    prompt: Prompt, level: int, asking: Asking, asked: Collection[str]
+    prompt: Prompt, level: int, asking: Asking, asked_texts: Collection[str]
 ) -> Iterator[Prompt]:
     """Other prompts of a generated task; those that are asked themselves come last."""
     own_seed = f"{asking.seed} {prompt.text}"
@@ -229,8 +232,10 @@ def _other_draws(
     def drawn() -> Iterator[Prompt]:
         return draw_prompts(prompt.task, level, own_seed, asking.choices)
 
-    yield from (other for other in drawn() if other.text not in asked)
-    yield from (other for other in drawn() if other.text in asked and other.text != prompt.text)
+    yield from (other for other in drawn() if other.text not in asked_texts)
+    yield from (
+        other for other in drawn() if other.text in asked_texts and other.text != prompt.text
+    )
 
 
 def _no_choices(task: str) -> DepthError:

@@ -12,7 +12,7 @@ from depthtui.errors import DepthError
 from depthtui.prompts.asking import BETWEEN_SHOTS, Asking, behind
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows
-from depthtui.prompts.prompt_files import asked, read_prompts
+from depthtui.prompts.prompt_files import ask_prompts, read_prompts
 from depthtui.prompts.tasks import TASKS, draw_prompts, make_prompts, written_rows
 from depthtui.sweep.plan import TaskChoice
 
@@ -122,13 +122,14 @@ def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prom
         sample_seed = seed if task.sample else None
         yield from rows(task.name, task.data or None, sample_seed, task.level, datasets, asking)
     elif task.data:
-        own_prompts = asked(read_prompts(task.data), task.data, asking)
-        prompts = [replace(prompt, task=task.name) for prompt in own_prompts]
-        yield from _sample(task, prompts, seed) if task.sample else prompts
+        own_prompts = [replace(prompt, task=task.name) for prompt in read_prompts(task.data)]
+        prompts = _sample(task, own_prompts, seed) if task.sample else own_prompts
+        yield from ask_prompts(prompts, task.data, asking)
     elif TASKS[task.name].kind == "written":
         count = len(written_rows(task.name))
-        prompts = make_prompts(task.name, count=count, asking=asking)
-        yield from _sample(task, prompts, seed) if task.sample else prompts
+        prompts = make_prompts(task.name, count=count, asking=Asking(task.choices))
+        prompts = _sample(task, prompts, seed) if task.sample else prompts
+        yield from asking.ask_stored(prompts, f"The task {task.name}")
     else:
         # Generated prompts are already a sample.
         yield from make_prompts(task.name, task.level, task.examples, seed, asking)
