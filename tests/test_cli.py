@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +33,8 @@ from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.prompts import make_prompts
+from depthtui.prompts.asking import Asking
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model
@@ -403,6 +405,27 @@ class TestRun:
         assert len(set(texts[1])) == 3
         assert texts[1] != texts[0][1:]
 
+    def test_prompts_have_choices_and_shots(
+        self, engines: list[ScriptedEngine], home: Path
+    ) -> None:
+        file = home / "own.jsonl"
+        rows = [
+            {"text": f"{n} + 0 = {n}", "answer": f"{n}", "choices": ["x", f"{n}"]} for n in range(5)
+        ]
+        file.write_text("\n".join(map(json.dumps, rows)))
+        asking = ["--choices", "--shots", "2", "--seed", "5"]
+        data = f"--task piqa --data piqa={solutions(home)} --examples 3"
+        cli.main(["run", "demo", *data.split(), "--prompt-file", str(file), *asking])
+        cli.main(["run", "demo", "--task", "facts", "--examples", "2", *asking])
+        cli.main(["run", "demo", *data.split(), "--max-tokens", "99", *asking])
+        prompts = [engine.prompts for engine in engines]
+        assert [len(run) for run in prompts] == [8, 2, 3]
+        assert prompts[1] == make_prompts("facts", None, 2, 5, Asking(True, 2, 5))
+        assert prompts[2] == prompts[0][5:]
+        for prompt in chain(*prompts):
+            assert prompt.choices[prompt.right_choice] == prompt.answer
+            assert prompt.text.count("\n\n") == 2
+
     def test_ten_prompts_are_taken_where_nobody_says_how_many(
         self, engines: list[ScriptedEngine], home: Path, capsys: Output
     ) -> None:
@@ -612,6 +635,14 @@ class TestRun:
         assert "Traceback" not in capsys.readouterr().err
 
 
+def solutions(folder: Path) -> Path:
+    """A file of six rows in the columns of PIQA."""
+    path = folder / "piqa.jsonl"
+    rows = [{"goal": f"{n}", "sol1": "this", "sol2": "that", "label": 0} for n in range(6)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
@@ -622,6 +653,15 @@ class TestRun:
         ("run demo --task gsm8k --data gsm8k=/nowhere/at/all", "/nowhere/at/all"),
         ("run demo --prompt x --data gsm8k=x", "--task"),
         ("run demo --task addition --sample", "data set"),
+        ("run demo --prompt x --choices", "not for --prompt"),
+        ("run demo --prompt x --shots 2", "not for --prompt"),
+        ("run demo --task commonsense --choices", "The task commonsense has no options"),
+        ("run demo --task gsm8k --choices", "The data set gsm8k has no options"),
+        ("run demo --task commonsense --shots 99", "fewer --shots"),
+        ("run demo --task addition --shots -1", "shots"),
+        ("run demo --task gsm8k --protocol paper --shots 2", "fixes --shots"),
+        ("sweep --model demo --task commonsense --choices", "commonsense has no options"),
+        ("sweep --model demo --task addition --shots 2 --matched 64", "--matched or --shots"),
         ("run demo --task gsm8k --level 1", "no levels"),
         ("run demo --prompt x --max-tokens 0", "max-tokens"),
         ("run demo --prompt x --device gpu", "cuda"),

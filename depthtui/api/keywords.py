@@ -17,6 +17,7 @@ from depthtui.data.run_settings import (
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
+from depthtui.prompts.choices import problem_of
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ def _prompt(number: int, text_or_prompt: object) -> Prompt:
             f"The answer of prompt {number} is not the end of its text.",
             "The text is all that the model reads, the answer included.",
         )
+    if problem := problem_of(prompt):
+        raise DepthError(f"Prompt {number}: {problem}.")
     return prompt
 
 

@@ -57,6 +57,8 @@ def under_paper_protocol(
     fixed = {
         "--level": prompt_options.level,
         "--examples": prompt_options.examples,
+        "--choices": prompt_options.choices,
+        "--shots": prompt_options.shots,
         "--max-tokens": dataset.max_tokens,
         "--sample": dataset.sample,
         **{flag: name in overrides.values for name, flag in _SET.items()},

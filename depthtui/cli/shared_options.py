@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
     from depthtui.data.run import Prompt
+    from depthtui.prompts.asking import Asking
 
     AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
 
@@ -215,6 +216,8 @@ class PromptOptions:
         examples: number of the task's prompts; None where not given.
         default_examples: the default number, where the task has that many.
         answers: answers of the typed prompts, one for each; empty for none.
+        choices: whether the prompts have options to choose from.
+        shots: solved others before each prompt.
     """
 
     prompts: tuple[str, ...]
@@ -224,6 +227,8 @@ class PromptOptions:
     examples: int | None
     default_examples: int = 1
     answers: tuple[str, ...] = ()
+    choices: bool = False
+    shots: int = 0
 
 
 @dataclass(frozen=True)
@@ -452,6 +457,20 @@ model_argument_or_option = one_argument(
 )
 
 
+def asking_options() -> tuple[_Decorator, _Decorator]:
+    """Options for how questions are asked."""
+    return (
+        click.option("--choices", is_flag=True, help="Ask with options to choose from."),
+        click.option(
+            "--shots",
+            type=WholeNumberRange(0),
+            default=0,
+            metavar="K",
+            help="Solved others before each question.  [default: 0]",
+        ),
+    )
+
+
 def _prompt_options(default_examples: int) -> _Decorator:
     """Options for prompts; `default_examples` is the default number of a task's prompts."""
     return one_argument(
@@ -471,7 +490,7 @@ def _prompt_options(default_examples: int) -> _Decorator:
             multiple=True,
             type=click.Path(path_type=Path),
             help="Plain text (one prompt) or JSONL with `text` and optionally `answer`, `task`, "
-            "`level`; - for standard input.",
+            "`level`, `choices`; - for standard input.",
         ),
         click.option(
             "--task",
@@ -487,6 +506,7 @@ def _prompt_options(default_examples: int) -> _Decorator:
             type=examples_range(),
             help=f"Number of prompts of the task.  [default: {default_examples}]",
         ),
+        *asking_options(),
     )
 
 
@@ -613,8 +633,9 @@ def gather_prompts(
 ) -> CommandPrompts:
     """Typed prompts, then prompts of files, then of a task or a data set."""
     from depthtui.prompts.answers import with_answer
+    from depthtui.prompts.asking import Asking
     from depthtui.prompts.dataset_formats import DATASETS
-    from depthtui.prompts.prompt_files import read_prompts, read_standard_input
+    from depthtui.prompts.prompt_files import ask_prompts, read_prompts, read_standard_input
     from depthtui.prompts.tasks import make_prompts
 
     dataset = dataset or DatasetOptions()
@@ -629,16 +650,22 @@ def gather_prompts(
         raise click.UsageError("--sample needs a data set as --task.")
     if prompt_options.answers and len(prompt_options.answers) != len(prompt_options.prompts):
         raise click.UsageError("--answer is given once for each --prompt TEXT, or not at all.")
+    asking = Asking(prompt_options.choices, prompt_options.shots, settings.seed)
+    if asking != Asking(seed=settings.seed) and prompt_options.prompts:
+        raise click.UsageError(
+            "--choices and --shots are for --task NAME and --prompt-file FILE, not for --prompt."
+        )
     answers = prompt_options.answers or ("",) * len(prompt_options.prompts)
     prompts = [with_answer(*typed) for typed in zip(prompt_options.prompts, answers, strict=True)]
     try:
         for path in prompt_options.files:
-            prompts += read_standard_input() if str(path) == "-" else read_prompts(path)
+            own = read_standard_input() if str(path) == "-" else read_prompts(path)
+            prompts += ask_prompts(own, str(path), asking)
         if task in DATASETS:
-            return _with_dataset(prompts, task, prompt_options, dataset, settings)
+            return _with_dataset(prompts, task, prompt_options, dataset, settings, asking)
         if task is not None:
             count = prompt_options.examples or prompt_options.default_examples
-            prompts += make_prompts(task, prompt_options.level, count, settings.seed)
+            prompts += make_prompts(task, prompt_options.level, count, settings.seed, asking)
     except DepthError as error:
         raise click.UsageError(str(error)) from error
     if not prompts:
@@ -666,6 +693,7 @@ def _with_dataset(
     prompt_options: PromptOptions,
     dataset: DatasetOptions,
     settings: Settings,
+    asking: Asking,
 ) -> CommandPrompts:
     """The prompts, and the requested number of prompts of a data set."""
     from depthtui.prompts.datasets import read_dataset, rows
@@ -676,7 +704,10 @@ def _with_dataset(
     count, level = prompt_options.examples or prompt_options.default_examples, prompt_options.level
     if dataset.max_tokens is None:
         fewest = prompt_options.examples or 1
-        dataset_prompts = read_dataset(name, source, count, sample_seed, level, folder, fewest)
+        dataset_prompts = read_dataset(
+            name, source, count, sample_seed, level, folder, fewest, asking
+        )
         return CommandPrompts(prompts + dataset_prompts)
     # Only the model's tokenizer can tell which of them are short enough.
-    return CommandPrompts(prompts, rows(name, source, sample_seed, level, folder), count)
+    more = rows(name, source, sample_seed, level, folder, asking)
+    return CommandPrompts(prompts, more, count)

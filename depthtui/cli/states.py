@@ -37,6 +37,8 @@ def refuse_prompts(
         "--task": prompt_options.task,
         "--level": prompt_options.level,
         "--examples": prompt_options.examples,
+        "--choices": prompt_options.choices,
+        "--shots": prompt_options.shots,
         "--data": dataset.data,
         "--sample": dataset.sample,
         "--max-tokens": dataset.max_tokens,

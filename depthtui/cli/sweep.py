@@ -20,6 +20,7 @@ from depthtui.cli.shared_options import (
     NumberRange,
     Overrides,
     WholeNumberRange,
+    asking_options,
     cache_options,
     examples_range,
     files_to_write,
@@ -160,6 +161,8 @@ class PlanOptions:
         matched: length in tokens up to which prompts are filled; None for their own.
         protocol: `paper`, or None.
         write: whether the models also write their own answers.
+        choices: whether the prompts have options to choose from.
+        shots: solved others before each prompt.
     """
 
     models: tuple[str, ...]
@@ -172,6 +175,8 @@ class PlanOptions:
     matched: int | None
     protocol: str | None
     write: bool
+    choices: bool
+    shots: int
 
 
 @dataclass(frozen=True)
@@ -254,6 +259,7 @@ _plan_options = one_argument(
         is_flag=True,
         help="Measure each model also on the answers that it writes itself.",
     ),
+    *asking_options(),
 )
 _ray_options = one_argument(
     "Machines",
@@ -439,6 +445,8 @@ def _plan(
         plan_options.longest or 0,
         plan_options.sample,
         plan_options.matched or 0,
+        plan_options.choices,
+        plan_options.shots,
     )
     metrics = RunSettings.metrics if plan_options.protocol else DEFAULT_METRICS
     note_replaced_metrics(overrides, metrics)

@@ -57,6 +57,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "metrics explained": parts.metric_sections,
         "tasks": parts.tasks_table,
         "datasets": parts.datasets_table,
+        "sets with choices": parts.with_choices_sentence,
         "settings": parts.settings_table,
         "extras": parts.extras_table,
         "types": types_list,

@@ -10,7 +10,8 @@ from depthtui.installing import install_extra
 from depthtui.metrics import ALL
 from depthtui.metrics.spec import Metric
 from depthtui.options import options_of
-from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.choices import MAKERS
+from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.explanations import VERDICT, of_metric
 from depthtui.report.glossary import TERMS
@@ -112,6 +113,12 @@ def datasets_table() -> str:
         (f"`{dataset.name}`", dataset.sentence, dataset.hub_id) for dataset in DATASETS.values()
     ]
     return table(("data set", "what it is", "on the hub"), rows)
+
+
+def with_choices_sentence() -> str:
+    """The tasks and data sets that can be asked with options."""
+    *others, last = (f"`{name}`" for name in (*MAKERS, *WITH_CHOICES))
+    return f"Those that have options are {', '.join(others)} and {last}."
 
 
 def settings_table() -> str:

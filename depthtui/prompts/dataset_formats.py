@@ -5,6 +5,7 @@ Effective Depth of Large Language Models?" (Hu, Zhou, Zhang, arXiv 2512.14064),
 to the character, as its published code makes them. MATH, which this paper does
 not measure, is asked like AIME. Two-hop questions are asked as in "Do Language
 Models Use Their Depth Efficiently?" (Csordás, Manning, Potts, arXiv 2505.13898).
+Questions with options are worded as lm-evaluation-harness 0.4.13 words them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
+from depthtui.prompts.answer_forms import BOXED, PHRASE, WORKED, AnswerForm
 
 Row = Mapping[str, Any]
 """A row of a data set: its cells by column."""
@@ -37,6 +39,11 @@ class Dataset:
         config: the configuration that is read; empty where it has only one.
         dial: unit of the level; empty without levels.
         levels: the levels, easiest first; empty where it has none.
+        to_choices: as `to_prompt`, with options to choose from; None where the set has none. The
+            same function where the set is always asked with them.
+        heading: makes the words before a row's question and before the shots, which are from rows
+            with the same heading.
+        form: the form of its answers.
     """
 
     name: str
@@ -49,6 +56,14 @@ class Dataset:
     config: str = ""
     dial: str = ""
     levels: range = range(0)
+    to_choices: Callable[[Row], Prompt | None] | None = None
+    heading: Callable[[Row], str] = lambda row: ""
+    form: AnswerForm = PHRASE
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether it can be asked both with options to choose from and without."""
+        return self.to_choices not in (None, self.to_prompt)
 
 
 def gsm8k_prompt(row: Row) -> Prompt:
@@ -71,15 +86,18 @@ def hellaswag_prompt(row: Row) -> Prompt:
         context = _text(row, "ctx")
     else:
         context = f"{_text(row, 'ctx_a')} {row.get('ctx_b') or ''}".rstrip()
-    endings, label = row.get("endings"), str(row.get("label"))
-    # Parquet and JSON keep the label as a string or as a number, and a test set has none.
-    if not isinstance(endings, list) or not re.fullmatch(r"\d{1,3}", label):
-        raise DepthError("`label` does not say which of `endings` is right.")
-    if int(label) >= len(endings):
-        raise DepthError(f"`label` is {label}, but there are {len(endings)} endings.")
-    ending = str(endings[int(label)])
+    endings, label = _endings(row)
+    ending = endings[label]
     answer = ending if ending.startswith(",") else f" {ending}"
     return Prompt(context + answer, answer, "hellaswag")
+
+
+def hellaswag_choices(row: Row) -> Prompt | None:
+    """An activity and a context, and four endings, without the marks of how-to texts."""
+    context = f"{_text(row, 'ctx_a')} {str(row.get('ctx_b') or '').capitalize()}"
+    endings, label = _endings(row)
+    question = _without_marks(f"{_text(row, 'activity_label')}: {context}")
+    return _question("hellaswag", question, [_without_marks(ending) for ending in endings], label)
 
 
 def aime24_prompt(row: Row) -> Prompt:
@@ -117,6 +135,147 @@ def two_hop_prompt(row: Row) -> Prompt | None:
         return None
     answer = f" {_text(row, 'answer')}"
     return Prompt(f"Question: {questions[0]}\nAnswer:{answer}", answer, "two_hop")
+
+
+def arc_easy_choices(row: Row) -> Prompt | None:
+    """A question of a science exam, and three to five answers."""
+    return _arc("arc_easy", row)
+
+
+def arc_challenge_choices(row: Row) -> Prompt | None:
+    """A harder question of a science exam, and three to five answers."""
+    return _arc("arc_challenge", row)
+
+
+def openbookqa_choices(row: Row) -> Prompt | None:
+    """The beginning of a statement, or a question, and four ways to end it."""
+    return _question("openbookqa", _text(row, "question_stem"), *_labelled(row))
+
+
+def piqa_choices(row: Row) -> Prompt | None:
+    """An aim, and two ways to reach it."""
+    solutions = [_text(row, "sol1"), _text(row, "sol2")]
+    question = f"Question: {_text(row, 'goal')}\nAnswer:"
+    return _question("piqa", question, solutions, _place(row, "label", len(solutions)))
+
+
+def boolq_choices(row: Row) -> Prompt | None:
+    """A passage, and a question whose answer is no or yes."""
+    answer = row.get("label", row.get("answer"))
+    label = _place({"label": int(answer) if isinstance(answer, bool) else answer}, "label", 2)
+    question = f"{_text(row, 'passage')}\nQuestion: {_text(row, 'question')}?\nAnswer:"
+    return _question("boolq", question, ["no", "yes"], label)
+
+
+def winogrande_choices(row: Row) -> Prompt | None:
+    """A sentence with a blank, and two words for it; the rest of the sentence is compared."""
+    before, blank, after = _text(row, "sentence").partition("_")
+    if not blank or not after.strip():
+        raise DepthError("`sentence` has no blank `_` with words behind it.")
+    ending = f" {after.strip()}"
+    options = [f"{_text(row, name)}{ending}" for name in ("option1", "option2")]
+    label = _place({"answer": _less_one(row.get("answer"))}, "answer", len(options))
+    return _of_options("winogrande", before, options, label, ending)
+
+
+def mmlu_choices(row: Row) -> Prompt | None:
+    """A question of an exam with four lettered answers; the letters are the options."""
+    answers, letters = _texts(row, "choices"), "ABCD"
+    if len(answers) != len(letters):
+        raise DepthError(f"`choices` has {len(answers)} answers, not {len(letters)}.")
+    lines = [f"{letter}. {answer}" for letter, answer in zip(letters, answers, strict=True)]
+    question = "\n".join([_text(row, "question").strip(), *lines, "Answer:"])
+    label = row.get("answer")
+    if isinstance(label, str) and len(label) == 1 and label in letters:
+        label = letters.index(label)
+    return _question("mmlu", question, [*letters], _place({"answer": label}, "answer", 4))
+
+
+def mmlu_heading(row: Row) -> str:
+    """The subject, which a row of a single subject's file may lack."""
+    subject = str(row.get("subject") or "").replace("_", " ")
+    about = f" about {subject}" if subject else ""
+    return f"The following are multiple choice questions (with answers){about}.\n\n"
+
+
+def _arc(task: str, row: Row) -> Prompt | None:
+    return _question(task, f"Question: {_text(row, 'question')}\nAnswer:", *_labelled(row))
+
+
+def _question(task: str, question: str, options: list[str], label: int) -> Prompt | None:
+    """A question and its options, a space before each."""
+    return _of_options(task, question, [f" {option}" for option in options], label)
+
+
+def _of_options(
+    task: str, question: str, options: list[str], label: int, ending: str = ""
+) -> Prompt | None:
+    """A question with options; None where one is empty, or equal to the right one.
+
+    An option may be the beginning of another, as in lm-evaluation-harness.
+    """
+    answer = options[label]
+    if options.count(answer) > 1 or not all(option.strip() for option in options):
+        return None
+    choices = tuple(options)
+    return Prompt(question + answer, answer, task, choices=choices, common_ending=ending)
+
+
+def _labelled(row: Row) -> tuple[list[str], int]:
+    """The answers in the column `choices`, and the place of the one that `answerKey` names."""
+    choices = row.get("choices")
+    # The library `datasets` may turn a list of records into a record of lists.
+    if isinstance(choices, list) and all(isinstance(choice, Mapping) for choice in choices):
+        choices = {name: [choice.get(name) for choice in choices] for name in ("text", "label")}
+    if not isinstance(choices, Mapping):
+        raise DepthError("`choices` has no texts and labels.")
+    texts, labels = _texts(choices, "text"), _texts(choices, "label")
+    key = str(row.get("answerKey")).strip()
+    if key not in labels or len(labels) != len(texts):
+        raise DepthError("`answerKey` does not say which of `choices` is right.")
+    return texts, labels.index(key)
+
+
+def _endings(row: Row) -> tuple[list[str], int]:
+    """The endings of a row of HellaSwag, and the place of the right one."""
+    endings = row.get("endings")
+    if not isinstance(endings, list):
+        raise DepthError("`label` does not say which of `endings` is right.")
+    return [str(ending) for ending in endings], _place(row, "label", len(endings), "endings")
+
+
+def _place(row: Row, column: str, count: int, options: str = "options") -> int:
+    """The place of the right one of `count` options, in the cell of a column."""
+    # Parquet and JSON keep the label as a string or as a number, and a test set has none.
+    label = str(row.get(column))
+    if not re.fullmatch(r"[0-9]{1,3}", label):
+        raise DepthError(f"`{column}` does not say which of `{options}` is right.")
+    if int(label) >= count:
+        raise DepthError(f"`{column}` is {label}, but there are {count} {options}.")
+    return int(label)
+
+
+def _less_one(label: object) -> int | None:
+    """The place of a label 1 or 2; None for any other."""
+    return int(str(label)) - 1 if str(label) in {"1", "2"} else None
+
+
+def _without_marks(text: str) -> str:
+    """A text of HellaSwag without marks in brackets; a title ends a sentence."""
+    text = re.sub(r"\[.*?\]", "", text.strip().replace(" [title]", ". "))
+    return text.replace("  ", " ")
+
+
+def _texts(row: Row, column: str) -> list[str]:
+    """The texts in the list of a column.
+
+    Raises:
+        DepthError: the cell is no list of texts.
+    """
+    values = row.get(column)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise DepthError(f"`{column}` is no list of texts.")
+    return values
 
 
 def _instruction(problem: str, ending: str) -> str:
@@ -157,6 +316,7 @@ DATASETS: dict[str, Dataset] = {
             hellaswag_prompt,
             "Rowan/hellaswag",
             "validation",
+            to_choices=hellaswag_choices,
         ),
         Dataset(
             "gsm8k",
@@ -167,6 +327,7 @@ DATASETS: dict[str, Dataset] = {
             "openai/gsm8k",
             "test",
             "main",
+            form=WORKED,
         ),
         Dataset(
             "aime24",
@@ -176,6 +337,7 @@ DATASETS: dict[str, Dataset] = {
             aime24_prompt,
             "Maxwell-Jia/AIME_2024",
             "train",
+            form=BOXED,
         ),
         Dataset(
             "math",
@@ -187,6 +349,7 @@ DATASETS: dict[str, Dataset] = {
             "test",
             dial="level",
             levels=range(1, 6),
+            form=BOXED,
         ),
         Dataset(
             "two_hop",
@@ -197,6 +360,86 @@ DATASETS: dict[str, Dataset] = {
             "henryzhongsc/MQuAKE-Remastered",
             "CF3k",
         ),
+        Dataset(
+            "arc_easy",
+            "ARC, easy",
+            "A question of a science exam, with options.",
+            (("question",), ("choices",), ("answerKey",)),
+            arc_easy_choices,
+            "allenai/ai2_arc",
+            "test",
+            "ARC-Easy",
+            to_choices=arc_easy_choices,
+        ),
+        Dataset(
+            "arc_challenge",
+            "ARC, challenge",
+            "A harder question of a science exam, with options.",
+            (("question",), ("choices",), ("answerKey",)),
+            arc_challenge_choices,
+            "allenai/ai2_arc",
+            "test",
+            "ARC-Challenge",
+            to_choices=arc_challenge_choices,
+        ),
+        Dataset(
+            "piqa",
+            "PIQA",
+            "An aim in everyday life, with two ways to reach it as options.",
+            (("goal",), ("sol1",), ("sol2",), ("label",)),
+            piqa_choices,
+            "baber/piqa",
+            "validation",
+            to_choices=piqa_choices,
+        ),
+        Dataset(
+            "winogrande",
+            "WinoGrande",
+            "A sentence with a blank, with two words for it as options.",
+            (("sentence",), ("option1",), ("option2",), ("answer",)),
+            winogrande_choices,
+            "allenai/winogrande",
+            "validation",
+            "winogrande_xl",
+            to_choices=winogrande_choices,
+        ),
+        Dataset(
+            "openbookqa",
+            "OpenBookQA",
+            "The beginning of a statement on science, with four ends as options.",
+            (("question_stem",), ("choices",), ("answerKey",)),
+            openbookqa_choices,
+            "allenai/openbookqa",
+            "test",
+            "main",
+            to_choices=openbookqa_choices,
+        ),
+        Dataset(
+            "boolq",
+            "BoolQ",
+            "A passage and a question, with no and yes as options.",
+            (("question",), ("passage",), ("label", "answer")),
+            boolq_choices,
+            "aps/super_glue",
+            "validation",
+            "boolq",
+            to_choices=boolq_choices,
+        ),
+        Dataset(
+            "mmlu",
+            "MMLU",
+            "A question of one of 57 exams, with four lettered options.",
+            (("question",), ("choices",), ("answer",)),
+            mmlu_choices,
+            "cais/mmlu",
+            "test",
+            "all",
+            to_choices=mmlu_choices,
+            heading=mmlu_heading,
+        ),
     )
 }
-"""Every data set by name, easiest first."""
+"""Every data set by name: those of whole answers, easiest first, then those with options alone."""
+
+WITH_CHOICES = tuple(name for name, dataset in DATASETS.items() if dataset.to_choices)
+"""The names of the data sets that have options to choose from."""

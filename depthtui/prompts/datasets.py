@@ -13,7 +13,9 @@ from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, first_line
 from depthtui.files import parse_json
 from depthtui.installing import install_extra
-from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
+from depthtui.prompts.asking import Asking
+from depthtui.prompts.choices import MAKERS, no_choices
+from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES, Dataset, Row
 from depthtui.prompts.local_datasets import PREPARED, absence_words, how_to_put, local_file
 from depthtui.prompts.prompt_files import decode_text, read_bytes
 from depthtui.settings import datasets_dir, default_cache_dir
@@ -52,6 +54,7 @@ def read_dataset(
     level: int | str | None = None,
     folder: Path | None = None,
     fewest: int | None = None,
+    asking: Asking | None = None,
 ) -> list[Prompt]:
     """The first `examples` prompts of `rows`.
 
@@ -60,7 +63,7 @@ def read_dataset(
             is None.
     """
     fewest = examples if fewest is None else fewest
-    prompts = list(islice(rows(name, source, sample_seed, level, folder), examples))
+    prompts = list(islice(rows(name, source, sample_seed, level, folder, asking), examples))
     if len(prompts) < fewest:
         raise DepthError(
             f"The data set {name} has {len(prompts)} prompts"
@@ -76,6 +79,7 @@ def rows(
     sample_seed: int | None = None,
     level: int | str | None = None,
     folder: Path | None = None,
+    asking: Asking | None = None,
 ) -> Iterator[Prompt]:
     """The prompts of a data set, made one by one.
 
@@ -88,13 +92,18 @@ def rows(
         sample_seed: seed that shuffles the rows; None leaves them in order.
         level: only rows of this level; None for all.
         folder: folder of data sets; None for that of the default cache folder.
+        asking: how the questions are asked; None for these alone. A set that is always asked with
+            options has them either way.
 
     Raises:
-        DepthError: there is no such set or level, a library is missing, the source
+        DepthError: there is no such set or level, it has no options to choose from where these
+            are asked for, a library is missing, the source
             cannot be read, or it lacks a column; and, while the prompts are made,
-            a row is invalid.
+            a row is invalid, or there are too few others for the shots.
     """
-    dataset = _find(name)
+    dataset, asking = _find(name), asking or Asking()
+    if asking.choices and dataset.to_choices is None:
+        raise no_choices(f"The data set {name}", (*MAKERS, *WITH_CHOICES))
     chosen_level = _find_level(dataset, level)
     folder = folder or datasets_dir(default_cache_dir())
     source = source or local_file(name, folder)
@@ -104,7 +113,7 @@ def rows(
     if sample_seed is not None:
         # A string seeds the same in every process; a hash would not.
         order = Random(f"{name} {sample_seed}").sample(order, len(order))
-    return _prompts(dataset, table, order, chosen_level)
+    return _Questions(dataset, table, order, chosen_level, asking).prompts()
 
 
 @dataclass(frozen=True)
@@ -117,18 +126,53 @@ class _DatasetRows:
     row: Callable[[int], Row]
 
 
-def _prompts(
-    dataset: Dataset, table: _DatasetRows, order: Sequence[int], level: str
-) -> Iterator[Prompt]:
-    for index in order:
+@dataclass(frozen=True)
+class _Questions:
+    """The rows of a set as they are asked.
+
+    Attributes:
+        dataset: the set.
+        table: its rows.
+        order: the rows in the order in which they are asked.
+        level: the level, or empty for all.
+        asking: how they are asked.
+    """
+
+    dataset: Dataset
+    table: _DatasetRows
+    order: Sequence[int]
+    level: str
+    asking: Asking
+
+    def prompts(self) -> Iterator[Prompt]:
+        """The prompts, made one by one."""
+        for place in range(len(self.order)):
+            heading, prompt = self._question(place)
+            if prompt is not None:
+                others = self._others(place, heading, prompt)
+                yield self.asking.behind_shots(prompt, others, self.table.where, heading)
+
+    def _others(self, place: int, heading: str, prompt: Prompt) -> Iterator[Prompt]:
+        """The prompts of other rows with the same heading, in the order of shots."""
+        for other_place in self.asking.other_rows(place, len(self.order), prompt):
+            other_heading, other = self._question(other_place)
+            if other is not None and other_heading == heading and other.text != prompt.text:
+                yield other
+
+    def _question(self, place: int) -> tuple[str, Prompt | None]:
+        """A row's heading, and its prompt; None where the row is left out."""
+        index, dataset = self.order[place], self.dataset
+        row = self.table.row(index)
+        make = dataset.to_choices if self.asking.choices else dataset.to_prompt
+        assert make is not None
         try:
-            prompt = dataset.to_prompt(table.row(index))
+            prompt = make(row)
         except DepthError as error:
             raise DepthError(
-                f"{table.where}, row {index + 1}: {error.message}", _columns_hint(dataset)
+                f"{self.table.where}, row {index + 1}: {error.message}", _columns_hint(dataset)
             ) from error
-        if prompt is not None and level in ("", prompt.level):
-            yield prompt
+        is_left_out = prompt is None or self.level not in ("", prompt.level)
+        return dataset.heading(row), None if is_left_out else prompt
 
 
 def _find(name: str) -> Dataset:

@@ -9,6 +9,8 @@ from typing import Any
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.files import open_regular, parse_json, system_reason
+from depthtui.prompts.asking import Asking
+from depthtui.prompts.choices import problem_of
 
 LARGEST_FILE = 16 * 1024 * 1024
 """Most bytes of a file; a longer one is hardly a prompt."""
@@ -27,6 +29,24 @@ def read_prompts(path: str | Path) -> list[Prompt]:
     path = Path(path)
     data = read_bytes(path, LARGEST_FILE)
     return parse_prompts(decode_text(data, str(path)), str(path), is_jsonl(path))
+
+
+def ask_prompts(prompts: list[Prompt], name: str, asking: Asking) -> list[Prompt]:
+    """The prompts of a file as they are asked.
+
+    Args:
+        prompts: the prompts.
+        name: name of the file in errors.
+        asking: how they are asked.
+
+    Raises:
+        DepthError: a prompt has no options to choose from where these are asked for, or there
+            are too few others.
+    """
+    for number, prompt in enumerate(prompts, start=1):
+        if asking.choices and not prompt.choices:
+            raise DepthError(f"{name}: prompt {number} has no choices.", _CHOICES_HINT)
+    return asking.ask_stored(prompts, name)
 
 
 def read_standard_input() -> list[Prompt]:
@@ -95,7 +115,8 @@ def parse_prompts(data: str, name: str, jsonl: bool) -> list[Prompt]:
         name: name of the text in errors, such as the file's path.
         jsonl: whether the text is JSON lines, each an object with `text` (the whole
             text that the model reads) and optionally `answer` (a suffix of
-            `text`), `task`, `level` and `contrast`; other keys are ignored.
+            `text`), `task`, `level`, `contrast` and `choices` (texts, one
+            of them the answer); other keys are ignored.
             Otherwise it is one prompt, without the newline at its end.
 
     Raises:
@@ -133,7 +154,22 @@ def _prompt(line: str, where: str) -> Prompt:
         )
     others = (_string(row, key, where) for key in ("task", "level", "contrast"))
     task, level, contrast = others
-    return Prompt(text, answer, task or "file", level, contrast)
+    choices = _choices(row, where)
+    prompt = Prompt(text, answer, task or "file", level, contrast, choices=choices)
+    if problem := problem_of(prompt):
+        raise DepthError(f"{where}: {problem}.", _CHOICES_HINT)
+    return prompt
+
+
+def _choices(row: dict[str, Any], where: str) -> tuple[str, ...]:
+    choices = row.get("choices")
+    if choices is None:
+        return ()
+    if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
+        raise DepthError(f"{where}: `choices` is not a list of texts.", _CHOICES_HINT)
+    if not choices:
+        raise DepthError(f"{where}: `choices` is empty.", _CHOICES_HINT)
+    return tuple(choices)
 
 
 def _string(row: dict[str, Any], key: str, where: str) -> str:
@@ -148,3 +184,7 @@ def _string(row: dict[str, Any], key: str, where: str) -> str:
 
 
 _LINE_HINT = 'A line is an object such as {"text": "2 + 2 = 4", "answer": "4"}.'
+_CHOICES_HINT = (
+    'A line with choices is an object such as {"text": "2 + 2 = 4", "answer": "4", '
+    '"choices": ["3", "4"]}.'
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,6 +14,9 @@ from typing import Any
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, did_you_mean
 from depthtui.prompts import generators
+from depthtui.prompts.answer_forms import NUMBER, PHRASE, WORKED, AnswerForm
+from depthtui.prompts.asking import Asking
+from depthtui.prompts.choices import MAKERS, no_choices, with_choices
 
 MOST_PROMPTS = 10_000
 """The most prompts that one call makes."""
@@ -33,6 +36,7 @@ class Task:
         dial: unit of the level, a plural noun such as `steps`; empty without levels.
         levels: the levels, easiest first; empty where there is no dial.
         default_level: the default level, or None where there is no dial.
+        form: the form of its answers.
     """
 
     name: str
@@ -42,6 +46,12 @@ class Task:
     dial: str = ""
     levels: range = range(0)
     default_level: int | None = None
+    form: AnswerForm = PHRASE
+
+    @property
+    def has_choices(self) -> bool:
+        """Whether it can be asked with options to choose from."""
+        return self.name in MAKERS
 
     @property
     def default_in_words(self) -> str:
@@ -71,12 +81,14 @@ _WRITTEN = (
         "Grade-school arithmetic",
         "A problem in words of a few steps, with a short worked solution.",
         "written",
+        form=WORKED,
     ),
     Task(
         "competition",
         "Competition mathematics",
         "A competition-like problem, with a worked solution.",
         "written",
+        form=WORKED,
     ),
 )
 
@@ -90,6 +102,7 @@ _GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
             "digits",
             range(1, 21),
             3,
+            form=NUMBER,
         ),
         generators.addition,
     ),
@@ -102,6 +115,7 @@ _GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
             "digits",
             range(1, 11),
             2,
+            form=NUMBER,
         ),
         generators.multiplication,
     ),
@@ -114,6 +128,7 @@ _GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
             "steps",
             range(1, 11),
             3,
+            form=WORKED,
         ),
         generators.word_problem,
     ),
@@ -138,6 +153,7 @@ _GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
             "digits",
             range(1, 21),
             2,
+            form=NUMBER,
         ),
         generators.addition_contrast,
     ),
@@ -164,11 +180,16 @@ _GENERATORS = {task.name: generate for task, generate in _GENERATED}
 
 
 def make_prompts(
-    task: str, level: int | str | None = None, count: int = 1, seed: int = 123
+    task: str,
+    level: int | str | None = None,
+    count: int = 1,
+    seed: int = 123,
+    asking: Asking | None = None,
 ) -> list[Prompt]:
     """The first `count` prompts of a task at a level.
 
-    The prompts of a smaller count are the first ones of a larger count. Generated
+    The prompts of a smaller count are the first ones of a larger count; so are their shots, unless
+    a task has hardly other prompts than those that are asked. Generated
     prompts differ from one another, and depend on `seed`; written prompts do not.
 
     Args:
@@ -176,28 +197,63 @@ def make_prompts(
         level: a level of the task, or None (or an empty string) for its default.
         count: number of prompts, at least 1.
         seed: seed of the generators.
+        asking: how the questions are asked; None for these alone.
 
     Raises:
-        DepthError: there is no such task or level, or it has fewer prompts.
+        DepthError: there is no such task or level, or it has fewer prompts, or no options to
+            choose from where these are asked for.
     """
-    named_task = _find_task(task)
+    named_task, asking = _find_task(task), asking or Asking()
+    if asking.choices and not named_task.has_choices:
+        raise _no_choices(task)
     chosen = _find_level(named_task, level)
     if not 1 <= count <= MOST_PROMPTS:
         raise DepthError(
             f"{count} prompts cannot be made.", f"Ask for 1 to {MOST_PROMPTS:,} prompts."
         )
     if chosen is None:
-        return list(_from_written(named_task, count))
-    return _from_generator(named_task, chosen, count, seed)
+        return _from_written(named_task, count, asking)
+    prompts = _from_generator(named_task, chosen, count, seed, asking.choices)
+    asked_texts = {prompt.text for prompt in prompts}
+    return [
+        asking.behind_shots(
+            prompt, _other_draws(prompt, chosen, asking, asked_texts), f"The task {task}"
+        )
+        for prompt in prompts
+    ]
 
 
-def draw_prompts(task: str, level: int | str | None, seed: int | str) -> Iterator[Prompt]:
+def _other_draws(
+    prompt: Prompt, level: int, asking: Asking, asked_texts: Collection[str]
+) -> Iterator[Prompt]:
+    """Other prompts of a generated task; those that are asked themselves come last."""
+    own_seed = f"{asking.seed} {prompt.text}"
+
+    def drawn() -> Iterator[Prompt]:
+        return draw_prompts(prompt.task, level, own_seed, asking.choices)
+
+    yield from (other for other in drawn() if other.text not in asked_texts)
+    yield from (
+        other for other in drawn() if other.text in asked_texts and other.text != prompt.text
+    )
+
+
+def _no_choices(task: str) -> DepthError:
+    from depthtui.prompts.dataset_formats import WITH_CHOICES
+
+    return no_choices(f"The task {task}", (*MAKERS, *WITH_CHOICES))
+
+
+def draw_prompts(
+    task: str, level: int | str | None, seed: int | str, choices: bool = False
+) -> Iterator[Prompt]:
     """The prompts of a generated task at a level, until its generator hardly has others.
 
     Args:
         task: a name in `TASKS`, of the kind `generated`.
         level: a level of the task, or None (or an empty string) for its default.
         seed: seed of the generator.
+        choices: whether the prompts have options to choose from, which is for a task with some.
 
     Raises:
         DepthError: there is no such task or level.
@@ -217,7 +273,7 @@ def draw_prompts(task: str, level: int | str | None, seed: int | str) -> Iterato
             continue
         repeats = 0
         texts.add(prompt.text)
-        yield prompt
+        yield with_choices(prompt, seed) if choices else prompt
 
 
 def prompt_title(prompt: Prompt, width: int = 60) -> str:
@@ -285,18 +341,18 @@ def _quote(value: object) -> str:
     return repr(str(value)[:40])
 
 
-def _from_written(task: Task, count: int) -> tuple[Prompt, ...]:
+def _from_written(task: Task, count: int, asking: Asking) -> list[Prompt]:
     prompts = _written_prompts(task.name)
     if count > len(prompts):
         raise DepthError(
             f"The task {task.name} has {len(prompts)} prompts, not {count}.",
             f"Ask for 1 to {len(prompts)} prompts.",
         )
-    return prompts[:count]
+    return asking.ask_stored(prompts, f"The task {task.name}")[:count]
 
 
-def _from_generator(task: Task, level: int, count: int, seed: int) -> list[Prompt]:
-    prompts = list(islice(draw_prompts(task.name, level, seed), count))
+def _from_generator(task: Task, level: int, count: int, seed: int, choices: bool) -> list[Prompt]:
+    prompts = list(islice(draw_prompts(task.name, level, seed, choices), count))
     if len(prompts) < count:
         raise DepthError(
             f"The task {task.name} at level {level} has only {len(prompts)} prompts.",

@@ -22,7 +22,8 @@ from depthtui.files import expand_home
 from depthtui.metrics import with_lens_metric
 from depthtui.models.catalog import DEMO
 from depthtui.options import Option
-from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.choices import MAKERS, no_choices
+from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES
 from depthtui.prompts.tasks import TASKS
 
 ALL_LEVELS = "*"
@@ -43,6 +44,8 @@ class TaskChoice:
         matched: other prompts of the task and level precede each prompt, with their answers, up to
             this many tokens by the model's own tokenizer; 0 for none.
         write: how the model writes the answers; None for the prompts' own.
+        choices: whether the prompts have options to choose from.
+        shots: solved others of the task before each prompt.
     """
 
     name: str
@@ -53,6 +56,8 @@ class TaskChoice:
     sample: bool = False
     matched: int = 0
     write: Writing | None = None
+    choices: bool = False
+    shots: int = 0
 
     @property
     def title(self) -> str:
@@ -150,6 +155,8 @@ class Drawing:
     max_tokens: Annotated[int, Option("Leave longer prompts out, and take the next ones.")] = 0
     sample: Annotated[bool, Option("Draw the prompts at random, by the seed.")] = False
     matched: Annotated[int, Option("Fill prompts up to this length in tokens with others.")] = 0
+    choices: Annotated[bool, Option("Ask with options to choose from.")] = False
+    shots: Annotated[int, Option("Solved others of the task before each prompt.")] = 0
 
 
 def check_plan(plan: SweepPlan) -> SweepPlan:
@@ -170,8 +177,22 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
                 f"The task {task.title} is there twice, with other prompts each time.",
                 "Give one of them another name, with a file of its own.",
             )
+    for task in tasks:
+        _check_asking(task)
     run = with_lens_metric(plan.run, plan.summary.lens)
     return replace(plan, models=models, tasks=tasks, run=run)
+
+
+def _check_asking(task: TaskChoice) -> None:
+    """Refuse options for a task without any, and others before a prompt in two ways."""
+    has_choices = task.name in MAKERS or task.name in WITH_CHOICES
+    if task.choices and not (has_choices or (task.data and task.name not in DATASETS)):
+        raise no_choices(f"The task {task.name}", (*MAKERS, *WITH_CHOICES))
+    if task.matched and task.shots:
+        raise DepthError(
+            f"The task {task.name} has other prompts before each in two ways.",
+            "Leave --matched or --shots out.",
+        )
 
 
 def with_written(plan: SweepPlan, writing: Writing) -> SweepPlan:
@@ -190,10 +211,10 @@ def with_written(plan: SweepPlan, writing: Writing) -> SweepPlan:
 
 
 def plan_values(plan: SweepPlan) -> dict[str, Any]:
-    """The plan as JSON values; tasks have `matched` and `write` only where they are chosen."""
+    """The plan as JSON values; tasks have `matched` and the like only where they are chosen."""
     values: dict[str, Any] = to_plain(plan)
     for task in values["tasks"]:
-        for name in ("matched", "write"):
+        for name in ("matched", "write", "choices", "shots"):
             if not task[name]:
                 del task[name]
     return values

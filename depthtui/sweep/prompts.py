@@ -9,9 +9,10 @@ from random import Random
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
+from depthtui.prompts.asking import BETWEEN_SHOTS, Asking, behind
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows
-from depthtui.prompts.prompt_files import read_prompts
+from depthtui.prompts.prompt_files import ask_prompts, read_prompts
 from depthtui.prompts.tasks import TASKS, draw_prompts, make_prompts, written_rows
 from depthtui.sweep.plan import TaskChoice
 
@@ -94,9 +95,8 @@ def filled_up(
     """
     filled, front = prompt, ""
     for other in _others(task, prompt, candidates, seed):
-        front += f"{other.text}\n\n"
-        contrast = prompt.contrast and front + prompt.contrast
-        longer = replace(prompt, text=front + prompt.text, contrast=contrast)
+        front += other.text + BETWEEN_SHOTS
+        longer = behind(front, prompt)
         if count(longer) > task.matched:
             break
         filled = longer
@@ -109,7 +109,7 @@ def _others(
     """Other prompts of the task and level, in an order of this prompt's own."""
     own_seed = f"{seed} {prompt.text}"
     if task.is_generated:
-        others = draw_prompts(task.name, task.level, own_seed)
+        others = draw_prompts(task.name, task.level, own_seed, task.choices)
     else:
         stored = list(candidates)
         others = iter(Random(own_seed).sample(stored, len(stored)))
@@ -117,19 +117,22 @@ def _others(
 
 
 def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prompt]:
+    asking = Asking(task.choices, task.shots, seed)
     if task.name in DATASETS:
         sample_seed = seed if task.sample else None
-        yield from rows(task.name, task.data or None, sample_seed, task.level, datasets)
+        yield from rows(task.name, task.data or None, sample_seed, task.level, datasets, asking)
     elif task.data:
-        own_prompts = read_prompts(task.data)
-        prompts = [replace(prompt, task=task.name) for prompt in own_prompts]
-        yield from _sample(task, prompts, seed) if task.sample else prompts
+        own_prompts = [replace(prompt, task=task.name) for prompt in read_prompts(task.data)]
+        prompts = _sample(task, own_prompts, seed) if task.sample else own_prompts
+        yield from ask_prompts(prompts, task.data, asking)
     elif TASKS[task.name].kind == "written":
-        prompts = make_prompts(task.name, count=len(written_rows(task.name)))
-        yield from _sample(task, prompts, seed) if task.sample else prompts
+        count = len(written_rows(task.name))
+        prompts = make_prompts(task.name, count=count, asking=Asking(task.choices))
+        prompts = _sample(task, prompts, seed) if task.sample else prompts
+        yield from asking.ask_stored(prompts, f"The task {task.name}")
     else:
         # Generated prompts are already a sample.
-        yield from make_prompts(task.name, task.level, task.examples, seed)
+        yield from make_prompts(task.name, task.level, task.examples, seed, asking)
 
 
 def _sample(task: TaskChoice, prompts: list[Prompt], seed: int) -> list[Prompt]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from itertools import islice
 from pathlib import Path
@@ -15,7 +16,8 @@ from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 from depthtui.prompts import datasets, make_prompts
-from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.asking import Asking
+from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES
 from depthtui.prompts.datasets import read_dataset, rows
 from depthtui.prompts.paper import PAPER_PROTOCOL
 from depthtui.prompts.tasks import TASKS
@@ -60,12 +62,60 @@ TWO_HOP = [
     }
     for n, hops in enumerate([2, 3, 2, 4])
 ]
+ARC = [
+    {
+        "id": "1",
+        "question": "Which of these is hot?",
+        "choices": {"text": ["ice", "the sun", "snow"], "label": ["A", "B", "C"]},
+        "answerKey": "B",
+    },
+    {
+        "question": "How many legs has an ant?",
+        "choices": {"text": ["4", "6", "8", "60"], "label": ["1", "2", "3", "4"]},
+        "answerKey": "2",
+    },
+]
+PIQA = [{"goal": "boil water", "sol1": "Use a pot.", "sol2": "Use a sieve.", "label": 0}]
+WINOGRANDE = [
+    {
+        "sentence": "The box is not in the bag because the _ is  big.",
+        "option1": "box",
+        "option2": "bag",
+        "answer": "1",
+    }
+]
+OPENBOOKQA = [
+    {
+        "question_stem": "The sun is",
+        "choices": {"text": ["a planet", "a star"], "label": ["A", "B"]},
+        "answerKey": "B",
+    }
+]
+BOOLQ = [
+    {"passage": "Rain is water.", "question": "is rain wet", "label": 1},
+    {"passage": "Ice is cold.", "question": "is ice hot", "label": 0},
+]
+MMLU = [
+    {
+        "question": " What has cells? ",
+        "subject": "high_school_biology",
+        "choices": ["stones", "plants", "clouds", "sand"],
+        "answer": 1,
+    }
+]
 ROWS: dict[str, list[dict[str, Any]]] = {
     "gsm8k": GSM8K,
     "hellaswag": HELLASWAG,
     "aime24": AIME24,
     "math": MATH,
     "two_hop": TWO_HOP,
+    "arc_easy": ARC,
+    "arc_challenge": ARC,
+    "piqa": PIQA,
+    "winogrande": WINOGRANDE,
+    "openbookqa": OPENBOOKQA,
+    "boolq": BOOLQ,
+    "mmlu": MMLU,
 }
 
 GSM8K_TEXT = (
@@ -152,6 +202,131 @@ def test_two_hop_leaves_longer_chains_out(tmp_path: Path) -> None:
     assert list(rows("two_hop", write_lines(tmp_path, turned))) == expected
 
 
+@pytest.mark.parametrize("name", WITH_CHOICES)
+def test_one_of_the_choices_is_the_answer(tmp_path: Path, name: str) -> None:
+    path = write_lines(tmp_path, ROWS[name][:1])
+    (prompt,) = rows(name, path, asking=Asking(choices=True))
+    assert prompt.choices[prompt.right_choice] == prompt.answer
+    assert prompt.text == prompt.question + prompt.answer
+    # Only a set with texts of its own has another way to be asked.
+    assert (list(rows(name, path)) == [prompt]) == (name != "hellaswag")
+
+
+def asked(tmp_path: Path, name: str, row: dict[str, Any]) -> Prompt:
+    return next(rows(name, write_lines(tmp_path, [row]), asking=Asking(choices=True)))
+
+
+def test_questions_are_worded_as_by_lm_eval(tmp_path: Path) -> None:
+    easy, ants = rows("arc_easy", write_lines(tmp_path, ARC))
+    assert easy.question == "Question: Which of these is hot?\nAnswer:"
+    assert easy.choices == (" ice", " the sun", " snow")
+    # The beginning of another option, as in the harness.
+    assert (ants.choices, ants.right_choice) == ((" 4", " 6", " 8", " 60"), 1)
+    piqa = asked(tmp_path, "piqa", PIQA[0])
+    assert piqa.text == "Question: boil water\nAnswer: Use a pot."
+    assert piqa.choices == (" Use a pot.", " Use a sieve.")
+    assert asked(tmp_path, "openbookqa", OPENBOOKQA[0]).text == "The sun is a star"
+    boolq = asked(tmp_path, "boolq", BOOLQ[0])
+    assert boolq.text == "Rain is water.\nQuestion: is rain wet?\nAnswer: yes"
+    assert boolq.choices == (" no", " yes")
+    mmlu = asked(tmp_path, "mmlu", MMLU[0])
+    assert mmlu.text == (
+        "The following are multiple choice questions (with answers) about high school biology.\n"
+        "\nWhat has cells?\nA. stones\nB. plants\nC. clouds\nD. sand\nAnswer: B"
+    )
+    assert mmlu.choices == (" A", " B", " C", " D")
+
+
+def test_hellaswag_with_choices_loses_its_marks(tmp_path: Path) -> None:
+    row = {
+        "activity_label": "Baking",
+        "ctx_a": "[header] How to bake [title] A man  [step] mixes.",
+        "ctx_b": "the dough Rises",
+        "endings": [" is [substeps] good.", "[title] Eat it", "falls  down", "x"],
+        "label": "2",
+    }
+    prompt = asked(tmp_path, "hellaswag", row)
+    assert prompt.question == "Baking: How to bake. A man  mixes. The dough rises"
+    assert prompt.choices == (" is good.", "  Eat it", " falls down", " x")
+    assert prompt.answer == " falls down"
+
+
+def test_the_words_of_winogrande_differ_before_what_is_compared(tmp_path: Path) -> None:
+    prompt = asked(tmp_path, "winogrande", WINOGRANDE[0])
+    begun = "The box is not in the bag because the "
+    assert prompt.text == f"{begun}box is  big."
+    assert prompt.continuations == ((f"{begun}box", " is  big."), (f"{begun}bag", " is  big."))
+
+
+def test_cells_come_in_several_forms(tmp_path: Path) -> None:
+    listed = [{"text": "ice", "label": "A"}, {"text": "the sun", "label": "B"}]
+    arc = asked(tmp_path, "arc_easy", {**ARC[0], "choices": listed})
+    assert (arc.choices, arc.right_choice) == ((" ice", " the sun"), 1)
+    key = asked(tmp_path, "openbookqa", {**OPENBOOKQA[0], "answerKey": " B"})
+    assert key.answer == " a star"
+    google = {"passage": "Ice.", "question": "is it hot", "answer": True}
+    assert asked(tmp_path, "boolq", google).answer == " yes"
+    mmlu = {**MMLU[0], "answer": "D", "subject": None}
+    assert asked(tmp_path, "mmlu", mmlu).answer == " D"
+    assert asked(tmp_path, "mmlu", mmlu).text.startswith(
+        "The following are multiple choice questions (with answers).\n\nWhat"
+    )
+
+
+def test_rows_without_one_right_option_are_left_out(tmp_path: Path) -> None:
+    twice = {**PIQA[0], "sol2": "Use a pot."}
+    marks_alone = {**HELLASWAG[0], "endings": ["a", "b", "[step]", "d"]}
+    wrong_twice = {**HELLASWAG[0], "endings": ["a", "b", "a", "d"]}
+    assert list(rows("piqa", write_lines(tmp_path, [twice, *PIQA]))) == list(
+        rows("piqa", write_lines(tmp_path, PIQA))
+    )
+    path = write_lines(tmp_path, [marks_alone, wrong_twice])
+    (prompt,) = rows("hellaswag", path, asking=Asking(choices=True))
+    assert prompt.choices == (" a", " b", " a", " d")
+
+
+def test_shots_are_other_rows_behind_one_heading(tmp_path: Path) -> None:
+    raw_rows = [
+        {**MMLU[0], "question": f"{subject} {n}?", "subject": subject, "answer": n % 4}
+        for subject in ("law", "art")
+        for n in range(12)
+    ]
+    path = write_lines(tmp_path, raw_rows)
+    prompts = list(rows("mmlu", path, asking=Asking(True, 2, 5)))
+    assert prompts == list(rows("mmlu", path, asking=Asking(True, 2, 5)))
+    assert prompts != list(rows("mmlu", path, asking=Asking(True, 2, 6)))
+    for prompt, row in zip(prompts, raw_rows, strict=True):
+        heading, *shots, question = prompt.text.split("\n\n")
+        assert heading.endswith(f"about {row['subject']}.")
+        assert question.startswith(row["question"])
+        assert len({*shots, question}) == 3
+        assert all(shot.startswith(row["subject"]) for shot in shots)
+        assert all(shot[-1] in "ABCD" for shot in shots)
+        assert prompt.text.endswith(prompt.answer)
+
+
+def test_shots_are_of_the_same_level(tmp_path: Path) -> None:
+    raw_rows = [{**MATH[0], "problem": str(n), "level": f"Level {n % 2 + 1}"} for n in range(20)]
+    path = write_lines(tmp_path, raw_rows)
+    for prompt in rows("math", path, level=1, asking=Asking(shots=4)):
+        numbers = [int(n) for n in re.findall(r"Problem: (\d+)", prompt.text)]
+        assert len(set(numbers)) == 5
+        assert not any(n % 2 for n in numbers)
+
+
+def test_too_few_rows_for_the_shots(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, GSM8K)
+    with pytest.raises(DepthError, match=r"set\.jsonl has 1 other prompts .* not 2") as caught:
+        list(rows("gsm8k", path, asking=Asking(shots=2)))
+    assert "--shots" in caught.value.hint
+
+
+def test_a_set_without_options_names_those_that_have_some(tmp_path: Path) -> None:
+    with pytest.raises(DepthError, match="The data set gsm8k has no options") as caught:
+        rows("gsm8k", write_lines(tmp_path, GSM8K), asking=Asking(choices=True))
+    assert all(name in caught.value.hint for name in ("addition", *WITH_CHOICES))
+
+
 @pytest.mark.parametrize("name", DATASETS)
 def test_parquet_reads_the_same(tmp_path: Path, name: str) -> None:
     pyarrow = pytest.importorskip("pyarrow")
@@ -224,6 +399,18 @@ def test_a_missing_column_is_named_with_those_there(tmp_path: Path, name: str) -
         ("aime24", {"Solution": None}, "`Solution` holds no text"),
         ("two_hop", {"questions": []}, "`questions` or the hops are not lists"),
         ("two_hop", {"single_hops": 2}, "`questions` or the hops are not lists"),
+        ("arc_easy", {"answerKey": "D"}, "`answerKey` does not say"),
+        ("arc_easy", {"choices": ["ice"]}, "`choices` has no texts and labels"),
+        ("arc_easy", {"choices": {"text": "ice", "label": ["B"]}}, "`text` is no list of texts"),
+        ("piqa", {"label": -1}, "`label` does not say which of `options`"),
+        ("piqa", {"label": 2}, "`label` is 2, but there are 2 options"),
+        ("piqa", {"sol2": ""}, "`sol2` holds no text"),
+        ("winogrande", {"sentence": "No blank."}, "`sentence` has no blank"),
+        ("winogrande", {"sentence": "The end is _"}, "`sentence` has no blank"),
+        ("winogrande", {"answer": ""}, "`answer` does not say"),
+        ("boolq", {"label": None}, "`label` does not say"),
+        ("mmlu", {"answer": "E"}, "`answer` does not say"),
+        ("mmlu", {"choices": ["one"]}, "`choices` has 1 answers, not 4"),
     ],
 )
 def test_a_bad_cell_is_named(tmp_path: Path, name: str, change: Any, message: str) -> None:
@@ -359,6 +546,13 @@ def test_without_a_file_a_set_comes_from_the_hub(hub: ScriptedHub, tmp_path: Pat
         ("Maxwell-Jia/AIME_2024", None, "train"),
         ("DigitalLearningGmbH/MATH-lighteval", None, "test"),
         ("henryzhongsc/MQuAKE-Remastered", None, "CF3k"),
+        ("allenai/ai2_arc", "ARC-Easy", "test"),
+        ("allenai/ai2_arc", "ARC-Challenge", "test"),
+        ("baber/piqa", None, "validation"),
+        ("allenai/winogrande", "winogrande_xl", "validation"),
+        ("allenai/openbookqa", "main", "test"),
+        ("aps/super_glue", "boolq", "validation"),
+        ("cais/mmlu", "all", "test"),
     }
 
 

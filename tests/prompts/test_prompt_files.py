@@ -11,6 +11,8 @@ import pytest
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import make_prompts, parse_prompts, prompt_files, read_prompts
+from depthtui.prompts.asking import Asking
+from depthtui.prompts.prompt_files import ask_prompts
 from tests.hostile import BROKEN, HOSTILE
 from tests.odd_files import ODD_FILES, put_odd_file
 
@@ -19,6 +21,13 @@ def write(folder: Path, data: bytes | str, name: str = "prompt.txt") -> Path:
     path = folder / name
     path.write_bytes(data if isinstance(data, bytes) else data.encode())
     return path
+
+
+CHOICES = '["b", "c"]'
+
+
+def choices_line(choices: str) -> str:
+    return f'{{"text": "ab", "answer": "b", "choices": {choices}}}'
 
 
 @pytest.mark.parametrize(
@@ -74,6 +83,22 @@ def test_hostile_text_survives(tmp_path: Path) -> None:
             assert [prompt.text for prompt in read_prompts(path)] == [f"x{text}y"]
 
 
+def test_choices_are_options_beside_the_answer() -> None:
+    assert parse_prompts(choices_line('["c", "b"]'), "p", True) == [
+        Prompt("ab", "b", "file", choices=("c", "b"))
+    ]
+    assert parse_prompts(choices_line("null"), "p", True) == [Prompt("ab", "b", "file")]
+
+
+def test_every_prompt_of_a_file_needs_choices_where_they_are_asked_for() -> None:
+    prompts = parse_prompts(f'{choices_line(CHOICES)}\n{{"text": "ab"}}', "p", True)
+    assert ask_prompts(prompts[:1], "p", Asking(choices=True)) == prompts[:1]
+    with pytest.raises(DepthError, match="p: prompt 2 has no choices") as caught:
+        ask_prompts(prompts, "p", Asking(choices=True))
+    assert '"choices": [' in caught.value.hint
+    assert ask_prompts(prompts, "p", Asking()) == prompts
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -90,6 +115,18 @@ def test_hostile_text_survives(tmp_path: Path) -> None:
         ('{"text": "ab", "task": {}}', "p, line 2: `task` is not a string"),
         ('{"text": "ab", "level": 1.5}', "p, line 2: `level` is not a string"),
         ('{"text": "ab", "level": true}', "p, line 2: `level` is not a string"),
+        (choices_line('"b"'), "p, line 2: `choices` is not a list of texts"),
+        (choices_line('["b", 3]'), "p, line 2: `choices` is not a list of texts"),
+        (choices_line("[]"), "p, line 2: `choices` is empty"),
+        (choices_line('["b"]'), "p, line 2: there is one choice, not two or more"),
+        (choices_line('["b", " "]'), "p, line 2: a choice is empty"),
+        (choices_line('["b", "c", "c"]'), "p, line 2: two choices are 'c'"),
+        (choices_line('["b", "bc"]'), "p, line 2: the choice 'b' is the beginning of 'bc'"),
+        (choices_line('["c", "d"]'), "p, line 2: the answer 'b' is none of the choices"),
+        (
+            '{"text": "b", "answer": "b", "choices": ["b", "c"]}',
+            "p, line 2: there is no question before the choices",
+        ),
     ],
 )
 def test_a_bad_line_is_named(line: str, message: str) -> None:

@@ -135,6 +135,11 @@ data = "rows.jsonl"
 max_tokens = 400
 sample = true
 matched = 512
+
+[[task]]
+name = "piqa"
+choices = true
+shots = 5
 """
 
 
@@ -153,6 +158,7 @@ def test_a_file_says_it_all(tmp_path: Path) -> None:
         TaskChoice("addition", "4", examples=7),
         TaskChoice("facts", "2", examples=2),
         TaskChoice("gsm8k", "", str(tmp_path / "rows.jsonl"), 7, 400, True, 512),
+        TaskChoice("piqa", examples=7, choices=True, shots=5),
     )
     assert plan.run == RunSettings(metrics=("logit_lens",), seed=5)
     assert plan.summary == SummarySettings(0.4, include_first_token=False, seed=5)

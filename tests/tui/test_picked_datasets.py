@@ -70,3 +70,33 @@ async def test_what_is_not_here_or_cannot_be_read_is_a_sentence(
         await it.press("minus", "plus")
         await it.until(lambda: "level 1" in it.screen_text())
         await it.until(lambda: prompts.option_count < everything)
+
+
+async def test_options_to_choose_from_are_switched_on(tmp_path: Path, folder: Path) -> None:
+    write_lines(folder, ROWS["hellaswag"][:1], "hellaswag.jsonl")
+    write_lines(folder, ROWS["piqa"], "piqa.jsonl")
+    async with explore(tmp_path) as it:
+        await opened_tasks(it)
+        await it.until(lambda: it.main.datasets.file("hellaswag"))
+        await choose(it, "hellaswag")
+        await it.until(lambda: "o asks with options." in it.screen_text())
+        assert "· is a cake." not in it.screen_text()
+        await it.press("o")
+        await it.until(lambda: "· is a cake." in it.screen_text())
+        assert "Asked with options." in it.screen_text()
+        await it.press("o")
+        await it.until(lambda: "· is a cake." not in it.screen_text())
+        # Asked with options alone.
+        await choose(it, "piqa")
+        await it.until(lambda: "· Use a sieve." in it.screen_text())
+        await it.press("o")
+        await choose(it, "commonsense")
+        assert "options." not in it.screen_text()
+        await choose(it, "facts")
+        await it.press("o", "enter", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
+        assert len(started(it).prompt.choices) == 4
+        await it.ready()
+        await it.press("n")
+        await it.until(lambda: len(it.session.runs) == 3)
+        assert len(started(it).prompt.choices) == 4

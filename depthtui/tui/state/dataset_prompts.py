@@ -8,6 +8,7 @@ from pathlib import Path
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
+from depthtui.prompts.asking import Asking
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows
 from depthtui.prompts.local_datasets import how_to_get, local_file
@@ -34,7 +35,7 @@ class Datasets:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, Path] = {}
-        self._read: dict[tuple[str, int | None], SetPrompts] = {}
+        self._read: dict[tuple[str, int | None, bool], SetPrompts] = {}
 
     def look(self) -> None:
         """Look which data sets are here now; forget prompts that were read from another file."""
@@ -53,26 +54,33 @@ class Datasets:
         """How to get a data set that is not here, in sentences."""
         return how_to_get(name, self._folder)
 
-    def already_read(self, name: str, level: int | None) -> SetPrompts | None:
-        """The prompts read from a data set at a level (None: all); None if not read yet."""
-        return self._read.get((name, level))
+    def already_read(
+        self, name: str, level: int | None, choices: bool = False
+    ) -> SetPrompts | None:
+        """The prompts read from a data set at a level (None: all); None if not read yet.
 
-    def read(self, name: str, level: int | None) -> SetPrompts:
+        `choices` is whether they are asked with options to choose from.
+        """
+        return self._read.get((name, level, choices))
+
+    def read(self, name: str, level: int | None, choices: bool = False) -> SetPrompts:
         """The first prompts of a data set that is here; slow."""
         prompts: list[Prompt] = []
         problem = ""
         try:
-            prompts.extend(islice(rows(name, self._files[name], None, level), OFFERED))
+            asking = Asking(choices)
+            of_file = rows(name, self._files[name], None, level, asking=asking)
+            prompts.extend(islice(of_file, OFFERED))
         except DepthError as error:
             problem = str(error)
         set_prompts = SetPrompts(tuple(prompts), problem)
         if not problem:
-            self._read[name, level] = set_prompts
+            self._read[name, level, choices] = set_prompts
         return set_prompts
 
     def around(self, prompt: Prompt) -> tuple[Prompt, ...]:
         """The prompts that were read together with a prompt; empty where it was not read."""
-        for (name, _), read in self._read.items():
+        for (name, *_), read in self._read.items():
             if name == prompt.task and prompt in read.prompts:
                 return read.prompts
         return ()

@@ -7,6 +7,7 @@ from functools import lru_cache
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.prompts import TASKS, make_prompts
+from depthtui.prompts.asking import Asking
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import written_rows
 from depthtui.token_text import printable_chars
@@ -24,14 +25,19 @@ def first_prompt() -> Prompt:
 
 
 @lru_cache
-def prompts_of(task: str, level: int | str | None, seed: int) -> tuple[Prompt, ...]:
-    """The prompts that the picker offers for a task at a level."""
+def prompts_of(
+    task: str, level: int | str | None, seed: int, choices: bool = False
+) -> tuple[Prompt, ...]:
+    """The prompts that the picker offers for a task at a level, with options to choose from or not.
+
+    The options are for a task that has some.
+    """
     if TASKS[task].kind == "written":
         return tuple(make_prompts(task, count=len(written_rows(task))))
     for count in range(GENERATED, 0, -1):
         # A low level may have fewer different prompts than requested.
         try:
-            return tuple(make_prompts(task, level, count, seed))
+            return tuple(make_prompts(task, level, count, seed, Asking(choices)))
         except DepthError:
             continue
     return ()
@@ -61,7 +67,7 @@ def _task_of(prompt: Prompt, seed: int, datasets: Datasets | None) -> tuple[Prom
     if prompt.task not in TASKS:
         return datasets.around(prompt) if datasets is not None else ()
     try:
-        return prompts_of(prompt.task, prompt.level or None, seed)
+        return prompts_of(prompt.task, prompt.level or None, seed, bool(prompt.choices))
     except DepthError:
         return ()
 

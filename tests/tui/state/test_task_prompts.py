@@ -26,6 +26,13 @@ def test_a_generated_prompt_has_neighbours_of_its_level() -> None:
     assert (after.task, after.level) == ("addition", "2")
 
 
+def test_a_prompt_with_choices_has_neighbours_with_choices() -> None:
+    prompts = prompts_of("facts", 2, 9, choices=True)
+    assert all(prompt.choices for prompt in prompts)
+    assert place(prompts[3], 9) == (3, len(prompts))
+    assert neighbour(prompts[3], 1, 9) == prompts[4]
+
+
 def test_the_title_says_the_level_in_what_the_task_counts() -> None:
     titles = [task_title(Prompt("x", task="addition", level=level)) for level in ("1", "3", "")]
     assert titles == ["Addition, 1 digit", "Addition, 3 digits", "Addition"]

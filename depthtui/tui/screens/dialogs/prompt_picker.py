@@ -51,8 +51,8 @@ FIRST_FOCUS = {"tasks": "task-list", "write": "text"}
 """The widget that is focused when the dialog opens with a tab."""
 
 HINTS = {
-    "task-list": "j k choose · enter lists its prompts · + - change the level · esc closes",
-    "prompts": "j k choose · enter runs it · + - change the level · esc closes",
+    "task-list": "j k choose · enter lists its prompts · + - level · o options · esc closes",
+    "prompts": "j k choose · enter runs it · + - level · o options · esc closes",
     "path": "enter opens it · → completes · tab moves on · esc closes",
     "tasks": "F5 runs it · tab moves on · + - change the level · esc closes",
     "text": "F5 runs it · ctrl+u clears · tab answer · ctrl+t tasks, files · esc closes",
@@ -87,6 +87,7 @@ class PromptPicker(Dialog[PromptChoice]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("plus,equals_sign", "dial(1)", "harder", tooltip="Harder", id="prompt.harder"),
         Binding("minus", "dial(-1)", "easier", tooltip="Easier", id="prompt.easier"),
+        Binding("o", "options", "options", tooltip="With options or without", id="prompt.options"),
         Binding("ctrl+t", "next_way", "next tab", show=False, priority=True),
         Binding("ctrl+u", "clear", "clear", show=False, priority=True),
         Binding("f5", "submit", "run", tooltip="Run the prompt", id="prompt.run", priority=True),
@@ -123,6 +124,7 @@ class PromptPicker(Dialog[PromptChoice]):
         levels = {str(level): level for level in self._chosen_task.levels}
         if self._task_name in TASKS and prompt.level in levels:
             self._levels[self._task_name] = levels[prompt.level]
+        self._wants_choices = bool(prompt.choices)
         self._prompts: Sequence[Prompt] = ()
         self._file = ""
         self._is_path_chosen = False
@@ -300,11 +302,24 @@ class PromptPicker(Dialog[PromptChoice]):
             self._levels[self._task_name] = levels[place]
             self._fill_prompts()
 
+    @property
+    def _choices(self) -> bool:
+        """Whether the prompts are asked with options, where the task leaves a choice."""
+        return self._wants_choices and self._chosen_task.has_choices
+
+    def action_options(self) -> None:
+        """Ask with options to choose from, or without, where the task leaves a choice."""
+        if self._tab == "tasks" and not self._file and self._chosen_task.has_choices:
+            self._wants_choices = not self._wants_choices
+            self._fill_prompts()
+
     def _fill_prompts(self, selected: Prompt | None = None) -> None:
         if self._task_name in DATASETS:
             self._fill_rows(selected)
         else:
-            self._list(prompts_of(self._task_name, self._level, self._seed), selected)
+            self._list(
+                prompts_of(self._task_name, self._level, self._seed, self._choices), selected
+            )
 
     def _list(self, prompts: Sequence[Prompt], selected: Prompt | None = None) -> None:
         """List the prompts of the task or file, under its dial."""
@@ -325,6 +340,8 @@ class PromptPicker(Dialog[PromptChoice]):
             return Content.styled(f"Prompts of {printable_chars(self._file)}", MUTED)
         if self._task_name in DATASETS and len(self._prompts) == OFFERED:
             sentence += f" The first {OFFERED} rows."
+        if task.has_choices:
+            sentence += " Asked with options." if self._choices else " o asks with options."
         if not task.levels:
             return Content.styled(sentence, MUTED)
         if isinstance(task, Task):
@@ -357,7 +374,7 @@ class PromptPicker(Dialog[PromptChoice]):
     def _fill_rows(self, selected: Prompt | None = None) -> None:
         """List the rows of the data set, which are read first if need be."""
         datasets, name = self._datasets, self._task_name
-        path, set_prompts = datasets.file(name), datasets.already_read(name, self._level)
+        path, set_prompts = datasets.file(name), datasets.already_read(*self._rows)
         if path is not None and set_prompts is not None:
             self._show_rows(set_prompts, selected)
             return
@@ -366,11 +383,16 @@ class PromptPicker(Dialog[PromptChoice]):
         if path is not None:
             self.run_worker(self._read(selected), group="rows", exclusive=True)
 
+    @property
+    def _rows(self) -> tuple[str, int | None, bool]:
+        """The data set, its level, and whether it is asked with options."""
+        return self._task_name, self._level, self._choices
+
     async def _read(self, selected: Prompt | None) -> None:
         """Read the data set, and list it unless something else was chosen meanwhile."""
-        task = self._task_name, self._level
-        set_prompts = await asyncio.to_thread(self._datasets.read, *task)
-        if task == (self._task_name, self._level) and not self._file:
+        chosen_rows = self._rows
+        set_prompts = await asyncio.to_thread(self._datasets.read, *chosen_rows)
+        if chosen_rows == self._rows and not self._file:
             self._show_rows(set_prompts, selected)
 
     def _show_rows(self, set_prompts: SetPrompts, selected: Prompt | None) -> None:
@@ -396,8 +418,13 @@ class PromptPicker(Dialog[PromptChoice]):
         prompt = self._prompts[event.option_index]
         text = prompt.text[:PREVIEW_CHARACTERS]
         split = len(prompt.question)
+        options = "".join(f"\n· {_lines(choice.strip())}" for choice in prompt.choices)
         self.query_one("#preview", Static).update(
-            Content.assemble(_lines(text[:split]), (_lines(text[split:]), "$text-accent"))
+            Content.assemble(
+                _lines(text[:split]),
+                (_lines(text[split:]), "$text-accent"),
+                (options and f"\n{options}", MUTED),
+            )
         )
         self.query_one("#preview-box", VerticalScroll).scroll_home(animate=False)
 

@@ -1,0 +1,31 @@
+"""Written answers: how they end, and whether they are right."""
+
+from __future__ import annotations
+
+from depthtui.data.run import Prompt
+from depthtui.prompts.answer_forms import NUMBER, TEXT, WORKED, AnswerForm
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.tasks import TASKS
+
+
+def form_of(prompt: Prompt) -> AnswerForm:
+    """The form of the answer to a prompt; one that has choices is answered directly."""
+    form = _form_of_task(prompt.task)
+    # The number alone, where the task has worked solutions without choices.
+    return NUMBER if form is WORKED and prompt.choices else form
+
+
+def is_same_answer(task: str, written: str, answer: str) -> bool:
+    """Whether a written answer is the right one, after the task's own normalisation.
+
+    Args:
+        task: a task or a data set; any other name for texts of any kind.
+        written: the written text, with or without what follows the answer.
+        answer: the right answer.
+    """
+    return _form_of_task(task).is_same(written, answer)
+
+
+def _form_of_task(name: str) -> AnswerForm:
+    source = TASKS.get(name) or DATASETS.get(name)
+    return source.form if source else TEXT

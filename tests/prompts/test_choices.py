@@ -1,0 +1,95 @@
+"""Generated tasks with options to choose from."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from depthtui.api.keywords import prompts_of
+from depthtui.data.run import Prompt
+from depthtui.errors import DepthError
+from depthtui.prompts import TASKS, make_prompts
+from depthtui.prompts.asking import Asking
+from depthtui.prompts.choices import MAKERS, problem_of
+from depthtui.prompts.dataset_formats import WITH_CHOICES
+from depthtui.prompts.vocabulary import ENDINGS
+
+WITH = Asking(choices=True)
+EVERY_LEVEL = [(name, level) for name in MAKERS for level in TASKS[name].levels]
+
+
+@pytest.mark.parametrize(("name", "level"), EVERY_LEVEL)
+def test_four_options_can_be_compared_at_every_level(name: str, level: int) -> None:
+    prompts = make_prompts(name, level, 40, 3, WITH)
+    for prompt in prompts:
+        assert len(prompt.choices) == 4
+        assert not problem_of(prompt)
+        assert prompt.text.endswith(prompt.answer)
+        assert (prompt.task, prompt.level) == (name, str(level))
+    # The right one has no place of its own.
+    assert {prompt.right_choice for prompt in prompts} == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_options_change_nothing_but_with_the_seed(name: str) -> None:
+    prompts = make_prompts(name, None, 9, 3, WITH)
+    assert prompts == make_prompts(name, None, 9, 3, WITH)
+    assert prompts[:4] == make_prompts(name, None, 4, 3, WITH)
+    assert prompts != make_prompts(name, None, 9, 4, WITH)
+    plain = make_prompts(name, None, 9, 3)
+    assert not any(prompt.choices for prompt in plain)
+    if name != "word_problem":
+        assert [prompt.text for prompt in prompts] == [prompt.text for prompt in plain]
+
+
+@pytest.mark.parametrize("name", ["addition", "multiplication"])
+def test_wrong_numbers_are_as_long_as_the_right_one(name: str) -> None:
+    for level in TASKS[name].levels:
+        for prompt in make_prompts(name, level, 40, 3, WITH):
+            assert {len(choice) for choice in prompt.choices} == {len(prompt.answer)}
+            assert all(choice.isdecimal() and choice[0] != "0" for choice in prompt.choices)
+
+
+def test_wrong_sums_differ_by_a_carry() -> None:
+    for prompt in make_prompts("addition", 5, 40, 3, WITH):
+        wrong = [int(choice) for choice in prompt.choices if choice != prompt.answer]
+        steps = {abs(number - int(prompt.answer)) for number in wrong}
+        assert steps <= {10**place for place in range(6)}
+
+
+def test_a_word_problem_is_asked_for_its_number_alone() -> None:
+    plain, asked = (make_prompts("word_problem", 4, 30, 3, how) for how in (Asking(), WITH))
+    n_intermediate = 0
+    for solved, prompt in zip(plain, asked, strict=True):
+        problem = re.search(r"\n(Problem: .*)\n", solved.text)
+        assert problem is not None
+        assert prompt.question == f"{problem[1]}\nAnswer:"
+        assert f"The final answer is{prompt.answer}" in solved.text
+        numbers = set(re.findall(r"\d+", solved.answer))
+        wrong = {choice.strip() for choice in prompt.choices} - {prompt.answer.strip()}
+        n_intermediate += len(wrong & numbers)
+    assert n_intermediate > 15
+
+
+def test_wrong_facts_are_of_the_same_kind() -> None:
+    for prompt in make_prompts("facts", 3, 30, 3, WITH):
+        values = {choice.strip() for choice in prompt.choices}
+        assert any(values <= set(ending.values) for ending in ENDINGS)
+        told = [value for value in values if value in prompt.question]
+        assert len(told) == 2
+
+
+@pytest.mark.parametrize("name", sorted(set(TASKS) - set(MAKERS)))
+def test_a_task_without_options_names_those_that_have_some(name: str) -> None:
+    assert not TASKS[name].has_choices
+    with pytest.raises(DepthError, match=f"The task {name} has no options") as caught:
+        make_prompts(name, asking=WITH)
+    assert all(other in caught.value.hint for other in (*MAKERS, *WITH_CHOICES))
+
+
+def test_choices_of_a_program_are_checked() -> None:
+    good = Prompt("1 + 1 = 2", "2", choices=("2", "3"))
+    assert prompts_of(good) == [good]
+    with pytest.raises(DepthError, match="Prompt 0: the answer '2' is none of the choices"):
+        prompts_of(Prompt("1 + 1 = 2", "2", choices=("3", "4")))

@@ -1,0 +1,76 @@
+"""Sweeps whose prompts have options to choose from, and solved others before them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from depthtui.errors import DepthError
+from depthtui.prompts.asking import Asking
+from depthtui.prompts.tasks import make_prompts
+from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, check_plan
+from depthtui.sweep.prompts import Candidates, choose, filled_up
+from depthtui.sweep.records import read_record, record_bytes
+from tests.builders.results import tokens_of
+from tests.sweep.sweeps import make_plan, sweep
+
+ROWS = [{"goal": f"{n}", "sol1": "this", "sol2": "that", "label": 0} for n in range(40)]
+
+
+def own_file(folder: Path) -> str:
+    path = folder / "own.jsonl"
+    rows = [{"text": f"{n}: a", "answer": "a", "choices": ["b", "a"]} for n in range(12)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def asked_plan(folder: Path, shots: int = 2) -> SweepPlan:
+    piqa = folder / "piqa.jsonl"
+    piqa.write_text("\n".join(map(json.dumps, ROWS)))
+    data = {"piqa": str(piqa), "own": own_file(folder)}
+    return make_plan(
+        ("alpha",), ("facts:1-2", "piqa", "own"), Drawing(3, 0, True, 0, True, shots), data
+    )
+
+
+def test_records_keep_the_choices(tmp_path: Path) -> None:
+    outcome = sweep(asked_plan(tmp_path), tmp_path / "sweep")
+    assert not outcome.failures
+    records = [record for cell in outcome.records.values() for record in cell]
+    assert len(records) == 12
+    for record in records:
+        prompt = record.prompt
+        assert prompt.choices[prompt.right_choice] == prompt.answer
+        assert len(set(prompt.text.split("\n\n"))) == 3
+        assert read_record(record_bytes(record)).prompt == prompt
+    facts = [record.prompt for record in records[:3]]
+    assert facts == make_prompts("facts", 1, 3, 123, Asking(True, 2))
+
+
+def test_earlier_prompts_stay_where_more_are_asked(tmp_path: Path) -> None:
+    for task in asked_plan(tmp_path).tasks:
+        few, many = (
+            choose(replaced, Candidates(replaced, 1), lambda prompt: 1)
+            for replaced in (task, replace(task, examples=7))
+        )
+        assert many[:3] == few
+
+
+def test_prompts_with_choices_are_filled_with_their_like() -> None:
+    task = TaskChoice("word_problem", "1", matched=200, choices=True)
+    (prompt,) = make_prompts("word_problem", 1, 1, 3, Asking(True))
+    filled = filled_up(task, prompt, [], lambda prompt: len(tokens_of(prompt)), 3)
+    others = filled.text.split("\n\n")
+    assert len(others) > 2
+    assert all("\nAnswer: " in other for other in others)
+    assert (filled.choices, filled.answer) == (prompt.choices, prompt.answer)
+
+
+@pytest.mark.parametrize("name", ["commonsense", "gsm8k"])
+def test_a_plan_refuses_options_where_there_are_none(name: str) -> None:
+    plan = make_plan(("alpha",), ("facts",))
+    with pytest.raises(DepthError, match=f"{name} has no options"):
+        check_plan(replace(plan, tasks=(TaskChoice(name, choices=True),)))
