@@ -114,6 +114,7 @@ class MetricContext:
         can_read_on: returns whether the model reads on correctly from its cache.
         answer_ids: returns the token ids of a prompt's answer.
         choices: returns the token ids with each of the prompt's choices, and where it begins.
+        end_ids: the ids of tokens that end a text.
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
         order: returns the order in which layers are left out; None for the prompt's own.
@@ -136,6 +137,7 @@ class MetricContext:
     can_read_on: Callable[[], bool]
     answer_ids: Callable[[Prompt], np.ndarray]
     choices: Callable[[], Sequence[tuple[np.ndarray, int]]]
+    end_ids: frozenset[int]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
     order: Callable[[], LayerOrder | None]

@@ -18,7 +18,7 @@ from depthtui.engine import memory
 from depthtui.engine.control import Control
 from depthtui.engine.metric_context import MetricContext
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.tokens import tokenise, tokenise_choices
+from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
 from depthtui.errors import DepthError, RunStopped, named_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
@@ -216,6 +216,7 @@ class PromptRun:
             self._model.can_read_on,
             self._answer_ids,
             self._choices,
+            end_tokens(self._model.loaded),
             self._model.vocabulary.texts,
             lens,
             order,

@@ -119,6 +119,10 @@ class Context(Protocol):
             DepthError: the tokenizer makes no token of a choice.
         """
 
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """The ids of tokens that end a text."""
+
     def texts(self, ids: Iterable[int]) -> dict[int, str]:
         """The raw texts of tokens."""
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
+from depthtui.prompts.written_answers import is_written
 
 Need: TypeAlias = Callable[[RunResult], str]
 """Returns why a run cannot have a metric; empty where it can."""
@@ -86,8 +87,11 @@ def answer(result: RunResult) -> str:
     return ""
 
 
-def choices(result: RunResult) -> str:
-    """A need: the prompt has choices, the right one among them."""
-    if not result.prompt.choices:
-        return "the prompt has no options to choose from: --choices"
-    return "" if result.prompt.right_choice >= 0 else "the right choice is not known"
+def choices_or_answer(result: RunResult) -> str:
+    """A need: the prompt has choices, the right one among them, or an answer that can be written."""
+    prompt = result.prompt
+    if prompt.choices:
+        return "" if prompt.right_choice >= 0 else "none of its choices is the right one"
+    if is_written(prompt):
+        return answer(result)
+    return "the prompt has no options to choose from (--choices), and no known answer"

@@ -15,6 +15,15 @@ def form_of(prompt: Prompt) -> AnswerForm:
     return NUMBER if form is WORKED and prompt.choices else form
 
 
+def is_written(prompt: Prompt) -> bool:
+    """Whether the answer to a prompt can be written: it is known, and no published option.
+
+    The right option of a published set is one of several texts that would do.
+    """
+    dataset = DATASETS.get(prompt.task)
+    return bool(prompt.answer) and not (prompt.choices and dataset and dataset.to_choices)
+
+
 def is_same_answer(task: str, written: str, answer: str) -> bool:
     """Whether a written answer is the right one, after the task's own normalisation.
 

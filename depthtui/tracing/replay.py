@@ -598,7 +598,7 @@ class Replay:
             return False
         for other in others:
             before, after = other.states[layer][first:], other.states[layer + 1][first:]
-            if not layer_agrees(
+            if len(before) and not layer_agrees(
                 self.run_layer(layer, before[None], first, past)[0], before, after, dtype
             ):
                 return False

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
-from depthtui.metrics import needs
+from depthtui.metrics import kept, needs, sufficient
 from depthtui.metrics.accuracy.answer_statistics import (
     FewestLayers,
     PairedAnswers,
@@ -40,6 +41,7 @@ from depthtui.metrics.layer_order import (
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
+from depthtui.prompts.written_answers import is_written
 
 NAME = "accuracy"
 
@@ -48,13 +50,14 @@ COUNT_MEASURE = CountMeasure("causal", NAME, "right answers", "that the right an
 
 @dataclass
 class Accuracy(MetricResult):
-    """The likelihoods of a question's choices, with layers left out.
+    """The model's answers to a question, chosen and written, with layers left out.
 
-    A choice's log-likelihood is the sum over its tokens; the model chooses the likeliest, the first
-    of equals, as lm-evaluation-harness does (`acc`).
+    Chosen: a choice's log-likelihood is the sum over its tokens; the model chooses the likeliest,
+    the first of equals, as lm-evaluation-harness does (`acc`). Written: always the most probable
+    token, up to the end of an answer of the task (`prompts.answer_forms`).
 
     Attributes:
-        right: index of the right choice.
+        right: index of the right choice; -1 where there are no choices.
         order: the order in which layers are left out together; empty where there is none.
         chosen: the layers that were left out by themselves; empty for every one.
         lengths: characters of each choice, by which `acc_norm` divides its log-likelihood.
@@ -63,25 +66,37 @@ class Accuracy(MetricResult):
         unchanged: those of a run with nothing left out, in a batch with the others.
         without: those without layer l; NaN for a layer that was not chosen.
         along: those without the first 0, 1, 2, … layers of the order; NaN where there is none.
+        is_written: whether the answers are written too.
+        written: the text that the whole model writes.
+        written_right: 1 where the answer that is written without the first 0, 1, 2, … layers is
+            right, 0 where it is not; NaN where it is not written.
     """
 
     right: int
     order: tuple[int, ...]
     chosen: tuple[int, ...]
+    is_written: bool
+    written: str
     lengths: Annotated[np.ndarray, Shape("O", dtype=np.int32)]
     clean: Annotated[np.ndarray, Shape("O")]
     by_depth: Annotated[np.ndarray, Shape("L+1", "O")]
     unchanged: Annotated[np.ndarray, Shape("O")]
     without: Annotated[np.ndarray, Shape("L", "O")]
     along: Annotated[np.ndarray, Shape("L+1", "O")]
+    written_right: Annotated[np.ndarray, Shape("L+1")]
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether each row is known: those without each chosen layer, then those of the order."""
-        rows = [self.without[list(self.chosen) or slice(None)]]
+        """Whether each row is known.
+
+        Those without each chosen layer, then those of the order, then the written answers.
+        """
+        rows = [self.without[list(self.chosen) or slice(None)].sum(axis=1)]
         if self.order:
-            rows.append(self.along)
-        return np.asarray(np.isfinite(np.concatenate(rows)).all(axis=1))
+            rows.append(self.along.sum(axis=1))
+        if self.is_written:
+            rows.append(self.written_right[: len(self.order) + 1])
+        return np.isfinite(np.concatenate(rows))
 
     def is_right(self, scores: np.ndarray) -> np.ndarray:
         """1 where the right choice is the likeliest of `[..., O]`, else 0; NaN where unknown."""
@@ -103,16 +118,17 @@ class ReducedAccuracy(Reduced):
     Attributes:
         tokens: the number of questions.
         order, chosen: as in `Accuracy`.
-        options: the number of options of each question.
-        right: of the whole model.
-        right_per_character: of the whole model, by the log-likelihood per character.
-        unchanged: with nothing left out, in a batch.
-        without: without layer l.
-        along: without the first 0, 1, 2, … layers of the order.
+        options: the number of options of each question; 0 for none.
+        right: chosen by the whole model.
+        right_per_character: the same, by the log-likelihood per character.
+        unchanged: chosen with nothing left out, in a batch.
+        without: chosen without layer l.
+        along: chosen without the first 0, 1, 2, … layers of the order.
+        written: written without the first 0, 1, 2, … layers of the order.
     """
 
     pools: ClassVar = dict.fromkeys(
-        ("options", "right", "right_per_character", "unchanged", "without", "along"),
+        ("options", "right", "right_per_character", "unchanged", "without", "along", "written"),
         np.concatenate,
     )
 
@@ -124,53 +140,61 @@ class ReducedAccuracy(Reduced):
     unchanged: Annotated[np.ndarray, Shape("P", dtype=np.float64)]
     without: Annotated[np.ndarray, Shape("P", "L", dtype=np.float64)]
     along: Annotated[np.ndarray, Shape("P", "L+1", dtype=np.float64)]
+    written: Annotated[np.ndarray, Shape("P", "L+1", dtype=np.float64)]
 
 
 def _reduce(result: Accuracy, run: RunResult, tokens: slice) -> ReducedAccuracy:
     per_character = result.clean / np.maximum(1, result.lengths)
+    scores = {
+        "right": result.clean,
+        "right_per_character": per_character,
+        "unchanged": result.unchanged,
+        "without": result.without,
+        "along": result.along,
+    }
     return ReducedAccuracy(
         tokens=1,
         order=result.order,
         chosen=result.chosen,
         options=np.array([len(result.clean)]),
-        right=result.is_right(result.clean)[None].astype(np.float64),
-        right_per_character=result.is_right(per_character)[None].astype(np.float64),
-        unchanged=result.is_right(result.unchanged)[None].astype(np.float64),
-        without=result.is_right(result.without)[None].astype(np.float64),
-        along=result.is_right(result.along)[None].astype(np.float64),
+        written=result.written_right[None].astype(np.float64),
+        **{name: result.is_right(values)[None] for name, values in scores.items()},
     )
 
 
 @dataclass(frozen=True)
-class PooledAccuracy:
-    """The right answers to one or more questions.
+class Answers:
+    """Answers of one kind to one or more questions: 1 for a right one, 0 for a wrong one.
 
     Attributes:
-        answers: the answers to each question.
-        n_layers: the number of layers, L.
+        kind: `chosen` or `written`.
+        right: of the whole model, `[questions]`.
+        along: without the first 0, 1, 2, … layers of the order, `[questions, L + 1]`; NaN where
+            unknown.
+        chances: the chance of a right guess at each question.
         margin: the share by which right answers may be fewer.
-        seed: seed of the draws; None to draw nothing.
     """
 
-    answers: ReducedAccuracy
-    n_layers: int
+    kind: Literal["chosen", "written"]
+    right: np.ndarray
+    along: np.ndarray
+    chances: tuple[float, ...]
     margin: float
-    seed: int | None
 
     @property
     def questions(self) -> int:
         """The number of questions."""
-        return len(self.answers.right)
+        return len(self.right)
 
     @property
     def n_right(self) -> int:
         """Right answers of the whole model."""
-        return int(self.answers.right.sum())
+        return int(self.right.sum())
 
     @property
-    def n_right_per_character(self) -> int:
-        """Right answers of the whole model, by the log-likelihood per character."""
-        return int(self.answers.right_per_character.sum())
+    def counts(self) -> str:
+        """Right answers among all, such as `34 of 50`."""
+        return f"{self.n_right} of {self.questions}"
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -178,41 +202,29 @@ class PooledAccuracy:
         return wilson(self.n_right, self.questions)
 
     @property
-    def chance(self) -> float:
-        """The share of right answers by guesses."""
-        return float((1 / self.answers.options).mean())
+    def share_words(self) -> str:
+        """The share of right answers with its interval, such as `68 % (54 % to 79 %)`."""
+        low, high = self.interval
+        return f"{self.n_right / self.questions:.0%} ({low:.0%} to {high:.0%})"
 
     @property
     def why_at_chance(self) -> str:
         """Why the whole model is at chance, in a clause; empty where it is above."""
-        if is_above_chance(self.n_right, (1 / self.answers.options).tolist()):
+        if is_above_chance(self.n_right, self.chances):
             return ""
-        guesses = f"guesses would have {self.chance * self.questions:.0f}"
-        return f"{self.n_right} of {self.questions} answers are right, and {guesses}"
-
-    @property
-    def n_moved(self) -> int:
-        """How many answers with nothing left out differ from those of the texts run alone."""
-        return int((self.answers.unchanged != self.answers.right).sum())
-
-    @property
-    def progress_words(self) -> str:
-        """For how many of the layers there are answers, in words; empty for all of them."""
-        layers = list(self.answers.chosen) or slice(None)
-        return progress_words(np.isfinite(self.answers.without[:, layers]).all(axis=0))
+        guesses = round(sum(self.chances))
+        return f"{self.counts} answers are right" + (
+            f", and guesses have {guesses}" * (guesses > 0)
+        )
 
     @property
     def has_order(self) -> bool:
         """Whether the answers along the order are known."""
-        return bool(np.isfinite(self.answers.along).all())
-
-    def without(self, layer: int) -> PairedAnswers:
-        """The answers of the whole model, and those without a layer."""
-        return PairedAnswers.of(self.answers.unchanged, self.answers.without[:, layer])
+        return bool(np.isfinite(self.along).all())
 
     def without_first(self, count: int) -> PairedAnswers:
         """The answers of the whole model, and those without the first layers of the order."""
-        return PairedAnswers.of(self.answers.along[:, 0], self.answers.along[:, count])
+        return PairedAnswers.of(self.along[:, 0], self.along[:, count])
 
     @cached_property
     def fewest(self) -> FewestLayers | None:
@@ -221,14 +233,15 @@ class PooledAccuracy:
 
     def fewest_within(self, margin: float) -> FewestLayers:
         """How many layers of the order may go, within another margin."""
-        return fewest_layers(self.answers.along, margin)
+        return fewest_layers(self.along, margin)
 
-    @cached_property
-    def raising(self) -> RaisingLayers | None:
-        """The layers without which more answers are right; None in a draft, or of one question."""
-        if self.seed is None:
+    @property
+    def layers(self) -> int | None:
+        """N(answers); None where the questions are too few, or the whole model is at chance."""
+        fewest = self.fewest
+        if fewest is None or fewest.left_out is None or self.why_at_chance:
             return None
-        return raising_layers(self.answers.unchanged, self.answers.without, self.seed)
+        return self.along.shape[1] - 1 - fewest.left_out
 
     @property
     def margin_words(self) -> str:
@@ -237,60 +250,147 @@ class PooledAccuracy:
         return f"{points:g} point{'s' * (points != 1)}"
 
 
+@dataclass(frozen=True)
+class PooledAccuracy:
+    """The right answers to one or more questions.
+
+    Attributes:
+        reduced: the answers to each question.
+        chosen, written: the answers of each kind; None where there are none.
+        n_layers: the number of layers, L.
+        seed: seed of the draws; None to draw nothing.
+    """
+
+    reduced: ReducedAccuracy
+    chosen: Answers | None
+    written: Answers | None
+    n_layers: int
+    seed: int | None
+
+    @property
+    def kinds(self) -> list[Answers]:
+        """The answers of each kind, those that lead first."""
+        return [answers for answers in (self.chosen, self.written) if answers is not None]
+
+    @property
+    def lead(self) -> Answers:
+        """The answers that count: the chosen ones, else the written ones."""
+        return self.kinds[0]
+
+    @property
+    def has_choices(self) -> np.ndarray:
+        """Whether each question has options."""
+        return self.reduced.options > 0
+
+    @property
+    def n_right_per_character(self) -> int:
+        """Right answers of the whole model, by the log-likelihood per character."""
+        return int(self.reduced.right_per_character[self.has_choices].sum())
+
+    @property
+    def n_moved(self) -> int:
+        """How many answers with nothing left out differ from those of the texts run alone."""
+        moved = self.reduced.unchanged != self.reduced.right
+        return int(moved[self.has_choices].sum())
+
+    @property
+    def progress_words(self) -> str:
+        """For how many of the layers there are answers, in words; empty for all of them."""
+        layers = list(self.reduced.chosen) or slice(None)
+        without = self.reduced.without[self.has_choices]
+        return progress_words(np.isfinite(without[:, layers]).all(axis=0))
+
+    def without(self, layer: int) -> PairedAnswers | None:
+        """The chosen answers of the whole model, and those without a layer; None where unknown."""
+        before = self.reduced.unchanged[self.has_choices]
+        after = self.reduced.without[self.has_choices, layer]
+        if not len(after) or not np.isfinite(after).all():
+            return None
+        return PairedAnswers.of(before, after)
+
+    @cached_property
+    def raising(self) -> RaisingLayers | None:
+        """The layers without which more answers are right; None in a draft, or of one question."""
+        if self.seed is None or self.chosen is None:
+            return None
+        has_choices = self.has_choices
+        unchanged, without = self.reduced.unchanged[has_choices], self.reduced.without[has_choices]
+        return raising_layers(unchanged, without, self.seed)
+
+
 def _pool(reduced: Sequence[ReducedAccuracy], pooled: Pooled) -> PooledAccuracy | None:
     if len({answers.order for answers in reduced}) > 1:
         return None
-    answers = ReducedAccuracy.pooled(reduced)
-    margin = pooled.settings.answer_margin / 100
-    return PooledAccuracy(answers, pooled.n_layers, margin, pooled.seed)
+    answers, margin = ReducedAccuracy.pooled(reduced), pooled.settings.answer_margin / 100
+    chosen = written = None
+    if (has_choices := answers.options > 0).any():
+        along = np.where(np.isfinite(answers.along), answers.along, np.nan)[has_choices]
+        chances = tuple((1 / answers.options[has_choices]).tolist())
+        chosen = Answers("chosen", answers.right[has_choices], along, chances, margin)
+    if (is_written := np.isfinite(answers.written[:, 0])).any():
+        right, along = answers.written[is_written, 0], answers.written[is_written]
+        written = Answers("written", right, along, (0.0,) * len(right), margin)
+    if chosen is None and written is None:
+        return None
+    return PooledAccuracy(answers, chosen, written, pooled.n_layers, pooled.seed)
 
 
 def _summary(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
-    answers, fewest, raising = accuracy.answers, accuracy.fewest, accuracy.raising
-    is_measured = np.isfinite(answers.without).all(axis=0)
-    pairs = [
-        accuracy.without(layer) if is_measured[layer] else None
-        for layer in range(accuracy.n_layers)
-    ]
+    pairs = [accuracy.without(layer) for layer in range(accuracy.n_layers)]
+    raising, has_pairs = accuracy.raising, any(pairs)
+    of_pairs: dict[str, Callable[[PairedAnswers], float]] = {
+        "lost": lambda pair: pair.lost,
+        "gained": lambda pair: pair.gained,
+        "p_value": lambda pair: pair.p_value,
+    }
     return {
-        "questions": accuracy.questions,
-        "right": accuracy.n_right,
-        "interval": list(accuracy.interval),
+        **{kind.kind: _kind_summary(kind) for kind in accuracy.kinds},
         "right_per_character": accuracy.n_right_per_character,
-        "chance": accuracy.chance,
-        "lost": [None if pair is None else pair.lost for pair in pairs],
-        "gained": [None if pair is None else pair.gained for pair in pairs],
-        "p_value": [None if pair is None else pair.p_value for pair in pairs],
-        "raising": None
-        if raising is None
-        else {"p_value": raising.p_value, "layers": list(raising.layers), "gain": raising.gain},
-        "order": list(answers.order),
-        "along": answers.along.sum(axis=0) if accuracy.has_order else None,
-        "margin": accuracy.margin,
-        "n": None if fewest is None else _count(accuracy, fewest),
-        "questions_for_one_fewer": None if fewest is None else fewest.questions,
+        "order": list(accuracy.reduced.order),
+        "without_each": {
+            name: [None if pair is None else value(pair) for pair in pairs]
+            for name, value in of_pairs.items()
+        }
+        if has_pairs
+        else None,
+        "raising": None if raising is None else asdict(raising),
         "unchanged_differs": accuracy.n_moved,
-        **chosen_key(answers.chosen),
+        **chosen_key(accuracy.reduced.chosen),
     }
 
 
-def _count(accuracy: PooledAccuracy, fewest: FewestLayers) -> int | None:
-    """N(answers); None where the questions are too few, or the whole model is at chance."""
-    if fewest.left_out is None or accuracy.why_at_chance:
-        return None
-    return accuracy.n_layers - fewest.left_out
+def _kind_summary(answers: Answers) -> dict[str, Any]:
+    fewest = answers.fewest
+    return {
+        "questions": answers.questions,
+        "right": answers.n_right,
+        "interval": list(answers.interval),
+        "guesses": sum(answers.chances),
+        "along": answers.along.sum(axis=0) if answers.has_order else None,
+        "margin": answers.margin,
+        "n": answers.layers,
+        "questions_for_one_fewer": None if fewest is None else fewest.questions,
+    }
+
+
+_TITLES = {"chosen": "Right answers, chosen", "written": "Right answers, written"}
 
 
 def _findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
-    low, high = (f"{end:.0%}" for end in accuracy.interval)
-    share = accuracy.n_right / accuracy.questions
-    per_character = f"{accuracy.n_right_per_character} by the likelihood per character"
-    remark = f"{share:.0%} ({low} to {high}); guesses have {accuracy.chance:.0%}; {per_character}"
-    counts = f"{accuracy.n_right} of {accuracy.questions}"
-    floor = f"{accuracy.n_moved} of {accuracy.questions} differ"
+    lines = []
+    for answers in accuracy.kinds:
+        remark = answers.share_words
+        if answers.kind == "chosen":
+            guesses = sum(answers.chances) / answers.questions
+            remark += f"; guesses {guesses:.0%}"
+            remark += f"; {accuracy.n_right_per_character} by the likelihood per character"
+        lines.append(Finding(_TITLES[answers.kind], answers.counts, remark))
+        lines += [*_with_layers_of_others(answers, accuracy, pooled), *_along(answers)]
+    if accuracy.chosen is None:
+        return lines
+    floor = f"{accuracy.n_moved} of {accuracy.chosen.questions} differ"
     return [
-        Finding("Right answers", counts, remark),
-        *_along(accuracy),
+        *lines,
         *_raising(accuracy, pooled),
         Finding(
             "Right answers, nothing left out",
@@ -300,25 +400,46 @@ def _findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
     ]
 
 
-def _along(accuracy: PooledAccuracy) -> Iterator[Finding]:
+def _with_layers_of_others(
+    answers: Answers, accuracy: PooledAccuracy, pooled: Pooled
+) -> Iterator[Finding]:
+    """Rows of the answers with the layers that other counts keep in the same order."""
+    knowledge, sufficient_layers = pooled.get(kept.METRIC), pooled.get(sufficient.METRIC)
+    counts = []
+    if knowledge is not None and not knowledge.curve.why_too_little:
+        counts.append((knowledge.order, knowledge.layers, "that keep nine tenths"))
+    if sufficient_layers is not None:
+        order = sufficient_layers.ways[0].order
+        counts.append((order, sufficient_layers.layers, "of an output within a nat, N(1)"))
+    for order, layers, words in counts:
+        if answers.has_order and order == accuracy.reduced.order:
+            pair = answers.without_first(accuracy.n_layers - layers)
+            right = f"{pair.both + pair.gained:.0f} of {answers.questions}"
+            title = f"{_TITLES[answers.kind]}, {layers} layers"
+            yield Finding(title, right, f"with the layers {words}; {pair.words()}")
+
+
+def _along(answers: Answers) -> Iterator[Finding]:
     """The row of the layers that the answers need, where the order is known."""
-    fewest = accuracy.fewest
-    if fewest is None:
+    if answers.fewest is None:
         return
-    count = _count(accuracy, fewest)
-    value = "–" if count is None else f"{count} of {accuracy.n_layers}"
-    yield Finding("Layers that right answers need", value, "; ".join(_along_words(accuracy)))
+    title = "Layers that the answers need"
+    if answers.kind == "written":
+        title += ", written"
+    n_layers = answers.along.shape[1] - 1
+    value = "–" if answers.layers is None else f"{answers.layers} of {n_layers}"
+    yield Finding(title, value, "; ".join(_along_words(answers)))
 
 
-def _along_words(accuracy: PooledAccuracy) -> Iterator[str]:
-    fewest = accuracy.fewest
+def _along_words(answers: Answers) -> Iterator[str]:
+    fewest = answers.fewest
     assert fewest is not None
-    if reason := accuracy.why_at_chance:
+    if reason := answers.why_at_chance:
         yield f"the whole model is at chance: {reason}"
         return
     if fewest.left_out:
-        answers = accuracy.without_first(fewest.left_out).words()
-        yield f"without {_layers(fewest.left_out)} {answers}; within {accuracy.margin_words}"
+        pair = answers.without_first(fewest.left_out).words()
+        yield f"without {_layers(fewest.left_out)} {pair}, within {answers.margin_words}"
     if fewest.failed is None:
         return
     one_more = f"without {_layers((fewest.left_out or 0) + 1)} {fewest.failed.words()}"
@@ -337,7 +458,7 @@ def _layers(count: int) -> str:
 def _raising(accuracy: PooledAccuracy, pooled: Pooled) -> Iterator[Finding]:
     """The row of the layers without which more answers are right."""
     title, raising = "Layers that cost right answers", accuracy.raising
-    left_out = left_out_words("layer", accuracy.answers.chosen, pooled.n_layers, pooled.stand_in)
+    left_out = left_out_words("layer", accuracy.reduced.chosen, pooled.n_layers, pooled.stand_in)
     if accuracy.progress_words:
         left_out += f"; {accuracy.progress_words}"
     if raising is None:
@@ -354,12 +475,13 @@ def _raising(accuracy: PooledAccuracy, pooled: Pooled) -> Iterator[Finding]:
 
 
 def _per_layer(accuracy: PooledAccuracy) -> list[LayerValues]:
-    answers = accuracy.answers
-    before = answers.unchanged[:, None]
-    is_known = np.isfinite(answers.without).all(axis=0)
-    lost = np.where(is_known, ((before == 1) & (answers.without == 0)).sum(axis=0), np.nan)
-    gained = np.where(is_known, ((before == 0) & (answers.without == 1)).sum(axis=0), np.nan)
-    share, caption = answers.without.mean(axis=0), "share right without the layer"
+    if accuracy.chosen is None:
+        return []
+    pairs = [accuracy.without(layer) for layer in range(accuracy.n_layers)]
+    share = accuracy.reduced.without[accuracy.has_choices].mean(axis=0)
+    lost = np.array([np.nan if pair is None else pair.lost for pair in pairs])
+    gained = np.array([np.nan if pair is None else pair.gained for pair in pairs])
+    caption = "share of answers right without the layer"
     return [
         LayerValues("right answers", share, caption, of_layer=True),
         LayerValues("answers lost", lost),
@@ -368,12 +490,12 @@ def _per_layer(accuracy: PooledAccuracy) -> list[LayerValues]:
 
 
 def _means(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, float]:
-    fewest = accuracy.fewest
-    count = None if fewest is None else _count(accuracy, fewest)
-    return {
-        "right answers": accuracy.n_right / accuracy.questions,
-        "layers that right answers need": float("nan") if count is None else count,
+    layers = accuracy.lead.layers
+    shares = {
+        f"answers right, {answers.kind}": answers.n_right / answers.questions
+        for answers in accuracy.kinds
     }
+    return {**shares, "layers that the answers need": math.nan if layers is None else layers}
 
 
 _OTHER_MARGINS = (0.5, 2.0)
@@ -381,38 +503,45 @@ _OTHER_MARGINS = (0.5, 2.0)
 
 
 def _evidence(accuracy: PooledAccuracy, pooled: Pooled) -> list[LayerCount]:
-    fewest = accuracy.fewest
+    answers = accuracy.lead
+    fewest, count = answers.fewest, answers.layers
     if fewest is None:
         return [COUNT_MEASURE.unknown("its answers along the order are not known")]
-    if reason := accuracy.why_at_chance:
+    if reason := answers.why_at_chance:
         return [COUNT_MEASURE.unknown(f"the whole model is at chance: {reason}")]
-    if fewest.left_out is None:
-        few = f"{accuracy.questions} questions are too few to say"
+    if count is None:
+        few = f"{answers.questions} questions are too few to say"
         enough = f": about {fewest.questions} would tell" if fewest.questions else ""
         return [COUNT_MEASURE.unknown(few + enough)]
-    count = accuracy.n_layers - fewest.left_out
     variants = []
     for factor in _OTHER_MARGINS:
-        other = accuracy.fewest_within(accuracy.margin * factor)
+        other = answers.fewest_within(answers.margin * factor)
         if other.left_out is not None:
             takes = accuracy.n_layers - other.left_out
-            points = f"{100 * accuracy.margin * factor:g} points"
+            points = f"{100 * answers.margin * factor:g} points"
             variants.append(Variant(takes, f"by the margin: within {points} it takes {takes}"))
-    layers = staying_layers(accuracy.answers.order, accuracy.n_layers, count)
+    if len(accuracy.kinds) > 1 and (others := accuracy.kinds[1].layers) is not None:
+        variants.append(Variant(others, f"by the answers: written ones need {others}"))
+    layers = staying_layers(accuracy.reduced.order, accuracy.n_layers, count)
     return [COUNT_MEASURE.counted(count, variants, layers)]
 
 
 def _work(result: RunResult) -> float:
     """The work in passes of the prompt: half of all layers for each layer, and for the order.
 
-    Each choice adds its tokens, about as many as the answer has.
+    Each choice adds its tokens, about as many as the answer has. Answers are written along the
+    order alone, each about as long as the known one.
     """
-    n_tokens, choices = len(result.tokens), max(1, len(result.prompt.choices))
-    answer = max(1, n_tokens - result.answer_start)
-    texts = (n_tokens + (choices - 1) * answer) / n_tokens
-    rows = len(measured_layers(result)) + result.model.n_layers
-    reads = rows * choices * answer / n_tokens * head(result)
-    return choices + rows / 2 * texts + reads
+    n_tokens, choices = len(result.tokens), len(result.prompt.choices)
+    answer, n_layers = max(1, n_tokens - result.answer_start), result.model.n_layers
+    chosen = written = 0.0
+    if choices:
+        texts = (n_tokens + (choices - 1) * answer) / n_tokens
+        rows = len(measured_layers(result)) + n_layers
+        chosen = choices + rows * (texts / 2 + choices * answer / n_tokens * head(result))
+    if is_written(result.prompt):
+        written = (n_layers + 1) * (1 + answer * head(result) / n_tokens)
+    return chosen + written
 
 
 def _preparation(result: RunResult) -> float:
@@ -434,12 +563,13 @@ METRIC = Metric(
     name=NAME,
     title="Right answers",
     description=(
-        "Whether the right one of several choices is the likeliest: of the whole model, without "
+        "Whether the model chooses the right option, or writes the right answer: whole, without "
         "each layer, and along the order of layers kept."
     ),
     formula=(
         "the largest sum of the log-likelihoods of a choice's tokens is the model's answer (`acc` "
-        "of lm-evaluation-harness); right or not without each layer, and without the first n"
+        "of lm-evaluation-harness); a written answer is right by its task's own rule; both without "
+        "the first n layers of the order, the chosen ones without each layer too"
     ),
     reading=(
         "Answers lost and answers gained are counted apart. N(answers) is the fewest layers, kept "
@@ -455,12 +585,19 @@ METRIC = Metric(
     cost="2 L resumed forwards of context and choices",
     work=_work,
     result=Accuracy,
-    needs=(needs.clean_run, needs.lens, needs.choices),
+    needs=(needs.clean_run, needs.lens, needs.choices_or_answer),
     needs_order=True,
     preparation=_preparation,
     memory=_memory,
     recalled_with=RECALLED_ORDERS,
-    depends_on=("sufficient_order", "sufficient_search", "order_texts", "layers", *STAND_INS),
+    depends_on=(
+        "sufficient_order",
+        "sufficient_search",
+        "order_texts",
+        "layers",
+        "answer_start",
+        *STAND_INS,
+    ),
     reduced=ReducedAccuracy,
     reduce=_reduce,
     pool=_pool,

@@ -1,7 +1,7 @@
 """Several continuations of one context, run together with layers left out.
 
-The context runs once for all continuations: their tokens run behind its keys and values. Where an
-architecture cannot run tokens behind others, each whole text runs by itself.
+The tokens with which all texts begin run once, and the others behind their keys and values. Where
+an architecture cannot run tokens behind others, each whole text runs by itself.
 """
 
 from __future__ import annotations
@@ -13,19 +13,24 @@ import torch
 from torch import Tensor
 
 from depthtui.metrics.output_change import outputs_at_once
-from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import NOTHING, Substitute, without_layers
 from depthtui.tracing.replay import Replay
+
+_SHARED = -1
+"""The source of the states of the shared tokens, beside those of each text."""
 
 
 class Continuations:
     """The log-likelihoods of K continuations of a context, with layers left out.
 
+    The last token of a text, which predicts none, does not run.
+
     Args:
         texts: ids of each whole text, context and continuation, `[T_k]`.
         starts: index of each continuation's first token, at least 1.
-        replay_of: returns the clean pass of a text.
+        replay_of: returns the clean pass of token ids.
         anatomy: the model's, with an unembedding.
         substitute: the substitute for a layer that is left out.
 
@@ -41,53 +46,66 @@ class Continuations:
         anatomy: Anatomy,
         substitute: Substitute = NOTHING,
     ) -> None:
-        assert anatomy.unembedding is not None, anatomy.lens_missing
-        self._anatomy, self._unembedding = anatomy, anatomy.unembedding
-        self._substitute = substitute
-        self._replays = [replay_of(text) for text in texts]
-        pairs = list(zip(texts, starts, strict=True))
-        # The last token of the context predicts the first one of each continuation.
-        self._scored = [slice(start - 1, len(text) - 1) for text, start in pairs]
-        self._targets = torch.from_numpy(np.concatenate([text[start:] for text, start in pairs]))
+        self._anatomy, self._substitute = anatomy, substitute
+        # Continuations of a single token have the same input.
+        inputs = {text[:-1].tobytes(): text[:-1] for text in texts}
+        numbers = {key: number for number, key in enumerate(inputs)}
+        self._replays = [replay_of(ids) for ids in inputs.values()]
         self._longest = max(self._replays, key=lambda replay: replay.n_tokens)
-        shared = min(_begin_alike(texts), *(start - 1 for start in starts))
-        self.shared = shared if self._longest.shares(self._replays, shared) else 0
+        shared = _begin_alike(list(inputs.values()))
+        can_share = len(inputs) > 1 and self._longest.shares(self._replays, shared)
+        self.shared = shared if can_share else 0
         self._tails = self._clean_tails() if self.shared else []
+        self._count = len(texts)
+        self._places: dict[int, list[int]] = {}
+        self._predicted: list[tuple[tuple[int, int], int, int]] = []
+        for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
+            for place in range(start - 1, len(text) - 1):
+                source = _SHARED if place < self.shared else numbers[text[:-1].tobytes()]
+                places = self._places.setdefault(source, [])
+                if place not in places:
+                    places.append(place)
+                self._predicted.append(((source, place), int(text[place + 1]), number))
 
     @property
     def row_tokens(self) -> int:
         """Tokens that run of one row."""
-        longest, count = self._longest.n_tokens, len(self._replays)
-        return self.shared + count * (longest - self.shared)
+        if not self.shared:
+            return sum(replay.n_tokens for replay in self._replays)
+        return self.shared + len(self._replays) * (self._longest.n_tokens - self.shared)
 
     def clean(self) -> Tensor:
         """The log-likelihoods of the clean passes of the whole texts, `[K]` float64, in nats."""
-        return self._scores([replay.states[-1][None] for replay in self._replays])[0]
+        return self._scores(lambda source: self._clean_replay(source).states[-1][None])[0]
 
     def by_depth(self) -> Tensor:
-        """The log-likelihoods that the unembedding reads at depths 0 … L, `[L + 1, K]`."""
-        readable = [self._anatomy.all_readable(replay.residual) for replay in self._replays]
-        depths = zip(*readable, strict=True)
-        return torch.cat([self._scores([state[None] for state in states]) for states in depths])
+        """The log-likelihoods that final norm and LM head read at depths 0 … L, `[L + 1, K]`."""
+
+        def readable(source: int) -> Tensor:
+            depths = self._anatomy.all_readable(self._clean_replay(source).residual)
+            return torch.stack([depth.to(depths[-1].device) for depth in depths])
+
+        return self._scores(readable)
 
     def without(self, rows: Sequence[Collection[int]]) -> Tensor:
         """The log-likelihoods without the layers of each row, `[rows, K]` float64, in nats.
 
-        A row that leaves nothing out runs from the first layer on where the context is shared.
+        A row that leaves nothing out runs from the first layer on where tokens are shared.
         """
-        if not self.shared:
+        if self.shared:
+            contexts, tails = self._run_shared(rows)
             return self._scores(
-                [without_layers(replay, rows, self._substitute) for replay in self._replays]
+                lambda source: contexts if source == _SHARED else tails[:, source], self.shared
             )
-        ends = self._run_shared(rows)
-        width = self.shared
         return self._scores(
-            [ends[:, place] for place in range(len(self._replays))],
-            [slice(part.start - width, part.stop - width) for part in self._scored],
+            lambda source: without_layers(self._replays[source], rows, self._substitute)
         )
 
+    def _clean_replay(self, source: int) -> Replay:
+        return self._longest if source == _SHARED else self._replays[source]
+
     def _clean_tails(self) -> list[Tensor]:
-        """The clean states behind the shared tokens at depths 0 … L, `[K, tokens, D]` each.
+        """The clean states behind the shared tokens at depths 0 … L, `[texts, tokens, D]` each.
 
         Shorter texts are filled up with their last token, which no scored token reads.
         """
@@ -103,9 +121,12 @@ class Continuations:
             for depth in depths
         ]
 
-    def _run_shared(self, rows: Sequence[Collection[int]]) -> Tensor:
-        """The last states of the tokens that are not shared, `[rows, K, tokens, D]`."""
-        replay, first = self._longest, self.shared
+    def _run_shared(self, rows: Sequence[Collection[int]]) -> tuple[Tensor, Tensor]:
+        """The last states of the shared tokens, and of each text's tokens behind them.
+
+        `[rows, shared, D]` and `[rows, texts, tokens, D]`.
+        """
+        replay, first, substitute = self._longest, self.shared, self._substitute
         contexts: dict[int, Tensor] = {}
         tails: dict[int, Tensor] = {}
         for layer in range(replay.n_layers):
@@ -122,50 +143,60 @@ class Continuations:
                 tails |= dict(zip(running, ends, strict=True))
             clean = replay.states[layer + 1][:first]
             for row in contexts.keys() - set(running):
-                substitute = self._substitute
-                read = replay.layer_input(layer, contexts[row])
-                contexts[row] = substitute(layer, read, clean)
+                before = replay.layer_input(layer, contexts[row])
+                contexts[row] = substitute(layer, before, clean)
                 tails[row] = substitute.updated(layer, replay.layer_input(layer, tails[row]))
-        return torch.stack([tails[row] for row in range(len(rows))])
+        order = range(len(rows))
+        return torch.stack([contexts[row] for row in order]), torch.stack(
+            [tails[row] for row in order]
+        )
 
     def _run_tails(
         self, layer: int, tails: Sequence[Tensor], past: tuple[Tensor, Tensor]
     ) -> Tensor:
-        """Send the tokens behind each context through a layer, `[rows, K, tokens, D]`."""
+        """Send the tokens behind each context through a layer, `[rows, texts, tokens, D]`."""
         before = torch.stack(tuple(tails))
         count = before.shape[1]
         keys, values = (part.repeat_interleave(count, dim=0) for part in past)
         after = self._longest.run_layer(layer, before.flatten(0, 1), self.shared, (keys, values))
         return after.view_as(before)
 
-    def _scores(self, ends: Sequence[Tensor], scored: Sequence[slice] | None = None) -> Tensor:
-        """The log-likelihoods by last states of each text, `[rows, T_k, D]` each: `[rows, K]`."""
-        parts = [states[:, part] for states, part in zip(ends, scored or self._scored, strict=True)]
-        joined = torch.cat([part.to(parts[0].device) for part in parts], dim=1)
-        tokens = _log_probabilities(self._unembedding, joined, self._targets)
-        places = np.cumsum([part.shape[1] for part in parts])[:-1].tolist()
-        of_texts = torch.tensor_split(tokens, places, dim=1)
-        return torch.stack([part.sum(dim=1) for part in of_texts], dim=1)
+    def _scores(self, states_of: Callable[[int], Tensor], first: int = 0) -> Tensor:
+        """The log-likelihoods by last states of each source, `[rows, tokens, D]`: `[rows, K]`.
 
-
-def _log_probabilities(unembedding: Unembedding, states: Tensor, targets: Tensor) -> Tensor:
-    """The log-probability of each target by its states `[rows, N, D]`: `[rows, N]`, on the CPU."""
-    rows, count, width = states.shape
-    flat, ids = states.reshape(-1, width), targets.repeat(rows)
-    parts = []
-    with torch.no_grad():
-        for part in slices(len(flat), outputs_at_once(unembedding, len(flat))):
-            log = unembedding.logits(flat[part]).log_softmax(dim=-1)
-            chosen = log.gather(-1, ids[part, None].to(log.device))[:, 0]
-            parts.append(chosen.to("cpu").double())
-    return torch.cat(parts).view(rows, count)
+        `first` is the index of the first token of the states that are not shared.
+        """
+        parts, numbers = [], dict[tuple[int, int], int]()
+        for source, places in self._places.items():
+            begin = 0 if source == _SHARED else first
+            parts.append(states_of(source)[:, [place - begin for place in places]])
+            for place in places:
+                numbers[source, place] = len(numbers)
+        states = torch.cat([part.to(parts[0].device) for part in parts], dim=1)
+        scores = torch.zeros(len(states), self._count, dtype=torch.float64)
+        unembedding = self._anatomy.unembedding
+        assert unembedding is not None, self._anatomy.lens_missing
+        predicted = [(numbers[key], target, text) for key, target, text in self._predicted]
+        at_once = outputs_at_once(unembedding, len(states) * len(numbers))
+        for tokens in slices(len(numbers), at_once):
+            chosen = [
+                (place - tokens.start, *rest)
+                for place, *rest in predicted
+                if tokens.start <= place < tokens.stop
+            ]
+            places, targets, texts = (list(column) for column in zip(*chosen, strict=True))
+            for rows in slices(len(states), max(1, at_once // (tokens.stop - tokens.start))):
+                with torch.no_grad():
+                    log = unembedding.logits(states[rows, tokens]).log_softmax(dim=-1)
+                values = log[:, places, targets].to("cpu").double()
+                scores[rows].index_add_(1, torch.tensor(texts), values)
+        return scores
 
 
 def _begin_alike(texts: Sequence[np.ndarray]) -> int:
     """How many first tokens all texts have in common."""
-    first, *others = (text.tolist() for text in texts)
     length = 0
-    for tokens in zip(first, *others, strict=False):
+    for tokens in zip(*(text.tolist() for text in texts), strict=False):
         if len(set(tokens)) > 1:
             break
         length += 1
