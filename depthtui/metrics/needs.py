@@ -88,7 +88,7 @@ def answer(result: RunResult) -> str:
 
 
 def choices_or_answer(result: RunResult) -> str:
-    """A need: the prompt has choices, the right one among them, or an answer that can be written."""
+    """A need: the prompt has choices, one of them right, or an answer that can be written."""
     prompt = result.prompt
     if prompt.choices:
         return "" if prompt.right_choice >= 0 else "none of its choices is the right one"

@@ -100,6 +100,8 @@ class Accuracy(MetricResult):
 
     def is_right(self, scores: np.ndarray) -> np.ndarray:
         """1 where the right choice is the likeliest of `[..., O]`, else 0; NaN where unknown."""
+        if not scores.shape[-1]:
+            return np.full(scores.shape[:-1], np.nan)
         is_first = scores.argmax(axis=-1) == self.right
         return np.where(np.isfinite(scores).all(axis=-1), is_first, np.nan)
 

@@ -1,0 +1,256 @@
+"""Right answers with layers left out: whole forwards, planted truth, written answers."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from depthtui.data.plain import from_plain, to_plain
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.depth.reading import reading_of
+from depthtui.engine import metric_context
+from depthtui.errors import DepthError
+from depthtui.metrics.accuracy import METRIC, Accuracy, ReducedAccuracy
+from depthtui.metrics.accuracy.continuations import Continuations
+from depthtui.tracing.left_out import Substitute
+from depthtui.tracing.probe import probe_architecture
+from depthtui.tracing.replay import Replay
+from tests.engine.test_controls import engine_with
+from tests.naive import blocks, naive_without
+from tests.planted import working_only_in
+from tests.tiny_models import CORPUS, on_few_models, random_ids, tiny, with_tokenizer
+
+CONTEXT = 6
+WORDS = sorted({word for text in CORPUS for word in text.split()})
+SETTINGS = RunSettings(metrics=(METRIC.name,), sufficient_search="ranked")
+
+
+def options_of(*lengths, seed=1):
+    """Texts of one context and continuations of these lengths; the first two begin alike."""
+    ids = random_ids(CONTEXT + sum(lengths), seed)[0].numpy()
+    context, rest = ids[:CONTEXT], ids[CONTEXT:]
+    tails = np.split(rest, np.cumsum(lengths)[:-1])
+    if len(tails) > 1:
+        tails[1][0] = tails[0][0]
+    return [np.concatenate([context, tail]) for tail in tails]
+
+
+def continuations_of(model, texts, **options):
+    anatomy = probe_architecture(model)
+
+    def replay_of(ids):
+        return Replay(model, anatomy, torch.from_numpy(ids))
+
+    return Continuations(texts, [CONTEXT] * len(texts), replay_of, anatomy, **options)
+
+
+def naive_scores(model, texts, left_out):
+    """The log-likelihood of each continuation, by a whole forward of its text."""
+    scores = []
+    for text in texts:
+        log = naive_without(model, torch.from_numpy(text)[None], left_out)
+        places = np.arange(CONTEXT - 1, len(text) - 1)
+        scores.append(log[places, text[places + 1]].sum())
+    return np.array(scores)
+
+
+@on_few_models()
+def test_against_whole_forwards(name):
+    model = tiny(name)
+    texts, count = options_of(2, 3, 1, 3), len(blocks(model))
+    rows = [(), *((layer,) for layer in range(count)), (0, count - 1), tuple(range(count))]
+    with torch.no_grad():
+        continuations = continuations_of(model, texts)
+        actual = continuations.without(rows).numpy()
+        clean, by_depth = continuations.clean().numpy(), continuations.by_depth().numpy()
+    for row, scores in zip(rows, actual, strict=True):
+        np.testing.assert_allclose(scores, naive_scores(model, texts, row), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(clean, naive_scores(model, texts, ()), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(by_depth[-1], clean, atol=1e-5)
+    assert by_depth.shape == (count + 1, 4)
+    assert np.ptp(actual[1:], axis=0).min() > 0.01
+    # The first two continuations share their first token too, but the third ends before it.
+    assert continuations.shared in (0, CONTEXT)
+
+
+def test_continuations_that_begin_alike_run_once():
+    model = tiny("llama")
+    texts = options_of(2, 3)
+    assert continuations_of(model, texts).shared == CONTEXT + 1
+    # Those of one token need a single run of the context.
+    single = continuations_of(model, options_of(1, 1, 1, 1, seed=3))
+    assert single.row_tokens == CONTEXT
+    np.testing.assert_allclose(
+        single.without([(1,)])[0],
+        naive_scores(model, options_of(1, 1, 1, 1, seed=3), (1,)),
+        atol=1e-4,
+    )
+
+
+def test_outputs_are_read_in_parts(monkeypatch):
+    model = tiny("llama")
+    texts = options_of(2, 3, 1, 3)
+    rows = [(), (0,), (1, 2)]
+    whole = continuations_of(model, texts).without(rows)
+    module = "depthtui.metrics.accuracy.continuations.outputs_at_once"
+    for size in (1, 3):
+        monkeypatch.setattr(module, lambda unembedding, count, size=size: size)
+        torch.testing.assert_close(continuations_of(model, texts).without(rows), whole)
+
+
+def test_token_0_keeps_a_layer_where_it_is_to():
+    model, texts = tiny("llama"), options_of(2, 3)
+    keeping = Substitute(keeps_first=True)
+    shared = continuations_of(model, texts, substitute=keeping)
+    whole = continuations_of(model, texts, substitute=keeping)
+    assert shared.shared
+    whole.shared = 0
+    whole._places, whole._predicted = {}, []
+    for number, text in enumerate(texts):
+        whole._places[number] = list(range(CONTEXT - 1, len(text) - 1))
+        for place in whole._places[number]:
+            whole._predicted.append(((number, place), int(text[place + 1]), number))
+    rows = [(0,), (1, 2)]
+    torch.testing.assert_close(shared.without(rows), whole.without(rows), atol=1e-4, rtol=1e-4)
+    plain = continuations_of(model, texts).without(rows)
+    assert (shared.without(rows) - plain).abs().max() > 1e-3
+
+
+def questions_of(count, seed=0):
+    """Questions of words that the tiny tokenizer knows, each with four options."""
+    rng = random.Random(seed)
+    prompts = []
+    while len(prompts) < count:
+        question = " ".join(rng.sample(WORDS, 5))
+        choices = tuple(f" {word}" for word in rng.sample(WORDS, 4))
+        if any(a != b and b.startswith(a) for a in choices for b in choices):
+            continue
+        prompts.append(Prompt(question + choices[0], choices[0], "sums", choices=choices))
+    return prompts
+
+
+def answered_by(scores, prompts):
+    """The same questions, the likeliest choice of each its right answer."""
+    return [
+        replace(prompt, text=prompt.question + answer, answer=answer)
+        for prompt, answer in zip(
+            prompts,
+            (
+                prompt.choices[int(np.argmax(score))]
+                for prompt, score in zip(prompts, scores, strict=True)
+            ),
+            strict=True,
+        )
+    ]
+
+
+def pooled_of(runs, **settings):
+    return reading_of(runs, SummarySettings(**settings)).get(METRIC)
+
+
+def test_a_layer_that_alone_has_the_answers(tmp_path):
+    """All layers but one may go; without that one answers are lost."""
+    model, tokenizer = with_tokenizer("llama")
+    planted = working_only_in(model, {2: 1.0})
+    engine = engine_with(planted, tokenizer, tmp_path)
+    prompts = questions_of(60)
+    scores = [engine.run(prompt, SETTINGS).get(Accuracy).clean for prompt in prompts]
+    runs = [engine.run(prompt, SETTINGS) for prompt in answered_by(scores, prompts)]
+    pooled = pooled_of(runs)
+    chosen = pooled.chosen
+    assert chosen.n_right == chosen.questions == 60
+    assert pooled.reduced.order[-1] == 2
+    assert chosen.layers == 1
+    lost = [pooled.without(layer).lost for layer in range(len(blocks(model)))]
+    assert lost[2] > 20
+    assert [layer for layer, count in enumerate(lost) if count] == [2]
+    assert runs[0].get(Accuracy).turning_layers in ([], [2])
+    # With a sixth of the questions, nothing can be said.
+    few = pooled_of(runs[:10])
+    assert few.chosen.layers is None
+    (evidence,) = METRIC.evidence(few, reading_of(runs[:10], SummarySettings()))
+    assert evidence.count is None
+    assert "10 questions are too few to say: about 52 would tell" in evidence.why_none
+
+
+def test_a_layer_of_noise_is_named(tmp_path):
+    """The right answers are those of the model without it."""
+    model, tokenizer = with_tokenizer("llama")
+    noisy = working_only_in(model, {0: 1.0, 1: 1.0, 2: 40.0, 3: 1.0})
+    engine = engine_with(noisy, tokenizer, tmp_path)
+    prompts = questions_of(60)
+    scores = [engine.run(prompt, SETTINGS).get(Accuracy).without[2] for prompt in prompts]
+    runs = [engine.run(prompt, SETTINGS) for prompt in answered_by(scores, prompts)]
+    pooled = pooled_of(runs)
+    assert pooled.raising.layers == (2,)
+    assert pooled.raising.gain > 0.2
+    assert pooled.without(2).lost == 0
+    titles = {finding.title: finding for finding in METRIC.findings(pooled, reading_of(runs))}
+    assert titles["Layers that cost right answers"].value == "2"
+
+
+def test_answers_are_known_in_parts_and_go_on_from_them(tmp_path, monkeypatch):
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    (prompt,) = questions_of(1)
+    together = engine.run(prompt, SETTINGS).get(Accuracy)
+    assert together.is_whole
+    monkeypatch.setattr(metric_context.MetricContext, "_room", 1)
+    alone = engine.run(prompt, SETTINGS).get(Accuracy)
+    for name, values in vars(together).items():
+        if isinstance(values, np.ndarray):
+            np.testing.assert_allclose(getattr(alone, name), values, atol=1e-5, err_msg=name)
+
+
+def test_written_answers_end_at_a_stop_and_are_compared_by_their_task(tmp_path, monkeypatch):
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    prompt = Prompt("the cat sat on the mat", " mat", "facts")
+    result = engine.run(prompt, SETTINGS).get(Accuracy)
+    assert result.is_whole
+    assert len(result.clean) == 0
+    assert set(np.unique(result.written_right)) <= {0.0, 1.0}
+    # The answer that the whole model writes is right by itself.
+    written = Prompt(f"the cat sat on the {result.written.strip()}", "", "facts")
+    answer = " " + result.written.strip()
+    right = engine.run(replace(written, answer=answer), SETTINGS)
+    assert right.get(Accuracy).written_right[0] == 1
+    pooled = pooled_of([right])
+    assert pooled.chosen is None
+    assert pooled.written.n_right == 1
+
+
+def test_a_prompt_without_choices_and_answer_has_none(tmp_path):
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    result = engine.run(Prompt("the cat sat"), SETTINGS)
+    assert result.unavailable[METRIC.name] == (
+        "the prompt has no options to choose from (--choices), and no known answer"
+    )
+
+
+def test_a_choice_without_a_token_of_its_own_is_refused(tmp_path):
+    """The others go on: the reason is in the run."""
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    prompt = Prompt("the cat ", " ", "sums", choices=(" ", " mat"))
+    with pytest.raises(DepthError, match="no token of its own"):
+        engine._loaded_model() and __import__(
+            "depthtui.engine.tokens", fromlist=["tokenise_choices"]
+        ).tokenise_choices(engine._loaded_model().loaded.tokenizer, prompt, False)
+
+
+def test_reduced_answers_are_stored_and_read():
+    reduced = ReducedAccuracy(
+        tokens=1,
+        order=(1, 0),
+        chosen=(),
+        options=np.array([4]),
+        right=np.array([1.0]),
+        right_per_character=np.array([0.0]),
+        unchanged=np.array([1.0]),
+        without=np.array([[1.0, 0.0]]),
+        along=np.array([[1.0, 1.0, 0.0]]),
+        written=np.full((1, 3), np.nan),
+    )
+    back = from_plain(ReducedAccuracy, to_plain(reduced))
+    np.testing.assert_array_equal(back.along, reduced.along)
