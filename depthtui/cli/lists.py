@@ -33,7 +33,8 @@ def models(overrides: Overrides) -> None:
 @click.command(cls=SectionedCommand)
 def tasks() -> None:
     """List the tasks and their levels."""
-    from depthtui.prompts.dataset_formats import DATASETS
+    from depthtui.prompts.choices import MAKERS
+    from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES
     from depthtui.prompts.tasks import TASKS
 
     rows = []
@@ -51,6 +52,8 @@ def tasks() -> None:
     ]
     click.echo("\nData sets, from a file (--data NAME=FILE), on this disk or on the hub:\n")
     print_table(("task", "levels", "what it is", "on the hub"), sets)
+    names = ", ".join((*MAKERS, *WITH_CHOICES))
+    click.echo(f"\nWith options to choose from (--choices): {names}.")
 
 
 @click.command(cls=SectionedCommand)

@@ -281,7 +281,7 @@ def prompt_title(prompt: Prompt, width: int = 60) -> str:
     text = prompt.text
     for key in ("\nProblem: ", "\nQuestion: ", "Give the answer directly: "):
         # Others may precede the one that is asked.
-        _, mark, following = text.rpartition(key)
+        _, mark, following = f"\n{text}".rpartition(key)
         if mark:
             text = following.partition("\n")[0]
             break

@@ -36,6 +36,7 @@ from tests.pictures.picture import Picture, take_picture, write_picture
 from tests.prompts.test_datasets import ROWS, write_lines
 from tests.tui.app_helpers import MANY_PAUSES, DrawnAtOnce, Explored, explore
 from tests.tui.test_dialogs import three_runs
+from tests.tui.test_picked_datasets import choose
 from tests.tui.test_sweep import ran, show
 
 NOON = datetime(2025, 1, 1, 12, 0)
@@ -224,7 +225,7 @@ async def datasets(it: Explored, folder: Path) -> None:
     write_lines(rows, ROWS["gsm8k"], "gsm8k.jsonl")
     await it.press("p", "ctrl+t")
     await it.until(lambda: it.main.datasets.file("gsm8k"))
-    await it.press("end", "up", "up", "up")
+    await choose(it, "gsm8k")
     await seen(it, "Ada has 6 bags")
 
 

@@ -103,6 +103,7 @@ def test_title_leaves_the_instruction_out() -> None:
     two = "Give the answer directly: 1 + 1 = 2\n\nGive the answer directly: 2 + 3 = 5"
     assert prompt_title(Prompt(two, "5")) == "2 + 3 = 5"
     assert prompt_title(Prompt("Solve.\nProblem: Two ducks.\nSolution: 2")) == "Two ducks."
+    assert prompt_title(Prompt("Question: Who leads?\nAnswer: Ada", " Ada")) == "Who leads?"
 
 
 @pytest.mark.parametrize("text", [*HOSTILE.values(), HOSTILE_PROMPT], ids=[*HOSTILE, "all"])

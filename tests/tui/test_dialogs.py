@@ -313,7 +313,7 @@ async def test_every_tab_says_which_keys_it_has(tmp_path: Path) -> None:
         await opened(it, "p", PromptPicker)
         assert "F5 runs it" in it.screen_text()
         await it.press("ctrl+t")
-        await it.until(lambda: "change the level" in it.screen_text())
+        await it.until(lambda: "+ - level" in it.screen_text())
         it.app.screen.query_one("#path").focus()
         await it.until(lambda: "enter opens it · → completes" in it.screen_text())
 
