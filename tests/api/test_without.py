@@ -193,5 +193,8 @@ def test_what_cannot_be_followed_is_refused() -> None:
 def test_a_model_whose_pass_fails_is_refused_in_words() -> None:
     model = fresh("llama")
     model.model.layers[1].register_forward_pre_hook(lambda *call: 1 / 0)
-    with pytest.raises(DepthError, match=r"cannot be run .*: division by zero"), without(model, [0]):
+    with (
+        pytest.raises(DepthError, match=r"cannot be run .*: division by zero"),
+        without(model, [0]),
+    ):
         pytest.fail("the block began")
