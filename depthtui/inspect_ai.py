@@ -1,6 +1,6 @@
 """A model provider of Inspect, which finds it by itself: a model without some of its layers.
 
-    inspect eval task.py --model depthtui/demo -M without=17+25
+inspect eval task.py --model depthtui/demo -M without=17+25
 """
 
 from __future__ import annotations

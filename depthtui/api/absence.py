@@ -25,10 +25,10 @@ def without(
 
         from depthtui import without
 
-        with without(model, [17, 25]):
-            output = model.generate(**inputs)  # without both, cache included
-        with without(model, attention=[3], mlp=[3, 4]):
-            loss = model(**inputs, labels=labels).loss
+        with without(model, [1, 2]):
+            ids = model.generate(**inputs)  # without both, cache included
+        with without(model, attention=[3], mlp=[2, 3]):
+            logits = model(**inputs).logits
 
     The model is changed by hooks alone: its weights, modules and configuration stay as they are,
     and at the end, on success or error, the hooks are gone. Blocks may be nested, and what is
