@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from weakref import WeakSet
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -19,9 +18,6 @@ from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import decoder, hooks, return_input
 from depthtui.tracing.probe import probe_architecture
-
-_probed_now: WeakSet[nn.Module] = WeakSet()
-"""Models that run whole for a moment, whatever is left out of them."""
 
 
 @contextmanager
@@ -48,7 +44,7 @@ def absent(model: PreTrainedModel, skipped: Collection[Skip]) -> Iterator[None]:
         def leave_out(*_call: Any) -> None:
             while handles:
                 handles.pop().remove()
-            handles.extend(_hooks(model, anatomy, skipped))
+            handles.extend(_hooks(anatomy, skipped))
 
         leave_out()
         if anatomy.calls:
@@ -58,12 +54,11 @@ def absent(model: PreTrainedModel, skipped: Collection[Skip]) -> Iterator[None]:
 
 
 def _anatomy(model: PreTrainedModel) -> Anatomy:
-    """The anatomy of the whole model, also inside another such block.
+    """The anatomy of a model; parts that are left out already write nothing to it.
 
     Raises:
         DepthError: a few tokens cannot be run, or their way cannot be followed.
     """
-    _probed_now.add(model)
     try:
         with borrowed(model):
             return probe_architecture(model)
@@ -73,8 +68,6 @@ def _anatomy(model: PreTrainedModel) -> Anatomy:
         raise DepthError(
             f"A few tokens cannot be run through this {type(model).__name__}: {first_line(error)}."
         ) from error
-    finally:
-        _probed_now.discard(model)
 
 
 def _check(skipped: Collection[Skip], anatomy: Anatomy) -> None:
@@ -90,14 +83,9 @@ def _check(skipped: Collection[Skip], anatomy: Anatomy) -> None:
         )
 
 
-def _hooks(
-    model: nn.Module, anatomy: Anatomy, skipped: Collection[Skip]
-) -> Iterator[RemovableHandle]:
+def _hooks(anatomy: Anatomy, skipped: Collection[Skip]) -> Iterator[RemovableHandle]:
     def register(module: nn.Module, layer: int, hook: Callable[..., Any]) -> RemovableHandle:
-        def unless_probed(*call: Any) -> Any:
-            return None if model in _probed_now else hook(*call)
-
-        in_turn = of_call(anatomy.layers, layer, unless_probed)
+        in_turn = of_call(anatomy.layers, layer, hook)
         return module.register_forward_hook(in_turn, with_kwargs=True)
 
     for skip in skipped:

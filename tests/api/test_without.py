@@ -15,7 +15,6 @@ from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.tracing.modules import find_blocks
 from tests.api.test_borrowed import state
-from tests.looped_models import InjectedModel
 from tests.tiny_models import LAYERS, fresh, random_ids, tiny, tiny_folder
 
 LAST_WEIGHTS = {
@@ -97,7 +96,15 @@ def test_the_model_is_afterwards_as_it_was(name: str) -> None:
     assert not torch.equal(logits(model), inside)
 
 
-@every_kind
+def test_dropout_neither_disturbs_nor_is_disturbed() -> None:
+    model = fresh("gpt2").train()
+    drawn = torch.random.get_rng_state()
+    with without(model, attention=[1]):
+        assert torch.equal(torch.random.get_rng_state(), drawn)
+        assert not torch.equal(logits(model), logits(model))
+
+
+@pytest.mark.parametrize("name", [*LAST_WEIGHTS, "bloom", "granite"])
 def test_blocks_inside_each_other_add_up(name: str) -> None:
     model = tiny(name)
     whole = logits(model)
@@ -136,17 +143,23 @@ def test_hooks_of_the_caller_stay_and_run() -> None:
 
 
 def test_each_pass_of_a_looped_block_is_a_layer_of_its_own() -> None:
-    model = tiny("looped_injected")
-    assert isinstance(model.model, InjectedModel)
+    model, passes = tiny("looped"), []
+    block, last = model.model.layers[1:]
+
+    def return_input_at_the_second(_module, args, output):
+        passes.append(output)
+        return args[0] if len(passes) == 2 else output
+
+    handle = block.register_forward_hook(return_input_at_the_second)
+    expected = logits(model)
+    handle.remove()
     with without(model, [4]):
-        alone = logits(model)
-        broken = model.model.layers[2].register_forward_pre_hook(lambda *call: 1 / 0)
+        assert torch.equal(logits(model), expected)
+        broken = last.register_forward_pre_hook(lambda *call: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             logits(model)
         broken.remove()
-        assert torch.equal(logits(model), alone)
-    with without(model, [1]):
-        assert not torch.equal(logits(model), alone)
+        assert torch.equal(logits(model), expected)
 
 
 @pytest.mark.parametrize(

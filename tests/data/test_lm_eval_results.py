@@ -84,7 +84,7 @@ def test_logs_are_paired_by_document() -> None:
 
 def test_a_document_that_is_there_twice_is_paired_in_turn() -> None:
     whole = read_answers(only(LOGS / "whole", "results*"))[0]
-    first, second = paired(whole.at([2, 0, 2]), whole.at([2, 2, 1]))
+    first, second = paired(whole.at([2, 0, 2, 2]), whole.at([2, 2, 1]))
     assert first.ids.tolist() == second.ids.tolist() == [2, 2]
 
 
