@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from depthtui.api import Prompt, Runs, Writing, analyze, read_states
+    from depthtui.api import Prompt, Runs, Writing, analyze, read_states, without
 
 __version__ = "0.1.0"
-__all__ = ["Prompt", "Runs", "Writing", "analyze", "read_states"]
+__all__ = ["Prompt", "Runs", "Writing", "analyze", "read_states", "without"]
 
 
 def __getattr__(name: str) -> Any:

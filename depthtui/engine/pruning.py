@@ -21,13 +21,7 @@ from depthtui.files import check_writable
 from depthtui.models.catalog import MERGE_WITH_PEFT
 from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel
-from depthtui.tracing.modules import (
-    find_blocks,
-    first_tensor,
-    hidden_states,
-    hooks,
-    with_first_tensor,
-)
+from depthtui.tracing.modules import find_blocks, hooks, return_input
 from depthtui.tracing.rounding import MOST_ROUNDINGS, roundings
 from depthtui.tracing.twice import Twice
 
@@ -144,13 +138,6 @@ def changed(
     model: nn.Module, left_out: Collection[int], repeated: Collection[Repeated] = ()
 ) -> Iterator[None]:
     """Make some layers return their input, and others run twice."""
-
-    def return_input(
-        _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
-    ) -> Any:
-        residual = hidden_states(args, kwargs)
-        return with_first_tensor(output, residual.to(first_tensor(output).device))
-
     with hooks() as handles:
         layers = find_blocks(model)
         handles.extend(

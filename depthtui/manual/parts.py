@@ -21,6 +21,8 @@ from depthtui.settings import SHOWN_ONCE, Settings
 EXTRAS = {
     "adapters": "merging LoRA adapters",
     "datasets": "data sets from the hub or Parquet",
+    "inspect": "models without layers in Inspect",
+    "lm-eval": "models without layers in lm-evaluation-harness",
     "notebook": "frames of results, and progress bars in notebooks",
     "png": "figures as PNG",
     "quantize": "8- and 4-bit weights",

@@ -38,7 +38,7 @@ def adopt(model: Any, tokenizer: Any, name: str = "") -> LoadedModel:
     Raises:
         DepthError: it cannot be traced as it is; the hint names what to pass instead.
     """
-    _check_model(model)
+    check_model(model)
     _check_tokenizer(tokenizer)
     origin = str(getattr(model, "name_or_path", "") or "")
     counts = count_parameters(_unquantised_model(model))
@@ -126,7 +126,12 @@ def _set_all(config: Any, values: dict[str, Any]) -> None:
             setattr(config, name, value)
 
 
-def _check_model(model: Any) -> None:
+def check_model(model: Any) -> None:
+    """Check that a model in memory is a causal language model whose passes hooks can follow.
+
+    Raises:
+        DepthError: it is none; the hint names what to pass instead.
+    """
     kind = type(model).__name__
     if isinstance(model, nn.Module) and any(map(_is_compiled, model.modules())):
         raise DepthError(

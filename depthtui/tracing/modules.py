@@ -61,6 +61,14 @@ def _like(states: Any, value: Tensor) -> Tensor:
     return value.reshape(*value.shape[:2], *states.shape[2:]) if has_streams else value
 
 
+def return_input(
+    _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+) -> Any:
+    """The hook by which a block leaves the residual stream as it is."""
+    residual = hidden_states(args, kwargs)
+    return with_first_tensor(output, residual.to(first_tensor(output).device))
+
+
 @contextmanager
 def hooks() -> Iterator[list[Any]]:
     """A list for hook handles, all removed at the end."""

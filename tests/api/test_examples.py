@@ -50,7 +50,9 @@ def test_it_runs(name: str, runs: Runs, tmp_path: Path, monkeypatch: pytest.Monk
 
     for function in ("analyze", "read_states"):
         monkeypatch.setattr(depthtui, function, measured, raising=False)
-    names = {name: getattr(depthtui, name) for name in depthtui.__all__} | {"runs": runs}
+    model, tokenizer = with_tokenizer("llama")
+    names = {name: getattr(depthtui, name) for name in depthtui.__all__}
+    names |= {"runs": runs, "model": model, "inputs": tokenizer(_TEXTS[0], return_tensors="pt")}
     exec(compile(EXAMPLES[name], name, "exec"), names)
 
 
@@ -60,4 +62,4 @@ def test_each_method_has_one() -> None:
         for name, value in vars(Runs).items()
         if inspect.isfunction(value) and not name.startswith("_")
     }
-    assert methods | {"analyze", "read_states", "Prompt"} <= EXAMPLES.keys()
+    assert methods | {"analyze", "read_states", "without", "Prompt"} <= EXAMPLES.keys()
