@@ -36,7 +36,7 @@ def test_the_page_opens_with_the_sentence_the_curve_and_at_most_six_numbers() ->
     places = [text.index(part) for part in (verdict.sentence, "<figure>", "<table")]
     assert places == sorted(places)
     assert first_page.count("<svg") == first_page.count("<table") == 1
-    assert "What is kept of what the model knows" in first_page
+    assert "Knowledge kept, answers" in first_page
     assert 1 < first_page.count("<tr><td>") <= 6
     titles = [re.match(r"<summary><h3>(.*?)</h3>", chapter) for chapter in chapters]
     folded = [title[1] for title in titles if title is not None]
