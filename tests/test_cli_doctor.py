@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 import torch
 
 from depthtui import cli
 from depthtui.cli import checks
+from depthtui.data.run_settings import ModelSpec
 from depthtui.data.store import make_key, open_store
+from depthtui.engine.acceptance import DeviceComparison
 from depthtui.models import devices as devices_module
 from depthtui.models import reach
 from depthtui.models.devices import Device
@@ -296,8 +299,27 @@ def test_the_colours_of_a_terminal(
     assert bool(checks_of(report, "terminal", "note")) == noted
 
 
+Compared: TypeAlias = Callable[[float, float], None]
+"""Sets how far two metrics are off in bfloat16, of which 0.01 is allowed."""
+
+
+@pytest.fixture
+def compared(monkeypatch: pytest.MonkeyPatch) -> Compared:
+    def make(*off: float) -> None:
+        metrics = zip(("Contributions", "Ablation"), off, strict=True)
+        rows = [DeviceComparison(title.lower(), title, by, by, 0.01) for title, by in metrics]
+
+        def compare(spec: ModelSpec, *_: object) -> Iterator[DeviceComparison]:
+            assert (spec.name, spec.device, spec.dtype) == ("demo", "cpu", "bfloat16")
+            return iter(rows)
+
+        monkeypatch.setattr("depthtui.engine.acceptance.compare_devices", compare)
+
+    return make
+
+
 class TestDevice:
-    """`--device`, with a tiny model on the CPU."""
+    """`--device`: once with a tiny model on the CPU, else of comparisons that are made up."""
 
     def test_every_metric_is_compared(self, home: Path, capsys: Output) -> None:
         folder = str(tiny_folder(home))
@@ -309,23 +331,22 @@ class TestDevice:
         assert out.splitlines()[1].split()[:2] == ["Contributions", "ok"]
         assert "loading" in err
 
-    def test_json(self, home: Path, capsys: Output) -> None:
-        folder = str(tiny_folder(home))
-        status, report = doctor(capsys, "--device", "cpu", "--dtype", "bfloat16", "--model", folder)
-        assert status == (0 if report["ok"] else 1)
-        assert report["ok"] == all(metric["ok"] for metric in report["metrics"])
+    @pytest.mark.parametrize("is_ok", [True, False])
+    def test_json(self, compared: Compared, is_ok: bool, capsys: Output) -> None:
+        compared(1e-5, 1e-5 if is_ok else 0.1)
+        status, report = doctor(capsys, "--device", "cpu", "--dtype", "bfloat16")
+        assert status == (0 if is_ok else 1)
+        assert report["ok"] is is_ok
+        assert [metric["ok"] for metric in report["metrics"]] == [True, is_ok]
         assert {"metric", "difference", "tolerance", "floor", "seconds_there", "peak_bytes"} <= set(
             report["metrics"][0]
         )
 
-    def test_what_is_off_is_the_status(
-        self, home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr("depthtui.engine.acceptance.TOLERANCES", {"bfloat16": 1e-9})
-        folder = str(tiny_folder(home))
-        options = ["--device", "cpu", "--dtype", "bfloat16", "--model", folder]
-        assert cli.main(["doctor", *options]) == 1
-        assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["Contributions", "off"]
+    def test_a_metric_that_is_off_is_the_status(self, compared: Compared, capsys: Output) -> None:
+        compared(0.1, 1e-5)
+        assert cli.main(["doctor", "--device", "cpu", "--dtype", "bfloat16"]) == 1
+        lines = [line.split()[:2] for line in capsys.readouterr().out.splitlines()[1:3]]
+        assert lines == [["Contributions", "off"], ["Ablation", "ok"]]
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
     def test_a_device_that_is_not_there(self, capsys: Output) -> None:

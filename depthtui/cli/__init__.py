@@ -24,6 +24,7 @@ from depthtui.cli.inspect import inspect
 from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.manual import manual
+from depthtui.cli.no_argument import lines_for_model, sentence_on
 from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
@@ -97,14 +98,8 @@ class _Commands(SectionedGroup):
         except click.UsageError as error:
             if not may_be_a_model(args[0]):
                 raise
-            from depthtui.token_text import shell_word
-
-            model = shell_word(args[0])
-            words = (
-                f"{args[0]} is no command. `depthtui --model {model}` opens it in the "
-                f"explorer, `depthtui run {model} --prompt TEXT` measures it without a screen."
-            )
-            raise click.UsageError(words, ctx) from error
+            sentence = sentence_on(lines_for_model(args[0]), ctx)
+            raise click.UsageError(f"{args[0]} is no command. {sentence}", ctx) from error
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, and the sources of settings, theme and keys."""

@@ -24,12 +24,21 @@ def words_of(ctx: click.Context) -> Sequence[str]:
     return words
 
 
-def command_line(command: str, words: Sequence[str]) -> str:
-    """A command with its words, for a shell to read."""
+def command_line(words: Sequence[str]) -> str:
+    """The words of a command behind `depthtui`, for a shell to read."""
     # Its module imports Rich, which `--help` does without.
     from depthtui.token_text import shell_word
 
-    return " ".join([f"depthtui {command}", *map(shell_word, words)])
+    return " ".join(["depthtui", *map(shell_word, words)])
+
+
+def reads(command: click.Command, words: Sequence[str]) -> bool:
+    """Whether a command reads these words without an error."""
+    try:
+        command.make_context(command.name, list(words))
+    except click.UsageError:
+        return False
+    return True
 
 
 def show_every_option(ctx: click.Context) -> None:

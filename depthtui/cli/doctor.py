@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand
 from depthtui.cli.completion import complete_models
+from depthtui.cli.no_argument import MeantLine, NoArgumentCommand
 from depthtui.cli.output import print_notice, print_table
 from depthtui.cli.shared_options import (
     Overrides,
@@ -20,16 +21,37 @@ from depthtui.cli.shared_options import (
     model_options,
     run_prompt_options,
 )
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import ModelSpec, read_device
 from depthtui.data.trust import TrustedModels
+from depthtui.options import WrongValue
 
 if TYPE_CHECKING:
     from depthtui.cli.checks import Check
     from depthtui.engine.acceptance import DeviceComparison
 
 
+def _lines_for_argument(word: str, words: Sequence[str]) -> list[MeantLine]:
+    """The line with a device or a model in its place; none where that is taken."""
+    others = [other for other in words if other != word]
+    names = {other.partition("=")[0] for other in others}
+    if _is_device(word):
+        option, effect = "--device", "compares it with the CPU"
+    elif names & {"--device", "--tensor-parallel"}:
+        option, effect = "--model", "checks it there"
+    else:
+        option, effect = "--controls", "measures what it knows"
+    return [] if option in names else [MeantLine(["doctor", option, word, *others], effect)]
+
+
+def _is_device(word: str) -> bool:
+    with suppress(WrongValue):
+        return bool(read_device(word))
+    return False
+
+
 @click.command(
-    cls=SectionedCommand,
+    cls=NoArgumentCommand,
+    meant=_lines_for_argument,
     examples=[
         "depthtui doctor",
         "depthtui doctor --device cuda:0 --dtype bfloat16",

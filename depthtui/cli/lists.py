@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
-from depthtui.cli.command_help import SectionedCommand
+from depthtui.cli.no_argument import MeantLine, NoArgumentCommand, lines_for_model
 from depthtui.cli.output import print_table
+from depthtui.cli.prompt_command import is_task, task_options
 from depthtui.cli.shared_options import Overrides, cache_dir_option
 from depthtui.settings import models_dir
 from depthtui.sizes import format_size
 
 
-@click.command(cls=SectionedCommand)
+def _lines_for_task(word: str, _words: Sequence[str]) -> list[MeantLine]:
+    """The line that measures a task; none for another word."""
+    if not is_task(word):
+        return []
+    return [MeantLine(["run", "MODEL", *task_options(word)], "measures a model on it")]
+
+
+def _lines_for_metric(word: str, _words: Sequence[str]) -> list[MeantLine]:
+    """The lines that explain a metric and compute it; none for another word."""
+    from depthtui.metrics import METRICS
+
+    if all(metric.name != word for metric in METRICS):
+        return []
+    return [
+        MeantLine(["help", word], "explains it"),
+        MeantLine(["run", "MODEL", "--prompt", "TEXT", "--metrics", word], "computes it"),
+    ]
+
+
+@click.command(cls=NoArgumentCommand, meant=lines_for_model)
 @cache_dir_option
 def models(overrides: Overrides) -> None:
     """List the models on this disk, the latest opened in the explorer first."""
@@ -30,7 +52,7 @@ def models(overrides: Overrides) -> None:
     )
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=NoArgumentCommand, meant=_lines_for_task)
 def tasks() -> None:
     """List the tasks and their levels."""
     from depthtui.prompts.choices import MAKERS
@@ -56,7 +78,7 @@ def tasks() -> None:
     click.echo(f"\nWith options to choose from (--choices): {names}.")
 
 
-@click.command(cls=SectionedCommand)
+@click.command(cls=NoArgumentCommand, meant=_lines_for_metric)
 def metrics() -> None:
     """List the metrics, their meaning and their cost.
 

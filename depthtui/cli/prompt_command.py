@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 import click
 
-from depthtui.cli.command_help import SectionedCommand, command_line, words_of
+from depthtui.cli.command_help import SectionedCommand, command_line, reads, words_of
 from depthtui.models.catalog import may_be_a_model
 
 _ANY_MODEL = "MODEL"
+_SIGNS = ".,;:!?\"'"
+"""Signs around the words of a sentence; those of names and paths are others."""
 _TEXTS = ("--prompt", "--answer")
 """Options whose values have several words."""
 
@@ -57,7 +59,7 @@ class PromptCommand(SectionedCommand):
         is_model = not is_text(arguments[0]) and not is_task(arguments[0])
         if len(arguments) > 1 or not is_model:
             line = self.meant_line(words, arguments, bool(options.get("by_option")))
-            command = f": `{command_line(self.name or '', line)}`" if line else ""
+            command = f": `{command_line([self.name or '', *line])}`" if line else ""
             raise click.UsageError(
                 f"All but the model has an option, and a prompt has quotes{command}.", ctx
             ) from error
@@ -82,11 +84,7 @@ class PromptCommand(SectionedCommand):
         if (extra and not added) or names.intersection(added):
             return []
         line = [*model, *added, *options]
-        try:
-            self.make_context(self.name, list(line))
-        except click.UsageError:
-            return []
-        return line
+        return line if reads(self, line) else []
 
 
 def is_text(word: str) -> bool:
@@ -147,5 +145,6 @@ def _named_model(arguments: Sequence[str]) -> str:
     for word in (*single[:1], *single[-1:]):
         if may_be_a_model(word):
             return word
-    is_clear = single and (len(single) < len(arguments) or len(arguments) <= 2)
+    is_prose = len(arguments) > 2 or all(word.strip(_SIGNS).isalpha() for word in single)
+    is_clear = single and (len(single) < len(arguments) or not is_prose)
     return single[0] if is_clear else _ANY_MODEL

@@ -179,7 +179,7 @@ def prune(
         )
     # Behind `--` an option would be an argument.
     out_words = ["--out", f"{_last_part(model)}-pruned"]
-    writing = command_line("prune", [*out_words, *words_of(click.get_current_context())])
+    writing = command_line(["prune", *out_words, *words_of(click.get_current_context())])
     if layers and out is None:
         raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
     settings = overrides.settings()

@@ -117,7 +117,7 @@ def _plan_file(
                 context,
             )
     line = _meant_line(words, others)
-    command = f": `{command_line('sweep', line)}`" if line else ""
+    command = f": `{command_line(['sweep', *line])}`" if line else ""
     raise click.UsageError(
         f"{others[0]} is no plan. Models and tasks are options here{command}.", context
     )

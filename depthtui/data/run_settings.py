@@ -25,7 +25,8 @@ LENSES = ("logit", "affine", "jacobian")
 """The lenses that the residual stream may be read through; the first is the default."""
 
 
-def _read_device(value: Any) -> str:
+def read_device(value: Any) -> str:
+    """The name of a device; `WrongValue` for another text."""
     if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
         raise WrongValue("auto, cpu, cuda, cuda:N or mps")
     return value
@@ -92,7 +93,7 @@ class ModelSpec:
     revision: Annotated[
         str, Option("Revision of a model from the hub.", example="the default one")
     ] = ""
-    device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", read=_read_device)] = "auto"
+    device: Annotated[str, Option("auto, cpu, cuda, cuda:N or mps.", read=read_device)] = "auto"
     dtype: Annotated[
         str,
         Option(

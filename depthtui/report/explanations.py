@@ -61,7 +61,7 @@ _COLUMNS = {
         "given again over right answers alone.",
     ),
     "failed": Explanation(
-        "What failed",
+        "Failures",
         "Prompts and metrics that could not be done.",
         look_for="`r` tries them again; `failures.json` has the reasons.",
     ),

@@ -12,7 +12,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.files import distinct_names
 from depthtui.palettes import OWN_PALETTE
-from depthtui.report.blocks import Block, Document, Figure, Figures, Items, Table
+from depthtui.report.blocks import Block, Document, Figure, Figures, Items
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import RunGroup, group_runs
@@ -20,7 +20,7 @@ from depthtui.report.run_arrays import arrays_bytes
 from depthtui.report.run_document import TokenOf, last_token, run_document
 from depthtui.report.skips import changes_of
 from depthtui.report.summary_json import summary_json
-from depthtui.report.tables import table_bytes
+from depthtui.report.tables import ValueTable, table_bytes
 
 _LONGEST_CHANGES = 60
 
@@ -62,19 +62,25 @@ def run_report(
     )
 
 
-def part_report(report: Report, title: str, part: Sequence[Figure] | Table, palette: str) -> Report:
+def part_report(
+    report: Report, title: str, part: Sequence[Figure] | ValueTable, palette: str
+) -> Report:
     """A report of some figures or of a table alone; arrays and JSON are those of another report.
 
     Args:
         report: the other report.
         title: title of the page.
-        part: the figures, or the table, which is a CSV file too.
+        part: the figures, or the table, which is a CSV file.
         palette: name of the palette of the heatmaps.
     """
-    blocks: list[Block] = [part] if isinstance(part, Table) else _titled(part)
-    data = {"csv": lambda: {"": table_bytes(part)}} if isinstance(part, Table) else {}
+    blocks: list[Block] = []
+    data = dict(report.data)
+    if isinstance(part, ValueTable):
+        data["csv"] = lambda: {"": table_bytes(part)}
+    else:
+        blocks = _titled(part)
     document = Document(f"Effective depth: {title}", blocks, palette=palette)
-    return replace(report, document=lambda: document, data={**report.data, **data})
+    return replace(report, document=lambda: document, data=data)
 
 
 def _titled(figures: Sequence[Figure]) -> list[Block]:

@@ -26,7 +26,7 @@ from depthtui.report.blocks import (
     TightBlocks,
     blocks_in,
 )
-from depthtui.token_text import printable_line
+from depthtui.report.csv_text import csv_text
 
 _PNG_SCALE = 2
 _PNG_HEAD = 33
@@ -126,14 +126,11 @@ def csv_bytes(figure: Figure, palette: str) -> bytes:
             heads, columns = _of_heatmap(heatmap)
         case Bars() as bars:
             heads, columns = [f"x: {bars.across}", f"y: {bars.up or bars.label}"], [bars.values]
-    rows = zip_longest(*(map(_number, column) for column in columns), fillvalue="")
     first = figure.picture.falls_from if isinstance(figure.picture, Panel) else None
-    lines = [",".join(map(_quoted, heads))]
-    lines += [
-        ",".join([str(place if first is None else first - place), *row])
-        for place, row in enumerate(rows)
-    ]
-    return "".join(f"{line}\n" for line in lines).encode("utf-8", "backslashreplace")
+    rows = enumerate(zip_longest(*columns))
+    return csv_text(
+        heads, ([place if first is None else first - place, *row] for place, row in rows)
+    )
 
 
 def _of_panel(panel: Panel) -> tuple[list[str], Iterable[np.ndarray]]:
@@ -154,11 +151,3 @@ def _of_heatmap(heatmap: Heatmap) -> tuple[list[str], Iterable[np.ndarray]]:
         for place, label in enumerate(heatmap.labels)
     ]
     return [f"y: {heatmap.up}; x: {heatmap.across}; values: {unit}", *labels], heatmap.values.T
-
-
-def _quoted(text: str) -> str:
-    return '"{}"'.format(printable_line(text).replace('"', '""'))
-
-
-def _number(value: float) -> str:
-    return f"{value:.9g}" if np.isfinite(value) else ""

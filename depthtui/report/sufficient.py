@@ -57,7 +57,7 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
     )
     beside = "; thin: in random orders" * bool(drawn)
     words = f"Of {curve.gain:.2f} nats a token that context saves{beside}."
-    return Figure(f"What is kept of what the model knows, {curve.words}", panel, words)
+    return Figure(f"Knowledge kept, {curve.words}", panel, words)
 
 
 def sufficient_blocks(reading: Reading) -> Iterator[Block]:

@@ -2,71 +2,93 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping
-from io import StringIO
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
+from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
+from depthtui.depth.reading import Reading
 from depthtui.metrics.early_exit import EarlyExit
-from depthtui.report.blocks import Bar, Column, Noted, Spans, Table, TableCell, Token
-from depthtui.token_text import printable_line
+from depthtui.report.csv_text import Value, csv_text
+from depthtui.report.phrases import criterion, rule_title
 
 
-def table_bytes(table: Table) -> bytes:
-    """The table as CSV; its first column is the axis x, as in the files of figures."""
-    columns, rows = table.in_view("text")
-    axis, *others = (column.title for column in columns)
-    text = StringIO()
-    csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerow([f"x: {axis}", *others])
-    csv.writer(text, lineterminator="\n").writerows([map(_text, row) for row in rows])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+@dataclass(frozen=True)
+class ValueTable:
+    """Rows of values; words are raw, and in columns of their own.
+
+    Attributes:
+        heads: heads of the columns, with units; the first is the axis x.
+        rows: a value for each head.
+    """
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Value]]
 
 
-def lens_table(lens: LogitLens, token: int) -> Table:
+def table_bytes(table: ValueTable) -> bytes:
+    """The table as CSV, with its axis named as in the files of figures."""
+    axis, *others = table.heads
+    return csv_text([f"x: {axis}", *others], table.rows)
+
+
+def lens_table(lens: LogitLens, token: int) -> ValueTable:
     """The lens's readings at a token, a row for each depth: tokens, entropy and KL in nats."""
     depths, _, count = lens.top_ids.shape
     heads = [f"{name} {rank}" for rank in range(1, count + 1) for name in ("token", "probability")]
     numbers = {"entropy, nats": lens.entropy, "KL, nats": lens.kl}
     rows = [
         [
-            str(depth),
+            depth,
             *(
-                text
+                value
                 for id_, share in zip(
                     lens.top_ids[depth, token], lens.top_probabilities[depth, token], strict=True
                 )
-                for text in (lens.vocabulary.get(int(id_), ""), _number(share))
+                for value in (lens.vocabulary.get(int(id_), ""), share)
             ),
-            *(_number(values[depth, token]) for values in numbers.values()),
+            *(values[depth, token] for values in numbers.values()),
         ]
         for depth in range(depths)
     ]
-    axis = f"depth, {depths - 1} is the output"
-    return Table([Column(head) for head in (axis, *heads, *numbers)], rows)
+    return ValueTable([f"depth, {depths - 1} is the output", *heads, *numbers], rows)
 
 
-def exit_table(exits: Mapping[float, EarlyExit]) -> Table:
+def exit_table(exits: Mapping[float, EarlyExit]) -> ValueTable:
     """Agreement with the output and layers saved by early exit, by confidence."""
     rows = [
-        [f"{confidence:g}", _number(exit_.agreement), _number(exit_.layers_saved)]
-        for confidence, exit_ in exits.items()
+        [confidence, exit_.agreement, exit_.layers_saved] for confidence, exit_ in exits.items()
     ]
     heads = ("confidence", "agreement, share of tokens", "layers saved, mean over tokens")
-    return Table([Column(head) for head in heads], rows)
+    return ValueTable(heads, rows)
 
 
-def _text(cell: TableCell) -> str:
-    """A cell without its style, and without the remark beneath it."""
-    match cell:
-        case Token(text) | Noted(text) | str(text):
-            return printable_line(text)
-        case Spans(parts):
-            return printable_line("".join(text for text, _ in parts))
-        case Bar(share):
-            return "" if share is None else _number(share)
+def depths_by_rule(reading: Reading) -> ValueTable:
+    """The effective depth by each rule in layers, its interval, and the same by prompt."""
+    heads = [
+        "rule",
+        *("effective depth, layers", "interval from", "interval to"),
+        *("share of all layers", "after layer"),
+        *("each prompt once, layers", "its interval from", "its interval to"),
+        *("criterion", "remark"),
+    ]
+    rows = [
+        [
+            rule_title(depth.rule),
+            *_counted(depth),
+            depth.ratio,
+            depth.layer,
+            *_counted(depth.prompt_weighted),
+            criterion(depth),
+            depth.reason or depth.warning,
+        ]
+        for depth in reading.depths
+    ]
+    return ValueTable(heads, rows)
 
 
-def _number(value: float) -> str:
-    return f"{value:.6g}" if np.isfinite(value) else ""
+def _counted(depth: DepthEstimate | None) -> list[Value]:
+    """A count of layers and the ends of its interval."""
+    if depth is None:
+        return [None] * 3
+    return [depth.count, *(depth.count_interval or (None, None))]

@@ -344,7 +344,7 @@ SCENES = (
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("measures-ansi", keys("v", says="Lens KL"), SMALL, "ansi-dark"),
     Scene("themes", themes, SMALL),
-    Scene("measured-light", keys("L", says="What is measured"), SMALL, "depth-light"),
+    Scene("measured-light", keys("L", says="Part to measure"), SMALL, "depth-light"),
     Scene("reading", reading),
     Scene("prompts-light", keys("p", "ctrl+t", says="Grade-school"), theme="depth-light"),
     Scene("datasets", datasets, SMALL),

@@ -10,7 +10,10 @@ from textual.actions import parse
 from textual.geometry import Offset
 from textual.widgets import OptionList
 
+from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
+from depthtui.data.run import RunResult
+from depthtui.report.blocks import TableCell
 from depthtui.tui.app import DepthApp
 from depthtui.tui.navigation import keymap, screens
 from depthtui.tui.panes.evidence_pane import EvidencePane
@@ -20,8 +23,8 @@ from depthtui.tui.screens.dialogs.command_menu import CommandMenu
 from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.layer_screen import LayerScreen
-from depthtui.tui.state.cell import cell_table
-from tests.builders.results import run
+from depthtui.tui.state.cell import CellTables
+from tests.builders.results import full_run, half_run, lacking, run
 from tests.tui.app_helpers import Explored, explore
 
 
@@ -102,16 +105,37 @@ async def test_the_cursor_stays_where_it_is_when_a_run_ends(tmp_path: Path) -> N
         assert it.main.cursor == (5, 2)
 
 
+def cell(tables: CellTables, result: RunResult, layer: int) -> dict[str, TableCell]:
+    return {str(row[0]): row[1] for row in tables.at(result, layer, 1, "logit").rows}
+
+
 def test_a_cell_has_the_values_that_the_run_has() -> None:
     result = run()
-    rows = {str(row[0]): row[1] for row in cell_table(result, 2, 1, "logit").rows}
-    above = {str(row[0]): row[1] for row in cell_table(result, 3, 1, "logit").rows}
+    rows, above = (cell(CellTables(), result, layer) for layer in (2, 3))
     assert rows["lens after"] == above["lens before"]
     lens = result.get(LogitLens)
     assert lens is not None
     (value, _), (formula, _) = rows["Lens KL"].parts
     assert value.strip() == f"{lens.kl[2, 1]:.4g}"
     assert formula.strip() == "KL(p_l || p), nats"
+
+
+def test_a_cell_has_the_rows_and_metrics_that_come_later() -> None:
+    whole, tables = full_run(), CellTables()
+    whole_lens = whole.get(LogitLens)
+    result = lacking(half_run(full_run(), 2), "heads")
+    lens = result.get(LogitLens)
+    assert lens is not None
+    assert whole_lens is not None
+    assert cell(tables, result, 1) == cell(CellTables(), result, 1)
+    # The last row comes in place, and a metric in a new mapping.
+    for name, values in arrays_of(lens):
+        values[:] = getattr(whole_lens, name)
+    result.layers_done = result.model.n_layers
+    assert "Lens agrees" in cell(tables, result, 1)
+    assert "Head entropy" not in cell(tables, result, 1)
+    result.put("heads", whole.measured["heads"])
+    assert "Head entropy" in cell(tables, result, 1)
 
 
 def test_the_main_screen_has_at_most_48_commands() -> None:

@@ -13,6 +13,7 @@ from textual.widgets import Checkbox, Input, SelectionList
 from depthtui.data.lens import LensFit
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
 from depthtui.data.run_settings import ModelSpec, SummarySettings, Writing
+from depthtui.data.verdict import Headline
 from depthtui.metrics.reduced_lens import ReducedFittedLens, ReducedSettling
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing, TaskChoice, with_written
@@ -276,6 +277,17 @@ def test_rows_are_sorted_by_any_column_unknown_ones_last(tmp_path: Path) -> None
             assert known == sorted(known, reverse=falls)  # type: ignore[type-var]
             assert values[: len(known)] == known
     assert in_order(rows, columns, None) == list(rows)
+
+
+@pytest.mark.parametrize(("layers", "words"), [(12.44, "12.4"), (None, "too little")])
+def test_the_mean_depth_has_the_words_of_the_report(
+    monkeypatch: pytest.MonkeyPatch, layers: float | None, words: str
+) -> None:
+    headline = Headline("kept", layers, None, None, None, layers, 4.0)
+    monkeypatch.setattr(SweepRow, "headline", headline)
+    row = SweepRow(("a",), "a", "facts", "facts", 1, 1, (), None, None)
+    (mean,) = [column for column in columns_of([row], 120) if column.key.part == "mean"]
+    assert (mean.text(row), mean.value(row)) == (words, layers)
 
 
 def test_names_keep_both_ends() -> None:

@@ -304,7 +304,7 @@ def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
             left_out = np.linspace(0, 1, len(share))
             values = np.interp(np.linspace(0, 1, _POINTS), left_out, share)
             lines.append(Line(values, _css(summary, cell), name=_name(cell)))
-    title = "What is kept of what the models know"
+    title = "Knowledge kept"
     panel = Panel(
         lines,
         _POINTS,

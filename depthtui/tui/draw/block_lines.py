@@ -100,8 +100,9 @@ def _table(table: Table, width: int, styles: PaneStyles) -> Iterator[list[Piece]
             if columns[place].number:
                 line.append(spare)
             for text, style in cell:
-                line.append((fit_shown(text, min(count, cell_len(text))), style))
-                count = max(0, count - cell_len(text))
+                cells_needed = cell_len(text)
+                line.append((text if cells_needed <= count else fit_shown(text, count), style))
+                count = max(0, count - cells_needed)
             if not columns[place].number:
                 line.append(spare)
         yield line

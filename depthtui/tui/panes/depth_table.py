@@ -10,12 +10,13 @@ from depthtui.depth import rules
 from depthtui.depth.published import PAPER, published_row
 from depthtui.depth.reading import Reading
 from depthtui.metrics import ranking_names, rankings_of
-from depthtui.report.blocks import Block, Heading, Note, Table, TightBlocks
+from depthtui.report.blocks import Block, Heading, Note, TightBlocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_metrics, of_rules
 from depthtui.report.findings import published_sentences
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import smooth
+from depthtui.report.tables import ValueTable, depths_by_rule
 from depthtui.tui.draw.block_lines import Lines, as_much_as_fits
 from depthtui.tui.panes.layer_bars import bar_lines
 from depthtui.tui.panes.page import DIAL_KEYS, ThresholdPage, dial_rule
@@ -43,10 +44,10 @@ class DepthTable(ThresholdPage):
             return "This run has neither contributions nor a logit lens.", ""
         return None
 
-    def table(self) -> Table | None:
+    def table(self) -> ValueTable | None:
         if self.reading is None or not self.reading.depths:
             return None
-        return depth_table(self.reading)
+        return depths_by_rule(self.reading)
 
     def lay_out(self) -> Lines:
         reading = self.reading

@@ -38,7 +38,7 @@ class KeptPair(LinesPane):
         ]
 
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("What is kept with fewer layers")
+        self.set_titles("Knowledge kept with fewer layers")
         if any(knowledge is not None for _, knowledge in self._sides):
             return None
         return (

@@ -21,7 +21,7 @@ from depthtui.report.inspection_document import (
 from depthtui.tui.draw.block_lines import as_much_as_fits
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.state.cell import cell_table
+from depthtui.tui.state.cell import CellTables
 
 COMPUTING = "The layer is run at this token …"
 
@@ -177,6 +177,10 @@ class CellValues(LinesPane):
 
     follows_cursor = True
 
+    def __init__(self, *, name: str, id: str) -> None:
+        super().__init__(name=name, id=id)
+        self._tables = CellTables()
+
     def explains(self) -> tuple[Explanation, ...]:
         return (VALUES,)
 
@@ -185,6 +189,6 @@ class CellValues(LinesPane):
         return ("No run is shown.", "") if self.result is None else None
 
     def lay_out(self) -> Sequence[Sequence[Piece]]:
-        table = cell_table(self.drawn_result, *self.cursor, self.view.lens)
+        table = self._tables.at(self.drawn_result, *self.cursor, self.view.lens)
         note = [] if table.rows else [Note("No metric has a value here.")]
         return as_much_as_fits([[table, *note]], self.area, self.pane_styles)

@@ -13,8 +13,7 @@ from textual.strip import Strip
 from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import WORSE, lens_heading, lens_of, reads_worse
 from depthtui.data.model import marks_words
-from depthtui.report.blocks import Table
-from depthtui.report.tables import lens_table
+from depthtui.report.tables import ValueTable, lens_table
 from depthtui.token_text import fit_shown, printable, printable_chars
 from depthtui.tui.draw.styles import Piece, nats, strip_of
 from depthtui.tui.draw.text import BEFORE_EACH_LAYER
@@ -75,7 +74,7 @@ class LensTable(LensRows):
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute()
 
-    def table(self) -> Table | None:
+    def table(self) -> ValueTable | None:
         lens = None if self.result is None else lens_of(self.result, self.view.lens)
         return None if lens is None else lens_table(lens, self.token)
 

@@ -22,8 +22,9 @@ from depthtui.depth.reading import Reading
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measure_of_lens, metric_of_lens
 from depthtui.metrics.spec import Measure
-from depthtui.report.blocks import Figure, Table
+from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_measure
+from depthtui.report.tables import ValueTable
 from depthtui.tui.draw.styles import (
     PaneStyles,
     Piece,
@@ -219,7 +220,7 @@ class Pane(Widget, can_focus=True):
         """The figures of a report that show the same as the pane; none where there are none."""
         return ()
 
-    def table(self) -> Table | None:
+    def table(self) -> ValueTable | None:
         """The numbers of a pane that has no figure; None where there are none."""
         return None
 

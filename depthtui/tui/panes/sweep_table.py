@@ -17,6 +17,7 @@ from depthtui.depth.verdict_words import range_words
 from depthtui.metrics import kept
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.report.phrases import interval, rule_title
+from depthtui.sweep.report.phrases import mean_depth_words
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece, fit_right
@@ -330,17 +331,15 @@ def _kept_columns(roomy: bool) -> list[SweepColumn]:
         "layers that keep nine tenths of what the model knows, and their range",
     )
 
-    def mean_depth(row: SweepRow) -> float | None:
-        is_counted = row.headline is not None and row.headline.count is not None
-        return row.headline.mean_depth if row.headline is not None and is_counted else None
-
-    def words(row: SweepRow) -> str:
-        depth = mean_depth(row)
-        return _NOTHING if depth is None else f"{depth:.1f}"
-
-    meaning = "mean depth: the layers that a nat of what the model knows takes on average"
-    key = ColumnKey("mean")
-    return [count, SweepColumn(key, "", "mean", words, mean_depth, meaning)]
+    mean = SweepColumn(
+        ColumnKey("mean"),
+        "",
+        "mean",
+        lambda row: mean_depth_words(row.headline),
+        lambda row: None if row.headline is None else row.headline.mean_depth,
+        "mean depth: the layers that a nat of what the model knows takes on average",
+    )
+    return [count, mean]
 
 
 def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[SweepColumn]:

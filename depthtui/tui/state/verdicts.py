@@ -41,10 +41,10 @@ class LastReading:
         sources: list[object] = [] if result is None else [result, *result.measured.values()]
         state = (settings, result and _how_far(result))
         is_same = state == self._state and _are_same(sources, self._sources)
-        grows = is_live and result is not None and _grows(result)
-        if grows or self._grew or not is_same:
+        may_grow = is_live and result is not None and grows(result)
+        if may_grow or self._grew or not is_same:
             self.reading = None if result is None else reading_of([result], settings, is_draft=True)
-        self._sources, self._state, self._grew = sources, state, grows
+        self._sources, self._state, self._grew = sources, state, may_grow
         self._has_verdict = self._has_verdict and is_same
         return self.reading
 
@@ -82,7 +82,7 @@ def _how_far(result: RunResult) -> tuple[object, ...]:
     return result.settings, result.layers_done, result.complete, unavailable
 
 
-def _grows(result: RunResult) -> bool:
+def grows(result: RunResult) -> bool:
     """Whether rows may still be added in place: those of the pass; other metrics are replaced."""
     lens = result.get(LogitLens)
     is_finished = lens is None or lens.is_finished

@@ -22,11 +22,12 @@ from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
 from depthtui.files import expand_home, slug, write_new
 from depthtui.options import Option
-from depthtui.report.blocks import Figure, Table
+from depthtui.report.blocks import Figure
 from depthtui.report.export import part_report, run_report
 from depthtui.report.formats import FIGURES, FORMATS, Report, Subject, format_titles
 from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
+from depthtui.report.tables import ValueTable
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.dialog import QUICK, WRONG, Dialog
@@ -365,18 +366,18 @@ def _of_pane(pane: Pane, report: Callable[[], Report], palette: str) -> list[Exp
         return part_report(report(), name, part, palette)
 
     title = f"the pane {name}, {_part_words(part)}"
-    return [Exportable(title, "runs", of_part, _formats_of(part), isinstance(part, Table))]
+    return [Exportable(title, "runs", of_part, _formats_of(part), isinstance(part, ValueTable))]
 
 
-def _part_words(part: Sequence[Figure] | Table) -> str:
+def _part_words(part: Sequence[Figure] | ValueTable) -> str:
     """What is written of a pane."""
-    if isinstance(part, Table):
+    if isinstance(part, ValueTable):
         return "its table as CSV"
     return "its figure and numbers" if len(part) == 1 else f"its {len(part)} figures and numbers"
 
 
-def _formats_of(part: Sequence[Figure] | Table) -> list[str]:
+def _formats_of(part: Sequence[Figure] | ValueTable) -> list[str]:
     """The formats of a pane's figures, or of its table."""
-    if isinstance(part, Table):
+    if isinstance(part, ValueTable):
         return ["csv"]
     return [name for name, format_ in FORMATS.items() if format_.figure]

@@ -35,7 +35,7 @@ class MeasuredForm(Form):
         first: the field that has the focus; empty for the first one.
     """
 
-    heading = "What is measured"
+    heading = "Part to measure"
     _is_refused = False
 
     form_keys = "A"
