@@ -55,6 +55,7 @@ def assert_whole(pane: Pane) -> None:
         assert "…" not in re.sub("Counting[^.…]*…", "", "\n".join(shown))
         words = pane.shown_verdict.words
         assert words.headline + words.clauses[0] in " ".join(" ".join(shown).split())
+        assert len(words.clauses[1:]) <= 3
 
 
 async def every_pane(it: Explored) -> None:
