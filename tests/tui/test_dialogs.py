@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from textual.color import Color
 from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.widgets import Checkbox, Input, OptionList, RadioButton, RadioSet, Static
+from textual.widgets._toast import Toast
 
 from depthtui.cli.shared_options import PromptOptions, gather_prompts
 from depthtui.data.model import ModelListing
@@ -949,6 +951,25 @@ async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "exports" / "mine.json").read_text())
     assert len(summary["prompts"]) == 1
     assert "<svg" in (tmp_path / "exports" / "mine.svg").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_an_export_is_announced_in_lines_that_fit_a_toast(tmp_path: Path, width: int) -> None:
+    async with explore(tmp_path, size=(width, 24)) as it:
+        await opened(it, "e", ExportScreen)
+        name = f"{'a long name ' * 6}20261201"
+        it.app.screen.query_one("#file-name", Input).value = name
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is it.main)
+        (toast,) = it.app.screen.query(Toast).results(Toast)
+        await it.until(lambda: toast.content_size.height, "the toast")
+        file, more, folder = it.toasts()[-1].split("\n")
+        assert file.startswith("a long name")
+        assert file.endswith("20261201.md")
+        assert re.fullmatch(r"and \d more", more)
+        assert folder.startswith("in /")
+        assert folder.endswith("/exports")
+        assert toast.content_size.height == 4, "the title and a row for each line"
 
 
 async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Path) -> None:

@@ -56,10 +56,9 @@ class ProgressPane(LinesPane):
         return None
 
     def lay_out(self) -> list[list[Piece]]:
-        lines, (width, height) = self._stage_lines(), self.area
+        width = self.area.width
         margin = (" " * ((width - min(_WIDEST, width)) // 2), self.pane_styles.text)
-        above: list[list[Piece]] = [[]] * ((height - len(lines)) // 2)
-        return [*above, *([margin, *line] for line in lines)]
+        return [[margin, *line] for line in self._stage_lines()]
 
     def _stage_lines(self) -> list[list[Piece]]:
         styles, cells = self.pane_styles, min(_WIDEST, self.area.width)
