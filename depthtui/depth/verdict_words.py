@@ -210,7 +210,7 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str
         ours, other = (rounded_up_count(count) for count in headlines)
         counts.insert(0, _both("nine tenths kept with", ours, other, a, b))
     if not counts:
-        return _no_pairs(names)
+        return why_not_compared(a, b, names)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
 
 
@@ -272,15 +272,31 @@ def _pairs(a: Verdict, b: Verdict) -> list[tuple[Evidence, Evidence]]:
     ]
 
 
-def _no_pairs(names: tuple[str, str]) -> str:
-    return f"{names[0]} and {names[1]} cannot be compared yet: no count is reliable in both."
+def why_not_compared(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
+    """Why no count of two verdicts can be compared, in a sentence; empty where one can be."""
+    if _pairs(a, b) or _counted_headlines(a, b) is not None:
+        return ""
+    sides = tuple(zip(names, (a, b), strict=True))
+    without = [f"{name}: {verdict.sentence}" for name, verdict in sides if not verdict.evidence]
+    fragile = [
+        f"{measure.title} is fragile in {name}, {measure.reason}"
+        for name, verdict in sides
+        for measure in verdict.evidence
+        if measure.is_fragile and measure.reason
+    ]
+    reason = "no count is reliable in both"
+    if without:
+        reason = " ".join(without).rstrip(".")
+    elif fragile:
+        reason += f"; {fragile[0]}"
+    return f"{listed(names)} cannot be compared: {reason}."
 
 
 def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     """Compare the measures that hold in both."""
     pairs = _pairs(a, b)
     if not pairs:
-        return "" if a.headline and b.headline else _no_pairs(names)
+        return "" if a.headline and b.headline else why_not_compared(a, b, names)
     # Multiplied by the other's number of layers, counts compare as shares.
     more = [
         (ours, other)

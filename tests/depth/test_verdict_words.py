@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, Verdict
 from depthtui.depth import rules
 from depthtui.depth.verdict import verdict_of
@@ -15,6 +16,7 @@ from depthtui.depth.verdict_words import (
     comparison_sentence,
     missing_headlines,
     verdict_sentence,
+    why_not_compared,
 )
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.accuracy import Accuracy
@@ -320,8 +322,20 @@ def test_what_does_not_hold_in_both_is_not_compared() -> None:
     shaky = [fragile("kl", "kl", 10, 2, 20), *counts(cosine=12)]
     assert compared(shaky, counts(kl=25, cosine=20)).endswith("by 8 layers, by cosine.")
     assert compared(shaky[:1], counts(kl=25)) == (
-        "the base and the chat model cannot be compared yet: no count is reliable in both."
+        "the base and the chat model cannot be compared: no count is reliable in both; kl is "
+        "fragile in the base, it moves."
     )
+
+
+def test_a_run_without_a_verdict_is_the_reason_why_nothing_is_compared() -> None:
+    short = Verdict(Sentence("Too short: no verdict on 3 tokens"), (), 30, prompts=1)
+    other = verdict_of(counts(kl=10), 30, tasks=["x"])
+    assert other is not None
+    assert why_not_compared(short, other) == (
+        "A and B cannot be compared: A: Too short: no verdict on 3 tokens."
+    )
+    assert comparison_sentence(short, other) == why_not_compared(short, other)
+    assert why_not_compared(other, other) == ""
 
 
 def test_models_of_other_depth_are_compared_with_their_layers() -> None:
