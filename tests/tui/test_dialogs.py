@@ -929,6 +929,24 @@ async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:
         assert it.app.error is None
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_every_head_of_the_list_of_runs_has_its_meaning(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await three_runs(it)
+        it.main.action_go_to("verdict")
+        await it.press("i")
+        await it.ready()
+        await opened(it, "b", RunList)
+        text = " ".join(it.screen_text().replace("│", " ").split())
+        assert "kept: layers that keep nine tenths · " in text
+        titles = " cos KL ovl: depth by cosine, KL, overlap · of: all layers"
+        assert titles in text
+        heads = str(it.app.screen.query_one("#head", Static).content).split()
+        assert {"kept", "KL", "ovl", "cos", "of"} <= {*heads}
+
+
 # Exporting ------------------------------------------------------------------
 
 
