@@ -652,7 +652,7 @@ async def test_progress_shows_stages_sizes_and_a_bar():
 
 async def test_progress_has_the_time_left_of_weights_too(monkeypatch: pytest.MonkeyPatch):
     now = [100.0]
-    monkeypatch.setattr("depthtui.tui.panes.progress_pane.monotonic", lambda: now[0])
+    monkeypatch.setattr("depthtui.tui.state.stage.monotonic", lambda: now[0])
     pane = ProgressPane()
     async with framed(pane, (80, 12)):
         pane.start("Opening demo")
