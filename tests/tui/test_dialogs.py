@@ -135,10 +135,12 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         await it.until(lambda: isinstance(it.app.screen, ManualPicker))
         assert all(title in it.screen_text() for title in list(titles().values())[:10])
         await it.press("slash", *"it ends above three nats", "enter", "enter")
-        await it.until(lambda: "The bold part is the answer" in it.screen_text())
-        assert isinstance(it.app.screen, ManualPage)
+        await it.until(lambda: isinstance(it.app.screen, ManualPage))
         text = it.app.screen.query_one(VerticalScroll)
+        await it.until(lambda: text.scroll_y > 22, "the words")
         await it.until(lambda: text.size.height == 22 and text.max_scroll_y > 22)
+        await it.press("g")
+        await it.until(lambda: "The bold part is the answer" in it.screen_text())
         await it.press("space")
         await it.until(lambda: text.scroll_y == 21)
         await it.press("b")
@@ -158,6 +160,31 @@ async def test_the_search_of_keys_reaches_the_manual(tmp_path: Path, words: str)
         await it.until(lambda: "fewer than five prompts" in it.screen_text())
         await it.press("escape")
         assert isinstance(it.app.screen, HelpScreen)
+
+
+@pytest.mark.parametrize(
+    ("words", "passage"),
+    [
+        # A sentence, a row of a table, an entry of a list.
+        ("narrow ranges of context", "How often firm is true"),
+        ("sequential depth", "sequential depth: "),
+        ("too little known", "Too little known."),
+    ],
+)
+async def test_a_passage_is_opened_where_it_is(tmp_path: Path, words: str, passage: str) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await opened(it, "question_mark", HelpScreen)
+        await it.press(*f"verdict {words}")
+        await it.until(lambda: MANUAL in it.screen_text())
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, ManualPage))
+        page = it.app.screen
+        text = page.query_one(VerticalScroll)
+        await it.until(lambda: text.scroll_y > 0, "the passage")
+        shown = [line.strip("│▎ ") for line in it.screen_text().split("\n")[1:-1]]
+        is_at_end = text.scroll_y == text.max_scroll_y
+        place = next(y for y, line in enumerate(shown) if passage in line)
+        assert place <= 1 or is_at_end, shown
 
 
 async def test_the_words_of_a_pane_are_explained(tmp_path: Path) -> None:
