@@ -588,5 +588,5 @@ async def test_without_another_prompt_nothing_is_put_in(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         screen = await open_what_if(it)
         await it.press("P")
-        assert "There is no text to patch from" in it.toasts()[-1]
+        assert it.toasts()[-1] == "There is no text to patch from. esc, then L, names one."
         assert screen.what_if.stack.is_clean

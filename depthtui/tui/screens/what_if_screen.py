@@ -17,7 +17,7 @@ from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics import RANKINGS
-from depthtui.metrics.patch import why_not_beside
+from depthtui.metrics.patch import NO_SOURCE, why_not_beside
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.token_text import printable_sentence
@@ -247,7 +247,10 @@ class WhatIfScreen(LiveScreen):
     def why_not_patched(self) -> str:
         """Why no state can be patched in."""
         reason = why_not_beside(self.what_if.clean)
-        return f"{reason[0].upper()}{reason[1:]}." if reason else ""
+        if not reason:
+            return ""
+        hint = "esc, then L, names one." if reason == NO_SOURCE else ""
+        return f"{reason[0].upper()}{reason[1:]}. {hint}".rstrip()
 
     def switch(self, part: str) -> None:
         """Turn the layers at the cursor, or one of their sublayers, off or on."""
