@@ -116,7 +116,7 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
         work=live.work if live else None,
         written=_written(live),
         swept=(sweep.n_done, sweep.n_prompts) if sweep else (0, 0),
-        stage=stage_of(explorer),
+        stage=_stage(explorer),
         sweep_seconds_left=sweep.seconds_left if sweep else -1.0,
     )
 
@@ -127,7 +127,7 @@ def _written(live: SessionRun | None) -> tuple[int, int]:
     return live.n_written, live.writing.max_tokens
 
 
-def stage_of(explorer: Explorer) -> str:
+def _stage(explorer: Explorer) -> str:
     """The progress of a load, or of work without rows yet, such as `writing the model 40%`."""
     stage, live = explorer.engine.stage, explorer.session.live
     is_writing_model = explorer.phase is Phase.WRITING
