@@ -64,12 +64,11 @@ class ManualPage(Reader):
 
     def body(self) -> ComposeResult:
         with VerticalScroll():
-            yield Markdown(open_links=False)
+            yield Markdown(self._markdown, open_links=False)
 
-    async def on_mount(self) -> None:
+    def on_mount(self) -> None:
         # Tables are laid out after the text around them.
         self.watch(self._text, "virtual_size", self._find_passage)
-        await self.query_one(Markdown).update(self._markdown)
 
     def _find_passage(self) -> None:
         self.call_after_refresh(self._go_to_passage)
