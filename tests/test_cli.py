@@ -33,6 +33,7 @@ from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.patch import NO_SOURCE
 from depthtui.prompts import make_prompts
 from depthtui.prompts.asking import Asking
 from depthtui.settings import Settings
@@ -68,6 +69,8 @@ def result_of(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunRes
     if prompt.text == "unanswered":
         result.tokens = replace(result.tokens, answer_start=len(result.tokens))
         result.unavailable = {"residual_erasure": "the prompt has no known answer"}
+    if prompt.text == "no source":
+        result.unavailable = {"patch": NO_SOURCE}
     return result
 
 
@@ -270,6 +273,12 @@ class TestRun:
         assert error.count("--answer TEXT gives a --prompt its answer") == 1
         assert cli.main(["run", "demo", "--prompt", "everything"]) == 0
         assert "--answer TEXT" not in capsys.readouterr().err
+
+    def test_who_lacks_a_text_to_patch_from_is_told_the_option(
+        self, engines: list[ScriptedEngine], capsys: Output
+    ) -> None:
+        assert cli.main(["run", "demo", "--prompt", "no source", "--metrics", "patch"]) == 1
+        assert "--patch-from TEXT names the text" in capsys.readouterr().err
 
     def test_a_typed_prompt_has_its_answer(self, engines: list[ScriptedEngine]) -> None:
         typed = ["--prompt", "two and two is", "--answer", "four", "--prompt", "so", "--answer", ""]

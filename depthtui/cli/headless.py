@@ -20,6 +20,7 @@ from depthtui.metrics import (
     with_lengths_before,
     with_other_prompts,
 )
+from depthtui.metrics.patch import NO_SOURCE
 from depthtui.metrics.reduction import reduce_run
 from depthtui.models.catalog import check_layers
 from depthtui.models.reach import check_can_open
@@ -111,6 +112,8 @@ def run_job(
                 "--answer TEXT gives a --prompt its answer; `answer` gives it to a line of "
                 "--prompt-file."
             )
+        if any(NO_SOURCE in result.unavailable.values() for result in results):
+            notice("--patch-from TEXT names the text to patch from.")
         return results
 
 

@@ -118,6 +118,8 @@ class Headline:
         order: source of the order of leaving out layers: `model`, or `own` for the prompts.
         own: the layers that keep nine tenths and half in the prompts' own order, where it takes
             fewer by more than a tenth of all, for nine tenths or on average; else None.
+        choices: the tokens whose most probable next token stays the same with so many layers, and
+            all that were compared; None where unknown.
     """
 
     measure: str
@@ -132,6 +134,7 @@ class Headline:
     too_little: str = ""
     order: str = "model"
     own: tuple[float, float] | None = None
+    choices: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -297,6 +297,7 @@ class Reading(Pooled):
             self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
             self.short_accuracy,
             kept.why_not_pooled(self),
+            self.settings.lens,
         )
 
     @lazy_value

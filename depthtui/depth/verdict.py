@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from depthtui.data.lens_view import LOGIT
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import KINDS, RELIABILITIES, Evidence, Headline, Verdict
 from depthtui.depth.verdict_words import verdict_sentence
@@ -30,6 +31,7 @@ def verdict_of(
     answer: str = "",
     accuracy: RightAnswers | None = None,
     not_counted: str = "",
+    lens: str = LOGIT,
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -49,6 +51,7 @@ def verdict_of(
         answer: the answer of a single prompt; untrusted, empty for none.
         accuracy: right answers among all; None where unknown.
         not_counted: why there is no headline though it was measured, in a clause; or empty.
+        lens: the lens that readable counts rest on, by its name in `LENSES`.
     """
     if not evidence:
         return None
@@ -68,6 +71,7 @@ def verdict_of(
         stand_in,
         accuracy,
         not_counted,
+        lens,
     )
     missing = tuple(missing_metrics)
     return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks))

@@ -1,16 +1,23 @@
 """The verdict in a sentence, always of the same form, and two verdicts compared.
 
-1. The model keeps nine tenths of what it knows of these prompts with so many of its layers; or it
-   knows too little; or the layers are not counted yet.
-2. That most answers are wrong, where they are.
-3. At most two places: where the next token is decided, and until where context is read.
-4. The layers that write nothing, and the substitute for layers that are left out.
+The model keeps nine tenths of what it knows of these prompts with so many of its layers, in which
+order; or it knows too little; or the layers are not counted yet. At most three clauses follow, the
+first that there are of these:
+
+1. That most answers are wrong.
+2. The substitute for layers that are left out.
+3. How many first choices stay with these layers.
+4. At most two places: where the next token is decided, by which lens, and until where context is
+   read.
+5. The layers that write nothing.
+6. That intervals are still to come.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence, listed
 from depthtui.data.verdict import Evidence, Headline, Verdict
@@ -22,10 +29,11 @@ _MOST_TASKS = 4
 _LONGEST_TASK = 30
 _LONGEST_ANSWER = 20
 _HALF = 0.5
+_MOST_CLAUSES = 3
 
 _PLACES = {
-    "margin": "the next token is decided from depth {} on",
-    "context_depth": "context is read until depth {}",
+    "margin": "by the {lens} the next token is decided from depth {count} on",
+    "context_depth": "context is read until depth {count}",
 }
 """The two places of the sentence, by their measures."""
 
@@ -42,6 +50,7 @@ def verdict_sentence(
     stand_in: str = "",
     accuracy: RightAnswers | None = None,
     not_counted: str = "",
+    lens: str = LOGIT,
 ) -> Sentence:
     """The verdict, in a few sentences.
 
@@ -57,16 +66,19 @@ def verdict_sentence(
         stand_in: the substitute for a layer that is left out, in words; empty for none.
         accuracy: right answers among all; None where unknown.
         not_counted: why there is no headline though it was measured, in a clause; or empty.
+        lens: the lens that readable counts rest on, by its name in `LENSES`.
     """
     text = "this text" if n_prompts == 1 else "these texts"
     clauses = [
         *_wrong_answers(accuracy, headline),
-        *_places(evidence),
-        *_idle(idle, f" of {indices_text(n_layers)}"),
         *([f"{_begun(stand_in)}."] if stand_in else []),
+        *_choices(headline),
+        *_places(evidence, lens),
+        *_idle(idle, f" of {indices_text(n_layers)}"),
     ]
     if any(measure.is_pending for measure in evidence):
         clauses.append("The intervals are still being computed.")
+    clauses = clauses[:_MOST_CLAUSES]
     if headline is None:
         takes = "takes" if n_prompts == 1 else "take"
         unknown = f"How many of its {_layers(n_layers)} {text}{_where(tasks)} {takes}"
@@ -90,7 +102,9 @@ def verdict_sentence(
     bold = f"{model} keeps nine tenths of what it knows of {subject} with {count} of its "
     how_sure = ", ".join(filter(None, [range_words(headline, " to "), _reliability(row, headline)]))
     prompts = "one prompt" if n_prompts == 1 else f"{n_prompts} prompts"
-    sure = "; ".join(filter(None, [how_sure, prompts]))
+    own_order = "its own order" if n_prompts == 1 else "their own order"
+    order = "the model's order" if headline.order == "model" else own_order
+    sure = "; ".join(filter(None, [how_sure, f"{prompts}, in {order}"]))
     rest = f" ({sure}), half with {rounded_up_count(headline.half)}{_own(headline, n_prompts)}."
     return Sentence(bold + _layers(n_layers), (rest, *clauses))
 
@@ -131,14 +145,24 @@ def _wrong_answers(accuracy: RightAnswers | None, headline: Headline | None) -> 
     yield f"It answers {'wrongly' if is_single else some}{means}."
 
 
-def _places(evidence: Sequence[Evidence]) -> Iterator[str]:
+def _choices(headline: Headline | None) -> Iterator[str]:
+    """The clause on the first choices that stay."""
+    if headline is not None and headline.choices is not None:
+        kept, compared = headline.choices
+        stay = "stays" if kept == 1 else "stay"
+        yield f"{kept} of {compared} first choices {stay}."
+
+
+def _places(evidence: Sequence[Evidence], lens: str) -> Iterator[str]:
     """Where the next token is decided, and until where context is read, where that is known."""
     places = {
         measure.measure: measure.count
         for measure in evidence
         if measure.measure in _PLACES and _is_reliable(measure)
     }
-    words = [_PLACES[name].format(count) for name, count in places.items()]
+    words = [
+        _PLACES[name].format(count=count, lens=lens_title(lens)) for name, count in places.items()
+    ]
     if words:
         yield f"{_begun('; '.join(words))}."
 
@@ -186,7 +210,7 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str
         ours, other = (rounded_up_count(count) for count in headlines)
         counts.insert(0, _both("nine tenths kept with", ours, other, a, b))
     if not counts:
-        return _no_pairs(names)
+        return why_not_compared(a, b, names)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
 
 
@@ -248,15 +272,31 @@ def _pairs(a: Verdict, b: Verdict) -> list[tuple[Evidence, Evidence]]:
     ]
 
 
-def _no_pairs(names: tuple[str, str]) -> str:
-    return f"{names[0]} and {names[1]} cannot be compared yet: no count is reliable in both."
+def why_not_compared(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
+    """Why no count of two verdicts can be compared, in a sentence; empty where one can be."""
+    if _pairs(a, b) or _counted_headlines(a, b) is not None:
+        return ""
+    sides = tuple(zip(names, (a, b), strict=True))
+    without = [f"{name}: {verdict.sentence}" for name, verdict in sides if not verdict.evidence]
+    fragile = [
+        f"{measure.title} is fragile in {name}, {measure.reason}"
+        for name, verdict in sides
+        for measure in verdict.evidence
+        if measure.is_fragile and measure.reason
+    ]
+    reason = "no count is reliable in both"
+    if without:
+        reason = " ".join(without).rstrip(".")
+    elif fragile:
+        reason += f"; {fragile[0]}"
+    return f"{listed(names)} cannot be compared: {reason}."
 
 
 def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     """Compare the measures that hold in both."""
     pairs = _pairs(a, b)
     if not pairs:
-        return "" if a.headline and b.headline else _no_pairs(names)
+        return "" if a.headline and b.headline else why_not_compared(a, b, names)
     # Multiplied by the other's number of layers, counts compare as shares.
     more = [
         (ours, other)

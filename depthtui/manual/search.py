@@ -12,7 +12,7 @@ _ROW = re.compile(r"^\| (?P<name>(?:`.+?`|[^|])+) \| (?P<text>.+) \|$")
 _ITEM = re.compile(r"^- \*\*(?P<name>.+?)\*\*: (?P<text>.+)$")
 _CODE = re.compile(r"`([^`]+)`")
 _SENTENCE = re.compile(r"(?<=[.?!]) +(?=[A-Z`*])")
-_RULE_OF_A_TABLE = re.compile(r"^\|[ :-]+\|")
+_RULE_OF_A_TABLE = re.compile(r"^\|[ :]*-[ :-]*\|")
 
 _FILLER = re.compile(
     "and|are|can|could|did|does|for|from|get|had|has|have|how|into|its|may|much|need|not|one|out|"

@@ -35,6 +35,10 @@ class SweepDisplay(ProgressBars):
         self._waiting = Waiting(state.waiting)
         self._progress.update(self._sweep, description="sweep")
         self._show_sweep()
+        # Libraries take seconds before the engine reports anything.
+        cell = next(iter(state.missing_items), None)
+        if cell is not None:
+            self._show(f"Opening {model_title(cell.model)}", 0, 0, "")
 
     def prompt_begins(self, item: Item) -> None:
         """The engine's next events are of this prompt."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, Verdict
 from depthtui.depth import rules
 from depthtui.depth.verdict import verdict_of
@@ -15,6 +16,7 @@ from depthtui.depth.verdict_words import (
     comparison_sentence,
     missing_headlines,
     verdict_sentence,
+    why_not_compared,
 )
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.right_answers import RightAnswers
@@ -53,7 +55,7 @@ def test_it_has_one_form_with_the_model_as_its_subject() -> None:
     assert words.headline == (
         "SmolLM2 keeps nine tenths of what it knows of this text with 19 of its 24 layers"
     )
-    assert words.clauses == (" (18 to 19; one prompt), half with 12.",)
+    assert words.clauses == (" (18 to 19; one prompt, in the model's order), half with 12.",)
 
 
 @pytest.mark.parametrize(
@@ -86,21 +88,22 @@ def test_of_many_tasks_some_are_named_and_names_are_harmless() -> None:
 
 def test_without_a_range_the_prompts_stand_alone() -> None:
     words = verdict_sentence([COSINE], 24, headline=replace(KEPT, low=None, high=None))
-    assert words.clauses[0] == " (one prompt), half with 12."
+    assert words.clauses[0] == " (one prompt, in the model's order), half with 12."
 
 
 def test_its_evidence_says_how_sure_it_is() -> None:
     own = firm("causal", "kept", "kept", 19)
     sure = str(verdict_sentence([own, COSINE], 24, n_prompts=8, headline=KEPT))
-    assert " (18 to 19, firm; 8 prompts), half with 12." in sure
+    assert " (18 to 19, firm; 8 prompts, in the model's order), half with 12." in sure
     shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
-    assert " (18 to 19, fragile; one prompt)" in str(verdict_sentence([shaky], 24, headline=KEPT))
+    unsure = str(verdict_sentence([shaky], 24, headline=KEPT))
+    assert " (18 to 19, fragile; one prompt, in the model's order)" in unsure
 
 
 def test_a_fragile_count_without_a_range_has_its_reason() -> None:
     own = replace(firm("causal", "kept", "kept", 19), firm=False, reason="it rests on 2 tokens")
     words = str(verdict_sentence([own], 24, headline=replace(KEPT, low=None, high=None)))
-    assert " (fragile: it rests on 2 tokens; one prompt), half with 12." in words
+    assert " (fragile: it rests on 2 tokens; one prompt, in" in words
 
 
 def test_what_a_task_tells_is_named() -> None:
@@ -134,8 +137,11 @@ def test_the_places_are_those_of_measures_that_there_are() -> None:
 def test_two_places_follow_where_they_hold() -> None:
     words = verdict_sentence([DECIDED, COSINE, CONTEXT, ABLATION], 24, headline=KEPT)
     assert words.clauses[1] == (
-        "The next token is decided from depth 22 on; context is read until depth 17."
+        "By the logit lens the next token is decided from depth 22 on; context is read until depth "
+        "17."
     )
+    words = verdict_sentence([DECIDED], 24, headline=KEPT, lens="jacobian")
+    assert words.clauses[1] == "By the Jacobian lens the next token is decided from depth 22 on."
     words = verdict_sentence([CONTEXT], 24, headline=KEPT)
     assert words.clauses[1] == "Context is read until depth 17."
     shaky = replace(DECIDED, firm=False, low=4, high=22, reason="it moves")
@@ -150,6 +156,47 @@ def test_a_depth_of_wrong_answers_is_called_so() -> None:
     assert clauses(0, 1) == ("It answers wrongly: this is the depth of a wrong answer.",)
     assert clauses(1, 10) == ("It answers 1 of 10 rightly: this is the depth of wrong answers.",)
     assert clauses(5, 10) == ()
+
+
+@pytest.mark.parametrize(
+    ("n_prompts", "order", "words"),
+    [
+        (1, "model", "one prompt, in the model's order"),
+        (1, "own", "one prompt, in its own order"),
+        (8, "own", "8 prompts, in their own order"),
+    ],
+)
+def test_the_order_is_named(n_prompts: int, order: str, words: str) -> None:
+    headline = replace(KEPT, order=order)
+    sentence = verdict_sentence([COSINE], 24, n_prompts=n_prompts, headline=headline)
+    assert sentence.clauses[0] == f" (18 to 19; {words}), half with 12."
+
+
+def test_first_choices_that_stay_are_counted() -> None:
+    def clauses(choices: tuple[int, int] | None, n_prompts: int) -> tuple[str, ...]:
+        headline = replace(KEPT, choices=choices)
+        return verdict_sentence([COSINE], 24, n_prompts=n_prompts, headline=headline).clauses[1:]
+
+    assert clauses((18, 37), 1) == ("18 of 37 first choices stay.",)
+    assert clauses((1, 370), 8) == ("1 of 370 first choices stays.",)
+    assert clauses(None, 1) == ()
+
+
+def test_at_most_three_clauses_follow_the_strongest() -> None:
+    pending = replace(COSINE, is_pending=True)
+    words = verdict_sentence(
+        [DECIDED, CONTEXT, pending],
+        24,
+        headline=replace(KEPT, choices=(18, 37)),
+        idle=(2,),
+        stand_in="a mean update stands in",
+        accuracy=Accuracy(0, 1),
+    )
+    assert words.clauses[1:] == (
+        "It answers wrongly: this is the depth of a wrong answer.",
+        "A mean update stands in.",
+        "18 of 37 first choices stay.",
+    )
 
 
 def test_idle_layers_are_named() -> None:
@@ -275,8 +322,20 @@ def test_what_does_not_hold_in_both_is_not_compared() -> None:
     shaky = [fragile("kl", "kl", 10, 2, 20), *counts(cosine=12)]
     assert compared(shaky, counts(kl=25, cosine=20)).endswith("by 8 layers, by cosine.")
     assert compared(shaky[:1], counts(kl=25)) == (
-        "the base and the chat model cannot be compared yet: no count is reliable in both."
+        "the base and the chat model cannot be compared: no count is reliable in both; kl is "
+        "fragile in the base, it moves."
     )
+
+
+def test_a_run_without_a_verdict_is_the_reason_why_nothing_is_compared() -> None:
+    short = Verdict(Sentence("Too short: no verdict on 3 tokens"), (), 30, prompts=1)
+    other = verdict_of(counts(kl=10), 30, tasks=["x"])
+    assert other is not None
+    assert why_not_compared(short, other) == (
+        "A and B cannot be compared: A: Too short: no verdict on 3 tokens."
+    )
+    assert comparison_sentence(short, other) == why_not_compared(short, other)
+    assert why_not_compared(other, other) == ""
 
 
 def test_models_of_other_depth_are_compared_with_their_layers() -> None:
@@ -289,6 +348,7 @@ def test_models_of_other_depth_are_compared_with_their_layers() -> None:
 def test_counts_are_whole_layers_that_are_enough() -> None:
     headline = Headline("kept", 22.46, 20.9, 23.6, 10.1, 9.0, 4.2)
     words = str(verdict_sentence([ABLATION], 30, headline=headline))
-    assert "with 23 of its 30 layers (21 to 24; one prompt), half with 11." in words
+    assert "with 23 of its 30 layers (21 to 24; " in words
+    assert ", half with 11." in words
     exact = replace(headline, count=22.0000001)
     assert "with 22 of its 30 layers" in str(verdict_sentence([ABLATION], 30, headline=exact))

@@ -88,7 +88,7 @@ def test_a_chat_template_wraps_both(engine: Engine) -> None:
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
-        ("", "there is no text to patch from: --patch-from, or L in the explorer, names one"),
+        ("", "there is no text to patch from"),
         ("The river.", "the source has 4 tokens and the prompt 15 tokens, 13 without its answer"),
         (PROMPT.text, "the two prompts do not differ: both have the same answer"),
     ],

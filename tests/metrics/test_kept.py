@@ -558,6 +558,18 @@ def test_of_answers_their_tokens_alone_are_counted():
     assert text.layers() > answer.layers()
 
 
+def test_first_choices_that_stay_are_those_with_the_layers_of_the_count():
+    first, second = constructed(LOSS), constructed(LOSS)
+    for result, stay in ((first, 7), (second, 2)):
+        values = result.measured[METRIC.name].kept
+        values[4] = 0
+        values[4, 1 : 1 + stay] = 1
+    assert pooled([first])[0].headline.choices == (7, 12)
+    assert pooled([first, second])[0].headline.choices == (9, 24)
+    values[4, 1:] = np.nan
+    assert pooled([second])[0].headline.choices is None
+
+
 def test_prompts_with_and_without_an_answer_are_not_pooled():
     kept, reading = pooled([constructed(LOSS, answer_start=9), constructed(LOSS)])
     assert kept is None

@@ -115,6 +115,7 @@ async def manual_page(it: Explored, folder: Path) -> None:
     await seen(it, "searches the pages")
     await it.press("slash", *"bitsandbytes", "enter", "enter")
     await seen(it, "esc goes back")
+    await seen(it, "open that folder")
 
 
 def keys(*pressed: str, says: str = "") -> Drive:

@@ -96,12 +96,18 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
 
         engine = ScriptedEngine()
         engine.before_run = tell
+
+        def make_engine(emit: object) -> ScriptedEngine:
+            display._progress.refresh()
+            return engine
+
         folder = SweepFolder(tmp_path, notices.append)
         plan = make_plan(("alpha", "missing"), ("facts:1",))
-        run_sweep(plan, folder, lambda emit: engine, tmp_path, display, notices.append, repr)
+        run_sweep(plan, folder, make_engine, tmp_path, display, notices.append, repr)
         display._progress.refresh()
     output = terminal.getvalue()
     assert "0 of 6 prompts" in output
+    assert "Opening alpha" in output
     assert "2 of 6 prompts, 1 s left" in output
     assert "3 of 3 prompts" in output
     assert "3 of 10 tensors" in output

@@ -13,12 +13,14 @@ import pytest
 from rich.cells import cell_len
 
 from depthtui.data.protocol import MetricRows
+from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.layer_rows import LayerRows
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
+from depthtui.tui.panes.what_if_summary import WhatIfSummary
 from depthtui.tui.screens import dialogs
 from depthtui.tui.screens.dialogs.dialog import Dialog
 from depthtui.tui.screens.dialogs.prompt_picker import HINTS
@@ -55,6 +57,7 @@ def assert_whole(pane: Pane) -> None:
         assert "…" not in re.sub("Counting[^.…]*…", "", "\n".join(shown))
         words = pane.shown_verdict.words
         assert words.headline + words.clauses[0] in " ".join(" ".join(shown).split())
+        assert len(words.clauses[1:]) <= 3
 
 
 async def every_pane(it: Explored) -> None:
@@ -122,6 +125,22 @@ async def every_pane_of(it: Explored, screen: PaneScreen) -> None:
             assert len(str(pane.border_subtitle or "")) <= pane.size.width - 4, pane.id
             await it.until(lambda pane=pane: lines(pane), "its lines")
             assert_whole(pane)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_the_cost_of_a_change_is_whole_and_three_rules_are_in_sight(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        screen = await open_what_if(it)
+        await it.press("x")
+        summary = screen.query_one(WhatIfSummary)
+        await it.until(lambda: "loss, nats" in summary.text and "+" in summary.text, "the cost")
+        assert "…" not in "\n".join(lines(summary))
+        depths = screen.query_one("#depths", DepthTable)
+        if depths.display and depths.region.area:
+            rows = [line for line in lines(depths) if " of 30 (" in line]
+            assert len(rows) >= 3
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")

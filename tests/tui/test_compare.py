@@ -28,7 +28,12 @@ from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, CursorMoved
-from depthtui.tui.screens.compare_screen import LACKS_NOTHING, CompareScreen
+from depthtui.tui.screens.compare_screen import (
+    LACKS_NOTHING,
+    MORE_COUNTS,
+    NO_MORE_COUNTS,
+    CompareScreen,
+)
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
@@ -361,6 +366,37 @@ async def test_it_says_where_two_runs_part(tmp_path: Path) -> None:
 
 def full_copy(result: RunResult) -> RunResult:
     return copy.deepcopy(result)
+
+
+async def test_where_nothing_can_be_compared_the_reason_and_the_key_are_named(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        for text in ("one two", "two one"):
+            it.app.explorer.run(Prompt(text))
+            await it.ready()
+        await compared(it)
+        await it.until(lambda: "Too short: no verdict on" in words(it))
+        assert "A and B cannot be compared: " in words(it)
+        assert "Knowledge kept: not measured in A and B, i computes it." in words(it)
+        for left in ("B", ""):
+            await it.press("i")
+            await it.until(
+                lambda left=left: (f"measured in {left}," if left else NO_MORE_COUNTS) in words(it)
+            )
+
+
+async def test_counts_that_neither_run_has_are_computed_on_their_own_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.tui.screens.compare_screen.lacks_headline", lambda run: [])
+    monkeypatch.setattr("depthtui.depth.verdict_words._is_reliable", lambda measure: False)
+    async with explore(tmp_path) as it:
+        await it.press("r")
+        await it.until(lambda: len(it.session.results) == 2)
+        await compared(it)
+        await it.until(lambda: "cannot be compared: no count is reliable in both" in words(it))
+        assert MORE_COUNTS in words(it)
 
 
 async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:

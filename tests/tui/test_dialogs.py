@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from textual.color import Color
 from textual.containers import VerticalScroll
 from textual.events import Key
 from textual.widgets import Checkbox, Input, OptionList, RadioButton, RadioSet, Static
+from textual.widgets._toast import Toast
 
 from depthtui.cli.shared_options import PromptOptions, gather_prompts
 from depthtui.data.model import ModelListing
@@ -133,10 +135,12 @@ async def test_the_manual_is_searched_and_read(tmp_path: Path) -> None:
         await it.until(lambda: isinstance(it.app.screen, ManualPicker))
         assert all(title in it.screen_text() for title in list(titles().values())[:10])
         await it.press("slash", *"it ends above three nats", "enter", "enter")
-        await it.until(lambda: "The bold part is the answer" in it.screen_text())
-        assert isinstance(it.app.screen, ManualPage)
+        await it.until(lambda: isinstance(it.app.screen, ManualPage))
         text = it.app.screen.query_one(VerticalScroll)
+        await it.until(lambda: text.scroll_y > 22, "the words")
         await it.until(lambda: text.size.height == 22 and text.max_scroll_y > 22)
+        await it.press("g")
+        await it.until(lambda: "The bold part is the answer" in it.screen_text())
         await it.press("space")
         await it.until(lambda: text.scroll_y == 21)
         await it.press("b")
@@ -156,6 +160,31 @@ async def test_the_search_of_keys_reaches_the_manual(tmp_path: Path, words: str)
         await it.until(lambda: "fewer than five prompts" in it.screen_text())
         await it.press("escape")
         assert isinstance(it.app.screen, HelpScreen)
+
+
+@pytest.mark.parametrize(
+    ("words", "passage"),
+    [
+        # A sentence, a row of a table, an entry of a list.
+        ("narrow ranges of context", "How often firm is true"),
+        ("sequential depth", "sequential depth: "),
+        ("too little known", "Too little known."),
+    ],
+)
+async def test_a_passage_is_opened_where_it_is(tmp_path: Path, words: str, passage: str) -> None:
+    async with explore(tmp_path, size=(80, 24)) as it:
+        await opened(it, "question_mark", HelpScreen)
+        await it.press(*f"verdict {words}")
+        await it.until(lambda: MANUAL in it.screen_text())
+        await it.press("enter")
+        await it.until(lambda: isinstance(it.app.screen, ManualPage))
+        page = it.app.screen
+        text = page.query_one(VerticalScroll)
+        await it.until(lambda: text.scroll_y > 0, "the passage")
+        shown = [line.strip("│▎ ") for line in it.screen_text().split("\n")[1:-1]]
+        is_at_end = text.scroll_y == text.max_scroll_y
+        place = next(y for y, line in enumerate(shown) if passage in line)
+        assert place <= 1 or is_at_end, shown
 
 
 async def test_the_words_of_a_pane_are_explained(tmp_path: Path) -> None:
@@ -927,6 +956,24 @@ async def test_an_empty_session_says_how_to_fill_it(tmp_path: Path) -> None:
         assert it.app.error is None
 
 
+@pytest.mark.parametrize("size", [(80, 24), (120, 40)])
+async def test_every_head_of_the_list_of_runs_has_its_meaning(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        await three_runs(it)
+        it.main.action_go_to("verdict")
+        await it.press("i")
+        await it.ready()
+        await opened(it, "b", RunList)
+        text = " ".join(it.screen_text().replace("│", " ").split())
+        assert "kept: layers that keep nine tenths · " in text
+        titles = " cos KL ovl: depth by cosine, KL, overlap · of: all layers"
+        assert titles in text
+        heads = str(it.app.screen.query_one("#head", Static).content).split()
+        assert {"kept", "KL", "ovl", "cos", "of"} <= {*heads}
+
+
 # Exporting ------------------------------------------------------------------
 
 
@@ -949,6 +996,25 @@ async def test_one_run_is_exported_in_every_format(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "exports" / "mine.json").read_text())
     assert len(summary["prompts"]) == 1
     assert "<svg" in (tmp_path / "exports" / "mine.svg").read_text()
+
+
+@pytest.mark.parametrize("width", [80, 120])
+async def test_an_export_is_announced_in_lines_that_fit_a_toast(tmp_path: Path, width: int) -> None:
+    async with explore(tmp_path, size=(width, 24)) as it:
+        await opened(it, "e", ExportScreen)
+        name = f"{'a long name ' * 6}20261201"
+        it.app.screen.query_one("#file-name", Input).value = name
+        await it.press("enter")
+        await it.until(lambda: it.app.screen is it.main)
+        (toast,) = it.app.screen.query(Toast).results(Toast)
+        await it.until(lambda: toast.content_size.height, "the toast")
+        file, more, folder = it.toasts()[-1].split("\n")
+        assert file.startswith("a long name")
+        assert file.endswith("20261201.md")
+        assert re.fullmatch(r"and \d more", more)
+        assert folder.startswith("in /")
+        assert folder.endswith("/exports")
+        assert toast.content_size.height == 4, "the title and a row for each line"
 
 
 async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Path) -> None:

@@ -242,6 +242,15 @@ async def test_a_stop_before_anything_came_asks_no_more(tmp_path: Path) -> None:
         assert "skip_effects" not in it.session.current.settings.metrics
 
 
+async def test_a_text_to_patch_from_is_named_by_a_key(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await look_at(it, "patch")
+        pane = it.main.query_one("#heatmap", HeatmapPane)
+        reason, key = pane.why_empty()
+        assert reason == "Patching is unavailable: there is no text to patch from."
+        assert key == "L names one."
+
+
 async def test_without_an_answer_a_token_is_marked(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         it.app.explorer.run(Prompt("one two three four five"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,16 +112,20 @@ async def test_all_of_it_is_to_be_seen(tmp_path: Path, size: tuple[int, int]) ->
         assert "searchable" in shown
 
 
-async def test_above_it_is_how_far_the_load_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 40)])
+async def test_above_it_is_how_far_the_load_is(tmp_path: Path, size: tuple[int, int]) -> None:
     def slow(spec: ModelSpec) -> Iterator[Event]:
         yield Progress("Downloading", 46_000_000, 92_000_000, "B")
 
     engine = FakeEngine(load=slow)
     async with explore(
-        tmp_path, lambda: engine, (80, 24), welcomes=True, wait=False, kind=DrawnAtOnce
+        tmp_path, lambda: engine, size, welcomes=True, wait=False, kind=DrawnAtOnce
     ) as it:
         await it.until(lambda: is_welcomed(it))
         await it.until(lambda: it.screen_text().split("\n")[0].endswith("◌ downloading 50% "))
+        assert is_welcomed(it)
+        assert re.search(r"▸ Downloading +46.* of 92.* MB", it.screen_text())
+        assert "─   50% " in it.screen_text()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from depthtui.tui.panes.what_if_summary import signed_number
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.what_if import Stack
 from tests.builders.engines import FakeEngine
@@ -584,9 +585,18 @@ async def test_a_state_of_the_other_prompt_is_put_in_at_the_cursor(tmp_path: Pat
         assert "patched at layer 4, token 2; layer 5, token 2; 1 more" in it.toasts()[-1]
 
 
+async def test_an_engine_that_starts_again_is_not_called_ready(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        screen = await open_what_if(it)
+        assert "● ready" in it.screen_text().splitlines()[0]
+        it.app.explorer.engine.phase = Phase.STARTING
+        screen.redraw()
+        await it.until(lambda: "◌ starting" in it.screen_text().splitlines()[0])
+
+
 async def test_without_another_prompt_nothing_is_put_in(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         screen = await open_what_if(it)
         await it.press("P")
-        assert "There is no text to patch from" in it.toasts()[-1]
+        assert it.toasts()[-1] == "There is no text to patch from. esc, then L, names one."
         assert screen.what_if.stack.is_clean

@@ -226,6 +226,9 @@ class PooledKept:
         order: the first order.
         search_length: how many of its layers the search found.
         curves: the curve of the headline, then the others.
+        choices: by the number of layers left out, the scored tokens whose first choice stays, a
+            sum over prompts, `[L + 1]`; NaN where not known.
+        n_choices: all scored tokens.
         floor: the largest KL with nothing left out.
         untrained: as in `Kept`.
     """
@@ -235,6 +238,8 @@ class PooledKept:
     order: tuple[int, ...]
     search_length: int
     curves: tuple[KeptCurve, ...]
+    choices: np.ndarray
+    n_choices: int
     floor: float
     untrained: float | None
 
@@ -286,7 +291,14 @@ class PooledKept:
             half=curve.layers(HALF),
             mean_depth=curve.mean_depth,
             own=curve.in_better_own_order(),
+            choices=self._choices_kept,
         )
+
+    @property
+    def _choices_kept(self) -> tuple[int, int] | None:
+        """The first choices that stay with `layers`, and all; None where not known."""
+        choices = self.choices[self.n_layers - self.layers]
+        return (round(float(choices)), self.n_choices) if np.isfinite(choices) else None
 
     @property
     def layers(self) -> int:
@@ -334,6 +346,8 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
         first.orders[0],
         first.search_lengths[0],
         tuple(curves),
+        np.sum([prompt.tokens * prompt.mean_choices for prompt in reduced], axis=0),
+        sum(prompt.tokens for prompt in reduced),
         floor,
         first.untrained,
     )

@@ -234,10 +234,13 @@ def _lengths(result: RunResult) -> str:
     )
 
 
+NO_SOURCE = "there is no text to patch from"
+
+
 def why_not_beside(result: RunResult) -> str:
     """Why a run has no text of equally many tokens to patch from, in words; empty where it has."""
     if not result.source_text:
-        return "there is no text to patch from: --patch-from, or L in the explorer, names one"
+        return NO_SOURCE
     if result.source is None:
         return ""
     pair = pair_of(result)

@@ -34,6 +34,7 @@ from depthtui.tui.panes.layer_rows import OUTPUT
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import HeatmapCell, Layer, Target
 from depthtui.tui.panes.view import View
+from depthtui.tui.state.next_measures import key_that_helps
 
 _NARROWEST_NAMED = 4
 _LONGEST_NAME = 14
@@ -157,12 +158,12 @@ class HeatmapPane(Pane):
 
     def _why_not_computed(self, result: RunResult) -> tuple[str, str]:
         metric = METRIC_BY_NAME[self.measure.metric]
-        is_unavailable = metric.name in result.unavailable or bool(metric.why_unavailable(result))
-        if not (is_unavailable or self.view.can_compute):
+        reason = result.unavailable.get(metric.name) or metric.why_unavailable(result)
+        if not (reason or self.view.can_compute):
             return f"{metric.title}: {metric.description}", ""
         words, hint = not_computed(result, metric, self.view.pace, self.compute_key)
-        if is_unavailable:
-            hint = "L sets the token that the answer begins with." * metric.needs_answer
+        if reason:
+            hint = key_that_helps(metric, reason)
         elif metric.name not in result.settings.metrics:
             if "skip_part" in metric.depends_on and not self.measure.by_token:
                 hint += " L chooses the skipped part, the layers and the tokens."

@@ -29,6 +29,9 @@ from depthtui.tui.panes.pane import Cursor, lens_values
 
 _NARROWEST_TOKEN = 7
 _ENTROPY_CELLS = 7
+_NOTE_CELLS = len(" ← stays") - len(GAP) - 1
+"""Cells that columns leave to a note, beside the last gap and the blank before the entropy."""
+
 _AROUND_TITLE = 2
 
 
@@ -110,7 +113,8 @@ class LensTable(LensRows):
         # Fewer legible tokens are better than many cut ones.
         while count > 3 and room // count - AROUND_TOKEN < 9:
             count -= 1
-        return count, max(1, min(WIDEST_TOKEN, room // count - AROUND_TOKEN))
+        beside_note = max(_NARROWEST_TOKEN, (room - _NOTE_CELLS) // count - AROUND_TOKEN)
+        return count, max(1, min(WIDEST_TOKEN, room // count - AROUND_TOKEN, beside_note))
 
     def draw_line(self, y: int) -> Strip:
         if y < HEADER_LINES:
@@ -177,20 +181,18 @@ class LensTable(LensRows):
     ) -> Strip:
         """A line with its end at the right edge.
 
-        The longest note that fits covers the row, except the first token and the text of the token
-        in the column `column`.
+        The longest note that fits stands in place of whole columns, those after `column`.
         """
-        width, cells = self.area.width, self._columns[1]
-        first_shown = self.margin + cells + 1 + PROBABILITY_CELLS
-        shown_text = self.margin + column * (cells + AROUND_TOKEN) + cells
-        room = width - cell_len(end[0]) - 2 - max(first_shown, shown_text)
+        width, column_cells = self.area.width, self._columns[1] + AROUND_TOKEN
+        shown = self.margin + (column + 1) * column_cells - len(GAP)
+        room = width - cell_len(end[0]) - 1 - shown
         note = next((words for words in notes if len(words) <= room), "")
-        tail = f" {note} " if note else " "
+        tail = f" {note}"
         tail_start = max(0, width - cell_len(tail) - cell_len(end[0]))
-        # A cut probability would be another number.
-        after_text = (tail_start - self.margin) % (cells + AROUND_TOKEN) - cells
-        if note and 1 < after_text < 1 + PROBABILITY_CELLS:
-            tail_start, tail = tail_start - after_text, " " * after_text + tail
+        if note:
+            columns = (tail_start + len(GAP) - self.margin) // column_cells
+            row_end = min(tail_start, self.margin + columns * column_cells)
+            tail_start, tail = row_end, " " * (tail_start - row_end) + tail
         row = strip_of(pieces, tail_start, self.pane_styles.text)
         ending = (Segment(tail, self.pane_styles.accent), Segment(*end))
         cells = tail_start + cell_len(tail) + cell_len(end[0])

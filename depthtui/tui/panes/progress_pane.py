@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from time import monotonic
-
 from rich.cells import cell_len
 
 from depthtui.data.protocol import Progress
@@ -13,27 +10,18 @@ from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.status_line import duration
+from depthtui.tui.state.stage import Stage, next_stage
 
 _WIDEST = 64
-_LEAST_SECONDS = 1.0
 
 MOST_STAGES = 50
 """Most stages that are kept: more than any load has, or any window lines."""
 
 
-@dataclass
-class _Stage:
-    """The last report of a stage, and the stage's beginning (seconds, monotonic)."""
-
-    progress: Progress
-    began: float
-    began_at: int
-
-
 class ProgressPane(LinesPane):
     """The stages of preparing a model: those done, and a bar for the current one."""
 
-    _stages: tuple[_Stage, ...] = ()
+    _stages: tuple[Stage, ...] = ()
     _heading = ""
 
     def start(self, heading: str) -> None:
@@ -44,11 +32,11 @@ class ProgressPane(LinesPane):
 
     def advance(self, progress: Progress) -> None:
         """Show this progress; a new stage completes the one before it."""
-        if self._stages and self._stages[-1].progress.stage == progress.stage:
-            self._stages[-1].progress = progress
-        else:
-            stage = _Stage(progress, monotonic(), progress.done)
-            self._stages = (*self._stages, stage)[-MOST_STAGES:]
+        former, last = self._stages[:-1], next(iter(self._stages[-1:]), None)
+        stage = next_stage(last, progress)
+        if last is not None and last.progress.stage != progress.stage:
+            former = self._stages
+        self._stages = (*former, stage)[-MOST_STAGES:]
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -56,10 +44,9 @@ class ProgressPane(LinesPane):
         return None
 
     def lay_out(self) -> list[list[Piece]]:
-        lines, (width, height) = self._stage_lines(), self.area
+        width = self.area.width
         margin = (" " * ((width - min(_WIDEST, width)) // 2), self.pane_styles.text)
-        above: list[list[Piece]] = [[]] * ((height - len(lines)) // 2)
-        return [*above, *([margin, *line] for line in lines)]
+        return [[margin, *line] for line in self._stage_lines()]
 
     def _stage_lines(self) -> list[list[Piece]]:
         styles, cells = self.pane_styles, min(_WIDEST, self.area.width)
@@ -78,7 +65,7 @@ class ProgressPane(LinesPane):
             )
         return lines + self._current(self._stages[-1], cells)
 
-    def _current(self, stage: _Stage, cells: int) -> list[list[Piece]]:
+    def _current(self, stage: Stage, cells: int) -> list[list[Piece]]:
         styles, progress = self.pane_styles, stage.progress
         name = printable_sentence(progress.stage)
         if not progress.total:
@@ -97,16 +84,13 @@ class ProgressPane(LinesPane):
             [(self._speed(stage), styles.muted)],
         ]
 
-    def _speed(self, stage: _Stage) -> str:
+    def _speed(self, stage: Stage) -> str:
         """The time left, and bytes a second, once they are known."""
-        seconds = monotonic() - stage.began
-        moved = stage.progress.done - stage.began_at
-        if seconds < _LEAST_SECONDS or moved <= 0:
+        if not stage.speed:
             return ""
-        seconds_left = (stage.progress.total - stage.progress.done) * seconds / moved
-        words = f"{duration(round(seconds_left))} left"
+        words = f"{duration(round(stage.seconds_left))} left"
         is_size = stage.progress.unit == "B"
-        return f"{format_size(moved / seconds)}/s · {words}" if is_size else words
+        return f"{format_size(stage.speed)}/s · {words}" if is_size else words
 
 
 def _amount(count: int, unit: str) -> str:

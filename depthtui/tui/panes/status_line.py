@@ -144,6 +144,8 @@ class StatusLine(Widget):
                 count, most = status.written
                 speed = f" · {count / status.seconds:.1f}/s" if status.seconds else ""
                 return [good, (f"writing, {count} of {most} tokens{speed}", styles.text)]
+            case "running" if status.stage:
+                return [good, (printable_sentence(status.stage), styles.text)]
             case "running" if status.layers:
                 where = f"layer {status.layer} of {status.layers}"
                 return [good, (f"{where}{self._clock_words()}", styles.text)]

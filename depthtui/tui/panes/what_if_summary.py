@@ -69,7 +69,7 @@ class WhatIfSummary(LinesPane):
             ]
         else:
             shares = [_share("layers left", stack.share_on, stack.left_words)]
-            words = [("loss", Spans(self._loss(effect)))]
+            words = [("loss, nats", Spans(self._loss(effect)))]
             off = parameter_share(effect.clean.model, stack.skipped)
             if not stack.is_clean and off is not None:
                 shares.append(_share("parameters", 1 - off))
@@ -89,14 +89,14 @@ class WhatIfSummary(LinesPane):
     def _loss(self, effect: WhatIfEffect) -> list[tuple[str, How]]:
         before, change = number(effect.clean.loss), effect.loss_change
         if math.isnan(effect.clean.loss):
-            return [("– a single token has no next token to score", "soft")]
+            return [("– no next token to score", "soft")]
         if math.isnan(change):
             return [(f"{before} → …", "")]
         if self._stack.is_clean:
-            return [(before, ""), (" nats", "soft")]
+            return [(before, "")]
         assert effect.changed is not None
         after = number(effect.changed.loss)
-        return [(f"{before} → {after}  ", ""), (signed_number(change), "strong"), (" nats", "soft")]
+        return [(f"{before} → {after}  ", ""), (signed_number(change), "strong")]
 
 
 def _share(name: str, share: float, words: str = "") -> Sequence[TableCell]:
@@ -132,7 +132,10 @@ class WhatIfPrompts(LinesPane):
         mean = ""
         if len(known_changes) > 1:
             mean = f" · mean {signed_number(sum(known_changes) / len(known_changes))}"
-        self.set_titles("This model's prompts · loss, same choices", f"by {self._rule}{mean}")
+        title = "This model's prompts · loss, same choices"
+        if len(title) > self.area.width:
+            title = "Prompts · loss, same choices"
+        self.set_titles(title, f"by {self._rule}{mean}")
         rows = [_row(effect) for effect in self._effects]
         table = Table(_PROMPTS, rows, has_head=False)
         return as_much_as_fits([[table]], self.area, self.pane_styles)

@@ -18,7 +18,8 @@ from textual.widgets import Static
 
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.verdict_words import headline_not_measured
+from depthtui.data.verdict import Verdict
+from depthtui.depth.verdict_words import headline_not_measured, why_not_compared
 from depthtui.metrics import METRIC_BY_NAME, kept
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.spec import Measure
@@ -65,6 +66,9 @@ _MOST_NAMED = 3
 """Metrics that a run lacks and that the line names."""
 
 LACKS_NOTHING = "Neither run lacks a metric of the other that can be computed."
+
+MORE_COUNTS = "On the page Evidence of each run, i computes more counts."
+NO_MORE_COUNTS = "No key helps: neither run can have a further count."
 
 
 class CompareScreen(LiveScreen):
@@ -184,6 +188,7 @@ class CompareScreen(LiveScreen):
                 (
                     self._without_headline,
                     compared_sentence(*self._results, verdicts, self._settings),
+                    self._help_without_key(*verdicts),
                 ),
             )
         )
@@ -281,6 +286,14 @@ class CompareScreen(LiveScreen):
         # A single time is shown; several would have to be added up.
         time = f", {times[0]}" if len(times) == 1 and times[0] else ""
         return f"{'; '.join(sentences)}: i computes it{time}."
+
+    def _help_without_key(self, first: Verdict | None, second: Verdict | None) -> str:
+        """The help where nothing can be compared and no key is named yet; or nothing."""
+        if first is None or second is None or first.is_pending or second.is_pending:
+            return ""
+        if self._without_headline or self._lacking_words or not why_not_compared(first, second):
+            return ""
+        return MORE_COUNTS if first.missing_metrics or second.missing_metrics else NO_MORE_COUNTS
 
     # Keys -------------------------------------------------------------------
 

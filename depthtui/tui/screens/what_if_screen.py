@@ -17,7 +17,7 @@ from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics import RANKINGS
-from depthtui.metrics.patch import why_not_beside
+from depthtui.metrics.patch import NO_SOURCE, why_not_beside
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.token_text import printable_sentence
@@ -39,8 +39,8 @@ from depthtui.tui.screens.live_screen import LiveScreen
 from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
-from depthtui.tui.state.session import RunState, SessionRun
-from depthtui.tui.state.status import EngineState, Status, stage_of
+from depthtui.tui.state.session import SessionRun
+from depthtui.tui.state.status import status_of
 from depthtui.tui.state.verdicts import LastReading
 from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
 
@@ -186,23 +186,18 @@ class WhatIfScreen(LiveScreen):
         self._show_status()
 
     def _show_status(self) -> None:
-        explorer, what_if = self.explorer, self.what_if
-        live = explorer.session.live
-        state: EngineState = "running" if live else "ready"
-        if explorer.phase in (Phase.DEAD, Phase.WRITING):
-            state = "gone" if explorer.phase is Phase.DEAD else "writing"
+        clean, status = self.what_if.clean, status_of(self.explorer)
         self.query_one(StatusLine).show(
-            Status(
-                model=what_if.clean.model,
-                task=f"what if · {printable_sentence(prompt_title(what_if.clean.prompt, 60))}",
-                is_wrapped=what_if.clean.settings.chat_template,
-                state=state,
-                stage=stage_of(explorer),
-                layer=live.layers_done if live else 0,
-                layers=live.model.n_layers if live and live.state is not RunState.WAITING else 0,
-                seconds=live.seconds if live else 0,
-                reported_at=live.reported_at if live else 0,
-                work=live.work if live else None,
+            replace(
+                status,
+                model=clean.model,
+                task=f"what if · {printable_sentence(prompt_title(clean.prompt, 60))}",
+                number="",
+                is_wrapped=clean.settings.chat_template,
+                # A run that was stopped is not this one.
+                state="ready" if status.state == "stopped" else status.state,
+                cached=None,
+                memory=0,
             )
         )
 
@@ -247,7 +242,10 @@ class WhatIfScreen(LiveScreen):
     def why_not_patched(self) -> str:
         """Why no state can be patched in."""
         reason = why_not_beside(self.what_if.clean)
-        return f"{reason[0].upper()}{reason[1:]}." if reason else ""
+        if not reason:
+            return ""
+        hint = "esc, then L, names one." if reason == NO_SOURCE else ""
+        return f"{reason[0].upper()}{reason[1:]}. {hint}".rstrip()
 
     def switch(self, part: str) -> None:
         """Turn the layers at the cursor, or one of their sublayers, off or on."""

@@ -25,6 +25,7 @@ from depthtui.tui.state.engine_connection import EngineConnection, EngineDeath
 from depthtui.tui.state.host import Host
 from depthtui.tui.state.kept_paces import join_paces, pace_key
 from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem, Then
+from depthtui.tui.state.stage import Stage, next_stage
 from depthtui.tui.state.toast import Toast
 
 
@@ -50,7 +51,7 @@ class EngineLife:
         not_loaded: the model that could not be loaded, until another one is; or None.
         model: the loaded model, or None.
         loads: how many loads were begun.
-        progress: the progress of a load, or None.
+        stage: the stage of a load, or of work without rows yet; or None.
         memory: the engine's last report on its memory, or None.
         pace: the timings of the loaded model.
         paces: the timings of every timed model, by `pace_key`.
@@ -74,7 +75,7 @@ class EngineLife:
         self.not_loaded: NotLoaded | None = None
         self.model: ModelInfo | None = None
         self.loads = 0
-        self.progress: Progress | None = None
+        self.stage: Stage | None = None
         self.memory: Memory | None = None
         self.pace = Pace()
         self.paces: dict[str, Pace] = {}
@@ -94,7 +95,7 @@ class EngineLife:
 
     def start(self) -> None:
         """Start a process and load the model in it."""
-        self.phase, self.progress, self.problem = Phase.STARTING, None, None
+        self.phase, self.stage, self.problem = Phase.STARTING, None, None
         self.loads += 1
         try:
             self.connection = self._host.start_engine()
@@ -123,7 +124,7 @@ class EngineLife:
             case EngineReady() if self.phase is Phase.STARTING:
                 self.phase = Phase.LOADING
             case Progress():
-                self.progress = event
+                self.stage = next_stage(self.stage, event)
             case Memory():
                 self.memory = event
             case Pace():
@@ -149,7 +150,7 @@ class EngineLife:
             kept_words: what has become of the results, in words.
         """
         self._pop_then()
-        self.connection, self.phase, self.progress = None, Phase.DEAD, None
+        self.connection, self.phase, self.stage = None, Phase.DEAD, None
         has_reason = death.last_line and (death.code >= 0 or death.problem)
         detail = f" It last said: {death.last_line}" if has_reason else ""
         where = f" Log: {death.log}" if death.log else ""
@@ -203,7 +204,7 @@ class EngineLife:
             # A load cannot be cancelled in any other way.
             self.restart()
             return
-        self.model = self.problem = self.progress = None
+        self.model = self.problem = self.stage = None
         self.loads += 1
         self.phase = Phase.LOADING
         self._send_load()
@@ -224,14 +225,14 @@ class EngineLife:
     def loaded(self, model: ModelInfo) -> Then:
         """Handle a load that succeeded; return what follows it."""
         self.model, self.problem, self.not_loaded = model, None, None
-        self.phase, self.progress = Phase.READY, None
+        self.phase, self.stage = Phase.READY, None
         # The engine reports the preparations that its current model has.
         self.pace = replace(self.paces.get(self._pace_key(model), Pace()), prepared=())
         return self._pop_then()
 
     def load_failed(self, failed: Failed) -> None:
         """Handle a load that failed: the former model may have stayed, and code may be trusted."""
-        then, self.progress = self._pop_then(), None
+        then, self.stage = self._pop_then(), None
         self.not_loaded = NotLoaded(self.spec, failed.words)
         if failed.code_in:
             self._host.ask_for_trust(CodeQuestion(self.spec, failed.code_in, then))

@@ -386,6 +386,7 @@ class Explorer:
 
     def _send(self, run: SessionRun, step: bool = False, fresh: bool = False) -> None:
         self.stepping.begin()
+        self.engine.stage = None
         recall = not (step or fresh)
         write = None if run.prompt.written else run.writing
         self.engine.send(

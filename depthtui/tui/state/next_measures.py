@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRICS
+from depthtui.metrics.patch import NO_SOURCE
 from depthtui.metrics.spec import Metric
 
 _QUICK = 8
@@ -28,6 +29,13 @@ def next_measures(result: RunResult) -> tuple[str, ...]:
         and not (result.complete and result.has_all(metric.name))
     ]
     return tuple(metric.name for metric in (quick if lacking else metrics))
+
+
+def key_that_helps(metric: Metric, reason: str) -> str:
+    """The key for what an unavailable metric needs, in a sentence; empty where none helps."""
+    if reason == NO_SOURCE:
+        return "L names one."
+    return "L sets the token that the answer begins with." * metric.needs_answer
 
 
 def is_quick(metric: Metric, result: RunResult) -> bool:

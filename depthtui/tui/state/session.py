@@ -35,6 +35,7 @@ from depthtui.metrics import (
     logit_lens,
 )
 from depthtui.metrics.estimates import TimeLeft
+from depthtui.tui.state.next_measures import key_that_helps
 
 
 class RunState(Enum):
@@ -191,8 +192,9 @@ class SessionRun:
             return requested, ""
         if missing:
             metric = METRIC_BY_NAME[missing[0]]
-            hint = " L sets the token that the answer begins with." * metric.needs_answer
-            return [], f"{metric.title} is unavailable: {unavailable[metric.name]}.{hint}"
+            reason = unavailable[metric.name]
+            words = f"{metric.title} is unavailable: {reason}.", key_that_helps(metric, reason)
+            return [], " ".join(filter(None, words))
         return [], ""
 
 

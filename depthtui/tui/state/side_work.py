@@ -87,7 +87,7 @@ class SideWork:
         if isinstance(event, SweepFinished) and work is not None:
             self._swept(event)
         elif isinstance(work, ModelWriting) and work.outcome is not None:
-            self._engine.progress = None
+            self._engine.stage = None
             self._host.show_toast(work.outcome)
         elif isinstance(event, Failed) and work is not None:
             self._host.show_toast(Toast(event.words, "error", "Nothing was written"))

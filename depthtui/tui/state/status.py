@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt
 from depthtui.report.skips import changes_of
+from depthtui.sizes import about
 from depthtui.tui.state.comparison import distinct_names
 from depthtui.tui.state.dataset_prompts import Datasets
 from depthtui.tui.state.explorer import Explorer
@@ -61,7 +62,7 @@ class Status:
         work: the metric that the run computes after its layers, or None.
         written: the number of tokens that are written, and the most; 0 and 0 where none are.
         swept: the number of prompts of a sweep that are done, and of all.
-        stage: the progress of a load, or of writing a model.
+        stage: the progress of a load, of writing a model, or of what precedes a text.
         sweep_seconds_left: seconds that the sweep still takes; negative where unknown.
     """
 
@@ -115,7 +116,7 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
         work=live.work if live else None,
         written=_written(live),
         swept=(sweep.n_done, sweep.n_prompts) if sweep else (0, 0),
-        stage=stage_of(explorer),
+        stage=_stage(explorer),
         sweep_seconds_left=sweep.seconds_left if sweep else -1.0,
     )
 
@@ -126,13 +127,18 @@ def _written(live: SessionRun | None) -> tuple[int, int]:
     return live.n_written, live.writing.max_tokens
 
 
-def stage_of(explorer: Explorer) -> str:
-    """The progress of a load, or of writing a model, such as `writing the model 40%`."""
-    progress = explorer.engine.progress
-    if progress is None or not (explorer.phase is Phase.WRITING or explorer.engine.is_loading):
+def _stage(explorer: Explorer) -> str:
+    """The progress of a load, or of work without rows yet, such as `writing the model 40%`."""
+    stage, live = explorer.engine.stage, explorer.session.live
+    is_writing_model = explorer.phase is Phase.WRITING
+    is_before_text = live is not None and live.is_being_written and not live.n_written
+    if stage is None or not (is_writing_model or is_before_text or explorer.engine.is_loading):
         return ""
+    progress = stage.progress
     share = f" {progress.done / progress.total:.0%}" if progress.total else ""
-    return f"{progress.stage.lower()}{share}"
+    has_time = not explorer.engine.is_loading and stage.seconds_left > 0
+    left = f", {about(stage.seconds_left)} left" if has_time else ""
+    return f"{progress.stage[:1].lower()}{progress.stage[1:]}{share}{left}"
 
 
 def _number(prompt: Prompt, seed: int, datasets: Datasets | None) -> str:

@@ -264,6 +264,23 @@ async def test_where_an_answer_is_first_seen_the_note_does_not_cover_it(width: i
         assert "top 3" in row or "answer" in row
 
 
+@pytest.mark.parametrize("width", range(40, 120))
+async def test_a_note_stands_beside_whole_tokens_and_their_probabilities(width: int):
+    result = make_result(layers=6)
+    lens = result.get(LogitLens)
+    lens.top_ids[1] = [1, 2, 7]
+    pane = put(LensTable(), cursor=Cursor(0, 0))
+    async with framed(pane, (width, 12)):
+        show(pane, result)
+        plain = lines(pane)[line_with(pane, "  2 ")]
+        ends = [found.end() for found in re.finditer(r"\.\d\d(?=  )", plain)]
+        noted = [line for line in lines(pane) if "←" in line]
+        assert len(noted) == 2
+        for line in noted:
+            before = line[: line.index("←")].rstrip()
+            assert len(before) in ends, (before, plain)
+
+
 async def test_a_move_along_the_tokens_does_not_draw_the_curves():
     pane = put(DepthCurves(), cursor=Cursor(3, 1))
     async with framed(pane, (70, 16)) as pilot:
@@ -635,7 +652,7 @@ async def test_progress_shows_stages_sizes_and_a_bar():
 
 async def test_progress_has_the_time_left_of_weights_too(monkeypatch: pytest.MonkeyPatch):
     now = [100.0]
-    monkeypatch.setattr("depthtui.tui.panes.progress_pane.monotonic", lambda: now[0])
+    monkeypatch.setattr("depthtui.tui.state.stage.monotonic", lambda: now[0])
     pane = ProgressPane()
     async with framed(pane, (80, 12)):
         pane.start("Opening demo")

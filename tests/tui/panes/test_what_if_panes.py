@@ -178,7 +178,7 @@ async def test_the_outcome_in_numbers():
         assert "1 of 4 layers off" in text
         assert "3 / 4" in text
         assert "5 / 5" in text
-        assert "2.00 → 2.25  +0.25 nats" in text
+        assert "2.00 → 2.25  +0.25" in text
         pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, None))
         assert "2.00 → …" in "\n".join(lines(pane))
         assert "… running, u undoes" in "\n".join(lines(pane))

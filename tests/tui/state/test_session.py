@@ -22,6 +22,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.metrics import empty_result
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.patch import NO_SOURCE
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.tui.state.session import RunState, Session, Work
 from tests.builders.engines import rows_of
@@ -279,6 +280,8 @@ def test_a_pane_asks_for_what_is_neither_there_nor_impossible(session: Session) 
     assert wanted == []
     assert why_not.startswith("Residual erasure is unavailable: there is no answer.")
     assert "L sets the token" in why_not
+    run.result.unavailable = {"patch": NO_SOURCE}
+    assert run.to_compute(("patch",))[1].endswith(f"{NO_SOURCE}. L names one.")
 
 
 def test_what_failed_is_asked_for_again(session: Session) -> None:

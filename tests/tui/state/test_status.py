@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
-from depthtui.data.protocol import EngineReady, Memory, ModelLoaded, RunFinished, RunStarted
+from depthtui.data.protocol import (
+    EngineReady,
+    Memory,
+    ModelLoaded,
+    Progress,
+    RunFinished,
+    RunStarted,
+    TokensWritten,
+)
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import ModelSpec, Writing
 from depthtui.settings import Settings
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.status import status_of
@@ -58,6 +69,30 @@ def test_the_header_is_of_the_run_that_is_shown(explorer: Explorer) -> None:
     assert (status.task, status.number) == ("typed", "")
     # What is shown is what is run again.
     assert explorer.prompt == first.prompt
+
+
+def test_a_lens_that_is_fitted_before_a_text_has_its_time_left(
+    explorer: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr("depthtui.tui.state.stage.monotonic", lambda: now[0])
+    tell(explorer, Progress("Fitting the Jacobian lens", 9, 10, "steps"))
+    assert not status_of(explorer).stage, "nothing waits"
+    explorer.run(write=Writing())
+    assert not status_of(explorer).stage, "the stage of other work"
+    for done in (0, 10, 30):
+        tell(explorer, Progress("Fitting the Jacobian lens", done, 90, "steps"))
+        now[0] += 5
+    assert status_of(explorer).stage == "fitting the Jacobian lens 33%, about 30 s left"
+    run = explorer.session.live
+    assert run is not None
+    question = tokens_of(run.prompt)
+    tell(explorer, RunStarted(run.engine_id, replace(question, answer_start=len(question))))
+    assert status_of(explorer).stage.startswith("fitting")
+    ids, texts = np.array([7], np.int64), [" a"]
+    tell(explorer, TokensWritten(run.engine_id, ids, texts, {}, 1.0))
+    assert status_of(explorer).written[0] == 1
+    assert not status_of(explorer).stage
 
 
 def test_another_model_that_loads_is_named(explorer: Explorer) -> None:

@@ -28,7 +28,7 @@ from depthtui.report.formats import FIGURES, FORMATS, Report, Subject, format_ti
 from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
 from depthtui.report.tables import ValueTable
-from depthtui.token_text import printable_chars
+from depthtui.token_text import cut_in_the_middle, printable_chars
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.dialog import QUICK, WRONG, Dialog
 from depthtui.tui.screens.dialogs.fields import field_lines
@@ -39,6 +39,10 @@ from depthtui.tui.state.sessions import runs_in_words
 from depthtui.tui.system_open import most_readable
 
 SCREEN = {"screen": "SVG, this screen as it is"}
+
+_WIDEST_TOAST, _AROUND_TOAST = 60, 4
+"""Cells of Textual's toasts, which take half of the screen at most, and those around their text."""
+
 WHERE = {"folder": Option("", label="folder"), "file-name": Option("", label="name")}
 
 
@@ -239,7 +243,7 @@ class ExportScreen(Dialog[Exported]):
                 _check_nothing_is_there(folder / f"{name}{ending}")
             files = self._write(folder, name, formats)
             names = [path.name for path in files[:1]]
-            names += [f"{len(files) - 1} more"] * (len(files) > 1)
+            names += [f"and {len(files) - 1} more"] * (len(files) > 1)
             names += [extra.write(folder / f"{name}{extra.ending}") for extra in extras]
         except (DepthError, OSError, RuntimeError) as error:
             self.note(str(error), WRONG)
@@ -248,11 +252,14 @@ class ExportScreen(Dialog[Exported]):
             self.note("Choose at least one format.", WRONG)
             return
         self.notify(
-            printable_chars(f"{', '.join(names)} in {folder.resolve()}"),
-            title="Exported",
-            markup=False,
+            self._in_toast(*names, f"in {folder.resolve()}"), title="Exported", markup=False
         )
         self.dismiss(Exported(folder, files, self._formats_for_next(formats)))
+
+    def _in_toast(self, *lines: str) -> str:
+        """Lines of a toast, each cut in the middle where it would be wrapped."""
+        room = min(_WIDEST_TOAST, self.app.size.width // 2) - _AROUND_TOAST
+        return "\n".join(cut_in_the_middle(printable_chars(line), room) for line in lines)
 
     def _formats_for_next(self, formats: Sequence[str]) -> tuple[str, ...]:
         """The formats for the next export, with those that this form does not offer.

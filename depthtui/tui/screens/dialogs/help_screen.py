@@ -16,7 +16,7 @@ from depthtui.manual.search import Match, search
 from depthtui.tui.commands.command import GROUPS
 from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED
-from depthtui.tui.screens.dialogs.manual_screens import ManualPage, pages_of_explorer
+from depthtui.tui.screens.dialogs.manual_screens import ManualPage, pages_of_explorer, plain
 from depthtui.tui.screens.dialogs.picker import Picker, PickerHeading, PickerRow
 
 NOW, OTHERS, MANUAL = "Now", "Others", "In the manual"
@@ -136,7 +136,7 @@ class HelpScreen(Picker[KeyCommand]):
         if matches:
             yield PickerHeading(MANUAL)
         for match in matches[:MOST_PASSAGES]:
-            name, sentence = _plain(match.name or match.section), _plain(match.sentence)
+            name, sentence = plain(match.name or match.section), plain(match.sentence)
             line = Content.assemble(
                 (match.page, "$text-accent"), f"  {name}", (f"  {sentence}", MUTED)
             )
@@ -151,11 +151,8 @@ class HelpScreen(Picker[KeyCommand]):
 
     def choose(self, value: KeyCommand | Match) -> None:
         if isinstance(value, Match):
-            self.app.push_screen(ManualPage(value.section, f"\n{value.body}"))
+            # A row of a table is one sentence, whose cells are blocks of their own.
+            passages = [value.sentence, value.sentence.partition(": ")[2], value.name]
+            self.app.push_screen(ManualPage(value.section, f"\n{value.body}", passages))
         else:
             self.dismiss(value)
-
-
-def _plain(markdown: str) -> str:
-    """A line without the marks of code and emphasis."""
-    return markdown.replace("`", "").replace("*", "")

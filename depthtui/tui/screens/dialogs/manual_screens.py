@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Markdown
+from textual.widgets import Markdown, Static
 
 from depthtui.manual import all_pages, titles
 from depthtui.tui.keymap import Keymap
@@ -42,24 +42,51 @@ class ManualPicker(Picker[None]):
             yield PickerRow(name, line, self._texts[name])
 
     def choose(self, value: str) -> None:
-        self.app.push_screen(ManualPage(titles()[value], self._texts[value]))
+        self.app.push_screen(ManualPage(titles()[value], self._texts[value], [self.words]))
 
 
 class ManualPage(Reader):
-    """A page of the manual.
+    """A page of the manual, opened at a passage.
 
     Args:
         title: the page's title.
         text: the page in Markdown, beginning with its title.
+        passages: words to open it at, the first of these that it has; its top for none.
     """
 
     hint = "j k space b scroll · g G first and last line · esc goes back"
 
-    def __init__(self, title: str, text: str) -> None:
+    def __init__(self, title: str, text: str, passages: Sequence[str] = ()) -> None:
         super().__init__()
         self.heading = title
         self._markdown = text.partition("\n")[2]
+        self._passages = list(filter(None, map(_comparable, passages)))
 
     def body(self) -> ComposeResult:
         with VerticalScroll():
             yield Markdown(self._markdown, open_links=False)
+
+    def on_mount(self) -> None:
+        # Tables are laid out after the text around them.
+        self.watch(self._text, "virtual_size", self._find_passage)
+
+    def _find_passage(self) -> None:
+        self.call_after_refresh(self._go_to_passage)
+
+    def _go_to_passage(self) -> None:
+        texts = {block: _comparable(str(block.content)) for block in self._text.query(Static)}
+        for passage in self._passages:
+            for block, text in texts.items():
+                if passage in text:
+                    self._text.scroll_to_widget(block, top=True, animate=False, immediate=True)
+                    return
+
+
+def plain(markdown: str) -> str:
+    """Markdown without the marks of code and emphasis."""
+    return markdown.replace("`", "").replace("*", "")
+
+
+def _comparable(words: str) -> str:
+    """Words without marks, case and line ends."""
+    return " ".join(plain(words).lower().split())

@@ -98,6 +98,7 @@ class RunList(Picker[SessionChoice]):
         words = "space marks B to compare · d forgets · / finds · S grid"
         if self._explorer.sessions.is_on:
             words += " · R other sessions"
+        yield Static(id="legend")
         yield Static(Content.styled(words, MUTED), id="note")
 
     # The list ---------------------------------------------------------------
@@ -107,6 +108,8 @@ class RunList(Picker[SessionChoice]):
         settings = self._explorer.settings.summary_settings()
         width = line_cells(self.app.size.width, WIDEST_RUNS)
         self._runs, self._table = runs, RunTable(runs, self._session, settings, width)
+        legend = self._table.legend if runs else ""
+        self.query_one("#legend", Static).update(Content.styled(legend, MUTED))
         super().fill(value)
 
     def head(self) -> Content:
@@ -228,6 +231,19 @@ class RunTable:
         """The heads of the columns."""
         cells = "".join(self._cell(name, self._heads[name]) for name in self._columns)
         return Content.styled(" " * _NUMBER_CELLS + cells, MUTED)
+
+    @property
+    def legend(self) -> str:
+        """The meaning of the heads that are abbreviations."""
+        of_rules = [rule for rule in rules.ALL if rule.name in self._counts]
+        heads = " ".join(rule.short for rule in of_rules)
+        parts = [
+            f"{heads}: depth by {', '.join(rule.title for rule in of_rules)}",
+            "of: all layers",
+        ]
+        if kept.NAME in self._counts:
+            parts.insert(0, "kept: layers that keep nine tenths")
+        return " · ".join(parts)
 
     def line(self, run: SessionRun) -> Content:
         """A run's line: its mark and number, then the columns."""

@@ -44,7 +44,7 @@ class Welcome(Dialog[str]):
     heading = "Welcome to depthtui"
 
     def __init__(self, keymap: Keymap) -> None:
-        super().__init__(classes="small")
+        super().__init__(classes="small below")
         self._keymap = keymap
         self.hint = f"any key goes on · {self._keys('help')} tells more"
 
