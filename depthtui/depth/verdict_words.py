@@ -148,9 +148,9 @@ def _wrong_answers(accuracy: RightAnswers | None, headline: Headline | None) -> 
 def _choices(headline: Headline | None) -> Iterator[str]:
     """The clause on the first choices that stay."""
     if headline is not None and headline.choices is not None:
-        kept, compared = headline.choices
-        stay = "stays" if kept == 1 else "stay"
-        yield f"{kept} of {compared} first choices {stay}."
+        same, compared = headline.choices
+        stay = "stays" if same == 1 else "stay"
+        yield f"{same} of {compared} first choices {stay}."
 
 
 def _places(evidence: Sequence[Evidence], lens: str) -> Iterator[str]:

@@ -261,6 +261,7 @@ def with_other_prompts(
         number: index of the run's prompt in `prompts`.
         writes: whether the model writes the answers, which are not known before.
     """
+    settings = _with_accuracy(settings, prompts[number])
     if kept.NAME not in settings.metrics:
         return settings
     if settings.sufficient_order == "own":
@@ -277,6 +278,14 @@ def with_other_prompts(
     if settings.sufficient_order != "own":
         settings = _with_order_texts(settings, of_task, place)
     return _with_task_answers(settings, of_task, place) if prompt.has_task else settings
+
+
+def _with_accuracy(settings: RunSettings, prompt: Prompt) -> RunSettings:
+    """With right answers where the prompt has choices, unless metrics are named."""
+    others = tuple(name for name in settings.metrics if name != adapter.NAME)
+    if not prompt.choices or named_metrics(replace(settings, metrics=others)):
+        return settings
+    return replace(settings, metrics=(*settings.metrics, accuracy.NAME))
 
 
 def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:

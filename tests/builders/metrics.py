@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from depthtui.data.lens import AffineLens, JacobianLens
 from depthtui.data.run import RunResult
 from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.direct_effects import DirectEffects
@@ -30,6 +32,7 @@ from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.task_guess import TaskGuess
+from depthtui.prompts.written_answers import is_written
 from tests.builders.lenses import random_lens, smooth_lens
 
 AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
@@ -111,6 +114,36 @@ def _smooth_answers_kept(result: RunResult) -> AnswersKept:
         without[layer, start + int(count / (1 + 2 * useful[layer])) :] = 0
     right = (without == clean).all(axis=1).astype(np.float32)
     return AnswersKept(result.settings.skip_part, clean, without, clean.copy(), right, True)
+
+
+def _smooth_accuracy(result: RunResult) -> Accuracy:
+    """The right choice leads until too many layers are gone, on each question another number."""
+    layers, prompt = result.model.n_layers, result.prompt
+    useful, choices = usefulness(layers), len(prompt.choices)
+    order = tuple(np.argsort(useful, kind="stable").tolist())
+    lead = 0.5 + zlib.crc32(prompt.text.encode()) % 7 / 2
+    gone = np.concatenate([[0], np.cumsum(np.sort(useful))]) / useful.sum()
+    is_right = np.arange(choices) == prompt.right_choice
+    others = -3 - np.arange(choices) / 4
+
+    def scores(lead: np.ndarray) -> np.ndarray:
+        return np.where(is_right, others + lead[..., None], others).astype(np.float32)
+
+    along = lead * (1 - 1.2 * gone)
+    return Accuracy(
+        right=prompt.right_choice,
+        order=order,
+        chosen=(),
+        is_written=is_written(prompt),
+        written=prompt.answer.strip(),
+        lengths=np.array([len(choice.strip()) for choice in prompt.choices], np.int32),
+        clean=scores(along[0]),
+        by_depth=scores(np.linspace(-1, lead, layers + 1)),
+        unchanged=scores(along[0]),
+        without=scores(lead - useful),
+        along=scores(along),
+        written_right=np.where(is_written(prompt), along > lead / 2, np.nan).astype(np.float32),
+    )
 
 
 def _smooth_erasure(result: RunResult) -> ResidualErasure:
@@ -357,6 +390,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "skip_effects": _smooth_skip_effects,
     "direct_effects": _smooth_direct_effects,
     "answers_kept": _smooth_answers_kept,
+    "accuracy": _smooth_accuracy,
     "residual_erasure": _smooth_erasure,
     "integrated_gradients": _smooth_gradients,
     "ablation": _smooth_ablation,
@@ -507,6 +541,8 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "skip_effects": _random_skip_effects,
     "direct_effects": _random_direct_effects,
     "answers_kept": _random_answers_kept,
+    # Without draws: those of the other metrics stay as they are.
+    "accuracy": lambda result, rng: _smooth_accuracy(result),
     "residual_erasure": _random_erasure,
     "integrated_gradients": _random_gradients,
     "ablation": _random_ablation,

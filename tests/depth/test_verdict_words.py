@@ -190,7 +190,7 @@ def test_at_most_three_clauses_follow_the_strongest() -> None:
         headline=replace(KEPT, choices=(18, 37)),
         idle=(2,),
         stand_in="a mean update stands in",
-        accuracy=Accuracy(0, 1),
+        accuracy=RightAnswers(0, 1),
     )
     assert words.clauses[1:] == (
         "It answers wrongly: this is the depth of a wrong answer.",

@@ -423,7 +423,7 @@ def _with_layers_of_others(
 
 def _along(answers: Answers) -> Iterator[Finding]:
     """The row of the layers that the answers need, where the order is known."""
-    if answers.fewest is None:
+    if answers.fewest is None or answers.questions == 1:
         return
     title = "Layers that the answers need"
     if answers.kind == "written":
@@ -507,6 +507,8 @@ _OTHER_MARGINS = (0.5, 2.0)
 def _evidence(accuracy: PooledAccuracy, pooled: Pooled) -> list[LayerCount]:
     answers = accuracy.lead
     fewest, count = answers.fewest, answers.layers
+    if answers.questions == 1:
+        return []
     if fewest is None:
         return [COUNT_MEASURE.unknown("its answers along the order are not known")]
     if reason := answers.why_at_chance:
