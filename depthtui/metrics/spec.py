@@ -15,7 +15,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics.costs import MemoryNeed, Sizes
 from depthtui.metrics.evidence import LayerCount
-from depthtui.metrics.needs import Need, answer, layers_here
+from depthtui.metrics.needs import Need, answer, choices_or_answer, layers_here
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 
@@ -266,7 +266,7 @@ class Metric:
     @property
     def needs_answer(self) -> bool:
         """Whether the prompt must have an answer."""
-        return answer in self.needs
+        return not {answer, choices_or_answer}.isdisjoint(self.needs)
 
     def kernel(self) -> Callable[..., Any]:
         """The function that computes it; imports torch."""
