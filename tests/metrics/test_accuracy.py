@@ -10,8 +10,10 @@ import torch
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine import metric_context
+from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import tokenise_choices
 from depthtui.errors import DepthError
 from depthtui.metrics.accuracy import METRIC, Accuracy, ReducedAccuracy
@@ -19,7 +21,7 @@ from depthtui.metrics.accuracy.continuations import Continuations
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
-from tests.engine.test_controls import engine_with
+from tests.engine.test_controls import engine_with, loaded
 from tests.naive import blocks, naive_without
 from tests.planted import working_only_in
 from tests.tiny_models import CORPUS, on_few_models, random_ids, tiny, with_tokenizer
@@ -265,6 +267,18 @@ def test_tokens_that_reach_over_the_border_are_context():
 def test_a_choice_without_a_token_of_its_own_is_refused(prompt, problem):
     with pytest.raises(DepthError, match=problem):
         tokenise_choices(Merging(), prompt, False)
+
+
+def test_other_choices_are_another_result(tmp_path):
+    model, tokenizer = with_tokenizer("llama")
+    engine = Engine(open_store(tmp_path / "cache", 1 << 24, pytest.fail), tmp_path, lambda _: None)
+    engine.use(loaded(model, tokenizer, fingerprint="f" * 8))
+    (prompt,) = questions_of(1)
+    first, *others = prompt.choices
+    assert len(engine.run(prompt, SETTINGS).get(Accuracy).clean) == 4
+    fewer = replace(prompt, choices=(first, others[0]))
+    assert len(engine.run(fewer, SETTINGS).get(Accuracy).clean) == 2
+    assert len(engine.run(prompt, SETTINGS).get(Accuracy).clean) == 4
 
 
 def test_reduced_answers_are_stored_and_read():
