@@ -585,8 +585,7 @@ METRIC = Metric(
     name=NAME,
     title="Right answers",
     description=(
-        "Whether the model chooses the right option, or writes the right answer: whole, without "
-        "each layer, and along the order of layers kept."
+        "Whether the right option is chosen, or the right answer written, with layers left out."
     ),
     formula=(
         "the largest sum of the log-likelihoods of a choice's tokens is the model's answer (`acc` "
