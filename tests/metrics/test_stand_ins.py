@@ -392,6 +392,7 @@ METRICS = (
     "skip_effects",
     "direct_effects",
     "answers_kept",
+    "accuracy",
     "context_depth",
 )
 

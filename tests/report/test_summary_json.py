@@ -73,6 +73,7 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         "seed": 123,
         "confidence": 0.9,
         "settling_threshold": 0.5,
+        "answers_within": 5.0,
     }
     assert set(summary["contributions"]) == {"attention", "mlp", "layer"}
     assert set(summary["contributions"]["mlp"]) == {"norm_ratio", "cosine"}
