@@ -271,10 +271,11 @@ class MetricContext:
         on_token: Callable[[int], None] = lambda count: None,
         count: int = 0,
         is_over: Callable[[np.ndarray], bool] = lambda texts: False,
+        part: str = "",
     ) -> np.ndarray:
         """Texts that the model writes greedily from a token on.
 
-        Each text leaves out layers, or the settings' part of them, and has the substitute.
+        Each text leaves out layers, or a part of them, and has the substitute.
 
         Args:
             start: index of the first token that the model writes itself.
@@ -282,6 +283,7 @@ class MetricContext:
             on_token: called with the number of tokens written of each text.
             count: the most tokens to write; 0 for those up to the prompt's length.
             is_over: returns whether the texts so far, `[texts, n]`, are long enough.
+            part: the part left out; the settings' where it is empty.
 
         Returns:
             `[texts, n]` token ids.
@@ -292,7 +294,7 @@ class MetricContext:
             self._ids[:start],
             count or len(self._ids) - start,
             left_out,
-            self.result.settings.skip_part,
+            part or self.result.settings.skip_part,
             self.check,
             on_token,
             self.can_read_on(),

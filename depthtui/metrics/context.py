@@ -161,11 +161,12 @@ class Context(Protocol):
         on_token: Callable[[int], None] = lambda count: None,
         count: int = 0,
         is_over: Callable[[np.ndarray], bool] = lambda texts: False,
+        part: str = "",
     ) -> np.ndarray:
         """Let the model write from a token on, `[texts, n]` token ids.
 
-        Always the most probable token. Each text is written without some layers, or the settings'
-        part of them, and with the substitute for them.
+        Always the most probable token. Each text is written without some layers, or a part of
+        them, and with the substitute for them.
 
         Args:
             start: index of the first token that the model writes itself.
@@ -173,6 +174,7 @@ class Context(Protocol):
             on_token: called with the number of tokens that are written of each text.
             count: the most tokens to write; 0 for those up to the prompt's length.
             is_over: returns whether the texts so far, `[texts, n]`, are long enough.
+            part: the part left out; the settings' where it is empty.
         """
 
     def checkpoint(self) -> None:

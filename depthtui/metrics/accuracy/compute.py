@@ -92,7 +92,7 @@ def _write(context: Context, answers: Accuracy) -> Accuracy:
 
     for part in slices(len(unknown), context.texts_at_once(len(unknown))):
         left_out = [answers.order[:count] for count in unknown[part]]
-        texts = context.write(start, left_out, count=most, is_over=is_over).tolist()
+        texts = context.write(start, left_out, count=most, is_over=is_over, part="layer").tolist()
         answers = answers.copied()
         for count, ids in zip(unknown[part], texts, strict=True):
             text = form.cut(_text(context, ids))
