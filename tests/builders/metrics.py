@@ -121,7 +121,7 @@ def _smooth_accuracy(result: RunResult) -> Accuracy:
     layers, prompt = result.model.n_layers, result.prompt
     useful, choices = usefulness(layers), len(prompt.choices)
     order = tuple(np.argsort(useful, kind="stable").tolist())
-    lead = 0.5 + zlib.crc32(prompt.text.encode()) % 7 / 2
+    lead = 0.5 + zlib.crc32(prompt.text.encode("utf-8", "surrogatepass")) % 7 / 2
     gone = np.concatenate([[0], np.cumsum(np.sort(useful))]) / useful.sum()
     is_right = np.arange(choices) == prompt.right_choice
     others = -3 - np.arange(choices) / 4
