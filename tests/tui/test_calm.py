@@ -98,7 +98,7 @@ async def test_every_option_of_a_question_is_in_sight(
     tmp_path: Path, size: tuple[int, int], choices: tuple[str, ...]
 ) -> None:
     async with explore(tmp_path, size=size) as it:
-        named = tuple(f"{text}{n}" if text == LONG else text for n, text in enumerate(choices))
+        named = tuple(f" {n}{text}" if text == LONG else text for n, text in enumerate(choices))
         it.app.explorer.run(Prompt("19 + 27 = 46", " 46", choices=named))
         await it.until(lambda: it.session.current.prompt.choices, "the question")
         await it.ready()

@@ -105,14 +105,15 @@ class AnswersPane(Page):
         longest = max(map(cell_len, names))
         if longest > most and (lines := self._beneath(options, names)) and len(lines) <= room:
             return lines
-        cells = max(1, min(longest, most))
+        # A text is worth more than its bars.
+        cells = max(1, longest if longest <= most else min(longest, most + _LEAST_BARS))
         lines_each = min(max(1, (room - _FRAME_LINES) // len(options)), _MOST_LINES)
         rows = [
             line
             for option, name in zip(options, names, strict=True)
             for line in self._row(option, name, cells, lines_each)
         ]
-        has_ruler = room >= len(rows) + _FRAME_LINES
+        has_ruler = room >= len(rows) + _FRAME_LINES and self._bars_width(cells) > 0
         return [self._head(cells), *rows, *[self._ruler(cells)] * has_ruler]
 
     def _beneath(self, options: Sequence[Option], names: Sequence[str]) -> Lines:
@@ -136,10 +137,11 @@ class AnswersPane(Page):
                 return styles.accent
             return styles.good if option.is_right else styles.muted
 
-        width = max(1, self._bars_width(cells))
-        for line, bars in enumerate(
-            upright_bars(option.by_depth, width, lines, styles, style_of, high=1.0)
-        ):
+        width = max(0, self._bars_width(cells))
+        every_bar: Lines = [[]] * lines
+        if width:
+            every_bar = upright_bars(option.by_depth, width, lines, styles, style_of, high=1.0)
+        for line, bars in enumerate(every_bar):
             if line < lines - 1:
                 yield [(" " * (self.area.width - width), styles.text), *bars]
                 continue
@@ -170,7 +172,7 @@ class AnswersPane(Page):
             fit_right("nats", _SCORE_CELLS),
             fit_right("chance", _CHANCE_CELLS),
             fit_right(at_depth, _CHANCE_CELLS),
-            "  by depth",
+            "  by depth" * (self._bars_width(cells) > 0),
         )
         return [("".join(heads), self.pane_styles.faint)]
 
