@@ -25,7 +25,7 @@ def chances(scores: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Option:
+class ScoredOption:
     """An option of a question.
 
     Attributes:
@@ -50,7 +50,7 @@ class Option:
         return ", ".join(filter(None, words))
 
 
-def options_of(result: RunResult) -> list[Option]:
+def options_of(result: RunResult) -> list[ScoredOption]:
     """The options of a run's question, in their order; none where their likelihoods are unknown."""
     answers = result.get(Accuracy)
     if answers is None or not _is_scored(answers):
@@ -59,7 +59,7 @@ def options_of(result: RunResult) -> list[Option]:
     by_depth = chances(answers.by_depth)
     texts = result.prompt.choices
     return [
-        Option(
+        ScoredOption(
             text.strip(),
             float(answers.clean[place]),
             float(shares[place]),
@@ -103,52 +103,58 @@ def _quoted(text: str) -> str:
 
 def turning_words(answers: Accuracy) -> str:
     """The layers whose absence turns the chosen answer, in a sentence; empty where unknown."""
-    known = np.isfinite(answers.is_right(answers.without))
-    if not _is_scored(answers) or not known.any():
+    is_known = np.isfinite(answers.is_right(answers.without))
+    if not _is_scored(answers) or not is_known.any():
         return ""
-    before, after = _turn(bool(answers.is_right(answers.unchanged)))
     if answers.is_right(answers.unchanged) != answers.is_right(answers.clean):
         return "Rounding alone turns the answer, so no layer is compared with it."
-    layers, so_far = answers.turning_layers, ""
-    if not known[list(answers.chosen) or slice(None)].all():
-        so_far = f", as far as known ({known.sum()} of {len(answers.chosen) or len(known)} layers)"
+    is_right, layers = bool(answers.is_right(answers.clean)), answers.turning_layers
+    n_layers, remark = len(answers.chosen) or len(is_known), ""
+    if not is_known[list(answers.chosen) or slice(None)].all():
+        remark = f", as far as known ({is_known.sum()} of {n_layers} layers)"
     elif answers.chosen:
-        so_far = f", of the {len(answers.chosen)} left out by themselves"
+        remark = f", of the {n_layers} left out by themselves"
     if not layers:
-        return f"It stays {before} without any one layer{so_far}."
+        return f"It stays {_verdict(is_right)} without any one layer{remark}."
     one = "layer" if len(layers) == 1 else "any one of the layers"
-    return f"Without {one} {numbers_text(layers)} it turns {after}{so_far}."
+    return f"Without {one} {numbers_text(layers)} it turns {_verdict(not is_right)}{remark}."
 
 
 def order_words(answers: Accuracy) -> list[str]:
     """How far along the order each kind of answer stays as it is, in sentences."""
-    along = {"It": answers.is_right(answers.along), "Written, it": answers.written_right}
-    if not _is_scored(answers):
-        along = {"It": answers.written_right}
-    found = (_along(subject, right, answers.order) for subject, right in along.items())
-    return [sentence for sentence in found if sentence]
+    chosen = _along(answers.is_right(answers.along), answers.order) if _is_scored(answers) else ""
+    written = _along(answers.written_right, answers.order)
+    if chosen == written:
+        return [f"Chosen and written, it {chosen}."] if chosen else []
+    subject = "Written, it" if _is_scored(answers) else "It"
+    sentences = (chosen and f"It {chosen}.", written and f"{subject} {written}.")
+    return [sentence for sentence in sentences if sentence]
 
 
-def _along(subject: str, right: np.ndarray, order: tuple[int, ...]) -> str:
-    """How far along the order an answer stays as it is; empty where it is not known."""
-    known = int(np.isfinite(right).argmin()) if not np.isfinite(right).all() else len(right)
-    if not order or known < 2:
+def _along(right: np.ndarray, order: tuple[int, ...]) -> str:
+    """How far along the order an answer stays as it is, from the verb on; empty where unknown."""
+    counts = int(np.append(np.isfinite(right), False).argmin())
+    if not order or counts < 2:
         return ""
-    before, after = _turn(bool(right[0]))
-    turned = np.flatnonzero(right[:known] != right[0])
-    stays = int(turned[0]) - 1 if len(turned) else known - 1
-    if not stays:
-        return f"{subject} turns {after} without the first layer of the order, layer {order[0]}."
-    first = "the first layer" if stays == 1 else f"the first {stays} layers"
-    if stays == len(order):
-        first = f"all {stays} layers"
-    until = f", until layer {order[stays]} goes too" if len(turned) else ""
-    return f"{subject} stays {before} without {first} of the order{until}."
+    is_right, turned = bool(right[0]), np.flatnonzero(right[:counts] != right[0])
+    stays = f"stays {_verdict(is_right)}"
+    if not len(turned):
+        first = counts - 1
+        return f"{stays} all along the order" if first == len(order) else _without(stays, first)
+    first = int(turned[0]) - 1
+    if not first:
+        turns = f"turns {_verdict(not is_right)}"
+        return f"{turns} without the first layer of the order, layer {order[0]}"
+    return f"{_without(stays, first)}, until layer {order[first]} goes too"
 
 
-def _turn(is_right: bool) -> tuple[str, str]:
-    """The words for an answer before and after it turns."""
-    return ("right", "wrong") if is_right else ("wrong", "right")
+def _without(stays: str, count: int) -> str:
+    layers = "first layer" if count == 1 else f"first {count} layers"
+    return f"{stays} without the {layers} of the order"
+
+
+def _verdict(is_right: bool) -> str:
+    return "right" if is_right else "wrong"
 
 
 def _is_scored(answers: Accuracy) -> bool:

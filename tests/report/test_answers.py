@@ -135,14 +135,18 @@ def test_the_layers_without_which_it_turns(result: RunResult, words: str) -> Non
             answered(along="rwrrr"),
             ["It turns wrong without the first layer of the order, layer 3."],
         ),
-        (answered(along="rrrrr"), ["It stays right without all 4 layers of the order."]),
-        (answered(along="wwwww"), ["It stays wrong without all 4 layers of the order."]),
+        (answered(along="rrrrr"), ["It stays right all along the order."]),
+        (answered(along="wwwww"), ["It stays wrong all along the order."]),
+        (
+            answered(along="rrrrr", written="rrrrr"),
+            ["Chosen and written, it stays right all along the order."],
+        ),
         (answered(along="rrr??"), ["It stays right without the first 2 layers of the order."]),
         (answered(along="r????"), []),
         (
             answered(along="rrrrr", written="rwwww"),
             [
-                "It stays right without all 4 layers of the order.",
+                "It stays right all along the order.",
                 "Written, it turns wrong without the first layer of the order, layer 3.",
             ],
         ),

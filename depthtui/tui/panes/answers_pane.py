@@ -12,7 +12,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.metrics.accuracy import METRIC, Accuracy
 from depthtui.prompts.written_answers import is_written
 from depthtui.report.answers import (
-    Option,
+    ScoredOption,
     answer_table,
     answer_words,
     options_of,
@@ -96,7 +96,7 @@ class AnswersPane(Page):
         """The depth at the cursor."""
         return min(max(0, self.cursor.layer), self.drawn_result.model.n_layers)
 
-    def _options(self, options: Sequence[Option], room: int) -> Lines:
+    def _options(self, options: Sequence[ScoredOption], room: int) -> Lines:
         """The options in as many lines, between their head and a ruler of depths."""
         if not options:
             return []
@@ -116,7 +116,7 @@ class AnswersPane(Page):
         has_ruler = room >= len(rows) + _FRAME_LINES and self._bars_width(cells) > 0
         return [self._head(cells), *rows, *[self._ruler(cells)] * has_ruler]
 
-    def _beneath(self, options: Sequence[Option], names: Sequence[str]) -> Lines:
+    def _beneath(self, options: Sequence[ScoredOption], names: Sequence[str]) -> Lines:
         """Each option's whole text, with its numbers beneath."""
         lines = [self._head(0)]
         for option, name in zip(options, names, strict=True):
@@ -125,7 +125,9 @@ class AnswersPane(Page):
             lines += self._row(option, "", 0, 1)
         return [*lines, self._ruler(0)]
 
-    def _row(self, option: Option, name: str, cells: int, lines: int) -> Iterator[list[Piece]]:
+    def _row(
+        self, option: ScoredOption, name: str, cells: int, lines: int
+    ) -> Iterator[list[Piece]]:
         """An option's marks, name, numbers and bars, the text in the lowest line."""
         if lines > 1:
             yield []
@@ -156,7 +158,7 @@ class AnswersPane(Page):
                 *bars,
             ]
 
-    def _name_style(self, option: Option) -> Style:
+    def _name_style(self, option: ScoredOption) -> Style:
         return self.pane_styles.strong if option.is_chosen else self.pane_styles.text
 
     def _bars_width(self, cells: int) -> int:

@@ -11,7 +11,7 @@ from rich.style import Style
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
-from depthtui.report.answers import Option, options_of
+from depthtui.report.answers import ScoredOption, options_of
 from depthtui.token_text import fit, fit_shown, printable, printable_sentence
 from depthtui.tui.draw.block_lines import cut_lines
 from depthtui.tui.draw.styles import Piece, probability
@@ -145,7 +145,7 @@ class OptionBars(OutputBars):
         return cut_lines(rows, self.area.height, self.pane_styles)
 
     def _option_row(
-        self, name: str, clean: Mapping[str, Option], changed: Mapping[str, Option]
+        self, name: str, clean: Mapping[str, ScoredOption], changed: Mapping[str, ScoredOption]
     ) -> list[Piece]:
         pair = [options.get(name) for options in (clean, changed)]
         numbers = tuple("–" if option is None else probability(option.chance) for option in pair)

@@ -25,7 +25,7 @@ async def test_the_chosen_and_the_right_option_are_marked() -> None:
         assert words.startswith("The model chooses '64'; right is '46'.")
         assert "✓ 46 -2.00 27% 27%" in words
         assert "● 64 -1.00 73% 73%" in words
-        assert words.endswith("It stays wrong without all 4 layers of the order.")
+        assert words.endswith("It stays wrong all along the order.")
         assert "● ✓ 46" in shown(pane, answered())
 
 
