@@ -48,7 +48,7 @@ Confidence = Annotated[float, Option("Early exit: how sure the lens must be.", m
 SettlingThreshold = Annotated[
     float, Option("Settling depth: divergence in nats to stay below.", most=1)
 ]
-AnswerMargin = Annotated[
+AnswersWithin = Annotated[
     float,
     Option(
         "Right answers: the percentage points by which fewer may be right.",
@@ -481,7 +481,7 @@ class SummarySettings:
         seed: seed of all random choices.
         confidence: early exit of a token: the probability that the lens's first choice must exceed.
         settling_threshold: settling depth of a token: the divergence to stay below, in nats.
-        answer_margin: layers for the answers: the points by which right answers may be fewer.
+        answers_within: layers for the answers: the points by which right answers may be fewer.
     """
 
     kl_threshold: KlThreshold = 0.5
@@ -491,7 +491,7 @@ class SummarySettings:
     seed: Seed = RunSettings.seed
     confidence: Confidence = 0.9
     settling_threshold: SettlingThreshold = 0.5
-    answer_margin: AnswerMargin = 5.0
+    answers_within: AnswersWithin = 5.0
 
     @property
     def tokens(self) -> slice:

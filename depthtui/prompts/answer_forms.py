@@ -10,6 +10,9 @@ from fractions import Fraction
 _NUMBER = re.compile(r"(?:(?<![\w.])-)?\$?[0-9][0-9,]*(?:\.[0-9]+)?")
 _BOX = r"\boxed{"
 _MOST_DIGITS = 1_000
+_SPARE = 8
+"""Tokens beyond those of the right answer: other tokens may have the same text, and a stop ends it.
+"""
 
 
 def last_number(text: str) -> str:
@@ -48,6 +51,13 @@ class AnswerForm:
     read: Callable[[str], str]
     stops: tuple[str, ...]
     most_tokens: int
+
+    def tokens_for(self, answer: int) -> int:
+        """The most tokens to write where the right answer has so many.
+
+        Where whole texts are compared, one that goes on for longer is wrong.
+        """
+        return min(self.most_tokens, answer + _SPARE) if self.read is folded else self.most_tokens
 
     def is_same(self, written: str, answer: str) -> bool:
         """Whether a written answer, with or without what follows it, is the right one."""

@@ -10,16 +10,19 @@ import torch
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings, Skip, SummarySettings
+from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine import measurement, metric_context
+from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import tokenise_choices
 from depthtui.errors import DepthError
-from depthtui.metrics.accuracy import METRIC, Accuracy, ReducedAccuracy
+from depthtui.metrics.accuracy import METRIC, Accuracy, ReducedAccuracy, compute
 from depthtui.metrics.accuracy.continuations import Continuations
+from depthtui.prompts.answer_forms import AnswerForm, folded
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
-from tests.engine.test_controls import engine_with
+from tests.engine.test_controls import engine_with, loaded
 from tests.naive import blocks, naive_without
 from tests.planted import working_only_in
 from tests.tiny_models import CORPUS, on_few_models, random_ids, tiny, with_tokenizer
@@ -129,23 +132,17 @@ def questions_of(count, seed=0):
         choices = tuple(f" {word}" for word in rng.sample(WORDS, 4))
         if any(a != b and b.startswith(a) for a in choices for b in choices):
             continue
-        prompts.append(Prompt(question + choices[0], choices[0], "sums", choices=choices))
+        prompts.append(Prompt(question + choices[0], choices[0], "piqa", choices=choices))
     return prompts
 
 
-def answered_by(scores, prompts):
-    """The same questions, the likeliest choice of each its right answer."""
-    return [
-        replace(prompt, text=prompt.question + answer, answer=answer)
-        for prompt, answer in zip(
-            prompts,
-            (
-                prompt.choices[int(np.argmax(score))]
-                for prompt, score in zip(prompts, scores, strict=True)
-            ),
-            strict=True,
-        )
-    ]
+def answered_as(runs, layer=None):
+    """The runs, where the likeliest choice without a layer (None: of all) is the right one."""
+    for run in runs:
+        result = run.get(Accuracy)
+        scores = result.clean if layer is None else result.without[layer]
+        run.put(METRIC.name, replace(result, right=int(scores.argmax()), is_written=False))
+    return runs
 
 
 def pooled_of(runs, **settings):
@@ -157,9 +154,7 @@ def test_a_layer_that_alone_has_the_answers(tmp_path):
     model, tokenizer = with_tokenizer("llama")
     planted = working_only_in(model, {2: 1.0})
     engine = engine_with(planted, tokenizer, tmp_path)
-    prompts = questions_of(60)
-    scores = [engine.run(prompt, SETTINGS).get(Accuracy).clean for prompt in prompts]
-    runs = [engine.run(prompt, SETTINGS) for prompt in answered_by(scores, prompts)]
+    runs = answered_as([engine.run(prompt, SETTINGS) for prompt in questions_of(60)])
     pooled = pooled_of(runs)
     chosen = pooled.chosen
     assert chosen.n_right == chosen.questions == 60
@@ -182,9 +177,7 @@ def test_a_layer_of_noise_is_named(tmp_path):
     model, tokenizer = with_tokenizer("llama")
     noisy = working_only_in(model, {0: 1.0, 1: 1.0, 2: 40.0, 3: 1.0})
     engine = engine_with(noisy, tokenizer, tmp_path)
-    prompts = questions_of(60)
-    scores = [engine.run(prompt, SETTINGS).get(Accuracy).without[2] for prompt in prompts]
-    runs = [engine.run(prompt, SETTINGS) for prompt in answered_by(scores, prompts)]
+    runs = answered_as([engine.run(prompt, SETTINGS) for prompt in questions_of(60)], layer=2)
     pooled = pooled_of(runs)
     assert pooled.raising.layers == (2,)
     assert pooled.raising.gain > 0.2
@@ -241,12 +234,18 @@ def test_written_answers_end_at_a_stop_and_are_compared_by_their_task(tmp_path, 
     result = engine.run(prompt, SETTINGS).get(Accuracy)
     assert result.is_whole
     assert len(result.clean) == 0
-    assert set(np.unique(result.written_right)) <= {0.0, 1.0}
-    # The answer that the whole model writes is right by itself.
-    written = Prompt(f"the cat sat on the {result.written.strip()}", "", "facts")
-    answer = " " + result.written.strip()
-    right = engine.run(replace(written, answer=answer), SETTINGS)
-    assert right.get(Accuracy).written_right[0] == 1
+    assert set(result.written_right) == {0.0}
+    # A stop in the text that the model writes: the text before it is its answer.
+    text = result.written.strip()
+    form = AnswerForm(folded, (text[6],), 24)
+    monkeypatch.setattr(compute, "form_of", lambda prompt: form)
+    answer = " " + form.cut(text)
+    assert 1 < len(answer) < 8
+    right = engine.run(Prompt(prompt.question + answer, answer, "facts"), SETTINGS)
+    found = right.get(Accuracy)
+    assert found.written.strip() == answer.strip()
+    assert found.written_right[0] == 1
+    assert found.written_right[-1] == 0
     pooled = pooled_of([right])
     assert pooled.chosen is None
     assert pooled.written.n_right == 1
@@ -292,6 +291,18 @@ def test_tokens_that_reach_over_the_border_are_context():
 def test_a_choice_without_a_token_of_its_own_is_refused(prompt, problem):
     with pytest.raises(DepthError, match=problem):
         tokenise_choices(Merging(), prompt, False)
+
+
+def test_other_choices_are_another_result(tmp_path):
+    model, tokenizer = with_tokenizer("llama")
+    engine = Engine(open_store(tmp_path / "cache", 1 << 24, pytest.fail), tmp_path, lambda _: None)
+    engine.use(loaded(model, tokenizer, fingerprint="f" * 8))
+    (prompt,) = questions_of(1)
+    first, *others = prompt.choices
+    assert len(engine.run(prompt, SETTINGS).get(Accuracy).clean) == 4
+    fewer = replace(prompt, choices=(first, others[0]))
+    assert len(engine.run(fewer, SETTINGS).get(Accuracy).clean) == 2
+    assert len(engine.run(prompt, SETTINGS).get(Accuracy).clean) == 4
 
 
 def test_reduced_answers_are_stored_and_read():

@@ -26,6 +26,7 @@ from depthtui.metrics.accuracy.answer_statistics import (
 from depthtui.metrics.choices import (
     STAND_INS,
     chosen_key,
+    key_parts,
     left_out_words,
     measured_layers,
 )
@@ -329,7 +330,7 @@ class PooledAccuracy:
 def _pool(reduced: Sequence[ReducedAccuracy], pooled: Pooled) -> PooledAccuracy | None:
     if len({answers.order for answers in reduced}) > 1:
         return None
-    answers, margin = ReducedAccuracy.pooled(reduced), pooled.settings.answer_margin / 100
+    answers, margin = ReducedAccuracy.pooled(reduced), pooled.settings.answers_within / 100
     chosen = written = None
     if (has_choices := answers.options > 0).any():
         along = np.where(np.isfinite(answers.along), answers.along, np.nan)[has_choices]
@@ -577,12 +578,28 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
 
 
+_DEPENDS_ON = (
+    "sufficient_order",
+    "sufficient_search",
+    "order_texts",
+    "layers",
+    "answer_start",
+    *STAND_INS,
+)
+
+
+def _cache_key(result: RunResult) -> dict[str, Any]:
+    """The cache key: the same text may be asked with other choices, or as another task."""
+    prompt = result.prompt
+    question = {"choices": prompt.choices, "ending": prompt.common_ending, "task": prompt.task}
+    return {**key_parts(result, _DEPENDS_ON), **question, "answer": prompt.answer}
+
+
 METRIC = Metric(
     name=NAME,
     title="Right answers",
     description=(
-        "Whether the model chooses the right option, or writes the right answer: whole, without "
-        "each layer, and along the order of layers kept."
+        "Whether the right option is chosen, or the right answer written, with layers left out."
     ),
     formula=(
         "the largest sum of the log-likelihoods of a choice's tokens is the model's answer (`acc` "
@@ -592,7 +609,7 @@ METRIC = Metric(
     reading=(
         "Answers lost and answers gained are counted apart. N(answers) is the fewest layers, kept "
         "in the order, at which right answers are not fewer by more than the margin "
-        "(`--answer-margin`; one-sided, 95 %, the same questions)."
+        "(`--answers-within`; one-sided, 95 %, the same questions)."
     ),
     look_for=(
         "A layer without which more answers are right is named only after a test that pays for a "
@@ -608,14 +625,8 @@ METRIC = Metric(
     preparation=_preparation,
     memory=_memory,
     recalled_with=RECALLED_ORDERS,
-    depends_on=(
-        "sufficient_order",
-        "sufficient_search",
-        "order_texts",
-        "layers",
-        "answer_start",
-        *STAND_INS,
-    ),
+    depends_on=_DEPENDS_ON,
+    cache_key=_cache_key,
     reduced=ReducedAccuracy,
     reduce=_reduce,
     pool=_pool,

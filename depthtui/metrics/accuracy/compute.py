@@ -119,7 +119,8 @@ def _write(context: Context, answers: Accuracy) -> Accuracy:
     """Let the model write along the order; the whole model alone where there is none."""
     result, form = context.result, form_of(context.result.prompt)
     start, longest = result.answer_start, result.model.context_length
-    most = min(form.most_tokens, longest - start) if longest else form.most_tokens
+    most = form.tokens_for(len(result.tokens) - start)
+    most = min(most, longest - start) if longest else most
     rows = len(answers.order) + 1
     unknown = np.flatnonzero(np.isnan(answers.written_right[:rows])).tolist()
 
