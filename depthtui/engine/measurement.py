@@ -217,7 +217,9 @@ class Measurement:
         if reason := self._why_no_room(metric, rooms):
             result.fail(metric.name, reason)
             return
-        if metric.needs_order and not self._has_order(metric):
+        # A what-if leaves out its own layers alone.
+        needs_order = metric.needs_order and result.settings.is_clean
+        if needs_order and not self._has_order(metric):
             return
         try:
             run.attempt(metric.name, functools.partial(run.compute, metric, context, partial))

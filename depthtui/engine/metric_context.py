@@ -187,6 +187,17 @@ class MetricContext:
         """The recorded clean pass of another text's token ids `[T]`."""
         return self._pass_of(torch.from_numpy(ids).to(self._ids.device))
 
+    def changed_readable(self, ids: np.ndarray) -> list[Tensor]:
+        """The unembedding's input at depths 0 … L, each `[T, D]`, in another text's pass.
+
+        It has the run's own changes: layers left out, or run twice.
+        """
+        placed, settings = torch.from_numpy(ids).to(self._ids.device), self.result.settings
+        activations = record_residuals(
+            self.model, self.anatomy, placed, self.check, settings.skipped, settings.repeated
+        )
+        return self.anatomy.all_readable(list(activations.residual))
+
     def _pass_of(self, ids: Tensor) -> Replay:
         most = most_at_once(execution_device(self.anatomy.layers[0]))
         room = self._room // 4 // self.sizes.token_bytes

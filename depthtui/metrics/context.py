@@ -52,6 +52,12 @@ class Context(Protocol):
     def pass_of(self, ids: np.ndarray) -> Replay:
         """The recorded clean pass of another text's token ids `[T]`."""
 
+    def changed_readable(self, ids: np.ndarray) -> Sequence[Tensor]:
+        """The unembedding's input at depths 0 … L, each `[T, D]`, in another text's pass.
+
+        It has the run's own changes: layers left out, or run twice.
+        """
+
     def without_adapter(self) -> AbstractContextManager[None]:
         """Give a model with an adapter the weights of its base while the context is open.
 

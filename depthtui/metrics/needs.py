@@ -18,6 +18,11 @@ def clean_run(result: RunResult) -> str:
     return "" if result.settings.is_clean else "it is measured on clean runs, not in a what-if"
 
 
+def own_states(result: RunResult) -> str:
+    """A need: no state of another prompt takes the place of its own."""
+    return "states of another prompt are patched in" if result.settings.patched else ""
+
+
 def layers_here(result: RunResult) -> str:
     """A need: the model's layers are run here, not read from files."""
     return "its states are read from files: no layer is run" if result.model.states_from else ""

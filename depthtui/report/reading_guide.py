@@ -91,9 +91,13 @@ GUIDE = (
         (
             ("● ◌ ○", "ready or done; starting; no model"),
             ("‖ ■ ✕", "halted; stopped; failed or gone"),
-            ("✓", "a finished step"),
+            ("✓", "a finished step; among options the right one"),
             ("± ▶", "in the list of runs: marked to compare, on the screen"),
-            ("● ○", "in forms: chosen, not chosen; in a sweep's findings ● is a clear result"),
+            (
+                "● ○",
+                "in forms: chosen, not chosen; in a sweep's findings ● is a clear result, among "
+                "options the model's",
+            ),
             ("? !", "in a sweep's findings: disputed, doubtful"),
             ("▲ ▼", "in a sweep's table: sorted upwards, downwards"),
             ("≈", "the paper's value on the data set that is most like this task"),

@@ -36,6 +36,7 @@ from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import prompt_title
 from depthtui.prompts.tasks import level_words
 from depthtui.report import svg
+from depthtui.report.answers import answer_blocks
 from depthtui.report.blocks import (
     ALL_VIEWS,
     AT_LENGTH,
@@ -485,6 +486,7 @@ def _run(
     )
     if verdict is not None:
         yield Paragraph(verdict.sentence)
+    yield from answer_blocks(result)
     yield from remark_blocks(result, lens)
     if len(tokens):
         yield ViewBlocks(["pictures"], _run_figures(result, lens, budget, token))

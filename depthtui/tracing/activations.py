@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from depthtui.data.run_settings import PatchedCell
+from depthtui.data.run_settings import PatchedCell, Repeated, Skip
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
 from depthtui.tracing.anatomy import Anatomy
@@ -141,12 +141,14 @@ def record_residuals(
     anatomy: Anatomy,
     ids: Tensor,
     checkpoint: Callable[[], None] = lambda: None,
+    skipped: Collection[Skip] = (),
+    repeated: Collection[Repeated] = (),
 ) -> Activations:
-    """The residual stream of the clean pass of `ids` `[T]`, and nothing else."""
+    """The residual stream of the pass of `ids` `[T]`, clean or with changes, and nothing else."""
     recorder = ActivationRecorder(
         len(anatomy.layers), keep_writes=False, between=anatomy.between.keys()
     )
-    trace(model, anatomy, ids, recorder.add, checkpoint)
+    trace(model, anatomy, ids, recorder.add, checkpoint, skipped, repeated)
     return recorder.activations()
 
 

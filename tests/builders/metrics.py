@@ -117,11 +117,15 @@ def _smooth_answers_kept(result: RunResult) -> AnswersKept:
 
 
 def _smooth_accuracy(result: RunResult) -> Accuracy:
-    """The right choice leads until too many layers are gone, on each question another number."""
+    """The right choice leads until too many layers are gone, on each question another number.
+
+    In a what-if it leads by less, and nothing else is known.
+    """
     layers, prompt = result.model.n_layers, result.prompt
     useful, choices = usefulness(layers), len(prompt.choices)
     order = tuple(np.argsort(useful, kind="stable").tolist())
-    lead = 0.5 + zlib.crc32(prompt.text.encode()) % 7 / 2
+    lead = 0.5 + zlib.crc32(prompt.text.encode("utf-8", "surrogatepass")) % 7 / 2
+    lead -= sum(useful[skip.layer] for skip in result.settings.skipped)
     gone = np.concatenate([[0], np.cumsum(np.sort(useful))]) / useful.sum()
     is_right = np.arange(choices) == prompt.right_choice
     others = -3 - np.arange(choices) / 4
@@ -130,7 +134,7 @@ def _smooth_accuracy(result: RunResult) -> Accuracy:
         return np.where(is_right, others + lead[..., None], others).astype(np.float32)
 
     along = lead * (1 - 1.2 * gone)
-    return Accuracy(
+    answers = Accuracy(
         right=prompt.right_choice,
         order=order,
         chosen=(),
@@ -144,6 +148,11 @@ def _smooth_accuracy(result: RunResult) -> Accuracy:
         along=scores(along),
         written_right=np.where(is_written(prompt), along > lead / 2, np.nan).astype(np.float32),
     )
+    if not result.settings.is_clean:
+        for values in (answers.without, answers.along, answers.written_right):
+            values[:] = np.nan
+        answers = replace(answers, order=(), is_written=False, written="", is_changed=True)
+    return answers
 
 
 def _smooth_erasure(result: RunResult) -> ResidualErasure:

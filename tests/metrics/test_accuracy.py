@@ -9,10 +9,10 @@ import torch
 
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.run_settings import Repeated, RunSettings, Skip, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
-from depthtui.engine import metric_context
+from depthtui.engine import measurement, metric_context
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import tokenise_choices
 from depthtui.errors import DepthError
@@ -199,6 +199,33 @@ def test_answers_are_known_in_parts_and_go_on_from_them(tmp_path, monkeypatch):
     for name, values in vars(together).items():
         if isinstance(values, np.ndarray):
             np.testing.assert_allclose(getattr(alone, name), values, atol=1e-5, err_msg=name)
+
+
+def test_a_what_if_chooses_without_its_own_layers(tmp_path, monkeypatch):
+    """Whole passes agree with those that are resumed; no order of layers is found for them."""
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    (prompt,) = questions_of(1)
+    clean = engine.run(prompt, SETTINGS).get(Accuracy)
+
+    def fail(*_args):
+        raise AssertionError("an order is looked for")
+
+    monkeypatch.setattr(measurement.Measurement, "_has_order", fail)
+    for layers, expected in (
+        ((1,), clean.without[1]),
+        (clean.order[:2], clean.along[2]),
+        (clean.order, clean.along[-1]),
+    ):
+        skipped = tuple(map(Skip, layers))
+        changed = engine.run(prompt, replace(SETTINGS, skipped=skipped)).get(Accuracy)
+        assert changed.is_whole
+        np.testing.assert_allclose(changed.clean, expected, atol=1e-4)
+        np.testing.assert_array_equal(changed.by_depth[-1], changed.clean)
+        assert np.isnan(changed.without).all()
+    twice = engine.run(prompt, replace(SETTINGS, repeated=(Repeated(1, 2),))).get(Accuracy)
+    assert np.abs(twice.clean - clean.clean).max() > 1e-3
+    typed = engine.run(Prompt("the cat sat", " sat"), replace(SETTINGS, skipped=(Skip(1),)))
+    assert "the prompt has none" in typed.unavailable[METRIC.name]
 
 
 def test_written_answers_end_at_a_stop_and_are_compared_by_their_task(tmp_path, monkeypatch):

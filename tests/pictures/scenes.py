@@ -266,6 +266,17 @@ async def compare(it: Explored, folder: Path) -> None:
     await seen(it, "esc back")
 
 
+async def answers(it: Explored, folder: Path) -> None:
+    """The options of a sum, at depth 12."""
+    it.app.explorer.run(Prompt("19 + 27 = 46", " 46", "sums", choices=(" 47", " 46", " 64", " 36")))
+    await it.ready()
+    it.main.action_go_to("answers")
+    await it.press("i")
+    await seen(it, "which is right")
+    await it.press("1", "2", "G")
+    await seen(it, "▴12")
+
+
 async def what_if(it: Explored, folder: Path) -> None:
     await it.press("x")
     await seen(it, "all 30 layers on")
@@ -339,7 +350,8 @@ SCENES = (
     Scene("verdict", counted),
     Scene("suffice", keys("i", "d", "d", "z", says="keep nine in ten")),
     Scene("best-block-light", keys(*"dddddd", "i", says="n = 3"), theme="depth-light"),
-    Scene("token-depths", keys(*"ddddddd", says="last 16")),
+    Scene("answers", answers),
+    Scene("token-depths", keys(*"dddddddd", says="last 16")),
     Scene("hybrid", keys("i", "d", "d", "d", says="By type"), LARGE, make_engine=hybrid),
     Scene("affine-lens", affine_lens),
     Scene("measures", keys("v", says="Lens KL"), SMALL),

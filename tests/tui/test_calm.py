@@ -13,6 +13,8 @@ import pytest
 from rich.cells import cell_len
 
 from depthtui.data.protocol import MetricRows
+from depthtui.data.run import Prompt
+from depthtui.tui.panes.answers_pane import AnswersPane
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.layer_rows import LayerRows
@@ -85,6 +87,34 @@ async def test_no_pane_is_cut_without_a_mark(tmp_path: Path, size: tuple[int, in
         it.engine.advance()
         await it.until(lambda: "go first" in verdict.text or "of 30 layers" in verdict.text)
         await every_pane(it)
+
+
+LONG = " the children ran down to the river and threw their boats into the water"
+
+
+@pytest.mark.parametrize("choices", [(" 52", " 46", " 64", " 5"), (" 46", *[LONG] * 3)])
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+async def test_every_option_of_a_question_is_in_sight(
+    tmp_path: Path, size: tuple[int, int], choices: tuple[str, ...]
+) -> None:
+    async with explore(tmp_path, size=size) as it:
+        named = tuple(f" {n}{text}" if text == LONG else text for n, text in enumerate(choices))
+        it.app.explorer.run(Prompt("19 + 27 = 46", " 46", choices=named))
+        await it.until(lambda: it.session.current.prompt.choices, "the question")
+        await it.ready()
+        pane = it.main.query_one(AnswersPane)
+        it.main.action_go_to("answers")
+        await it.press("i")
+        await it.until(lambda: "chooses" in pane.text, "the answer")
+        shown = lines(pane)
+        assert_whole(pane)
+        words = " ".join(" ".join(shown).split())
+        assert "The model chooses and writes '46', which is right." in words
+        assert "layers of the order" in words or "z shows all" in words
+        for text in named:
+            first = " ".join(text.split()[:2])
+            assert any(first in line and ("…" in line or text[-1] in line) for line in shown)
+        assert sum("%" in line for line in shown) == len(named)
 
 
 def subclasses(kind: type[Dialog[Any]]) -> Iterator[type[Dialog[Any]]]:

@@ -61,6 +61,7 @@ SCREENS: dict[Callable[[Explored, Path], Awaitable[PaneScreen]], dict[str, str]]
         "decided": "Prediction depth",
         "exits": "Early exit",
         "pruning": TURNING,
+        "answers": "Right answers",
         "tokens": "Token depths",
         "means": MEASURE,
         "useful": TURNING,

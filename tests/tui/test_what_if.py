@@ -15,8 +15,12 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, PatchedCell, Repeated, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
+from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import order_words
+from depthtui.report.answers import chances
+from depthtui.tui.draw.styles import probability
+from depthtui.tui.panes.output_bars import OptionBars
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.what_if_summary import signed_number
@@ -155,6 +159,26 @@ async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple
         titles += ["Output after", "Effective depth", "This model's prompts"] * (size[0] >= 120)
         for title in titles:
             assert title in text
+
+
+async def test_the_options_of_a_question_take_the_output_s_place(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        it.app.explorer.run(Prompt("19 + 27 = 46", " 46", choices=(" 46", " 64")))
+        await it.until(lambda: it.session.current.prompt.choices)
+        await it.ready()
+        screen = await open_what_if(it)
+        pane = screen.query_one(OptionBars)
+        assert "x leaves a layer out" in pane.text
+        await it.press("3", "G", "x")
+        await idle(it)
+        await it.until(lambda: "✓ 46" in pane.text, "the options")
+        changed = screen.what_if.changed.get(Accuracy)
+        assert changed is not None
+        assert changed.is_changed
+        assert f"– → {probability(float(chances(changed.clean)[0]))}" in pane.text
+        screen.change(screen.what_if.stack.without([5, 6]))
+        await idle(it)
+        await it.until(lambda: screen.what_if.changed.get(Accuracy) is not changed)
 
 
 async def test_tokens_of_the_lens_can_be_read_beside_the_stack(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ class Accuracy(MetricResult):
         written: the text that the whole model writes.
         written_right: 1 where the answer that is written without the first 0, 1, 2, … layers is
             right, 0 where it is not; NaN where it is not written.
+        is_changed: whether the run is a what-if, whose own layers are left out of `clean`,
+            `by_depth` and `unchanged`: nothing else is known then.
     """
 
     right: int
@@ -85,13 +87,17 @@ class Accuracy(MetricResult):
     without: Annotated[np.ndarray, Shape("L", "O")]
     along: Annotated[np.ndarray, Shape("L+1", "O")]
     written_right: Annotated[np.ndarray, Shape("L+1")]
+    is_changed: bool = False
 
     @property
     def is_known(self) -> np.ndarray:
         """Whether each row is known.
 
-        Those without each chosen layer, then those of the order, then the written answers.
+        Those without each chosen layer, then those of the order, then the written answers; in a
+        what-if its options.
         """
+        if self.is_changed:
+            return np.isfinite(self.clean)
         rows = [self.without[list(self.chosen) or slice(None)].sum(axis=1)]
         if self.order:
             rows.append(self.along.sum(axis=1))
@@ -531,6 +537,12 @@ def _evidence(accuracy: PooledAccuracy, pooled: Pooled) -> list[LayerCount]:
     return [COUNT_MEASURE.counted(count, variants, layers)]
 
 
+def _choices_of_what_if(result: RunResult) -> str:
+    """A need: the prompt of a what-if has choices."""
+    is_missing = not (result.settings.is_clean or result.prompt.choices)
+    return "a what-if compares options, and the prompt has none" if is_missing else ""
+
+
 def _work(result: RunResult) -> float:
     """The work in passes of the prompt: half of all layers for each layer, and for the order.
 
@@ -538,6 +550,8 @@ def _work(result: RunResult) -> float:
     order alone, each about as long as the known one.
     """
     n_tokens, choices = len(result.tokens), len(result.prompt.choices)
+    if not result.settings.is_clean:
+        return choices
     answer, n_layers = max(1, n_tokens - result.answer_start), result.model.n_layers
     chosen = written = 0.0
     if choices:
@@ -552,7 +566,7 @@ def _work(result: RunResult) -> float:
 def _preparation(result: RunResult) -> float:
     """The cost of the model's order, as for `kept`."""
     settings = result.settings
-    if settings.sufficient_order != "model":
+    if settings.sufficient_order != "model" or not settings.is_clean:
         return 0.0
     trials = expected_trials(result.model.n_layers, settings.sufficient_search)
     return TEXTS * LENGTH * trials * (1 / 2 + head(result))
@@ -606,7 +620,7 @@ METRIC = Metric(
     cost="2 L resumed forwards of context and choices",
     work=_work,
     result=Accuracy,
-    needs=(needs.clean_run, needs.lens, needs.choices_or_answer),
+    needs=(needs.own_states, needs.lens, needs.choices_or_answer, _choices_of_what_if),
     needs_order=True,
     preparation=_preparation,
     memory=_memory,

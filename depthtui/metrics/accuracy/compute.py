@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from depthtui.data.run import joined_text
 from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.accuracy.continuations import Continuations
 from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
+from depthtui.metrics.output_change import outputs_at_once
 from depthtui.prompts.answer_forms import AnswerForm
 from depthtui.prompts.written_answers import form_of, is_written
 from depthtui.tracing.batching import slices
@@ -21,6 +23,8 @@ def compute(context: Context, partial: Accuracy | None) -> Accuracy:
     """Compute the metric of a run; rows in `partial` are not computed again."""
     with torch.no_grad():
         answers = _begun(context) if partial is None else partial
+        if answers.is_changed:
+            return _choose_changed(context, answers)
         if context.result.prompt.choices:
             answers = _choose(context, answers)
         return _write(context, answers) if answers.is_written else answers
@@ -29,17 +33,51 @@ def compute(context: Context, partial: Accuracy | None) -> Accuracy:
 def _begun(context: Context) -> Accuracy:
     """A result of which nothing is known but the order."""
     result, prompt = context.result, context.result.prompt
-    n_layers, order = result.model.n_layers, context.order()
+    n_layers, is_changed = result.model.n_layers, not result.settings.is_clean
+    order = None if is_changed else context.order()
     unknown = Accuracy.unknown(
         n_layers,
         len(result.tokens),
         right=prompt.right_choice,
         order=() if order is None else order.whole(n_layers),
         chosen=chosen_layers(result),
-        is_written=is_written(prompt),
+        is_written=is_written(prompt) and not is_changed,
         written="",
+        is_changed=is_changed,
     )
     return unknown.widened("O", len(prompt.choices))
+
+
+def _choose_changed(context: Context, answers: Accuracy) -> Accuracy:
+    """Choose with the layers of a what-if left out: whole passes of every text."""
+    texts = [_changed_scores(context, *text) for text in context.choices()]
+    scores = torch.stack(texts, dim=1).numpy().astype(np.float32)
+    return replace(
+        answers,
+        lengths=_lengths(context),
+        clean=scores[-1],
+        unchanged=scores[-1].copy(),
+        by_depth=scores,
+    )
+
+
+def _changed_scores(context: Context, ids: np.ndarray, start: int) -> Tensor:
+    """The log-likelihood of a text from a token on, as read at depths 0 … L, `[L+1]` float64."""
+    states, targets = context.changed_readable(ids[:-1]), torch.from_numpy(ids[start:])
+    scores = torch.zeros(len(states), dtype=torch.float64)
+    for depth, state in enumerate(states):
+        context.checkpoint()
+        for part in slices(len(targets), outputs_at_once(context.unembedding, len(targets))):
+            log = context.unembedding.logits(state[start - 1 :][part]).log_softmax(dim=-1)
+            chosen = log.gather(1, targets[part, None].to(log.device))
+            scores[depth] += chosen.to("cpu").double().sum()
+    return scores
+
+
+def _lengths(context: Context) -> np.ndarray:
+    """Characters of each choice, `[O]`."""
+    choices = context.result.prompt.choices
+    return np.array([len(choice.removeprefix(" ")) for choice in choices], np.int32)
 
 
 def _choose(context: Context, answers: Accuracy) -> Accuracy:
@@ -59,10 +97,9 @@ def _choose(context: Context, answers: Accuracy) -> Accuracy:
         texts, starts, context.pass_of, context.anatomy, context.substitute
     )
     if not np.isfinite(answers.clean).all():
-        lengths = [len(choice.removeprefix(" ")) for choice in result.prompt.choices]
         answers = replace(
             answers,
-            lengths=np.array(lengths, np.int32),
+            lengths=_lengths(context),
             clean=continuations.clean().numpy().astype(np.float32),
             by_depth=continuations.by_depth().numpy().astype(np.float32),
             unchanged=continuations.without([()]).numpy()[0].astype(np.float32),

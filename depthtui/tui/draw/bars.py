@@ -72,14 +72,21 @@ def axis_of(values: np.ndarray, lines: int) -> BarScale:
 
 
 def upright_bars(
-    values: np.ndarray, width: int, lines: int, styles: PaneStyles, style_of: StyleOf
+    values: np.ndarray,
+    width: int,
+    lines: int,
+    styles: PaneStyles,
+    style_of: StyleOf,
+    high: float | None = None,
 ) -> list[list[Piece]]:
     """Bars from 0 up to the largest value, or down to the least, in `lines` lines.
 
-    An unknown value is a dot; one beyond the scale's end has a mark on top.
+    An unknown value is a dot; one beyond the scale's end has a mark on top. With `high` the scale
+    goes from 0 to there.
     """
     cells = column_cells(len(values), width)
-    columns, axis = sum_up(values, cells), axis_of(values, lines)
+    columns = sum_up(values, cells)
+    axis = axis_of(values, lines) if high is None else BarScale(lines, 0, high / lines)
 
     def piece(column: int, value: float, line: int) -> Piece:
         layers = layers_in(column, len(values), cells)

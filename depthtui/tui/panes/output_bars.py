@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from rich.style import Style
@@ -10,8 +11,11 @@ from rich.style import Style
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
-from depthtui.token_text import fit, fit_shown, printable
+from depthtui.report.answers import ScoredOption, options_of
+from depthtui.token_text import fit, fit_shown, printable, printable_sentence
+from depthtui.tui.draw.block_lines import cut_lines
 from depthtui.tui.draw.styles import Piece, probability
+from depthtui.tui.panes.answers_pane import RIGHT
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import Cursor, lens_values
 
@@ -26,6 +30,15 @@ OUTPUT = Explanation(
     "The upper half of a bar is the clean run, the lower half the changed one; the clean run's "
     "first choice stands out.",
     "A first choice that changes: there the layers that are off were needed.",
+)
+
+
+OPTIONS = Explanation(
+    "Options, clean and changed",
+    "The chance of each option of the question among all of them, clean and changed.",
+    "softmax over the options' log-likelihoods at the output",
+    "The upper half of a bar is the clean run, the lower half the changed one; ✓ is the right one.",
+    "The layers without which another option leads.",
 )
 
 
@@ -67,19 +80,30 @@ class OutputBars(LinesPane):
             self.redraw_content()
 
     def _row(self, token: int, clean: float | None, changed: float | None) -> list[Piece]:
-        name_cells = max(4, min(_WIDEST_TOKEN, self.area.width // 3))
-        cells = max(0, self.area.width - name_cells - 1 - _NUMBERS_CELLS)
-        styles = self.pane_styles
-        style = styles.accent if token == self._final else styles.text
-        before, after = (
+        numbers = tuple(
             _share(share, bound)
             for share, bound in zip((clean, changed), self._bounds, strict=True)
         )
+        style = self.pane_styles.accent if token == self._final else self.pane_styles.text
+        name = fit(self._texts.get(token, ""), self.name_cells)
+        return self.paired_row(name, style, (clean or 0.0, changed or 0.0), numbers)
+
+    @property
+    def name_cells(self) -> int:
+        """The cells of a row's name."""
+        return max(4, min(_WIDEST_TOKEN, self.area.width // 3))
+
+    def paired_row(
+        self, name: str, style: Style, shares: tuple[float, float], numbers: tuple[str, ...]
+    ) -> list[Piece]:
+        """A name, the clean share over the changed one as bars, and both as numbers."""
+        cells = max(0, self.area.width - self.name_cells - 1 - _NUMBERS_CELLS)
+        before, after = numbers
         return [
-            (fit(self._texts.get(token, ""), name_cells) + " ", style),
-            *self._draw_bars(clean or 0.0, changed or 0.0, cells),
-            (f" {before:>4}", styles.muted),
-            (f" → {after:<4}", styles.text),
+            (f"{name} ", style),
+            *self._draw_bars(*shares, cells),
+            (f" {before:>4}", self.pane_styles.muted),
+            (f" → {after:<4}", self.pane_styles.text),
         ]
 
     def _draw_bars(self, clean: float, changed: float, cells: int) -> list[Piece]:
@@ -96,6 +120,43 @@ class OutputBars(LinesPane):
             (longer[0] * (max(upper, lower) - common), longer[1]),
             (" " * (cells - max(upper, lower)), styles.text),
         ]
+
+
+class OptionBars(OutputBars):
+    """The options of a question, in place of the next token: their chances among each other."""
+
+    def explains(self) -> tuple[Explanation, ...]:
+        return (OPTIONS,)
+
+    def why_empty(self) -> tuple[str, str] | None:
+        self.set_titles("Options")
+        if any(options_of(run) for run in (self.result, self.other_result) if run is not None):
+            return None
+        return "The options' chances, clean against changed.", "x leaves a layer out."
+
+    def lay_out(self) -> list[list[Piece]]:
+        self.set_titles("Options", "▀ clean ▄ changed")
+        clean, changed = (
+            {} if run is None else {option.text: option for option in options_of(run)}
+            for run in (self.other_result, self.result)
+        )
+        self._high = 1.0
+        rows = [self._option_row(name, clean, changed) for name in clean or changed]
+        return cut_lines(rows, self.area.height, self.pane_styles)
+
+    def _option_row(
+        self, name: str, clean: Mapping[str, ScoredOption], changed: Mapping[str, ScoredOption]
+    ) -> list[Piece]:
+        pair = [options.get(name) for options in (clean, changed)]
+        numbers = tuple("–" if option is None else probability(option.chance) for option in pair)
+        before, after = (0.0 if option is None else option.chance for option in pair)
+        is_right = any(option.is_right for option in pair if option is not None)
+        mark, style = (RIGHT, self.pane_styles.good) if is_right else (" ", self.pane_styles.text)
+        shown = fit_shown(f"{mark} {printable_sentence(name)}", self.name_cells)
+        return self.paired_row(shown, style, (before, after), numbers)
+
+    def move_cursor(self, old: Cursor, new: Cursor) -> None:
+        """Do nothing: the options are those of the question, wherever the cursor is."""
 
 
 def _share(share: float | None, bound: float) -> str:

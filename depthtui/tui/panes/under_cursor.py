@@ -10,6 +10,7 @@ from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 
 _PAGES = {
+    "accuracy": "answers",
     "similarity": "pruning",
     "kept": "verdict",
     "sufficient": "sufficient",

@@ -13,6 +13,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from depthtui.token_text import printable_chars
+from depthtui.tui.panes.answers_pane import AnswersPane
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
@@ -60,6 +61,7 @@ PAGES = (
     Place(DecidedPane, "decided", "Decided", "page"),
     Place(ExitPane, "exits", "Exit", "page"),
     Place(PrunePane, "pruning", "Prune", "page"),
+    Place(AnswersPane, "answers", "Answers", "page"),
     Place(TokenDepthsPane, "tokens", "Tokens", "page"),
 )
 """The pages, one of which is shown at a time, in the order of turning."""

@@ -26,7 +26,7 @@ from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.lens_pair import LensPair
-from depthtui.tui.panes.output_bars import OutputBars
+from depthtui.tui.panes.output_bars import OptionBars, OutputBars
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.stack_pane import StackPane
@@ -106,7 +106,9 @@ class WhatIfScreen(LiveScreen):
                     yield LensPair(id="lens", name="Lens")
                 with Vertical(classes="column", id="summary-column"):
                     yield WhatIfSummary(id="what-if-summary", name="What if", classes="always")
-                    yield OutputBars(id="output", name="Output")
+                    has_options = bool(self.what_if.clean.prompt.choices)
+                    kind, name = (OptionBars, "Options") if has_options else (OutputBars, "Output")
+                    yield kind(id="output", name=name)
                     yield DepthTable(id="depths", name="Depth")
                     yield WhatIfPrompts(id="what-if-prompts", name="Session")
         yield KeyFooter()

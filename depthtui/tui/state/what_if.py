@@ -17,7 +17,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
-from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
+from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, accuracy, rankings_of
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
@@ -474,7 +474,9 @@ class WhatIf:
         if isinstance(task, _Metrics):
             self._explorer.compute(*task.names)
             return
-        settings = replace(self._clean_of(task).settings, metrics=OF_THE_PASS)
+        has_options = bool(task.prompt.choices) and not task.stack.patched
+        metrics = (*OF_THE_PASS, accuracy.NAME) if has_options else OF_THE_PASS
+        settings = replace(self._clean_of(task).settings, metrics=metrics)
         settings = task.stack.changed(settings)
         run = self._explorer.run_aside(task.prompt, settings)
         assert run is not None

@@ -11,10 +11,11 @@ from textual.widget import Widget
 
 from depthtui.data.lens import LENS_CLASSES, LENSES, LogitLens
 from depthtui.data.protocol import Progress
-from depthtui.data.run import RunResult
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics import MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.contributions import Contributions
+from depthtui.tui.panes.answers_pane import AnswersPane
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.depth_table import DepthTable
@@ -29,13 +30,22 @@ from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.state.status import Status
 from tests.builders.lenses import smooth_lens
+from tests.builders.metrics import smooth_metric
 from tests.builders.models import tiny_model
 from tests.builders.readings import verdict
 from tests.builders.results import half_run, make_result
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import change, framed, show, strips, summary_of
 
-PANES = [PromptPane, HeatmapPane, LensTable, DepthCurves, DepthTable, VerdictPane]
+PANES = [
+    PromptPane,
+    HeatmapPane,
+    LensTable,
+    DepthCurves,
+    DepthTable,
+    VerdictPane,
+    AnswersPane,
+]
 SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]
 RAW = {"Cc", "Cs", "Co", "Cn", "Zl", "Zp", "Cf"}
 LEFT_TO_RIGHT_MARK = "\u200e"
@@ -63,6 +73,8 @@ def hostile_result():
     lens.vocabulary.update({1000 + i: text for i, text in enumerate(texts)})
     for i in range(len(texts)):
         lens.top_ids[:, i, 0] = 1000 + i
+    result.prompt = Prompt(result.prompt.text, texts[0], choices=tuple(texts))
+    result.put("accuracy", smooth_metric("accuracy", result))
     return result
 
 

@@ -23,13 +23,14 @@ from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied, mode_of
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_pair import LensPair
-from depthtui.tui.panes.output_bars import OutputBars
+from depthtui.tui.panes.output_bars import OptionBars, OutputBars
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.state.what_if import Stack, WhatIfEffect
 from tests.builders.metrics import ablation
-from tests.builders.results import make_result
+from tests.builders.results import lacking, make_result
+from tests.report.test_answers import WRONG, answered
 from tests.tui.panes.drawing import cell, change, framed, line_with, lines, show
 
 
@@ -159,6 +160,24 @@ async def test_a_token_that_one_run_does_not_list_has_a_bound():
         show(pane, changed, None, clean)
         assert ".50 → <.05" in lines(pane)[line_with(pane, "Paris")]
         assert "<.05 → .50" in lines(pane)[line_with(pane, "three")]
+
+
+async def test_options_move_while_layers_leave():
+    clean, changed = answered(along="rrrrr"), answered(WRONG)
+    pane = OptionBars()
+    async with framed(pane, (60, 12)):
+        show(pane, changed, None, clean)
+        assert [line.split()[-3:] for line in lines(pane)[:2]] == [
+            [".73", "→", ".27"],
+            [".27", "→", ".73"],
+        ]
+        assert lines(pane)[0].startswith("✓ 46 ")
+        pane.cursor = Cursor(1, 2)
+        assert lines(pane)[0].startswith("✓ 46 ")
+        show(pane, changed, None, lacking(clean, "accuracy"))
+        assert "– → .27" in lines(pane)[0]
+        show(pane, lacking(changed, "accuracy"), None, lacking(clean, "accuracy"))
+        assert "x leaves a layer out" in "\n".join(lines(pane))
 
 
 def with_loss(layers: int, value: float):
