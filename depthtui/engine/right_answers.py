@@ -1,0 +1,130 @@
+"""Right answers of a loaded model, whole or without some of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from depthtui.data.run import Prompt, PromptTokens
+from depthtui.engine.pruning import changed
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
+from depthtui.metrics.accuracy.answer_reader import AnswerReader
+from depthtui.metrics.accuracy.continuations import Continuations
+from depthtui.models.devices import execution_device
+from depthtui.prompts.answer_forms import TEXT
+from depthtui.prompts.written_answers import form_of
+from depthtui.tracing.batching import slices
+from depthtui.tracing.decoding import write_greedily
+
+Check = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class TokenisedPrompt:
+    """A prompt as a model reads it.
+
+    Attributes:
+        prompt: the prompt.
+        tokens: its tokens.
+        choices: for each choice the ids of the whole text, and where those compared begin.
+    """
+
+    prompt: Prompt
+    tokens: PromptTokens
+    choices: Sequence[tuple[np.ndarray, int]]
+
+    @property
+    def most_written(self) -> int:
+        """The most tokens that the model writes as an answer; 0 where it writes none.
+
+        A text of no task ends nowhere: as many as the known answer has.
+        """
+        known, form = len(self.tokens) - self.tokens.answer_start, form_of(self.prompt)
+        if self.choices or not known:
+            return 0
+        return known if form is TEXT else form.most_tokens
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that the model reads or writes."""
+        written = self.tokens.answer_start + self.most_written
+        return max(len(self.tokens), written, *(len(ids) for ids, _ in self.choices))
+
+
+def tokenise_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> TokenisedPrompt:
+    """The tokens of a prompt and of its choices.
+
+    Raises:
+        DepthError: a text cannot be read, or the model lacks one of its tokens.
+    """
+    tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
+    choices = tokenise_choices(model.loaded.tokenizer, prompt, chat_template)
+    for ids in (tokens.ids, *(ids for ids, _ in choices)):
+        model.check_ids(ids)
+    return TokenisedPrompt(prompt, tokens, choices)
+
+
+def right_answers(
+    model: ReadyModel,
+    asked: TokenisedPrompt,
+    left_out: Sequence[Collection[int]],
+    checkpoint: Check,
+) -> list[bool] | None:
+    """Whether the answer without each set of layers is right; None where the prompt has no answer.
+
+    Where there are choices the likeliest is the answer; else the model writes greedily up to a stop
+    of the prompt's task.
+    """
+    if asked.choices:
+        return _chosen_rightly(model, asked, left_out, checkpoint)
+    if asked.most_written:
+        return [_is_written_rightly(model, asked, layers, checkpoint) for layers in left_out]
+    return None
+
+
+def _chosen_rightly(
+    model: ReadyModel,
+    asked: TokenisedPrompt,
+    left_out: Sequence[Collection[int]],
+    checkpoint: Check,
+) -> list[bool]:
+    texts, starts = zip(*asked.choices, strict=True)
+    with torch.no_grad():
+        continuations = Continuations(
+            texts,
+            starts,
+            lambda ids: model.replay(torch.from_numpy(ids), checkpoint),
+            model.anatomy,
+        )
+        rows = model.rows_at_once(len(left_out), continuations.row_tokens)
+        scores = torch.cat(
+            [continuations.without(left_out[part]) for part in slices(len(left_out), rows)]
+        )
+    # NumPy's is the first of equals.
+    chosen = scores.numpy().argmax(axis=1)
+    return [bool(choice == asked.prompt.right_choice) for choice in chosen]
+
+
+def _is_written_rightly(
+    model: ReadyModel, asked: TokenisedPrompt, left_out: Collection[int], checkpoint: Check
+) -> bool:
+    module, start = model.loaded.model, asked.tokens.answer_start
+    form, longest = form_of(asked.prompt), model.info.context_length
+    reader = AnswerReader(form, end_tokens(model.loaded), model.vocabulary.texts)
+    ids = torch.from_numpy(asked.tokens.ids[:start])
+    with changed(module, left_out):
+        (answer,) = write_greedily(
+            module,
+            model.anatomy,
+            ids.to(execution_device(module.get_input_embeddings())),
+            min(asked.most_written, longest - start) if longest else asked.most_written,
+            [()],
+            checkpoint=checkpoint,
+            cached=model.can_read_on(),
+            is_over=reader.are_over,
+        )
+    return form.is_same(reader.answer(answer.tolist()), asked.prompt.answer)
