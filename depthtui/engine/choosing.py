@@ -189,7 +189,7 @@ def keeping_answers(
         return surgery.paired_answers(engine, part, [order[:count] for count in counts], control)
 
     # Choices cost little more without several numbers of layers than without one.
-    chooses = all(prompt.asked.choices for prompt in choosing)
+    chooses = all(prompt.question.choices for prompt in choosing)
     costs, order = [PairedAnswers(right[0], 0, 0, len(choosing) - right[0])], first_layers(1)
     while all(map(gate.passes, costs)):
         if len(costs) > len(order):
@@ -218,7 +218,7 @@ def _check_layers(engine: Engine) -> None:
 def _right_words(part: Sequence[WholeOutput]) -> str:
     """How many prompts the whole model answers rightly, and whether guesses would as well."""
     right = sum(bool(prompt.right) for prompt in part)
-    options = [len(prompt.asked.choices) for prompt in part]
+    options = [len(prompt.question.choices) for prompt in part]
     is_above = is_above_chance(right, [1 / count if count else 0.0 for count in options])
     return f"{right} answered rightly" + ("" if is_above else ", no more than by guesses")
 

@@ -30,19 +30,19 @@ class WholeOutput:
     """The whole model's output on a prompt, as far as a comparison needs it.
 
     Attributes:
-        asked: the prompt, as tokens.
+        question: the prompt, as tokens.
         residual: h_L, `[T, d]` on the CPU: a pruned model has the same head.
         right: whether the model's answer is right; None where the prompt has none.
     """
 
-    asked: TokenisedPrompt
+    question: TokenisedPrompt
     residual: Tensor
     right: bool | None
 
     @property
     def tokens(self) -> PromptTokens:
         """The prompt's tokens."""
-        return self.asked.tokens
+        return self.question.tokens
 
 
 @dataclass(frozen=True)
@@ -72,17 +72,17 @@ def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> Token
     Raises:
         DepthError: it cannot be read or has no token after the first, or the model has no lens.
     """
-    asked = tokenise_prompt(model, prompt, chat_template)
+    question = tokenise_prompt(model, prompt, chat_template)
     _unembedding(model)
-    if len(asked.tokens) < 2:
+    if len(question.tokens) < 2:
         raise DepthError("A prompt has no token after the first one.", "Take longer prompts.")
-    return asked
+    return question
 
 
-def whole_output(model: ReadyModel, asked: TokenisedPrompt, checkpoint: Check) -> WholeOutput:
+def whole_output(model: ReadyModel, question: TokenisedPrompt, checkpoint: Check) -> WholeOutput:
     """Run the whole model on a prompt."""
-    residual = _last_residual(model, asked.tokens, checkpoint).to("cpu")
-    return WholeOutput(asked, residual, _is_right(model, asked, checkpoint))
+    residual = _last_residual(model, question.tokens, checkpoint).to("cpu")
+    return WholeOutput(question, residual, _is_right(model, question, checkpoint))
 
 
 def paired(comparisons: Sequence[OutputComparison]) -> PairedAnswers | None:
@@ -129,7 +129,7 @@ def compare(model: ReadyModel, whole_output: WholeOutput, checkpoint: Check) -> 
         loss_before=loss,
         loss=loss + float(changes.loss.mean()),
         right_before=whole_output.right,
-        right=_is_right(model, whole_output.asked, checkpoint),
+        right=_is_right(model, whole_output.question, checkpoint),
     )
 
 
@@ -149,8 +149,8 @@ def costs(
     return means
 
 
-def _is_right(model: ReadyModel, asked: TokenisedPrompt, checkpoint: Check) -> bool | None:
-    right = right_answers(model, asked, [()], checkpoint)
+def _is_right(model: ReadyModel, question: TokenisedPrompt, checkpoint: Check) -> bool | None:
+    right = right_answers(model, question, [()], checkpoint)
     return None if right is None else right[0]
 
 

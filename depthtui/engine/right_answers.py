@@ -43,16 +43,15 @@ class TokenisedPrompt:
 
         A text of no task ends nowhere: as many as the known answer has.
         """
-        known, form = len(self.tokens) - self.tokens.answer_start, form_of(self.prompt)
-        if self.choices or not known:
+        length, form = len(self.tokens) - self.tokens.answer_start, form_of(self.prompt)
+        if self.choices or not length:
             return 0
-        return known if form is TEXT else form.most_tokens
+        return length if form is TEXT else form.most_tokens
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest text that the model reads or writes."""
-        written = self.tokens.answer_start + self.most_written
-        return max(len(self.tokens), written, *(len(ids) for ids, _ in self.choices))
+        """Tokens of the longest text that the model reads."""
+        return max([len(self.tokens), *(len(ids) for ids, _ in self.choices)])
 
 
 def tokenise_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> TokenisedPrompt:
@@ -70,7 +69,7 @@ def tokenise_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> T
 
 def right_answers(
     model: ReadyModel,
-    asked: TokenisedPrompt,
+    question: TokenisedPrompt,
     left_out: Sequence[Collection[int]],
     checkpoint: Check,
 ) -> list[bool] | None:
@@ -79,20 +78,20 @@ def right_answers(
     Where there are choices the likeliest is the answer; else the model writes greedily up to a stop
     of the prompt's task.
     """
-    if asked.choices:
-        return _chosen_rightly(model, asked, left_out, checkpoint)
-    if asked.most_written:
-        return [_is_written_rightly(model, asked, layers, checkpoint) for layers in left_out]
+    if question.choices:
+        return _chosen_rightly(model, question, left_out, checkpoint)
+    if question.most_written:
+        return [_is_written_rightly(model, question, layers, checkpoint) for layers in left_out]
     return None
 
 
 def _chosen_rightly(
     model: ReadyModel,
-    asked: TokenisedPrompt,
+    question: TokenisedPrompt,
     left_out: Sequence[Collection[int]],
     checkpoint: Check,
 ) -> list[bool]:
-    texts, starts = zip(*asked.choices, strict=True)
+    texts, starts = zip(*question.choices, strict=True)
     with torch.no_grad():
         continuations = Continuations(
             texts,
@@ -106,25 +105,25 @@ def _chosen_rightly(
         )
     # NumPy's is the first of equals.
     chosen = scores.numpy().argmax(axis=1)
-    return [bool(choice == asked.prompt.right_choice) for choice in chosen]
+    return [bool(choice == question.prompt.right_choice) for choice in chosen]
 
 
 def _is_written_rightly(
-    model: ReadyModel, asked: TokenisedPrompt, left_out: Collection[int], checkpoint: Check
+    model: ReadyModel, question: TokenisedPrompt, left_out: Collection[int], checkpoint: Check
 ) -> bool:
-    module, start = model.loaded.model, asked.tokens.answer_start
-    form, longest = form_of(asked.prompt), model.info.context_length
+    module, start = model.loaded.model, question.tokens.answer_start
+    form, longest = form_of(question.prompt), model.info.context_length
     reader = AnswerReader(form, end_tokens(model.loaded), model.vocabulary.texts)
-    ids = torch.from_numpy(asked.tokens.ids[:start])
+    ids = torch.from_numpy(question.tokens.ids[:start])
     with changed(module, left_out):
         (answer,) = write_greedily(
             module,
             model.anatomy,
             ids.to(execution_device(module.get_input_embeddings())),
-            min(asked.most_written, longest - start) if longest else asked.most_written,
+            min(question.most_written, longest - start) if longest else question.most_written,
             [()],
             checkpoint=checkpoint,
             cached=model.can_read_on(),
             is_over=reader.are_over,
         )
-    return form.is_same(reader.answer(answer.tolist()), asked.prompt.answer)
+    return form.is_same(reader.answer(answer.tolist()), question.prompt.answer)

@@ -130,12 +130,12 @@ def whole_outputs(
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    asked = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
+    questions = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
     return _of_each(
         engine,
         "Running the whole model",
-        asked,
-        lambda number: held_out_prompts.whole_output(model, asked[number], check),
+        questions,
+        lambda number: held_out_prompts.whole_output(model, questions[number], check),
     )
 
 
@@ -153,7 +153,7 @@ def compare(
     return _of_each(
         engine,
         "Running the written model",
-        [output.asked for output in outputs],
+        [output.question for output in outputs],
         lambda number: held_out_prompts.compare(model, outputs[number], check),
     )
 
@@ -177,7 +177,7 @@ def costs(
     costs = _of_each(
         engine,
         "Leaving layers out",
-        [output.asked for output in outputs],
+        [output.question for output in outputs],
         lambda number: held_out_prompts.costs(model, outputs[number].tokens, order, check),
     )
     return np.stack(costs)
@@ -206,13 +206,13 @@ def paired_answers(
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    asked = [output.asked for output in outputs if output.right is not None]
-    most = max(map(len, left_out))
+    questions = [output.question for output in outputs if output.right is not None]
+    most, up_to = max(map(len, left_out)), "up to " * (len(left_out) > 1)
     right = _of_each(
         engine,
-        f"Answering without {most} layer{'s' * (most > 1)}",
-        asked,
-        lambda number: right_answers(model, asked[number], left_out, check),
+        f"Answering without {up_to}{most} layer{'s' * (most > 1)}",
+        questions,
+        lambda number: right_answers(model, questions[number], left_out, check),
     )
     before = np.array([output.right for output in outputs if output.right is not None])
     return [PairedAnswers.of(before, after) for after in np.array(right).T]
@@ -224,9 +224,9 @@ def _of_each(
     """Call `work` for the number of each prompt, with progress."""
     model, results = engine.freed_model(), []
     with fast_products(model.loaded.model):
-        for number, asked in enumerate(prompts):
+        for number, question in enumerate(prompts):
             engine.emit(Progress(stage, number, len(prompts), "prompts"))
-            sizes = model.sizes(asked.longest, asked.tokens.answer_start)
+            sizes = model.sizes(question.longest, question.tokens.answer_start)
             memory.check_fits(model.info, sizes, model.placement)
             with engine.errors_noted(model, sizes):
                 results.append(in_smaller_parts(functools.partial(work, number)))
