@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
 from depthtui.engine import surgery
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from tests.tiny_models import tiny_folder
 
 Output = pytest.CaptureFixture[str]
@@ -219,7 +220,8 @@ def test_what_cannot_be_asked_for_is_bad_usage(
 
 
 @pytest.mark.parametrize(
-    ("share", "output"), [("0.9", "Nothing was written"), ("0.05", "of the right answers stay")]
+    ("share", "output"),
+    [("0.9", "Nothing was written"), ("0.05", "as many answers are right, lost")],
 )
 def test_answers_choose_on_every_second_prompt(
     share: str, output: str, home: Path, capsys: Output
@@ -235,6 +237,55 @@ def test_answers_choose_on_every_second_prompt(
     assert status == ("Nothing was written" in printed.err)
     assert (home / "out").exists() == (status == 0)
     assert ("answers right" in printed.out) == (status == 0)
+    assert ("right answers of the written model: lost " in printed.out) == (status == 0)
+    assert ("certain: with 95% the true change is above" in printed.out) == (status == 0)
+    assert "Warning" not in printed.out
+
+
+def test_options_choose_layers_too(home: Path, capsys: Output) -> None:
+    options = ["--keep-answers", "0.01", "--task", "facts", "--level", "1", "--choices"]
+    options += ["--examples", "16", "--device", "cpu"]
+    status = main(["prune", str(tiny_folder(home)), *options, "--out", str(home / "out")])
+    printed = capsys.readouterr()
+    assert re.search(
+        r"as many answers are right, lost \d, gained \d of 16: ", printed.out + printed.err
+    )
+    assert status == ("Nothing was written" in printed.err)
+
+
+@pytest.mark.usefixtures("chance_passes")
+@pytest.mark.parametrize(
+    ("pair", "warns"),
+    [(PairedAnswers(10, 8, 0, 2), True), (PairedAnswers(10, 4, 1, 5), False)],
+)
+def test_answers_that_fall_though_nats_pass_are_a_warning(
+    pair: PairedAnswers,
+    warns: bool,
+    home: Path,
+    capsys: Output,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(surgery, "paired_answers", lambda *_: [pair])
+    options = ["--budget", "1.1", "--prompt", "The river", "--answer", " river", "--device", "cpu"]
+    assert main(["prune", str(tiny_folder(home)), *options]) == 0
+    output = capsys.readouterr().out
+    assert f"right answers without them: {pair.words()}\n" in output
+    assert ("Warning: fewer answers are right, beyond chance" in output) == warns
+    assert ("p = 0.0078)" in output) == warns
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_solutions_are_not_written_where_nats_choose(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "depthtui.engine.right_answers.write_greedily", lambda *_, **__: pytest.fail("it writes")
+    )
+    rows = home / "prompts.jsonl"
+    rows.write_text(json.dumps({"text": TEXTS[1], "answer": "twelve.", "task": "grade_school"}))
+    options = ["--least", "1", "--prompt-file", str(rows), "--device", "cpu"]
+    assert main(["prune", str(tiny_folder(home)), *options]) == 0
+    assert "right answers" not in capsys.readouterr().out
 
 
 def self_answered(model: Path) -> list[str]:

@@ -130,7 +130,7 @@ def _names_layers(word: str) -> bool:
         "--keep-answers",
         type=NumberRange(min=0, max=1, min_open=True),
         metavar="SHARE",
-        help="As many as keep this share of the right answers.",
+        help="As many as keep right answers at this share of MODEL's, gained ones counted.",
     ),
 )
 @run_prompt_options
@@ -239,7 +239,7 @@ def _prompts(
             prompt_options, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET
         )
     if not by_answers:
-        return gather_prompts(prompt_options, settings).prompts
+        return [_unsolved(prompt) for prompt in gather_prompts(prompt_options, settings).prompts]
     if prompt_options.task is not None:
         prompt_options = replace(
             prompt_options,
@@ -258,6 +258,13 @@ def _prompts(
             "--prompt-file FILE in JSONL with `answer`."
         )
     return prompts
+
+
+def _unsolved(prompt: Prompt) -> Prompt:
+    """A prompt whose answer is not asked for where that is a solution, which takes minutes."""
+    from depthtui.prompts.written_answers import is_solution
+
+    return replace(prompt, answer="") if is_solution(prompt) else prompt
 
 
 def _last_part(model: str) -> str:

@@ -25,17 +25,25 @@ from depthtui.engine.choosing import (
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
-from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
-from depthtui.engine.layer_choice import BudgetGate, LayerChoice, LeastCostly, layers_words
+from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput, paired
+from depthtui.engine.layer_choice import (
+    MODEL_ORDER,
+    AnswersGate,
+    BudgetGate,
+    LayerChoice,
+    LeastCostly,
+    layers_words,
+)
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
-from depthtui.metrics.layer_order import TEXTS, order_words
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
+from depthtui.metrics.layer_order import TEXTS
 from depthtui.models.catalog import check_layers, configured_layers
 from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
 from depthtui.token_text import shell_word
 
-_ORDER = order_words("model", "greedy")
+Choice = LayerChoice[float] | LayerChoice[PairedAnswers]
 
 
 @dataclass(frozen=True)
@@ -51,7 +59,7 @@ class PruneJob:
         trusted: the models whose own Python code may run.
         layers: layers by their numbers, such as `3,5-7`; empty where they are chosen.
         budget: the largest mean KL to the whole model's output, in nats.
-        share: the share of right answers to keep.
+        share: the right answers to keep, as a share of the whole model's.
         least: the number of layers that go, the first ones of the model's order.
         prompts: the prompts to measure on; with a share, every second one chooses how many layers
             go.
@@ -80,26 +88,27 @@ class Pruning:
         choice: how they were chosen; None where they or their number were named.
         pruned: the written model; None where none was to be written.
         comparisons: the written model beside the whole one, on each held-out prompt.
+        answers: the right answers to the held-out prompts of the whole model and without these
+            layers, of the written one where there is one; None where the prompts have none, or
+            the choice by answers has them.
     """
 
     info: ModelInfo
     left_out: Sequence[int]
-    choice: LayerChoice | None
+    choice: Choice | None
     pruned: PrunedModel | None = None
     comparisons: Sequence[OutputComparison] = ()
-
-    @property
-    def cost(self) -> float:
-        """The written model's cost, which the gate limits."""
-        if self.choice is None or isinstance(self.choice.gate, BudgetGate):
-            return fmean(prompt.kl for prompt in self.comparisons)
-        right = [bool(prompt.right) for prompt in self.comparisons if prompt.right_before]
-        return 1 - fmean(right)
+    answers: PairedAnswers | None = None
 
     @property
     def passes(self) -> bool:
         """Whether the written model passes the gate too; rounding may change its value."""
-        return self.choice is None or self.choice.gate.passes(self.cost)
+        gate = None if self.choice is None else self.choice.gate
+        if isinstance(gate, BudgetGate):
+            return gate.passes(fmean(prompt.kl for prompt in self.comparisons))
+        if isinstance(gate, AnswersGate) and self.answers is not None:
+            return gate.passes(self.answers)
+        return True
 
 
 def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
@@ -139,7 +148,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             elif job.least is not None:
                 first = least_costly(engine, job.least, outputs, job.settings, control)
                 with display.out_of_the_way():
-                    click.echo(f"by {_ORDER}:")
+                    click.echo(f"by {MODEL_ORDER}:")
                     print_table(*_costs_table(first, len(outputs)))
                     click.echo()
                 left_out = first.left_out
@@ -147,7 +156,10 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 left_out = layers_in(job.layers, info.n_layers)
             pruning = Pruning(info, sorted(info.blocks_of(left_out)), choice)
             if job.out is None:
-                return pruning
+                if job.share is not None:
+                    return pruning
+                pairs = surgery.paired_answers(engine, held_out, [left_out], control)
+                return replace(pruning, answers=pairs[0]) if pairs else pruning
             pruned = surgery.prune(engine, left_out, job.out, control, keep_loaded=False)
             comparisons: list[OutputComparison] = []
             if held_out:
@@ -155,12 +167,12 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
                 engine.load(spec, control)
                 comparisons = surgery.compare(engine, held_out, control)
-    return replace(pruning, pruned=pruned, comparisons=comparisons)
+    return replace(pruning, pruned=pruned, comparisons=comparisons, answers=paired(comparisons))
 
 
 def _choice(
     job: PruneJob, engine: Engine, outputs: Sequence[WholeOutput], control: Control
-) -> LayerChoice | None:
+) -> Choice | None:
     """The choice of layers; None where they or their number are named."""
     if job.budget is not None:
         return within_budget(engine, job.budget, outputs, job.settings, control)
@@ -196,7 +208,8 @@ def print_choice(pruning: Pruning, writing: str) -> None:
     if pruning.choice is None:
         click.echo(f"left out: {layers_words(pruning.left_out)}")
     else:
-        click.echo(_protocol(pruning.choice))
+        click.echo(pruning.choice.protocol)
+    _print_answers(pruning, "without them")
     click.echo(f"\nNothing was written. This writes the model without these layers:\n{writing}")
 
 
@@ -212,9 +225,24 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
     if pruning.comparisons:
         click.echo()
         print_table(*_table(pruning.comparisons))
+        _print_answers(pruning, "of the written model")
     if pruning.choice is not None:
-        click.echo(f"\n{_protocol(pruning.choice)}")
+        click.echo(f"\n{pruning.choice.protocol}")
     click.echo(f"\n{_other_tools(pruned, pruning.left_out)}")
+
+
+def _print_answers(pruning: Pruning, whose: str) -> None:
+    """Print the right answers beside the whole model's, and where they fall unlimited by a gate."""
+    answers, choice = pruning.answers, pruning.choice
+    if answers is None:
+        return
+    click.echo(f"right answers {whose}: {answers.words()}")
+    if answers.is_worse and not (choice and isinstance(choice.gate, AnswersGate)):
+        click.echo(
+            "Warning: fewer answers are right, beyond chance (McNemar's exact test, "
+            f"p = {answers.p_value:.2g}); nats alone do not show this. --keep-answers SHARE "
+            "chooses the layers by answers."
+        )
 
 
 def _table(comparisons: Sequence[OutputComparison]) -> tuple[list[str], list[list[str]], list[int]]:
@@ -238,19 +266,6 @@ def _table(comparisons: Sequence[OutputComparison]) -> tuple[list[str], list[lis
         )
     on = f"on {count} prompts" if count > 1 else "on 1 prompt"
     return [on, "whole", "written"], rows, [1, 2]
-
-
-def _protocol(choice: LayerChoice) -> str:
-    """How layers were chosen and checked, with both costs."""
-    gate, count = choice.gate, choice.count
-    order = ", ".join(map(str, choice.order[:count]))
-    chosen, checked = choice.choosing[count], choice.held_out[count]
-    return (
-        f"left out: {layers_words(choice.left_out)}, by {_ORDER}: {order}\n"
-        f"chosen: {gate.describe(chosen)} on {gate.chosen_on}\n"
-        f"checked: {gate.describe(checked)} on {gate.held_out}, which chose nothing; "
-        f"the gate is {gate.option(gate.limit)}"
-    )
 
 
 def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:

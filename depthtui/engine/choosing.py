@@ -17,6 +17,7 @@ from depthtui.engine.layer_choice import (
     within,
 )
 from depthtui.errors import DepthError
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers, is_above_chance
 from depthtui.metrics.layer_order import TEXTS
 
 _FEWEST = 4
@@ -34,7 +35,7 @@ def within_budget(
     held_out: Sequence[WholeOutput],
     settings: RunSettings,
     control: Control,
-) -> LayerChoice:
+) -> LayerChoice[float]:
     """How many layers may go within a budget of nats.
 
     The number is chosen on the order's eight texts, which the model writes itself. The order is
@@ -59,7 +60,7 @@ def within_budget(
         budget, f"{TEXTS} texts that the model writes itself", _held_out_words(len(held_out))
     )
 
-    def search_up_to(most: float) -> LayerChoice:
+    def search_up_to(most: float) -> LayerChoice[float]:
         order = surgery.layer_order(
             engine, settings, control, lambda order: order.costs[-1:] > [most]
         )
@@ -140,16 +141,16 @@ def keeping_answers(
     held_out: Sequence[WholeOutput],
     settings: RunSettings,
     control: Control,
-) -> LayerChoice:
-    """How many layers may go so that a share of the right answers stays.
+) -> LayerChoice[PairedAnswers]:
+    """How many layers may go so that right answers are a share of the whole model's.
 
-    Only prompts that the whole model answers correctly count. Layers are left out one by one until
-    too few answers stay on the choosing prompts. The held-out prompts are answered without the
-    chosen number of layers and, where that fails, without ever fewer until one number passes.
+    All questions count, those answered wrongly too. Layers are left out one by one until too few
+    answers are right on the choosing prompts. The held-out prompts are answered without the chosen
+    number of layers and, where that fails, without ever fewer until one number passes.
 
     Args:
         engine: the engine with the model.
-        share: the least share of right answers that stay.
+        share: the right answers, at least, as a share of the whole model's.
         choosing: the choosing prompts, run on the whole model.
         held_out: the held-out prompts, run on the whole model.
         settings: the order's settings.
@@ -160,9 +161,11 @@ def keeping_answers(
         RunStopped: `control` stopped it.
     """
     _check_layers(engine)
-    right = [[prompt for prompt in part if prompt.right] for part in (choosing, held_out)]
-    for part, prompts in zip(("choose", "check"), (choosing, held_out), strict=True):
-        if not any(prompt.right for prompt in prompts):
+    right = [sum(bool(prompt.right) for prompt in part) for part in (choosing, held_out)]
+    for part, prompts, n_right in zip(
+        ("choose", "check"), (choosing, held_out), right, strict=True
+    ):
+        if not n_right:
             raise DepthError(
                 f"Nothing was written: of the {len(prompts)} prompts that {part}, the whole model "
                 "answers none rightly.",
@@ -170,8 +173,8 @@ def keeping_answers(
             )
     gate = AnswersGate(
         1 - share,
-        f"{len(choosing)} other prompts, {len(right[0])} answered rightly",
-        f"{_held_out_words(len(held_out))}, {len(right[1])} answered rightly",
+        f"{len(choosing)} other prompts, {_right_words(choosing)}",
+        f"{_held_out_words(len(held_out))}, {_right_words(held_out)}",
     )
 
     def first_layers(count: int) -> list[int]:
@@ -182,26 +185,27 @@ def keeping_answers(
         )
         return order.layers
 
-    def share_lost(part: Sequence[WholeOutput], count: int) -> float:
-        answers_kept = surgery.answers_kept(engine, part, order[:count], control)
-        return 1 - answers_kept / len(part)
+    def answers(part: Sequence[WholeOutput], counts: Sequence[int]) -> list[PairedAnswers]:
+        return surgery.paired_answers(engine, part, [order[:count] for count in counts], control)
 
-    costs, order = [0.0], first_layers(1)
-    while gate.passes(costs[-1]):
+    # Choices cost little more without several numbers of layers than without one.
+    chooses = all(prompt.question.choices for prompt in choosing)
+    costs, order = [PairedAnswers(right[0], 0, 0, len(choosing) - right[0])], first_layers(1)
+    while all(map(gate.passes, costs)):
         if len(costs) > len(order):
             order = first_layers(len(costs))
         if len(costs) > len(order):
             break
-        costs.append(share_lost(right[0], len(costs)))
+        costs += answers(choosing, range(len(costs), len(order) + 1 if chooses else len(costs) + 1))
     held_out_costs = {}
     chosen_count = within(gate, costs)
     for count in range(max(1, chosen_count), 0, -1):
-        held_out_costs[count] = share_lost(right[1], count)
+        (held_out_costs[count],) = answers(held_out, [count])
         if gate.passes(held_out_costs[count]):
             break
-    if not chosen_count and len(costs) <= len(order):
+    if not chosen_count and len(costs) == 2 and len(order) > 1:
         # To suggest a share at which one layer goes, the cost of a second layer must be known.
-        costs.append(share_lost(right[0], len(costs)))
+        costs += answers(choosing, [2])
     return LayerChoice(gate, order, costs, held_out_costs)
 
 
@@ -209,6 +213,14 @@ def _check_layers(engine: Engine) -> None:
     """Refuse a model of one layer, from which none can be removed."""
     if engine.model is not None and engine.model.n_layers < 2:
         raise DepthError("A model keeps at least one layer, and this one has no more.")
+
+
+def _right_words(part: Sequence[WholeOutput]) -> str:
+    """How many prompts the whole model answers rightly, and whether guesses would as well."""
+    right = sum(bool(prompt.right) for prompt in part)
+    options = [len(prompt.question.choices) for prompt in part]
+    is_above = is_above_chance(right, [1 / count if count else 0.0 for count in options])
+    return f"{right} answered rightly" + ("" if is_above else ", no more than by guesses")
 
 
 def _held_out_words(count: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,17 +11,15 @@ import torch
 from torch import Tensor
 
 from depthtui.data.run import Prompt, PromptTokens
-from depthtui.engine.pruning import changed
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.tokens import tokenise
+from depthtui.engine.right_answers import TokenisedPrompt, right_answers, tokenise_prompt
 from depthtui.errors import DepthError
-from depthtui.metrics.answers_kept.compute import same_answer
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.output_change import OutputChange
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
-from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.left_out import without_first
 
 Check = Callable[[], None]
@@ -32,14 +30,19 @@ class WholeOutput:
     """The whole model's output on a prompt, as far as a comparison needs it.
 
     Attributes:
-        tokens: the prompt's tokens.
+        question: the prompt, as tokens.
         residual: h_L, `[T, d]` on the CPU: a pruned model has the same head.
-        right: whether the model writes the right answer; None where the prompt has none.
+        right: whether the model's answer is right; None where the prompt has none.
     """
 
-    tokens: PromptTokens
+    question: TokenisedPrompt
     residual: Tensor
     right: bool | None
+
+    @property
+    def tokens(self) -> PromptTokens:
+        """The prompt's tokens."""
+        return self.question.tokens
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class OutputComparison:
         kl: KL(p || p~), p the whole model's output, in nats.
         same_choices: the share of first choices that stay.
         loss_before, loss: the loss of the whole model and of the pruned one, in nats.
-        right_before, right: whether each writes the right answer; None where there is none.
+        right_before, right: whether the answer of each is right; None where there is none.
     """
 
     kl: float
@@ -63,24 +66,32 @@ class OutputComparison:
     right: bool | None
 
 
-def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> PromptTokens:
+def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> TokenisedPrompt:
     """The tokens of a prompt that is to be measured.
 
     Raises:
         DepthError: it cannot be read or has no token after the first, or the model has no lens.
     """
-    tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
-    model.check_ids(tokens.ids)
+    question = tokenise_prompt(model, prompt, chat_template)
     _unembedding(model)
-    if len(tokens) < 2:
+    if len(question.tokens) < 2:
         raise DepthError("A prompt has no token after the first one.", "Take longer prompts.")
-    return tokens
+    return question
 
 
-def whole_output(model: ReadyModel, tokens: PromptTokens, checkpoint: Check) -> WholeOutput:
+def whole_output(model: ReadyModel, question: TokenisedPrompt, checkpoint: Check) -> WholeOutput:
     """Run the whole model on a prompt."""
-    residual = _last_residual(model, tokens, checkpoint).to("cpu")
-    return WholeOutput(tokens, residual, answers_rightly(model, tokens, (), checkpoint))
+    residual = _last_residual(model, question.tokens, checkpoint).to("cpu")
+    return WholeOutput(question, residual, _is_right(model, question, checkpoint))
+
+
+def paired(comparisons: Sequence[OutputComparison]) -> PairedAnswers | None:
+    """The right answers of both models; None where no prompt has an answer."""
+    answered = [one for one in comparisons if one.right is not None]
+    if not answered:
+        return None
+    before = np.array([one.right_before for one in answered])
+    return PairedAnswers.of(before, np.array([one.right for one in answered]))
 
 
 def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> None:
@@ -118,7 +129,7 @@ def compare(model: ReadyModel, whole_output: WholeOutput, checkpoint: Check) -> 
         loss_before=loss,
         loss=loss + float(changes.loss.mean()),
         right_before=whole_output.right,
-        right=answers_rightly(model, tokens, (), checkpoint),
+        right=_is_right(model, whole_output.question, checkpoint),
     )
 
 
@@ -138,27 +149,9 @@ def costs(
     return means
 
 
-def answers_rightly(
-    model: ReadyModel, tokens: PromptTokens, left_out: Collection[int], checkpoint: Check
-) -> bool | None:
-    """Whether a model without some of its layers writes the answer of a prompt.
-
-    It writes greedily as many tokens as the known answer has; white space around the text does
-    not count. None where the prompt has no answer.
-    """
-    start = tokens.answer_start
-    count = len(tokens) - start
-    if not count:
-        return None
-    module = model.loaded.model
-    ids = torch.from_numpy(tokens.ids[:start]).to(execution_device(module.get_input_embeddings()))
-    cached = model.can_read_on()
-    with changed(module, left_out):
-        (answer_ids,) = write_greedily(
-            module, model.anatomy, ids, count, [()], checkpoint=checkpoint, cached=cached
-        )
-    texts = [model.vocabulary.text(id_) for id_ in answer_ids.tolist()]
-    return same_answer(texts, tokens.texts[start:])
+def _is_right(model: ReadyModel, question: TokenisedPrompt, checkpoint: Check) -> bool | None:
+    right = right_answers(model, question, [()], checkpoint)
+    return None if right is None else right[0]
 
 
 def _last_residual(model: ReadyModel, tokens: PromptTokens, checkpoint: Check) -> Tensor:

@@ -11,10 +11,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from depthtui.data.selection import numbers_text
 from depthtui.errors import DepthError
+from depthtui.metrics.accuracy.answer_statistics import LEVEL, PairedAnswers
+from depthtui.metrics.layer_order import order_words
+
+Cost = TypeVar("Cost")
+"""What is known of a model without some layers: nats, or right answers."""
+
+MODEL_ORDER = order_words("model", "greedy")
 
 _SLACK = 1e-9
 """Tolerance by which 9 of 10 answers meet 0.9."""
@@ -24,11 +32,11 @@ _STEPS = (100, 1000)
 
 
 @dataclass(frozen=True)
-class Gate:
+class Gate(Generic[Cost]):
     """The limit that a pruned model has to meet.
 
     Attributes:
-        limit: the largest cost.
+        limit: the largest cost, as a number.
         chosen_on: the choosing texts, in words.
         held_out: the held-out prompts, in words.
     """
@@ -37,21 +45,32 @@ class Gate:
     chosen_on: str
     held_out: str
 
-    def passes(self, cost: float) -> bool:
-        """Whether a cost is within the limit; an unknown cost is not."""
-        return cost <= self.limit + _SLACK
+    def number(self, cost: Cost) -> float:
+        """A cost as a number, which the limit bounds."""
+        raise NotImplementedError
 
-    def describe(self, cost: float) -> str:
+    def passes(self, cost: Cost) -> bool:
+        """Whether a cost is within the limit; an unknown cost is not."""
+        return self.number(cost) <= self.limit + _SLACK
+
+    def describe(self, cost: Cost) -> str:
         """A cost in words, as a clause."""
         raise NotImplementedError
+
+    def certainty(self, cost: Cost) -> str:
+        """How certain a held-out cost is, as a clause; empty where no interval is known."""
+        return ""
 
     def option(self, limit: float) -> str:
         """The command-line option with another limit."""
         raise NotImplementedError
 
 
-class BudgetGate(Gate):
+class BudgetGate(Gate[float]):
     """The cost is the mean KL(p || p~) over prompts, p the whole model's output, in nats."""
+
+    def number(self, cost: float) -> float:
+        return cost
 
     def describe(self, cost: float) -> str:
         return f"the output is {cost:.2f} nats away"
@@ -60,18 +79,41 @@ class BudgetGate(Gate):
         return f"--budget {limit:g}"
 
 
-class AnswersGate(Gate):
-    """The cost is the share of the whole model's right answers that are wrong."""
+class AnswersGate(Gate[PairedAnswers]):
+    """The cost is the share by which right answers are fewer than the whole model's.
 
-    def describe(self, cost: float) -> str:
-        return f"{1 - cost:.0%} of the right answers stay"
+    Gained answers make up for lost ones. The share of these questions decides; `certainty` adds
+    what they show of the true one. There is a right answer of the whole model.
+    """
+
+    def number(self, cost: PairedAnswers) -> float:
+        return 1 - (cost.both + cost.gained) / (cost.both + cost.lost)
+
+    def describe(self, cost: PairedAnswers) -> str:
+        return f"{1 - self.number(cost):.0%} as many answers are right, {cost.words()}"
+
+    def certainty(self, cost: PairedAnswers) -> str:
+        """The one-sided bound of the true change, and whether it excludes a loss beyond the limit.
+
+        The bound is of fresh questions, asked once.
+        """
+        margin = self.limit * (cost.both + cost.lost) / cost.questions
+        words = (
+            f"with {LEVEL:.0%} the true change is above {100 * cost.least_change:.0f} points "
+            f"(one-sided, on fresh questions); the gate allows {100 * margin:.0f} fewer: "
+        )
+        if cost.least_change > -margin:
+            return words + "a larger loss is excluded"
+        enough = cost.questions_for(margin)
+        words += "a larger loss is not excluded"
+        return words if enough is None else f"{words}, some {enough} such questions would"
 
     def option(self, limit: float) -> str:
         return f"--keep-answers {round(1 - limit, 3):g}"
 
 
 @dataclass(frozen=True)
-class LayerChoice:
+class LayerChoice(Generic[Cost]):
     """How many layers of an order go.
 
     Attributes:
@@ -82,10 +124,10 @@ class LayerChoice:
         held_out: the cost on the held-out prompts, by number; some numbers may be missing.
     """
 
-    gate: Gate
+    gate: Gate[Cost]
     order: Sequence[int]
-    choosing: Sequence[float]
-    held_out: dict[int, float]
+    choosing: Sequence[Cost]
+    held_out: dict[int, Cost]
 
     @property
     def count(self) -> int:
@@ -110,12 +152,12 @@ class LayerChoice:
     @property
     def higher_limit(self) -> float | None:
         """The lowest higher limit whose choice passes on the held-out prompts, if one is known."""
-        most = -math.inf
-        for count, cost in enumerate(self.choosing[:-1]):
-            most, following = max(most, cost), max(most, cost, self.choosing[count + 1])
+        most, costs = -math.inf, [self.gate.number(cost) for cost in self.choosing]
+        for count, cost in enumerate(costs[:-1]):
+            most, following = max(most, cost), max(most, cost, costs[count + 1])
             if count < max(1, self.count) or count not in self.held_out:
                 continue
-            least = max(self.gate.limit, most, self.held_out[count])
+            least = max(self.gate.limit, most, self.gate.number(self.held_out[count]))
             for steps in _STEPS:
                 limit = math.ceil(least * steps - _SLACK) / steps
                 if limit + _SLACK < following:
@@ -145,11 +187,27 @@ class LayerChoice:
                 self._alternatives(),
             )
 
+    @property
+    def protocol(self) -> str:
+        """How layers were chosen and checked, with both costs, in lines."""
+        gate, count = self.gate, self.count
+        order = ", ".join(map(str, self.order[:count]))
+        checked = self.held_out[count]
+        lines = [
+            f"left out: {layers_words(self.left_out)}, by {MODEL_ORDER}: {order}",
+            f"chosen: {gate.describe(self.choosing[count])} on {gate.chosen_on}",
+            f"checked: {gate.describe(checked)} on {gate.held_out}, which chose nothing; "
+            f"the gate is {gate.option(gate.limit)}",
+        ]
+        if certainty := gate.certainty(checked):
+            lines.append(f"certain: {certainty}")
+        return "\n".join(lines)
+
     def _alternatives(self) -> str:
         gate, limit, smaller = self.gate, self.higher_limit, self.smaller_count
         words = []
         if limit is not None:
-            larger = within(Gate(limit, "", ""), self.choosing)
+            larger = within(replace(gate, limit=limit), self.choosing)
             words.append(f"{gate.option(limit)} would pass, with {_count_words(larger)} left out.")
         if smaller:
             layers = ",".join(map(str, sorted(self.order[:smaller])))
@@ -159,7 +217,7 @@ class LayerChoice:
             )
         if words:
             words.append("Check it on other prompts, such as those of another --seed.")
-        elif self.held_out.get(1) is not None:
+        elif 1 in self.held_out:
             words.append(
                 f"Without layer {self.order[0]} alone {gate.describe(self.held_out[1])} on "
                 f"{gate.held_out}."
@@ -189,7 +247,7 @@ class LeastCostly:
         return sorted(self.order[: self.count])
 
 
-def within(gate: Gate, costs: Sequence[float]) -> int:
+def within(gate: Gate[Cost], costs: Sequence[Cost]) -> int:
     """The largest number of layers up to which all costs are within the limit.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from depthtui.data.protocol import Progress
-from depthtui.data.run import Prompt, PromptTokens
+from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings
 from depthtui.engine import held_out_prompts, memory, pruning
 from depthtui.engine.control import Control
@@ -19,8 +19,10 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
 from depthtui.engine.layer_orders import Enough, nothing_less
 from depthtui.engine.pruning import PrunedModel
+from depthtui.engine.right_answers import TokenisedPrompt, right_answers
 from depthtui.engine.shared_calls import one_process_only
 from depthtui.files import write_whole
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
@@ -128,12 +130,12 @@ def whole_outputs(
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    tokens = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
+    questions = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
     return _of_each(
         engine,
         "Running the whole model",
-        tokens,
-        lambda number: held_out_prompts.whole_output(model, tokens[number], check),
+        questions,
+        lambda number: held_out_prompts.whole_output(model, questions[number], check),
     )
 
 
@@ -151,7 +153,7 @@ def compare(
     return _of_each(
         engine,
         "Running the written model",
-        [output.tokens for output in outputs],
+        [output.question for output in outputs],
         lambda number: held_out_prompts.compare(model, outputs[number], check),
     )
 
@@ -172,49 +174,59 @@ def costs(
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    tokens = [output.tokens for output in outputs]
     costs = _of_each(
         engine,
         "Leaving layers out",
-        tokens,
-        lambda number: held_out_prompts.costs(model, tokens[number], order, check),
+        [output.question for output in outputs],
+        lambda number: held_out_prompts.costs(model, outputs[number].tokens, order, check),
     )
     return np.stack(costs)
 
 
 @one_process_only
-def answers_kept(
+def paired_answers(
     engine: Engine,
     outputs: Sequence[WholeOutput],
-    left_out: Collection[int],
+    left_out: Sequence[Collection[int]],
     control: Control | None = None,
-) -> int:
-    """How many prompts the loaded model answers correctly without some of its layers.
+) -> list[PairedAnswers]:
+    """The loaded model's right answers, whole and without each set of layers.
+
+    Args:
+        engine: the engine with the model.
+        outputs: prompts, run on the whole model; only those with answers count.
+        left_out: the sets of layers.
+        control: stops the work.
+
+    Returns:
+        a pair for each set of layers; none where no prompt has an answer.
 
     Raises:
         DepthError: no model is loaded, or a prompt cannot be run.
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    tokens = [output.tokens for output in outputs]
+    questions = [output.question for output in outputs if output.right is not None]
+    most, up_to = max(map(len, left_out)), "up to " * (len(left_out) > 1)
     right = _of_each(
         engine,
-        f"Answering without {len(left_out)} layer{'s' * (len(left_out) > 1)}",
-        tokens,
-        lambda number: held_out_prompts.answers_rightly(model, tokens[number], left_out, check),
+        f"Answering without {up_to}{most} layer{'s' * (most > 1)}",
+        questions,
+        lambda number: right_answers(model, questions[number], left_out, check),
     )
-    return sum(map(bool, right))
+    before = np.array([output.right for output in outputs if output.right is not None])
+    return [PairedAnswers.of(before, after) for after in np.array(right).T]
 
 
 def _of_each(
-    engine: Engine, stage: str, prompts: Sequence[PromptTokens], work: Callable[[int], Result]
+    engine: Engine, stage: str, prompts: Sequence[TokenisedPrompt], work: Callable[[int], Result]
 ) -> list[Result]:
     """Call `work` for the number of each prompt, with progress."""
     model, results = engine.freed_model(), []
     with fast_products(model.loaded.model):
-        for number, tokens in enumerate(prompts):
+        for number, question in enumerate(prompts):
             engine.emit(Progress(stage, number, len(prompts), "prompts"))
-            sizes = model.sizes(len(tokens), tokens.answer_start)
+            sizes = model.sizes(question.longest, question.tokens.answer_start)
             memory.check_fits(model.info, sizes, model.placement)
             with engine.errors_noted(model, sizes):
                 results.append(in_smaller_parts(functools.partial(work, number)))

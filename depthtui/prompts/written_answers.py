@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from depthtui.data.run import Prompt
-from depthtui.prompts.answer_forms import NUMBER, TEXT, WORKED, AnswerForm
+from depthtui.prompts.answer_forms import BOXED, NUMBER, TEXT, WORKED, AnswerForm
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS
 
@@ -22,6 +22,11 @@ def is_written(prompt: Prompt) -> bool:
     """
     dataset = DATASETS.get(prompt.task)
     return bool(prompt.answer) and not (prompt.choices and dataset and dataset.to_choices)
+
+
+def is_solution(prompt: Prompt) -> bool:
+    """Whether the answer is a worked solution, which takes hundreds of tokens to write."""
+    return form_of(prompt) in (WORKED, BOXED)
 
 
 def is_same_answer(task: str, written: str, answer: str) -> bool:

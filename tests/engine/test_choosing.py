@@ -18,6 +18,7 @@ from depthtui.engine.choosing import keeping_answers, least_costly, within_budge
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
@@ -168,22 +169,83 @@ def test_right_answers_are_those_that_the_model_writes(engine: Engine) -> None:
             written = naive_answer(whole, question, len(output.tokens) - start, layer)
             right_answers += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
         counts.append(right_answers)
-        assert surgery.answers_kept(engine, outputs, [layer]) == right_answers
+        (pair,) = surgery.paired_answers(engine, outputs, [[layer]])
+        assert pair.both + pair.gained == right_answers
+        assert pair.both + pair.lost == sum(bool(output.right) for output in outputs)
+        assert pair.questions == len(prompts)
     assert len(set(counts)) > 1
 
 
 def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, answers(engine), False)
-    right = [output for output in outputs if output.right]
-    choosing, held_out = right[1::2], right[::2]
+    choosing, held_out = outputs[1::2], outputs[::2]
     settings, control = GREEDY, Control()
     layers = surgery.layer_order(engine, settings).layers
-    share = surgery.answers_kept(engine, choosing, layers[:1]) / len(choosing)
+    (first,) = surgery.paired_answers(engine, choosing, [layers[:1]])
+    share = (first.both + first.gained) / (first.both + first.lost)
     choice = keeping_answers(engine, max(share, 0.01), choosing, held_out, settings, control)
-    assert choice.choosing[1] == pytest.approx(1 - share)
+    assert choice.choosing[1] == first
     tried = max(1, choice.count)
-    expected = 1 - surgery.answers_kept(engine, held_out, layers[:tried]) / len(held_out)
-    assert choice.held_out[tried] == pytest.approx(expected)
+    assert choice.held_out[tried] == surgery.paired_answers(engine, held_out, [layers[:tried]])[0]
+    assert choice.held_out[tried].questions == len(held_out)
+
+
+CHOICES = (" river", " week.", " the clock", " twelve minus")
+
+
+def asked_with_choices() -> list[Prompt]:
+    texts = ["The rain", "Seven plus five", "She wound", "Up"]
+    return [
+        Prompt(text + answer, answer, choices=CHOICES)
+        for text, answer in zip(texts, CHOICES, strict=True)
+    ]
+
+
+def test_a_prompt_with_choices_is_answered_by_the_likeliest(engine: Engine) -> None:
+    prompts = asked_with_choices()
+    outputs = surgery.whole_outputs(engine, prompts, False)
+    whole, tokenizer = loaded(engine)
+
+    def is_right(prompt: Prompt, gone: list[int]) -> bool:
+        scores = []
+        for choice in CHOICES:
+            ids = torch.tensor([tokenizer(prompt.question + choice)["input_ids"]])
+            start = len(tokenizer(prompt.question)["input_ids"])
+            log = naive_without(whole, ids, gone)
+            scores.append(sum(log[t - 1, ids[0, t]] for t in range(start, ids.shape[1])))
+        return CHOICES[int(np.argmax(scores))] == prompt.answer
+
+    sets = [[], [0], [1], [2], [3], [1, 2]]
+    expected = np.array([[is_right(prompt, gone) for gone in sets] for prompt in prompts])
+    assert [output.right for output in outputs] == expected[:, 0].tolist()
+    pairs = surgery.paired_answers(engine, outputs, sets)
+    assert pairs == [PairedAnswers.of(expected[:, 0], column) for column in expected.T]
+    assert len({pair.both + pair.gained for pair in pairs}) > 1
+
+
+def test_choices_choose_by_one_pass_for_several_numbers(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, whole = [], surgery.whole_outputs(engine, asked_with_choices(), False)
+    outputs = [replace(output, right=True) for output in whole]
+
+    def paired(_engine, part, left_out, _control):
+        calls.append([len(gone) for gone in left_out])
+        return [PairedAnswers(len(part), 0, 0, 0)] * len(left_out)
+
+    monkeypatch.setattr(surgery, "paired_answers", paired)
+    choice = keeping_answers(engine, 1.0, outputs[1:], outputs[:1], GREEDY, Control())
+    assert calls[0] == list(range(1, len(choice.order) + 1))
+    assert choice.count == len(choice.order)
+    assert "1 held-out prompt, 1 answered rightly, no more than by guesses" in choice.protocol
+
+
+def test_an_answer_ends_at_the_stop_of_its_task(engine: Engine) -> None:
+    """A text of no task has as many tokens as the known answer; a task's has its own most."""
+    outputs = surgery.whole_outputs(engine, [Prompt("Seven 12", " 12", task="addition")], False)
+    assert outputs[0].question.most_written == 24
+    typed = surgery.whole_outputs(engine, [Prompt("The river", " river")], False)[0]
+    assert typed.question.most_written == len(typed.tokens) - typed.tokens.answer_start
 
 
 @pytest.mark.parametrize(
@@ -200,9 +262,12 @@ def test_a_share_that_is_named_passes(
 ) -> None:
     right = [one for one in surgery.whole_outputs(engine, answers(engine), False) if one.right]
     assert len(right) >= 4
-    monkeypatch.setattr(
-        surgery, "answers_kept", lambda _engine, part, gone, _control: stay[len(part), len(gone)]
-    )
+
+    def paired(_engine, part, left_out, _control):
+        kept = [stay[len(part), len(gone)] for gone in left_out]
+        return [PairedAnswers(right, len(part) - right, 0, 0) for right in kept]
+
+    monkeypatch.setattr(surgery, "paired_answers", paired)
     with pytest.raises(DepthError) as caught:
         keeping_answers(engine, 0.9, right[:2], right[1:4], GREEDY, Control()).check()
     assert hint in caught.value.hint

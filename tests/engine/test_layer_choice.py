@@ -6,6 +6,7 @@ import pytest
 
 from depthtui.engine.layer_choice import AnswersGate, BudgetGate, Gate, LayerChoice, within
 from depthtui.errors import DepthError
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 
 ORDER = [7, 2, 9, 4, 0]
 
@@ -34,9 +35,40 @@ def test_layers_go_until_the_cost_first_passes_the_limit(limit, costs, count) ->
 
 def test_nine_of_ten_answers_are_nine_tenths() -> None:
     gate = AnswersGate(1 - 0.9, "", "")
-    assert gate.passes(1 - 9 / 10)
-    assert not gate.passes(1 - 8 / 9)
+    assert gate.passes(PairedAnswers(9, 1, 0, 0))
+    assert not gate.passes(PairedAnswers(8, 1, 0, 0))
     assert gate.option(gate.limit) == "--keep-answers 0.9"
+
+
+def test_gained_answers_make_up_for_lost_ones() -> None:
+    gate = AnswersGate(1 - 0.9, "", "")
+    assert gate.passes(PairedAnswers(30, 4, 1, 15))
+    assert not gate.passes(PairedAnswers(30, 4, 0, 16))
+    words = "91% as many answers are right, lost 4, gained 1 of 50: 6 points fewer (-1"
+    assert gate.describe(PairedAnswers(30, 4, 1, 15)).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("share", "pair", "words"),
+    [
+        (0.9, PairedAnswers(30, 4, 1, 15), "7 fewer: a larger loss is not excluded, some "),
+        (0.9, PairedAnswers(300, 4, 1, 195), "6 fewer: a larger loss is excluded"),
+        # Where the loss is all that is allowed, no number of questions would exclude a larger one.
+        (0.9, PairedAnswers(9, 1, 0, 0), "10 fewer: a larger loss is not excluded"),
+    ],
+)
+def test_the_gate_says_whether_a_larger_loss_is_excluded(share, pair, words) -> None:
+    gate = AnswersGate(1 - share, "", "")
+    certainty = gate.certainty(pair)
+    bound = 100 * pair.least_change
+    assert certainty.startswith(f"with 95% the true change is above {bound:.0f} points (one-sided")
+    assert words in certainty
+    if words.endswith("some "):
+        enough = pair.questions_for(0.1 * 34 / 50)
+        assert certainty.endswith(f"some {enough} such questions would")
+    else:
+        assert certainty.endswith(words)
+    assert budget(0.5).certainty(0.4) == ""
 
 
 def test_a_choice_that_passes_names_its_layers_in_order() -> None:
@@ -106,8 +138,13 @@ def test_where_one_layer_costs_too_much_none_goes() -> None:
 
 def test_answers_are_told_in_shares() -> None:
     gate = AnswersGate(1 - 0.9, "10 other prompts", "10 held-out prompts")
-    layer_choice = LayerChoice(gate, ORDER, [0, 0, 0, 0.5], {2: 0.25, 1: 0.0})
+    all_stay, three, half = (
+        PairedAnswers(*pair) for pair in ((4, 0, 0, 6), (3, 1, 0, 6), (2, 2, 0, 6))
+    )
+    costs = [all_stay, all_stay, all_stay, half]
+    layer_choice = LayerChoice(gate, ORDER, costs, {2: three, 1: all_stay})
     message, hint = refusal(layer_choice)
-    assert "75% of the right answers stay on 10 held-out prompts" in message
+    assert "75% as many answers are right, lost 1, gained 0 of 10: 10 points fewer (" in message
+    assert "on 10 held-out prompts" in message
     assert "--keep-answers 0.75 would pass, with 2 layers left out." in hint
     assert "--drop 7 leaves" in hint

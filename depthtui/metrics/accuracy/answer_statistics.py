@@ -85,6 +85,11 @@ class PairedAnswers:
         lost, gained = int(self.lost), int(self.gained)
         return float(min(1.0, 2 * binom.cdf(min(lost, gained), lost + gained, 0.5)))
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether fewer answers are right after, beyond chance."""
+        return self.lost > self.gained and self.p_value < 1 - LEVEL
+
     def interval(self, level: float = LEVEL) -> tuple[float, float]:
         """The interval of `change` by Newcombe's method 10 for paired shares (Newcombe 1998)."""
         questions = self.questions

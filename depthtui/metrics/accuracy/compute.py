@@ -8,13 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.data.run import joined_text
 from depthtui.metrics.accuracy import Accuracy
+from depthtui.metrics.accuracy.answer_reader import AnswerReader
 from depthtui.metrics.accuracy.continuations import Continuations
 from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_change import outputs_at_once
-from depthtui.prompts.answer_forms import AnswerForm
 from depthtui.prompts.written_answers import form_of, is_written
 from depthtui.tracing.batching import slices
 
@@ -123,34 +122,20 @@ def _write(context: Context, answers: Accuracy) -> Accuracy:
     most = min(most, longest - start) if longest else most
     rows = len(answers.order) + 1
     unknown = np.flatnonzero(np.isnan(answers.written_right[:rows])).tolist()
-
-    def is_over(texts: np.ndarray) -> bool:
-        return all(_is_at_end(context, form, ids) for ids in texts.tolist())
-
+    reader = AnswerReader(form, context.end_ids, context.texts)
     for part in slices(len(unknown), context.texts_at_once(len(unknown))):
         left_out = [answers.order[:count] for count in unknown[part]]
-        texts = context.write(start, left_out, count=most, is_over=is_over, part="layer").tolist()
+        texts = context.write(
+            start, left_out, count=most, is_over=reader.are_over, part="layer"
+        ).tolist()
         answers = answers.copied()
         for count, ids in zip(unknown[part], texts, strict=True):
-            text = form.cut(_text(context, ids))
+            text = reader.answer(ids)
             answers.written_right[count] = form.is_same(text, result.prompt.answer)
             if not count:
                 answers = replace(answers, written=text)
         _report(context, answers)
     return answers
-
-
-def _is_at_end(context: Context, form: AnswerForm, ids: list[int]) -> bool:
-    """Whether a text has a token that ends it, or a stop behind its first word."""
-    text = _text(context, ids)
-    return not context.end_ids.isdisjoint(ids) or form.cut(text) != text.lstrip()
-
-
-def _text(context: Context, ids: list[int]) -> str:
-    """A written text up to the token that ends it, if any."""
-    end = next((place for place, token in enumerate(ids) if token in context.end_ids), None)
-    texts = context.texts(ids)
-    return joined_text(texts[token] for token in ids[:end])
 
 
 def _report(context: Context, answers: Accuracy) -> None:
