@@ -15,7 +15,6 @@ from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
 from depthtui.metrics.accuracy.answer_reader import AnswerReader
 from depthtui.metrics.accuracy.continuations import Continuations
 from depthtui.models.devices import execution_device
-from depthtui.prompts.answer_forms import TEXT
 from depthtui.prompts.written_answers import form_of
 from depthtui.tracing.batching import slices
 from depthtui.tracing.decoding import write_greedily
@@ -39,14 +38,9 @@ class TokenisedPrompt:
 
     @property
     def most_written(self) -> int:
-        """The most tokens that the model writes as an answer; 0 where it writes none.
-
-        A text of no task ends nowhere: as many as the known answer has.
-        """
-        length, form = len(self.tokens) - self.tokens.answer_start, form_of(self.prompt)
-        if self.choices or not length:
-            return 0
-        return length if form is TEXT else form.most_tokens
+        """The most tokens that the model writes as an answer; 0 where it writes none."""
+        length = len(self.tokens) - self.tokens.answer_start
+        return form_of(self.prompt).tokens_for(length) if length and not self.choices else 0
 
     @property
     def longest(self) -> int:

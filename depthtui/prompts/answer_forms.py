@@ -55,8 +55,11 @@ class AnswerForm:
     def tokens_for(self, answer: int) -> int:
         """The most tokens to write where the right answer has so many.
 
-        Where whole texts are compared, one that goes on for longer is wrong.
+        Where whole texts are compared, one that goes on for longer is wrong; a text of no task
+        ends nowhere.
         """
+        if self is TEXT:
+            return answer
         return min(self.most_tokens, answer + _SPARE) if self.read is folded else self.most_tokens
 
     def is_same(self, written: str, answer: str) -> bool:
