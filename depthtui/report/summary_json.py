@@ -248,6 +248,7 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     return {
         "sentence": verdict.sentence,
         "headline": None if headline is None else asdict(headline),
+        "answers": None if verdict.answers is None else asdict(verdict.answers),
         "warnings": list(verdict.warnings),
         "evidence": [
             {

@@ -151,6 +151,10 @@ def _conclusions() -> dict[str, Any]:
         "verdict": _object(
             sentence=_TEXT,
             headline={"type": ["object", "null"]},
+            answers={
+                "type": ["object", "null"],
+                "description": "Right answers to several questions, and the layers they need.",
+            },
             warnings={"type": "array", "items": _TEXT},
             evidence={"type": "array", "items": _EVIDENCE},
         ),
