@@ -45,6 +45,10 @@ def summary_schema() -> dict[str, Any]:
                     more=pooled,
                 ),
             },
+            "lm_eval": {
+                "type": "object",
+                "description": "Right answers in a log of lm-evaluation-harness (`--lm-eval`).",
+            },
             "provenance": {"type": "object", "description": "Versions, start, seconds, cache."},
         },
         "required": ["schema", "model", "settings", "prompts", "runs", "provenance"],

@@ -156,8 +156,8 @@ class ReducedAccuracy(Reduced):
     def is_right(self) -> bool | None:
         """Whether every answer is right: those that are chosen, else those that are written."""
         kinds = (self.right, self.written[:, 0])
-        known = (right for right in kinds if np.isfinite(right).all())
-        return next((bool(right.all()) for right in known), None)
+        answers = (bool(right.all()) for right in kinds if np.isfinite(right).all())
+        return next(answers, None)
 
 
 def _reduce(result: Accuracy, run: RunResult, tokens: slice) -> ReducedAccuracy:

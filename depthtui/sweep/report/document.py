@@ -255,13 +255,13 @@ def _right_answers(summary: SweepSummary) -> Iterator[Block]:
     ]
     if not answered:
         return
-    known = [name for name in _COUNTS if any(name in others for _, _, others in answered)]
-    titles = ["right", *(_COUNTS[name] for name in known), "N(answers)"]
+    measures = [name for name in _COUNTS if any(name in others for _, _, others in answered)]
+    titles = ["right", *(_COUNTS[name] for name in measures), "N(answers)"]
     at_length = [Column(title, style="depth", views=AT_LENGTH) for title in titles]
     brief = [Column(title, number=True, views=["brief"], wraps=False) for title in titles]
     rows: list[list[TableCell]] = []
     for cell, answers, others in answered:
-        counted = [_with_layers(others.get(name)) for name in known]
+        counted = [_with_layers(others.get(name)) for name in measures]
         noted = [_share(answers), *counted, _needed(answers, cell.n_layers)]
         rows.append([place(cell), answers.kind, *noted, *(one.text for one in noted)])
     columns = [Column("model and task", style="name"), Column("answers"), *at_length, *brief]
