@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from depthtui.metrics.accuracy import ReducedAccuracy
+from depthtui.metrics.answers_kept import ReducedAnswers
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduction import reduce_run
 from depthtui.metrics.right_answers import is_right
 from tests.builders.answers import answered_runs
+from tests.builders.results import full_run
 
 
 @pytest.fixture
@@ -37,6 +39,16 @@ def test_a_choice_counts_first_then_a_written_answer(reading: PromptReading) -> 
     assert is_right(having(reading, chosen=1.0, written=0.0)) is True
     assert is_right(having(reading, chosen=np.nan, written=1.0)) is True
     assert is_right(having(reading, chosen=np.nan, written=0.0)) is False
+
+
+def test_right_answers_count_before_answers_kept(reading: PromptReading) -> None:
+    kept = reduce_run(full_run()).every["answers_kept"]
+    assert isinstance(kept, ReducedAnswers)
+    for right in (True, False):
+        answers = replace(kept, clean_right=np.array([right]))
+        both = replace(reading, every={"answers_kept": answers, **reading.every})
+        assert is_right(both) is True
+        assert is_right(having(both, chosen=np.nan, written=np.nan)) is right
 
 
 def test_without_either_the_answer_s_tokens_count(reading: PromptReading) -> None:

@@ -450,11 +450,11 @@ def _summary(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
             name: [None if pair is None else value(pair) for pair in pairs]
             for name, value in of_pairs.items()
         }
+        | chosen_key(accuracy.reduced.chosen)
         if has_pairs
         else None,
         "raising": None if raising is None else asdict(raising),
         "unchanged_differs": accuracy.n_moved,
-        **chosen_key(accuracy.reduced.chosen),
     }
 
 
