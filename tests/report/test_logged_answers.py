@@ -57,7 +57,9 @@ def test_each_metric_of_each_filter_is_counted(whole: list[LoggedAnswers]) -> No
 def test_two_logs_are_compared_document_by_document(
     whole: list[LoggedAnswers], without: list[LoggedAnswers]
 ) -> None:
-    sums, _norm, strict, _flexible = logged_pairs(whole, without[::-1])
+    pairs = logged_pairs(whole, without[::-1])
+    assert [pair.after.title for pair in pairs] == [pair.before.title for pair in pairs]
+    sums, _norm, strict, _flexible = pairs
     assert (sums.before.right, sums.after.right) == (3, 2)
     assert (sums.pair.lost, sums.pair.gained) == (1, 0)
     assert (strict.pair.lost, strict.pair.gained) == (2, 0)
