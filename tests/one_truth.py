@@ -34,6 +34,7 @@ from depthtui.data.run_settings import (
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import reading_of, span_verdicts
 from depthtui.metrics import METRICS
+from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs
@@ -380,6 +381,13 @@ def run_means(results: Results, settings: SummarySettings) -> dict[str, float]:
     means = {title: _at(body, place) for title, place in places.items()}
     if means["answers right"]:
         means["layers that answers need"] = len(_at(body, ("answers_kept", "needed")))
+    answers = body.get("accuracy") or {}
+    kinds = [kind for kind in ("chosen", "written") if kind in answers]
+    for kind in kinds:
+        right, questions = (_at(answers, (kind, name)) for name in ("right", "questions"))
+        means[f"answers right, {kind}"] = right / questions
+    if kinds:
+        means["layers that the answers need"] = _at(answers, (kinds[0], "n"))
     direct = [(one.get(DirectEffects), len(one.tokens)) for one in results]
     largest = [
         (np.nanmean(later_pairs(one.layers.astype(float))), n)
@@ -597,8 +605,10 @@ def some_layers() -> Results:
         if hasattr(part, "chosen"):
             part.chosen = (0, 1, 2, 3)
             for name in ("loss_change", "right", "output", "layers", "mean_layers", "effect"):
-                if hasattr(part, name):
+                if isinstance(getattr(part, name, None), np.ndarray):
                     getattr(part, name)[4:] = np.nan
+        if isinstance(part, Accuracy):
+            part.without[4:] = np.nan
     return results
 
 

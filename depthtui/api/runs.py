@@ -22,6 +22,8 @@ from depthtui.depth.reading import Reading
 from depthtui.depth.token_depths import depths_of_run
 from depthtui.errors import DepthError, short_repr
 from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.accuracy import METRIC as ACCURACY
+from depthtui.metrics.accuracy import PooledAccuracy
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
 from depthtui.metrics.sufficient import METRIC as SUFFICIENT
 from depthtui.metrics.sufficient import PooledSufficient
@@ -207,6 +209,25 @@ class Runs(Sequence[Run]):
             where `kept` was not among the metrics.
         """
         pooled: PooledSufficient | None = self._reading().get(SUFFICIENT)
+        return pooled
+
+    def right_answers(self) -> PooledAccuracy | None:
+        """The right answers of the model, whole and with layers left out.
+
+            answers = runs.right_answers().lead
+            answers.n_right, answers.questions, answers.interval
+            answers.layers, answers.without_first(3).words()
+
+        Returns:
+            the answers that are `chosen` among options and those that are `written`, None for a
+            kind without any, and `lead`, the first of them that there is. Each has its right
+            answers `n_right` of `questions`, Wilson's `interval` of their share, `layers`, the
+            fewest that keep the answers within the `margin` (None where unknown: see `fewest`),
+            and `without_first(n)`, which counts answers `lost` and `gained` without the first n
+            layers of the `order`. `without(layer)` counts them without one layer. None where
+            `accuracy` was not among the metrics.
+        """
+        pooled: PooledAccuracy | None = self._reading().get(ACCURACY)
         return pooled
 
     def token_depths(self) -> list[TokenDepths | None]:

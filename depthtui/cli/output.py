@@ -15,6 +15,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from depthtui.data.lm_eval_results import LoggedAnswers
     from depthtui.data.pool import Pool
     from depthtui.data.run import RunResult
     from depthtui.data.run_settings import SummarySettings
@@ -113,6 +114,7 @@ def report_runs(
     output: OutOptions,
     missing_runs: Sequence[str] = (),
     pool: Pool = "model",
+    logged: Sequence[LoggedAnswers] = (),
 ) -> None:
     """Write the summary of some runs, if requested, and print it.
 
@@ -123,6 +125,7 @@ def report_runs(
         output: the files to write.
         missing_runs: runs of the session that cannot be read, each in words.
         pool: which prompts of each model are pooled.
+        logged: the model's answers in a log of lm-evaluation-harness.
     """
     from rich.console import Console
 
@@ -142,6 +145,7 @@ def report_runs(
         missing_runs=missing_runs,
         pool=pool,
         controls=controls,
+        logged=logged,
     )
     files: list[Path] = []
     try:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from depthtui.cli.command_help import in_section
+from depthtui.cli.compare_answers import LOG
 from depthtui.cli.output import OutOptions, print_notice, report_runs
 from depthtui.cli.paper_protocol import protocol_option, under_paper_protocol
 from depthtui.cli.prompt_command import PromptCommand
@@ -59,6 +61,16 @@ from depthtui.log import log_bug
 @cache_options
 @out_options
 @palette_option
+@in_section(
+    "Files",
+    click.option(
+        "--lm-eval",
+        "log",
+        type=LOG,
+        metavar="FILE",
+        help="Right answers of the model in a results_….json of lm_eval, for the report.",
+    ),
+)
 def run(
     model: str,
     states: Path | None,
@@ -69,6 +81,7 @@ def run(
     spec: ModelSpec,
     trusted: TrustedModels,
     output: OutOptions,
+    log: Path | None,
 ) -> int:
     """Measure MODEL's effective depth on prompts, which are pooled.
 
@@ -88,10 +101,12 @@ def run(
         prompts = gather_prompts(prompt_options, settings, dataset)
 
     from depthtui.cli.headless import RunJob, run_job
+    from depthtui.data.lm_eval_results import read_answers
     from depthtui.engine.factory import Storage
     from depthtui.engine.state_files import find_state_files
     from depthtui.metrics import named_metrics, with_adapter_metric, with_lens_metric
 
+    logged = [] if log is None else read_answers(log)
     failures: list[str] = []
 
     def fail(problem: str) -> None:
@@ -120,5 +135,6 @@ def run(
     )
     results = run_job(job, notice=print_notice, fail=fail, on_bug=log_bug)
     if results:
-        report_runs(results, settings, overrides.over(settings.summary_settings()), output)
+        pooling = overrides.over(settings.summary_settings())
+        report_runs(results, settings, pooling, output, logged=logged)
     return 1 if failures else 0

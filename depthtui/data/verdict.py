@@ -14,6 +14,9 @@ movement of the residual stream."""
 KINDS: tuple[EvidenceKind, ...] = get_args(EvidenceKind)
 """The kinds of evidence, in the order of a verdict."""
 
+AnswerKind: TypeAlias = Literal["chosen", "written"]
+"""How a model answers: it chooses the likeliest option, or writes a text."""
+
 RELIABILITIES = ("firm", "holds here", "…", "fragile", "–")
 """How reliable counts are, the surest first; dots while it is computed, a dash without a count."""
 
@@ -137,6 +140,43 @@ class Headline:
     choices: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class HeadlineAnswers:
+    """Right answers to several questions, and how many layers they need.
+
+    Attributes:
+        kind: `chosen` or `written`.
+        right: right answers of the whole model.
+        questions: the number of questions.
+        interval: Wilson's 95 % interval of the share of right answers.
+        margin: the share by which right answers may be fewer.
+        layers: N(answers), the fewest layers that keep the answers within the margin; None where
+            unknown.
+        at_chance: why the whole model is at chance, in a clause; empty where it is above.
+        has_order: whether the answers are known with layers left out.
+        enough: about how many questions would tell of one layer fewer; None where unknown.
+        with_headline: the layers that keep nine tenths, and right answers with these alone; None
+            where unknown.
+    """
+
+    kind: AnswerKind
+    right: int
+    questions: int
+    interval: tuple[float, float]
+    margin: float
+    layers: int | None
+    at_chance: str = ""
+    has_order: bool = True
+    enough: int | None = None
+    with_headline: tuple[int, int] | None = None
+
+
+def margin_words(margin: float) -> str:
+    """A margin of a share, such as `5 points`."""
+    points = 100 * margin
+    return f"{points:g} point{'s' * (points != 1)}"
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The number of layers that a model uses, and the evidence for it.
@@ -151,6 +191,7 @@ class Verdict:
         warnings: sentences to read before the words; where a warning rules out a verdict, the
             words repeat it, and there is no evidence.
         prompts: number of prompts that were read; 0 where unknown.
+        answers: right answers to several questions; None where they were not measured.
     """
 
     words: Sentence
@@ -160,6 +201,7 @@ class Verdict:
     headline: Headline | None = None
     warnings: tuple[str, ...] = ()
     prompts: int = 0
+    answers: HeadlineAnswers | None = None
 
     @property
     def is_pending(self) -> bool:

@@ -26,7 +26,7 @@ from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
-from depthtui.metrics import ALL, METRICS, depending_on, kept, logit_lens
+from depthtui.metrics import ALL, METRICS, accuracy, depending_on, kept, logit_lens
 from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
@@ -262,9 +262,13 @@ class Reading(Pooled):
     def short_accuracy(self) -> RightAnswers | None:
         """Right answers among all; None where a prompt has a worked solution.
 
-        A worked solution is rarely given word for word, however right it is.
+        A worked solution is rarely given word for word, however right it is; one whose right answer
+        was measured counts.
         """
-        return self.accuracy if all(prompt.has_short_answer for prompt in self.prompts) else None
+        can_be_right = (
+            prompt.has_short_answer or accuracy.NAME in prompt.every for prompt in self.prompts
+        )
+        return self.accuracy if all(can_be_right) else None
 
     @lazy_value
     def verdict(self) -> Verdict | None:
@@ -282,6 +286,7 @@ class Reading(Pooled):
         warnings, reason = warnings_of(self), no_verdict(self)
         knowledge = self.get(kept.METRIC)
         headline = None if knowledge is None else knowledge.headline
+        answers = self.get(accuracy.METRIC)
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return verdict_of(
             self.evidence,
@@ -298,6 +303,7 @@ class Reading(Pooled):
             self.short_accuracy,
             kept.why_not_pooled(self),
             self.settings.lens,
+            None if answers is None else accuracy.headline_answers(answers, self),
         )
 
     @lazy_value

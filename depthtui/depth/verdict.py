@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.sentence import Sentence
-from depthtui.data.verdict import KINDS, RELIABILITIES, Evidence, Headline, Verdict
+from depthtui.data.verdict import (
+    KINDS,
+    RELIABILITIES,
+    Evidence,
+    Headline,
+    HeadlineAnswers,
+    Verdict,
+)
 from depthtui.depth.verdict_words import verdict_sentence
 from depthtui.metrics.right_answers import RightAnswers
 
@@ -32,6 +39,7 @@ def verdict_of(
     accuracy: RightAnswers | None = None,
     not_counted: str = "",
     lens: str = LOGIT,
+    answers: HeadlineAnswers | None = None,
 ) -> Verdict | None:
     """The verdict of some evidence, sorted by kind; None where there is none.
 
@@ -52,6 +60,7 @@ def verdict_of(
         accuracy: right answers among all; None where unknown.
         not_counted: why there is no headline though it was measured, in a clause; or empty.
         lens: the lens that readable counts rest on, by its name in `LENSES`.
+        answers: right answers to several questions; None where they were not measured.
     """
     if not evidence:
         return None
@@ -72,9 +81,10 @@ def verdict_of(
         accuracy,
         not_counted,
         lens,
+        answers,
     )
     missing = tuple(missing_metrics)
-    return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks))
+    return Verdict(words, rows, n_layers, missing, headline, tuple(warnings), len(tasks), answers)
 
 
 def _in_order(evidence: Iterable[Evidence], headline: Headline | None) -> tuple[Evidence, ...]:

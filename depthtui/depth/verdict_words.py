@@ -4,7 +4,8 @@ The model keeps nine tenths of what it knows of these prompts with so many of it
 order; or it knows too little; or the layers are not counted yet. At most three clauses follow, the
 first that there are of these:
 
-1. That most answers are wrong.
+1. How many answers are right and how many layers they need, where it was measured on several
+   questions; else that most are wrong.
 2. The substitute for layers that are left out.
 3. How many first choices stay with these layers.
 4. At most two places: where the next token is decided, by which lens, and until where context is
@@ -20,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence, listed
-from depthtui.data.verdict import Evidence, Headline, Verdict
+from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict, margin_words
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.right_answers import RightAnswers
 from depthtui.token_text import shortened
@@ -51,6 +52,7 @@ def verdict_sentence(
     accuracy: RightAnswers | None = None,
     not_counted: str = "",
     lens: str = LOGIT,
+    answers: HeadlineAnswers | None = None,
 ) -> Sentence:
     """The verdict, in a few sentences.
 
@@ -67,10 +69,11 @@ def verdict_sentence(
         accuracy: right answers among all; None where unknown.
         not_counted: why there is no headline though it was measured, in a clause; or empty.
         lens: the lens that readable counts rest on, by its name in `LENSES`.
+        answers: right answers to several questions; None where they were not measured.
     """
     text = "this text" if n_prompts == 1 else "these texts"
     clauses = [
-        *_wrong_answers(accuracy, headline),
+        *(_wrong_answers(accuracy, headline) if answers is None else [_answers(answers, headline)]),
         *([f"{_begun(stand_in)}."] if stand_in else []),
         *_choices(headline),
         *_places(evidence, lens),
@@ -140,9 +143,36 @@ def _wrong_answers(accuracy: RightAnswers | None, headline: Headline | None) -> 
     is_single = accuracy.answers == 1
     some = f"{accuracy.right or 'none'} of {accuracy.answers} rightly"
     depth = "a wrong answer" if is_single else "wrong answers"
-    is_counted = headline is not None and headline.count is not None
-    means = f": this is the depth of {depth}" if is_counted else ""
+    means = f": this is the depth of {depth}" if _is_counted(headline) else ""
     yield f"It answers {'wrongly' if is_single else some}{means}."
+
+
+def _is_counted(headline: Headline | None) -> bool:
+    return headline is not None and headline.count is not None
+
+
+def _answers(answers: HeadlineAnswers, headline: Headline | None) -> str:
+    """The clause on right answers, with the headline's layers, and how many layers they need."""
+    is_wrong = answers.right < _HALF * answers.questions and _is_counted(headline)
+    means = ": this is the depth of wrong answers" * is_wrong
+    if answers.at_chance:
+        return f"{answers.at_chance}{means}."
+    words = f"{answers.right} of {answers.questions} answers are right"
+    if answers.with_headline is not None:
+        layers, right = answers.with_headline
+        words += f", {right} with the {_layers(layers)}"
+    return f"{'; '.join([words + means, *_needed(answers)])}."
+
+
+def _needed(answers: HeadlineAnswers) -> Iterator[str]:
+    """How many layers the answers need, where these are known with layers left out."""
+    if answers.layers is not None:
+        keep = "layer keeps" if answers.layers == 1 else "layers keep"
+        within = margin_words(answers.margin)
+        yield f"{answers.layers} {keep} the answers within {within}"
+    elif answers.has_order:
+        few = "too few questions to say how many layers they need"
+        yield few + (f": about {answers.enough} would tell" if answers.enough else "")
 
 
 def _choices(headline: Headline | None) -> Iterator[str]:

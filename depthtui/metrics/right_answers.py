@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from depthtui.metrics.answers_kept import NAME as ANSWERS_KEPT
-from depthtui.metrics.answers_kept import ReducedAnswers
 from depthtui.metrics.pooling import PromptReading
+
+# By name: metrics that have answers may count right ones themselves.
+_WITH_ANSWERS = ("accuracy", "answers_kept")
+"""The metrics that have a model's answers, the first that counts first."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,15 @@ class RightAnswers:
 def is_right(prompt: PromptReading) -> bool | None:
     """Whether the model answers rightly; None where there is no given answer, or it is unknown.
 
-    Where answers kept was measured, the model's own answer is compared with the known one;
-    otherwise each token of the known answer must be its first choice after the tokens before.
+    Where right answers were measured, it is the answer that the model chooses, else the one that it
+    writes; where answers kept was, its own answer is compared with the known one; otherwise each
+    token of the known answer must be its first choice after the tokens before.
     """
     if prompt.prompt.written is not None:
         return None
-    answers = prompt.every.get(ANSWERS_KEPT)
-    if isinstance(answers, ReducedAnswers):
-        return bool(answers.clean_right.all())
-    return prompt.says_answer
+    measured = (prompt.every[name] for name in _WITH_ANSWERS if name in prompt.every)
+    answers = (answer.is_right for answer in measured)
+    return next((right for right in answers if right is not None), prompt.says_answer)
 
 
 def right_answers_of(prompts: Iterable[PromptReading]) -> RightAnswers | None:

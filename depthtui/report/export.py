@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.pool import Pool
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -33,6 +34,7 @@ def run_report(
     missing_runs: Sequence[str] = (),
     pool: Pool = "model",
     controls: Mapping[str, str] | None = None,
+    logged: Sequence[LoggedAnswers] = (),
 ) -> Report:
     """A report of runs, ready to write.
 
@@ -47,6 +49,7 @@ def run_report(
         missing_runs: runs of the session that cannot be read, each in words; every file names them.
         pool: which prompts of each model are pooled.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
+        logged: the model's answers in a log of lm-evaluation-harness.
 
     Raises:
         DepthError: there is no run.
@@ -59,6 +62,7 @@ def run_report(
         palette,
         missing_runs=missing_runs,
         controls=controls,
+        logged=logged,
     )
 
 
@@ -114,6 +118,7 @@ def _report(
     compared: bool = False,
     missing_runs: Sequence[str] = (),
     controls: Mapping[str, str] | None = None,
+    logged: Sequence[LoggedAnswers] = (),
 ) -> Report:
     return Report(
         "runs",
@@ -124,9 +129,10 @@ def _report(
             palette=palette,
             missing_runs=missing_runs,
             controls=controls,
+            logged=logged,
         ),
         {
-            "json": lambda: _json(groups, missing_runs, compared),
+            "json": lambda: _json(groups, missing_runs, compared, logged),
             "safetensors": lambda: {
                 "": arrays_bytes(
                     [run for group in groups for run in group.results],
@@ -141,11 +147,12 @@ def _json(
     groups: Sequence[RunGroup],
     missing_runs: Sequence[str],
     compared: bool,
+    logged: Sequence[LoggedAnswers],
 ) -> Files:
     parts = [""] if len(groups) == 1 else distinct_names([f"-{_slug(group)}" for group in groups])
     parted = compared_dict(*groups) if compared else {}
     return {
-        suffix: summary_json(group, missing_runs, parted)
+        suffix: summary_json(group, missing_runs, parted, logged)
         for suffix, group in zip(parts, groups, strict=True)
     }
 

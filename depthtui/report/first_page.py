@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from depthtui.data.verdict import Evidence, Headline, Verdict
+from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict
 from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
 from depthtui.depth.verdict_words import range_words, spread
-from depthtui.metrics import kept
+from depthtui.metrics import accuracy, kept
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import PooledKept
 from depthtui.report.blocks import Block, Column, Figures, Paragraph, Table, ViewBlocks
@@ -41,13 +41,16 @@ def first_page(reading: Reading) -> Iterator[Block]:
 
 
 def number_rows(reading: Reading, verdict: Verdict) -> Iterator[list[str]]:
-    """At most six numbers: their name, value and range, and how certain they are."""
+    """At most seven numbers: their name, value and range, and how certain they are."""
     headline = verdict.headline
     if headline is not None:
         yield from _of_headline(reading, headline, evidence_of(verdict, headline.measure))
-    if reading.short_accuracy is not None:
-        accuracy = reading.short_accuracy
-        yield ["right answers", f"{accuracy.right} of {accuracy.answers}", "", ""]
+    if verdict.answers is not None:
+        needed = evidence_of(verdict, accuracy.NAME)
+        yield from _of_answers(verdict.answers, needed, f"of {reading.n_layers}")
+    elif reading.short_accuracy is not None:
+        right = reading.short_accuracy
+        yield ["right answers", f"{right.right} of {right.answers}", "", ""]
     decided = evidence_of(verdict, margin.RULE.name)
     if decided is not None and decided.count is not None:
         of_all = f"depth {decided.count} of {reading.n_layers}"
@@ -74,6 +77,17 @@ def _of_headline(
         yield ["mean depth", depth, _ends(curve.depth_range), ""]
     gain = f"{headline.gain:.1f} nats"
     yield ["known of a token", gain, _ends(curve.gain_interval), ""]
+
+
+def _of_answers(
+    answers: HeadlineAnswers, needed: Evidence | None, of_all: str
+) -> Iterator[list[str]]:
+    low, high = answers.interval
+    share = f"{low:.0%} to {high:.0%}"
+    yield ["right answers", f"{answers.right} of {answers.questions}", share, ""]
+    if needed is not None and needed.count is not None:
+        title = "layers that the answers need"
+        yield [title, f"{needed.count} {of_all}", spread(needed), needed.reliability]
 
 
 def _ends(interval: tuple[float, float] | None) -> str:

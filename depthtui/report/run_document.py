@@ -18,6 +18,7 @@ from depthtui.data.lens_view import (
     reads_worse,
     through_words,
 )
+from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.model import PART_TITLES, ModelInfo, layer_label, layer_mark, layer_number
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -69,6 +70,7 @@ from depthtui.report.findings import by_layer, findings, layer_maps, published_s
 from depthtui.report.first_page import first_page
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.layer_types import type_blocks
+from depthtui.report.logged_answers import logged_blocks
 from depthtui.report.phrases import (
     each_prompt_once,
     lens_sentence,
@@ -133,6 +135,7 @@ def run_document(
     palette: str = OWN_PALETTE,
     missing_runs: Sequence[str] = (),
     controls: Mapping[str, str] | None = None,
+    logged: Sequence[LoggedAnswers] = (),
 ) -> Document:
     """A report of runs.
 
@@ -144,12 +147,17 @@ def run_document(
         palette: name of the palette of the heatmaps.
         missing_runs: runs of the session that cannot be read, each in words.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
+        logged: the model's answers in a log of lm-evaluation-harness.
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
     blocks = _blocks(groups, _Budget(most_cells), token_of, compared, controls or {})
     absent = [Note(f"Not in this report: {words}.") for words in missing_runs]
     return Document(
-        "Effective depth", chain(absent, blocks), names, svg.ramp_style(palette), palette
+        "Effective depth",
+        chain(absent, logged_blocks(logged), blocks),
+        names,
+        svg.ramp_style(palette),
+        palette,
     )
 
 

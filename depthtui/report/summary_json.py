@@ -13,6 +13,7 @@ import numpy as np
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
+from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.model import ModelInfo, weights_dtype
 from depthtui.data.plain import to_plain
 from depthtui.data.run import Prompt, Provenance, RunResult
@@ -29,6 +30,7 @@ from depthtui.metrics import ALL
 from depthtui.report.choices import choices_that_matter
 from depthtui.report.groups import RunGroup
 from depthtui.report.layer_types import types_dict
+from depthtui.report.logged_answers import logged_dict
 from depthtui.report.remarks import remarks_dict
 
 SCHEMA = 1
@@ -135,15 +137,18 @@ def summary_json(
     group: RunGroup,
     missing_runs: Sequence[str] = (),
     compared: Mapping[str, Any] | None = None,
+    logged: Sequence[LoggedAnswers] = (),
 ) -> bytes:
     """The result file as UTF-8; characters that a terminal interprets or hides are escaped.
 
     `missing_runs` are runs of the session that cannot be read, each in words; `compared` is the
-    comparison of two runs.
+    comparison of two runs; `logged` are the model's answers in a log of lm-evaluation-harness.
     """
     summary = summary_dict(group)
     if compared:
         summary["compared"] = to_plain(compared)
+    if logged:
+        summary["lm_eval"] = to_plain(logged_dict(logged))
     if missing_runs:
         summary["missing_runs"] = list(missing_runs)
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)
@@ -248,6 +253,7 @@ def verdict_dict(verdict: Verdict) -> dict[str, Any]:
     return {
         "sentence": verdict.sentence,
         "headline": None if headline is None else asdict(headline),
+        "answers": None if verdict.answers is None else asdict(verdict.answers),
         "warnings": list(verdict.warnings),
         "evidence": [
             {

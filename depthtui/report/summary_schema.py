@@ -45,6 +45,10 @@ def summary_schema() -> dict[str, Any]:
                     more=pooled,
                 ),
             },
+            "lm_eval": {
+                "type": "object",
+                "description": "Right answers in a log of lm-evaluation-harness (`--lm-eval`).",
+            },
             "provenance": {"type": "object", "description": "Versions, start, seconds, cache."},
         },
         "required": ["schema", "model", "settings", "prompts", "runs", "provenance"],
@@ -151,6 +155,10 @@ def _conclusions() -> dict[str, Any]:
         "verdict": _object(
             sentence=_TEXT,
             headline={"type": ["object", "null"]},
+            answers={
+                "type": ["object", "null"],
+                "description": "Right answers to several questions, and the layers they need.",
+            },
             warnings={"type": "array", "items": _TEXT},
             evidence={"type": "array", "items": _EVIDENCE},
         ),

@@ -13,6 +13,8 @@ from depthtui import Prompt, Runs, analyze
 from depthtui.depth import rules
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
+from tests.builders.answers import answered_runs
+from tests.builders.results import lacking
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 from tests.tiny_models import tiny_folder
 
@@ -35,6 +37,19 @@ def runs():
     model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     draw_weights(model, seed=1)
     return analyze(model, TEXTS, tokenizer, METRIC_BY_NAME, name="tiny", progress=False)
+
+
+def test_right_answers_are_counted():
+    answers = Runs(answered_runs(at=5)).right_answers()
+    assert answers.lead is answers.chosen
+    assert (answers.lead.n_right, answers.lead.questions) == (34, 50)
+    assert answers.lead.without_first(4).lost == 0
+    assert answers.lead.without_first(5).words().startswith("lost 4, gained 1 of 50: 6 points")
+    assert answers.written.n_right == 34
+    assert (
+        Runs([lacking(run, "accuracy") for run in answered_runs(2, 0, 0, 0)]).right_answers()
+        is None
+    )
 
 
 def test_they_are_a_sequence(runs):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from depthtui.data.sentence import Sentence
-from depthtui.data.verdict import Evidence, EvidenceKind, Headline, Verdict
+from depthtui.data.verdict import Evidence, EvidenceKind, Headline, HeadlineAnswers, Verdict
 from depthtui.depth import rules
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import (
@@ -196,6 +196,67 @@ def test_at_most_three_clauses_follow_the_strongest() -> None:
         "It answers wrongly: this is the depth of a wrong answer.",
         "A mean update stands in.",
         "18 of 37 first choices stay.",
+    )
+
+
+ANSWERS = HeadlineAnswers(
+    kind="chosen",
+    right=34,
+    questions=50,
+    interval=(0.54, 0.79),
+    margin=0.05,
+    layers=21,
+    with_headline=(19, 31),
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "clause"),
+    [
+        (
+            {},
+            "34 of 50 answers are right, 31 with the 19 layers; 21 layers keep the answers within "
+            "5 points.",
+        ),
+        (
+            {"layers": None, "enough": 52, "margin": 0.01},
+            "34 of 50 answers are right, 31 with the 19 layers; too few questions to say how many "
+            "layers they need: about 52 would tell.",
+        ),
+        (
+            {"layers": None, "with_headline": None},
+            "34 of 50 answers are right; too few questions to say how many layers they need.",
+        ),
+        (
+            {"layers": 1, "margin": 0.01, "with_headline": None},
+            "34 of 50 answers are right; 1 layer keeps the answers within 1 point.",
+        ),
+        (
+            {"layers": None, "has_order": False, "with_headline": None},
+            "34 of 50 answers are right.",
+        ),
+        (
+            {"right": 24},
+            "24 of 50 answers are right, 31 with the 19 layers: this is the depth of wrong "
+            "answers; 21 layers keep the answers within 5 points.",
+        ),
+        (
+            {"right": 12, "layers": None, "at_chance": "12 of 50 answers are right, and so on"},
+            "12 of 50 answers are right, and so on: this is the depth of wrong answers.",
+        ),
+    ],
+)
+def test_right_answers_stand_beside_the_headline(changes: dict[str, Any], clause: str) -> None:
+    answers = replace(ANSWERS, **changes)
+    few = RightAnswers(1, 50)
+    words = verdict_sentence([COSINE], 24, headline=KEPT, accuracy=few, answers=answers)
+    assert words.clauses[1:] == (clause,)
+
+
+def test_right_answers_stand_without_a_headline_too() -> None:
+    answers = replace(ANSWERS, right=20, with_headline=None)
+    assert verdict_sentence([COSINE], 24, answers=answers).clauses[1:] == (
+        "20 of 50 answers are right; 21 layers keep the answers within 5 points.",
     )
 
 

@@ -22,6 +22,7 @@ from depthtui.prompts.answer_forms import AnswerForm, folded
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.answers import answered_runs
 from tests.engine.test_controls import engine_with, loaded
 from tests.naive import blocks, naive_without
 from tests.planted import working_only_in
@@ -336,3 +337,13 @@ def test_reduced_answers_are_stored_and_read():
     )
     back = from_plain(ReducedAccuracy, to_plain(reduced))
     np.testing.assert_array_equal(back.along, reduced.along)
+
+
+def test_chosen_layers_do_not_stand_in_the_place_of_chosen_answers():
+    runs = answered_runs(2, 0, 0, 1)
+    for run in runs:
+        run.get(Accuracy).chosen = (0, 2)
+    reading = reading_of(runs, SummarySettings())
+    summary = METRIC.summary(reading.get(METRIC), reading)
+    assert (summary["chosen"]["right"], summary["chosen"]["questions"]) == (2, 3)
+    assert summary["without_each"]["chosen"] == [0, 2]

@@ -12,7 +12,9 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import reading_of
+from depthtui.metrics import kept
 from depthtui.report.first_page import number_rows
+from tests.builders.answers import answered_runs
 from tests.builders.results import full_result, full_run, run
 from tests.report.test_documents import checked, html, markdown
 
@@ -71,6 +73,20 @@ def test_the_numbers_are_those_of_the_verdict() -> None:
     assert numbers["known of a token"][0] == f"{headline.gain:.1f} nats"
     assert " to " in numbers["mean depth"][1]
     assert re.fullmatch(r"\d of 6", numbers["right answers"][0])
+
+
+def test_right_answers_and_the_layers_that_they_need_have_their_ranges() -> None:
+    reading = reading_of(answered_runs(40, 0, 0, 10, at=30), SETTINGS)
+    verdict = reading.verdict
+    assert verdict is not None
+    rows = {name: row for name, *row in number_rows(reading, verdict)}
+    assert rows["right answers"] == ["40 of 50", "67% to 89%", ""]
+    assert rows["layers that the answers need"] == ["1 of 30", "1", "holds here"]
+    layers = reading.get(kept.METRIC).layers
+    assert (
+        f"40 of 50 answers are right, 40 with the {layers} layers; 1 layer keeps"
+        in verdict.sentence
+    )
 
 
 def test_the_next_token_is_decided_at_a_depth() -> None:

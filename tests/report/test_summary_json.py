@@ -89,7 +89,13 @@ def test_it_has_the_layout_of_the_result_file() -> None:
         of_one = {"rule", "layer", "count", "ratio", "threshold", "reason", "interval"}
         of_one |= {"crossing", "area"}
         assert set(estimate) == set(once) == of_one
-    assert list(summary["verdict"]) == ["sentence", "headline", "warnings", "evidence"]
+    assert list(summary["verdict"]) == [
+        "sentence",
+        "headline",
+        "answers",
+        "warnings",
+        "evidence",
+    ]
     for measure in summary["verdict"]["evidence"]:
         assert list(measure) == [
             "kind",

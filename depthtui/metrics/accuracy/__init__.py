@@ -6,13 +6,14 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.data.verdict import AnswerKind, HeadlineAnswers, margin_words
 from depthtui.metrics import kept, needs, sufficient
 from depthtui.metrics.accuracy.answer_statistics import (
     FewestLayers,
@@ -151,6 +152,13 @@ class ReducedAccuracy(Reduced):
     along: Annotated[np.ndarray, Shape("P", "L+1", dtype=np.float64)]
     written: Annotated[np.ndarray, Shape("P", "L+1", dtype=np.float64)]
 
+    @property
+    def is_right(self) -> bool | None:
+        """Whether every answer is right: those that are chosen, else those that are written."""
+        kinds = (self.right, self.written[:, 0])
+        answers = (bool(right.all()) for right in kinds if np.isfinite(right).all())
+        return next(answers, None)
+
 
 def _reduce(result: Accuracy, run: RunResult, tokens: slice) -> ReducedAccuracy:
     per_character = result.clean / np.maximum(1, result.lengths)
@@ -177,6 +185,7 @@ class Answers:
 
     Attributes:
         kind: `chosen` or `written`.
+        order: the order in which layers are left out.
         right: of the whole model, `[questions]`.
         along: without the first 0, 1, 2, … layers of the order, `[questions, L + 1]`; NaN where
             unknown.
@@ -184,7 +193,8 @@ class Answers:
         margin: the share by which right answers may be fewer.
     """
 
-    kind: Literal["chosen", "written"]
+    kind: AnswerKind
+    order: tuple[int, ...]
     right: np.ndarray
     along: np.ndarray
     chances: tuple[float, ...]
@@ -253,10 +263,23 @@ class Answers:
         return self.along.shape[1] - 1 - fewest.left_out
 
     @property
+    def why_no_count(self) -> str:
+        """Why it is unknown how many layers the answers need, in a clause; empty where known."""
+        if self.fewest is None:
+            return "its answers along the order are not known"
+        if reason := self.why_at_chance:
+            return f"the whole model is at chance: {reason}"
+        if self.layers is not None:
+            return ""
+        if self.questions == 1:
+            return "one question is too few to say"
+        few, enough = f"{self.questions} questions are too few to say", self.fewest.questions
+        return few + (f": about {enough} would tell" if enough else "")
+
+    @property
     def margin_words(self) -> str:
         """The margin, such as `5 points`."""
-        points = 100 * self.margin
-        return f"{points:g} point{'s' * (points != 1)}"
+        return margin_words(self.margin)
 
 
 @dataclass(frozen=True)
@@ -335,13 +358,80 @@ def _pool(reduced: Sequence[ReducedAccuracy], pooled: Pooled) -> PooledAccuracy 
     if (has_choices := answers.options > 0).any():
         along = np.where(np.isfinite(answers.along), answers.along, np.nan)[has_choices]
         chances = tuple((1 / answers.options[has_choices]).tolist())
-        chosen = Answers("chosen", answers.right[has_choices], along, chances, margin)
+        right = answers.right[has_choices]
+        chosen = Answers("chosen", answers.order, right, along, chances, margin)
     if (is_written := np.isfinite(answers.written[:, 0])).any():
         right, along = answers.written[is_written, 0], answers.written[is_written]
-        written = Answers("written", right, along, (0.0,) * len(right), margin)
+        chances = (0.0,) * len(right)
+        written = Answers("written", answers.order, right, along, chances, margin)
     if chosen is None and written is None:
         return None
     return PooledAccuracy(answers, chosen, written, pooled.n_layers, pooled.seed)
+
+
+@dataclass(frozen=True)
+class WithLayers:
+    """Right answers with the layers that another count keeps in the same order.
+
+    Attributes:
+        layers: the number of layers that stay.
+        pair: the answers of the whole model, and those with these layers.
+    """
+
+    layers: int
+    pair: PairedAnswers
+
+    @property
+    def n_right(self) -> int:
+        """Right answers with these layers."""
+        return int(self.pair.both + self.pair.gained)
+
+    @property
+    def counts(self) -> str:
+        """Right answers among all, such as `31 of 50`."""
+        return f"{self.n_right} of {self.pair.questions:.0f}"
+
+
+def with_counted_layers(answers: Answers, pooled: Pooled) -> dict[str, WithLayers]:
+    """The answers with the layers of other counts in the same order, by the name of their metric.
+
+    These are the layers that keep nine tenths (`kept`) and those of an output within a nat
+    (`sufficient`); one that is not known is absent.
+    """
+    knowledge, suffice = pooled.get(kept.METRIC), pooled.get(sufficient.METRIC)
+    counts = []
+    if knowledge is not None and not knowledge.curve.why_too_little:
+        counts.append((kept.NAME, knowledge.order, knowledge.layers))
+    if suffice is not None:
+        counts.append((sufficient.METRIC.name, suffice.ways[0].order, suffice.layers))
+    return {
+        name: WithLayers(layers, answers.without_first(pooled.n_layers - layers))
+        for name, order, layers in counts
+        if answers.has_order and order == answers.order
+    }
+
+
+def headline_answers(accuracy: PooledAccuracy, pooled: Pooled) -> HeadlineAnswers | None:
+    """The right answers beside a verdict's headline; None of a single question."""
+    answers = accuracy.lead
+    if answers.questions == 1:
+        return None
+    with_headline = with_counted_layers(answers, pooled).get(kept.NAME)
+    fewest = answers.fewest
+    return HeadlineAnswers(
+        kind=answers.kind,
+        right=answers.n_right,
+        questions=answers.questions,
+        interval=answers.interval,
+        margin=answers.margin,
+        layers=answers.layers,
+        at_chance=answers.why_at_chance,
+        has_order=answers.has_order,
+        enough=None if fewest is None else fewest.questions,
+        with_headline=None
+        if with_headline is None
+        else (with_headline.layers, with_headline.n_right),
+    )
 
 
 def _summary(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
@@ -353,22 +443,27 @@ def _summary(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
         "p_value": lambda pair: pair.p_value,
     }
     return {
-        **{kind.kind: _kind_summary(kind) for kind in accuracy.kinds},
+        **summary_by_kind(accuracy, pooled),
         "right_per_character": accuracy.n_right_per_character,
         "order": list(accuracy.reduced.order),
         "without_each": {
             name: [None if pair is None else value(pair) for pair in pairs]
             for name, value in of_pairs.items()
         }
+        | chosen_key(accuracy.reduced.chosen)
         if has_pairs
         else None,
         "raising": None if raising is None else asdict(raising),
         "unchanged_differs": accuracy.n_moved,
-        **chosen_key(accuracy.reduced.chosen),
     }
 
 
-def _kind_summary(answers: Answers) -> dict[str, Any]:
+def summary_by_kind(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
+    """The answers of each kind as JSON values."""
+    return {answers.kind: _kind_summary(answers, pooled) for answers in accuracy.kinds}
+
+
+def _kind_summary(answers: Answers, pooled: Pooled) -> dict[str, Any]:
     fewest = answers.fewest
     return {
         "questions": answers.questions,
@@ -379,6 +474,18 @@ def _kind_summary(answers: Answers) -> dict[str, Any]:
         "margin": answers.margin,
         "n": answers.layers,
         "questions_for_one_fewer": None if fewest is None else fewest.questions,
+        "with_layers_of": {
+            name: {
+                "layers": counted.layers,
+                "right": counted.n_right,
+                "lost": counted.pair.lost,
+                "gained": counted.pair.gained,
+                "change": counted.pair.change,
+                "interval": list(counted.pair.interval()),
+                "p_value": counted.pair.p_value,
+            }
+            for name, counted in with_counted_layers(answers, pooled).items()
+        },
     }
 
 
@@ -394,7 +501,7 @@ def _findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
             remark += f"; guesses {guesses:.0%}"
             remark += f"; {accuracy.n_right_per_character} by the likelihood per character"
         lines.append(Finding(_TITLES[answers.kind], answers.counts, remark))
-        lines += [*_with_layers_of_others(answers, accuracy, pooled), *_along(answers)]
+        lines += [*_with_layers_of_others(answers, pooled), *_along(answers)]
     if accuracy.chosen is None:
         return lines
     floor = f"{accuracy.n_moved} of {accuracy.chosen.questions} differ"
@@ -409,23 +516,19 @@ def _findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
     ]
 
 
-def _with_layers_of_others(
-    answers: Answers, accuracy: PooledAccuracy, pooled: Pooled
-) -> Iterator[Finding]:
+_COUNTED = {
+    kept.NAME: "that keep nine tenths",
+    sufficient.METRIC.name: "of an output within a nat, N(1)",
+}
+"""The layers of other counts, in words."""
+
+
+def _with_layers_of_others(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
     """Rows of the answers with the layers that other counts keep in the same order."""
-    knowledge, sufficient_layers = pooled.get(kept.METRIC), pooled.get(sufficient.METRIC)
-    counts = []
-    if knowledge is not None and not knowledge.curve.why_too_little:
-        counts.append((knowledge.order, knowledge.layers, "that keep nine tenths"))
-    if sufficient_layers is not None:
-        order = sufficient_layers.ways[0].order
-        counts.append((order, sufficient_layers.layers, "of an output within a nat, N(1)"))
-    for order, layers, words in counts:
-        if answers.has_order and order == accuracy.reduced.order:
-            pair = answers.without_first(accuracy.n_layers - layers)
-            right = f"{pair.both + pair.gained:.0f} of {answers.questions}"
-            title = f"{_TITLES[answers.kind]}, {layers} layers"
-            yield Finding(title, right, f"with the layers {words}; {pair.words()}")
+    for name, counted in with_counted_layers(answers, pooled).items():
+        title = f"{_TITLES[answers.kind]}, {counted.layers} layers"
+        remark = f"with the layers {_COUNTED[name]}; {counted.pair.words()}"
+        yield Finding(title, counted.counts, remark)
 
 
 def _along(answers: Answers) -> Iterator[Finding]:
@@ -513,17 +616,11 @@ _OTHER_MARGINS = (0.5, 2.0)
 
 def _evidence(accuracy: PooledAccuracy, pooled: Pooled) -> list[LayerCount]:
     answers = accuracy.lead
-    fewest, count = answers.fewest, answers.layers
+    count = answers.layers
     if answers.questions == 1:
         return []
-    if fewest is None:
-        return [COUNT_MEASURE.unknown("its answers along the order are not known")]
-    if reason := answers.why_at_chance:
-        return [COUNT_MEASURE.unknown(f"the whole model is at chance: {reason}")]
     if count is None:
-        few = f"{answers.questions} questions are too few to say"
-        enough = f": about {fewest.questions} would tell" if fewest.questions else ""
-        return [COUNT_MEASURE.unknown(few + enough)]
+        return [COUNT_MEASURE.unknown(answers.why_no_count)]
     variants = []
     for factor in _OTHER_MARGINS:
         other = answers.fewest_within(answers.margin * factor)

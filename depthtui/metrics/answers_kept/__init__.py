@@ -139,6 +139,10 @@ class ReducedAnswers(Reduced):
     moved: int
 
     @property
+    def is_right(self) -> bool:
+        return bool(self.clean_right.all())
+
+    @property
     def progress_words(self) -> str:
         """For how many of the layers there are answers, in words; empty for all of them."""
         layers = list(self.chosen) or slice(None)

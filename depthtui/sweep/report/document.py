@@ -14,7 +14,8 @@ from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth import rules
 from depthtui.depth.rules import margin
 from depthtui.depth.rules.rule import Rule
-from depthtui.metrics import kept
+from depthtui.metrics import accuracy, kept, sufficient
+from depthtui.metrics.accuracy import Answers, WithLayers, with_counted_layers
 from depthtui.metrics.kept.curve import SHARE
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -85,6 +86,18 @@ _NARROW = {"of answers beyond the task": "beyond task"}
 
 _BY_RULES = "By the rules, as the paper answers."
 
+_COUNTS = {kept.NAME: "nine tenths", sufficient.METRIC.name: "N(1)"}
+"""The counts of layers with which answers are counted too."""
+
+_ANSWERS = (
+    "Nine tenths, N(1): right answers with the layers of these counts alone. N(answers): the "
+    "fewest layers at which right answers are not fewer by more than the margin."
+)
+_BENEATH = (
+    "Beneath: the 95% interval of the share; answers lost and gained on the same questions, and "
+    "the change in points with its 95% interval."
+)
+
 _FOLDED = "The report files have the answers by the rules, too."
 
 _LEGEND = (
@@ -107,6 +120,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield ViewBlocks(AT_LENGTH, _first_tables(summary))
         notes = [kept_note, accuracy_note, method, published_note, matching_note, writing_note]
         yield ViewBlocks(["brief"], [*_by_model(summary), _notes(summary, *notes)])
+        yield from _right_answers(summary)
     else:
         yield Paragraph("No prompt was run.")
     for question in questions:
@@ -229,6 +243,49 @@ def _right_column(summary: SweepSummary) -> list[Column]:
 def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
     """The right answers among all, or the number of prompts where none is known."""
     return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
+
+
+def _right_answers(summary: SweepSummary) -> Iterator[Block]:
+    """A row for each cell and kind of answer: right answers with all layers, and with fewer."""
+    answered = [
+        (cell, answers, with_counted_layers(answers, cell))
+        for cell in summary.cells
+        if (measured := cell.get(accuracy.METRIC)) is not None
+        for answers in measured.kinds
+    ]
+    if not answered:
+        return
+    measures = [name for name in _COUNTS if any(name in others for _, _, others in answered)]
+    titles = ["right", *(_COUNTS[name] for name in measures), "N(answers)"]
+    at_length = [Column(title, style="depth", views=AT_LENGTH) for title in titles]
+    brief = [Column(title, number=True, views=["brief"], wraps=False) for title in titles]
+    rows: list[list[TableCell]] = []
+    for cell, answers, others in answered:
+        counted = [_with_layers(others.get(name)) for name in measures]
+        noted = [_share(answers), *counted, _needed(answers, cell.n_layers)]
+        rows.append([place(cell), answers.kind, *noted, *(one.text for one in noted)])
+    columns = [Column("model and task", style="name"), Column("answers"), *at_length, *brief]
+    notes = TightBlocks([Note(_ANSWERS), ViewBlocks(AT_LENGTH, [Note(_BENEATH)])])
+    yield Chapter("Right answers", [Table(columns, rows), notes], is_open=True)
+
+
+def _share(answers: Answers) -> Noted:
+    """Right answers, and beneath them the interval of their share."""
+    low, high = answers.interval
+    return Noted(answers.counts, f"{low:.0%} to {high:.0%}")
+
+
+def _with_layers(answers: WithLayers | None) -> Noted:
+    """Right answers with some of the layers, and beneath them how they change."""
+    if answers is None:
+        return Noted("–", "")
+    return Noted(f"{answers.n_right} with {answers.layers}", answers.pair.words())
+
+
+def _needed(answers: Answers, n_layers: int) -> Noted:
+    """The layers that the answers need, and beneath them the margin, or why they are unknown."""
+    layers = "–" if answers.layers is None else f"{answers.layers} of {n_layers}"
+    return Noted(layers, answers.why_no_count or f"within {answers.margin_words}")
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:

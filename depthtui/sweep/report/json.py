@@ -15,6 +15,7 @@ from depthtui.data.model import weights_dtype
 from depthtui.data.plain import to_plain
 from depthtui.data.run import without
 from depthtui.data.run_settings import reading_keys, settings_keys
+from depthtui.metrics import accuracy
 from depthtui.report.layer_types import types_dict
 from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.comparisons import numbers
@@ -152,7 +153,7 @@ def _cell_text(value: Any) -> Any:
 
 
 def _cell(cell: CellSummary) -> dict[str, Any]:
-    model = cell.model
+    model, answers = cell.model, cell.get(accuracy.METRIC)
     return {
         "model": {
             **{name: getattr(model, name) for name in _MODEL},
@@ -167,6 +168,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "tokens": cell.n_tokens,
         "effective_prompts": cell.effective_prompts,
         "accuracy": None if cell.accuracy is None else asdict(cell.accuracy),
+        "right_answers": None if answers is None else accuracy.summary_by_kind(answers, cell),
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
         "curves": cell.curves,

@@ -27,8 +27,9 @@ from depthtui.sweep.questions import Answer
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of
 
 RIGHT_ANSWER = (
-    "Right: each token of the answer is the model's first choice after those before it "
-    "(teacher-forced), or, where answers kept was measured, the model writes the answer itself."
+    "Right: where right answers were measured, the model chooses the right option, else writes the "
+    "answer; where answers kept was, it writes the answer; else each token of the answer is its "
+    "first choice after those before it (teacher-forced)."
 )
 """The meaning of a right answer, in a sentence."""
 

@@ -21,7 +21,8 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.published import RULES
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import METRICS
+from depthtui.metrics import METRICS, kept, sufficient
+from depthtui.metrics.accuracy.answer_statistics import wilson
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
@@ -39,6 +40,7 @@ from depthtui.sweep.report.phrases import failures
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.subjects import step_of
 from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep, titles_of
+from tests.builders.answers import answered_runs
 from tests.builders.engines import ScriptedEngine
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
@@ -52,6 +54,7 @@ WHOLE = [f"report.{end}" for end in format_titles("sweeps") if FORMATS[end].has_
 MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-14B", "Qwen2.5-Math-1.5B")
 PAIRS = tuple(combinations(MODELS, 2))
 # Every level of a task is one of its own.
+COUNTS = (kept.METRIC, sufficient.METRIC)
 TASKS = ("gsm8k", "commonsense", "addition, 1", "addition, 2", "addition, 3")
 
 
@@ -330,7 +333,7 @@ class TestAccuracy:
         assert re.search(r"addition, 2 digits +4/10  8 · .67 [^\n]*\n +±½", console.export_text())
 
     def test_what_the_model_writes_counts_before_what_it_would_choose(self) -> None:
-        result = full_run()
+        result = lacking(full_run(), "accuracy")
         answers = result.measured["answers_kept"]
         for right in (True, False):
             result.put("answers_kept", replace(answers, clean_right=right))
@@ -379,6 +382,78 @@ class TestAccuracy:
     def test_where_all_are_alike_there_is_one_trend(self, right: int) -> None:
         _, (question,) = answered([steep(3), steep(6)], [right, right])
         assert {answer.on for answer in question.answers} == {"addition, 1 to 2 digits"}
+
+
+@pytest.fixture(scope="module")
+def questioned() -> SweepSummary:
+    """A sweep of one cell of 50 questions."""
+    return of_results(answered_runs())
+
+
+class TestRightAnswers:
+    """50 questions: without the layers that nine tenths do without, 4 are lost and 1 is gained."""
+
+    def test_each_kind_has_its_counts_intervals_and_changes(self, questioned: SweepSummary) -> None:
+        layers, suffice = (questioned.cells[0].get(metric).layers for metric in COUNTS)
+        text = markdown_bytes(sweep_document(questioned, [])).decode()
+        (title,) = re.findall(r"(?m)^## Right answers\n\n(.*)$", text)
+        assert title == ("| model and task | answers | right | nine tenths | N(1) | N(answers) |")
+        change = "lost 4, gained 1 of 50: 6 points fewer (-15 to +3)"
+        for kind in ("chosen", "written"):
+            assert (
+                f"| {kind} | 34 of 50<br>54% to 79% | 31 with {layers}<br>{change} | "
+                f"31 with {suffice}<br>{change} | –<br>50 questions are too few to say"
+            ) in text
+
+    def test_n_answers_has_its_margin(self) -> None:
+        (at_most,) = {run.model.n_layers - 4 for run in answered_runs(1, 0, 0, 0)}
+        summary = of_results(answered_runs(120, 40, 0, 40, at=5))
+        text = markdown_bytes(sweep_document(summary, [])).decode()
+        assert f"| {at_most} of 30<br>within 5 points |" in text
+
+    def test_a_terminal_has_what_fits(self, questioned: SweepSummary) -> None:
+        layers, suffice = (questioned.cells[0].get(metric).layers for metric in COUNTS)
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(rich_lines(sweep_document(questioned, [])))
+        text = console.export_text()
+        assert re.search(
+            rf"Instruct on +chosen +34 of 50 +31 with {layers} +31 with {suffice} +– *\n", text
+        )
+        assert "lost 4" not in text
+
+    def test_json_has_them(self, questioned: SweepSummary) -> None:
+        (found,) = json.loads(sweep_json(questioned, []))["cells"]
+        layers, suffice = (questioned.cells[0].get(metric).layers for metric in COUNTS)
+        assert found["right_answers"].keys() == {"chosen", "written"}
+        chosen = found["right_answers"]["chosen"]
+        assert (chosen["right"], chosen["questions"], chosen["n"]) == (34, 50, None)
+        assert chosen["interval"] == pytest.approx(wilson(34, 50))
+        others = chosen["with_layers_of"]
+        assert {name: others[name]["layers"] for name in others} == {
+            "kept": layers,
+            "sufficient": suffice,
+        }
+        assert (others["kept"]["lost"], others["kept"]["gained"]) == (4, 1)
+        assert others["sufficient"]["right"] == 31
+
+    def test_they_are_the_right_answers_of_the_cell(self, questioned: SweepSummary) -> None:
+        assert str(questioned.cells[0].accuracy) == "34/50"
+        right = questioned.cells[0].of_right_answers
+        assert right is not None
+        assert len(right.records) == 34
+
+    def test_of_another_order_they_are_of_the_whole_model_alone(self) -> None:
+        results = answered_runs(6, 0, 0, 0)
+        for result in results:
+            accuracy = result.measured["accuracy"]
+            result.put("accuracy", replace(accuracy, order=accuracy.order[::-1]))
+        text = markdown_bytes(sweep_document(of_results(results), [])).decode()
+        assert "| chosen | 6 of 6<br>61% to 100% | –<br>6 questions are too few to say" in text
+
+    def test_without_them_there_is_no_table(self) -> None:
+        summary = of_results([lacking(full_run(), "accuracy")])
+        assert "Right answers" not in markdown_bytes(sweep_document(summary, [])).decode()
+        assert json.loads(sweep_json(summary, []))["cells"][0]["right_answers"] is None
 
 
 class TestQuestions:
