@@ -25,6 +25,7 @@ _AXES = {
     "k": "rank",
     "H": "head",
     "K": "choice",
+    "O": "option",
     "2": "half",
     "4": "control",
     "8": "further_layers",
@@ -69,7 +70,8 @@ def _columns(run: RunResult, metric: str, array: str) -> dict[str, np.ndarray]:
     arrays = dict(arrays_of(result))
     sides = {name: _sides(shape) for name, shape in type(result).shapes().items()}
     # A metric without a two-dimensional array has a value for each layer.
-    main = array or next((name for name in sides if len(sides[name]) == 2), next(iter(sides)))
+    full = [name for name in sides if arrays[name].size] or list(sides)
+    main = array or next((name for name in full if len(sides[name]) == 2), full[0])
     if main not in sides:
         raise DepthError(f"{metric} has no array {main!r}.", f"It has {', '.join(sides)}.")
     places = np.indices(arrays[main].shape)

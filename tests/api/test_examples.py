@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import depthtui
-from depthtui import Runs, analyze
+from depthtui import Prompt, Runs, analyze
 from tests.tiny_models import with_tokenizer
 
 _SECTION = re.compile(r"^(Args|Attributes|Raises|Returns):$", re.MULTILINE)
@@ -36,8 +36,9 @@ EXAMPLES = dict(_examples())
 @pytest.fixture(scope="module")
 def runs() -> Runs:
     model, tokenizer = with_tokenizer("llama")
-    metrics = ["contributions", "logit_lens", "similarity", "kept", "quantisation"]
-    return analyze(model, _TEXTS, tokenizer, metrics, progress=False)
+    metrics = ["contributions", "logit_lens", "similarity", "accuracy", "kept", "quantisation"]
+    prompts = [Prompt(text, text[-5:]) for text in _TEXTS]
+    return analyze(model, prompts, tokenizer, metrics, progress=False)
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
