@@ -55,8 +55,8 @@ class AnswerForm:
     def tokens_for(self, answer: int) -> int:
         """The most tokens to write where the right answer has so many.
 
-        Where whole texts are compared, one that goes on for longer is wrong; a text of no task
-        ends nowhere.
+        Where whole texts are compared, one that goes on for longer is wrong, but for a text that
+        goes on behind the answer.
         """
         if self is TEXT:
             return answer
@@ -86,4 +86,4 @@ PHRASE = AnswerForm(folded, ("\n",), 64)
 """A few words."""
 
 TEXT = AnswerForm(folded, ("\n\n",), 256)
-"""A text of any kind."""
+"""A text that goes on behind the answer."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.prompts.answer_forms import BOXED, PHRASE, WORKED, AnswerForm
+from depthtui.prompts.answer_forms import BOXED, PHRASE, TEXT, WORKED, AnswerForm
 
 Row = Mapping[str, Any]
 """A row of a data set: its cells by column."""
@@ -317,6 +317,7 @@ DATASETS: dict[str, Dataset] = {
             "Rowan/hellaswag",
             "validation",
             to_choices=hellaswag_choices,
+            form=TEXT,
         ),
         Dataset(
             "gsm8k",

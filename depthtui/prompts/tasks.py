@@ -14,7 +14,7 @@ from typing import Any
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, did_you_mean
 from depthtui.prompts import generators
-from depthtui.prompts.answer_forms import NUMBER, PHRASE, WORKED, AnswerForm
+from depthtui.prompts.answer_forms import NUMBER, PHRASE, TEXT, WORKED, AnswerForm
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.choices import MAKERS, no_choices, with_choices
 
@@ -75,6 +75,7 @@ _WRITTEN = (
         "Commonsense completion",
         "An everyday situation, and how it goes on.",
         "written",
+        form=TEXT,
     ),
     Task(
         "grade_school",
@@ -166,6 +167,7 @@ _GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
             "hops",
             range(1, 4),
             2,
+            form=TEXT,
         ),
         generators.facts_contrast,
     ),

@@ -77,3 +77,12 @@ def test_a_word_problem_with_choices_is_answered_by_its_number() -> None:
     assert form_of(worked).most_tokens > 10 * form_of(direct).most_tokens
     assert form_of(direct).stops == ("\n",)
     assert form_of(Prompt("x")).stops == ("\n\n",)
+
+
+def test_no_more_is_written_than_an_answer_needs():
+    """Whole texts that go on are wrong, but for texts that go on behind the answer."""
+    most = {
+        task: form_of(Prompt("x 1", " 1", task)).tokens_for(3)
+        for task in ("commonsense", "typed", "facts", "addition", "gsm8k")
+    }
+    assert most == {"commonsense": 3, "typed": 3, "facts": 11, "addition": 24, "gsm8k": 400}

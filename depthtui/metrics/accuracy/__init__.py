@@ -43,7 +43,7 @@ from depthtui.metrics.layer_order import (
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
-from depthtui.prompts.written_answers import is_written
+from depthtui.prompts.written_answers import form_of, is_written
 
 NAME = "accuracy"
 
@@ -644,7 +644,7 @@ def _work(result: RunResult) -> float:
     """The work in passes of the prompt: half of all layers for each layer, and for the order.
 
     Each choice adds its tokens, about as many as the answer has. Answers are written along the
-    order alone, each about as long as the known one.
+    order alone, each at most as long as its task allows.
     """
     n_tokens, choices = len(result.tokens), len(result.prompt.choices)
     if not result.settings.is_clean:
@@ -656,7 +656,8 @@ def _work(result: RunResult) -> float:
         rows = len(measured_layers(result)) + n_layers
         chosen = choices + rows * (texts / 2 + choices * answer / n_tokens * head(result))
     if is_written(result.prompt):
-        written = (n_layers + 1) * (1 + answer * head(result) / n_tokens)
+        most = form_of(result.prompt).tokens_for(answer)
+        written = (n_layers + 1) * (1 + most / n_tokens * (1 + head(result)))
     return chosen + written
 
 
