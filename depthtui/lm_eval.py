@@ -45,12 +45,16 @@ class DepthLM(HFLM):
 
     def __init__(
         self,
-        pretrained: Any,
+        pretrained: Any = None,
         without: Any = None,
         without_attention: Any = None,
         without_mlp: Any = None,
         **arguments: Any,
     ) -> None:
+        if pretrained is None:
+            raise DepthError(
+                "The model is not named.", "Name it: --model_args pretrained=demo,without=17+25."
+            )
         named = isinstance(pretrained, str)
         super().__init__(folder_or_hub_id(pretrained) if named else pretrained, **arguments)
         model = self.model.get_base_model() if arguments.get("peft") else self.model

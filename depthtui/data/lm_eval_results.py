@@ -26,6 +26,8 @@ _SAMPLES = re.compile(rf"samples_(.+)_({_DATE})\.jsonl")
 _LARGEST = 64 << 20
 """Most bytes of a results file, or of one document's line; each mostly has some thousands."""
 
+_MOST_DOCUMENTS = 10**12
+
 _HOW_TO_LOG = "Run lm_eval with --log_samples and --output_path."
 _WHAT_TO_NAME = "Name a results_….json or samples_….jsonl of lm_eval."
 
@@ -118,7 +120,7 @@ def read_answers(path: str | Path) -> list[LoggedAnswers]:
     files = {
         task: path.with_name(f"samples_{task}_{name[1]}.jsonl")
         for task in results["configs"]
-        if name
+        if name and task == Path(task).name
     }
     logged = {task: file for task, file in files.items() if file.exists()}
     if not logged:
@@ -171,6 +173,8 @@ def _answers(path: Path, task: str, results: Mapping[str, Any]) -> list[LoggedAn
     if isinstance(arguments, str):
         # As they were given from Python.
         arguments = dict(argument.partition("=")[::2] for argument in arguments.split(","))
+    if not isinstance(arguments, dict):
+        raise DepthError(f"The results beside {path} are damaged: `model_args` has no names.")
     return [
         LoggedAnswers(
             task,
@@ -210,7 +214,7 @@ def _samples(path: Path) -> Iterator[_Sample]:
             for number, line in enumerate(iter(lambda: file.readline(_LARGEST), b""), start=1):
                 try:
                     yield _sample(parse_json(line))
-                except (ValueError, LookupError, TypeError) as error:
+                except (ValueError, LookupError, TypeError, OverflowError) as error:
                     raise DepthError(
                         f"{path}, line {number} is no sample of lm-evaluation-harness, or is "
                         "damaged.",
@@ -225,6 +229,8 @@ def _sample(row: Any) -> _Sample:
     number, text, name = row["doc_id"], row["doc_hash"], row["filter"]
     if not (isinstance(number, int) and isinstance(text, str) and isinstance(name, str)):
         raise TypeError("parts of another kind")
+    if abs(number) > _MOST_DOCUMENTS:
+        raise ValueError("a number of no document")
     values = {metric: row[metric] for metric in row["metrics"]}
     return _Sample(number, text, name, values, tuple(_options(row["filtered_resps"])))
 

@@ -75,6 +75,7 @@ def _check(skipped: Collection[Skip], anatomy: Anatomy) -> None:
     for skip in skipped:
         check_layer(skip.layer, n_layers)
     if len({skip.layer for skip in skipped if skip.part == "layer"}) == n_layers:
+        # Blocks within each other are not added up.
         raise DepthError("A model keeps at least one layer.", "Leave fewer out.")
     if anatomy.split_missing and any(skip.part != "layer" for skip in skipped):
         raise DepthError(

@@ -109,7 +109,7 @@ class AnswersGate(Gate[PairedAnswers]):
         return words if enough is None else f"{words}, some {enough} such questions would"
 
     def option(self, limit: float) -> str:
-        return f"--keep-answers {round(1 - limit, 3):g}"
+        return f"--keep-answers {round(1 - limit, 6):g}"
 
 
 @dataclass(frozen=True)

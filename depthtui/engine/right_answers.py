@@ -40,7 +40,9 @@ class TokenisedPrompt:
     def most_written(self) -> int:
         """The most tokens that the model writes as an answer; 0 where it writes none."""
         length = len(self.tokens) - self.tokens.answer_start
-        return form_of(self.prompt).tokens_for(length) if length and not self.choices else 0
+        if self.choices or not 0 < length < len(self.tokens):
+            return 0
+        return form_of(self.prompt).tokens_for(length)
 
     @property
     def longest(self) -> int:

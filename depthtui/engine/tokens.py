@@ -129,13 +129,19 @@ def tokenise_choices(
     texts = []
     for context, continuation in prompt.continuations:
         if chat_template:
+            front = wrapped_question(tokenizer, prompt.question)
             begun = context[len(prompt.question) :] + continuation
-            whole = wrapped_question(tokenizer, prompt.question) + begun.lstrip(" ")
-            context = whole[: len(whole) - len(continuation.lstrip(" "))]
+            whole = front + begun.lstrip(" ")
+            border = len(whole) - len(continuation.lstrip(" "))
+            # The white space at the end of the template stays with it.
+            context = whole[:border].rstrip() if border > len(front) else whole[:border]
         else:
             whole, context = context + continuation, context.rstrip()
-        _, encoded = _encode(tokenizer, whole, chat_template)
-        _, before = _encode(tokenizer, context, chat_template)
+        # A context that begins with the first token gets no second one.
+        first = getattr(tokenizer, "bos_token", None)
+        is_begun = chat_template or bool(first and context.startswith(first))
+        _, encoded = _encode(tokenizer, whole, is_begun)
+        _, before = _encode(tokenizer, context, is_begun)
         ids, start = np.array(encoded["input_ids"], np.int64), len(before["input_ids"])
         if not context or not start:
             raise DepthError(

@@ -26,7 +26,7 @@ def problem_of(prompt: Prompt) -> str:
     if not all(choice.strip() for choice in choices):
         return "a choice is empty"
     for one, other in combinations(choices, 2):
-        if one == other:
+        if one.lstrip(" ") == other.lstrip(" "):
             return f"two choices are {short_repr(one)}"
         shorter, longer = sorted((one, other), key=len)
         # No text is likelier than its beginning.

@@ -214,6 +214,8 @@ def _of_options(
 
     An option may be the beginning of another, as in lm-evaluation-harness.
     """
+    if len(options) < 2:
+        raise DepthError("there is one option, and nothing to choose from.")
     answer = options[label]
     if options.count(answer) > 1 or not all(option.strip() for option in options):
         return None
@@ -239,7 +241,7 @@ def _labelled(row: Row) -> tuple[list[str], int]:
 def _endings(row: Row) -> tuple[list[str], int]:
     """The endings of a row of HellaSwag, and the place of the right one."""
     endings = row.get("endings")
-    if not isinstance(endings, list):
+    if not isinstance(endings, list) or not all(isinstance(each, str) for each in endings):
         raise DepthError("`label` does not say which of `endings` is right.")
     return [str(ending) for ending in endings], _place(row, "label", len(endings), "endings")
 

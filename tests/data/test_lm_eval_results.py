@@ -142,6 +142,26 @@ def test_a_file_that_was_cut_off_is_damaged(log: Path) -> None:
     assert "3 of 4 documents" in refusal(path)
 
 
+def test_numbers_of_any_size_are_refused(log: Path) -> None:
+    path = only(log, "samples_sums*")
+    lines = path.read_text("utf-8").splitlines()
+    row = json.loads(lines[0])
+    for changed in ({"doc_id": 10**30}, {"filtered_resps": [[10**400, "False"]]}):
+        path.write_text("\n".join([json.dumps({**row, **changed}), *lines[1:]]), "utf-8")
+        assert "line 1 is no sample" in refusal(path)
+
+
+def test_arguments_without_names_and_tasks_that_are_paths_are_refused(log: Path) -> None:
+    path = only(log, "results_*")
+    results = json.loads(path.read_text("utf-8"))
+    results["config"]["model_args"] = ["pretrained", "demo"]
+    path.write_text(json.dumps(results), "utf-8")
+    assert "`model_args` has no names" in refusal(path)
+    results["configs"] = {"a/b": {}}
+    path.write_text(json.dumps(results), "utf-8")
+    assert "no samples beside it" in refusal(path)
+
+
 def test_metrics_that_are_no_right_answers_are_left_out(log: Path) -> None:
     path = only(log, "samples_sums*")
     rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]

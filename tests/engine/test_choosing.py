@@ -240,6 +240,11 @@ def test_choices_choose_by_one_pass_for_several_numbers(
     assert "1 held-out prompt, 1 answered rightly, no more than by guesses" in choice.protocol
 
 
+def test_an_answer_that_is_the_whole_text_is_none(engine: Engine) -> None:
+    (output,) = surgery.whole_outputs(engine, [Prompt("four five six", "four five six")], False)
+    assert output.right is None
+
+
 def test_an_answer_ends_at_the_stop_of_its_task(engine: Engine) -> None:
     """A text of no task has as many tokens as the known answer; a task's has its own most."""
     outputs = surgery.whole_outputs(engine, [Prompt("Seven 12", " 12", task="addition")], False)

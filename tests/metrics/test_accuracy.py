@@ -298,6 +298,40 @@ def test_tokens_that_reach_over_the_border_are_context():
     assert "".join(map(chr, ids[start:])) == " y"
 
 
+class Chatting(Merging):
+    """The same with a chat template, and a first token that it puts before a text."""
+
+    bos_token = "<"
+    chat_template = "yes"
+
+    def __call__(self, text, add_special_tokens=True, **options):
+        return super().__call__("<" * add_special_tokens + text)
+
+    def apply_chat_template(self, messages, **options):
+        return f"[{messages[0]['content']}] "
+
+
+def scored(prompt, chat_template):
+    texts = tokenise_choices(Chatting(), prompt, chat_template)
+    return ["".join(map(chr, ids[start:])) for ids, start in texts]
+
+
+def test_the_whole_choice_is_scored_in_a_chat_and_out_of_it():
+    prompt = Prompt("q it x", " it x", choices=(" it x", " he x"))
+    assert scored(prompt, False) == [" it x", " he x"]
+    # The template's own space stays with it.
+    assert scored(prompt, True) == ["it x", "he x"]
+    common = replace(prompt, common_ending=" x")
+    assert scored(common, False) == scored(common, True) == [" x", " x"]
+
+
+def test_a_context_with_the_first_token_gets_no_second_one():
+    (ids, start), _ = tokenise_choices(
+        Chatting(), Prompt("<q 1", " 1", choices=(" 1", " 2")), False
+    )
+    assert ("".join(map(chr, ids)), start) == ("<q 1", 2)
+
+
 @pytest.mark.parametrize(
     ("prompt", "problem"),
     [

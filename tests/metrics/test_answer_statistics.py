@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, multinomial
 
 from depthtui.metrics.accuracy import answer_statistics
 from depthtui.metrics.accuracy.answer_statistics import (
@@ -35,6 +35,28 @@ def test_newcombes_interval_against_published_examples(numbers, interval):
     np.testing.assert_allclose(PairedAnswers(*numbers).interval(), interval, atol=5e-5)
 
 
+@pytest.mark.parametrize("questions", [40, 80, 100, 200, 300])
+@pytest.mark.parametrize("gained", [0.0, 0.05])
+def test_a_test_for_no_loss_passes_falsely_in_five_of_a_hundred(questions, gained):
+    """By every outcome of its own chance, where the true loss is just the margin."""
+    margin, passed = 0.05, 0.0
+    lost_share = margin + gained
+    for lost in range(questions // 3):
+        for more in range(questions // 4 if gained else 1):
+            if PairedAnswers(0, lost, more, questions - lost - more).least_change > -margin:
+                others = questions - lost - more
+                shares = (lost_share, gained, 1 - lost_share - gained)
+                passed += multinomial.pmf((lost, more, others), questions, shares)
+    assert passed <= 0.06
+
+
+def test_bounds_are_where_the_score_is():
+    pair = PairedAnswers(58, 2, 0, 40)
+    assert pair.score(-0.05) == pytest.approx(1.3765, abs=1e-4)
+    assert pair.score(pair.least_change) == pytest.approx(1.6449, abs=1e-3)
+    assert pair.score(pair.most_change) == pytest.approx(-1.6449, abs=1e-3)
+
+
 def test_the_interval_is_mirrored_where_models_change_places():
     low, high = PairedAnswers(30, 4, 1, 15).interval()
     np.testing.assert_allclose(PairedAnswers(30, 1, 4, 15).interval(), (-high, -low))
@@ -45,6 +67,7 @@ def test_pairs_in_words():
         PairedAnswers(35, 4, 1, 10).words() == "lost 4, gained 1 of 50: 6 points fewer (-16 to +4)"
     )
     assert PairedAnswers(0, 0, 1, 0).words().startswith("lost 0, gained 1 of 1: 100 points more (")
+    assert ": less than a point fewer (" in PairedAnswers(99, 1, 0, 199).words()
     assert ": as many (" in PairedAnswers(3, 1, 1, 0).words()
 
 

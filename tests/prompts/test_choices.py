@@ -93,3 +93,8 @@ def test_choices_of_a_program_are_checked() -> None:
     assert prompts_of(good) == [good]
     with pytest.raises(DepthError, match="Prompt 0: the answer '2' is none of the choices"):
         prompts_of(Prompt("1 + 1 = 2", "2", choices=("3", "4")))
+
+
+def test_choices_that_differ_by_a_space_alone_are_equal() -> None:
+    """In a chat, where the space goes, they have the same tokens."""
+    assert problem_of(Prompt("2 + 2 = 4", "4", choices=(" 4", "4"))) == "two choices are ' 4'"

@@ -18,6 +18,9 @@ FLIPS = 5_000
 MOST_QUESTIONS = 100_000
 """The most questions that are named as enough."""
 
+_HALVINGS = 40
+_LEAST_VARIANCE = 1e-12
+
 
 def wilson(right: float, questions: float, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval of a share of right answers (Wilson 1927), each end in 0 … 1."""
@@ -122,15 +125,38 @@ class PairedAnswers:
             excess = max(0.0, excess - self.questions / 2)
         return excess / math.sqrt(margins)
 
-    @property
+    @cached_property
     def least_change(self) -> float:
-        """The lower one-sided bound of `change`."""
-        return self.interval(2 * LEVEL - 1)[0]
+        """The lower one-sided bound of `change`, by Tango's score.
 
-    @property
+        Newcombe's interval is too narrow on this side where answers are lost alone.
+        """
+        return self._crossing(_quantile(LEVEL))
+
+    @cached_property
     def most_change(self) -> float:
-        """The upper one-sided bound of `change`."""
-        return self.interval(2 * LEVEL - 1)[1]
+        """The upper one-sided bound of `change`, by Tango's score."""
+        return self._crossing(-_quantile(LEVEL))
+
+    def _crossing(self, height: float) -> float:
+        """The change at which the score, which falls, has a height."""
+        low, high = -1.0, 1.0
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if self.score(middle) > height else (low, middle)
+        return (low + high) / 2
+
+    def score(self, change: float) -> float:
+        """The score of the hypothesis that the change is so large (Tango 1998), standard normal.
+
+        Its variance is that of the likeliest shares with such a change.
+        """
+        n, lost, gained = self.questions, self.lost, self.gained
+        linear = (2 * n - gained + lost) * change - gained - lost
+        square = max(0.0, linear**2 + 8 * n * lost * change * (1 - change))
+        share_lost = (math.sqrt(square) - linear) / (4 * n)
+        variance = n * (2 * share_lost + change * (1 - change))
+        return (gained - lost - n * change) / math.sqrt(max(variance, _LEAST_VARIANCE))
 
     def questions_for(self, margin: float) -> int | None:
         """How many questions would show that `change` is above `-margin`, were all shares the same.
@@ -163,13 +189,10 @@ class PairedAnswers:
 
         Such as `lost 4, gained 1 of 50: 6 points fewer (-14 to +1)`.
         """
-        low, high = (f"{100 * end:+.0f}".replace("+0", "0") for end in self.interval())
+        low, high = (f"{round(100 * end):+d}".replace("+0", "0") for end in self.interval())
         points = round(100 * abs(self.change))
-        unit = "point" if points == 1 else "points"
-        change = (
-            f"{points} {unit} {'more' if self.change > 0 else 'fewer'}" if points else "as many"
-        )
-        low, high = ("0" if end == "-0" else end for end in (low, high))
+        size = f"{points} point{'s' * (points != 1)}" if points else "less than a point"
+        change = f"{size} {'more' if self.change > 0 else 'fewer'}" if self.change else "as many"
         counts = f"lost {self.lost:.0f}, gained {self.gained:.0f} of {self.questions:.0f}"
         return f"{counts}: {change} ({low} to {high})"
 
