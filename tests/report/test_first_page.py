@@ -76,15 +76,15 @@ def test_the_numbers_are_those_of_the_verdict() -> None:
 
 
 def test_right_answers_and_the_layers_that_they_need_have_their_ranges() -> None:
-    reading = reading_of(answered_runs(40, 0, 0, 10, at=30), SETTINGS)
+    reading = reading_of(answered_runs(48, 0, 0, 12, at=30), SETTINGS)
     verdict = reading.verdict
     assert verdict is not None
     rows = {name: row for name, *row in number_rows(reading, verdict)}
-    assert rows["right answers"] == ["40 of 50", "67% to 89%", ""]
+    assert rows["right answers"] == ["48 of 60", "68% to 88%", ""]
     assert rows["layers that the answers need"] == ["1 of 30", "1", "holds here"]
     layers = reading.get(kept.METRIC).layers
     assert (
-        f"40 of 50 answers are right, 40 with the {layers} layers; 1 layer keeps"
+        f"48 of 60 answers are right, 48 with the {layers} layers; 1 layer keeps"
         in verdict.sentence
     )
 
