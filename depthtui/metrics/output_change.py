@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -40,6 +41,29 @@ def outputs_at_once(unembedding: Unembedding, count: int) -> int:
     """How many outputs to compare at a time; memory has each twice, and as probabilities."""
     room = part_bytes(ROW_BYTES, execution_device(unembedding.head))
     return at_once(count, room, 3 * 4 * unembedding.vocab_size)
+
+
+def log_probabilities(
+    unembedding: Unembedding,
+    states: Tensor,
+    ids: Tensor,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> Tensor:
+    """The log-probabilities of k tokens by each state, `[n, k]` float32 on the CPU, in nats.
+
+    Args:
+        unembedding: final norm and LM head.
+        states: the last residuals, `[n, d]`.
+        ids: the tokens, `[n, k]`.
+        checkpoint: called before each part; raising there ends the work.
+    """
+    parts = []
+    with torch.no_grad():
+        for part in slices(len(states), outputs_at_once(unembedding, len(states))):
+            checkpoint()
+            log = unembedding.logits(states[part]).log_softmax(dim=-1)
+            parts.append(log.gather(1, ids[part].to(log.device)).float().to("cpu"))
+    return torch.cat(parts)
 
 
 class OutputChange:

@@ -9,6 +9,7 @@ from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
 from depthtui.depth.verdict_words import range_words, spread
 from depthtui.metrics import accuracy, kept
+from depthtui.metrics.accuracy.answer_statistics import share_range
 from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import PooledKept
 from depthtui.report.blocks import Block, Column, Figures, Paragraph, Table, ViewBlocks
@@ -82,9 +83,8 @@ def _of_headline(
 def _of_answers(
     answers: HeadlineAnswers, needed: Evidence | None, of_all: str
 ) -> Iterator[list[str]]:
-    low, high = answers.interval
-    share = f"{low:.0%} to {high:.0%}"
-    yield ["right answers", f"{answers.right} of {answers.questions}", share, ""]
+    counts = f"{answers.right} of {answers.questions}"
+    yield ["right answers", counts, share_range(answers.interval), ""]
     if needed is not None and needed.count is not None:
         title = "layers that the answers need"
         yield [title, f"{needed.count} {of_all}", spread(needed), needed.reliability]

@@ -10,7 +10,7 @@ import numpy as np
 
 from depthtui.data.lm_eval_results import LoggedAnswers, paired
 from depthtui.errors import DepthError
-from depthtui.metrics.accuracy.answer_statistics import PairedAnswers, wilson
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers, share_range, wilson
 from depthtui.report.blocks import Block, Chapter, Column, Note, Table
 
 _TITLE = "Right answers, by lm-evaluation-harness"
@@ -47,8 +47,7 @@ class LoggedCount:
     @property
     def words(self) -> str:
         """The right answers and the interval of their share, such as `3 of 4 (30% to 95%)`."""
-        low, high = self.interval
-        return f"{self.right} of {self.questions} ({low:.0%} to {high:.0%})"
+        return f"{self.right} of {self.questions} ({share_range(self.interval)})"
 
 
 @dataclass(frozen=True)

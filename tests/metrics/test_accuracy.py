@@ -100,27 +100,22 @@ def test_outputs_are_read_in_parts(monkeypatch):
     texts = options_of(2, 3, 1, 3)
     rows = [(), (0,), (1, 2)]
     whole = continuations_of(model, texts).without(rows)
-    module = "depthtui.metrics.accuracy.continuations.outputs_at_once"
+    module = "depthtui.metrics.output_change.outputs_at_once"
     for size in (1, 3):
         monkeypatch.setattr(module, lambda unembedding, count, size=size: size)
         torch.testing.assert_close(continuations_of(model, texts).without(rows), whole)
 
 
-def test_token_0_keeps_a_layer_where_it_is_to():
+def test_token_0_keeps_a_layer_where_it_is_to(monkeypatch):
     model, texts = tiny("llama"), options_of(2, 3)
-    keeping = Substitute(keeps_first=True)
+    keeping, rows = Substitute(keeps_first=True), [(0,), (1, 2)]
     shared = continuations_of(model, texts, substitute=keeping)
+    plain = continuations_of(model, texts).without(rows)
+    monkeypatch.setattr(Replay, "shares", lambda *others: False)
     whole = continuations_of(model, texts, substitute=keeping)
     assert shared.shared
-    whole.shared = 0
-    whole._places, whole._predicted = {}, []
-    for number, text in enumerate(texts):
-        whole._places[number] = list(range(CONTEXT - 1, len(text) - 1))
-        for place in whole._places[number]:
-            whole._predicted.append(((number, place), int(text[place + 1]), number))
-    rows = [(0,), (1, 2)]
+    assert not whole.shared
     torch.testing.assert_close(shared.without(rows), whole.without(rows), atol=1e-4, rtol=1e-4)
-    plain = continuations_of(model, texts).without(rows)
     assert (shared.without(rows) - plain).abs().max() > 1e-3
 
 

@@ -234,14 +234,7 @@ def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name
     left_out = [() if layer is None else (layer,) for layer in every]
     expected = [naive.naive_answer(model, ids, 3, layer) for layer in every]
     for cached in (True, False) if reads_on(model, anatomy) else (False,):
-        actual = write_greedily(
-            model,
-            anatomy,
-            ids[0],
-            3,
-            left_out,
-            cached=cached,
-        )
+        actual = write_greedily(model, anatomy, ids[0], 3, left_out, cached=cached)
         np.testing.assert_array_equal(actual, expected)
     assert len({tuple(answer) for answer in expected}) > 2
 

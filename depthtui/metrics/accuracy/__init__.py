@@ -22,6 +22,7 @@ from depthtui.metrics.accuracy.answer_statistics import (
     fewest_layers,
     is_above_chance,
     raising_layers,
+    share_range,
     wilson,
 )
 from depthtui.metrics.choices import (
@@ -33,13 +34,7 @@ from depthtui.metrics.choices import (
 )
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.evidence import CountMeasure, LayerCount, Variant, progress_words
-from depthtui.metrics.layer_order import (
-    LENGTH,
-    RECALLED_ORDERS,
-    TEXTS,
-    expected_trials,
-    staying_layers,
-)
+from depthtui.metrics.layer_order import RECALLED_ORDERS, staying_layers
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Finding, LayerValues, Metric
@@ -222,9 +217,8 @@ class Answers:
 
     @property
     def share_words(self) -> str:
-        """The share of right answers with its interval, such as `68 % (54 % to 79 %)`."""
-        low, high = self.interval
-        return f"{self.n_right / self.questions:.0%} ({low:.0%} to {high:.0%})"
+        """The share of right answers with its interval, such as `68% (54% to 79%)`."""
+        return f"{self.n_right / self.questions:.0%} ({share_range(self.interval)})"
 
     @property
     def why_at_chance(self) -> str:
@@ -356,9 +350,8 @@ def _pool(reduced: Sequence[ReducedAccuracy], pooled: Pooled) -> PooledAccuracy 
     answers, margin = ReducedAccuracy.pooled(reduced), pooled.settings.answers_within / 100
     chosen = written = None
     if (has_choices := answers.options > 0).any():
-        along = np.where(np.isfinite(answers.along), answers.along, np.nan)[has_choices]
+        right, along = answers.right[has_choices], answers.along[has_choices]
         chances = tuple((1 / answers.options[has_choices]).tolist())
-        right = answers.right[has_choices]
         chosen = Answers("chosen", answers.order, right, along, chances, margin)
     if (is_written := np.isfinite(answers.written[:, 0])).any():
         right, along = answers.written[is_written, 0], answers.written[is_written]
@@ -661,15 +654,6 @@ def _work(result: RunResult) -> float:
     return chosen + written
 
 
-def _preparation(result: RunResult) -> float:
-    """The cost of the model's order, as for `kept`."""
-    settings = result.settings
-    if settings.sufficient_order != "model" or not settings.is_clean:
-        return 0.0
-    trials = expected_trials(result.model.n_layers, settings.sufficient_search)
-    return TEXTS * LENGTH * trials * (1 / 2 + head(result))
-
-
 def _memory(sizes: Sizes) -> MemoryNeed:
     """The memory of a few outputs, and of one text's keys and values."""
     keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
@@ -720,7 +704,7 @@ METRIC = Metric(
     result=Accuracy,
     needs=(needs.own_states, needs.lens, needs.choices_or_answer, _choices_of_what_if),
     needs_order=True,
-    preparation=_preparation,
+    preparation=kept.order_search,
     memory=_memory,
     recalled_with=RECALLED_ORDERS,
     depends_on=_DEPENDS_ON,

@@ -31,6 +31,12 @@ def wilson(right: float, questions: float, level: float = LEVEL) -> tuple[float,
     return max(0.0, (middle - reach) / scale), min(1.0, (middle + reach) / scale)
 
 
+def share_range(ends: tuple[float, float]) -> str:
+    """The ends of an interval of a share, such as `67% to 89%`."""
+    low, high = ends
+    return f"{low:.0%} to {high:.0%}"
+
+
 def is_above_chance(right: int, chances: Sequence[float]) -> bool:
     """Whether more answers are right than guesses would be, by an exact binomial test.
 

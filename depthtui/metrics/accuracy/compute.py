@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import EllipsisType
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from depthtui.metrics.accuracy.answer_reader import AnswerReader
 from depthtui.metrics.accuracy.continuations import Continuations
 from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
-from depthtui.metrics.output_change import outputs_at_once
+from depthtui.metrics.output_change import log_probabilities
 from depthtui.prompts.written_answers import form_of, is_written
 from depthtui.tracing.batching import slices
 
@@ -62,15 +63,12 @@ def _choose_changed(context: Context, answers: Accuracy) -> Accuracy:
 
 def _changed_scores(context: Context, ids: np.ndarray, start: int) -> Tensor:
     """The log-likelihood of a text from a token on, as read at depths 0 … L, `[L+1]` float64."""
-    states, targets = context.changed_readable(ids[:-1]), torch.from_numpy(ids[start:])
-    scores = torch.zeros(len(states), dtype=torch.float64)
-    for depth, state in enumerate(states):
-        context.checkpoint()
-        for part in slices(len(targets), outputs_at_once(context.unembedding, len(targets))):
-            log = context.unembedding.logits(state[start - 1 :][part]).log_softmax(dim=-1)
-            chosen = log.gather(1, targets[part, None].to(log.device))
-            scores[depth] += chosen.to("cpu").double().sum()
-    return scores
+    targets = torch.from_numpy(ids[start:])[:, None]
+    scores = [
+        log_probabilities(context.unembedding, state[start - 1 :], targets, context.checkpoint)
+        for state in context.changed_readable(ids[:-1])
+    ]
+    return torch.stack([tokens.double().sum() for tokens in scores])
 
 
 def _lengths(context: Context) -> np.ndarray:
@@ -82,9 +80,9 @@ def _lengths(context: Context) -> np.ndarray:
 def _choose(context: Context, answers: Accuracy) -> Accuracy:
     """Choose with layers left out: without each, and along the order."""
     result = context.result
-    rows: list[tuple[str, int, tuple[int, ...]]] = [
-        ("without", layer, (layer,)) for layer in measured_layers(result)
-    ]
+    # A row of one array, and the layers that it leaves out.
+    rows: list[tuple[str, int | EllipsisType, tuple[int, ...]]] = [("unchanged", ..., ())]
+    rows += [("without", layer, (layer,)) for layer in measured_layers(result)]
     if answers.order:
         counts = range(result.model.n_layers + 1)
         rows += [("along", count, answers.order[:count]) for count in counts]
@@ -101,7 +99,6 @@ def _choose(context: Context, answers: Accuracy) -> Accuracy:
             lengths=_lengths(context),
             clean=continuations.clean().numpy().astype(np.float32),
             by_depth=continuations.by_depth().numpy().astype(np.float32),
-            unchanged=continuations.without([()]).numpy()[0].astype(np.float32),
         )
     at_once = context.layers_at_once(continuations.row_tokens)
     for part in slices(len(unknown_rows), at_once):

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.metrics.output_change import outputs_at_once
+from depthtui.metrics.output_change import log_probabilities
 from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import NOTHING, Substitute, without_layers
 from depthtui.tracing.replay import Replay
 
@@ -58,14 +57,21 @@ class Continuations:
         self._tails = self._clean_tails() if self.shared else []
         self._count = len(texts)
         self._places: dict[int, list[int]] = {}
-        self._predicted: list[tuple[tuple[int, int], int, int]] = []
+        targets: dict[tuple[int, int], list[tuple[int, int]]] = {}
         for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
             for place in range(start - 1, len(text) - 1):
                 source = _SHARED if place < self.shared else numbers[text[:-1].tobytes()]
-                places = self._places.setdefault(source, [])
-                if place not in places:
-                    places.append(place)
-                self._predicted.append(((source, place), int(text[place + 1]), number))
+                if (source, place) not in targets:
+                    self._places.setdefault(source, []).append(place)
+                targets.setdefault((source, place), []).append((int(text[place + 1]), number))
+        keys = [(source, place) for source, places in self._places.items() for place in places]
+        # The tokens that are predicted at each place, filled up with token 0.
+        self._ids = torch.zeros(len(keys), max(map(len, targets.values())), dtype=torch.int64)
+        self._predicted: list[tuple[int, int, int]] = []
+        for row, key in enumerate(keys):
+            for column, (target, number) in enumerate(targets[key]):
+                self._ids[row, column] = target
+                self._predicted.append((row, column, number))
 
     @property
     def row_tokens(self) -> int:
@@ -166,31 +172,19 @@ class Continuations:
 
         `first` is the index of the first token of the states that are not shared.
         """
-        parts, numbers = [], dict[tuple[int, int], int]()
+        parts = []
         for source, places in self._places.items():
             begin = 0 if source == _SHARED else first
             parts.append(states_of(source)[:, [place - begin for place in places]])
-            for place in places:
-                numbers[source, place] = len(numbers)
         states = torch.cat([part.to(parts[0].device) for part in parts], dim=1)
-        scores = torch.zeros(len(states), self._count, dtype=torch.float64)
         unembedding = self._anatomy.unembedding
         assert unembedding is not None, self._anatomy.lens_missing
-        predicted = [(numbers[key], target, text) for key, target, text in self._predicted]
-        at_once = outputs_at_once(unembedding, len(states) * len(numbers))
-        for tokens in slices(len(numbers), at_once):
-            chosen = [
-                (place - tokens.start, *rest)
-                for place, *rest in predicted
-                if tokens.start <= place < tokens.stop
-            ]
-            places, targets, texts = (list(column) for column in zip(*chosen, strict=True))
-            for rows in slices(len(states), max(1, at_once // (tokens.stop - tokens.start))):
-                with torch.no_grad():
-                    log = unembedding.logits(states[rows, tokens]).log_softmax(dim=-1)
-                values = log[:, places, targets].to("cpu").double()
-                scores[rows].index_add_(1, torch.tensor(texts), values)
-        return scores
+        rows = len(states)
+        tokens = log_probabilities(unembedding, states.flatten(0, 1), self._ids.repeat(rows, 1))
+        places, columns, texts = (list(numbers) for numbers in zip(*self._predicted, strict=True))
+        chosen = tokens.view(rows, *self._ids.shape)[:, places, columns].double()
+        scores = torch.zeros(rows, self._count, dtype=torch.float64)
+        return scores.index_add_(1, torch.tensor(texts), chosen)
 
 
 def _begin_alike(texts: Sequence[np.ndarray]) -> int:

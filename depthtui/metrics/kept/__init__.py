@@ -562,10 +562,13 @@ def _work(result: RunResult) -> float:
     return curves * result.model.n_layers * (1 / 2 + head(result))
 
 
-def _preparation(result: RunResult) -> float:
-    """The cost of an order: a trial runs half of the layers and the LM head on all text tokens."""
+def order_search(result: RunResult) -> float:
+    """The cost of the model's order, in passes of one token; 0 where none is searched for.
+
+    A trial runs half of the layers and the LM head on all text tokens.
+    """
     settings = result.settings
-    if settings.sufficient_order != "model":
+    if settings.sufficient_order != "model" or not settings.is_clean:
         return 0.0
     trials = expected_trials(result.model.n_layers, settings.sufficient_search)
     return TEXTS * LENGTH * trials * (1 / 2 + head(result))
@@ -594,7 +597,7 @@ METRIC = Metric(
     result=Kept,
     needs=(needs.clean_run, needs.lens, needs.second_token),
     needs_order=True,
-    preparation=_preparation,
+    preparation=order_search,
     memory=row_of_logits,
     recalled_with=RECALLED_ORDERS,
     depends_on=(

@@ -9,9 +9,8 @@ import torch
 
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
-from depthtui.metrics.output_change import outputs_at_once
+from depthtui.metrics.output_change import log_probabilities
 from depthtui.metrics.task_guess import TaskGuess
-from depthtui.tracing.batching import slices
 
 
 def compute(context: Context, partial: TaskGuess | None) -> TaskGuess:
@@ -32,12 +31,8 @@ def compute(context: Context, partial: TaskGuess | None) -> TaskGuess:
     shared = min(length, most)
     loss = np.full((length, len(answers)), np.nan, np.float32)
     states = context.readable[-1][start - 1 : start - 1 + shared]
-    with torch.no_grad():
-        for part in slices(shared, outputs_at_once(unembedding, shared)):
-            context.checkpoint()
-            log = unembedding.logits(states[part]).log_softmax(dim=-1)
-            at = torch.from_numpy(ids[:, part].T.copy()).to(log.device)
-            loss[part] = -log.gather(1, at).float().cpu().numpy()
+    tokens = torch.from_numpy(ids[:, :shared].T.copy())
+    loss[:shared] = -log_probabilities(unembedding, states, tokens, context.checkpoint).numpy()
     loss[:shared][~is_known[:, :shared].T] = np.nan
     place = result.settings.task_answers.index(prompt.answer)
     return TaskGuess(loss, by_texts[0, own].astype(np.float32), place)

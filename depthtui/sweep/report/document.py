@@ -16,6 +16,7 @@ from depthtui.depth.rules import margin
 from depthtui.depth.rules.rule import Rule
 from depthtui.metrics import accuracy, kept, sufficient
 from depthtui.metrics.accuracy import Answers, WithLayers, with_counted_layers
+from depthtui.metrics.accuracy.answer_statistics import share_range
 from depthtui.metrics.kept.curve import SHARE
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -271,8 +272,7 @@ def _right_answers(summary: SweepSummary) -> Iterator[Block]:
 
 def _share(answers: Answers) -> Noted:
     """Right answers, and beneath them the interval of their share."""
-    low, high = answers.interval
-    return Noted(answers.counts, f"{low:.0%} to {high:.0%}")
+    return Noted(answers.counts, share_range(answers.interval))
 
 
 def _with_layers(answers: WithLayers | None) -> Noted:
