@@ -81,6 +81,19 @@ def test_against_whole_forwards(name):
     assert continuations.shared in (0, CONTEXT)
 
 
+def test_whole_scores_in_bfloat16_are_those_of_each_text_by_itself():
+    """Two texts round the tokens that they share differently."""
+    model = tiny("llama").to(torch.bfloat16)
+    texts = options_of(3, 40, 17, seed=4)
+    with torch.no_grad():
+        scores = continuations_of(model, texts).clean().numpy()
+        for text, score in zip(texts, scores, strict=True):
+            log = model(torch.from_numpy(text[None, :-1])).logits[0].float().log_softmax(-1)
+            places = np.arange(CONTEXT - 1, len(text) - 1)
+            assert score == pytest.approx(log[places, text[places + 1]].sum().item(), abs=1e-4)
+
+
+
 def test_continuations_that_begin_alike_run_once():
     model = tiny("llama")
     texts = options_of(2, 3)

@@ -7,6 +7,7 @@ an architecture cannot run tokens behind others, each whole text runs by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -55,23 +56,11 @@ class Continuations:
         can_share = len(inputs) > 1 and self._longest.shares(self._replays, shared)
         self.shared = shared if can_share else 0
         self._tails = self._clean_tails() if self.shared else []
-        self._count = len(texts)
-        self._places: dict[int, list[int]] = {}
-        targets: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
-            for place in range(start - 1, len(text) - 1):
-                source = _SHARED if place < self.shared else numbers[text[:-1].tobytes()]
-                if (source, place) not in targets:
-                    self._places.setdefault(source, []).append(place)
-                targets.setdefault((source, place), []).append((int(text[place + 1]), number))
-        keys = [(source, place) for source, places in self._places.items() for place in places]
-        # The tokens that are predicted at each place, filled up with token 0.
-        self._ids = torch.zeros(len(keys), max(map(len, targets.values())), dtype=torch.int64)
-        self._predicted: list[tuple[int, int, int]] = []
-        for row, key in enumerate(keys):
-            for column, (target, number) in enumerate(targets[key]):
-                self._ids[row, column] = target
-                self._predicted.append((row, column, number))
+        sources = [numbers[text[:-1].tobytes()] for text in texts]
+        # Two passes round the tokens that they share differently: the clean scores, which equal
+        # those of a harness, are of each text's own.
+        self._own = _Scored.of(texts, starts, sources)
+        self._scored = _Scored.of(texts, starts, sources, self.shared) if self.shared else self._own
 
     @property
     def row_tokens(self) -> int:
@@ -82,16 +71,16 @@ class Continuations:
 
     def clean(self) -> Tensor:
         """The log-likelihoods of the clean passes of the whole texts, `[K]` float64, in nats."""
-        return self._scores(lambda source: self._clean_replay(source).states[-1][None])[0]
+        return self._scores(self._own, lambda source: self._replays[source].states[-1][None])[0]
 
     def by_depth(self) -> Tensor:
         """The log-likelihoods that final norm and LM head read at depths 0 … L, `[L + 1, K]`."""
 
         def readable(source: int) -> Tensor:
-            depths = self._anatomy.all_readable(self._clean_replay(source).residual)
+            depths = self._anatomy.all_readable(self._replays[source].residual)
             return torch.stack([depth.to(depths[-1].device) for depth in depths])
 
-        return self._scores(readable)
+        return self._scores(self._own, readable)
 
     def without(self, rows: Sequence[Collection[int]]) -> Tensor:
         """The log-likelihoods without the layers of each row, `[rows, K]` float64, in nats.
@@ -101,14 +90,11 @@ class Continuations:
         if self.shared:
             contexts, tails = self._run_shared(rows)
             return self._scores(
-                lambda source: contexts if source == _SHARED else tails[:, source], self.shared
+                self._scored, lambda source: contexts if source == _SHARED else tails[:, source]
             )
         return self._scores(
-            lambda source: without_layers(self._replays[source], rows, self._substitute)
+            self._own, lambda source: without_layers(self._replays[source], rows, self._substitute)
         )
-
-    def _clean_replay(self, source: int) -> Replay:
-        return self._longest if source == _SHARED else self._replays[source]
 
     def _clean_tails(self) -> list[Tensor]:
         """The clean states behind the shared tokens at depths 0 … L, `[texts, tokens, D]` each.
@@ -167,24 +153,63 @@ class Continuations:
         after = self._longest.run_layer(layer, before.flatten(0, 1), self.shared, (keys, values))
         return after.view_as(before)
 
-    def _scores(self, states_of: Callable[[int], Tensor], first: int = 0) -> Tensor:
-        """The log-likelihoods by last states of each source, `[rows, tokens, D]`: `[rows, K]`.
-
-        `first` is the index of the first token of the states that are not shared.
-        """
-        parts = []
-        for source, places in self._places.items():
-            begin = 0 if source == _SHARED else first
-            parts.append(states_of(source)[:, [place - begin for place in places]])
+    def _scores(self, scored: _Scored, states_of: Callable[[int], Tensor]) -> Tensor:
+        """The log-likelihoods by last states of each source, `[rows, tokens, D]`: `[rows, K]`."""
+        parts = [states_of(source)[:, rows] for source, rows in scored.rows_of.items()]
         states = torch.cat([part.to(parts[0].device) for part in parts], dim=1)
         unembedding = self._anatomy.unembedding
         assert unembedding is not None, self._anatomy.lens_missing
         rows = len(states)
-        tokens = log_probabilities(unembedding, states.flatten(0, 1), self._ids.repeat(rows, 1))
-        places, columns, texts = (list(numbers) for numbers in zip(*self._predicted, strict=True))
-        chosen = tokens.view(rows, *self._ids.shape)[:, places, columns].double()
-        scores = torch.zeros(rows, self._count, dtype=torch.float64)
+        tokens = log_probabilities(unembedding, states.flatten(0, 1), scored.ids.repeat(rows, 1))
+        places, columns, texts = (list(numbers) for numbers in zip(*scored.predicted, strict=True))
+        chosen = tokens.view(rows, *scored.ids.shape)[:, places, columns].double()
+        scores = torch.zeros(rows, 1 + max(texts), dtype=torch.float64)
         return scores.index_add_(1, torch.tensor(texts), chosen)
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """The states that predict the tokens of the continuations.
+
+    Attributes:
+        rows_of: the rows of each source's states that predict a token.
+        ids: the tokens that each of these rows predicts, filled up with token 0, `[rows, most]`.
+        predicted: row and column in `ids` of each token of a text, and the text's number.
+    """
+
+    rows_of: dict[int, list[int]]
+    ids: Tensor
+    predicted: list[tuple[int, int, int]]
+
+    @classmethod
+    def of(
+        cls,
+        texts: Sequence[np.ndarray],
+        starts: Sequence[int],
+        sources: Sequence[int],
+        shared: int = 0,
+    ) -> _Scored:
+        """The states of texts whose first `shared` tokens are those of `_SHARED`.
+
+        `sources` are the numbers of each text's other states.
+        """
+        rows_of: dict[int, list[int]] = {}
+        targets: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for number, (text, start) in enumerate(zip(texts, starts, strict=True)):
+            for place in range(start - 1, len(text) - 1):
+                is_shared = place < shared
+                key = (_SHARED, place) if is_shared else (sources[number], place - shared)
+                if key not in targets:
+                    rows_of.setdefault(key[0], []).append(key[1])
+                targets.setdefault(key, []).append((int(text[place + 1]), number))
+        keys = [(source, row) for source, rows in rows_of.items() for row in rows]
+        ids = torch.zeros(len(keys), max(map(len, targets.values())), dtype=torch.int64)
+        predicted: list[tuple[int, int, int]] = []
+        for row, key in enumerate(keys):
+            for column, (target, number) in enumerate(targets[key]):
+                ids[row, column] = target
+                predicted.append((row, column, number))
+        return cls(rows_of, ids, predicted)
 
 
 def _begin_alike(texts: Sequence[np.ndarray]) -> int:
