@@ -93,7 +93,6 @@ def test_whole_scores_in_bfloat16_are_those_of_each_text_by_itself():
             assert score == pytest.approx(log[places, text[places + 1]].sum().item(), abs=1e-4)
 
 
-
 def test_continuations_that_begin_alike_run_once():
     model = tiny("llama")
     texts = options_of(2, 3)
