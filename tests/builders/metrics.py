@@ -57,7 +57,7 @@ def _from_shapes(name: str, result: RunResult, draw: Callable[[int], np.ndarray]
     """A metric whose arrays have the declared shapes, other fields their defaults."""
     kind = METRIC_BY_NAME[name].result
     assert kind is not None
-    sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.lens_top_k}
+    sizes = kind.sizes(result.model.n_layers, len(result.tokens), result.settings.lens_top_k)
     sizes["H"] = 4
     arrays = {
         field: draw(math.prod(shape.of(sizes))).reshape(shape.of(sizes)).astype(shape.dtype)

@@ -41,6 +41,7 @@ from depthtui.metrics.layer_order import (
     RECALLED_ORDERS,
     TEXTS,
     Orders,
+    Piece,
     block_numbers,
     block_weights,
     expected_trials,
@@ -68,10 +69,11 @@ class Kept(MetricResult):
     """The output with more and more layers left out together, until none is left.
 
     Attributes:
+        piece: the kind of the M pieces that are left out.
         kind: where the orders come from: `model`, or `own` for the prompts themselves.
         search: how they were found: `ranked` or `greedy`.
-        orders: the orders in which layers are left out.
-        search_lengths: how many layers of each order the search found; the others follow by their
+        orders: the orders in which pieces are left out.
+        search_lengths: how many pieces of each order the search found; the others follow by their
             last cost.
         controls: the orders of both halves of the texts, and two that are drawn; empty for an order
             that is not read.
@@ -81,7 +83,7 @@ class Kept(MetricResult):
         untrained: what an untrained model of this shape knows of a token of the texts of the
             model's order, in nats; None where it is not known.
         way: the index of the order that a token is read with; -1 for a token that is not scored.
-        kl: KL(p || p~), in nats, without the first 0, 1, 2, … layers of a token's order; NaN
+        kl: KL(p || p~), in nats, without the first 0, 1, 2, … pieces of a token's order; NaN
             where not known, or not scored.
         kept: 1 where the most probable token stays the same, else 0.
         loss: the loss of the token after each, in nats, in the order of that token.
@@ -91,6 +93,8 @@ class Kept(MetricResult):
         half_guess: the same by the mean output on each half of the texts.
     """
 
+    piece: ClassVar[Piece] = "layer"
+
     kind: str
     search: str
     orders: Orders
@@ -99,11 +103,11 @@ class Kept(MetricResult):
     own_orders: Orders
     untrained: float | None
     way: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
-    kl: Annotated[np.ndarray, Shape("L+1", "T")]
-    kept: Annotated[np.ndarray, Shape("L+1", "T")]
-    loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
-    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", "T-1")]
-    own_loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
+    kl: Annotated[np.ndarray, Shape("M+1", "T")]
+    kept: Annotated[np.ndarray, Shape("M+1", "T")]
+    loss: Annotated[np.ndarray, Shape("M+1", "T-1")]
+    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "M+1", "T-1")]
+    own_loss: Annotated[np.ndarray, Shape("M+1", "T-1")]
     guess: Annotated[np.ndarray, Shape("T-1")]
     half_guess: Annotated[np.ndarray, Shape("2", "T-1")]
 
@@ -156,10 +160,10 @@ class ReducedKept(Reduced):
     untrained: float | None
     way: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
     blocks: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
-    kl: Annotated[np.ndarray, Shape("G", "L+1", dtype=np.float64)]
-    choices: Annotated[np.ndarray, Shape("G", "L+1", dtype=np.float64)]
-    mean_kl: Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
-    mean_choices: Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
+    kl: Annotated[np.ndarray, Shape("G", "M+1", dtype=np.float64)]
+    choices: Annotated[np.ndarray, Shape("G", "M+1", dtype=np.float64)]
+    mean_kl: Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
+    mean_choices: Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
     floor: float
     text: ReducedLoss | None
     answer: ReducedLoss | None
@@ -596,7 +600,7 @@ METRIC = Metric(
     work=_work,
     result=Kept,
     needs=(needs.clean_run, needs.lens, needs.second_token),
-    needs_order=True,
+    needs_order="layer",
     preparation=order_search,
     memory=row_of_logits,
     recalled_with=RECALLED_ORDERS,
