@@ -40,6 +40,7 @@ from depthtui.metrics import (
     neighbours,
     nonlinear,
     order,
+    parts,
     patch,
     prediction_depth,
     quantisation,
@@ -82,6 +83,7 @@ ALL: tuple[Metric, ...] = (
     ablation.METRIC,
     kept.METRIC,
     sufficient.METRIC,
+    parts.METRIC,
     task_guess.METRIC,
     order.METRIC,
     repeat.METRIC,
@@ -262,7 +264,7 @@ def with_other_prompts(
         writes: whether the model writes the answers, which are not known before.
     """
     settings = _with_accuracy(settings, prompts[number])
-    if kept.NAME not in settings.metrics:
+    if {kept.NAME, parts.NAME}.isdisjoint(settings.metrics):
         return settings
     if settings.sufficient_order == "own":
         settings = _with_order_texts(settings, prompts, number)

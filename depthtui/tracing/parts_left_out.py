@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
 from depthtui.tracing.left_out import NOTHING, LayersToLeave, Substitute, stacked
-from depthtui.tracing.modules import hooks
-from depthtui.tracing.replay import Replay
+from depthtui.tracing.modules import hidden_states, hooks
+from depthtui.tracing.replay import LayerOutput, Replay
 
 
 class PartsToLeave(LayersToLeave):
@@ -54,8 +55,11 @@ class PartsToLeave(LayersToLeave):
     def after(self, layer: int, states: Tensor, out: Sequence[int]) -> Tensor:
         if len(out) != 1:
             return super().after(layer, states, out)
+        (attention, mlp), is_mlp = self._parts[layer], out[0] % 2 == 1
         with hooks() as handles:
-            handles.extend(tap.silence() for tap in self._parts[layer][out[0] % 2])
+            handles.extend(tap.silence() for tap in (mlp if is_mlp else attention))
+            if is_mlp:
+                handles.extend(_end_behind(attention, self.replay.layers[layer]))
             after = super().after(layer, states, ())
         return self._substitute.with_first(after, self.clean[layer + 1])
 
@@ -67,6 +71,26 @@ class PartsToLeave(LayersToLeave):
             after = self._without_mlp[layer]
             return self._substitute.with_first(after, self.clean[layer + 1])
         return super().clean_after(layer, out)
+
+
+def _end_behind(sublayer: Sublayer, layer: nn.Module) -> Iterator[RemovableHandle]:
+    """Let a layer end once a sublayer has written, with its input and this write as the output."""
+    stream: list[Tensor] = []
+
+    def begin(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        stream[:] = [hidden_states(args, kwargs)]
+
+    def add(tap: Tap) -> Callable[..., None]:
+        def hook(_module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            stream.append(stream[-1] + tap.write(args, output, stream[0]))
+            if len(stream) > len(sublayer):
+                raise LayerOutput(stream[-1])
+
+        return hook
+
+    yield layer.register_forward_pre_hook(begin, with_kwargs=True)
+    for tap in sublayer:
+        yield tap.module.register_forward_hook(add(tap))
 
 
 @dataclass(frozen=True)

@@ -390,6 +390,7 @@ def test_all_layers_out_leave_the_sum_of_their_means() -> None:
 METRICS = (
     "ablation",
     "kept",
+    "parts",
     "skip_effects",
     "direct_effects",
     "answers_kept",
@@ -435,6 +436,7 @@ def test_a_sublayer_has_no_mean_update(part: str) -> None:
     title = {"attention": "attention", "mlp": "MLP"}[part]
     # These leave out whole layers, whatever the part.
     assert {reasons.pop(name) for name in ("kept", "accuracy", "context_depth")} == {""}
+    assert reasons.pop("parts") == "only a whole layer has a mean update, not its parts"
     assert set(reasons.values()) == {f"only a whole layer has a mean update, not its {title}"}
     result.settings = RunSettings(keep_first_token=True, skip_part=part)
     assert METRIC_BY_NAME["ablation"].why_unavailable(result) == ""
