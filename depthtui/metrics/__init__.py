@@ -285,7 +285,7 @@ def _with_accuracy(settings: RunSettings, prompt: Prompt) -> RunSettings:
     others = tuple(name for name in settings.metrics if name != adapter.NAME)
     if not prompt.choices or named_metrics(replace(settings, metrics=others)):
         return settings
-    return replace(settings, metrics=(*settings.metrics, accuracy.NAME))
+    return replace(settings, metrics=(*settings.metrics, accuracy.METRIC.name))
 
 
 def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:

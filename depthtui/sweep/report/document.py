@@ -15,8 +15,8 @@ from depthtui.depth import rules
 from depthtui.depth.rules import margin
 from depthtui.depth.rules.rule import Rule
 from depthtui.metrics import accuracy, kept, sufficient
-from depthtui.metrics.accuracy import Answers, WithLayers, with_counted_layers
 from depthtui.metrics.accuracy.answer_statistics import share_range
+from depthtui.metrics.accuracy.pooled_accuracy import Answers, WithLayers, with_counted_layers
 from depthtui.metrics.kept.curve import SHARE
 from depthtui.report import svg
 from depthtui.report.blocks import (

@@ -16,6 +16,7 @@ from depthtui.data.plain import to_plain
 from depthtui.data.run import without
 from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.metrics import accuracy
+from depthtui.metrics.accuracy.findings import summary_by_kind
 from depthtui.report.layer_types import types_dict
 from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.comparisons import numbers
@@ -168,7 +169,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "tokens": cell.n_tokens,
         "effective_prompts": cell.effective_prompts,
         "accuracy": None if cell.accuracy is None else asdict(cell.accuracy),
-        "right_answers": None if answers is None else accuracy.summary_by_kind(answers, cell),
+        "right_answers": None if answers is None else summary_by_kind(answers, cell),
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
         "curves": cell.curves,
