@@ -213,6 +213,7 @@ class Metric:
         evidence: pooled values -> its count of layers or depth, and what that was varied by.
         moved_by_rounding: whether rounding to 16 bits changes its values by as much as their size,
             so that devices can be compared by it only in float32.
+        is_timed: whether its values are times of this machine, which no second run repeats.
     """
 
     name: str
@@ -252,6 +253,7 @@ class Metric:
     maps: Callable[[Any], list[LayerMap]] = lambda value: []
     evidence: Callable[[Any, Pooled], list[LayerCount]] = no_evidence
     moved_by_rounding: bool = False
+    is_timed: bool = False
 
     @property
     def on_demand(self) -> bool:

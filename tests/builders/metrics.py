@@ -31,6 +31,7 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.speed import MOST_DRAFTED, Speed
 from depthtui.metrics.task_guess import TaskGuess
 from depthtui.prompts.written_answers import is_written
 from tests.builders.lenses import random_lens, smooth_lens
@@ -286,6 +287,22 @@ def _repeat(kl: np.ndarray, loss: np.ndarray) -> Repeat:
     return found
 
 
+def _smooth_speed(result: RunResult) -> Speed:
+    """Every layer takes as long as another, the head as long as two; in the order of `kept`."""
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    knowledge = result.get(Kept)
+    order = tuple(reversed(range(layers))) if knowledge is None else knowledge.orders[0]
+    speed = Speed.unknown(layers, tokens, order=order).widened("V", MOST_DRAFTED + 1)
+    staying = np.arange(layers, -1, -1)
+    share = (2 + staying) / (2 + layers)
+    speed.parameters[:], speed.weight_bytes[:] = 1e6 * (1 + staying), 4e6 * (1 + staying)
+    speed.cache_bytes[:] = 768 * staying
+    speed.token[:layers], speed.prefill[:layers] = 0.03 * share[:-1], 0.2 * share[:-1]
+    speed.token_share[:layers] = speed.prefill_share[:layers] = share[:-1]
+    speed.verify_share[:] = 1 + np.arange(MOST_DRAFTED + 1) / 20
+    return speed
+
+
 def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
     """The metric by some orders, read in no other, with nothing known."""
     return Kept.unknown(
@@ -408,6 +425,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "patch": _smooth_patch,
     "quantisation": _smooth_quantisation,
     "repeat": _smooth_repeat,
+    "speed": _smooth_speed,
     "similarity": _smooth_similarity,
     "task_guess": _smooth_task_guess,
     "kept": _smooth_kept,
@@ -560,6 +578,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "patch": _random_patch,
     "quantisation": _random_quantisation,
     "repeat": _random_repeat,
+    "speed": lambda result, rng: _smooth_speed(result),
     "experts": lambda result, rng: _experts(result, rng.integers(0, 8, result.model.n_layers)),
     "similarity": _random_similarity,
     "task_guess": _random_task_guess,

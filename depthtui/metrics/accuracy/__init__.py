@@ -11,20 +11,24 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import kept, needs
 from depthtui.metrics.accuracy.findings import (
-    NAME,
-    evidence,
     findings,
     means,
     per_layer,
     summary,
 )
-from depthtui.metrics.accuracy.pooled_accuracy import pool
+from depthtui.metrics.accuracy.pooled_accuracy import PooledAccuracy, pool
 from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
 from depthtui.metrics.choices import STAND_INS, key_parts, measured_layers
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
-from depthtui.metrics.layer_order import RECALLED_ORDERS
+from depthtui.metrics.evidence import CountMeasure, LayerCount, Variant
+from depthtui.metrics.layer_order import RECALLED_ORDERS, staying_layers
+from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Metric
 from depthtui.prompts.written_answers import form_of, is_written
+
+NAME = "accuracy"
+
+COUNT_MEASURE = CountMeasure("causal", NAME, "right answers", "that the right answers need")
 
 
 @dataclass
@@ -117,6 +121,30 @@ def _reduce(result: Accuracy, run: RunResult, tokens: slice) -> ReducedAccuracy:
     )
 
 
+_OTHER_MARGINS = (0.5, 2.0)
+"""The factors of the margin by which the count is varied."""
+
+
+def _evidence(accuracy: PooledAccuracy, pooled: Pooled) -> list[LayerCount]:
+    answers = accuracy.lead
+    count = answers.layers
+    if answers.questions == 1:
+        return []
+    if count is None:
+        return [COUNT_MEASURE.unknown(answers.why_no_count)]
+    variants = []
+    for factor in _OTHER_MARGINS:
+        other = answers.fewest_within(answers.margin * factor)
+        if other.left_out is not None:
+            takes = accuracy.n_layers - other.left_out
+            points = f"{100 * answers.margin * factor:g} points"
+            variants.append(Variant(takes, f"by the margin: within {points} it takes {takes}"))
+    if len(accuracy.kinds) > 1 and (others := accuracy.kinds[1].layers) is not None:
+        variants.append(Variant(others, f"by the answers: written ones need {others}"))
+    layers = staying_layers(accuracy.reduced.order, accuracy.n_layers, count)
+    return [COUNT_MEASURE.counted(count, variants, layers)]
+
+
 def _choices_of_what_if(result: RunResult) -> str:
     """A need: the prompt of a what-if has choices."""
     is_missing = not (result.settings.is_clean or result.prompt.choices)
@@ -206,6 +234,6 @@ METRIC = Metric(
     findings=findings,
     per_layer=per_layer,
     means=means,
-    evidence=evidence,
+    evidence=_evidence,
     moved_by_rounding=True,
 )

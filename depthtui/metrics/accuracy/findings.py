@@ -1,4 +1,4 @@
-"""Right answers as rows, numbers by layer, evidence and JSON."""
+"""Right answers as rows, numbers by layer and JSON."""
 
 from __future__ import annotations
 
@@ -14,14 +14,8 @@ from depthtui.metrics import kept, sufficient
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.accuracy.pooled_accuracy import Answers, PooledAccuracy, with_counted_layers
 from depthtui.metrics.choices import chosen_key, left_out_words
-from depthtui.metrics.evidence import CountMeasure, LayerCount, Variant
-from depthtui.metrics.layer_order import staying_layers
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerValues
-
-NAME = "accuracy"
-
-COUNT_MEASURE = CountMeasure("causal", NAME, "right answers", "that the right answers need")
 
 
 def summary(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
@@ -191,27 +185,3 @@ def means(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, float]:
         for answers in accuracy.kinds
     }
     return {**shares, "layers that the answers need": math.nan if layers is None else layers}
-
-
-_OTHER_MARGINS = (0.5, 2.0)
-"""The factors of the margin by which the count is varied."""
-
-
-def evidence(accuracy: PooledAccuracy, pooled: Pooled) -> list[LayerCount]:
-    answers = accuracy.lead
-    count = answers.layers
-    if answers.questions == 1:
-        return []
-    if count is None:
-        return [COUNT_MEASURE.unknown(answers.why_no_count)]
-    variants = []
-    for factor in _OTHER_MARGINS:
-        other = answers.fewest_within(answers.margin * factor)
-        if other.left_out is not None:
-            takes = accuracy.n_layers - other.left_out
-            points = f"{100 * answers.margin * factor:g} points"
-            variants.append(Variant(takes, f"by the margin: within {points} it takes {takes}"))
-    if len(accuracy.kinds) > 1 and (others := accuracy.kinds[1].layers) is not None:
-        variants.append(Variant(others, f"by the answers: written ones need {others}"))
-    layers = staying_layers(accuracy.reduced.order, accuracy.n_layers, count)
-    return [COUNT_MEASURE.counted(count, variants, layers)]

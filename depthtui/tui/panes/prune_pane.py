@@ -10,6 +10,7 @@ from textual.reactive import reactive
 
 from depthtui.data.explanation import Explanation
 from depthtui.errors import DepthError
+from depthtui.metrics import speed
 from depthtui.metrics.similarity import (
     METRIC,
     Similarity,
@@ -29,7 +30,7 @@ _BLOCK_LINES = 3
 
 
 class PrunePane(Page):
-    """The angular distance over every block of n layers, and the least one for every n.
+    """The angular distance over every block of n layers, the least one for every n, and the gains.
 
     Attributes:
         n: layers of the block; 0 for a tenth of the model.
@@ -41,10 +42,10 @@ class PrunePane(Page):
     n: reactive[int] = reactive(0, repaint=False)
 
     def computes(self) -> tuple[str, ...]:
-        return (METRIC.name,)
+        return (METRIC.name, speed.NAME)
 
     def explains(self) -> tuple[Explanation, ...]:
-        return of_metrics(METRIC.name)
+        return of_metrics(METRIC.name, speed.NAME)
 
     def turn_dial(self, steps: int) -> None:
         if self.result is not None:
@@ -109,7 +110,7 @@ class PrunePane(Page):
         self._least = np.array([best_block(distances, n)[1] for n in lengths])
 
     def lay_out(self) -> list[list[Piece]]:
-        lines = [as_many_as_fit(self._words(), self.area.width)]
+        lines = [as_many_as_fit(self._words(), self.area.width), *self._gains()]
         room = self.area.height - len(lines)
         has_both = room >= 2 * _BLOCK_LINES + 1
         if room > 2 * _BLOCK_LINES + 2:
@@ -128,6 +129,26 @@ class PrunePane(Page):
             (f"without {layers}", styles.strong),
             (f" · angular distance {number(self._distance)}", styles.muted),
         ]
+
+    def _gains(self) -> list[list[Piece]]:
+        """Time, memory and drafts with n layers fewer; a line about the key where not measured."""
+        styles, width = self.pane_styles, self.area.width
+        gains = None if self.reading is None else self.reading.get(speed.METRIC)
+        if gains is None:
+            reason, help_text = not_computed(
+                self.drawn_result, speed.METRIC, self.view.pace, self.compute_key
+            )
+            return [
+                as_many_as_fit([(f"{reason} ", styles.muted), (help_text, styles.faint)], width)
+            ]
+        share, *others = speed.gains(gains, self.drawn_result.model.n_layers - self.block)
+        first = [("a token: ", styles.muted), (share, styles.strong)]
+        rows = [first + [(f" · {clause}", styles.muted) for clause in others]]
+        for name, draft in gains.drafts.items():
+            result, how = draft.words
+            row = [(f"{name.lower()} as a draft: ", styles.muted), (result, styles.strong)]
+            rows.append([*row, (f" · {how}", styles.muted)])
+        return [as_many_as_fit(row, width) for row in rows]
 
     def _by_first_layer(self, lines: int) -> list[list[Piece]]:
         """The distance over the block from each layer on; the least one stands out."""
