@@ -110,7 +110,8 @@ class PrunePane(Page):
         self._least = np.array([best_block(distances, n)[1] for n in lengths])
 
     def lay_out(self) -> list[list[Piece]]:
-        lines = [as_many_as_fit(self._words(), self.area.width), *self._gains()]
+        lines = [as_many_as_fit(self._words(), self.area.width)]
+        lines += self._gains()[: max(0, self.area.height - len(lines) - _BLOCK_LINES)]
         room = self.area.height - len(lines)
         has_both = room >= 2 * _BLOCK_LINES + 1
         if room > 2 * _BLOCK_LINES + 2:
@@ -138,9 +139,8 @@ class PrunePane(Page):
             reason, help_text = not_computed(
                 self.drawn_result, speed.METRIC, self.view.pace, self.compute_key
             )
-            return [
-                as_many_as_fit([(f"{reason} ", styles.muted), (help_text, styles.faint)], width)
-            ]
+            words = f"speed: {help_text}" if help_text else reason
+            return [as_many_as_fit([(words, styles.muted)], width)]
         share, *others = speed.gains(gains, self.drawn_result.model.n_layers - self.block)
         first = [("a token: ", styles.muted), (share, styles.strong)]
         rows = [first + [(f" · {clause}", styles.muted) for clause in others]]
