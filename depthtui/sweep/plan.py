@@ -226,15 +226,16 @@ def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
     The plan then means the same from another folder, and on another machine with the same disk.
     """
     models = [
-        replace(model, name=_model_from_root(model.name), adapter=_absolute(model.adapter))
+        replace(model, name=model_from_root(model.name), adapter=_absolute(model.adapter))
         for model in plan.models
     ]
     tasks = [replace(choice, data=_absolute(choice.data)) for choice in plan.tasks]
-    families = [(_model_from_root(name), family) for name, family in plan.families]
+    families = [(model_from_root(name), family) for name, family in plan.families]
     return replace(plan, models=tuple(models), tasks=tuple(tasks), families=tuple(families))
 
 
-def _model_from_root(name: str) -> str:
+def model_from_root(name: str) -> str:
+    """A model's name, with an absolute path for a local file or folder."""
     return name if name == DEMO else _absolute(name)
 
 

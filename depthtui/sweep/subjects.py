@@ -159,7 +159,7 @@ def trainings(summary: SweepSummary) -> Iterator[Subject]:
     """Revisions of one model, in the order of their steps."""
     for models in _revisions_by_step(summary.models):
         first, last = models[0], models[-1]
-        name = summary.of_model(first)[0].model.name.rsplit("/", 1)[-1]
+        name = summary.of_model(first)[0].model.short_name
         compared = f"{name} from {first.revision} to {last.revision}"
         for words, tasks in _tasks_together(summary.plan.tasks):
             steps = [_cells_on(summary, model, tasks) for model in models]

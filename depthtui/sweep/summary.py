@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth import rules
@@ -101,12 +102,14 @@ class SweepSummary:
         cells: summaries of the cells that have a prompt, in the plan's order.
         missing_cells: cells without a prompt.
         failures: cells and prompts that failed.
+        logged: right answers in logs of lm-evaluation-harness, those of each log together.
     """
 
     plan: SweepPlan
     cells: list[CellSummary]
     missing_cells: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    logged: Sequence[Sequence[LoggedAnswers]] = ()
 
     @property
     def models(self) -> list[ModelSpec]:
@@ -154,6 +157,5 @@ def _full_title(spec: ModelSpec) -> str:
 
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
     """A loaded model's short name, with its options."""
-    short = model.name.rsplit("/", 1)[-1]
     # The loaded model's name already contains its adapter.
-    return ", ".join([short, *model_options(replace(spec, adapter=""))])
+    return ", ".join([model.short_name, *model_options(replace(spec, adapter=""))])
