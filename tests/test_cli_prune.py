@@ -209,6 +209,7 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
         (["--budget", "1", "--task", "sums"], "There is no task 'sums'"),
         (["--keep-answers", "0.9", "--task", "grade_school"], "one half chooses"),
         (["--keep-answers", "0.9", "--prompt", "hi"], "two prompts or more that have answers"),
+        (["--keep-answers", "0.9", "--data", "piqa=x.jsonl"], "NAME=FILE needs --task NAME"),
     ],
 )
 def test_what_cannot_be_asked_for_is_bad_usage(
@@ -250,6 +251,23 @@ def test_options_choose_layers_too(home: Path, capsys: Output) -> None:
     assert re.search(
         r"as many answers are right, lost \d, gained \d of 16: ", printed.out + printed.err
     )
+    assert status == ("Nothing was written" in printed.err)
+
+
+@pytest.mark.parametrize("examples", ["--examples=8", None])
+def test_rows_of_a_file_choose_layers_too(examples: str | None, home: Path, capsys: Output) -> None:
+    path = home / "rows.jsonl"
+    numbers = range(16)
+    rows = [
+        {"goal": f"add {n}", "sol1": "one", "sol2": "two", "label": n // 2 % 2} for n in numbers
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    options = ["--keep-answers", "0.01", "--task", "piqa", "--data", f"piqa={path}", "--device=cpu"]
+    options += [examples] if examples else []
+    status = main(["prune", str(tiny_folder(home)), *options, "--out", str(home / "out")])
+    printed = capsys.readouterr()
+    # Twenty by default, or as many as there are.
+    assert re.search(r"lost \d, gained \d of 8: ", printed.out + printed.err)
     assert status == ("Nothing was written" in printed.err)
 
 

@@ -512,10 +512,7 @@ def _prompt_options(default_examples: int) -> _Decorator:
 
 run_prompt_options = _prompt_options(EXAMPLES)
 generate_prompt_options = _prompt_options(1)
-dataset_options = one_argument(
-    "Data sets",
-    "dataset",
-    DatasetOptions,
+_of_rows = (
     click.option(
         "--data",
         multiple=True,
@@ -526,6 +523,13 @@ dataset_options = one_argument(
     click.option(
         "--sample", is_flag=True, help="Draw a data set's prompts by the seed, not its first ones."
     ),
+)
+row_options = one_argument("Data sets", "dataset", DatasetOptions, *_of_rows)
+dataset_options = one_argument(
+    "Data sets",
+    "dataset",
+    DatasetOptions,
+    *_of_rows,
     click.option(
         "--max-tokens",
         type=WholeNumberRange(1),

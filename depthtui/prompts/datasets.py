@@ -267,7 +267,7 @@ def _from_columns(path: Path) -> _DatasetRows:
 def _from_hub(dataset: Dataset, folder: Path) -> _DatasetRows:
     reason = absence_words(dataset.name, folder)
     advice = how_to_put(dataset.name, folder)
-    instead = f"{advice}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
+    instead = f"{advice}; `run`, `sweep` and `prune` take it by --data {dataset.name}=FILE, too."
     try:
         from datasets import load_dataset
     except ImportError as error:

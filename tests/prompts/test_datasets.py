@@ -567,7 +567,7 @@ def test_a_hub_out_of_reach_is_explained(hub: ScriptedHub, places: Path) -> None
         "openai/gsm8k could not be fetched from the hub: Couldn't reach the hub. "
         "Check the network. Put its file, with the columns question, answer, into "
         f"{places}/kept/datasets as gsm8k.jsonl or gsm8k.json or gsm8k.parquet; "
-        "`run` and `sweep` take it by --data gsm8k=FILE, too."
+        "`run`, `sweep` and `prune` take it by --data gsm8k=FILE, too."
     )
 
 
