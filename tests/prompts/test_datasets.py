@@ -305,6 +305,31 @@ def test_shots_are_other_rows_behind_one_heading(tmp_path: Path) -> None:
         assert prompt.text.endswith(prompt.answer)
 
 
+def of_subjects(count: int, word: str) -> list[dict[str, Any]]:
+    return [
+        {**MMLU[0], "question": f"{word} {subject} {n}?", "subject": subject}
+        for n in range(count)
+        for subject in ("law", "art")
+    ]
+
+
+def test_shots_are_the_first_of_their_own_split_where_there_is_one(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, of_subjects(9, "test"), "mmlu-test.jsonl")
+    asking = Asking(shots=2)
+    assert "dev" not in next(rows("mmlu", path, asking=asking)).text
+    dev = write_lines(tmp_path, of_subjects(3, "dev"), "mmlu-dev.jsonl")
+    for prompt in rows("mmlu", path, asking=Asking(shots=2, seed=5)):
+        _, *shots, question = [part.split("?")[0] for part in prompt.text.split("\n\n")]
+        _, subject, _ = question.split()
+        assert shots == [f"dev {subject} 0", f"dev {subject} 1"]
+    assert len(list(rows("mmlu", path))) == 18
+    with pytest.raises(DepthError, match=r"dev\.jsonl has 3 other prompts .* not 4"):
+        next(rows("mmlu", path, asking=Asking(shots=4)))
+    write_lines(tmp_path, [{"question": "?"}], dev.name)
+    with pytest.raises(DepthError, match=r"dev\.jsonl lacks the column"):
+        rows("mmlu", path, asking=asking)
+
+
 def test_shots_are_of_the_same_level(tmp_path: Path) -> None:
     raw_rows = [{**MATH[0], "problem": str(n), "level": f"Level {n % 2 + 1}"} for n in range(20)]
     path = write_lines(tmp_path, raw_rows)
@@ -554,6 +579,15 @@ def test_without_a_file_a_set_comes_from_the_hub(hub: ScriptedHub, tmp_path: Pat
         ("aps/super_glue", "boolq", "validation"),
         ("cais/mmlu", "all", "test"),
     }
+
+
+def test_the_split_for_shots_comes_from_the_hub_where_the_set_does(hub: ScriptedHub) -> None:
+    next(rows("mmlu"))
+    assert hub.asked == [("cais/mmlu", "all", "test")]
+    # The hub's one row is the question itself.
+    with pytest.raises(DepthError, match="cais/mmlu has 0 other"):
+        next(rows("mmlu", asking=Asking(shots=1)))
+    assert hub.asked[1:] == [("cais/mmlu", "all", "test"), ("cais/mmlu", "all", "dev")]
 
 
 def test_a_hub_out_of_reach_is_explained(hub: ScriptedHub, places: Path) -> None:
