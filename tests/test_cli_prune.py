@@ -15,7 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
+from depthtui.cli.pruning import PruneJob
 from depthtui.engine import surgery
+from depthtui.errors import RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from tests.tiny_models import tiny_folder
 
@@ -269,6 +271,26 @@ def test_rows_of_a_file_choose_layers_too(examples: str | None, home: Path, caps
     # Twenty by default, or as many as there are.
     assert re.search(r"lost \d, gained \d of 8: ", printed.out + printed.err)
     assert status == ("Nothing was written" in printed.err)
+
+
+def test_questions_that_check_are_no_shots_of_those_that_choose(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, jobs = home / "rows.jsonl", []
+    rows = [{"text": f"{n} is {n}", "answer": f" {n}"} for n in range(10)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    def keep(job: PruneJob, notice: object) -> None:
+        jobs.append(job)
+        raise RunStopped
+
+    monkeypatch.setattr("depthtui.cli.pruning.prune_model", keep)
+    options = ["--keep-answers", "0.9", "--prompt-file", str(path), "--shots", "3"]
+    assert main(["prune", "demo", *options]) == 130
+    asked = [prompt.text.split("\n\n") for prompt in jobs[0].prompts]
+    assert [question for *_, question in asked] == [row["text"] for row in rows]
+    for place, (*shots, _) in enumerate(asked):
+        assert {int(shot[0]) % 2 for shot in shots} == {place % 2}
 
 
 @pytest.mark.usefixtures("chance_passes")

@@ -257,7 +257,7 @@ def _prompts(
             default_examples=2 * prompt_options.default_examples,
         )
     try:
-        prompts = gather_prompts(prompt_options, settings, dataset).prompts
+        prompts = gather_prompts(prompt_options, settings, dataset, in_halves=True).prompts
     except click.UsageError as error:
         raise click.UsageError(
             f"{error.message} --keep-answers takes twice the prompts of --examples: one half "

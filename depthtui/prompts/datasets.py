@@ -119,7 +119,8 @@ def rows(
     if sample_seed is not None:
         # A string seeds the same in every process; a hash would not.
         order = Random(f"{name} {sample_seed}").sample(order, len(order))
-    return _Questions(dataset, table, order, chosen_level, asking, shots).prompts()
+    questions = _Questions(dataset, table, order, chosen_level, asking, shots)
+    return questions.in_halves() if asking.in_halves and asking.shots else questions.prompts()
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,11 @@ class _Questions:
             if prompt is not None:
                 others = self._others(place, heading, prompt)
                 yield self.asking.behind_shots(prompt, others, where, heading)
+
+    def in_halves(self) -> Iterator[Prompt]:
+        """The prompts, where the halves are those of the rows that are not left out."""
+        asked = [index for index in self.order if self._question(self.table, index)[1] is not None]
+        yield from replace(self, order=asked).prompts()
 
     def _others(self, place: int, heading: str, prompt: Prompt) -> Iterator[Prompt]:
         """The prompts of other rows with the same heading, in the order of shots."""

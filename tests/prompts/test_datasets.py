@@ -305,6 +305,23 @@ def test_shots_are_other_rows_behind_one_heading(tmp_path: Path) -> None:
         assert prompt.text.endswith(prompt.answer)
 
 
+def test_halves_have_shots_of_their_own(tmp_path: Path) -> None:
+    left_out = {**PIQA[0], "sol2": "Use a pot."}
+    questions = [{**PIQA[0], "goal": f"aim {n}"} for n in range(9)]
+    path = write_lines(
+        tmp_path, [*questions[:2], left_out, *questions[2:5], left_out, *questions[5:]]
+    )
+    asking = Asking(shots=3, in_halves=True)
+    prompts = read_dataset("piqa", path, 9, asking=asking)
+    asked = [prompt.text.split("\n\n") for prompt in prompts]
+    halves = [{question for *_, question in asked[half::2]} for half in (0, 1)]
+    shots = [{shot for *every, _ in asked[half::2] for shot in every} for half in (0, 1)]
+    assert shots[0] & halves[0]
+    assert shots[1] & halves[1]
+    assert not shots[0] & halves[1]
+    assert not shots[1] & halves[0]
+
+
 def of_subjects(count: int, word: str) -> list[dict[str, Any]]:
     return [
         {**MMLU[0], "question": f"{word} {subject} {n}?", "subject": subject}
