@@ -72,14 +72,13 @@ class CellSummary(Reading):
     def published(self, rule: str) -> PublishedDepth | None:
         """The paper's value for this model on this task's data set, or on a similar one.
 
-        None for text that the model wrote, and behind other prompts: the paper's models read the
-        given answers, each by itself.
+        None for text that the model wrote, behind other prompts, and with options to choose from,
+        which word it anew: the paper's models read the given answers, each by itself.
         """
         model, estimate = published_row(self.model), self.depth(rule)
-        dataset = self.cell.task.name
-        if dataset not in DATASETS:
-            dataset = NEAREST.get(dataset, "")
-        if self.cell.task.write or self.cell.task.matched or not dataset:
+        task = self.cell.task
+        dataset = task.name if task.name in DATASETS else NEAREST.get(task.name, "")
+        if task.write or task.matched or task.shots or task.choices or not dataset:
             return None
         if model is None or estimate is None or rule not in model.depths:
             return None

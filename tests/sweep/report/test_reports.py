@@ -221,10 +221,11 @@ class TestNumbers:
         levels = [cell for cell in summary.cells if cell.cell.task.name == "addition"]
         assert not any(text.published("kl") for text in levels)
 
-    def test_a_prompt_behind_others_is_not_the_papers(self, summary) -> None:
+    @pytest.mark.parametrize("asking", [{"matched": 999}, {"shots": 2}, {"choices": True}])
+    def test_a_prompt_that_is_asked_otherwise_is_not_the_papers(self, summary, asking) -> None:
         cell = cell_of(summary, "Qwen2.5-14B", "gsm8k")
-        filled = replace(cell.cell, task=replace(cell.cell.task, matched=999))
-        assert CellSummary(filled, cell.records, cell.settings).published("kl") is None
+        asked = replace(cell.cell, task=replace(cell.cell.task, **asking))
+        assert CellSummary(asked, cell.records, cell.settings).published("kl") is None
 
     def test_another_model_of_that_name_is_not_compared(self) -> None:
         info = model_info(ModelSpec("Qwen/Qwen2.5-14B"), layers=40)
