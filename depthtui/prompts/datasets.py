@@ -164,8 +164,8 @@ class _Questions:
 
     def in_halves(self) -> Iterator[Prompt]:
         """The prompts, where the halves are those of the rows that are not left out."""
-        asked = [index for index in self.order if self._question(self.table, index)[1] is not None]
-        yield from replace(self, order=asked).prompts()
+        places = [index for index in self.order if self._question(self.table, index)[1] is not None]
+        yield from replace(self, order=places).prompts()
 
     def _others(self, place: int, heading: str, prompt: Prompt) -> Iterator[Prompt]:
         """The prompts of other rows with the same heading, in the order of shots."""
