@@ -15,7 +15,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
+from depthtui.cli.pruning import PruneJob
 from depthtui.engine import surgery
+from depthtui.errors import RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from tests.tiny_models import tiny_folder
 
@@ -209,6 +211,7 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
         (["--budget", "1", "--task", "sums"], "There is no task 'sums'"),
         (["--keep-answers", "0.9", "--task", "grade_school"], "one half chooses"),
         (["--keep-answers", "0.9", "--prompt", "hi"], "two prompts or more that have answers"),
+        (["--keep-answers", "0.9", "--data", "piqa=x.jsonl"], "NAME=FILE needs --task NAME"),
     ],
 )
 def test_what_cannot_be_asked_for_is_bad_usage(
@@ -251,6 +254,43 @@ def test_options_choose_layers_too(home: Path, capsys: Output) -> None:
         r"as many answers are right, lost \d, gained \d of 16: ", printed.out + printed.err
     )
     assert status == ("Nothing was written" in printed.err)
+
+
+@pytest.mark.parametrize("examples", ["--examples=8", None])
+def test_rows_of_a_file_choose_layers_too(examples: str | None, home: Path, capsys: Output) -> None:
+    path = home / "rows.jsonl"
+    numbers = range(16)
+    rows = [
+        {"goal": f"add {n}", "sol1": "one", "sol2": "two", "label": n // 2 % 2} for n in numbers
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    options = ["--keep-answers", "0.01", "--task", "piqa", "--data", f"piqa={path}", "--device=cpu"]
+    options += [examples] if examples else []
+    status = main(["prune", str(tiny_folder(home)), *options, "--out", str(home / "out")])
+    printed = capsys.readouterr()
+    # Twenty by default, or as many as there are.
+    assert re.search(r"lost \d, gained \d of 8: ", printed.out + printed.err)
+    assert status == ("Nothing was written" in printed.err)
+
+
+def test_questions_that_check_are_no_shots_of_those_that_choose(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, jobs = home / "rows.jsonl", []
+    rows = [{"text": f"{n} is {n}", "answer": f" {n}"} for n in range(10)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    def keep(job: PruneJob, notice: object) -> None:
+        jobs.append(job)
+        raise RunStopped
+
+    monkeypatch.setattr("depthtui.cli.pruning.prune_model", keep)
+    options = ["--keep-answers", "0.9", "--prompt-file", str(path), "--shots", "3"]
+    assert main(["prune", "demo", *options]) == 130
+    asked = [prompt.text.split("\n\n") for prompt in jobs[0].prompts]
+    assert [question for *_, question in asked] == [row["text"] for row in rows]
+    for place, (*shots, _) in enumerate(asked):
+        assert {int(shot[0]) % 2 for shot in shots} == {place % 2}
 
 
 @pytest.mark.usefixtures("chance_passes")

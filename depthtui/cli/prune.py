@@ -15,6 +15,7 @@ from depthtui.cli.command_help import command_line, in_section, words_of
 from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.prompt_command import PromptCommand, is_task, is_text
 from depthtui.cli.shared_options import (
+    DatasetOptions,
     Folder,
     NumberRange,
     Overrides,
@@ -26,6 +27,7 @@ from depthtui.cli.shared_options import (
     model_argument_or_option,
     model_options,
     override_options,
+    row_options,
     run_prompt_options,
 )
 from depthtui.data.run_settings import ModelSpec, RunSettings
@@ -134,6 +136,7 @@ def _names_layers(word: str) -> bool:
     ),
 )
 @run_prompt_options
+@row_options
 @override_options("Prompts", *declared(RunSettings, only=["chat_template", "seed"]))
 @model_options
 @in_section(
@@ -153,6 +156,7 @@ def prune(
     keep_answers: float | None,
     out: Path | None,
     prompt_options: PromptOptions,
+    dataset: DatasetOptions,
     spec: ModelSpec,
     trusted: TrustedModels,
     overrides: Overrides,
@@ -184,7 +188,8 @@ def prune(
         raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
     settings = overrides.settings()
     in_order = least is not None or budget is not None
-    prompts = _prompts(prompt_options, settings, in_order, keep_answers is not None)
+    by_answers = keep_answers is not None
+    prompts = _prompts(prompt_options, dataset, settings, in_order, by_answers)
 
     from depthtui.cli.pruning import PruneJob, print_choice, print_pruning, prune_model
     from depthtui.engine.factory import Storage
@@ -220,14 +225,18 @@ def prune(
 
 
 def _prompts(
-    prompt_options: PromptOptions, settings: Settings, in_order: bool, by_answers: bool
+    prompt_options: PromptOptions,
+    dataset: DatasetOptions,
+    settings: Settings,
+    in_order: bool,
+    by_answers: bool,
 ) -> list[Prompt]:
     """The prompts to measure on; by answers, twice as many as the options name.
 
     Every second one of them chooses the number of layers, the others check it.
 
     Args:
-        prompt_options, settings: the prompts that are named.
+        prompt_options, dataset, settings: the prompts that are named.
         in_order: whether layers go in the model's order, which has default prompts.
         by_answers: whether the answers to keep choose the layers.
     """
@@ -239,14 +248,16 @@ def _prompts(
             prompt_options, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET
         )
     if not by_answers:
-        return [_unsolved(prompt) for prompt in gather_prompts(prompt_options, settings).prompts]
+        prompts = gather_prompts(prompt_options, settings, dataset).prompts
+        return [_unsolved(prompt) for prompt in prompts]
     if prompt_options.task is not None:
         prompt_options = replace(
             prompt_options,
-            examples=2 * (prompt_options.examples or prompt_options.default_examples),
+            examples=prompt_options.examples and 2 * prompt_options.examples,
+            default_examples=2 * prompt_options.default_examples,
         )
     try:
-        prompts = gather_prompts(prompt_options, settings).prompts
+        prompts = gather_prompts(prompt_options, settings, dataset, in_halves=True).prompts
     except click.UsageError as error:
         raise click.UsageError(
             f"{error.message} --keep-answers takes twice the prompts of --examples: one half "

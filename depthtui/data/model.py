@@ -84,6 +84,11 @@ class ModelInfo:
     reads_earlier: bool = False
     mixes_depths: bool = False
 
+    @property
+    def short_name(self) -> str:
+        """The last part of its name, such as `Qwen2.5-7B`."""
+        return self.name.rsplit("/", 1)[-1]
+
     def is_same_as(self, other: ModelInfo) -> bool:
         """Whether runs of both models have the same values: same weights, dtype and device."""
         # Runs saved by a version without layer types are of the same model.

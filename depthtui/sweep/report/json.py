@@ -18,6 +18,7 @@ from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.metrics import accuracy
 from depthtui.metrics.accuracy.findings import summary_by_kind
 from depthtui.report.layer_types import types_dict
+from depthtui.report.logged_answers import logged_dict
 from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.comparisons import numbers
 from depthtui.sweep.plan import plan_values, population
@@ -67,6 +68,8 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
         "missing": [remark.text for remark in absences(summary)],
         "failures": summary.failures,
     }
+    if summary.logged:
+        body["lm_eval"] = [logged_dict(log) for log in summary.logged]
     return json.dumps(to_plain(body), allow_nan=False, indent=1).encode() + b"\n"
 
 
