@@ -11,13 +11,14 @@ from depthtui import ramps
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import direct_effects, formula_in, repeat
+from depthtui.metrics import direct_effects, formula_in, pairs, repeat
 from depthtui.metrics.choices import layers_words, stand_in_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
 from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.heads import AttentionHeads
+from depthtui.metrics.pairs import WRECK, Pairs
 from depthtui.metrics.repeat import Repeat, block_words
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
@@ -279,6 +280,53 @@ class RepeatsView(LayersView):
         return float(values[layer, layer]), f"{measure.title}, layer {layer} twice"
 
 
+class PairsView(LayersView):
+    """Rows and columns are layers left out together; the cursor is on its strongest partner."""
+
+    def values(
+        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
+    ) -> np.ndarray | None:
+        return measure.values(result)
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        stand_in = "" if result is None else stand_in_words(result.settings)
+        return f"{measure.title}{stand_in and ', '}{stand_in} · {measure.formula}"
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        return ["with"] * result.model.n_layers
+
+    def note(self, result: RunResult) -> str:
+        found = result.get(Pairs)
+        if found is None:
+            return ""
+        words = [layers_words(found.chosen, result.model.n_layers)]
+        words += [progress_words(found.known_rows, "costs")]
+        words += [f"{ramps.HATCHED_GLYPH} above {WRECK:g} nat, says little"]
+        return " · ".join(filter(None, words))
+
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
+        return _strongest(values[min(max(cursor.layer, 0), len(values) - 1)])
+
+    def column_name(self, column: int) -> str:
+        return f"layer {column}"
+
+    def value_texts(self, at: At) -> tuple[str, str]:
+        partners = at.values[at.row]
+        if not np.isfinite(partners).any():
+            return f"layer {at.row}: no pair to read", "–"
+        most, least = int(np.nanargmax(partners)), int(np.nanargmin(partners))
+        words = f"{number(float(partners[most]))} with {most}"
+        if least != most:
+            words += f", {number(float(partners[least]))} with {least}"
+        return f"layer {at.row}: {words}", words
+
+    def copied(
+        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
+    ) -> tuple[float, str]:
+        layer, partner = cursor.layer, self.column_of(cursor, values)
+        return float(values[layer, partner]), f"{measure.title}, layers {layer} and {partner}"
+
+
 class HeadsView(TokensView):
     """Columns are the heads at the cursor's token; the cursor is on its layer's strongest head."""
 
@@ -337,11 +385,16 @@ VIEWS: dict[HeatmapMode, TokensView] = {
     "skips": SkipsView(),
     "reads": ReadsView(),
     "repeats": RepeatsView(),
+    "pairs": PairsView(),
     "heads": HeadsView(),
 }
 
 
-_MAPS: dict[str, HeatmapMode] = {direct_effects.NAME: "reads", repeat.NAME: "repeats"}
+_MAPS: dict[str, HeatmapMode] = {
+    direct_effects.NAME: "reads",
+    repeat.NAME: "repeats",
+    pairs.NAME: "pairs",
+}
 """The modes of maps of layers, by metric; other maps show skips."""
 
 
