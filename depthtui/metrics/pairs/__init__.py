@@ -185,6 +185,8 @@ class ReducedPairs(Reduced):
         unchanged: the mean KL of runs with nothing left out.
     """
 
+    block_fields: ClassVar = {"kl": "kl_blocks"}
+
     kl: ByPair
     kl_blocks: BlocksByPair = None
     unchanged: float

@@ -305,7 +305,9 @@ class PairsView(LayersView):
         return " · ".join(filter(None, words))
 
     def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
-        return _strongest(values[min(max(cursor.layer, 0), len(values) - 1)])
+        layer = min(max(cursor.layer, 0), len(values) - 1)
+        partners = values[layer]
+        return _strongest(partners) if np.isfinite(partners).any() else layer
 
     def column_name(self, column: int) -> str:
         return f"layer {column}"
