@@ -542,7 +542,9 @@ def _random_pairs(result: RunResult, rng: np.random.Generator) -> Pairs:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
     layers = result.model.n_layers
-    return pairs_of(_draw(rng, layers) / 2, _draw(rng, layers, layers) - 0.5, len(result.tokens))
+    alone, beyond = _draw(rng, layers) / 2, _draw(rng, layers, layers) - 0.5
+    alone[0] = 1.5
+    return pairs_of(alone, beyond, len(result.tokens), 1e-6)
 
 
 def _random_task_guess(result: RunResult, rng: np.random.Generator) -> TaskGuess:

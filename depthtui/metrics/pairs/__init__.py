@@ -406,7 +406,7 @@ METRIC = Metric(
         " Layers that write the same are above 0 too: KL grows with the square of a change."
     ),
     source="Defined here",
-    cost="L²/6 forwards, and L²/2 outputs read",
+    cost="L (L - 1) / 2 forwards, a third of each",
     work=_work,
     result=Pairs,
     needs=(needs.clean_run, needs.lens, needs.second_token, _two_layers),
