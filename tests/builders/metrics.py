@@ -24,7 +24,7 @@ from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import Orders, drawn_orders
 from depthtui.metrics.order import Order
-from depthtui.metrics.pairs import Pairs
+from depthtui.metrics.pairs import LayerPairs
 from depthtui.metrics.patch import Patch
 from depthtui.metrics.quantisation import Quantisation
 from depthtui.metrics.repeat import LONGEST, Repeat, lengths_from
@@ -270,7 +270,7 @@ def _quantisation(kl: np.ndarray) -> Quantisation:
     return found
 
 
-def _smooth_pairs(result: RunResult) -> Pairs:
+def _smooth_pairs(result: RunResult) -> LayerPairs:
     """Near layers cover for each other; a later layer is needed for one far below alone."""
     useful = usefulness(result.model.n_layers) / 2
     apart = np.subtract.outer(np.arange(len(useful)), np.arange(len(useful)))
@@ -283,12 +283,12 @@ def pairs_of(
     interactions: Sequence[Sequence[float]] | np.ndarray,
     tokens: int = 9,
     noise: float = 0.0,
-) -> Pairs:
+) -> LayerPairs:
     """Pairs of layers that cost so much alone `[L]`, and beyond the sum of both `[L, L]`."""
     costs = np.asarray(alone, np.float32)
     both = np.maximum(costs[:, None] + costs + np.asarray(interactions, np.float32), 0)
     np.fill_diagonal(both, costs)
-    found = Pairs.unknown(len(costs), tokens)
+    found = LayerPairs.unknown(len(costs), tokens)
     found.kl[:] = np.where(np.tri(len(costs), k=-1, dtype=bool), np.nan, both)
     count = len(block_starts(tokens - 1))
     # Blocks of tokens that cost somewhat less and more than all of them.
@@ -538,7 +538,7 @@ def _random_repeat(result: RunResult, rng: np.random.Generator) -> Repeat:
     return _repeat(kl, loss - 0.3)
 
 
-def _random_pairs(result: RunResult, rng: np.random.Generator) -> Pairs:
+def _random_pairs(result: RunResult, rng: np.random.Generator) -> LayerPairs:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
     layers = result.model.n_layers

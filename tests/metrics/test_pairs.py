@@ -12,7 +12,7 @@ import torch
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.metrics.pairs import METRIC, Pairs, ReducedPairs, floor, interactions, wrecks
+from depthtui.metrics.pairs import METRIC, LayerPairs, ReducedPairs, floor, interactions, wrecks
 from depthtui.metrics.pairs.compute import pairs
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
@@ -31,7 +31,7 @@ def replayed(model: torch.nn.Module, **options: Any) -> tuple[Any, Replay]:
     return anatomy.unembedding, Replay(model, anatomy, random_ids(TOKENS)[0], **options)
 
 
-def measured(model: torch.nn.Module, **options: Any) -> Pairs:
+def measured(model: torch.nn.Module, **options: Any) -> LayerPairs:
     unembedding, replay = replayed(model)
     return pairs(replay, unembedding, **options)
 
@@ -150,12 +150,12 @@ ALONE = [0.125, 0.25, 0.0625, 1.5]
 INTERACTIONS = [[0, 0.25, -0.125, 0], [0, 0, 0.0078125, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
-def example(noise: float = 0.0, tokens: int = 9) -> Pairs:
+def example(noise: float = 0.0, tokens: int = 9) -> LayerPairs:
     """Layers 0 and 1 cover for each other, 0 and 2 do not add up, and layer 3 is a wreck."""
     return pairs_of(ALONE, INTERACTIONS, tokens, noise)
 
 
-def pooled(*actual: Pairs, **settings: Any) -> tuple[ReducedPairs, Reading]:
+def pooled(*actual: LayerPairs, **settings: Any) -> tuple[ReducedPairs, Reading]:
     results = []
     for number, one in enumerate(actual):
         tokens, layers = len(one.unchanged), len(one.kl)

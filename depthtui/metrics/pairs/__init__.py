@@ -46,7 +46,7 @@ def pairs_among(layers: tuple[int, ...] | range) -> list[tuple[int, int]]:
 
 
 def interactions(kl: np.ndarray) -> np.ndarray:
-    """C({i, j}) - C(i) - C(j) of each pair by costs in `Pairs.kl`, `[L, L]` and symmetric.
+    """C({i, j}) - C(i) - C(j) of each pair by costs in `LayerPairs.kl`, `[L, L]` and symmetric.
 
     NaN for a layer with itself, for pairs that are not known, and for those of `wrecks`.
     """
@@ -84,7 +84,7 @@ def floor(unchanged: float, tokens: int) -> float:
 
 
 @dataclass
-class Pairs(MetricResult):
+class LayerPairs(MetricResult):
     """The cost of leaving out each layer, and each pair of layers, at all tokens.
 
     A cost is the mean of KL(p || p~) over every token but token 0, in nats; p is the whole model's
@@ -130,7 +130,7 @@ class Pairs(MetricResult):
         is_known = np.isfinite(self.unchanged[1:]).any()
         return floor(self.noise_of_outputs, len(self.unchanged) - 1) if is_known else 0.0
 
-    def filled(self, places: list[tuple[int, int]], kl: np.ndarray) -> Pairs:
+    def filled(self, places: list[tuple[int, int]], kl: np.ndarray) -> LayerPairs:
         """A copy with some costs filled in.
 
         Args:
@@ -152,7 +152,7 @@ def _index(places: list[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @dataclass(frozen=True)
-class LayerPair:
+class PairCosts:
     """Two layers and what leaving them out costs, in nats.
 
     Attributes:
@@ -181,7 +181,7 @@ class ReducedPairs(Reduced):
     """The costs of one or more prompts, means over their tokens.
 
     Attributes:
-        kl, kl_blocks, chosen: as in `Pairs`.
+        kl, kl_blocks, chosen: as in `LayerPairs`.
         unchanged: the mean KL of runs with nothing left out.
     """
 
@@ -213,12 +213,12 @@ class ReducedPairs(Reduced):
         return int((wrecks(self.kl) & np.isfinite(self.kl)).sum())
 
     @property
-    def covering(self) -> list[LayerPair]:
+    def covering(self) -> list[PairCosts]:
         """The pairs of which each covers for the other, the strongest first."""
         return self._pairs_beyond(self._interactions)
 
     @property
-    def dependent(self) -> list[LayerPair]:
+    def dependent(self) -> list[PairCosts]:
         """The pairs of which one layer is needed only for the other, the strongest first."""
         return self._pairs_beyond(-self._interactions)
 
@@ -227,17 +227,17 @@ class ReducedPairs(Reduced):
         """`interactions` above the diagonal alone."""
         return np.where(np.tri(len(self.kl), dtype=bool), np.nan, interactions(self.kl))
 
-    def _pairs_beyond(self, values: np.ndarray) -> list[LayerPair]:
+    def _pairs_beyond(self, values: np.ndarray) -> list[PairCosts]:
         """The pairs whose value is above the noise floor, the largest first."""
         places = np.argwhere(np.nan_to_num(values) > self.floor)
         order = np.argsort(-values[tuple(places.T)], kind="stable")
         return [self._pair(*map(int, place)) for place in places[order]]
 
-    def _pair(self, lower: int, upper: int) -> LayerPair:
+    def _pair(self, lower: int, upper: int) -> PairCosts:
         alone = float(self.kl[lower, lower]), float(self.kl[upper, upper])
-        return LayerPair((lower, upper), alone, float(self.kl[lower, upper]))
+        return PairCosts((lower, upper), alone, float(self.kl[lower, upper]))
 
-    def of_pair(self, pair: LayerPair) -> ReducedInteraction:
+    def of_pair(self, pair: PairCosts) -> ReducedInteraction:
         """The interaction of one pair; linear in costs, so that its mean is that of mean costs."""
         lower, upper = pair.layers
 
@@ -262,7 +262,7 @@ class ReducedInteraction(Reduced):
     blocks: np.ndarray | None
 
 
-def _reduce(result: Pairs, run: RunResult, tokens: slice) -> ReducedPairs | None:
+def _reduce(result: LayerPairs, run: RunResult, tokens: slice) -> ReducedPairs | None:
     """Reduce in the same way whether or not token 0 counts elsewhere: it is never scored here."""
     count = len(run.tokens) - 1
     return ReducedPairs.of(
@@ -273,7 +273,7 @@ def _reduce(result: Pairs, run: RunResult, tokens: slice) -> ReducedPairs | None
     )
 
 
-def _interval(pooled: Pooled, pair: LayerPair) -> CountInterval | None:
+def _interval(pooled: Pooled, pair: PairCosts) -> CountInterval | None:
     """The interval of a pair's interaction, in nats."""
     parts = [part and part.of_pair(pair) for part in pooled.reduced(METRIC)]
     return pooled.interval(parts, lambda values: values, "value")
@@ -297,7 +297,7 @@ def _summary(value: ReducedPairs, pooled: Pooled) -> dict[str, Any]:
     }
 
 
-def _pair_summary(pair: LayerPair, pooled: Pooled) -> dict[str, Any]:
+def _pair_summary(pair: PairCosts, pooled: Pooled) -> dict[str, Any]:
     interval = _interval(pooled, pair)
     return {
         "layers": list(pair.layers),
@@ -325,7 +325,7 @@ def _findings(value: ReducedPairs, pooled: Pooled) -> Iterator[Finding]:
     yield noise_floor(METRIC.title, f"{value.floor:.2g} nats, KL {value.unchanged:.2g}")
 
 
-def _sentence(pairs: Sequence[LayerPair], pooled: Pooled) -> str:
+def _sentence(pairs: Sequence[PairCosts], pooled: Pooled) -> str:
     """The costs of the first of some pairs in words, and how far those of the others interact."""
     first, *others = pairs
     interval, (one, other) = _interval(pooled, first), first.alone
@@ -359,11 +359,11 @@ MAP = Measure(
     NAME,
     "Pairs of layers",
     "C(i, j) - C(i) - C(j), nats",
-    values_of(Pairs, lambda pairs: interactions(pairs.kl)),
+    values_of(LayerPairs, lambda pairs: interactions(pairs.kl)),
     diverging=True,
     columns="layers",
-    floor=floor_of(Pairs),
-    hatched=values_of(Pairs, lambda pairs: wrecks(pairs.kl)),
+    floor=floor_of(LayerPairs),
+    hatched=values_of(LayerPairs, lambda pairs: wrecks(pairs.kl)),
 )
 """Layers x layers that are left out together."""
 
@@ -408,7 +408,7 @@ METRIC = Metric(
     source="Defined here",
     cost="L (L - 1) / 2 forwards, a third of each",
     work=_work,
-    result=Pairs,
+    result=LayerPairs,
     needs=(needs.clean_run, needs.lens, needs.second_token, _two_layers),
     memory=row_of_logits,
     depends_on=("layers", *STAND_INS),

@@ -10,13 +10,13 @@ from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import OutputChange
-from depthtui.metrics.pairs import Pairs
+from depthtui.metrics.pairs import LayerPairs
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.left_out import NOTHING, Substitute, left_out
 from depthtui.tracing.replay import Replay
 
 
-def compute(context: Context, partial: Pairs | None) -> Pairs:
+def compute(context: Context, partial: LayerPairs | None) -> LayerPairs:
     """Compute the metric of a run; pairs already in `partial` do not run again."""
     replay = context.replay
     return pairs(
@@ -34,11 +34,11 @@ def pairs(
     replay: Replay,
     unembedding: Unembedding,
     pairs_at_once: int = 0,
-    on_rows: Callable[[int, int, Pairs | None], None] = lambda done, total, partial: None,
+    on_rows: Callable[[int, int, LayerPairs | None], None] = lambda done, total, partial: None,
     chosen: Sequence[int] = (),
-    partial: Pairs | None = None,
+    partial: LayerPairs | None = None,
     substitute: Substitute = NOTHING,
-) -> Pairs:
+) -> LayerPairs:
     """Run without each layer, and without each pair of layers; the last layers come first.
 
     The runs of all pairs with the same lower layer are one run, without this layer alone, up to the
@@ -47,33 +47,33 @@ def pairs(
     Args:
         replay: the clean run.
         unembedding: final norm and LM head.
-        pairs_at_once, on_rows: as in `fill_rows`; a row is one of `Pairs.places`.
+        pairs_at_once, on_rows: as in `fill_rows`; a row is one of `LayerPairs.places`.
         chosen: the layers of the pairs, in order; empty for every one.
         partial: the result so far, to continue from.
         substitute: the substitute for a layer that is left out.
     """
     count = replay.n_layers
-    start_result = partial or Pairs.unknown(count, replay.n_tokens, chosen=tuple(chosen))
+    start_result = partial or LayerPairs.unknown(count, replay.n_tokens, chosen=tuple(chosen))
     places = start_result.places
     change = OutputChange(unembedding, replay.states[-1], replay.ids)
 
-    def fill(result: Pairs, group: list[int], ran: Ran) -> Pairs:
-        wanted = {places[number] for number in group}
-        lowers = sorted({lower for lower, _ in wanted})
+    def fill(result: LayerPairs, group: list[int], ran: Ran) -> LayerPairs:
+        group_places = {places[number] for number in group}
+        lowers = sorted({lower for lower, _ in group_places})
         runs: list[tuple[int, int]] = []
         rows = replay.states[lowers[0]][None]
         for layer in range(lowers[0], count):
             clean, after = replay.states[layer : layer + 2]
-            begun = [
-                (lower, layer) for lower in lowers if lower == layer or (lower, layer) in wanted
+            begun = {
+                (lower, layer): clean if lower == layer else rows[1 + runs.index((lower, lower))]
+                for lower in lowers
+                if lower == layer or (lower, layer) in group_places
+            }
+            shortened = [
+                left_out(replay, layer, before, after, substitute) for before in begun.values()
             ]
-            before = [
-                clean if lower == layer else rows[1 + runs.index((lower, lower))]
-                for lower, _ in begun
-            ]
-            shortened = [left_out(replay, layer, state, after, substitute) for state in before]
             rows = replay.run_layer(layer, rows)
-            ran(sum(run in wanted for run in runs))
+            ran(sum(run in group_places for run in runs))
             rows = torch.cat([rows, *(state[None].to(rows.device) for state in shortened)])
             runs += begun
         return result.filled(runs, change(rows).kl.numpy())

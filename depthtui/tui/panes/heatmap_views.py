@@ -18,7 +18,7 @@ from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
 from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.heads import AttentionHeads
-from depthtui.metrics.pairs import WRECK, Pairs
+from depthtui.metrics.pairs import WRECK, LayerPairs
 from depthtui.metrics.repeat import Repeat, block_words
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
@@ -155,12 +155,19 @@ class MeansView(TokensView):
 
 
 class LayersView(TokensView):
-    """Rows are layers, columns the later layers that they affect."""
+    """Rows and columns are layers."""
 
     by_token = False
     by_layer = True
     names_columns = False
     unknown = " "
+
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
+        return cursor.layer
+
+
+class LaterLayersView(LayersView):
+    """Rows are layers, columns the later layers that they affect."""
 
     def values(
         self, measure: Measure, result: RunResult, reading: Reading | None, token: int
@@ -169,11 +176,8 @@ class LayersView(TokensView):
         effects = measure.values(result)
         return None if effects is None else later_pairs(effects)
 
-    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
-        return cursor.layer
 
-
-class SkipsView(LayersView):
+class SkipsView(LaterLayersView):
     """Rows are skipped layers, columns the later layers that change; the output is apart."""
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
@@ -215,7 +219,7 @@ class SkipsView(LayersView):
         return value, f"output effect of skipping layer {cursor.layer}"
 
 
-class ReadsView(LayersView):
+class ReadsView(LaterLayersView):
     """Rows are writing layers, columns the later layers that read them."""
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
@@ -249,11 +253,6 @@ class ReadsView(LayersView):
 class RepeatsView(LayersView):
     """Rows are the first layers of blocks that run twice, columns their last ones."""
 
-    def values(
-        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
-    ) -> np.ndarray | None:
-        return measure.values(result)
-
     def title(self, measure: Measure, result: RunResult | None) -> str:
         return f"{measure.title} · {measure.formula}"
 
@@ -283,11 +282,6 @@ class RepeatsView(LayersView):
 class PairsView(LayersView):
     """Rows and columns are layers left out together; the cursor is on its strongest partner."""
 
-    def values(
-        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
-    ) -> np.ndarray | None:
-        return measure.values(result)
-
     def title(self, measure: Measure, result: RunResult | None) -> str:
         stand_in = "" if result is None else stand_in_words(result.settings)
         return f"{measure.title}{stand_in and ', '}{stand_in} · {measure.formula}"
@@ -296,11 +290,11 @@ class PairsView(LayersView):
         return ["with"] * result.model.n_layers
 
     def note(self, result: RunResult) -> str:
-        found = result.get(Pairs)
-        if found is None:
+        costs = result.get(LayerPairs)
+        if costs is None:
             return ""
-        words = [layers_words(found.chosen, result.model.n_layers)]
-        words += [progress_words(found.known_rows, "costs")]
+        words = [layers_words(costs.chosen, result.model.n_layers)]
+        words += [progress_words(costs.known_rows, "costs")]
         words += [f"{ramps.HATCHED_GLYPH} above {WRECK:g} nat, says little"]
         return " · ".join(filter(None, words))
 
