@@ -56,10 +56,10 @@ def interactions(kl: np.ndarray) -> np.ndarray:
 
 def wrecks(kl: np.ndarray) -> np.ndarray:
     """Whether a pair, or one of its layers alone, costs more than `WRECK`, `[L, L]`, symmetric."""
-    costs_much = kl.diagonal() > WRECK
-    return (_symmetric(kl) > WRECK) | (costs_much[:, None] | costs_much) & ~np.eye(
-        len(kl), dtype=bool
-    )
+    alone = kl.diagonal() > WRECK
+    is_wreck = (_symmetric(kl) > WRECK) | alone[:, None] | alone
+    np.fill_diagonal(is_wreck, False)
+    return np.asarray(is_wreck)
 
 
 def _symmetric(kl: np.ndarray) -> np.ndarray:
