@@ -54,6 +54,7 @@ class Measure:
         metric: name of the metric that computes it; where empty, the list of metrics fills in the
             metric that it is part of.
         explained: its explanation where it is not that of its metric.
+        hatched: result -> where its values say little, a mask like `values`, or None; NaN there.
         read_by: result, pooled -> its values where lens and thresholds of the reading decide them;
             then `values` returns None.
     """
@@ -75,6 +76,7 @@ class Measure:
     sentence: Callable[[RunResult], str] = lambda result: ""
     command: Callable[[RunResult], str] = lambda result: ""
     explained: Explanation | None = None
+    hatched: Values = lambda result: None
     read_by: Callable[[RunResult, Pooled], np.ndarray | None] | None = None
 
     @property
@@ -139,6 +141,7 @@ class LayerMap:
         title: the title over the picture.
         caption: the meaning of the colours.
         up, across: the meaning of rows and columns.
+        hatched: where the values say little, a mask like `values`; None for nowhere.
     """
 
     measure: Measure
@@ -147,6 +150,7 @@ class LayerMap:
     caption: str
     up: str
     across: str
+    hatched: np.ndarray | None = None
 
 
 def no_evidence(value: Any, pooled: Pooled) -> list[LayerCount]:

@@ -43,6 +43,7 @@ GOES_ON = {
     "ablation",
     "context_depth",
     "order",
+    "pairs",
     "repeat",
     "kept",
     "quantisation",

@@ -294,6 +294,7 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
         "context_depth",
         "direct_effects",
         "order",
+        "pairs",
         "quantisation",
         "repeat",
         "skip_effects",
