@@ -224,9 +224,8 @@ def _with_healing(
     """Heal the model, and compare it with the one that is cut alone."""
     left_out, choice = pruning.left_out, pruning.choice
     healing = surgery.heal(engine, left_out, job.heal_texts, job.settings.seed, control)
-    helps = healing.kl_healed < healing.kl_cut
     if not healing.blocks or not held_out:
-        return replace(pruning, healing=healing, helps=helps)
+        return replace(pruning, healing=healing, helps=healing.helps)
     cut, healed = (
         surgery.compare(engine, held_out, control, left_out, healed)
         for healed in (NOT_HEALED, healing)
@@ -295,7 +294,7 @@ def print_choice(pruning: Pruning, writing: str) -> None:
     _print_answers(pruning, "without them")
     if pruning.healing is not None:
         _print_table(pruning)
-        click.echo("\n".join(_healing_lines(pruning, pruning.healing)))
+        click.echo(_healing_words(pruning, pruning.healing))
     click.echo(f"\nNothing was written. This writes the model without these layers:\n{writing}")
 
 
@@ -314,7 +313,7 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
         _print_table(pruning)
         _print_answers(pruning, "of the written model")
     if pruning.healing is not None:
-        click.echo("\n" + "\n".join(_healing_lines(pruning, pruning.healing)))
+        click.echo("\n" + _healing_words(pruning, pruning.healing))
     if pruning.choice is not None:
         click.echo(f"\n{pruning.choice.protocol}")
     alone = "Other tools cut alone, without the healing.\n" * pruning.helps
@@ -371,30 +370,13 @@ def _print_table(pruning: Pruning) -> None:
         print_table(*_table({"written": pruning.cut}))
 
 
-def _healing_lines(pruning: Pruning, healing: Healing) -> list[str]:
-    """How the model is healed, or why not, in lines."""
-    lines = [
-        f"{'healed' if pruning.helps else 'not healed'}: layers "
-        f"{numbers_text(range(block.first, block.last + 1))}, by a map in "
-        f"{block.projection.name} of layer {block.first - 1} (ridge {block.ridge:g})"
-        for block in healing.blocks
-    ]
-    lines += [
-        f"not healed: layers {numbers_text(range(first, last + 1))}: {problem}"
-        for (first, last), problem in sorted(healing.problems.items())
-    ]
+def _healing_words(pruning: Pruning, healing: Healing) -> str:
+    """How the model is healed, or why not."""
+    lines, width = healing.lines(pruning.helps), pruning.info.d_model
     if healing.tokens:
-        few = healing.tokens < pruning.info.d_model
-        few = healing.tokens < pruning.info.d_model
-        tokens = f"{healing.tokens:,} tokens" + f", fewer than {pruning.info.d_model:,} wide" * few
-        lines.append(
-            f"fitted on {tokens} of {healing.texts:,} texts ({healing.source}); on "
-            f"{healing.held_out:,} further ones the KL is {healing.kl_cut:.3f} nats cut, "
-            f"{healing.kl_healed:.3f} healed"
-        )
-    if healing.blocks and not pruning.helps:
-        lines.append("Healing does not help on the held-out prompts: the layers are cut alone.")
-    return lines
+        few = f", fewer tokens than the width {width:,}" * (healing.tokens < width)
+        lines.append(healing.fit_words + few)
+    return "\n".join(lines)
 
 
 def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:

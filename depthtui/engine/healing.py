@@ -129,6 +129,42 @@ class Healing:
     kl_healed: float = float("nan")
 
     @property
+    def helps(self) -> bool:
+        """Whether it lowers the KL on the further texts."""
+        return self.kl_healed < self.kl_cut
+
+    def lines(self, is_used: bool) -> list[str]:
+        """Which blocks are healed and how, or why not, in lines.
+
+        Args:
+            is_used: whether the model that is written is healed.
+        """
+        lines = [
+            f"{'healed' if is_used else 'not healed'}: "
+            f"{_block_words(block.first, block.last)}, by a map in {block.projection.name} of "
+            f"layer {block.projection.layer} (ridge {block.ridge:g})"
+            for block in self.blocks
+        ]
+        lines += [
+            f"not healed: {_block_words(first, last)}: {problem}"
+            for (first, last), problem in sorted(self.problems.items())
+        ]
+        if self.blocks and not is_used:
+            lines.append("not healed: that does not help on held-out texts")
+        return lines
+
+    @property
+    def fit_words(self) -> str:
+        """The texts of the fit and the KL on further ones, as a line; empty without a fit."""
+        if not self.tokens:
+            return ""
+        return (
+            f"fitted on {self.tokens:,} tokens of {self.texts:,} texts ({self.source}); on "
+            f"{self.held_out:,} further ones the KL is {self.kl_cut:.3f} nats cut, "
+            f"{self.kl_healed:.3f} healed"
+        )
+
+    @property
     def tensors(self) -> dict[LayerTensor, Tensor]:
         """The tensors that replace those of the model's files."""
         return {
@@ -139,6 +175,10 @@ class Healing:
 
 
 NOT_HEALED = Healing()
+
+
+def _block_words(first: int, last: int) -> str:
+    return f"layer {first}" if first == last else f"layers {first}-{last}"
 
 
 @contextlib.contextmanager
@@ -223,15 +263,9 @@ def _is_same(in_file: Tensor, in_memory: Tensor) -> bool:
 
 
 def why_not_healed(model: ReadyModel) -> str:
-    """Why no layer of a model can make up for others; empty where some may."""
+    """Why no layer of a model can make up for others that leave; empty where one can."""
     anatomy = model.anatomy
-    if anatomy.calls:
-        return "its blocks run in several passes"
-    if anatomy.streams > 1 or anatomy.carried is not None:
-        return "its layers read several residual streams"
-    if anatomy.between:
-        return "other modules stand between its layers"
-    if problem := anatomy.split_missing or anatomy.lens_missing or anatomy.replay_missing:
+    if problem := model.info.why_not_healed or anatomy.replay_missing:
         return problem
     replay = _probe_replay(model)
     for layer in range(len(anatomy.layers)):

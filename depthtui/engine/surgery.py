@@ -28,6 +28,7 @@ from depthtui.engine.right_answers import TokenisedPrompt, right_answers
 from depthtui.engine.shared_calls import one_process_only
 from depthtui.errors import DepthError
 from depthtui.files import write_whole
+from depthtui.lenses.calibration import Calibration
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.models.catalog import resolve
@@ -38,7 +39,7 @@ from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
 from depthtui.models.staging import new_folder
 from depthtui.tracing.batching import in_smaller_parts
-from depthtui.tracing.products import fast_products
+from depthtui.tracing.products import fast_products, untimed_products
 
 Result = TypeVar("Result")
 
@@ -77,6 +78,8 @@ def prune(
     info, models_dir = engine.freed_model().info, engine.models_dir
     left_out = info.blocks_of(left_out)
     layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
+    if repeated and healed.blocks:
+        raise DepthError("A model whose layers run twice cannot be healed.")
     pruning.check_source(info.spec)
     pruning.check_target(folder)
     origin, config = _files_of(engine, progress)
@@ -170,12 +173,18 @@ def heal(
     model, check = engine.freed_model(), (control or Control()).checkpoint
     origin, config = _files_of(engine, _progress(engine, control))
     choice, lenses = LensChoice("affine", texts, seed=seed), engine.lenses
+
+    def calibrate() -> Calibration:
+        # Another rounding would be another text, and another model.
+        with untimed_products(model.loaded.model):
+            return lenses.calibration(choice, engine.emit_stage, check)
+
     with fast_products(model.loaded.model):
         return healing.heal(
             model,
             healing.Projections(model, origin, config),
             left_out,
-            lambda: lenses.calibration(choice, engine.emit_stage, check),
+            calibrate,
             lambda done, total: engine.emit_stage("Healing", done, total),
             check,
         )

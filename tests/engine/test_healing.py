@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec
+from depthtui.data.run_settings import ModelSpec, Repeated
 from depthtui.engine import healing, surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -255,6 +255,14 @@ def test_healing_that_is_stopped_leaves_the_model_as_it_was(
     with pytest.raises(RunStopped):
         surgery.prune(engine, [3, 1], tmp_path / "out" / "healed", control, healed=healed)
     assert not (tmp_path / "out").exists() or list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.usefixtures("one_ridge")
+def test_layers_that_run_twice_are_not_healed(engine: Engine, texts: str, tmp_path: Path) -> None:
+    healed = surgery.heal(engine, [2], texts)
+    with pytest.raises(DepthError, match="run twice cannot be healed"):
+        surgery.prune(engine, [2], tmp_path / "x", repeated=[Repeated(1, 1)], healed=healed)
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.usefixtures("one_ridge")
