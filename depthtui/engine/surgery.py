@@ -88,7 +88,7 @@ def prune(
     expected = _probe_logits(engine.freed_model(), left_out, repeated, healed)
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, healed.tensors)
-        recipe = mergekit_recipe(info, models_dir, layers, is_healed=bool(healed.blocks))
+        recipe = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
         write_whole(staging / RECIPE, recipe)
         spec = replace(info.spec, name=str(staging), revision="")
         make_room = free_caches if keep_loaded else engine.unload
