@@ -416,11 +416,11 @@ class _Fit:
 
     def _at(self, ids: Tensor, layer: int, left_out: Collection[int]) -> LayerActivations:
         """A layer's activations in the pass without some layers, which ends there."""
-        found: list[LayerActivations] = []
+        recorded_layers: list[LayerActivations] = []
 
         def keep(activations: LayerActivations) -> None:
             if activations.layer == layer:
-                found.append(activations)
+                recorded_layers.append(activations)
                 raise _LayerReached
 
         with contextlib.suppress(_LayerReached):
@@ -432,7 +432,7 @@ class _Fit:
                 self._checkpoint,
                 [Skip(layer) for layer in left_out],
             )
-        return found[0]
+        return recorded_layers[0]
 
     def _last_residual(self, ids: Tensor, left_out: Collection[int]) -> Tensor:
         residual = last_residual(self._model, ids, self._checkpoint, left_out)

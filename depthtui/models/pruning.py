@@ -167,24 +167,24 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
 
 
 def read_tensors(
-    source: Path, stack: str, config: PreTrainedConfig, wanted: Collection[LayerTensor]
+    source: Path, stack: str, config: PreTrainedConfig, tensors: Collection[LayerTensor]
 ) -> dict[LayerTensor, Tensor]:
     """Tensors of layers as the model's files have them; those with other names are missing.
 
     Args:
         source, stack, config: as in `write_pruned`.
-        wanted: the tensors.
+        tensors: the tensors.
 
     Raises:
         DepthError: the layers cannot be found in the files, or these are damaged.
     """
     names = {name: file for file in weight_files(source) for name in read_header(file)[0]}
-    tensors = {}
+    values = {}
     for name, place in _places_of(list(names), stack, config).items():
-        if place.tensor in wanted:
+        if place.tensor in tensors:
             with safe_open(names[name], "pt") as file:
-                tensors[place.tensor] = file.get_tensor(name)
-    return tensors
+                values[place.tensor] = file.get_tensor(name)
+    return values
 
 
 class _Place(NamedTuple):
