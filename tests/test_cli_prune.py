@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from depthtui.cli.pruning import PruneJob
 from depthtui.engine import surgery
 from depthtui.errors import RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from tests.tiny_models import tiny_folder
+from tests.tiny_models import CORPUS, tiny_folder
 
 Output = pytest.CaptureFixture[str]
 
@@ -365,6 +366,127 @@ def test_without_a_folder_the_command_that_writes_is_printed(
     assert main(shlex.split(output.splitlines()[-1])[1:]) == 0
     assert [path.name for path in here.iterdir()] == [f"{tiny_folder(home).name}-pruned"]
     assert f"--prune-layers {layers[1]} " in capsys.readouterr().out
+
+
+@pytest.fixture
+def heal_texts(home: Path) -> str:
+    """A file of calibration texts."""
+    path = home / "texts.txt"
+    lines = [line.replace("\n", " ") for line in CORPUS]
+    path.write_text("\n".join(f"{before} {after}" for before in lines for after in lines))
+    return str(path)
+
+
+def row(output: str, name: str) -> list[float]:
+    """The numbers of a table's row."""
+    line = next(line for line in output.splitlines() if line.startswith(name))
+    return [float(number) for number in line.removeprefix(name).split()]
+
+
+KL = "KL to the whole model's output, nats"
+
+
+def test_whole_cut_and_healed_stand_side_by_side(
+    home: Path, heal_texts: str, capsys: Output
+) -> None:
+    line = arguments(home, "--drop", "0,2", "--heal", "--heal-texts", heal_texts)
+    assert main(line) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"on 2 prompts +whole +cut +healed\n", output)
+    whole, cut, healed = row(output, KL)
+    assert whole == 0 < healed < cut
+    assert "logits as without these layers, healed, off by" in output
+    assert "healed: layer 2, by a map in mlp.down_proj of layer 1 (ridge " in output
+    assert "not healed: layer 0: no layer stands before it\n" in output
+    assert "fitted on 1,284 tokens of 33 texts (texts.txt); on 3 further ones the KL is" in output
+    assert "Other tools cut alone, without the healing.\n" in output
+    out = home / "out"
+    files = {path.name for path in out.iterdir()}
+    assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
+    capsys.readouterr()
+    # The command without healing writes files of the same names, and the cut alone.
+    alone = arguments(home, "--drop", "0,2")
+    alone[alone.index("--out") + 1] = str(home / "cut")
+    assert main(alone) == 0
+    output = capsys.readouterr().out
+    assert row(output, KL)[1] == pytest.approx(cut, abs=0.002)
+    assert {path.name for path in (home / "cut").iterdir()} == files
+
+
+def test_where_healing_does_not_help_the_layers_are_cut_alone(
+    home: Path, heal_texts: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = surgery.compare
+
+    def worse_where_healed(*args: Any, **keywords: Any) -> Any:
+        compared = compare(*args, **keywords)
+        is_healed = len(args) > 4 and args[4].blocks
+        return [replace(one, kl=one.kl + 9 * bool(is_healed)) for one in compared]
+
+    monkeypatch.setattr(surgery, "compare", worse_where_healed)
+    assert main(arguments(home, "--drop", "2", "--heal", "--heal-texts", heal_texts)) == 0
+    output = capsys.readouterr().out
+    assert "not healed: that does not help on held-out texts\n" in output
+    assert "logits as without these layers, off by" in output
+    _, cut, healed = row(output, KL)
+    assert healed > cut + 8
+    assert "healed:" not in output.replace("not healed:", "")
+    recipe = (home / "out" / "mergekit_config.yml").read_text()
+    assert recipe.startswith("slices:")
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_the_gate_checks_the_healed_model(home: Path, heal_texts: str, capsys: Output) -> None:
+    options = ["--heal", "--heal-texts", heal_texts]
+    assert main(arguments(home, "--budget", "1.1", *options)) == 0
+    output = capsys.readouterr().out
+    _, cut, healed = row(output, KL)
+    matches = re.search(
+        r"checked: the output is (\S+) nats away, and healed the output is (\S+) nats away on 2 "
+        r"held-out prompts",
+        output,
+    )
+    assert matches is not None
+    assert [float(matches[1]), float(matches[2])] == pytest.approx([cut, healed], abs=0.006)
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_without_a_folder_healing_is_measured_alone(
+    home: Path, heal_texts: str, capsys: Output
+) -> None:
+    line = arguments(home, "--least", "1", "--heal", "--heal-texts", heal_texts)
+    assert main([*line[: line.index("--out")], "--device", "cpu"]) == 0
+    output = capsys.readouterr().out
+    assert row(output, KL)[2] < row(output, KL)[1]
+    assert "Nothing was written." in output
+    assert f"--heal --heal-texts {heal_texts}" in output.splitlines()[-1]
+
+
+def test_a_model_that_cannot_be_healed_costs_no_search(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surgery, "whole_outputs", lambda *_: pytest.fail("it runs prompts"))
+    model, out = str(tiny_folder(home, "gemma3")), home / "out"
+    line = ["prune", model, "--least", "1", "--heal", "--out", str(out), "--device", "cpu"]
+    assert main(line) == 1
+    errors = capsys.readouterr().err
+    assert "cannot be healed: a norm stands between its MLP and the residual stream." in errors
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_load")
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (["--heal-texts", "texts.txt"], 2, "--heal-texts is of no use without --heal."),
+        (["--heal", "--heal-texts", "none.txt"], 1, "The calibration texts none.txt cannot be"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_found_before_the_model_loads(
+    options: list[str], status: int, words: str, home: Path, capsys: Output
+) -> None:
+    assert main(arguments(home, "--drop", "1", *options)) == status
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_load")

@@ -135,6 +135,21 @@ def _names_layers(word: str) -> bool:
         help="As many as keep right answers at this share of MODEL's, gained ones counted.",
     ),
 )
+@in_section(
+    "Healing",
+    click.option(
+        "--heal",
+        is_flag=True,
+        help="Let a linear map, folded into the MLP before each block that goes, make up for it.",
+    ),
+    click.option(
+        "--heal-texts",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File of texts to fit it on: JSON lines with `text`, or plain lines; else the model "
+        "writes them.",
+    ),
+)
 @run_prompt_options
 @row_options
 @override_options("Prompts", *declared(RunSettings, only=["chat_template", "seed"]))
@@ -154,6 +169,8 @@ def prune(
     least: int | None,
     budget: float | None,
     keep_answers: float | None,
+    heal: bool,
+    heal_texts: Path | None,
     out: Path | None,
     prompt_options: PromptOptions,
     dataset: DatasetOptions,
@@ -171,7 +188,8 @@ def prune(
     Layers are removed in MODEL's order of their joint cost. Their number is given (--least), or
     chosen on the texts of that order (--budget) or on as many further prompts (--keep-answers). A
     chosen number is checked on held-out prompts, by default ten of grade_school, or of addition:
-    if the check fails, nothing is written.
+    if the check fails, nothing is written. A healed model is written only if it is closer to MODEL
+    there than the one that is cut alone.
     """
     values = (layers, least, budget, keep_answers)
     chosen = [name for name, value in zip(_WAYS, values, strict=True) if value]
@@ -186,6 +204,8 @@ def prune(
     writing = command_line(["prune", *out_words, *words_of(click.get_current_context())])
     if layers and out is None:
         raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
+    if heal_texts is not None and not heal:
+        raise click.UsageError("--heal-texts is of no use without --heal.")
     settings = overrides.settings()
     in_order = least is not None or budget is not None
     by_answers = keep_answers is not None
@@ -195,6 +215,11 @@ def prune(
     from depthtui.engine.factory import Storage
     from depthtui.errors import RunStopped
 
+    if heal_texts is not None:
+        from depthtui.lenses.calibration import read_texts
+
+        # A file without texts is refused before the model loads.
+        read_texts(heal_texts)
     job = PruneJob(
         spec=replace(spec, name=model),
         out=out,
@@ -205,6 +230,8 @@ def prune(
         share=keep_answers,
         least=least,
         prompts=prompts,
+        heals=heal,
+        heal_texts="" if heal_texts is None else str(heal_texts),
         settings=overrides.over(
             RunSettings(chat_template=settings.chat_template, sufficient_search="greedy")
         ),

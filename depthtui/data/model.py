@@ -100,6 +100,17 @@ class ModelInfo:
         )
         return comparable == other
 
+    @property
+    def why_not_healed(self) -> str:
+        """Why none of its layers can make up for others that leave; empty where some may."""
+        if self.calls:
+            return "its blocks run in several passes"
+        if self.streams > 1 or self.reads_earlier:
+            return "its layers read several residual streams"
+        if self.broken_at:
+            return "other modules stand between its layers"
+        return self.split_missing or self.lens_missing
+
     def parameters_of(self, skipped: Iterable[Skip]) -> int | None:
         """Number of parameters that a run without these parts does not use; None where unknown."""
         parameters = {
