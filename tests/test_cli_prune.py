@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
@@ -40,6 +41,26 @@ def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     assert main(arguments) == 1
     assert "something in" in capsys.readouterr().err
     assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
+
+
+def test_the_card_has_what_was_measured_and_no_more(home: Path, capsys: Output) -> None:
+    model = tiny_folder(home)
+    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# The whole one\n")
+    prompts = [word for text in CORPUS[:5] for word in ("--prompt", text)]
+    for name, measured in (("measured", prompts), ("cut", [])):
+        out = home / name
+        words = ["prune", str(model), "--drop", "1,2", "--out", str(out), "--device", "cpu"]
+        assert main([*words, *measured]) == 0
+        assert f"hf upload YOUR_NAME/{name} {out}" in capsys.readouterr().out
+        card = ModelCard.load(out / "README.md")
+        assert (card.data.license, card.data.tags) == ("apache-2.0", ["pruned", "depthtui"])
+        assert card.data.base_model is None, "a folder is no model of the hub"
+        assert "# tiny-llama without layers 1-2" in card.text
+        assert f"--drop 1,2 --out {out}" in card.text
+        assert ("Nothing was measured" in card.text) == (not measured)
+    lines = ModelCard.load(home / "measured" / "README.md").text.splitlines()
+    (row,) = (line for line in lines if line.startswith("| KL"))
+    assert re.fullmatch(r"\| KL .* \| 0\.000 \| [\d.]+ \([\d.]+ to [\d.]+\) \|", row)
 
 
 @pytest.mark.parametrize("layers", ["", "7-5", "first"])

@@ -211,9 +211,11 @@ def prune(
     by_answers = keep_answers is not None
     prompts = _prompts(prompt_options, dataset, settings, in_order, by_answers)
 
+    from depthtui.cli.pruned_card import write_card
     from depthtui.cli.pruning import PruneJob, print_choice, print_pruning, prune_model
     from depthtui.engine.factory import Storage
     from depthtui.errors import RunStopped
+    from depthtui.token_text import shell_word
 
     if heal_texts is not None:
         from depthtui.lenses.calibration import read_texts
@@ -244,7 +246,13 @@ def prune(
     if pruning.pruned is None:
         print_choice(pruning, writing)
         return 0
+    command = command_line(["prune", *words_of(click.get_current_context())])
+    card = write_card(pruning, pruning.pruned, job.storage.models_dir, command)
     print_pruning(pruning, pruning.pruned)
+    click.echo(
+        f"\nIts card is {shell_word(str(card))}; this would publish it:\n"
+        f"hf upload YOUR_NAME/{pruning.pruned.folder.name} {shell_word(str(pruning.pruned.folder))}"
+    )
     if not pruning.passes:
         print_notice("Rounding has moved the written model over the limit.")
         return 1

@@ -294,7 +294,7 @@ def print_choice(pruning: Pruning, writing: str) -> None:
     _print_answers(pruning, "without them")
     if pruning.healing is not None:
         _print_table(pruning)
-        click.echo(_healing_words(pruning, pruning.healing))
+        click.echo(healing_words(pruning, pruning.healing))
     click.echo(f"\nNothing was written. This writes the model without these layers:\n{writing}")
 
 
@@ -313,7 +313,7 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
         _print_table(pruning)
         _print_answers(pruning, "of the written model")
     if pruning.healing is not None:
-        click.echo("\n" + _healing_words(pruning, pruning.healing))
+        click.echo("\n" + healing_words(pruning, pruning.healing))
     if pruning.choice is not None:
         click.echo(f"\n{pruning.choice.protocol}")
     alone = "Other tools cut alone, without the healing.\n" * pruning.helps
@@ -370,7 +370,7 @@ def _print_table(pruning: Pruning) -> None:
         print_table(*_table({"written": pruning.cut}))
 
 
-def _healing_words(pruning: Pruning, healing: Healing) -> str:
+def healing_words(pruning: Pruning, healing: Healing) -> str:
     """How the model is healed, or why not."""
     lines, width = healing.lines(pruning.helps), pruning.info.d_model
     if healing.tokens:

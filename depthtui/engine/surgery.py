@@ -31,6 +31,7 @@ from depthtui.files import write_whole
 from depthtui.lenses.calibration import Calibration
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.layer_order import LayerOrder
+from depthtui.models.card import CARD, model_card
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.loading import load, local_folder
@@ -90,6 +91,7 @@ def prune(
         write_pruned(origin, staging, config, stack, layers, progress, healed.tensors)
         recipe = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
         write_whole(staging / RECIPE, recipe)
+        write_whole(staging / CARD, model_card(info, models_dir, layers))
         spec = replace(info.spec, name=str(staging), revision="")
         make_room = free_caches if keep_loaded else engine.unload
         off, parameters = pruning.check(
