@@ -42,7 +42,9 @@ class PrunePane(Page):
     n: reactive[int] = reactive(0, repaint=False)
 
     def computes(self) -> tuple[str, ...]:
-        return (METRIC.name, speed.NAME)
+        # The block alone takes a second: times are measured by a second key.
+        has_block = self.result is not None and self.result.get(Similarity) is not None
+        return (speed.NAME,) if has_block else (METRIC.name,)
 
     def explains(self) -> tuple[Explanation, ...]:
         return of_metrics(METRIC.name, speed.NAME)
@@ -139,7 +141,8 @@ class PrunePane(Page):
             reason, help_text = not_computed(
                 self.drawn_result, speed.METRIC, self.view.pace, self.compute_key
             )
-            words = f"speed: {help_text}" if help_text else reason
+            is_asked = speed.NAME in self.drawn_result.settings.metrics
+            words = f"speed: {help_text}" if help_text and not is_asked else reason
             return [as_many_as_fit([(words, styles.muted)], width)]
         share, *others = speed.gains(gains, self.drawn_result.model.n_layers - self.block)
         first = [("a token: ", styles.muted), (share, styles.strong)]
