@@ -111,23 +111,30 @@ class PooledSpeed:
 
     @cached_property
     def draft(self) -> Draft | None:
-        """The fastest draft of itself; None where the first choices along the order are unknown."""
+        """The fastest draft of itself; None where the first choices along the order are unknown.
+
+        Where all layers are alike, a draft of as many others takes the same time.
+        """
         suffice = self.pooled.get(sufficient.METRIC)
-        if suffice is None or suffice.ways[0].order != self.mean.order:
+        if suffice is None:
             return None
-        (way,) = suffice.ways
-        # The curve begins with the whole model, which is no draft.
-        choices = way.choices[:, 1:]
-        layers = self.n_layers - 1 - np.arange(choices.shape[1])
+        are_same = all(way.order == self.mean.order for way in suffice.ways)
+        if self.pooled.model.layer_types and not are_same:
+            return None
+        # The curves begin with the whole model, which is no draft.
+        count = min(way.choices.shape[1] for way in suffice.ways)
+        choices = np.concatenate([way.choices[:, 1:count] for way in suffice.ways])
+        unit_weights = np.concatenate([way.weights for way in suffice.ways])
+        layers = self.n_layers - 1 - np.arange(count - 1)
 
         def interval_of(statistic: Statistic) -> tuple[float, float] | None:
             def of_draws(counts: Sequence[np.ndarray]) -> np.ndarray:
-                weights = counts[0] * way.weights
+                weights = counts[0] * unit_weights
                 return statistic(weights @ choices / weights.sum(axis=1, keepdims=True))
 
-            return drawn_interval([len(way.weights)], of_draws, suffice.seed)
+            return drawn_interval([len(unit_weights)], of_draws, suffice.seed)
 
-        acceptance = np.average(choices, axis=0, weights=way.weights)
+        acceptance = np.average(choices, axis=0, weights=unit_weights)
         share = self.share_with(layers)
         return fastest(layers, acceptance, share, self.mean.verify_share, interval_of)
 

@@ -45,13 +45,13 @@ class Draft:
     def words(self) -> tuple[str, str]:
         """The result, and how it comes about."""
         ends = "" if self.interval is None else " ({:.2f} to {:.2f})".format(*self.interval)
-        best = f"{self.speed_up:.2f} times as fast{ends}"
+        best = f"{self.speed_up:.2f}{ends} times as fast"
         tokens = f"{self.drafted} token{'s' * (self.drafted > 1)} a draft"
         how = (
             f"with {self.layers} layer{'s' * (self.layers > 1)}, {tokens}: "
             f"{self.acceptance:.0%} accepted, {self.tokens_a_pass:.2f} tokens a pass"
         )
-        return (f"never faster: at best {best}", how) if self.is_never_faster else (best, how)
+        return ("never faster", f"at best {best}, {how}") if self.is_never_faster else (best, how)
 
 
 def tokens_a_pass(acceptance: np.ndarray, drafted: int) -> np.ndarray:

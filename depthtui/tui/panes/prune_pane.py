@@ -149,8 +149,8 @@ class PrunePane(Page):
         rows = [first + [(f" · {clause}", styles.muted) for clause in others]]
         for name, draft in gains.drafts.items():
             result, how = draft.words
-            row = [(f"{name.lower()} as a draft: ", styles.muted), (result, styles.strong)]
-            rows.append([*row, (f" · {how}", styles.muted)])
+            row = [(f"draft, {name.lower()}: ", styles.muted), (result, styles.strong)]
+            rows.append([*row, *((f" · {clause}", styles.muted) for clause in how.split(", "))])
         return [as_many_as_fit(row, width) for row in rows]
 
     def _by_first_layer(self, lines: int) -> list[list[Piece]]:

@@ -141,8 +141,8 @@ async def test_the_gains_of_a_shorter_model_follow_the_dial():
         assert "10 of 11 million parameters" in text_of(pane)
         pane.turn_dial(2)
         assert "a token: 75% of the time · 22.5 ms of 30 ms" in text_of(pane)
-        assert "layers of the order as a draft: " in text_of(pane)
-        assert "early exit as a draft: " in text_of(pane)
+        assert "draft, layers of the order: " in text_of(pane)
+        assert "draft, early exit: " in text_of(pane)
 
 
 async def test_a_stream_that_is_not_finite_has_no_best_block():
