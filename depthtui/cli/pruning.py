@@ -387,5 +387,8 @@ def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
         f"mergekit: {shell_word(str(pruned.folder / RECIPE))}; the layers that stay, each "
         f"range without its end: {ranges}\n"
         f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
-        "layers that go, one by one"
+        "layers that go, one by one\n"
+        "transformers: whole.generate(**inputs, assistant_model=AutoModelForCausalLM."
+        f"from_pretrained({str(pruned.folder)!r})); `depthtui run --metrics logit_lens,kept,speed` "
+        "tells whether that is faster here"
     )
