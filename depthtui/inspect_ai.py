@@ -39,7 +39,8 @@ def depthtui() -> type[Any]:
             without_mlp: Any = None,
             **arguments: Any,
         ) -> None:
-            arguments.setdefault("model_path", folder_or_hub_id(model_name))
+            folder = folder_or_hub_id(model_name, arguments.get("revision") or "")
+            arguments.setdefault("model_path", folder)
             super().__init__(model_name, *positional, **arguments)
             leave_out(self, self.model, without, without_attention, without_mlp)
 

@@ -55,8 +55,9 @@ class DepthLM(HFLM):
             raise DepthError(
                 "The model is not named.", "Name it: --model_args pretrained=demo,without=17+25."
             )
-        named = isinstance(pretrained, str)
-        super().__init__(folder_or_hub_id(pretrained) if named else pretrained, **arguments)
+        if isinstance(pretrained, str):
+            pretrained = folder_or_hub_id(pretrained, arguments.get("revision") or "")
+        super().__init__(pretrained, **arguments)
         model = self.model.get_base_model() if arguments.get("peft") else self.model
         leave_out(self, model, without, without_attention, without_mlp)
 

@@ -50,6 +50,9 @@ DIVERGING_GLYPHS = NEGATIVE_GLYPHS + MAGNITUDE_GLYPHS
 UNKNOWN_GLYPH = "·"
 """Glyph of a value that is not known yet."""
 
+HATCHED_GLYPH = "╱"
+"""Glyph of a value that says little."""
+
 _STEPS_256 = (0, 95, 135, 175, 215, 255)
 _GREYS_256 = range(8, 150, 10)
 _LEVELS_256 = 14

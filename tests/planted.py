@@ -130,6 +130,33 @@ def with_cancelling_pair(model: PreTrainedModel, before: int, size: float) -> Pr
     return planted
 
 
+def with_spare(model: PreTrainedModel, before: int, size: float) -> PreTrainedModel:
+    """A copy with two layers of which one suffices: both write a vector, the second if it lacks.
+
+    Args:
+        model: stays as it is.
+        before: the layer that they stand before.
+        size: the vector's length.
+    """
+    planted, (first, second) = with_idle(model, [before, before])
+    noise = torch.Generator().manual_seed(0)
+    drawn = torch.randn(planted.config.hidden_size, generator=noise)
+    direction = drawn / drawn.norm()
+    _write_always(blocks(planted)[first], size * direction)
+    block = blocks(planted)[second]
+    mlp = block.mlp
+    with torch.no_grad():
+        for module in (mlp.gate_proj, mlp.up_proj, mlp.down_proj):
+            module.weight.zero_()
+        # The gate closes where the vector is there: a neuron reads how much of the stream it is.
+        steep, open_ = 40.0, 60.0
+        mlp.gate_proj.weight[0] = -steep * direction / block.post_attention_layernorm.weight
+        mlp.gate_proj.bias = _bias(len(mlp.gate_proj.weight), open_)
+        mlp.up_proj.bias = _bias(len(mlp.up_proj.weight), 1.0)
+        mlp.down_proj.weight[:, 0] = size * direction / open_
+    return planted
+
+
 def blind_to(model: PreTrainedModel, direction: int) -> PreTrainedModel:
     """A copy in which nothing reads one direction of the residual stream."""
     planted = copy.deepcopy(model)
@@ -208,6 +235,13 @@ def _scale(block: nn.Module, gain: float) -> None:
 def _write_always(block: nn.Module, vector: torch.Tensor) -> None:
     """Let a silent layer add one vector to every token."""
     block.self_attn.o_proj.bias = nn.Parameter(vector, requires_grad=False)
+
+
+def _bias(width: int, first: float) -> nn.Parameter:
+    """A bias of one neuron alone."""
+    bias = torch.zeros(width)
+    bias[0] = first
+    return nn.Parameter(bias, requires_grad=False)
 
 
 def _of_layers(model: PreTrainedModel, layers: Sequence[nn.Module]) -> PreTrainedModel:

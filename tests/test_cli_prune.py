@@ -6,18 +6,22 @@ import json
 import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
+from depthtui.cli.pruning import PruneJob
 from depthtui.engine import surgery
+from depthtui.errors import RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from tests.tiny_models import tiny_folder
+from tests.tiny_models import CORPUS, tiny_folder
 
 Output = pytest.CaptureFixture[str]
 
@@ -37,6 +41,26 @@ def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     assert main(arguments) == 1
     assert "something in" in capsys.readouterr().err
     assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
+
+
+def test_the_card_has_what_was_measured_and_no_more(home: Path, capsys: Output) -> None:
+    model = tiny_folder(home)
+    (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# The whole one\n")
+    prompts = [word for text in CORPUS[:5] for word in ("--prompt", text)]
+    for name, measured in (("measured", prompts), ("cut", [])):
+        out = home / name
+        words = ["prune", str(model), "--drop", "1,2", "--out", str(out), "--device", "cpu"]
+        assert main([*words, *measured]) == 0
+        assert f"hf upload YOUR_NAME/{name} {out}" in capsys.readouterr().out
+        card = ModelCard.load(out / "README.md")
+        assert (card.data.license, card.data.tags) == ("apache-2.0", ["pruned", "depthtui"])
+        assert card.data.base_model is None, "a folder is no model of the hub"
+        assert "# tiny-llama without layers 1-2" in card.text
+        assert f"--drop 1,2 --out {out}" in card.text
+        assert ("Nothing was measured" in card.text) == (not measured)
+    lines = ModelCard.load(home / "measured" / "README.md").text.splitlines()
+    (row,) = (line for line in lines if line.startswith("| KL"))
+    assert re.fullmatch(r"\| KL .* \| 0\.000 \| [\d.]+ \([\d.]+ to [\d.]+\) \|", row)
 
 
 @pytest.mark.parametrize("layers", ["", "7-5", "first"])
@@ -209,6 +233,7 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
         (["--budget", "1", "--task", "sums"], "There is no task 'sums'"),
         (["--keep-answers", "0.9", "--task", "grade_school"], "one half chooses"),
         (["--keep-answers", "0.9", "--prompt", "hi"], "two prompts or more that have answers"),
+        (["--keep-answers", "0.9", "--data", "piqa=x.jsonl"], "NAME=FILE needs --task NAME"),
     ],
 )
 def test_what_cannot_be_asked_for_is_bad_usage(
@@ -251,6 +276,43 @@ def test_options_choose_layers_too(home: Path, capsys: Output) -> None:
         r"as many answers are right, lost \d, gained \d of 16: ", printed.out + printed.err
     )
     assert status == ("Nothing was written" in printed.err)
+
+
+@pytest.mark.parametrize("examples", ["--examples=8", None])
+def test_rows_of_a_file_choose_layers_too(examples: str | None, home: Path, capsys: Output) -> None:
+    path = home / "rows.jsonl"
+    numbers = range(16)
+    rows = [
+        {"goal": f"add {n}", "sol1": "one", "sol2": "two", "label": n // 2 % 2} for n in numbers
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    options = ["--keep-answers", "0.01", "--task", "piqa", "--data", f"piqa={path}", "--device=cpu"]
+    options += [examples] if examples else []
+    status = main(["prune", str(tiny_folder(home)), *options, "--out", str(home / "out")])
+    printed = capsys.readouterr()
+    # Twenty by default, or as many as there are.
+    assert re.search(r"lost \d, gained \d of 8: ", printed.out + printed.err)
+    assert status == ("Nothing was written" in printed.err)
+
+
+def test_questions_that_check_are_no_shots_of_those_that_choose(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, jobs = home / "rows.jsonl", []
+    rows = [{"text": f"{n} is {n}", "answer": f" {n}"} for n in range(10)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+
+    def keep(job: PruneJob, notice: object) -> None:
+        jobs.append(job)
+        raise RunStopped
+
+    monkeypatch.setattr("depthtui.cli.pruning.prune_model", keep)
+    options = ["--keep-answers", "0.9", "--prompt-file", str(path), "--shots", "3"]
+    assert main(["prune", "demo", *options]) == 130
+    asked = [prompt.text.split("\n\n") for prompt in jobs[0].prompts]
+    assert [question for *_, question in asked] == [row["text"] for row in rows]
+    for place, (*shots, _) in enumerate(asked):
+        assert {int(shot[0]) % 2 for shot in shots} == {place % 2}
 
 
 @pytest.mark.usefixtures("chance_passes")
@@ -325,6 +387,127 @@ def test_without_a_folder_the_command_that_writes_is_printed(
     assert main(shlex.split(output.splitlines()[-1])[1:]) == 0
     assert [path.name for path in here.iterdir()] == [f"{tiny_folder(home).name}-pruned"]
     assert f"--prune-layers {layers[1]} " in capsys.readouterr().out
+
+
+@pytest.fixture
+def heal_texts(home: Path) -> str:
+    """A file of calibration texts."""
+    path = home / "texts.txt"
+    lines = [line.replace("\n", " ") for line in CORPUS]
+    path.write_text("\n".join(f"{before} {after}" for before in lines for after in lines))
+    return str(path)
+
+
+def row(output: str, name: str) -> list[float]:
+    """The numbers of a table's row."""
+    line = next(line for line in output.splitlines() if line.startswith(name))
+    return [float(number) for number in line.removeprefix(name).split()]
+
+
+KL = "KL to the whole model's output, nats"
+
+
+def test_whole_cut_and_healed_stand_side_by_side(
+    home: Path, heal_texts: str, capsys: Output
+) -> None:
+    line = arguments(home, "--drop", "0,2", "--heal", "--heal-texts", heal_texts)
+    assert main(line) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"on 2 prompts +whole +cut +healed\n", output)
+    whole, cut, healed = row(output, KL)
+    assert whole == 0 < healed < cut
+    assert "logits as without these layers, healed, off by" in output
+    assert "healed: layer 2, by a map in mlp.down_proj of layer 1 (ridge " in output
+    assert "not healed: layer 0: no layer stands before it\n" in output
+    assert "fitted on 1,284 tokens of 33 texts (texts.txt); on 3 further ones the KL is" in output
+    assert "Other tools cut alone, without the healing.\n" in output
+    out = home / "out"
+    files = {path.name for path in out.iterdir()}
+    assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
+    capsys.readouterr()
+    # The command without healing writes files of the same names, and the cut alone.
+    alone = arguments(home, "--drop", "0,2")
+    alone[alone.index("--out") + 1] = str(home / "cut")
+    assert main(alone) == 0
+    output = capsys.readouterr().out
+    assert row(output, KL)[1] == pytest.approx(cut, abs=0.002)
+    assert {path.name for path in (home / "cut").iterdir()} == files
+
+
+def test_where_healing_does_not_help_the_layers_are_cut_alone(
+    home: Path, heal_texts: str, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare = surgery.compare
+
+    def worse_where_healed(*args: Any, **keywords: Any) -> Any:
+        compared = compare(*args, **keywords)
+        is_healed = len(args) > 4 and args[4].blocks
+        return [replace(one, kl=one.kl + 9 * bool(is_healed)) for one in compared]
+
+    monkeypatch.setattr(surgery, "compare", worse_where_healed)
+    assert main(arguments(home, "--drop", "2", "--heal", "--heal-texts", heal_texts)) == 0
+    output = capsys.readouterr().out
+    assert "not healed: that does not help on held-out texts\n" in output
+    assert "logits as without these layers, off by" in output
+    _, cut, healed = row(output, KL)
+    assert healed > cut + 8
+    assert "healed:" not in output.replace("not healed:", "")
+    recipe = (home / "out" / "mergekit_config.yml").read_text()
+    assert recipe.startswith("slices:")
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_the_gate_checks_the_healed_model(home: Path, heal_texts: str, capsys: Output) -> None:
+    options = ["--heal", "--heal-texts", heal_texts]
+    assert main(arguments(home, "--budget", "1.1", *options)) == 0
+    output = capsys.readouterr().out
+    _, cut, healed = row(output, KL)
+    matches = re.search(
+        r"checked: the output is (\S+) nats away, and healed the output is (\S+) nats away on 2 "
+        r"held-out prompts",
+        output,
+    )
+    assert matches is not None
+    assert [float(matches[1]), float(matches[2])] == pytest.approx([cut, healed], abs=0.006)
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_without_a_folder_healing_is_measured_alone(
+    home: Path, heal_texts: str, capsys: Output
+) -> None:
+    line = arguments(home, "--least", "1", "--heal", "--heal-texts", heal_texts)
+    assert main([*line[: line.index("--out")], "--device", "cpu"]) == 0
+    output = capsys.readouterr().out
+    assert row(output, KL)[2] < row(output, KL)[1]
+    assert "Nothing was written." in output
+    assert f"--heal --heal-texts {heal_texts}" in output.splitlines()[-1]
+
+
+def test_a_model_that_cannot_be_healed_costs_no_search(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surgery, "whole_outputs", lambda *_: pytest.fail("it runs prompts"))
+    model, out = str(tiny_folder(home, "gemma3")), home / "out"
+    line = ["prune", model, "--least", "1", "--heal", "--out", str(out), "--device", "cpu"]
+    assert main(line) == 1
+    errors = capsys.readouterr().err
+    assert "cannot be healed: a norm stands between its MLP and the residual stream." in errors
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_load")
+@pytest.mark.parametrize(
+    ("options", "status", "words"),
+    [
+        (["--heal-texts", "texts.txt"], 2, "--heal-texts is of no use without --heal."),
+        (["--heal", "--heal-texts", "none.txt"], 1, "The calibration texts none.txt cannot be"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_found_before_the_model_loads(
+    options: list[str], status: int, words: str, home: Path, capsys: Output
+) -> None:
+    assert main(arguments(home, "--drop", "1", *options)) == status
+    assert words in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_load")

@@ -43,8 +43,8 @@ def without(
         attention, mlp: layers of which this part is left out.
 
     Raises:
-        DepthError: the model cannot be followed, lacks such a layer, would keep none, or its
-            attention and MLP cannot be told apart.
+        DepthError: the model cannot be followed, lacks such a layer, would keep none in all blocks
+            together, or its attention and MLP cannot be told apart.
     """
     parts = {"layer": layers, "attention": attention, "mlp": mlp}
     skipped = {Skip(layer, part) for part, named in parts.items() for layer in _indices(named)}

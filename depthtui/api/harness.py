@@ -19,15 +19,22 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def folder_or_hub_id(name: str) -> str:
+def folder_or_hub_id(name: str, revision: str = "") -> str:
     """The folder of a model that depthtui opens, or a hub id, which harnesses load themselves.
 
+    Args:
+        name: the model.
+        revision: a revision on the hub; empty for the default.
+
     Raises:
-        DepthError: there is no such model.
+        DepthError: there is no such model or revision.
     """
     folder = models_dir(load_settings(on_notice=print).cache_folder)
-    source = resolve(ModelSpec(name), folder)
+    source = resolve(ModelSpec(name, revision), folder)
     if source.kind == "hub":
+        from depthtui.models.hub import check_exists
+
+        check_exists(source.location, source.revision)
         return name
     from depthtui.models.loading import local_folder
 

@@ -23,7 +23,7 @@ from depthtui.depth.token_depths import depths_of_run
 from depthtui.errors import DepthError, short_repr
 from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.accuracy import METRIC as ACCURACY
-from depthtui.metrics.accuracy import PooledAccuracy
+from depthtui.metrics.accuracy.pooled_accuracy import PooledAccuracy
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
 from depthtui.metrics.sufficient import METRIC as SUFFICIENT
 from depthtui.metrics.sufficient import PooledSufficient

@@ -15,6 +15,7 @@ from depthtui.cli.command_help import command_line, in_section, words_of
 from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.prompt_command import PromptCommand, is_task, is_text
 from depthtui.cli.shared_options import (
+    DatasetOptions,
     Folder,
     NumberRange,
     Overrides,
@@ -26,6 +27,7 @@ from depthtui.cli.shared_options import (
     model_argument_or_option,
     model_options,
     override_options,
+    row_options,
     run_prompt_options,
 )
 from depthtui.data.run_settings import ModelSpec, RunSettings
@@ -133,7 +135,23 @@ def _names_layers(word: str) -> bool:
         help="As many as keep right answers at this share of MODEL's, gained ones counted.",
     ),
 )
+@in_section(
+    "Healing",
+    click.option(
+        "--heal",
+        is_flag=True,
+        help="Let a linear map, folded into the MLP before each block that goes, make up for it.",
+    ),
+    click.option(
+        "--heal-texts",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="File of texts to fit it on: JSON lines with `text`, or plain lines; else the model "
+        "writes them.",
+    ),
+)
 @run_prompt_options
+@row_options
 @override_options("Prompts", *declared(RunSettings, only=["chat_template", "seed"]))
 @model_options
 @in_section(
@@ -151,8 +169,11 @@ def prune(
     least: int | None,
     budget: float | None,
     keep_answers: float | None,
+    heal: bool,
+    heal_texts: Path | None,
     out: Path | None,
     prompt_options: PromptOptions,
+    dataset: DatasetOptions,
     spec: ModelSpec,
     trusted: TrustedModels,
     overrides: Overrides,
@@ -167,7 +188,8 @@ def prune(
     Layers are removed in MODEL's order of their joint cost. Their number is given (--least), or
     chosen on the texts of that order (--budget) or on as many further prompts (--keep-answers). A
     chosen number is checked on held-out prompts, by default ten of grade_school, or of addition:
-    if the check fails, nothing is written.
+    if the check fails, nothing is written. A healed model is written only if it is closer to MODEL
+    there than the one that is cut alone.
     """
     values = (layers, least, budget, keep_answers)
     chosen = [name for name, value in zip(_WAYS, values, strict=True) if value]
@@ -182,14 +204,24 @@ def prune(
     writing = command_line(["prune", *out_words, *words_of(click.get_current_context())])
     if layers and out is None:
         raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
+    if heal_texts is not None and not heal:
+        raise click.UsageError("--heal-texts is of no use without --heal.")
     settings = overrides.settings()
     in_order = least is not None or budget is not None
-    prompts = _prompts(prompt_options, settings, in_order, keep_answers is not None)
+    by_answers = keep_answers is not None
+    prompts = _prompts(prompt_options, dataset, settings, in_order, by_answers)
 
+    from depthtui.cli.pruned_card import write_card
     from depthtui.cli.pruning import PruneJob, print_choice, print_pruning, prune_model
     from depthtui.engine.factory import Storage
     from depthtui.errors import RunStopped
+    from depthtui.token_text import shell_word
 
+    if heal_texts is not None:
+        from depthtui.lenses.calibration import read_texts
+
+        # A file without texts is refused before the model loads.
+        read_texts(heal_texts)
     job = PruneJob(
         spec=replace(spec, name=model),
         out=out,
@@ -200,6 +232,8 @@ def prune(
         share=keep_answers,
         least=least,
         prompts=prompts,
+        heals=heal,
+        heal_texts="" if heal_texts is None else str(heal_texts),
         settings=overrides.over(
             RunSettings(chat_template=settings.chat_template, sufficient_search="greedy")
         ),
@@ -212,7 +246,13 @@ def prune(
     if pruning.pruned is None:
         print_choice(pruning, writing)
         return 0
+    command = command_line(["prune", *words_of(click.get_current_context())])
+    card = write_card(pruning, pruning.pruned, job.storage.models_dir, command)
     print_pruning(pruning, pruning.pruned)
+    click.echo(
+        f"\nIts card is {shell_word(str(card))}; this would publish it:\n"
+        f"hf upload YOUR_NAME/{pruning.pruned.folder.name} {shell_word(str(pruning.pruned.folder))}"
+    )
     if not pruning.passes:
         print_notice("Rounding has moved the written model over the limit.")
         return 1
@@ -220,14 +260,18 @@ def prune(
 
 
 def _prompts(
-    prompt_options: PromptOptions, settings: Settings, in_order: bool, by_answers: bool
+    prompt_options: PromptOptions,
+    dataset: DatasetOptions,
+    settings: Settings,
+    in_order: bool,
+    by_answers: bool,
 ) -> list[Prompt]:
     """The prompts to measure on; by answers, twice as many as the options name.
 
     Every second one of them chooses the number of layers, the others check it.
 
     Args:
-        prompt_options, settings: the prompts that are named.
+        prompt_options, dataset, settings: the prompts that are named.
         in_order: whether layers go in the model's order, which has default prompts.
         by_answers: whether the answers to keep choose the layers.
     """
@@ -239,14 +283,16 @@ def _prompts(
             prompt_options, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET
         )
     if not by_answers:
-        return [_unsolved(prompt) for prompt in gather_prompts(prompt_options, settings).prompts]
+        prompts = gather_prompts(prompt_options, settings, dataset).prompts
+        return [_unsolved(prompt) for prompt in prompts]
     if prompt_options.task is not None:
         prompt_options = replace(
             prompt_options,
-            examples=2 * (prompt_options.examples or prompt_options.default_examples),
+            examples=prompt_options.examples and 2 * prompt_options.examples,
+            default_examples=2 * prompt_options.default_examples,
         )
     try:
-        prompts = gather_prompts(prompt_options, settings).prompts
+        prompts = gather_prompts(prompt_options, settings, dataset, in_halves=True).prompts
     except click.UsageError as error:
         raise click.UsageError(
             f"{error.message} --keep-answers takes twice the prompts of --examples: one half "

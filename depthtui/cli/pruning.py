@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import click
 
@@ -25,6 +26,7 @@ from depthtui.engine.choosing import (
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
+from depthtui.engine.healing import NOT_HEALED, Healing
 from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput, paired
 from depthtui.engine.layer_choice import (
     MODEL_ORDER,
@@ -64,6 +66,8 @@ class PruneJob:
         prompts: the prompts to measure on; with a share, every second one chooses how many layers
             go.
         settings: how prompts are read.
+        heals: whether a map makes up for the layers that go.
+        heal_texts: the file of texts that it is fitted on; empty for those that the model writes.
     """
 
     spec: ModelSpec
@@ -76,6 +80,8 @@ class PruneJob:
     least: int | None
     prompts: Sequence[Prompt]
     settings: RunSettings
+    heals: bool = False
+    heal_texts: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,10 @@ class Pruning:
         left_out: the layers that go, sorted by number.
         choice: how they were chosen; None where they or their number were named.
         pruned: the written model; None where none was to be written.
-        comparisons: the written model beside the whole one, on each held-out prompt.
+        healing: how it is healed; None where that was not asked for.
+        helps: whether healing lowers the cost, so that the healed model is written.
+        cut, healed: the model without these layers, cut alone and healed, beside the whole one on
+            each held-out prompt; empty where it was not compared.
         answers: the right answers to the held-out prompts of the whole model and without these
             layers, of the written one where there is one; None where the prompts have none, or
             the choice by answers has them.
@@ -97,15 +106,34 @@ class Pruning:
     left_out: Sequence[int]
     choice: Choice | None
     pruned: PrunedModel | None = None
-    comparisons: Sequence[OutputComparison] = ()
+    healing: Healing | None = None
+    helps: bool = False
+    cut: Sequence[OutputComparison] = ()
+    healed: Sequence[OutputComparison] = ()
     answers: PairedAnswers | None = None
+
+    @property
+    def used_healing(self) -> Healing:
+        """The healing of this model, which may be none."""
+        return self.healing if self.healing is not None and self.helps else NOT_HEALED
+
+    @property
+    def smaller(self) -> Sequence[OutputComparison]:
+        """The smaller model that is written, or would be, beside the whole one."""
+        return self.healed if self.helps else self.cut
+
+    def with_smaller(self, comparisons: Sequence[OutputComparison]) -> Pruning:
+        """The same with other comparisons of this model."""
+        if self.helps:
+            return replace(self, healed=comparisons)
+        return replace(self, cut=comparisons)
 
     @property
     def passes(self) -> bool:
         """Whether the written model passes the gate too; rounding may change its value."""
         gate = None if self.choice is None else self.choice.gate
         if isinstance(gate, BudgetGate):
-            return gate.passes(fmean(prompt.kl for prompt in self.comparisons))
+            return gate.passes(_mean(self.smaller, "kl"))
         if isinstance(gate, AnswersGate) and self.answers is not None:
             return gate.passes(self.answers)
         return True
@@ -137,13 +165,15 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                     f"{info.name} runs its blocks in passes, and its order is of layers in one.",
                     "Name the layers with --drop, each in all of its passes.",
                 )
+            if job.heals:
+                surgery.check_can_heal(engine)
             outputs = surgery.whole_outputs(
                 engine, job.prompts, job.settings.chat_template, control
             )
             held_out = outputs if job.share is None else outputs[::2]
             choice = _choice(job, engine, outputs, control)
             if choice is not None:
-                choice.check()
+                choice.check_some_go()
                 left_out = choice.left_out
             elif job.least is not None:
                 first = least_costly(engine, job.least, outputs, job.settings, control)
@@ -155,19 +185,71 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
             else:
                 left_out = layers_in(job.layers, info.n_layers)
             pruning = Pruning(info, sorted(info.blocks_of(left_out)), choice)
+            if job.heals:
+                pruning = _with_healing(job, engine, pruning, held_out, control)
+            if pruning.choice is not None:
+                pruning.choice.check()
             if job.out is None:
                 if job.share is not None:
                     return pruning
+                if pruning.healed:
+                    return replace(pruning, answers=paired(pruning.smaller))
                 pairs = surgery.paired_answers(engine, held_out, [left_out], control)
                 return replace(pruning, answers=pairs[0]) if pairs else pruning
-            pruned = surgery.prune(engine, left_out, job.out, control, keep_loaded=False)
-            comparisons: list[OutputComparison] = []
+            pruned = surgery.prune(
+                engine,
+                left_out,
+                job.out,
+                control,
+                keep_loaded=False,
+                healed=pruning.used_healing,
+            )
+            comparisons: Sequence[OutputComparison] = ()
             if held_out:
                 # In the whole model's dtype: `auto` may choose another for a smaller model.
                 spec = replace(info.spec, name=str(job.out), revision="", dtype=info.dtype)
                 engine.load(spec, control)
                 comparisons = surgery.compare(engine, held_out, control)
-    return replace(pruning, pruned=pruned, comparisons=comparisons, answers=paired(comparisons))
+    pruning = pruning.with_smaller(comparisons)
+    return replace(pruning, pruned=pruned, answers=paired(comparisons))
+
+
+def _with_healing(
+    job: PruneJob,
+    engine: Engine,
+    pruning: Pruning,
+    held_out: Sequence[WholeOutput],
+    control: Control,
+) -> Pruning:
+    """Heal the model, and compare it with the one that is cut alone."""
+    left_out, choice = pruning.left_out, pruning.choice
+    healing = surgery.heal(engine, left_out, job.heal_texts, job.settings.seed, control)
+    if not healing.blocks or not held_out:
+        return replace(pruning, healing=healing, helps=healing.helps)
+    cut, healed = (
+        surgery.compare(engine, held_out, control, left_out, healed)
+        for healed in (NOT_HEALED, healing)
+    )
+    helps = _costs(choice, healed) < _costs(choice, cut)
+    if helps and choice is not None:
+        choice = _with_healed(choice, healed)
+    return replace(pruning, choice=choice, healing=healing, helps=helps, cut=cut, healed=healed)
+
+
+def _costs(choice: Choice | None, comparisons: Sequence[OutputComparison]) -> tuple[float, float]:
+    """The cost that a gate limits, and the mean KL, which decides between equal ones."""
+    kl, answers = _mean(comparisons, "kl"), paired(comparisons)
+    gate = None if choice is None else choice.gate
+    if isinstance(gate, AnswersGate) and answers is not None:
+        return gate.number(answers), kl
+    return kl, kl
+
+
+def _with_healed(choice: Choice, healed: Sequence[OutputComparison]) -> Choice:
+    """The choice with the cost of the healed model on the held-out prompts."""
+    by_nats = isinstance(choice.gate, BudgetGate)
+    cost: Any = _mean(healed, "kl") if by_nats else paired(healed)
+    return replace(choice, healed=cost)
 
 
 def _choice(
@@ -210,6 +292,9 @@ def print_choice(pruning: Pruning, writing: str) -> None:
     else:
         click.echo(pruning.choice.protocol)
     _print_answers(pruning, "without them")
+    if pruning.healing is not None:
+        _print_table(pruning)
+        click.echo(healing_words(pruning, pruning.healing))
     click.echo(f"\nNothing was written. This writes the model without these layers:\n{writing}")
 
 
@@ -219,16 +304,20 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
     click.echo(
         f"{len(pruned.layers)} of {info.n_blocks} layers: {numbers_text(pruned.layers)}\n"
         f"{pruned.parameters:,} of {info.parameters:,} parameters\n"
-        f"logits as without these layers, off by {pruned.off:.2g} roundings"
+        f"logits as without these layers{', healed' * pruning.helps}, "
+        f"off by {pruned.off:.2g} roundings"
     )
     print_written([pruned.folder])
-    if pruning.comparisons:
+    if pruning.smaller:
         click.echo()
-        print_table(*_table(pruning.comparisons))
+        _print_table(pruning)
         _print_answers(pruning, "of the written model")
+    if pruning.healing is not None:
+        click.echo("\n" + healing_words(pruning, pruning.healing))
     if pruning.choice is not None:
         click.echo(f"\n{pruning.choice.protocol}")
-    click.echo(f"\n{_other_tools(pruned, pruning.left_out)}")
+    alone = "Other tools cut alone, without the healing.\n" * pruning.helps
+    click.echo(f"\n{alone}{_other_tools(pruned, pruning.left_out)}")
 
 
 def _print_answers(pruning: Pruning, whose: str) -> None:
@@ -245,27 +334,49 @@ def _print_answers(pruning: Pruning, whose: str) -> None:
         )
 
 
-def _table(comparisons: Sequence[OutputComparison]) -> tuple[list[str], list[list[str]], list[int]]:
-    """A table of a pruned model beside the whole one: headings, rows and columns of numbers."""
+def _mean(comparisons: Sequence[OutputComparison], name: str) -> float:
+    return fmean(getattr(prompt, name) for prompt in comparisons)
 
-    def mean(name: str) -> float:
-        return fmean(getattr(prompt, name) for prompt in comparisons)
 
-    count = len(comparisons)
+def _table(
+    models: Mapping[str, Sequence[OutputComparison]],
+) -> tuple[list[str], list[list[str]], list[int]]:
+    """A table of smaller models beside the whole one: headings, rows and columns of numbers."""
+    compared = list(models.values())
+    whole = compared[0]
     rows = [
-        ["KL to the whole model's output, nats", "0", f"{mean('kl'):.3f}"],
-        ["first choices kept", "100%", f"{mean('same_choices'):.0%}"],
-        ["loss, nats", f"{mean('loss_before'):.3f}", f"{mean('loss'):.3f}"],
+        ["KL to the whole model's output, nats", "0", *(f"{_mean(c, 'kl'):.3f}" for c in compared)],
+        ["first choices kept", "100%", *(f"{_mean(c, 'same_choices'):.0%}" for c in compared)],
+        [
+            "loss, nats",
+            f"{_mean(whole, 'loss_before'):.3f}",
+            *(f"{_mean(c, 'loss'):.3f}" for c in compared),
+        ],
     ]
-    answered = [prompt for prompt in comparisons if prompt.right is not None]
+    answered = [prompt for prompt in whole if prompt.right is not None]
     if answered:
-        before = sum(bool(prompt.right_before) for prompt in answered)
-        after = sum(bool(prompt.right) for prompt in answered)
-        rows.append(
-            ["answers right", f"{before} of {len(answered)}", f"{after} of {len(answered)}"]
-        )
-    on = f"on {count} prompts" if count > 1 else "on 1 prompt"
-    return [on, "whole", "written"], rows, [1, 2]
+        rights = [sum(bool(prompt.right_before) for prompt in answered)]
+        rights += [sum(bool(prompt.right) for prompt in prompts) for prompts in compared]
+        rows.append(["answers right", *(f"{right} of {len(answered)}" for right in rights)])
+    on = f"on {len(whole)} prompts" if len(whole) > 1 else "on 1 prompt"
+    return [on, "whole", *models], rows, [*range(1, len(models) + 2)]
+
+
+def _print_table(pruning: Pruning) -> None:
+    """Print the smaller models beside the whole one, where they were compared."""
+    if pruning.healed:
+        print_table(*_table({"cut": pruning.cut, "healed": pruning.healed}))
+    elif pruning.cut:
+        print_table(*_table({"written": pruning.cut}))
+
+
+def healing_words(pruning: Pruning, healing: Healing) -> str:
+    """How the model is healed, or why not."""
+    lines, width = healing.lines(pruning.helps), pruning.info.d_model
+    if healing.tokens:
+        few = f", fewer tokens than the width {width:,}" * (healing.tokens < width)
+        lines.append(healing.fit_words + few)
+    return "\n".join(lines)
 
 
 def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
@@ -276,5 +387,8 @@ def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
         f"mergekit: {shell_word(str(pruned.folder / RECIPE))}; the layers that stay, each "
         f"range without its end: {ranges}\n"
         f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
-        "layers that go, one by one"
+        "layers that go, one by one\n"
+        "transformers: whole.generate(**inputs, assistant_model=AutoModelForCausalLM."
+        f"from_pretrained({str(pruned.folder)!r})); `depthtui run --metrics logit_lens,kept,speed` "
+        "tells whether that is faster here"
     )

@@ -512,10 +512,7 @@ def _prompt_options(default_examples: int) -> _Decorator:
 
 run_prompt_options = _prompt_options(EXAMPLES)
 generate_prompt_options = _prompt_options(1)
-dataset_options = one_argument(
-    "Data sets",
-    "dataset",
-    DatasetOptions,
+_of_rows = (
     click.option(
         "--data",
         multiple=True,
@@ -526,6 +523,13 @@ dataset_options = one_argument(
     click.option(
         "--sample", is_flag=True, help="Draw a data set's prompts by the seed, not its first ones."
     ),
+)
+row_options = one_argument("Data sets", "dataset", DatasetOptions, *_of_rows)
+dataset_options = one_argument(
+    "Data sets",
+    "dataset",
+    DatasetOptions,
+    *_of_rows,
     click.option(
         "--max-tokens",
         type=WholeNumberRange(1),
@@ -629,9 +633,15 @@ class CommandPrompts:
 
 
 def gather_prompts(
-    prompt_options: PromptOptions, settings: Settings, dataset: DatasetOptions | None = None
+    prompt_options: PromptOptions,
+    settings: Settings,
+    dataset: DatasetOptions | None = None,
+    in_halves: bool = False,
 ) -> CommandPrompts:
-    """Typed prompts, then prompts of files, then of a task or a data set."""
+    """Typed prompts, then prompts of files, then of a task or a data set.
+
+    `in_halves` is that of `Asking`.
+    """
     from depthtui.prompts.answers import with_answer
     from depthtui.prompts.asking import Asking
     from depthtui.prompts.dataset_formats import DATASETS
@@ -650,8 +660,8 @@ def gather_prompts(
         raise click.UsageError("--sample needs a data set as --task.")
     if prompt_options.answers and len(prompt_options.answers) != len(prompt_options.prompts):
         raise click.UsageError("--answer is given once for each --prompt TEXT, or not at all.")
-    asking = Asking(prompt_options.choices, prompt_options.shots, settings.seed)
-    if asking != Asking(seed=settings.seed) and prompt_options.prompts:
+    asking = Asking(prompt_options.choices, prompt_options.shots, settings.seed, in_halves)
+    if (asking.choices or asking.shots) and prompt_options.prompts:
         raise click.UsageError(
             "--choices and --shots are for --task NAME and --prompt-file FILE, not for --prompt."
         )

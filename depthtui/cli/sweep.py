@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from depthtui.cli.command_help import SectionedCommand, command_line, in_section, words_of
+from depthtui.cli.compare_answers import LOG
 from depthtui.cli.completion import complete_models, complete_tasks
 from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
@@ -48,12 +49,20 @@ from depthtui.report.formats import check_folder
 from depthtui.settings import Settings, datasets_dir
 
 if TYPE_CHECKING:
+    from depthtui.data.lm_eval_results import LoggedAnswers
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.plan import SweepPlan
     from depthtui.sweep.state import Outcome, Shard
 
 
-_FOR_THE_WHOLE = {"--slurm": 1, "--sbatch": 1, "--submit": 0, "--out": 1, "--format": 1}
+_FOR_THE_WHOLE = {
+    "--slurm": 1,
+    "--sbatch": 1,
+    "--submit": 0,
+    "--out": 1,
+    "--format": 1,
+    "--lm-eval": 1,
+}
 """Options that the Slurm scripts replace or omit, with the number of values of each."""
 
 _MERGE_ALONE = "--merge takes folders, each by a --merge of its own, and no models and tasks."
@@ -349,6 +358,15 @@ _slurm_options = one_argument(
     *files_to_write(
         "Folder of records and report.  [default: one in the cache folder]", "sweeps", "all but png"
     ),
+    click.option(
+        "--lm-eval",
+        "logs",
+        multiple=True,
+        type=LOG,
+        metavar="FILE",
+        help="Right answers of a model in a results_….json of lm_eval, for the report; give it "
+        "again for more.",
+    ),
 )
 def sweep(
     plan_file: Path | None,
@@ -363,6 +381,7 @@ def sweep(
     trusted: TrustedModels,
     out: Path | None,
     formats: tuple[str, ...] | None,
+    logs: tuple[Path, ...],
 ) -> int:
     """Measure every model on every task, and answer the paper's questions.
 
@@ -370,6 +389,7 @@ def sweep(
     use more of it? Models and tasks come from options or from a TOML file. The record of every
     prompt is kept: the same command continues where it was stopped.
     """
+    from depthtui.data.lm_eval_results import read_answers
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import check_can_join
     from depthtui.sweep.saved import default_folder
@@ -384,12 +404,13 @@ def sweep(
         raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
     if ranks_started() > 1 and (gpus is not None or cluster.ray or jobs.slurm is not None):
         raise click.UsageError("--gpus, --ray and --slurm start processes: without torchrun.")
+    logged = [read_answers(path) for path in logs]
     if merge:
         if out is None:
             raise click.UsageError("--merge needs --out FOLDER.")
         if plan_file or plan_options.models or plan_options.tasks or plan_options.protocol:
             raise click.UsageError(_MERGE_ALONE)
-        return _merge(merge, out, formats)
+        return _merge(merge, out, formats, logged)
     settings = overrides.settings()
     plan = _plan(plan_file, plan_options, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
@@ -398,7 +419,7 @@ def sweep(
     if jobs.slurm is not None:
         check_folder(path, "sweeps", formats)
         check_can_join(path, plan)
-        return _write_for_slurm(jobs, jobs.slurm, path.absolute(), formats)
+        return _write_for_slurm(jobs, jobs.slurm, path.absolute(), formats, logs)
     is_whole = shard is None or shard.count == 1
     check_folder(path, "sweeps", formats if is_whole else [])
     folder = SweepFolder(path, print_notice, shard.suffix if shard else "")
@@ -415,7 +436,7 @@ def sweep(
     except KeyboardInterrupt:
         print_notice(f"Stopped. The records are in {path}; the same command continues there.")
         raise
-    _report(outcome, path, formats, write=is_whole)
+    _report(outcome, path, formats, logged, write=is_whole)
     if shard is not None and not is_whole:
         print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
@@ -573,7 +594,11 @@ def _run_on_ray(
 
 
 def _write_for_slurm(
-    jobs: SlurmOptions, tasks: int, out: Path, formats: tuple[str, ...] | None
+    jobs: SlurmOptions,
+    tasks: int,
+    out: Path,
+    formats: tuple[str, ...] | None,
+    logs: Sequence[Path],
 ) -> int:
     """Write the scripts for Slurm; submit them, or print how to."""
     from depthtui.sweep.on_slurm import SlurmSweep, check_sbatch, submit, write_scripts
@@ -584,7 +609,8 @@ def _write_for_slurm(
     if jobs.submit:
         check_sbatch()
     words = _words_of_a_part(words_of(click.get_current_context()))
-    sweep = SlurmSweep(words, Path.cwd(), out, formats or (), tasks, jobs.sbatch)
+    paths = tuple(log.absolute() for log in logs)
+    sweep = SlurmSweep(words, Path.cwd(), out, formats or (), tasks, jobs.sbatch, paths)
     print_written(write_scripts(sweep))
     if not jobs.submit:
         click.echo("\n".join(["Submit them:", *sweep.commands]))
@@ -606,17 +632,28 @@ def _words_of_a_part(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(part_words)
 
 
-def _merge(parts: Sequence[Path], out: Path, formats: tuple[str, ...] | None) -> int:
+def _merge(
+    parts: Sequence[Path],
+    out: Path,
+    formats: tuple[str, ...] | None,
+    logged: Sequence[Sequence[LoggedAnswers]],
+) -> int:
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import merge_sweeps
 
     check_folder(out, "sweeps", formats)
     outcome = merge_sweeps(parts, SweepFolder(out, print_notice), print_notice)
-    _report(outcome, out, formats, write=True)
+    _report(outcome, out, formats, logged, write=True)
     return 1 if outcome.failures else 0
 
 
-def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, write: bool) -> None:
+def _report(
+    outcome: Outcome,
+    folder: Path,
+    formats: tuple[str, ...] | None,
+    logged: Sequence[Sequence[LoggedAnswers]],
+    write: bool,
+) -> None:
     from rich.console import Console
 
     from depthtui.report.as_rich import rich_lines
@@ -624,7 +661,7 @@ def _report(outcome: Outcome, folder: Path, formats: tuple[str, ...] | None, wri
     from depthtui.sweep.report.export import sweep_report
     from depthtui.sweep.summary import summarise_sweep
 
-    summary = summarise_sweep(outcome)
+    summary = replace(summarise_sweep(outcome), logged=logged)
     report = sweep_report(summary, questions(summary))
     # Files come first: the reader of the printed table may stop reading.
     files = report.write(folder, formats) if write else []

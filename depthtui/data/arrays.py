@@ -17,7 +17,8 @@ class Shape:
 
     L is the number of layers, T the number of tokens, k the number of tokens that the lens lists;
     M the pieces that are left out, layers or parts of them; H the most heads of any layer, K the
-    most experts that a router chooses for a token, O the options of a question.
+    most experts that a router chooses for a token, O the options of a question, V the lengths of
+    passes that are timed.
 
     Attributes:
         sides: lengths of the axes, such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; `8` is itself.
@@ -121,13 +122,13 @@ class MetricResult:
 
     @classmethod
     def unknown(cls, layers: int, tokens: int, top_k: int = 0, **others: Any) -> Self:
-        """A result whose arrays are all unknown, with no entries for heads, experts or options.
+        """A result whose arrays are all unknown, with no entries for heads, experts and the like.
 
         Args:
             layers, tokens, top_k: L, T and k.
             others: the fields that are not arrays and have no default.
         """
-        sizes = {**cls.sizes(layers, tokens, top_k), "H": 0, "K": 0, "O": 0}
+        sizes = {**cls.sizes(layers, tokens, top_k), "H": 0, "K": 0, "O": 0, "V": 0}
         arrays = {name: shape.unknown(sizes) for name, shape in cls.shapes().items()}
         return cls(**arrays, **others)
 

@@ -84,6 +84,11 @@ class ModelInfo:
     reads_earlier: bool = False
     mixes_depths: bool = False
 
+    @property
+    def short_name(self) -> str:
+        """The last part of its name, such as `Qwen2.5-7B`."""
+        return self.name.rsplit("/", 1)[-1]
+
     def is_same_as(self, other: ModelInfo) -> bool:
         """Whether runs of both models have the same values: same weights, dtype and device."""
         # Runs saved by a version without layer types are of the same model.
@@ -94,6 +99,17 @@ class ModelInfo:
             layer_types=other.layer_types,
         )
         return comparable == other
+
+    @property
+    def why_not_healed(self) -> str:
+        """Why none of its layers can make up for others that leave; empty where some may."""
+        if self.calls:
+            return "its blocks run in several passes"
+        if self.streams > 1 or self.reads_earlier:
+            return "its layers read several residual streams"
+        if self.broken_at:
+            return "other modules stand between its layers"
+        return self.split_missing or self.lens_missing
 
     def parameters_of(self, skipped: Iterable[Skip]) -> int | None:
         """Number of parameters that a run without these parts does not use; None where unknown."""

@@ -133,13 +133,15 @@ class WriteModel:
     """Write the loaded model without some of its layers, or with some twice, to a new folder;
     answered by `Progress`…, then `ModelWritten` or `Failed`.
 
-    An engine on another machine uses only the folder's last name.
+    An engine on another machine uses only the folder's last name. `heals` is whether a map makes up
+    for the layers, where that helps.
     """
 
     run_id: int
     left_out: tuple[int, ...]
     folder: str
     repeated: tuple[Repeated, ...] = ()
+    heals: bool = False
 
 
 @dataclass(frozen=True)
@@ -330,12 +332,18 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class ModelWritten:
-    """A model was written to `folder`, with this many layers and parameters."""
+    """A model was written to `folder`, with this many layers and parameters.
+
+    `healing` is how it was healed, or why not, in words; `healed_kl` the KL to the whole model's
+    output without and with healing, in nats, where it was.
+    """
 
     run_id: int
     folder: str
     layers: int
     parameters: int
+    healing: str = ""
+    healed_kl: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)

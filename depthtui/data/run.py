@@ -51,6 +51,19 @@ class WrittenAnswer:
         return joined_text(texts[:-1] if self.stopped_by == "end" else texts)
 
 
+def task_words(words: str, choices: bool, written: bool) -> str:
+    """A task with how it is asked and who answers: `sums`, `sums, with options`, `sums, written`.
+
+    Prompts of a task that are asked or answered in other ways are another task.
+
+    Args:
+        words: the task.
+        choices: whether its prompts have options to choose from.
+        written: whether the model writes the answers.
+    """
+    return words + ", with options" * choices + ", written" * written
+
+
 _OF_NO_TASK = frozenset({"typed", "file"})
 """Tasks whose prompts may be of any kind and length."""
 
@@ -120,8 +133,8 @@ class Prompt:
 
     @property
     def source(self) -> str:
-        """The task, with the origin of the answer where the model wrote it: `sums, written`."""
-        return self.task if self.written is None else f"{self.task}, written"
+        """The task, with how it is asked and who answers (see `task_words`)."""
+        return task_words(self.task, bool(self.choices), self.written is not None)
 
 
 @dataclass(frozen=True)

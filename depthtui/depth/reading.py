@@ -27,6 +27,7 @@ from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import ALL, METRICS, accuracy, depending_on, kept, logit_lens
+from depthtui.metrics.accuracy.pooled_accuracy import headline_answers
 from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
@@ -266,7 +267,8 @@ class Reading(Pooled):
         was measured counts.
         """
         can_be_right = (
-            prompt.has_short_answer or accuracy.NAME in prompt.every for prompt in self.prompts
+            prompt.has_short_answer or accuracy.METRIC.name in prompt.every
+            for prompt in self.prompts
         )
         return self.accuracy if all(can_be_right) else None
 
@@ -303,7 +305,7 @@ class Reading(Pooled):
             self.short_accuracy,
             kept.why_not_pooled(self),
             self.settings.lens,
-            None if answers is None else accuracy.headline_answers(answers, self),
+            None if answers is None else headline_answers(answers, self),
         )
 
     @lazy_value

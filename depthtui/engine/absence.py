@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from torch import nn
 from torch.utils.hooks import RemovableHandle
@@ -19,6 +20,9 @@ from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import decoder, hooks, return_input
 from depthtui.tracing.probe import probe_architecture
 
+_left_out: WeakKeyDictionary[PreTrainedModel, list[set[int]]] = WeakKeyDictionary()
+"""The whole layers that each block of `absent` leaves out of a model."""
+
 
 @contextmanager
 def absent(model: PreTrainedModel, skipped: Collection[Skip]) -> Iterator[None]:
@@ -32,13 +36,16 @@ def absent(model: PreTrainedModel, skipped: Collection[Skip]) -> Iterator[None]:
         skipped: the parts; what is left out around this block stays so.
 
     Raises:
-        DepthError: the model cannot be followed, lacks such a layer, would keep none, or its
-            attention and MLP cannot be told apart.
+        DepthError: the model cannot be followed, lacks such a layer, would keep none in all blocks
+            together, or its attention and MLP cannot be told apart.
     """
     check_model(model)
     anatomy = _anatomy(model)
-    _check(skipped, anatomy)
+    layers, around = _whole_layers(skipped), _left_out.setdefault(model, [])
+    _check(skipped, anatomy, layers.union(*around))
     with ExitStack() as stack:
+        around.append(layers)
+        stack.callback(around.remove, layers)
         handles = stack.enter_context(hooks())
 
         def leave_out(*_call: Any) -> None:
@@ -70,12 +77,16 @@ def _anatomy(model: PreTrainedModel) -> Anatomy:
         ) from error
 
 
-def _check(skipped: Collection[Skip], anatomy: Anatomy) -> None:
+def _whole_layers(skipped: Collection[Skip]) -> set[int]:
+    return {skip.layer for skip in skipped if skip.part == "layer"}
+
+
+def _check(skipped: Collection[Skip], anatomy: Anatomy, left_out: Collection[int]) -> None:
+    """Check parts; `left_out` are the layers that go with them, those of other blocks included."""
     n_layers = len(anatomy.layers)
     for skip in skipped:
         check_layer(skip.layer, n_layers)
-    if len({skip.layer for skip in skipped if skip.part == "layer"}) == n_layers:
-        # Blocks within each other are not added up.
+    if len(left_out) == n_layers:
         raise DepthError("A model keeps at least one layer.", "Leave fewer out.")
     if anatomy.split_missing and any(skip.part != "layer" for skip in skipped):
         raise DepthError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from depthtui.data.run import Prompt, PromptTokens
+from depthtui.data.run_settings import Skip
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.right_answers import TokenisedPrompt, right_answers, tokenise_prompt
 from depthtui.errors import DepthError
@@ -73,7 +74,7 @@ def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> Token
         DepthError: it cannot be read or has no token after the first, or the model has no lens.
     """
     question = tokenise_prompt(model, prompt, chat_template)
-    _unembedding(model)
+    unembedding_of(model)
     if len(question.tokens) < 2:
         raise DepthError("A prompt has no token after the first one.", "Take longer prompts.")
     return question
@@ -81,7 +82,8 @@ def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> Token
 
 def whole_output(model: ReadyModel, question: TokenisedPrompt, checkpoint: Check) -> WholeOutput:
     """Run the whole model on a prompt."""
-    residual = _last_residual(model, question.tokens, checkpoint).to("cpu")
+    ids = torch.from_numpy(question.tokens.ids)
+    residual = last_residual(model, ids, checkpoint).to("cpu")
     return WholeOutput(question, residual, _is_right(model, question, checkpoint))
 
 
@@ -100,7 +102,7 @@ def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> No
     Raises:
         DepthError: it is not: whatever a smaller model keeps of its output means nothing.
     """
-    unembedding, losses = _unembedding(model), []
+    unembedding, losses = unembedding_of(model), []
     device = model.placement.layers[-1]
     with torch.no_grad():
         for output in outputs:
@@ -115,13 +117,25 @@ def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> No
         )
 
 
-def compare(model: ReadyModel, whole_output: WholeOutput, checkpoint: Check) -> OutputComparison:
-    """Run a pruned model on a prompt on which the whole one was run."""
-    tokens = whole_output.tokens
-    last = _last_residual(model, tokens, checkpoint)
+def compare(
+    model: ReadyModel,
+    whole_output: WholeOutput,
+    checkpoint: Check,
+    left_out: Collection[int] = (),
+) -> OutputComparison:
+    """Run a smaller model on a prompt on which the whole one was run.
+
+    Args:
+        model: the pruned model, or the whole one.
+        whole_output: the whole model's output.
+        checkpoint: called before every layer.
+        left_out: the layers that are left out of the model.
+    """
+    ids = torch.from_numpy(whole_output.tokens.ids)
+    last = last_residual(model, ids, checkpoint, left_out)
     before = whole_output.residual.to(last.device)
     with torch.no_grad():
-        change = OutputChange(_unembedding(model), before, torch.from_numpy(tokens.ids))
+        change = OutputChange(unembedding_of(model), before, ids)
         loss, changes = float(change.losses.mean()), change(last[None])
     return OutputComparison(
         kl=float(changes.kl[0, 1:].mean(dtype=torch.float64)),
@@ -129,7 +143,7 @@ def compare(model: ReadyModel, whole_output: WholeOutput, checkpoint: Check) -> 
         loss_before=loss,
         loss=loss + float(changes.loss.mean()),
         right_before=whole_output.right,
-        right=_is_right(model, whole_output.question, checkpoint),
+        right=_is_right(model, whole_output.question, checkpoint, left_out),
     )
 
 
@@ -140,7 +154,7 @@ def costs(
     rows = model.rows_at_once(len(order) + 1, len(tokens))
     with torch.no_grad():
         replay = model.replay(torch.from_numpy(tokens.ids), checkpoint)
-        change = OutputChange(_unembedding(model), replay.states[-1], replay.ids)
+        change = OutputChange(unembedding_of(model), replay.states[-1], replay.ids)
         parts = [
             change(without_first(replay, order, range(part.start, part.stop))).kl[:, 1:]
             for part in slices(len(order) + 1, rows)
@@ -149,20 +163,33 @@ def costs(
     return means
 
 
-def _is_right(model: ReadyModel, question: TokenisedPrompt, checkpoint: Check) -> bool | None:
-    right = right_answers(model, question, [()], checkpoint)
+def _is_right(
+    model: ReadyModel,
+    question: TokenisedPrompt,
+    checkpoint: Check,
+    left_out: Collection[int] = (),
+) -> bool | None:
+    right = right_answers(model, question, [left_out], checkpoint)
     return None if right is None else right[0]
 
 
-def _last_residual(model: ReadyModel, tokens: PromptTokens, checkpoint: Check) -> Tensor:
-    """h_L of a prompt, `[T, d]`."""
+def last_residual(
+    model: ReadyModel, ids: Tensor, checkpoint: Check, left_out: Collection[int] = ()
+) -> Tensor:
+    """h_L of a text, whole or without some layers, `[T, d]`."""
     module = model.loaded.model
-    ids = torch.from_numpy(tokens.ids).to(execution_device(module.get_input_embeddings()))
-    residual = record_residuals(module, model.anatomy, ids, checkpoint).residual
+    ids = ids.to(execution_device(module.get_input_embeddings()))
+    skipped = [Skip(layer) for layer in left_out]
+    residual = record_residuals(module, model.anatomy, ids, checkpoint, skipped).residual
     return model.anatomy.readable(len(residual) - 1, residual.__getitem__)
 
 
-def _unembedding(model: ReadyModel) -> Unembedding:
+def unembedding_of(model: ReadyModel) -> Unembedding:
+    """The final norm and the LM head of a model.
+
+    Raises:
+        DepthError: they are not known.
+    """
     if model.anatomy.unembedding is None:
         raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
     return model.anatomy.unembedding

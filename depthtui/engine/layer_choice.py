@@ -122,12 +122,14 @@ class LayerChoice(Generic[Cost]):
         choosing: the cost without the first 0, 1, 2, … layers on the choosing texts, as far as
             it is known.
         held_out: the cost on the held-out prompts, by number; some numbers may be missing.
+        healed: the cost there without the chosen layers where the rest is healed, else None.
     """
 
     gate: Gate[Cost]
     order: Sequence[int]
     choosing: Sequence[Cost]
     held_out: dict[int, Cost]
+    healed: Cost | None = None
 
     @property
     def count(self) -> int:
@@ -138,6 +140,11 @@ class LayerChoice(Generic[Cost]):
     def left_out(self) -> list[int]:
         """The layers that go, sorted by number."""
         return sorted(self.order[: self.count])
+
+    @property
+    def checked(self) -> Cost:
+        """The cost of the chosen model on the held-out prompts, healed where it is."""
+        return self.held_out[self.count] if self.healed is None else self.healed
 
     @property
     def smaller_count(self) -> int:
@@ -164,42 +171,57 @@ class LayerChoice(Generic[Cost]):
                     return limit
         return None
 
-    def check(self) -> None:
-        """Check that layers go, and that the gate passes.
+    def check_some_go(self) -> None:
+        """Check that layers go.
 
         Raises:
-            DepthError: none may go, or the gate fails; it names what would pass.
+            DepthError: none may; it names what would pass.
         """
-        gate, count = self.gate, self.count
-        if not count:
+        gate = self.gate
+        if not self.count:
             raise DepthError(
                 f"Nothing was written: without layer {self.order[0]} alone "
                 f"{gate.describe(self.choosing[1])} on {gate.chosen_on}; {gate.option(gate.limit)} "
                 "allows less.",
                 self._alternatives(),
             )
-        if not gate.passes(self.held_out[count]):
+
+    def check(self) -> None:
+        """Check that layers go, and that the gate passes.
+
+        Raises:
+            DepthError: none may go, or the gate fails; it names what would pass.
+        """
+        self.check_some_go()
+        gate, count = self.gate, self.count
+        if not gate.passes(self.checked):
             raise DepthError(
                 f"Nothing was written: without {layers_words(self.left_out)} "
-                f"{gate.describe(self.held_out[count])} on {gate.held_out}, which chose nothing; "
+                f"{self._checked_words} on {gate.held_out}, which chose nothing; "
                 f"{gate.option(gate.limit)} allows less. On {gate.chosen_on}, which chose, "
                 f"{gate.describe(self.choosing[count])}.",
                 self._alternatives(),
             )
 
     @property
+    def _checked_words(self) -> str:
+        """The costs on the held-out prompts in words, as a clause: cut and, if it is, healed."""
+        gate, count = self.gate, self.count
+        cut = gate.describe(self.held_out[count])
+        return cut if self.healed is None else f"{cut}, and healed {gate.describe(self.healed)}"
+
+    @property
     def protocol(self) -> str:
         """How layers were chosen and checked, with both costs, in lines."""
         gate, count = self.gate, self.count
         order = ", ".join(map(str, self.order[:count]))
-        checked = self.held_out[count]
         lines = [
             f"left out: {layers_words(self.left_out)}, by {MODEL_ORDER}: {order}",
             f"chosen: {gate.describe(self.choosing[count])} on {gate.chosen_on}",
-            f"checked: {gate.describe(checked)} on {gate.held_out}, which chose nothing; "
+            f"checked: {self._checked_words} on {gate.held_out}, which chose nothing; "
             f"the gate is {gate.option(gate.limit)}",
         ]
-        if certainty := gate.certainty(checked):
+        if certainty := gate.certainty(self.checked):
             lines.append(f"certain: {certainty}")
         return "\n".join(lines)
 

@@ -201,7 +201,7 @@ class Lenses:
             checkpoint()
             self._notify_time(self._dummy_prompts(choice), self._written_digest(choice), notify)
         with fast_products(self.model.loaded.model):
-            calibration = self._calibration(choice, report, checkpoint)
+            calibration = self.calibration(choice, report, checkpoint)
         if choice.kind == "affine":
             maps = self._fit_affine(choice, calibration, unembedding, report, checkpoint)
         else:
@@ -257,7 +257,13 @@ class Lenses:
             raise DepthError(f"There is no lens: {self.model.anatomy.lens_missing}.")
         return unembedding
 
-    def _calibration(self, choice: LensChoice, report: Report, checkpoint: Check) -> Calibration:
+    def calibration(self, choice: LensChoice, report: Report, checkpoint: Check) -> Calibration:
+        """The texts that a lens is fitted on, and those that it is tested on.
+
+        Raises:
+            DepthError: they cannot be read, or the model cannot write any.
+            RunStopped: `checkpoint` stopped the writing.
+        """
         if choice.texts:
             path = Path(choice.texts)
             texts, digest = read_texts(path)

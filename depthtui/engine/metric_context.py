@@ -30,6 +30,7 @@ from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.patches import Patches
 from depthtui.tracing.replay import Replay, mixes_tokens
+from depthtui.tracing.timing import Times, times
 from depthtui.tracing.trace import LayerActivations, trace
 
 _MOST_AT_ONCE = {"cpu": 4096}
@@ -312,6 +313,11 @@ class MetricContext:
             self.substitute,
             is_over,
         )
+
+    def timed(self, layers: Sequence[int], passes: Sequence[int]) -> Times:
+        """The times of the run's tokens where some layers run alone, and of passes behind them."""
+        self.check()
+        return times(self.model, self._ids, layers, passes)
 
     @property
     def _ids(self) -> Tensor:

@@ -99,21 +99,25 @@ def check_target(folder: Path) -> None:
         raise DepthError(f"There is something in {folder} already.", "Name a new folder.")
 
 
-def with_layers_changed(
-    model: ReadyModel, left_out: Collection[int], repeated: Collection[Repeated]
-) -> tuple[str, Tensor]:
-    """The name of a model's list of layers, such as `layers` or `h`, and the model's `probe_logits`
-    without some layers and with others twice."""
-    module = model.loaded.model
+def stack_name(model: ReadyModel) -> str:
+    """The name of a model's list of layers, such as `layers` or `h`."""
     first = model.anatomy.layers[0]
-    path = next(name for name, part in module.named_modules() if part is first)
-    return path.split(".")[-2], probe_logits(module, left_out, repeated)
+    path = next(name for name, part in model.loaded.model.named_modules() if part is first)
+    return path.split(".")[-2]
+
+
+def probe_ids(model: nn.Module) -> Tensor:
+    """A few dozen arbitrary tokens of a model, `[T]`."""
+    embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
+    steps = torch.arange(_PROBE_TOKENS)
+    ids: Tensor = (steps * steps * 7919 + steps * 31 + 11) % embeddings.num_embeddings
+    return ids
 
 
 def probe_logits(
     model: nn.Module, left_out: Collection[int] = (), repeated: Collection[Repeated] = ()
 ) -> Tensor:
-    """A model's logits for a few dozen arbitrary tokens with its layers changed.
+    """A model's logits for its `probe_ids` with its layers changed.
 
     Args:
         model: the model.
@@ -124,11 +128,9 @@ def probe_logits(
         float32 `[T, V]` on the CPU.
     """
     embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-    steps = torch.arange(_PROBE_TOKENS)
-    ids = (steps * steps * 7919 + steps * 31 + 11) % embeddings.num_embeddings
     with torch.no_grad(), changed(model, left_out, repeated):
         logits: Tensor = model(
-            input_ids=ids[None].to(execution_device(embeddings)), use_cache=False
+            input_ids=probe_ids(model)[None].to(execution_device(embeddings)), use_cache=False
         ).logits
     return logits[0].float().cpu()
 

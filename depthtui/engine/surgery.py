@@ -9,21 +9,29 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from torch import Tensor
+from transformers import PreTrainedConfig
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings
-from depthtui.engine import held_out_prompts, memory, pruning
+from depthtui.engine import healing, held_out_prompts, memory, pruning
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
+from depthtui.engine.healing import NOT_HEALED, Healing
 from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
 from depthtui.engine.layer_orders import Enough, nothing_less
+from depthtui.engine.lenses import LensChoice
 from depthtui.engine.pruning import PrunedModel
+from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.right_answers import TokenisedPrompt, right_answers
 from depthtui.engine.shared_calls import one_process_only
+from depthtui.errors import DepthError
 from depthtui.files import write_whole
+from depthtui.lenses.calibration import Calibration
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.layer_order import LayerOrder
+from depthtui.models.card import CARD, model_card
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.loading import load, local_folder
@@ -32,7 +40,7 @@ from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
 from depthtui.models.staging import new_folder
 from depthtui.tracing.batching import in_smaller_parts
-from depthtui.tracing.products import fast_products
+from depthtui.tracing.products import fast_products, untimed_products
 
 Result = TypeVar("Result")
 
@@ -45,6 +53,7 @@ def prune(
     control: Control | None = None,
     keep_loaded: bool = True,
     repeated: Collection[Repeated] = (),
+    healed: Healing = NOT_HEALED,
 ) -> PrunedModel:
     """Write the loaded model without some of its layers to a folder that is not there yet.
 
@@ -58,6 +67,7 @@ def prune(
         control: stops the work.
         keep_loaded: whether the model stays loaded while the result is checked.
         repeated: blocks of layers that the result has twice.
+        healed: the healing of the same model without the same layers.
 
     Raises:
         DepthError: no model is loaded, it has an adapter or cannot be written without these
@@ -65,32 +75,121 @@ def prune(
             too little memory to check the result.
         RunStopped: `control` stopped it; nothing is left behind.
     """
+    progress = _progress(engine, control)
+    info, models_dir = engine.freed_model().info, engine.models_dir
+    left_out = info.blocks_of(left_out)
+    layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
+    if repeated and healed.blocks:
+        raise DepthError("A model whose layers run twice cannot be healed.")
+    pruning.check_source(info.spec)
+    pruning.check_target(folder)
+    origin, config = _files_of(engine, progress)
+    progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
+    stack = pruning.stack_name(engine.freed_model())
+    expected = _probe_logits(engine.freed_model(), left_out, repeated, healed)
+    with new_folder(folder) as staging:
+        write_pruned(origin, staging, config, stack, layers, progress, healed.tensors)
+        recipe = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
+        write_whole(staging / RECIPE, recipe)
+        write_whole(staging / CARD, model_card(info, models_dir, layers))
+        spec = replace(info.spec, name=str(staging), revision="")
+        make_room = free_caches if keep_loaded else engine.unload
+        off, parameters = pruning.check(
+            lambda: load(spec, models_dir, progress, make_room, info.spec in engine.trusted),
+            expected,
+        )
+    return PrunedModel(folder, layers, parameters, off)
+
+
+def _progress(engine: Engine, control: Control | None) -> Callable[[Progress], None]:
+    """Emits progress; stops the work where `control` does."""
     checkpoint = (control or Control()).checkpoint
 
     def progress(event: Progress) -> None:
         checkpoint()
         engine.emit(event)
 
-    info, models_dir = engine.freed_model().info, engine.models_dir
-    left_out = info.blocks_of(left_out)
-    layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
-    pruning.check_source(info.spec)
-    pruning.check_target(folder)
-    source = resolve(info.spec, models_dir)
-    trusted = info.spec in engine.trusted and source.may_bring_code
-    origin = local_folder(source, models_dir, progress, trusted)
-    progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
-    stack, expected = pruning.with_layers_changed(engine.freed_model(), left_out, repeated)
-    with new_folder(folder) as staging:
-        config = read_checked_config(origin, trusted)
-        write_pruned(origin, staging, config, stack, layers, progress)
-        write_whole(staging / RECIPE, mergekit_recipe(info, models_dir, layers))
-        spec = replace(info.spec, name=str(staging), revision="")
-        make_room = free_caches if keep_loaded else engine.unload
-        off, parameters = pruning.check(
-            lambda: load(spec, models_dir, progress, make_room, trusted), expected
+    return progress
+
+
+def _files_of(
+    engine: Engine, progress: Callable[[Progress], None]
+) -> tuple[Path, PreTrainedConfig]:
+    """The folder of the loaded model's files, and its configuration."""
+    spec = engine.freed_model().info.spec
+    source = resolve(spec, engine.models_dir)
+    trusted = spec in engine.trusted and source.may_bring_code
+    origin = local_folder(source, engine.models_dir, progress, trusted)
+    return origin, read_checked_config(origin, trusted)
+
+
+def _probe_logits(
+    model: ReadyModel,
+    left_out: Collection[int],
+    repeated: Collection[Repeated],
+    healed: Healing,
+) -> Tensor:
+    """The `probe_logits` of a model with its layers changed and healed."""
+    with healing.healed(model.anatomy, healed.blocks):
+        return pruning.probe_logits(model.loaded.model, left_out, repeated)
+
+
+@one_process_only
+def check_can_heal(engine: Engine) -> None:
+    """Check that some layer of the loaded model can make up for layers that leave.
+
+    Raises:
+        DepthError: none can, with the reason.
+    """
+    model = engine.freed_model()
+    if problem := healing.why_not_healed(model):
+        raise DepthError(
+            f"{model.info.name} cannot be healed: {problem}.",
+            "Without healing its layers can be left out alike.",
         )
-    return PrunedModel(folder, layers, parameters, off)
+
+
+@one_process_only
+def heal(
+    engine: Engine,
+    left_out: Collection[int],
+    texts: str = "",
+    seed: int = RunSettings.seed,
+    control: Control | None = None,
+) -> Healing:
+    """Fit the maps that make up for layers of the loaded model that leave.
+
+    Args:
+        engine: the engine with the model.
+        left_out: the layers.
+        texts: a file of calibration texts; empty for those that the model writes.
+        seed: the seed of these.
+        control: stops the work.
+
+    Raises:
+        DepthError: the model cannot be healed, the texts cannot be read, or there is too little
+            memory.
+        RunStopped: `control` stopped it.
+    """
+    check_can_heal(engine)
+    model, check = engine.freed_model(), (control or Control()).checkpoint
+    origin, config = _files_of(engine, _progress(engine, control))
+    choice, lenses = LensChoice("affine", texts, seed=seed), engine.lenses
+
+    def calibrate() -> Calibration:
+        # Another rounding would be another text, and another model.
+        with untimed_products(model.loaded.model):
+            return lenses.calibration(choice, engine.emit_stage, check)
+
+    with fast_products(model.loaded.model):
+        return healing.heal(
+            model,
+            healing.Projections(model, origin, config),
+            left_out,
+            calibrate,
+            lambda done, total: engine.emit_stage("Healing", done, total),
+            check,
+        )
 
 
 @one_process_only
@@ -141,21 +240,33 @@ def whole_outputs(
 
 @one_process_only
 def compare(
-    engine: Engine, outputs: Sequence[WholeOutput], control: Control | None = None
+    engine: Engine,
+    outputs: Sequence[WholeOutput],
+    control: Control | None = None,
+    left_out: Collection[int] = (),
+    healed: Healing = NOT_HEALED,
 ) -> list[OutputComparison]:
-    """Compare the loaded model, a pruned one, with outputs of the whole model.
+    """Compare the loaded model with outputs of the whole model.
+
+    Args:
+        engine: the engine with the model, a pruned one or the whole one.
+        outputs: the outputs of the whole model.
+        control: stops the work.
+        left_out: the layers that are left out of it.
+        healed: the healing of the model without them.
 
     Raises:
         DepthError: no model is loaded, or a prompt cannot be run.
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    return _of_each(
-        engine,
-        "Running the written model",
-        [output.question for output in outputs],
-        lambda number: held_out_prompts.compare(model, outputs[number], check),
-    )
+    with healing.healed(model.anatomy, healed.blocks):
+        return _of_each(
+            engine,
+            "Running the healed model" if healed.blocks else "Running the smaller model",
+            [output.question for output in outputs],
+            lambda number: held_out_prompts.compare(model, outputs[number], check, left_out),
+        )
 
 
 @one_process_only

@@ -16,6 +16,7 @@ from torch import Tensor
 from depthtui.errors import DepthError
 from depthtui.lenses.calibration import Calibration
 from depthtui.lenses.held_out_texts import HeldOutTokens, kl_to_output
+from depthtui.lenses.least_squares import solve_ridge
 from depthtui.lenses.maps import DepthMap, unit
 from depthtui.sizes import format_size
 from depthtui.tracing.anatomy import Unembedding
@@ -70,23 +71,15 @@ class Moments:
 
     def maps(self, place: int, ridge: float) -> Tensor:
         """A and b, transposed, `[d + 1, d]`, at one of the depths."""
-        width = self.width
         gram, cross = self._split(place)
-        pull = ridge * self.tokens * torch.eye(width, dtype=gram.dtype, device=gram.device)
+        width = self.width
         # The bias is not regularised.
-        gram = gram.clone()
-        gram[:width, :width] += pull
-        towards = cross[:, :width].clone()
-        towards[:width] += pull
-        return torch.linalg.solve(gram, towards)
+        return solve_ridge(gram, cross[:, :width], ridge * self.tokens, width, identity=1)
 
     def added(self, place: int, ridge: float) -> Tensor:
         """The affine map from x to c, `[d + 1, d]`, regularised towards 0."""
-        width = self.width
         gram, cross = self._split(place)
-        gram = gram.clone()
-        gram.diagonal()[:width] += ridge * self.tokens
-        return torch.linalg.solve(gram, cross[:, width:])
+        return solve_ridge(gram, cross[:, self.width :], ridge * self.tokens, self.width)
 
     def _split(self, place: int) -> tuple[Tensor, Tensor]:
         """Products of (x, 1) with itself `[d + 1, d + 1]`, and with y and c `[d + 1, 2 d]`."""

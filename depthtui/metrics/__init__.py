@@ -40,6 +40,7 @@ from depthtui.metrics import (
     neighbours,
     nonlinear,
     order,
+    pairs,
     parts,
     patch,
     prediction_depth,
@@ -49,6 +50,7 @@ from depthtui.metrics import (
     settling,
     similarity,
     skip_effects,
+    speed,
     sufficient,
     task_guess,
     token_depths,
@@ -87,6 +89,8 @@ ALL: tuple[Metric, ...] = (
     task_guess.METRIC,
     order.METRIC,
     repeat.METRIC,
+    pairs.METRIC,
+    speed.METRIC,
     quantisation.METRIC,
     skip_effects.METRIC,
     depth_score.METRIC,
@@ -287,7 +291,7 @@ def _with_accuracy(settings: RunSettings, prompt: Prompt) -> RunSettings:
     others = tuple(name for name in settings.metrics if name != adapter.NAME)
     if not prompt.choices or named_metrics(replace(settings, metrics=others)):
         return settings
-    return replace(settings, metrics=(*settings.metrics, accuracy.NAME))
+    return replace(settings, metrics=(*settings.metrics, accuracy.METRIC.name))
 
 
 def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:

@@ -18,6 +18,7 @@ from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.patches import Patches
 from depthtui.tracing.replay import Replay
+from depthtui.tracing.timing import Times
 from depthtui.tracing.trace import LayerActivations
 
 
@@ -181,6 +182,14 @@ class Context(Protocol):
             count: the most tokens to write; 0 for those up to the prompt's length.
             is_over: returns whether the texts so far, `[texts, n]`, are long enough.
             part: the part left out; the settings' where it is empty.
+        """
+
+    def timed(self, layers: Sequence[int], passes: Sequence[int]) -> Times:
+        """The times of the run's tokens where some layers run alone, and of passes behind them.
+
+        Args:
+            layers: the layers that run.
+            passes: how many tokens each pass behind the run's tokens reads.
         """
 
     def checkpoint(self) -> None:

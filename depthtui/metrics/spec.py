@@ -55,6 +55,7 @@ class Measure:
         metric: name of the metric that computes it; where empty, the list of metrics fills in the
             metric that it is part of.
         explained: its explanation where it is not that of its metric.
+        hatched: result -> where its values say little, a mask like `values`, or None; NaN there.
         read_by: result, pooled -> its values where lens and thresholds of the reading decide them;
             then `values` returns None.
     """
@@ -76,6 +77,7 @@ class Measure:
     sentence: Callable[[RunResult], str] = lambda result: ""
     command: Callable[[RunResult], str] = lambda result: ""
     explained: Explanation | None = None
+    hatched: Values = lambda result: None
     read_by: Callable[[RunResult, Pooled], np.ndarray | None] | None = None
 
     @property
@@ -140,6 +142,7 @@ class LayerMap:
         title: the title over the picture.
         caption: the meaning of the colours.
         up, across: the meaning of rows and columns.
+        hatched: where the values say little, a mask like `values`; None for nowhere.
     """
 
     measure: Measure
@@ -148,6 +151,7 @@ class LayerMap:
     caption: str
     up: str
     across: str
+    hatched: np.ndarray | None = None
 
 
 def no_evidence(value: Any, pooled: Pooled) -> list[LayerCount]:
@@ -215,6 +219,7 @@ class Metric:
         evidence: pooled values -> its count of layers or depth, and what that was varied by.
         moved_by_rounding: whether rounding to 16 bits changes its values by as much as their size,
             so that devices can be compared by it only in float32.
+        is_timed: whether its values are times of this machine, which no second run repeats.
     """
 
     name: str
@@ -254,6 +259,7 @@ class Metric:
     maps: Callable[[Any], list[LayerMap]] = lambda value: []
     evidence: Callable[[Any, Pooled], list[LayerCount]] = no_evidence
     moved_by_rounding: bool = False
+    is_timed: bool = False
 
     @property
     def on_demand(self) -> bool:

@@ -27,6 +27,7 @@ from depthtui.models.catalog import (
     ADAPTER_WEIGHTS,
     WEIGHTS_INDEX,
     complete_snapshot,
+    hub_snapshot,
     weight_files,
 )
 from depthtui.models.free_space import check_disk
@@ -66,6 +67,19 @@ def fetch(
     progress(Progress("Asking the hub", 0, 0, "B"))
     with _hub_errors(model_id, revision):
         return _download(model_id, revision or "main", endpoint, progress, check, with_code)
+
+
+def check_exists(model_id: str, revision: str) -> None:
+    """Check that a model is on the hub, or in the hub's cache, whole or in part.
+
+    Raises:
+        DepthError: the hub cannot be reached, or has no such model or revision.
+    """
+    if hub_snapshot(model_id, revision).is_dir():
+        return
+    check_reachable(model_id)
+    with _hub_errors(model_id, revision):
+        _sizes(model_id, revision or "main", hub_endpoint())
 
 
 def fetch_adapter(adapter_id: str, progress: Report, *, check: CheckFolder) -> Path:

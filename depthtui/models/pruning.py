@@ -11,11 +11,15 @@ import copy
 import json
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
+import torch
+from safetensors import safe_open
+from torch import Tensor
 from transformers import PreTrainedConfig
 
 from depthtui.data.protocol import Progress
@@ -42,6 +46,13 @@ _BESIDE = re.compile(r"vision|visual|image|audio|speech|encoder|mtp")
 _CHUNK = 1 << 24
 
 
+class LayerTensor(NamedTuple):
+    """A tensor of a layer, such as `mlp.down_proj.weight` of layer 3."""
+
+    layer: int
+    name: str
+
+
 def write_pruned(
     source: Path,
     target: Path,
@@ -49,6 +60,7 @@ def write_pruned(
     stack: str,
     layers: Sequence[int],
     report: Report,
+    healed: Mapping[LayerTensor, Tensor] = MappingProxyType({}),
 ) -> None:
     """Write the model in the folder `source` into the empty folder `target`, with these layers.
 
@@ -59,6 +71,7 @@ def write_pruned(
         stack: the name of its list of layers, such as `layers`.
         layers: the layers of the result, in order; some may come twice.
         report: called with the progress; an exception of it ends the work.
+        healed: tensors that replace those of `source`, in their dtype and shape.
 
     Raises:
         DepthError: the layers cannot be found in its files or its configuration.
@@ -66,7 +79,11 @@ def write_pruned(
     pruned_config = cut_config(config, layers)
     headers = {file: read_header(file)[0] for file in weight_files(source)}
     names = [name for header in headers.values() for name in header]
-    renamed = _new_names(names, stack, config, layers)
+    places = _places_of(names, stack, config)
+    renamed = _new_names(names, places, layers)
+    replaced = {
+        name: healed[place.tensor] for name, place in places.items() if place.tensor in healed
+    }
     sizes = {
         name: (end - start) * len(renamed[name])
         for header in headers.values()
@@ -85,7 +102,7 @@ def write_pruned(
     for file, header in headers.items():
         of_file = {name: renamed[name] for name in header if name in renamed}
         if of_file:
-            copy_tensors(file, target / file.name, of_file, copied)
+            copy_tensors(file, target / file.name, of_file, copied, replaced)
             file_of_tensor |= dict.fromkeys(chain.from_iterable(of_file.values()), file.name)
     if len(headers) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": file_of_tensor}
@@ -149,14 +166,36 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
     return len(set(numbers)) == len(values)
 
 
-def _new_names(
-    names: Sequence[str], stack: str, config: PreTrainedConfig, kept_layers: Sequence[int]
-) -> dict[str, list[str]]:
-    """The names of the tensors that are kept, old -> new; two new names for a layer kept twice.
+def read_tensors(
+    source: Path, stack: str, config: PreTrainedConfig, tensors: Collection[LayerTensor]
+) -> dict[LayerTensor, Tensor]:
+    """Tensors of layers as the model's files have them; those with other names are missing.
 
-    Layers after the last one, which predict further tokens, are left out: transformers does not
-    load them.
+    Args:
+        source, stack, config: as in `write_pruned`.
+        tensors: the tensors.
+
+    Raises:
+        DepthError: the layers cannot be found in the files, or these are damaged.
     """
+    names = {name: file for file in weight_files(source) for name in read_header(file)[0]}
+    values = {}
+    for name, place in _places_of(list(names), stack, config).items():
+        if place.tensor in tensors:
+            with safe_open(names[name], "pt") as file:
+                values[place.tensor] = file.get_tensor(name)
+    return values
+
+
+class _Place(NamedTuple):
+    """The place of a tensor in the files: the name of the list of layers, and the tensor in it."""
+
+    prefix: str
+    tensor: LayerTensor
+
+
+def _places_of(names: Sequence[str], stack: str, config: PreTrainedConfig) -> dict[str, _Place]:
+    """The places of the tensors that belong to layers, by their names."""
     n_layers = config.get_text_config(decoder=True).num_hidden_layers
     # In some model types the list has another name in the files than in memory.
     for name_of_list in (rf"(?:.*\.)?{re.escape(stack)}", r".*?"):
@@ -174,21 +213,40 @@ def _new_names(
             break
     if len(stacks) != 1:
         raise DepthError(f"Its files do not name the {n_layers} layers one by one.")
+    return {
+        name: _Place(match[1], LayerTensor(int(match[2]), match[3].removeprefix(".")))
+        for name, match in matches.items()
+        if match[1] == stacks[0]
+    }
+
+
+def _new_names(
+    names: Sequence[str], places: Mapping[str, _Place], kept_layers: Sequence[int]
+) -> dict[str, list[str]]:
+    """The names of the tensors that are kept, old -> new; two new names for a layer kept twice.
+
+    Layers after the last one, which predict further tokens, are left out: transformers does not
+    load them.
+    """
     numbers_of: dict[int, list[int]] = {}
     for number, layer in enumerate(kept_layers):
         numbers_of.setdefault(layer, []).append(number)
     renamed = {}
     for name in names:
-        match = matches.get(name)
-        if match is None or match[1] != stacks[0]:
+        place = places.get(name)
+        if place is None:
             renamed[name] = [name]
-        elif numbers := numbers_of.get(int(match[2])):
-            renamed[name] = [f"{match[1]}{number}{match[3]}" for number in numbers]
+        elif numbers := numbers_of.get(place.tensor.layer):
+            renamed[name] = [f"{place.prefix}{number}.{place.tensor.name}" for number in numbers]
     return renamed
 
 
 def copy_tensors(
-    source: Path, target: Path, names: Mapping[str, Sequence[str]], copied: Callable[[int], None]
+    source: Path,
+    target: Path,
+    names: Mapping[str, Sequence[str]],
+    copied: Callable[[int], None],
+    replaced: Mapping[str, Tensor],
 ) -> None:
     """Copy tensors from one safetensors file to another, byte by byte.
 
@@ -196,6 +254,8 @@ def copy_tensors(
         source, target: the files; `target` is created.
         names: the tensors to copy, name in `source` -> one or more names in `target`.
         copied: called with the bytes of each tensor before it is copied.
+        replaced: tensors that are written in place of those of `source`, by their names there; of
+            the same dtype and shape.
     """
     header, begin = read_header(source)
     offsets = _offsets(header)
@@ -215,6 +275,9 @@ def copy_tensors(
         for name, _ in order:
             start, end = offsets[name]
             copied(end - start)
+            if name in replaced:
+                writer.write(replaced[name].contiguous().view(torch.uint8).numpy().tobytes())
+                continue
             reader.seek(begin + start)
             bytes_left = end - start
             while bytes_left:

@@ -15,20 +15,24 @@ RECIPE = "mergekit_config.yml"
 """The file name that mergekit uses."""
 
 
-def mergekit_recipe(model: ModelInfo, models_dir: Path, layers: Sequence[int]) -> bytes:
+def mergekit_recipe(
+    model: ModelInfo, models_dir: Path, layers: Sequence[int], is_healed: bool = False
+) -> bytes:
     """A passthrough merge of the ranges of layers that are kept, as YAML.
 
     Args:
         model: the model that has the layers.
         models_dir: the folder of converted models.
         layers: the layers, in the order in which they run.
+        is_healed: whether the model beside the recipe is healed, which no recipe does.
 
     Raises:
         DepthError: the model is no longer in its place.
     """
     # JSON is valid YAML.
     name = json.dumps(_reference(model, models_dir), ensure_ascii=False)
-    lines = ["slices:"]
+    lines = ["# Of the layers alone: the model beside this file is healed too."] * is_healed
+    lines.append("slices:")
     for first, last in ranges_of(layers):
         lines += [
             "  - sources:",

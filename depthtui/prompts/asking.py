@@ -21,11 +21,18 @@ class Asking:
         choices: whether they have options to choose from.
         shots: number of solved others before each.
         seed: seed of these others.
+        in_halves: whether the questions at even and at odd places are two halves, of which none
+            is a shot of the other.
     """
 
     choices: bool = False
     shots: int = 0
     seed: int = 123
+    in_halves: bool = False
+
+    def may_precede(self, other: int, place: int) -> bool:
+        """Whether the question at another place may be a shot of the one at this place."""
+        return other != place and not (self.in_halves and (other - place) % 2)
 
     def behind_shots(
         self, prompt: Prompt, others: Iterable[Prompt], where: str, heading: str = ""
@@ -45,7 +52,7 @@ class Asking:
         return behind(front, prompt) if front else prompt
 
     def other_rows(self, row: int, n_rows: int, prompt: Prompt) -> Iterator[int]:
-        """The other rows, in the order in which they become shots.
+        """The other rows that may be shots, in this order.
 
         Those of the last quarter come first, which are asked last. The order depends on the
         prompt and the seed.
@@ -53,7 +60,9 @@ class Asking:
         rng = Random(f"{self.seed} {prompt.text}")
         first = max(0, n_rows - max(n_rows // 4, self.shots + 1))
         for part in (range(first, n_rows), range(first)):
-            yield from (other for other in rng.sample(part, len(part)) if other != row)
+            for other in rng.sample(part, len(part)):
+                if self.may_precede(other, row):
+                    yield other
 
     def ask_stored(self, prompts: Sequence[Prompt], where: str) -> list[Prompt]:
         """The prompts of a source, each behind others of it.

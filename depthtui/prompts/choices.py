@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, combinations, count, islice
+from itertools import chain, combinations, count, islice, product
 from random import Random
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, short_repr
 from depthtui.prompts import vocabulary as words
+from depthtui.prompts.generators import BEGINS, another_end
 
 WRONG = 3
 """Wrong options of a generated prompt."""
@@ -62,67 +63,61 @@ def with_choices(prompt: Prompt, seed: int | str) -> Prompt:
 
 
 def _sum_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
-    """A carry too many or too few at any digit."""
-    return prompt.question, _slipped(prompt.answer, [], rng)
+    """Slips at any digit."""
+    return prompt.question, _slipped(prompt.answer, 0, rng)
 
 
 def _product_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
-    """A factor once too often or too rarely, or a slipped digit."""
-    factors = [int(number) for number in re.findall(r"\d+", prompt.question)[-2:]]
-    return prompt.question, _slipped(prompt.answer, factors, rng)
+    """Slips at any digit but the last, which is even for most products."""
+    return prompt.question, _slipped(prompt.answer, 1, rng)
 
 
-def _slipped(answer: str, steps: Sequence[int], rng: Random) -> list[str]:
-    """Three numbers of the answer's length that differ from it by likely mistakes."""
-    places = [10**place for place in range(len(answer))]
-    likely = {int(answer) + sign * step for step in (*steps, *places) for sign in (1, -1)}
-    near = (int(answer) + sign * step for step in count(2) for sign in (1, -1))
-    numbers = chain(rng.sample(sorted(likely), len(likely)), near)
-    return _first_wrong(answer, (str(number) for number in numbers if number > 0), len(answer))
+_SLIPS = (1, 2, 3)
+_SIGNS = tuple(product((1, -1), repeat=2))
+
+
+def _slipped(answer: str, first_place: int, rng: Random) -> list[str]:
+    """Three numbers that differ from the answer by one slip, by another, and by both.
+
+    From each of the four the others look the same: neither its rank nor its digits tell the
+    answer. Slips are small beside it, so that they may go up and down. The numbers are of its
+    length where that is possible both ways.
+
+    Args:
+        answer: the right number.
+        first_place: the last digit that may slip, from the end; where there is no other, it is
+            the end itself.
+        rng: draws the slips.
+    """
+    number = int(answer)
+    places = range(first_place, len(answer) - 1) or range(1)
+    slips = [slip * 10**place for place in places for slip in _SLIPS]
+    pairs = [pair for pair in combinations(slips, 2) if sum(pair) < number]
+    as_long = [
+        pair for pair in pairs if len(str(number - sum(pair))) == len(str(number + sum(pair)))
+    ]
+    one, other = rng.choice(as_long or pairs or [_SLIPS[:2]])
+    ways = rng.sample(_SIGNS, len(_SIGNS))
+    moves = ((sign * one, other_sign * other) for sign, other_sign in ways)
+    wrong = ((number + move, number + another, number + move + another) for move, another in moves)
+    return [str(value) for value in next(values for values in wrong if min(values) > 0)]
 
 
 def _word_problem_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
-    """The results of single steps, and those where a step is left out or turned round."""
+    """The answers of the same story with other numbers, from the same beginning if there are."""
     problem = prompt.question.removeprefix(f"{words.INSTRUCTION}\n").removesuffix("\nSolution:\n")
-    steps = [
-        (int(value), sign, int(operand), int(result))
-        for value, sign, operand, result in _STEP.findall(prompt.answer)
-    ]
-    answer, likely = steps[-1][-1], {value for value, *_ in steps}
-    for place in range(len(steps)):
-        likely |= _with_a_slip(steps, place)
-    numbers = rng.sample(sorted(likely), len(likely))
-    near = (answer + sign * step for step in count(1) for sign in (1, -1))
-    texts = (f" {number}" for number in chain(numbers, near) if number > 0)
-    return f"{problem}\nAnswer:", _first_wrong(f" {answer}", texts)
+    steps = _STEP.findall(prompt.answer)
+    begins = chain([int(steps[0][0])] * _TRIES, (rng.choice(BEGINS) for _ in count()))
+    signs = [sign for _, sign, _ in steps]
+    ends = (another_end(begin, signs, rng) for begin in begins)
+    texts = (f" {end}" for end in ends if end is not None)
+    return f"{problem}\nAnswer:", _first_wrong(f" {steps[-1][-1]}", texts)
 
 
-_STEP = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)\.")
-_TURNED = {"+": "-", "-": "+", "*": "/", "/": "*"}
+_STEP = re.compile(r"(\d+) ([-+*/]) \d+ = (\d+)\.")
 
-
-def _with_a_slip(steps: Sequence[tuple[int, str, int, int]], place: int) -> set[int]:
-    """The whole results of a story where one step is left out, or turned round."""
-    value, sign, operand, _ = steps[place]
-    results = set()
-    for result in (value, _applied(value, _TURNED[sign], operand)):
-        for _, later_sign, later_operand, _ in steps[place + 1 :]:
-            result = _applied(result, later_sign, later_operand)
-        if result == int(result):
-            results.add(int(result))
-    return results
-
-
-def _applied(value: float, sign: str, operand: int) -> float:
-    match sign:
-        case "+":
-            return value + operand
-        case "-":
-            return value - operand
-        case "*":
-            return value * operand
-        case _:
-            return value / operand
+_TRIES = 50
+"""Stories from the same beginning; a division may have no three others that end elsewhere."""
 
 
 def _fact_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
@@ -135,14 +130,13 @@ def _fact_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
     return prompt.question, [f" {other}" for other in (*stated, *rng.sample(rest, WRONG))[:WRONG]]
 
 
-def _first_wrong(answer: str, texts: Iterable[str], length: int = 0) -> list[str]:
-    """The first three wrong texts of which none begins another; of a length where one is given."""
+def _first_wrong(answer: str, texts: Iterable[str]) -> list[str]:
+    """The first three wrong texts of which none begins another."""
 
     def fitting() -> Iterator[str]:
         taken = [answer]
         for text in texts:
-            is_free = not any(text.startswith(one) or one.startswith(text) for one in taken)
-            if is_free and len(text) in (length, length or len(text)):
+            if not any(text.startswith(one) or one.startswith(text) for one in taken):
                 taken.append(text)
                 yield text
 

@@ -44,6 +44,8 @@ class Dataset:
         heading: makes the words before a row's question and before the shots, which are from rows
             with the same heading.
         form: the form of its answers.
+        shots_split: the split whose first rows with the same heading are the shots, where it is at
+            hand; empty where the shots are other rows of `split`.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Dataset:
     to_choices: Callable[[Row], Prompt | None] | None = None
     heading: Callable[[Row], str] = lambda row: ""
     form: AnswerForm = PHRASE
+    shots_split: str = ""
 
     @property
     def has_choices(self) -> bool:
@@ -439,6 +442,7 @@ DATASETS: dict[str, Dataset] = {
             "all",
             to_choices=mmlu_choices,
             heading=mmlu_heading,
+            shots_split="dev",
         ),
     )
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -16,7 +16,13 @@ from depthtui.installing import install_extra
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.choices import MAKERS, no_choices
 from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES, Dataset, Row
-from depthtui.prompts.local_datasets import PREPARED, absence_words, how_to_put, local_file
+from depthtui.prompts.local_datasets import (
+    PREPARED,
+    absence_words,
+    how_to_put,
+    local_file,
+    split_beside,
+)
 from depthtui.prompts.prompt_files import decode_text, read_bytes
 from depthtui.settings import datasets_dir, default_cache_dir
 
@@ -106,14 +112,15 @@ def rows(
         raise no_choices(f"The data set {name}", (*MAKERS, *WITH_CHOICES))
     chosen_level = _find_level(dataset, level)
     folder = folder or datasets_dir(default_cache_dir())
-    source = source or local_file(name, folder)
-    table = _from_hub(dataset, folder) if source is None else _from_file(Path(source))
-    _check_columns(dataset, table)
+    file = Path(source) if source else local_file(name, folder)
+    table = _table(dataset, file, folder)
+    shots = _table_of_shots(dataset, file, folder) if asking.shots else None
     order: Sequence[int] = range(table.n_rows)
     if sample_seed is not None:
         # A string seeds the same in every process; a hash would not.
         order = Random(f"{name} {sample_seed}").sample(order, len(order))
-    return _Questions(dataset, table, order, chosen_level, asking).prompts()
+    questions = _Questions(dataset, table, order, chosen_level, asking, shots)
+    return questions.in_halves() if asking.in_halves and asking.shots else questions.prompts()
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,7 @@ class _Questions:
         order: the rows in the order in which they are asked.
         level: the level, or empty for all.
         asking: how they are asked.
+        shots: the rows of the split for shots; None where other rows of the table are.
     """
 
     dataset: Dataset
@@ -143,33 +151,47 @@ class _Questions:
     order: Sequence[int]
     level: str
     asking: Asking
+    shots: _DatasetRows | None = None
 
     def prompts(self) -> Iterator[Prompt]:
         """The prompts, made one by one."""
-        for place in range(len(self.order)):
-            heading, prompt = self._question(place)
+        where = (self.shots or self.table).where
+        for place, index in enumerate(self.order):
+            heading, prompt = self._question(self.table, index)
             if prompt is not None:
                 others = self._others(place, heading, prompt)
-                yield self.asking.behind_shots(prompt, others, self.table.where, heading)
+                yield self.asking.behind_shots(prompt, others, where, heading)
+
+    def in_halves(self) -> Iterator[Prompt]:
+        """The prompts, where the halves are those of the rows that are not left out."""
+        places = [index for index in self.order if self._question(self.table, index)[1] is not None]
+        yield from replace(self, order=places).prompts()
 
     def _others(self, place: int, heading: str, prompt: Prompt) -> Iterator[Prompt]:
         """The prompts of other rows with the same heading, in the order of shots."""
-        for other_place in self.asking.other_rows(place, len(self.order), prompt):
-            other_heading, other = self._question(other_place)
+        for other_heading, other in self._other_questions(place, prompt):
             if other is not None and other_heading == heading and other.text != prompt.text:
                 yield other
 
-    def _question(self, place: int) -> tuple[str, Prompt | None]:
+    def _other_questions(self, place: int, prompt: Prompt) -> Iterator[tuple[str, Prompt | None]]:
+        """The rows of the split for shots, or the others of the table."""
+        if self.shots is not None:
+            for index in range(self.shots.n_rows):
+                yield self._question(self.shots, index)
+        else:
+            for other in self.asking.other_rows(place, len(self.order), prompt):
+                yield self._question(self.table, self.order[other])
+
+    def _question(self, table: _DatasetRows, index: int) -> tuple[str, Prompt | None]:
         """A row's heading, and its prompt; None where the row is left out."""
-        index, dataset = self.order[place], self.dataset
-        row = self.table.row(index)
+        row, dataset = table.row(index), self.dataset
         make = dataset.to_choices if self.asking.choices else dataset.to_prompt
         assert make is not None
         try:
             prompt = make(row)
         except DepthError as error:
             raise DepthError(
-                f"{self.table.where}, row {index + 1}: {error.message}", _columns_hint(dataset)
+                f"{table.where}, row {index + 1}: {error.message}", _columns_hint(dataset)
             ) from error
         is_left_out = prompt is None or self.level not in ("", prompt.level)
         return dataset.heading(row), None if is_left_out else prompt
@@ -192,6 +214,21 @@ def _find_level(dataset: Dataset, level: int | str | None) -> str:
             f"Levels: {dataset.levels[0]} to {dataset.levels[-1]}.",
         )
     return str(level)
+
+
+def _table(dataset: Dataset, file: Path | None, folder: Path) -> _DatasetRows:
+    """The rows of a set's split, of a file or of the hub."""
+    table = _from_hub(dataset, folder) if file is None else _from_file(file)
+    _check_columns(dataset, table)
+    return table
+
+
+def _table_of_shots(dataset: Dataset, file: Path | None, folder: Path) -> _DatasetRows | None:
+    """The rows of the split for shots; None where a set or a file has none."""
+    beside = None if file is None else split_beside(dataset, file)
+    if not dataset.shots_split or (file and not beside):
+        return None
+    return _table(replace(dataset, split=dataset.shots_split), beside, folder)
 
 
 def _check_columns(dataset: Dataset, table: _DatasetRows) -> None:
@@ -267,7 +304,7 @@ def _from_columns(path: Path) -> _DatasetRows:
 def _from_hub(dataset: Dataset, folder: Path) -> _DatasetRows:
     reason = absence_words(dataset.name, folder)
     advice = how_to_put(dataset.name, folder)
-    instead = f"{advice}; `run` and `sweep` take it by --data {dataset.name}=FILE, too."
+    instead = f"{advice}; `run`, `sweep` and `prune` take it by --data {dataset.name}=FILE, too."
     try:
         from datasets import load_dataset
     except ImportError as error:

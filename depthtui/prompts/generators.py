@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -81,6 +81,9 @@ class _Step:
 _MOST = 400
 """Largest quantity in a story."""
 
+BEGINS = range(12, 60)
+"""The quantities that a story begins with."""
+
 
 def word_problem(steps: int, rng: Random) -> Prompt:
     """A story in which one quantity changes `steps` times, with the worked solution.
@@ -89,7 +92,7 @@ def word_problem(steps: int, rng: Random) -> Prompt:
     """
     story = rng.choice(words.STORIES)
     fill = rng.choice(words.PEOPLE).fields() | {"things": rng.choice(story.things)}
-    value = rng.randrange(12, 60)
+    value = rng.choice(BEGINS)
     opening = story.opening.format(**fill, n=value)
     chain = _chain(story, value, steps, rng, fill)
     problem = " ".join([opening, *(step.sentence for step in chain), story.question.format(**fill)])
@@ -143,6 +146,22 @@ def _operands(sign: str, value: int) -> list[int]:
             return [x for x in words.TIMES if value * x <= _MOST]
         case _:
             return [x for x in range(2, 7) if value % x == 0 and value // x >= 2]
+
+
+def another_end(value: int, signs: Iterable[str], rng: Random) -> int | None:
+    """The last quantity of a story with other numbers; None where an operation has none.
+
+    Args:
+        value: the quantity at the beginning.
+        signs: the operations.
+        rng: draws the numbers.
+    """
+    for sign in signs:
+        operands = _operands(sign, value)
+        if not operands:
+            return None
+        value = _APPLY[sign](value, rng.choice(operands))
+    return value
 
 
 def facts(hops: int, rng: Random) -> Prompt:

@@ -37,6 +37,16 @@ def local_file(name: str, folder: Path) -> Path | None:
     return own or _fetched_file(dataset) or _prepared_file(dataset)
 
 
+def split_beside(dataset: Dataset, file: Path) -> Path | None:
+    """The file of the split for shots: beside a file, and named alike with this split in its name.
+
+    None where there is none.
+    """
+    before, split, after = file.name.rpartition(dataset.split)
+    beside = file.with_name(f"{before}{dataset.shots_split}{after}")
+    return beside if split and dataset.shots_split and beside.is_file() else None
+
+
 def places(name: str, folder: Path) -> list[str]:
     """The places that `local_file` searches, in words."""
     dataset = DATASETS[name]

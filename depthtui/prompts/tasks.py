@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -216,27 +216,32 @@ def make_prompts(
     if chosen is None:
         return _from_written(named_task, count, asking)
     prompts = _from_generator(named_task, chosen, count, seed, asking.choices)
-    asked_texts = {prompt.text for prompt in prompts}
+    places = {prompt.text: place for place, prompt in enumerate(prompts)}
     return [
         asking.behind_shots(
-            prompt, _other_draws(prompt, chosen, asking, asked_texts), f"The task {task}"
+            prompt, _other_draws(prompt, chosen, asking, places), f"The task {task}"
         )
         for prompt in prompts
     ]
 
 
 def _other_draws(
-    prompt: Prompt, level: int, asking: Asking, asked_texts: Collection[str]
+    prompt: Prompt, level: int, asking: Asking, places: Mapping[str, int]
 ) -> Iterator[Prompt]:
-    """Other prompts of a generated task; those that are asked themselves come last."""
+    """Other prompts of a generated task; those that are asked themselves come last.
+
+    `places` are those of the questions that are asked, by text.
+    """
     own_seed = f"{asking.seed} {prompt.text}"
 
     def drawn() -> Iterator[Prompt]:
         return draw_prompts(prompt.task, level, own_seed, asking.choices)
 
-    yield from (other for other in drawn() if other.text not in asked_texts)
+    yield from (other for other in drawn() if other.text not in places)
     yield from (
-        other for other in drawn() if other.text in asked_texts and other.text != prompt.text
+        other
+        for other in drawn()
+        if other.text in places and asking.may_precede(places[other.text], places[prompt.text])
     )
 
 

@@ -197,6 +197,7 @@ class Heatmap:
         unit: unit of the colours.
         up, across: titles of rows and columns.
         rows: `[rows]` names; empty for their numbers.
+        hatched: `[rows, columns]`, where values say little; None for nowhere.
     """
 
     values: np.ndarray
@@ -206,6 +207,7 @@ class Heatmap:
     up: str = "layer"
     across: str = "token"
     rows: Sequence[str] = ()
+    hatched: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def number_rows(reading: Reading, verdict: Verdict) -> Iterator[list[str]]:
     if headline is not None:
         yield from _of_headline(reading, headline, evidence_of(verdict, headline.measure))
     if verdict.answers is not None:
-        needed = evidence_of(verdict, accuracy.NAME)
+        needed = evidence_of(verdict, accuracy.METRIC.name)
         yield from _of_answers(verdict.answers, needed, f"of {reading.n_layers}")
     elif reading.short_accuracy is not None:
         right = reading.short_accuracy

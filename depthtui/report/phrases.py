@@ -172,7 +172,7 @@ def _intervals(summary: Reading) -> str:
     ]
     alike = any(estimate is not None and _is_alike(estimate.interval) for estimate in estimates)
     where = " (±½ where every resample has the same count)" * alike
-    over = _population({prompt.task for prompt in summary.prompts})
+    over = _population({prompt.prompt.task for prompt in summary.prompts})
     return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}. Firm is a claim about {over}."
 
 

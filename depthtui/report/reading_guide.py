@@ -74,6 +74,7 @@ GUIDE = (
             ("≠", "the two runs differ here"),
             ("←", "in the lens: where the answer is first seen, and from where it stays first"),
             ("★", "a marked place"),
+            ("╱", "a value that says little: the frame names the reason"),
             ("·", "no value; in front of a word: a space"),
         ),
     ),

@@ -448,6 +448,7 @@ def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
                 picture.up,
                 picture.across,
                 _row_names(reading.model, len(picture.values)),
+                picture.hatched,
             )
             figures.append(Figure(picture.title, drawn, of_metric(metric).in_short))
     for metric, values in by_layer(reading):

@@ -203,6 +203,7 @@ def heatmap(picture: Heatmap, name: str = OWN_PALETTE) -> str:
         f'<g shape-rendering="crispEdges" transform="{where}">',
         _cells(ramps.levels(values, low, high, count), ramp, colours),
         "</g>",
+        "" if picture.hatched is None else _hatching(picture.hatched, cell, tall),
         _layer_ticks(picture.rows or list(map(str, range(rows))), tall),
         labels,
         _legend(ramp, colours, legend_top, low, high, picture.unit, note),
@@ -328,6 +329,16 @@ def _cells(levels: np.ndarray, ramp: str, colours: Sequence[str]) -> str:
         for level in sorted(paths)
         if level >= 0
     )
+
+
+def _hatching(hatched: np.ndarray, cell: float, tall: float) -> str:
+    """A stroke from the lower left to the upper right of each of some cells."""
+    bottom = _TOP + len(hatched) * tall
+    strokes = "".join(
+        f"M{_LEFT + column * cell:.4g} {bottom - row * tall:.4g}l{cell:.4g} {-tall:.4g}"
+        for row, column in np.argwhere(hatched).tolist()
+    )
+    return f'<path class="zero" {_RULES["zero"]} fill="none" d="{strokes}"/>' if strokes else ""
 
 
 def _layer_ticks(names: Sequence[str], tall: float) -> str:

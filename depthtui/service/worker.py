@@ -192,14 +192,29 @@ class Worker:
         elif isinstance(command, StartSweep):
             self._run_sweep(command, engine, control, models_dir)
         elif isinstance(command, WriteModel):
-            from depthtui.engine import surgery
+            self._write_model(command, engine, control)
 
-            folder = self._folder_of(command.folder, "written")
-            pruned_model = surgery.prune(
-                engine, command.left_out, folder, control, repeated=command.repeated
-            )
-            n_layers, folder_name = len(pruned_model.layers), str(pruned_model.folder)
-            self._emit(ModelWritten(command.run_id, folder_name, n_layers, pruned_model.parameters))
+    def _write_model(self, command: WriteModel, engine: Engine, control: Control) -> None:
+        from depthtui.engine import surgery
+        from depthtui.engine.healing import NOT_HEALED
+
+        folder, healing = self._folder_of(command.folder, "written"), NOT_HEALED
+        if command.heals:
+            healing = surgery.heal(engine, command.left_out, control=control)
+        words = "; ".join(filter(None, [*healing.lines(healing.helps), healing.fit_words]))
+        kl = (healing.kl_cut, healing.kl_healed) if healing.helps else ()
+        written = surgery.prune(
+            engine,
+            command.left_out,
+            folder,
+            control,
+            repeated=command.repeated,
+            healed=healing if healing.helps else NOT_HEALED,
+        )
+        n_layers, folder_name = len(written.layers), str(written.folder)
+        self._emit(
+            ModelWritten(command.run_id, folder_name, n_layers, written.parameters, words, kl)
+        )
 
     @property
     def _storage(self) -> Storage:

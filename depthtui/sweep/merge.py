@@ -148,8 +148,8 @@ def _united_plan(plans: Sequence[SweepPlan]) -> SweepPlan:
         if names.count(name) > 1:
             raise DepthError(
                 f"{task.title} was measured on different prompts in different sweeps.",
-                "Merge sweeps of the same --examples, --data, --max-tokens, --sample, --matched "
-                "and --write.",
+                "Merge sweeps of the same --examples, --data, --max-tokens, --sample, --matched, "
+                "--shots and --write.",
             )
     families = dict.fromkeys(pair for plan in plans for pair in plan.families)
     return replace(first, models=tuple(models), tasks=tuple(tasks), families=tuple(families))

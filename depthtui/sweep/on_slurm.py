@@ -39,6 +39,7 @@ class SlurmSweep:
         formats: formats of the report; empty for all.
         tasks: number of tasks of the array.
         options: options of sbatch for both jobs, each as written after `#SBATCH`.
+        logs: absolute paths of logs of lm-evaluation-harness for the report.
         python: the interpreter that depthtui is installed for.
     """
 
@@ -48,6 +49,7 @@ class SlurmSweep:
     formats: tuple[str, ...]
     tasks: int
     options: tuple[str, ...]
+    logs: tuple[Path, ...] = ()
     python: str = sys.executable
 
     @property
@@ -132,6 +134,7 @@ def merge_script(sweep: SlurmSweep) -> str:
     """The script of the job that merges the parts into one sweep and writes its report."""
     out = shlex.quote(str(sweep.out))
     formats = [f"--format {','.join(sweep.formats)}"] if sweep.formats else []
+    logs = [f"--lm-eval {shlex.quote(str(log))}" for log in sweep.logs]
     lines = [
         "#!/bin/bash",
         "# Merges the parts of a sweep of depthtui, and writes its report.",
@@ -141,7 +144,7 @@ def merge_script(sweep: SlurmSweep) -> str:
         *(f"#SBATCH {option}" for option in sweep.options),
         "",
         f"exec {_program(sweep)} \\",
-        _continuation([f"--merge {out}", f"--out {out}", *formats]),
+        _continuation([f"--merge {out}", f"--out {out}", *formats, *logs]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -170,7 +173,7 @@ def _check_names(sweep: SlurmSweep) -> None:
     Raises:
         DepthError: a name cannot be printed, or sbatch would read it as another.
     """
-    for name in (str(sweep.out), str(sweep.directory), sweep.python, *sweep.words):
+    for name in map(str, (sweep.out, sweep.directory, sweep.python, *sweep.logs, *sweep.words)):
         if not name.isprintable():
             raise DepthError(
                 f"{short_repr(name)} cannot be in a script for Slurm: it has a character that "

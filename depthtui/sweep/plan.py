@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from depthtui.data.plain import to_plain
+from depthtui.data.run import task_words
 from depthtui.data.run_settings import (
     EXAMPLES,
     MOST_EXAMPLES,
@@ -61,7 +62,7 @@ class TaskChoice:
 
     @property
     def title(self) -> str:
-        """The task, its level and the origin of its answers, such as `addition, 3 digits`."""
+        """The task and its level, such as `addition, 3 digits`, and as in `task_words`."""
         if not self.level:
             return self.source
         if self.name not in TASKS:
@@ -70,7 +71,7 @@ class TaskChoice:
 
     @property
     def source(self) -> str:
-        """The task with the origin of its answers, as in `Prompt.source`."""
+        """The task with how it is asked and who answers, as in `Prompt.source`."""
         return self.with_origin(self.name)
 
     @property
@@ -79,8 +80,8 @@ class TaskChoice:
         return replace(self, write=None)
 
     def with_origin(self, words: str) -> str:
-        """The words, and whether the model writes the answers: `addition, written`."""
-        return words if self.write is None else f"{words}, written"
+        """The words, with how the task is asked and who answers (see `task_words`)."""
+        return task_words(words, self.choices, self.write is not None)
 
     @property
     def is_generated(self) -> bool:
@@ -169,7 +170,8 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
         raise DepthError("The sweep has no model.", "Name one or more: --model NAME.")
     if not plan.tasks:
         raise DepthError("The sweep has no task.", "Name one or more: --task NAME.")
-    models, tasks = tuple(dict.fromkeys(plan.models)), tuple(dict.fromkeys(plan.tasks))
+    models = tuple(dict.fromkeys(plan.models))
+    tasks = tuple(dict.fromkeys(map(_as_asked, plan.tasks)))
     names = [(choice.source, choice.level) for choice in tasks]
     for task, name in zip(tasks, names, strict=True):
         if names.count(name) > 1:
@@ -181,6 +183,13 @@ def check_plan(plan: SweepPlan) -> SweepPlan:
         _check_asking(task)
     run = with_lens_metric(plan.run, plan.summary.lens)
     return replace(plan, models=models, tasks=tasks, run=run)
+
+
+def _as_asked(task: TaskChoice) -> TaskChoice:
+    """The task, with options where it is a data set that is always asked with them."""
+    dataset = DATASETS.get(task.name)
+    always = dataset is not None and dataset.to_choices is dataset.to_prompt
+    return replace(task, choices=task.choices or always)
 
 
 def _check_asking(task: TaskChoice) -> None:
@@ -226,15 +235,16 @@ def with_absolute_paths(plan: SweepPlan) -> SweepPlan:
     The plan then means the same from another folder, and on another machine with the same disk.
     """
     models = [
-        replace(model, name=_model_from_root(model.name), adapter=_absolute(model.adapter))
+        replace(model, name=model_from_root(model.name), adapter=_absolute(model.adapter))
         for model in plan.models
     ]
     tasks = [replace(choice, data=_absolute(choice.data)) for choice in plan.tasks]
-    families = [(_model_from_root(name), family) for name, family in plan.families]
+    families = [(model_from_root(name), family) for name, family in plan.families]
     return replace(plan, models=tuple(models), tasks=tuple(tasks), families=tuple(families))
 
 
-def _model_from_root(name: str) -> str:
+def model_from_root(name: str) -> str:
+    """A model's name, with an absolute path for a local file or folder."""
     return name if name == DEMO else _absolute(name)
 
 

@@ -159,7 +159,7 @@ def trainings(summary: SweepSummary) -> Iterator[Subject]:
     """Revisions of one model, in the order of their steps."""
     for models in _revisions_by_step(summary.models):
         first, last = models[0], models[-1]
-        name = summary.of_model(first)[0].model.name.rsplit("/", 1)[-1]
+        name = summary.of_model(first)[0].model.short_name
         compared = f"{name} from {first.revision} to {last.revision}"
         for words, tasks in _tasks_together(summary.plan.tasks):
             steps = [_cells_on(summary, model, tasks) for model in models]
@@ -249,7 +249,7 @@ def _cells_on(
 def _tasks_together(tasks: Sequence[TaskChoice]) -> Iterator[tuple[str, list[TaskChoice]]]:
     """The sets of tasks of a comparison: every task with all its levels, then all tasks.
 
-    Those whose answers the model writes are sets of their own.
+    Those with options, and those whose answers the model writes, are sets of their own.
     """
     for of_origin in _by_origin(tasks):
         names = list(dict.fromkeys(choice.name for choice in of_origin))
@@ -268,13 +268,11 @@ def _tasks_together(tasks: Sequence[TaskChoice]) -> Iterator[tuple[str, list[Tas
 
 
 def _by_origin(tasks: Iterable[TaskChoice]) -> list[list[TaskChoice]]:
-    """The tasks with given answers, then those whose answers the model writes."""
-    tasks = list(tasks)
-    origins = (
-        [task for task in tasks if task.write is None],
-        [task for task in tasks if task.write is not None],
-    )
-    return [of_origin for of_origin in origins if of_origin]
+    """The tasks with given answers, without and with options; then those the model answers."""
+    by_origin: dict[tuple[bool, bool], list[TaskChoice]] = {}
+    for task in tasks:
+        by_origin.setdefault((task.write is not None, task.choices), []).append(task)
+    return [by_origin[origin] for origin in sorted(by_origin)]
 
 
 def _shape(cell: CellSummary) -> tuple[int, int]:
@@ -331,8 +329,10 @@ def origins(summary: SweepSummary) -> Iterator[Subject]:
     """Each model on the given text, and on the text that it wrote."""
     tasks = summary.plan.tasks
     for words, choices in _tasks_together([task for task in tasks if task.write is None]):
-        names = {(task.name, task.level) for task in choices}
-        written = [task for task in tasks if task.write and (task.name, task.level) in names]
+        names = {(task.name, task.level, task.choices) for task in choices}
+        written = [
+            task for task in tasks if task.write and (task.name, task.level, task.choices) in names
+        ]
         for model in summary.models:
             first, second = (_cells_on(summary, model, side) for side in (choices, written))
             if first and second:

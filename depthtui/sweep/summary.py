@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth import rules
@@ -71,14 +72,13 @@ class CellSummary(Reading):
     def published(self, rule: str) -> PublishedDepth | None:
         """The paper's value for this model on this task's data set, or on a similar one.
 
-        None for text that the model wrote, and behind other prompts: the paper's models read the
-        given answers, each by itself.
+        None for text that the model wrote, behind other prompts, and with options to choose from,
+        which word it anew: the paper's models read the given answers, each by itself.
         """
         model, estimate = published_row(self.model), self.depth(rule)
-        dataset = self.cell.task.name
-        if dataset not in DATASETS:
-            dataset = NEAREST.get(dataset, "")
-        if self.cell.task.write or self.cell.task.matched or not dataset:
+        task = self.cell.task
+        dataset = task.name if task.name in DATASETS else NEAREST.get(task.name, "")
+        if task.write or task.matched or task.shots or task.choices or not dataset:
             return None
         if model is None or estimate is None or rule not in model.depths:
             return None
@@ -101,12 +101,14 @@ class SweepSummary:
         cells: summaries of the cells that have a prompt, in the plan's order.
         missing_cells: cells without a prompt.
         failures: cells and prompts that failed.
+        logged: right answers in logs of lm-evaluation-harness, those of each log together.
     """
 
     plan: SweepPlan
     cells: list[CellSummary]
     missing_cells: list[Cell] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
+    logged: Sequence[Sequence[LoggedAnswers]] = ()
 
     @property
     def models(self) -> list[ModelSpec]:
@@ -154,6 +156,5 @@ def _full_title(spec: ModelSpec) -> str:
 
 def titles_of(spec: ModelSpec, model: ModelInfo) -> str:
     """A loaded model's short name, with its options."""
-    short = model.name.rsplit("/", 1)[-1]
     # The loaded model's name already contains its adapter.
-    return ", ".join([short, *model_options(replace(spec, adapter=""))])
+    return ", ".join([model.short_name, *model_options(replace(spec, adapter=""))])

@@ -271,6 +271,20 @@ def neurons_of(call: LayerCall, sublayer: Sublayer, most: int = 8) -> Neurons:
     return Neurons(candidates[best], candidate_activations[best], writes[best])
 
 
+def down_projection(call: LayerCall, sublayer: Sublayer) -> nn.Module:
+    """The module whose output is the MLP's write, but for a constant factor.
+
+    Raises:
+        DepthError: there is none.
+    """
+    if len(sublayer) > 1:
+        raise DepthError(f"{len(sublayer)} modules write for its MLP")
+    writer = _writer(call, sublayer, "MLP")
+    if writer.norm is not None:
+        raise DepthError("a norm stands between its MLP and the residual stream")
+    return writer.projection
+
+
 def experts_of(call: LayerCall) -> Experts:
     """The experts chosen at the last of the tokens, each by itself.
 

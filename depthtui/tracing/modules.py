@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,6 +93,19 @@ def replaced(
         delattr(module, name)
         if former is not None:
             setattr(module, name, former)
+
+
+@contextmanager
+def with_parameters(module: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give a module other parameters for a while, by their names; its own do not change."""
+    originals = {name: getattr(module, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(module, name, nn.Parameter(value, requires_grad=False))
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(module, name, original)
 
 
 @contextmanager

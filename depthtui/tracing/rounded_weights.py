@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from depthtui.errors import DepthError
 from depthtui.models.cut_weights import cut_like, full_weight
 from depthtui.tracing.batching import at_once, slices
-from depthtui.tracing.modules import replaced
+from depthtui.tracing.modules import replaced, with_parameters
 
 BLOCK = 32
 """Neighbouring weights that share a scale."""
@@ -113,25 +113,22 @@ def rounded(layer: nn.Module, bits: int) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for module, weights in by_module.items():
             is_away = any(weight.value.is_meta for weight in weights)
-            enter = _rounded_in_calls(module, weights, bits) if is_away else _put(weights, bits)
-            stack.enter_context(enter)
+            enter = _rounded_in_calls if is_away else _put
+            stack.enter_context(enter(module, weights, bits))
         yield
 
 
-@contextlib.contextmanager
-def _put(weights: list[LinearWeight], bits: int) -> Iterator[None]:
+def _put(
+    module: nn.Module, weights: list[LinearWeight], bits: int
+) -> contextlib.AbstractContextManager[None]:
     """Replace these weights of one module by rounded ones."""
-    originals = [(weight, weight.value) for weight in weights]
-    try:
-        for weight, value in originals:
-            # Blocks are formed on the whole weight, wherever ranks cut it.
-            rounded = round_to_blocks(full_weight(value), bits, weight.input_axis)
-            parameter = nn.Parameter(cut_like(rounded, value), False)
-            setattr(weight.module, weight.name, parameter)
-        yield
-    finally:
-        for weight, value in originals:
-            setattr(weight.module, weight.name, value)
+    return with_parameters(module, {weight.name: _rounded(weight, bits) for weight in weights})
+
+
+def _rounded(weight: LinearWeight, bits: int) -> Tensor:
+    # Blocks are formed on the whole weight, wherever ranks cut it.
+    rounded = round_to_blocks(full_weight(weight.value), bits, weight.input_axis)
+    return cut_like(rounded, weight.value)
 
 
 @contextlib.contextmanager
@@ -142,7 +139,7 @@ def _rounded_in_calls(module: nn.Module, weights: list[LinearWeight], bits: int)
     call: Callable[..., Any] = getattr(module, name)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        with _put(weights, bits):
+        with _put(module, weights, bits):
             return call(*args, **kwargs)
 
     with replaced(module, forward, name):

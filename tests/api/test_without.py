@@ -120,6 +120,31 @@ def test_blocks_inside_each_other_add_up(name: str) -> None:
         assert torch.equal(logits(model), whole)
 
 
+def test_blocks_inside_each_other_keep_a_layer_together() -> None:
+    model = tiny("llama")
+    first, last = [0, 1], [1, 2, 3]
+    with without(model, first):
+        inside = logits(model)
+        with pytest.raises(DepthError, match="keeps at least one"), without(model, last):
+            pytest.fail("the block began")
+        assert torch.equal(logits(model), inside)
+    with without(model, last), without(tiny("gpt2"), first):
+        pass
+
+
+def test_blocks_may_end_in_any_order() -> None:
+    model = tiny("llama")
+    whole, outer = logits(model), without(model, [0])
+    outer.__enter__()
+    with without(model, [1, 2]):
+        outer.__exit__(None, None, None)
+        with without(model, attention=[0]), pytest.raises(DepthError, match="keeps at least one"):
+            without(model, [0, 3]).__enter__()
+    with without(model, [1, 2, 3]):
+        assert not torch.equal(logits(model), whole)
+    assert torch.equal(logits(model), whole)
+
+
 def test_gradients_pass_by_what_is_left_out() -> None:
     model = fresh("llama").requires_grad_(True)
     ids = random_ids(12)

@@ -311,7 +311,9 @@ class FakeEngine:
             yield Failed("Nothing was written [/].", "", command.run_id)
             return
         layers = self._model.n_layers - len(command.left_out)
-        yield ModelWritten(command.run_id, command.folder, layers, 1_000)
+        healing = "healed: layer 3, by a map" if command.heals else ""
+        kl = (0.57, 0.4) if command.heals else ()
+        yield ModelWritten(command.run_id, command.folder, layers, 1_000, healing, kl)
 
     def _metric_rows(self, number: int, metric: str, value: MetricResult) -> Iterator[Event]:
         """A metric that is known half-way, then in full."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import Orders, drawn_orders
 from depthtui.metrics.order import Order
+from depthtui.metrics.pairs import LayerPairs
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.patch import Patch
 from depthtui.metrics.quantisation import Quantisation
@@ -32,7 +33,9 @@ from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.metrics.speed import MOST_DRAFTED, Speed
 from depthtui.metrics.task_guess import TaskGuess
+from depthtui.metrics.token_blocks import block_starts
 from depthtui.prompts.written_answers import is_written
 from tests.builders.lenses import random_lens, smooth_lens
 
@@ -269,6 +272,34 @@ def _quantisation(kl: np.ndarray) -> Quantisation:
     return found
 
 
+def _smooth_pairs(result: RunResult) -> LayerPairs:
+    """Near layers cover for each other; a later layer is needed for one far below alone."""
+    useful = usefulness(result.model.n_layers) / 2
+    apart = np.subtract.outer(np.arange(len(useful)), np.arange(len(useful)))
+    small = np.minimum.outer(useful, useful)
+    return pairs_of(useful, 3 * small * np.cos(apart / 2), len(result.tokens))
+
+
+def pairs_of(
+    alone: Sequence[float] | np.ndarray,
+    interactions: Sequence[Sequence[float]] | np.ndarray,
+    tokens: int = 9,
+    noise: float = 0.0,
+) -> LayerPairs:
+    """Pairs of layers that cost so much alone `[L]`, and beyond the sum of both `[L, L]`."""
+    costs = np.asarray(alone, np.float32)
+    both = np.maximum(costs[:, None] + costs + np.asarray(interactions, np.float32), 0)
+    np.fill_diagonal(both, costs)
+    found = LayerPairs.unknown(len(costs), tokens)
+    found.kl[:] = np.where(np.tri(len(costs), k=-1, dtype=bool), np.nan, both)
+    count = len(block_starts(tokens - 1))
+    # Blocks of tokens that cost somewhat less and more than all of them.
+    shares = np.linspace(0.9, 1.1, count, dtype=np.float32)[:, None, None]
+    found.kl_blocks[:count] = shares * found.kl
+    found.unchanged[1:] = noise
+    return found
+
+
 def _smooth_repeat(result: RunResult) -> Repeat:
     """Useful layers do not bear running twice; longer blocks cost more."""
     useful = usefulness(result.model.n_layers)
@@ -285,6 +316,22 @@ def _repeat(kl: np.ndarray, loss: np.ndarray) -> Repeat:
         found.kl[rows, layer], found.loss_change[rows, layer] = kl[rows, layer], loss[rows, layer]
     found.choices[:] = np.maximum(0, 1 - found.kl / 3)
     return found
+
+
+def _smooth_speed(result: RunResult) -> Speed:
+    """Every layer takes as long as another, the head as long as two; in the order of `kept`."""
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    knowledge = result.get(Kept)
+    order = tuple(reversed(range(layers))) if knowledge is None else knowledge.orders[0]
+    speed = Speed.unknown(layers, tokens, order=order).widened("V", MOST_DRAFTED + 1)
+    staying = np.arange(layers, -1, -1)
+    share = (2 + staying) / (2 + layers)
+    speed.parameters[:], speed.weight_bytes[:] = 1e6 * (1 + staying), 4e6 * (1 + staying)
+    speed.cache_bytes[:] = 768 * staying
+    speed.token[:layers], speed.prefill[:layers] = 0.03 * share[:-1], 0.2 * share[:-1]
+    speed.token_share[:layers] = speed.prefill_share[:layers] = share[:-1]
+    speed.verify_share[:] = 1 + np.arange(MOST_DRAFTED + 1) / 20
+    return speed
 
 
 def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
@@ -425,6 +472,8 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "patch": _smooth_patch,
     "quantisation": _smooth_quantisation,
     "repeat": _smooth_repeat,
+    "pairs": _smooth_pairs,
+    "speed": _smooth_speed,
     "similarity": _smooth_similarity,
     "task_guess": _smooth_task_guess,
     "kept": _smooth_kept,
@@ -525,6 +574,15 @@ def _random_repeat(result: RunResult, rng: np.random.Generator) -> Repeat:
     return _repeat(kl, loss - 0.3)
 
 
+def _random_pairs(result: RunResult, rng: np.random.Generator) -> LayerPairs:
+    # With draws of its own: those of the other metrics stay as they are.
+    rng = np.random.default_rng(0)
+    layers = result.model.n_layers
+    alone, beyond = _draw(rng, layers) / 2, _draw(rng, layers, layers) - 0.5
+    alone[0] = 1.5
+    return pairs_of(alone, beyond, len(result.tokens), 1e-6)
+
+
 def _random_task_guess(result: RunResult, rng: np.random.Generator) -> TaskGuess:
     length = len(result.tokens) - result.answer_start
     losses = rng.uniform(5, 8, (length, 3)).astype(np.float32)
@@ -578,6 +636,8 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "patch": _random_patch,
     "quantisation": _random_quantisation,
     "repeat": _random_repeat,
+    "pairs": _random_pairs,
+    "speed": lambda result, rng: _smooth_speed(result),
     "experts": lambda result, rng: _experts(result, rng.integers(0, 8, result.model.n_layers)),
     "similarity": _random_similarity,
     "task_guess": _random_task_guess,

@@ -78,7 +78,7 @@ def test_the_cpu_is_like_itself(folder: Path) -> None:
     assert [comparison.metric for comparison in comparisons] == [*compared()]
     for comparison in comparisons:
         assert comparison.ok, comparison
-        assert comparison.difference <= 1e-6
+        assert comparison.difference <= 1e-6 or comparison.metric == "speed"
         assert (comparison.seconds_there is None) == (comparison.metric not in timed())
         assert comparison.peak_bytes is None
     assert sum("loading" in line for line in words) == 2

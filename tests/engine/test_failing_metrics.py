@@ -18,7 +18,7 @@ from depthtui.engine import engine as engine_module
 from depthtui.engine import prompt_run as run_module
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
-from depthtui.metrics import METRICS, OF_THE_PASS
+from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS
 from depthtui.metrics.settling.compute import Divergence
 from depthtui.metrics.spec import Metric
 from depthtui.prompts.tasks import baseline_texts
@@ -43,6 +43,7 @@ GOES_ON = {
     "ablation",
     "context_depth",
     "order",
+    "pairs",
     "repeat",
     "kept",
     "quantisation",
@@ -175,6 +176,8 @@ def watch(patch, metric, operations):
 
 def assert_same(one, other, names):
     for name in names:
+        if METRIC_BY_NAME[name].is_timed:
+            continue
         for (array, a), (_, b) in zip(
             arrays_of(one.measured[name]), arrays_of(other.measured[name]), strict=True
         ):

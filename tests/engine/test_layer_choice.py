@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from depthtui.engine.layer_choice import AnswersGate, BudgetGate, Gate, LayerChoice, within
@@ -134,6 +136,25 @@ def test_where_one_layer_costs_too_much_none_goes() -> None:
     message, hint = refusal(choice(budget(0.05), [0, 0.1, 0.3], [0, 0.2, 0.4]))
     assert "without layer 7 alone the output is 0.10 nats away on 8 texts" in message
     assert "--budget 0.2 would pass, with 1 layer left out." in hint
+
+
+def test_a_healed_model_passes_where_the_cut_one_fails() -> None:
+    cut = choice(budget(0.5), [0, 0.1, 0.3, 0.6], [0, 0.2, 0.8])
+    refusal(cut)
+    healed = replace(cut, healed=0.45)
+    healed.check()
+    both = "the output is 0.80 nats away, and healed the output is 0.45 nats away on 10 held-out"
+    assert f"checked: {both}" in healed.protocol
+    message, _ = refusal(replace(cut, healed=0.55))
+    assert "is 0.80 nats away, and healed the output is 0.55 nats away on 10 held-out" in message
+
+
+def test_the_certainty_is_that_of_the_healed_model() -> None:
+    gate = AnswersGate(1 - 0.9, "10 other prompts", "10 held-out prompts")
+    stay, lost = PairedAnswers(10, 0, 0, 0), PairedAnswers(5, 5, 0, 0)
+    healed = LayerChoice(gate, ORDER, [stay, stay, lost], {1: lost}, healed=stay)
+    healed.check()
+    assert healed.protocol.endswith(f"certain: {gate.certainty(stay)}")
 
 
 def test_answers_are_told_in_shares() -> None:

@@ -16,8 +16,9 @@ from depthtui.engine import measurement, metric_context
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import tokenise_choices
 from depthtui.errors import DepthError
-from depthtui.metrics.accuracy import METRIC, Accuracy, ReducedAccuracy, compute
+from depthtui.metrics.accuracy import METRIC, Accuracy, compute
 from depthtui.metrics.accuracy.continuations import Continuations
+from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
 from depthtui.prompts.answer_forms import AnswerForm, folded
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.probe import probe_architecture

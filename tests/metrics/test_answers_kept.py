@@ -292,14 +292,28 @@ def test_prompts_are_taken_together() -> None:
     assert summary["needed"] == [0, 1, 3]
     assert (summary["needed_mean"], summary["needed_interval"]) == (2, None)
     assert (summary["prompts"], summary["tokens"], summary["unchanged_differs"]) == (3, 4, 0)
-    line, floor = METRIC.findings(result, together)
+    line, raising, floor = METRIC.findings(result, together)
     assert line.value == "2 of 3 right"
     assert line.remark == (
         "one needs, on average, 2.0 of 4 layers; an answer is lost without any one of layers 0-1, 3"
     )
     assert floor.value == "the same texts"
+    # Layer 3 loses the first answer and gains the third.
+    np.testing.assert_array_equal(summary["lost"], [2, 1, 0, 1])
+    np.testing.assert_array_equal(summary["gained"], [0, 0, 0, 1])
+    assert (raising.value, summary["raising"]["layers"]) == ("none", ())
+    assert raising.remark.startswith("no layer raises the answers beyond chance (p = ")
     means = METRIC.means(result, together)
     assert means == {"answers right": pytest.approx(2 / 3), "layers that answers need": 2}
+
+
+def test_a_layer_without_which_more_answers_are_right_is_named() -> None:
+    hurt = answered([0, 1, 0], [4, 2, 4], clean=False)
+    together = pooled(*[hurt] * 12)
+    result = together.get(METRIC)
+    assert METRIC.findings(result, together)[1].value == "1"
+    assert METRIC.summary(result, together)["raising"]["gain"] == 1
+    assert result.raising(None) is None
 
 
 def test_a_layer_that_was_not_left_out_is_not_needed() -> None:
@@ -323,7 +337,7 @@ def test_what_the_batch_alone_changes_is_told() -> None:
     moved.unchanged[-1] = 9
     together = pooled(answered([1, 1], [4, 4]), moved)
     result = together.get(METRIC)
-    line, floor = METRIC.findings(result, together)
+    line, _raising, floor = METRIC.findings(result, together)
     assert line.remark == "no answer is lost without any one layer"
     assert floor.value == "1 of 2 differ"
     assert METRIC.summary(result, together)["unchanged_differs"] == 1

@@ -28,6 +28,7 @@ from depthtui.metrics.estimates import (
 )
 from depthtui.metrics.heads.compute import attention_heads
 from depthtui.metrics.order.compute import order
+from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.quantisation.compute import quantisation
 from depthtui.metrics.repeat.compute import repeat
 from depthtui.metrics.residual_erasure import erased_tokens
@@ -89,6 +90,8 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
             order(replay, unembedding)
         case "repeat":
             repeat(replay, unembedding)
+        case "pairs":
+            pairs(replay, unembedding, replay.n_layers, chosen=chosen)
         case "quantisation":
             quantisation(replay, unembedding, chosen=chosen)
         case "heads":
@@ -110,6 +113,7 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
         "context_depth",
         "order",
         "repeat",
+        "pairs",
         "quantisation",
         "heads",
     ],

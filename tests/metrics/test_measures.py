@@ -133,6 +133,7 @@ MAPS = {
     "direct_effects",
     "head_direct",
     "head_norm",
+    "pairs",
     "repeat",
     "repeat_loss",
     "skip_effects",

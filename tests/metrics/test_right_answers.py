@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.metrics.accuracy import ReducedAccuracy
+from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
 from depthtui.metrics.answers_kept import ReducedAnswers
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduction import reduce_run

@@ -21,6 +21,7 @@ from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
+from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
 from depthtui.report.choices import choice_words
 from depthtui.report.groups import group_runs
@@ -167,6 +168,17 @@ def test_ablation_against_one_forward_a_layer(name: str, variant) -> None:
     assert result.together_kl == pytest.approx(kl.mean(), rel=3e-3, abs=3e-5)
     usual = ablated(model, {})
     assert not np.allclose(result.kl[:, 1:], usual.kl[:, 1:], rtol=0.01)
+
+
+@on_unlike_models
+def test_pairs_against_one_forward_a_pair(name: str, variant) -> None:
+    model = tiny(name)
+    ids, anatomy, replay = replayed(model)
+    substitute = substitute_of(model, anatomy, variant)
+    result = pairs(replay, anatomy.unembedding, substitute=substitute)
+    for place in result.places:
+        kl = naive_kl(model, ids, sorted(set(place)), variant)
+        assert result.kl[place] == pytest.approx(kl.mean(), rel=3e-3, abs=3e-5)
 
 
 @on_unlike_models
@@ -396,6 +408,7 @@ METRICS = (
     "answers_kept",
     "accuracy",
     "context_depth",
+    "pairs",
 )
 
 
@@ -435,7 +448,7 @@ def test_a_sublayer_has_no_mean_update(part: str) -> None:
     reasons = {name: METRIC_BY_NAME[name].why_unavailable(result) for name in METRICS}
     title = {"attention": "attention", "mlp": "MLP"}[part]
     # These leave out whole layers, whatever the part.
-    assert {reasons.pop(name) for name in ("kept", "accuracy", "context_depth")} == {""}
+    assert {reasons.pop(name) for name in ("kept", "accuracy", "context_depth", "pairs")} == {""}
     assert reasons.pop("parts") == "only a whole layer has a mean update, not its parts"
     assert set(reasons.values()) == {f"only a whole layer has a mean update, not its {title}"}
     result.settings = RunSettings(keep_first_token=True, skip_part=part)

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+from depthtui.api.harness import folder_or_hub_id
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
@@ -204,6 +205,21 @@ def test_a_model_that_does_not_exist(served, tmp_path) -> None:
 
 def test_a_revision_that_does_not_exist(served, tmp_path) -> None:
     refused("us/tiny", tmp_path, "has no revision 'v9'", revision="v9")
+
+
+def test_a_harness_gets_a_name_that_the_hub_or_its_cache_has(served, monkeypatch) -> None:
+    assert folder_or_hub_id("us/tiny") == "us/tiny"
+    for name, revision, words in (
+        ("us/gone", "", "The hub has no model us/gone, or it is private."),
+        ("us/tiny", "v9", "us/tiny has no revision 'v9'"),
+    ):
+        with pytest.raises(DepthError, match=words):
+            folder_or_hub_id(name, revision)
+    fetch("us/tiny", "", lambda _: None, check=lambda _: None)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert folder_or_hub_id("us/tiny") == "us/tiny"
+    with pytest.raises(DepthError, match="HF_HUB_OFFLINE forbids"):
+        folder_or_hub_id("us/gone")
 
 
 def test_stopping_stops_the_download(served, tmp_path) -> None:

@@ -31,6 +31,7 @@ from depthtui.tui.state.engine_connection import EngineConnection
 from depthtui.tui.state.phase import CodeQuestion
 from tests.builders.engines import FakeEngine
 from tests.builders.lenses import smooth_lens
+from tests.builders.metrics import smooth_metric
 from tests.builders.models import model_info
 from tests.pictures.picture import Picture, take_picture, write_picture
 from tests.prompts.test_datasets import ROWS, write_lines
@@ -310,6 +311,13 @@ async def affine_lens(it: Explored, folder: Path) -> None:
     it.app.clear_notifications()
 
 
+async def pairs_map(it: Explored, folder: Path) -> None:
+    result = it.session.current.result
+    result.put("pairs", smooth_metric("pairs", result))
+    it.main.measure = MEASURE_BY_NAME["pairs"]
+    await seen(it, "says little")
+
+
 async def sweep(it: Explored, folder: Path) -> None:
     await show(it, ran(folder / "sweep"))
     await it.press("space", "2", "j", "space", "j")
@@ -354,6 +362,7 @@ SCENES = (
     Scene("token-depths", keys(*"dddddddd", says="last 16")),
     Scene("hybrid", keys("i", "d", "d", "d", says="By type"), LARGE, make_engine=hybrid),
     Scene("affine-lens", affine_lens),
+    Scene("pairs-light", pairs_map, theme="depth-light"),
     Scene("measures", keys("v", says="Lens KL"), SMALL),
     Scene("measures-ansi", keys("v", says="Lens KL"), SMALL, "ansi-dark"),
     Scene("themes", themes, SMALL),

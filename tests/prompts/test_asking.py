@@ -47,6 +47,26 @@ def test_shots_are_from_the_rows_that_are_asked_last() -> None:
         assert set(shots) < last - {own}
 
 
+HALVES = Asking(shots=2, in_halves=True)
+
+
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        HALVES.ask_stored(STORED[:8], "x"),
+        make_prompts("grade_school", None, 9, asking=HALVES),
+        # All 81 sums of one digit are asked.
+        make_prompts("addition", 1, 81, asking=HALVES),
+    ],
+)
+def test_no_question_of_one_half_is_a_shot_of_the_other(prompts: list[Prompt]) -> None:
+    asked = {parts(prompt)[-1]: place for place, prompt in enumerate(prompts)}
+    shots = [(place, shot) for place, prompt in enumerate(prompts) for shot in parts(prompt)[:-1]]
+    of_asked = [(place, asked[shot]) for place, shot in shots if shot in asked]
+    assert of_asked
+    assert not [pair for pair in of_asked if sum(pair) % 2]
+
+
 def test_prompts_without_an_answer_are_no_shots() -> None:
     unanswered = [Prompt(f"Line {n}", task="own") for n in range(40)]
     for prompt in Asking(shots=3).ask_stored([*STORED[:4], *unanswered], "x"):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import combinations
+from statistics import fmean
 
 import pytest
 
@@ -47,29 +50,71 @@ def test_options_change_nothing_but_with_the_seed(name: str) -> None:
 def test_wrong_numbers_are_as_long_as_the_right_one(name: str) -> None:
     for level in TASKS[name].levels:
         for prompt in make_prompts(name, level, 40, 3, WITH):
-            assert {len(choice) for choice in prompt.choices} == {len(prompt.answer)}
+            # But for those in the neighbourhood of 10 and 100.
+            if int(prompt.answer) > 103:
+                assert {len(choice) for choice in prompt.choices} == {len(prompt.answer)}
             assert all(choice.isdecimal() and choice[0] != "0" for choice in prompt.choices)
 
 
-def test_wrong_sums_differ_by_a_carry() -> None:
-    for prompt in make_prompts("addition", 5, 40, 3, WITH):
-        wrong = [int(choice) for choice in prompt.choices if choice != prompt.answer]
-        steps = {abs(number - int(prompt.answer)) for number in wrong}
-        assert steps <= {10**place for place in range(6)}
+def middle(numbers: list[int]) -> int:
+    return min(numbers, key=lambda number: abs(number - fmean(numbers)))
+
+
+def commonest_digits(numbers: list[int]) -> int:
+    """The number with the most digits that most numbers have at their places."""
+    texts = [f"{number:030}" for number in numbers]
+    votes = [Counter(digits) for digits in zip(*texts, strict=True)]
+    counts = [sum(vote[digit] for vote, digit in zip(votes, text, strict=True)) for text in texts]
+    return numbers[counts.index(max(counts))]
+
+
+def closest_to_another(numbers: list[int]) -> int:
+    return min(combinations(numbers, 2), key=lambda pair: abs(pair[0] - pair[1]))[0]
+
+
+def unless_far(numbers: list[int]) -> int:
+    """The largest where it is more than twice the least, else the least."""
+    return max(numbers) if max(numbers) > 2 * min(numbers) else min(numbers)
+
+
+GUESSERS = [middle, commonest_digits, closest_to_another, unless_far]
+LEVELS = [("addition", (2, 3, 8)), ("multiplication", (2, 4)), ("word_problem", (1, 3, 8))]
+
+
+@pytest.mark.parametrize(("name", "level"), [(name, n) for name, every in LEVELS for n in every])
+def test_who_never_reads_the_question_guesses_a_quarter(name: str, level: int) -> None:
+    prompts = make_prompts(name, level, 2000, 3, WITH)
+    options = [[int(choice) for choice in prompt.choices] for prompt in prompts]
+    right = [int(prompt.answer) for prompt in prompts]
+    # Four standard errors.
+    quarter = pytest.approx(0.25, abs=4 * (0.25 * 0.75 / len(prompts)) ** 0.5)
+    pairs = list(zip(options, right, strict=True))
+    ranks = Counter(sorted(numbers).index(answer) for numbers, answer in pairs)
+    assert [ranks[rank] / len(prompts) for rank in range(4)] == [quarter] * 4
+    for guess in GUESSERS:
+        assert fmean(guess(numbers) == answer for numbers, answer in pairs) == quarter, guess
 
 
 def test_a_word_problem_is_asked_for_its_number_alone() -> None:
     plain, asked = (make_prompts("word_problem", 4, 30, 3, how) for how in (Asking(), WITH))
-    n_intermediate = 0
     for solved, prompt in zip(plain, asked, strict=True):
         problem = re.search(r"\n(Problem: .*)\n", solved.text)
         assert problem is not None
         assert prompt.question == f"{problem[1]}\nAnswer:"
         assert f"The final answer is{prompt.answer}" in solved.text
-        numbers = set(re.findall(r"\d+", solved.answer))
-        wrong = {choice.strip() for choice in prompt.choices} - {prompt.answer.strip()}
-        n_intermediate += len(wrong & numbers)
-    assert n_intermediate > 15
+
+
+def test_wrong_answers_of_a_story_are_those_with_other_numbers() -> None:
+    solved, prompt = (make_prompts("word_problem", 1, 60, 3, how) for how in (Asking(), WITH))
+    n_near = 0
+    for story, asked in zip(solved, prompt, strict=True):
+        value, sign = re.search(r"(\d+) ([-+*/]) ", story.answer).groups()  # type: ignore[union-attr]
+        wrong = {int(choice) for choice in asked.choices} - {int(asked.answer)}
+        if sign == "*":
+            n_near += sum(number % int(value) == 0 for number in wrong)
+        elif sign == "+":
+            n_near += sum(3 <= number - int(value) <= 60 for number in wrong)
+    assert n_near > 60
 
 
 def test_wrong_facts_are_of_the_same_kind() -> None:

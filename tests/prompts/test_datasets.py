@@ -305,6 +305,48 @@ def test_shots_are_other_rows_behind_one_heading(tmp_path: Path) -> None:
         assert prompt.text.endswith(prompt.answer)
 
 
+def test_halves_have_shots_of_their_own(tmp_path: Path) -> None:
+    left_out = {**PIQA[0], "sol2": "Use a pot."}
+    questions = [{**PIQA[0], "goal": f"aim {n}"} for n in range(9)]
+    path = write_lines(
+        tmp_path, [*questions[:2], left_out, *questions[2:5], left_out, *questions[5:]]
+    )
+    asking = Asking(shots=3, in_halves=True)
+    prompts = read_dataset("piqa", path, 9, asking=asking)
+    asked = [prompt.text.split("\n\n") for prompt in prompts]
+    halves = [{question for *_, question in asked[half::2]} for half in (0, 1)]
+    shots = [{shot for *every, _ in asked[half::2] for shot in every} for half in (0, 1)]
+    assert shots[0] & halves[0]
+    assert shots[1] & halves[1]
+    assert not shots[0] & halves[1]
+    assert not shots[1] & halves[0]
+
+
+def of_subjects(count: int, word: str) -> list[dict[str, Any]]:
+    return [
+        {**MMLU[0], "question": f"{word} {subject} {n}?", "subject": subject}
+        for n in range(count)
+        for subject in ("law", "art")
+    ]
+
+
+def test_shots_are_the_first_of_their_own_split_where_there_is_one(tmp_path: Path) -> None:
+    path = write_lines(tmp_path, of_subjects(9, "test"), "mmlu-test.jsonl")
+    asking = Asking(shots=2)
+    assert "dev" not in next(rows("mmlu", path, asking=asking)).text
+    dev = write_lines(tmp_path, of_subjects(3, "dev"), "mmlu-dev.jsonl")
+    for prompt in rows("mmlu", path, asking=Asking(shots=2, seed=5)):
+        _, *shots, question = [part.split("?")[0] for part in prompt.text.split("\n\n")]
+        _, subject, _ = question.split()
+        assert shots == [f"dev {subject} 0", f"dev {subject} 1"]
+    assert len(list(rows("mmlu", path))) == 18
+    with pytest.raises(DepthError, match=r"dev\.jsonl has 3 other prompts .* not 4"):
+        next(rows("mmlu", path, asking=Asking(shots=4)))
+    write_lines(tmp_path, [{"question": "?"}], dev.name)
+    with pytest.raises(DepthError, match=r"dev\.jsonl lacks the column"):
+        rows("mmlu", path, asking=asking)
+
+
 def test_shots_are_of_the_same_level(tmp_path: Path) -> None:
     raw_rows = [{**MATH[0], "problem": str(n), "level": f"Level {n % 2 + 1}"} for n in range(20)]
     path = write_lines(tmp_path, raw_rows)
@@ -556,6 +598,15 @@ def test_without_a_file_a_set_comes_from_the_hub(hub: ScriptedHub, tmp_path: Pat
     }
 
 
+def test_the_split_for_shots_comes_from_the_hub_where_the_set_does(hub: ScriptedHub) -> None:
+    next(rows("mmlu"))
+    assert hub.asked == [("cais/mmlu", "all", "test")]
+    # The hub's one row is the question itself.
+    with pytest.raises(DepthError, match="cais/mmlu has 0 other"):
+        next(rows("mmlu", asking=Asking(shots=1)))
+    assert hub.asked[1:] == [("cais/mmlu", "all", "test"), ("cais/mmlu", "all", "dev")]
+
+
 def test_a_hub_out_of_reach_is_explained(hub: ScriptedHub, places: Path) -> None:
     hub.failure = ConnectionError("Couldn't reach the hub.\nLong story")
     with pytest.raises(DepthError) as caught:
@@ -567,7 +618,7 @@ def test_a_hub_out_of_reach_is_explained(hub: ScriptedHub, places: Path) -> None
         "openai/gsm8k could not be fetched from the hub: Couldn't reach the hub. "
         "Check the network. Put its file, with the columns question, answer, into "
         f"{places}/kept/datasets as gsm8k.jsonl or gsm8k.json or gsm8k.parquet; "
-        "`run` and `sweep` take it by --data gsm8k=FILE, too."
+        "`run`, `sweep` and `prune` take it by --data gsm8k=FILE, too."
     )
 
 

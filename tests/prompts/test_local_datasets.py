@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.prompts.local_datasets import SUFFIXES, how_to_get, local_file, places
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.local_datasets import (
+    SUFFIXES,
+    how_to_get,
+    local_file,
+    places,
+    split_beside,
+)
 
 
 @pytest.fixture
@@ -113,6 +120,25 @@ def test_what_the_library_has_not_made_to_its_end_is_not_taken(hub: Path, tmp_pa
     os.utime(whole.parent, (1, 1))
     assert begun.is_file()
     assert local_file("gsm8k", tmp_path) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "dev", "found"),
+    [
+        ("all/test-00000-of-00001.parquet", "all/dev-00000-of-00001.parquet", True),
+        ("all/0.0.0/a/mmlu-test.arrow", "all/0.0.0/a/mmlu-dev.arrow", True),
+        ("latest-test.jsonl", "latest-dev.jsonl", True),
+        ("all/test.parquet", "art/dev.parquet", False),
+        ("law.jsonl", "dev.jsonl", False),
+    ],
+)
+def test_the_split_for_shots_is_beside(tmp_path: Path, name: str, dev: str, found: bool) -> None:
+    for file in (name, dev):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    beside = split_beside(DATASETS["mmlu"], tmp_path / name)
+    assert beside == (tmp_path / dev if found else None)
+    assert split_beside(DATASETS["gsm8k"], tmp_path / name) is None
 
 
 def test_a_folder_above_is_no_configuration(

@@ -66,6 +66,22 @@ def test_a_sink_is_clipped_and_that_is_said() -> None:
     assert (drawn_levels(svg, values.shape)[1:] == 23).all()
 
 
+def test_cells_that_say_little_are_hatched() -> None:
+    values = np.array([[0.0, np.nan, 1.0], [np.nan, np.nan, 0.5]])
+    hatched = np.array([[False, True, False], [True, False, False]])
+    svg = heatmap(Heatmap(values, DIVERGING, ["x"] * 3, hatched=hatched))
+    (strokes,) = re.findall(r'fill="none" d="([^"]+)"', svg)
+    places = [tuple(map(float, place)) for place in re.findall(r"M([\d.]+) ([\d.]+)l", strokes)]
+    (across, low), (left, high) = places
+    # From the lower left of the second cell below, and of the first one above it.
+    assert across > left
+    assert low > high
+    assert {
+        element.tag.removeprefix(NAMESPACE) for element in ElementTree.fromstring(svg).iter()
+    } <= (DRAWN)
+    assert 'fill="none"' not in drawn(values, DIVERGING, ["x"] * 3)
+
+
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_values_without_a_scale_are_drawn(value: float) -> None:
     svg = drawn(np.full((3, 4), value), SEQUENTIAL, ["x"] * 4)

@@ -182,6 +182,14 @@ def test_a_model_is_written_without_a_layer(engine, tmp_path):
     assert engine.until(Failed)[-1].run_id == 13
 
 
+def test_a_model_is_healed(engine, tmp_path):
+    engine.send(WriteModel(12, (0, 2), str(tmp_path / "healed"), heals=True))
+    written = engine.until(ModelWritten)[-1]
+    assert "not healed: layer 0: no layer stands before it" in written.healing
+    assert "texts (written by the model); on" in written.healing
+    assert (tmp_path / "healed" / "config.json").exists()
+
+
 def test_a_stop_with_nothing_to_stop_is_harmless(engine):
     engine.send(Stop())
     engine.send(StartRun(7, Prompt("Seven"), RunSettings()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +22,7 @@ from depthtui.sweep.on_slurm import (
     write_scripts,
 )
 from tests.builders.engines import ScriptedEngine
+from tests.report.test_logged_answers import path_of
 
 Output = pytest.CaptureFixture[str]
 Script = Callable[[SlurmSweep], str]
@@ -50,6 +52,7 @@ SWEEP = SlurmSweep(
     ("html", "json"),
     8,
     sbatch_options("-p gpu --gres=gpu:1 --time=2:00:00 --comment='two words'"),
+    (Path("/home/me/my logs/results.json"),),
     "/opt/depthtui/bin/python",
 )
 ASKED = ("--model", "demo", "--task", "addition:1", "--slurm", "3")
@@ -125,6 +128,7 @@ def test_a_script_runs_the_words_that_were_given(script: Script, name: str, tmp_
         words=words,
         directory=tmp_path / name,
         out=Path(out),
+        logs=(Path(f"/{name}/results.json"),),
         options=sbatch_options(shlex.join(asked)),
         python=str(python),
     )
@@ -153,7 +157,10 @@ def test_a_script_runs_the_words_that_were_given(script: Script, name: str, tmp_
     assert folder == str(tmp_path / name)
     own = {
         array_script: ["--shard", "5/8", "--out", out, *words],
-        merge_script: ["--merge", out, "--out", out, "--format", "html,json"],
+        merge_script: [
+            *("--merge", out, "--out", out, "--format", "html,json"),
+            *("--lm-eval", f"/{name}/results.json"),
+        ],
     }
     assert arguments == ["-P", "-m", "depthtui", "sweep", *own[script]]
 
@@ -198,6 +205,8 @@ def test_the_command_refuses_a_name_that_cannot_be_printed(
 
 def test_the_command_writes_scripts_and_says_how_to_submit_them(home: Path, capsys: Output) -> None:
     command = (*ASKED, "--out", "o", "--sbatch", "--time=10 -p gpu", "--format=json", "--seed=3")
+    shutil.copy(path_of("whole", "samples_sums*"), "log.jsonl")
+    command += ("--lm-eval", "log.jsonl")
     for _ in range(2):
         assert run(*command) == 0
     scripts = home / "o" / "slurm"
@@ -210,7 +219,7 @@ def test_the_command_writes_scripts_and_says_how_to_submit_them(home: Path, caps
     assert "#SBATCH --time=10\n#SBATCH -p gpu\n" in merge
     options = ["--model demo", "--task addition:1", "--seed=3"]
     assert array.endswith(" \\\n    ".join(["", f"--out {home}/o", *options]) + "\n")
-    assert merge.endswith("--format json\n")
+    assert merge.endswith(f"--format json \\\n    --lm-eval {home}/log.jsonl\n")
     assert not list(home.rglob("records"))
 
 

@@ -17,6 +17,7 @@ from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings, 
 from depthtui.report.formats import FORMATS, format_titles
 from depthtui.settings import datasets_dir, default_cache_dir
 from tests.builders.engines import ScriptedEngine
+from tests.report.test_logged_answers import path_of
 
 Output = pytest.CaptureFixture[str]
 
@@ -166,6 +167,28 @@ def test_shards_are_merged(engine: ScriptedEngine, home: Path, capsys: Output) -
     )
     assert one == other
     assert len(one["cells"][0]["records"]) == 5
+
+
+def test_logs_are_in_its_report_and_in_that_of_merged_parts(
+    engine: ScriptedEngine, home: Path
+) -> None:
+    command = ("--model", "alpha", "--task", "facts", "--examples", "1")
+    logs = [word for name in ("whole", "without") for word in ("--lm-eval", str(path_of(name)))]
+    assert run(*command, *logs, "--out", str(home / "whole")) == 0
+    assert run("--merge", str(home / "whole"), *logs, "--out", str(home / "merged")) == 0
+    for name in ("whole", "merged"):
+        report = json.loads((home / name / "report.json").read_text())
+        assert [log["answers"][0]["right"] for log in report["lm_eval"]] == [3, 2]
+
+
+def test_a_file_that_is_no_log_is_told_before_anything_runs(
+    engine: ScriptedEngine, home: Path, capsys: Output
+) -> None:
+    (home / "results_x.json").write_text("{}")
+    command = ("--model", "alpha", "--task", "facts", "--examples", "1")
+    assert run(*command, "--lm-eval", str(home / "results_x.json")) == 1
+    assert "has no results of lm-evaluation-harness" in capsys.readouterr().err
+    assert not engine.loads
 
 
 @pytest.mark.parametrize("name", ["report.md", "report.csv", "failures.json", "sweep.json"])

@@ -155,6 +155,32 @@ async def test_the_model_that_is_left_is_exported(tmp_path: Path) -> None:
         assert "20 layers, 1,000 parameters in" in it.toasts()[-1]
 
 
+async def test_the_model_is_healed_instead_of_cut_alone(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(160, 50)) as it:
+        await without_the_last_ten(it)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        it.app.screen.query_one("#file-name", Input).value = "mine"
+        cut, healed = (
+            it.app.screen.query_one(f"#{name}", Checkbox) for name in ("model", "healed")
+        )
+        cut.value = True
+        note = it.app.screen.query_one("#note", Static)
+        await it.until(lambda: "-model" in str(note.content))
+        healed.value = True
+        await it.until(lambda: "-healed" in str(note.content))
+        assert not cut.value
+        await it.press("f5")
+        await it.until(lambda: it.engine.sent(WriteModel))
+        (command,) = it.engine.sent(WriteModel)
+        assert (command.heals, command.left_out) == (True, tuple(range(20, 30)))
+        assert command.folder == str(tmp_path / "exports" / "mine-healed")
+        await it.until(lambda: "What if · healed, KL 0.570 → 0.400" in it.screen_text())
+        assert "healed: layer 3, by a map" in it.toasts()[-1]
+        await it.press("u")
+        await it.until(lambda: "healed, KL" not in it.screen_text())
+
+
 async def test_escape_stops_writing_the_model_and_the_layers_stay_off(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await without_the_last_ten(it)
@@ -184,6 +210,7 @@ async def test_a_run_with_layers_twice_is_kept_and_exported(tmp_path: Path) -> N
         assert ("layer_range: [0, 8]" in recipe, "layer_range: [5, 30]" in recipe) == (True, True)
         (command,) = it.engine.sent(WriteModel)
         assert (command.left_out, command.repeated) == ((), (Repeated(5, 7),))
+        assert not command.heals
         (page,) = folder.glob("*.md")
         assert "layers 5-7 twice" in page.read_text().replace("\\", "")
         summaries = [json.loads(path.read_text())["settings"] for path in folder.glob("*.json")]

@@ -450,6 +450,13 @@ async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
         assert dialog._plan() == with_written(dialog._plan(), Writing())
         dialog.query_one("#write", Checkbox).value = False
         await it.until(lambda: "3 x 3 cells, 18 prompts" in it.screen_text(), "the count")
+        dialog.query_one("#choices", Checkbox).value = True
+        await it.until(lambda: "commonsense has no options" in it.screen_text(), "the mistake")
+        dialog.query_one("#task-commonsense", Checkbox).value = False
+        await it.until(lambda: "3 x 2 cells" in it.screen_text(), "sums alone")
+        assert all(task.choices for task in dialog._plan().tasks)
+        dialog.query_one("#choices", Checkbox).value = False
+        dialog.query_one("#task-commonsense", Checkbox).value = True
         await it.press("f5")
         await it.until(lambda: it.app.screen is screen, "the sweep")
         (command,) = it.engine.sent(StartSweep)

@@ -259,6 +259,17 @@ class RaisingLayers:
     layers: tuple[int, ...] = ()
     gain: float | None = None
 
+    @property
+    def words(self) -> str:
+        """The result of the test in a clause, with its probability."""
+        if not self.layers:
+            return f"no layer raises the answers beyond chance (p = {self.p_value:.2g})"
+        words = f"more answers are right without one (p = {self.p_value:.2g}, all layers at once)"
+        if self.gain is None:
+            return words
+        gain = f"{100 * self.gain:+.0f} points on one half of the questions"
+        return f"{words}; {gain} where it is chosen on the other"
+
 
 def raising_layers(before: np.ndarray, without: np.ndarray, seed: int) -> RaisingLayers | None:
     """Find the layers without which more answers are right.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.metrics import needs
+from depthtui.metrics.accuracy.answer_statistics import RaisingLayers, raising_layers
 from depthtui.metrics.choices import (
     STAND_INS,
     chosen_key,
@@ -159,6 +160,17 @@ class ReducedAnswers(Reduced):
         return np.asarray(self.differs_after < self.lengths[:, None])
 
     @property
+    def is_gained(self) -> np.ndarray:
+        """Whether a wrong answer becomes right without layer l, `[P, L]`."""
+        return np.asarray(~self.clean_right[:, None] & (self.right == 1))
+
+    def raising(self, seed: int | None) -> RaisingLayers | None:
+        """The layers without which more answers are right; None of one prompt or without a seed."""
+        if seed is None:
+            return None
+        return raising_layers(self.clean_right.astype(np.float64), self.right, seed)
+
+    @property
     def needed_layers(self) -> np.ndarray:
         """The layers without which at least one right answer is lost."""
         return np.flatnonzero(self.is_lost.any(axis=0))
@@ -213,6 +225,7 @@ def _reduce(result: AnswersKept, run: RunResult, tokens: slice) -> ReducedAnswer
 
 
 def _summary(answers: ReducedAnswers, pooled: Pooled) -> dict[str, Any]:
+    raising = answers.raising(pooled.seed)
     return {
         "part": answers.part,
         "prompts": len(answers.right),
@@ -220,6 +233,9 @@ def _summary(answers: ReducedAnswers, pooled: Pooled) -> dict[str, Any]:
         "clean": float(answers.clean_right.mean()),
         "without": answers.right.mean(axis=0, dtype=np.float64),
         "differs_after": answers.differs_after.mean(axis=0, dtype=np.float64),
+        "lost": answers.is_lost.sum(axis=0),
+        "gained": answers.is_gained.sum(axis=0),
+        "raising": None if raising is None else asdict(raising),
         "needed": answers.needed_layers.tolist(),
         "needed_mean": answers.needed_mean,
         "needed_interval": answers.needed_interval(pooled.seed),
@@ -242,15 +258,19 @@ def _findings(answers: ReducedAnswers, pooled: Pooled) -> list[Finding]:
         remark = f"{subject} {mean}{ends}; {lost}"
     else:
         remark = "no answer is lost without any one layer"
-    remark += left_out_words(answers.part, answers.chosen, pooled.n_layers, pooled.stand_in)
+    left_out = left_out_words(answers.part, answers.chosen, pooled.n_layers, pooled.stand_in)
     if answers.progress_words:
-        remark += f"; {answers.progress_words}"
+        left_out += f"; {answers.progress_words}"
+    lines = [Finding(METRIC.title, f"{n_right} of {count} right", remark + left_out)]
+    if (raising := answers.raising(pooled.seed)) is not None:
+        value = numbers_text(raising.layers) or "none"
+        lines.append(Finding(f"{METRIC.title}, layers that cost some", value, raising.words))
     floor = Finding(
         f"{METRIC.title}, nothing left out",
         f"{answers.moved} of {count} differ" if answers.moved else "the same texts",
         "written among those without a layer; rounding alone changes what differs",
     )
-    return [Finding(METRIC.title, f"{n_right} of {count} right", remark), floor]
+    return [*lines, floor]
 
 
 def _per_layer(answers: ReducedAnswers) -> list[LayerValues]:

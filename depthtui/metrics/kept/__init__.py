@@ -617,7 +617,7 @@ def work(result: RunResult, per_layer: int = 1) -> float:
     return curves * per_layer * result.model.n_layers * (1 / 2 + head(result))
 
 
-def order_search(result: RunResult, per_layer: int = 1) -> float:
+def search_work(result: RunResult, per_layer: int = 1) -> float:
     """The cost of the model's order, in passes of one token; 0 where none is searched for.
 
     A trial runs half of the layers and the LM head on all text tokens.
@@ -652,7 +652,7 @@ METRIC = Metric(
     result=Kept,
     needs=(needs.clean_run, needs.lens, needs.second_token),
     needs_order="layer",
-    preparation=order_search,
+    preparation=search_work,
     memory=row_of_logits,
     recalled_with=RECALLED_ORDERS,
     depends_on=(

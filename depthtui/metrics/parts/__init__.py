@@ -215,7 +215,7 @@ METRIC = Metric(
         needs.no_mean_update,
     ),
     needs_order="part",
-    preparation=lambda result: kept.order_search(result, KeptParts.per_layer),
+    preparation=lambda result: kept.search_work(result, KeptParts.per_layer),
     memory=_memory,
     recalled_with=RECALLED_ORDERS,
     depends_on=(

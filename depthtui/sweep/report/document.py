@@ -14,9 +14,7 @@ from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth import rules
 from depthtui.depth.rules import margin
 from depthtui.depth.rules.rule import Rule
-from depthtui.metrics import accuracy, kept, sufficient
-from depthtui.metrics.accuracy import Answers, WithLayers, with_counted_layers
-from depthtui.metrics.accuracy.answer_statistics import share_range
+from depthtui.metrics import kept
 from depthtui.metrics.kept.curve import SHARE
 from depthtui.report import svg
 from depthtui.report.blocks import (
@@ -72,6 +70,7 @@ from depthtui.sweep.report.phrases import (
     verdicts,
     writing_note,
 )
+from depthtui.sweep.report.right_answers import right_answers
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 from depthtui.token_text import printable_line
 
@@ -86,18 +85,6 @@ _NARROW = {"of answers beyond the task": "beyond task"}
 """Shorter words for a narrow table."""
 
 _BY_RULES = "By the rules, as the paper answers."
-
-_COUNTS = {kept.NAME: "nine tenths", sufficient.METRIC.name: "N(1)"}
-"""The counts of layers with which answers are counted too."""
-
-_ANSWERS = (
-    "Nine tenths, N(1): right answers with the layers of these counts alone. N(answers): the "
-    "fewest layers at which right answers are not fewer by more than the margin."
-)
-_BENEATH = (
-    "Beneath: the 95% interval of the share; answers lost and gained on the same questions, and "
-    "the change in points with its 95% interval."
-)
 
 _FOLDED = "The report files have the answers by the rules, too."
 
@@ -121,9 +108,9 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield ViewBlocks(AT_LENGTH, _first_tables(summary))
         notes = [kept_note, accuracy_note, method, published_note, matching_note, writing_note]
         yield ViewBlocks(["brief"], [*_by_model(summary), _notes(summary, *notes)])
-        yield from _right_answers(summary)
     else:
         yield Paragraph("No prompt was run.")
+    yield from right_answers(summary)
     for question in questions:
         yield from _question(question)
     if any(map(_is_compared_in_brief, questions)):
@@ -244,48 +231,6 @@ def _right_column(summary: SweepSummary) -> list[Column]:
 def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
     """The right answers among all, or the number of prompts where none is known."""
     return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
-
-
-def _right_answers(summary: SweepSummary) -> Iterator[Block]:
-    """A row for each cell and kind of answer: right answers with all layers, and with fewer."""
-    answered = [
-        (cell, answers, with_counted_layers(answers, cell))
-        for cell in summary.cells
-        if (measured := cell.get(accuracy.METRIC)) is not None
-        for answers in measured.kinds
-    ]
-    if not answered:
-        return
-    measures = [name for name in _COUNTS if any(name in others for _, _, others in answered)]
-    titles = ["right", *(_COUNTS[name] for name in measures), "N(answers)"]
-    at_length = [Column(title, style="depth", views=AT_LENGTH) for title in titles]
-    brief = [Column(title, number=True, views=["brief"], wraps=False) for title in titles]
-    rows: list[list[TableCell]] = []
-    for cell, answers, others in answered:
-        counted = [_with_layers(others.get(name)) for name in measures]
-        noted = [_share(answers), *counted, _needed(answers, cell.n_layers)]
-        rows.append([place(cell), answers.kind, *noted, *(one.text for one in noted)])
-    columns = [Column("model and task", style="name"), Column("answers"), *at_length, *brief]
-    notes = TightBlocks([Note(_ANSWERS), ViewBlocks(AT_LENGTH, [Note(_BENEATH)])])
-    yield Chapter("Right answers", [Table(columns, rows), notes], is_open=True)
-
-
-def _share(answers: Answers) -> Noted:
-    """Right answers, and beneath them the interval of their share."""
-    return Noted(answers.counts, share_range(answers.interval))
-
-
-def _with_layers(answers: WithLayers | None) -> Noted:
-    """Right answers with some of the layers, and beneath them how they change."""
-    if answers is None:
-        return Noted("–", "")
-    return Noted(f"{answers.n_right} with {answers.layers}", answers.pair.words())
-
-
-def _needed(answers: Answers, n_layers: int) -> Noted:
-    """The layers that the answers need, and beneath them the margin, or why they are unknown."""
-    layers = "–" if answers.layers is None else f"{answers.layers} of {n_layers}"
-    return Noted(layers, answers.why_no_count or f"within {answers.margin_words}")
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:

@@ -16,7 +16,9 @@ from depthtui.data.plain import to_plain
 from depthtui.data.run import without
 from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.metrics import accuracy
+from depthtui.metrics.accuracy.findings import summary_by_kind
 from depthtui.report.layer_types import types_dict
+from depthtui.report.logged_answers import logged_dict
 from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.comparisons import numbers
 from depthtui.sweep.plan import plan_values, population
@@ -66,6 +68,8 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
         "missing": [remark.text for remark in absences(summary)],
         "failures": summary.failures,
     }
+    if summary.logged:
+        body["lm_eval"] = [logged_dict(log) for log in summary.logged]
     return json.dumps(to_plain(body), allow_nan=False, indent=1).encode() + b"\n"
 
 
@@ -168,7 +172,7 @@ def _cell(cell: CellSummary) -> dict[str, Any]:
         "tokens": cell.n_tokens,
         "effective_prompts": cell.effective_prompts,
         "accuracy": None if cell.accuracy is None else asdict(cell.accuracy),
-        "right_answers": None if answers is None else accuracy.summary_by_kind(answers, cell),
+        "right_answers": None if answers is None else summary_by_kind(answers, cell),
         "effective_depth": [_depth(cell, estimate) for estimate in cell.depths],
         "verdict": None if cell.verdict is None else verdict_dict(cell.verdict),
         "curves": cell.curves,

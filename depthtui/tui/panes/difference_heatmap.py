@@ -101,6 +101,15 @@ class DifferenceHeatmap(HeatmapPane):
         ours, theirs = map(self._matched, self._values_of_runs(), self._runs)
         return ours - theirs
 
+    def _hatched_cells(self) -> np.ndarray | None:
+        masks = [self.measure.hatched(run) for run in self._runs]
+        matched = [
+            self._matched(mask, run)
+            for mask, run in zip(masks, self._runs, strict=True)
+            if mask is not None
+        ]
+        return np.logical_or.reduce(matched) if matched else None
+
     def _matched(self, values: np.ndarray, run: RunResult) -> np.ndarray:
         """A run's values in the deeper model's rows; also in its columns where these are layers."""
         rows = matched_rows(values, run.model.n_layers, self._run_of_rows.model.n_layers)

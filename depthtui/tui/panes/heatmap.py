@@ -48,7 +48,7 @@ _OVERVIEW = "overview "
 _MARK, _CURSOR = "◆", "▸"
 _SIDE_CELLS = 4
 _SIDE_TITLE = " out"
-_UNKNOWN = -1
+_UNKNOWN, _HATCHED = -1, -2
 _VISIBLE_NOISE = 0.001
 """The least share of the scale at which noise is visible."""
 
@@ -185,6 +185,10 @@ class HeatmapPane(Pane):
         assert values is not None
         return values
 
+    def _hatched_cells(self) -> np.ndarray | None:
+        """`[rows, columns]`, the cells whose value says little; None for none."""
+        return self.measure.hatched(self.drawn_result)
+
     @property
     def _run_of_rows(self) -> RunResult:
         """The run whose layers are the rows."""
@@ -219,6 +223,9 @@ class HeatmapPane(Pane):
         levels = ramps.levels(values, self._scale.low, self._scale.high, len(self._ramp))
         self._noise = self._noise_in(self.drawn_result)
         levels[np.abs(values) <= self._noise] = _UNKNOWN
+        hatched = self._hatched_cells()
+        if hatched is not None:
+            levels[hatched] = _HATCHED
         self._levels = levels.tolist()
         self._side = self._side_values(self.drawn_result)
         self._where_largest = self._place_of_largest() if self._scale.notes[0] else ("", "")
@@ -440,18 +447,21 @@ class HeatmapPane(Pane):
             yield self._draw_blocks(top, bottom, width)
 
     def _colour(self, level: int | None) -> RichColor:
-        """A level's colour; the background for no level or an unknown value."""
-        return (
-            self.pane_styles.background if level is None or level < 0 else self._ramp.colours[level]
-        )
+        """A level's colour; grey where it is hatched, the background where it is unknown."""
+        styles = self.pane_styles
+        if level is None or level < 0:
+            return (styles.faint.color if level == _HATCHED else None) or styles.background
+        return self._ramp.colours[level]
 
     def _draw_blocks(self, top: int | None, bottom: int | None, width: int) -> Piece:
-        if -1 in (top, bottom) and {top, bottom} <= {-1, None}:
-            return self._draw_unknown(width)
+        for level in (_UNKNOWN, _HATCHED):
+            if level in (top, bottom) and {top, bottom} <= {level, None}:
+                return self._draw_unknown(width, level)
         return half_blocks(self._colour(top), self._colour(bottom), width)
 
-    def _draw_unknown(self, width: int) -> Piece:
-        return self.kind.unknown.center(width), self.pane_styles.faint
+    def _draw_unknown(self, width: int, level: int = _UNKNOWN) -> Piece:
+        text = ramps.HATCHED_GLYPH * width if level == _HATCHED else self.kind.unknown.center(width)
+        return text, self.pane_styles.faint
 
     def _draw_cursor(
         self, top: int | None, bottom: int | None, on_top: bool, on_bottom: bool, y: int, width: int
@@ -468,7 +478,7 @@ class HeatmapPane(Pane):
         return (text if fits else "").center(width), self.pane_styles.cursor
 
     def _draw_glyphs(self, level: int, marked: bool, width: int) -> Iterator[Piece]:
-        text, style = self._draw_unknown(width)
+        text, style = self._draw_unknown(width, level)
         if level >= 0:
             text, style = self._ramp.glyphs[level] * width, self.pane_styles.text
         if not marked:

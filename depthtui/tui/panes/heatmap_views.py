@@ -11,13 +11,14 @@ from depthtui import ramps
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import direct_effects, formula_in, repeat
+from depthtui.metrics import direct_effects, formula_in, pairs, repeat
 from depthtui.metrics.choices import layers_words, stand_in_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_later
 from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.heads import AttentionHeads
+from depthtui.metrics.pairs import WRECK, LayerPairs
 from depthtui.metrics.repeat import Repeat, block_words
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
@@ -154,12 +155,19 @@ class MeansView(TokensView):
 
 
 class LayersView(TokensView):
-    """Rows are layers, columns the later layers that they affect."""
+    """Rows and columns are layers."""
 
     by_token = False
     by_layer = True
     names_columns = False
     unknown = " "
+
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
+        return cursor.layer
+
+
+class LaterLayersView(LayersView):
+    """Rows are layers, columns the later layers that they affect."""
 
     def values(
         self, measure: Measure, result: RunResult, reading: Reading | None, token: int
@@ -168,11 +176,8 @@ class LayersView(TokensView):
         effects = measure.values(result)
         return None if effects is None else later_pairs(effects)
 
-    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
-        return cursor.layer
 
-
-class SkipsView(LayersView):
+class SkipsView(LaterLayersView):
     """Rows are skipped layers, columns the later layers that change; the output is apart."""
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
@@ -214,7 +219,7 @@ class SkipsView(LayersView):
         return value, f"output effect of skipping layer {cursor.layer}"
 
 
-class ReadsView(LayersView):
+class ReadsView(LaterLayersView):
     """Rows are writing layers, columns the later layers that read them."""
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
@@ -248,11 +253,6 @@ class ReadsView(LayersView):
 class RepeatsView(LayersView):
     """Rows are the first layers of blocks that run twice, columns their last ones."""
 
-    def values(
-        self, measure: Measure, result: RunResult, reading: Reading | None, token: int
-    ) -> np.ndarray | None:
-        return measure.values(result)
-
     def title(self, measure: Measure, result: RunResult | None) -> str:
         return f"{measure.title} · {measure.formula}"
 
@@ -277,6 +277,50 @@ class RepeatsView(LayersView):
     ) -> tuple[float, str]:
         layer = cursor.layer
         return float(values[layer, layer]), f"{measure.title}, layer {layer} twice"
+
+
+class PairsView(LayersView):
+    """Rows and columns are layers left out together; the cursor is on its strongest partner."""
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        stand_in = "" if result is None else stand_in_words(result.settings)
+        return f"{measure.title}{stand_in and ', '}{stand_in} · {measure.formula}"
+
+    def labels(self, result: RunResult) -> Sequence[str]:
+        return ["with"] * result.model.n_layers
+
+    def note(self, result: RunResult) -> str:
+        costs = result.get(LayerPairs)
+        if costs is None:
+            return ""
+        words = [layers_words(costs.chosen, result.model.n_layers)]
+        words += [progress_words(costs.known_rows, "costs")]
+        words += [f"{ramps.HATCHED_GLYPH} above {WRECK:g} nat, says little"]
+        return " · ".join(filter(None, words))
+
+    def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
+        layer = min(max(cursor.layer, 0), len(values) - 1)
+        partners = values[layer]
+        return _strongest(partners) if np.isfinite(partners).any() else layer
+
+    def column_name(self, column: int) -> str:
+        return f"layer {column}"
+
+    def value_texts(self, at: At) -> tuple[str, str]:
+        partners = at.values[at.row]
+        if not np.isfinite(partners).any():
+            return f"layer {at.row}: no pair to read", "–"
+        most, least = int(np.nanargmax(partners)), int(np.nanargmin(partners))
+        words = f"{number(float(partners[most]))} with {most}"
+        if least != most:
+            words += f", {number(float(partners[least]))} with {least}"
+        return f"layer {at.row}: {words}", words
+
+    def copied(
+        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
+    ) -> tuple[float, str]:
+        layer, partner = cursor.layer, self.column_of(cursor, values)
+        return float(values[layer, partner]), f"{measure.title}, layers {layer} and {partner}"
 
 
 class HeadsView(TokensView):
@@ -337,11 +381,16 @@ VIEWS: dict[HeatmapMode, TokensView] = {
     "skips": SkipsView(),
     "reads": ReadsView(),
     "repeats": RepeatsView(),
+    "pairs": PairsView(),
     "heads": HeadsView(),
 }
 
 
-_MAPS: dict[str, HeatmapMode] = {direct_effects.NAME: "reads", repeat.NAME: "repeats"}
+_MAPS: dict[str, HeatmapMode] = {
+    direct_effects.NAME: "reads",
+    repeat.NAME: "repeats",
+    pairs.NAME: "pairs",
+}
 """The modes of maps of layers, by metric; other maps show skips."""
 
 

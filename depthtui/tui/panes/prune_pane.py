@@ -10,6 +10,7 @@ from textual.reactive import reactive
 
 from depthtui.data.explanation import Explanation
 from depthtui.errors import DepthError
+from depthtui.metrics import speed
 from depthtui.metrics.similarity import (
     METRIC,
     Similarity,
@@ -29,7 +30,7 @@ _BLOCK_LINES = 3
 
 
 class PrunePane(Page):
-    """The angular distance over every block of n layers, and the least one for every n.
+    """The angular distance over every block of n layers, the least one for every n, and the gains.
 
     Attributes:
         n: layers of the block; 0 for a tenth of the model.
@@ -41,10 +42,12 @@ class PrunePane(Page):
     n: reactive[int] = reactive(0, repaint=False)
 
     def computes(self) -> tuple[str, ...]:
-        return (METRIC.name,)
+        # The block alone takes a second: times are measured by a second key.
+        has_block = self.result is not None and self.result.get(Similarity) is not None
+        return (speed.NAME,) if has_block else (METRIC.name,)
 
     def explains(self) -> tuple[Explanation, ...]:
-        return of_metrics(METRIC.name)
+        return of_metrics(METRIC.name, speed.NAME)
 
     def turn_dial(self, steps: int) -> None:
         if self.result is not None:
@@ -110,6 +113,7 @@ class PrunePane(Page):
 
     def lay_out(self) -> list[list[Piece]]:
         lines = [as_many_as_fit(self._words(), self.area.width)]
+        lines += self._gains()[: max(0, self.area.height - len(lines) - _BLOCK_LINES)]
         room = self.area.height - len(lines)
         has_both = room >= 2 * _BLOCK_LINES + 1
         if room > 2 * _BLOCK_LINES + 2:
@@ -128,6 +132,26 @@ class PrunePane(Page):
             (f"without {layers}", styles.strong),
             (f" · angular distance {number(self._distance)}", styles.muted),
         ]
+
+    def _gains(self) -> list[list[Piece]]:
+        """Time, memory and drafts with n layers fewer; a line about the key where not measured."""
+        styles, width = self.pane_styles, self.area.width
+        gains = None if self.reading is None else self.reading.get(speed.METRIC)
+        if gains is None:
+            reason, help_text = not_computed(
+                self.drawn_result, speed.METRIC, self.view.pace, self.compute_key
+            )
+            is_asked = speed.NAME in self.drawn_result.settings.metrics
+            words = f"speed: {help_text}" if help_text and not is_asked else reason
+            return [as_many_as_fit([(words, styles.muted)], width)]
+        share, *others = speed.gains(gains, self.drawn_result.model.n_layers - self.block)
+        first = [("a token: ", styles.muted), (share, styles.strong)]
+        rows = [first + [(f" · {clause}", styles.muted) for clause in others]]
+        for name, draft in gains.drafts.items():
+            result, how = draft.words
+            row = [(f"draft, {name.lower()}: ", styles.muted), (result, styles.strong)]
+            rows.append([*row, *((f" · {clause}", styles.muted) for clause in how.split(", "))])
+        return [as_many_as_fit(row, width) for row in rows]
 
     def _by_first_layer(self, lines: int) -> list[list[Piece]]:
         """The distance over the block from each layer on; the least one stands out."""

@@ -17,7 +17,7 @@ from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.tui.draw.styles import RampChoice
 
-HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats", "heads"]
+HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats", "pairs", "heads"]
 LayerOrder: TypeAlias = Literal["up", "down"]
 
 _BY_IDENTITY = ("result", "reading", "other_result", "other_reading", "page")

@@ -47,10 +47,20 @@ class WhatIfSummary(LinesPane):
 
     _stack = Stack(())
     _effect: WhatIfEffect | None = None
+    _healed_kl: Sequence[float] = ()
 
-    def show_effect(self, stack: Stack, effect: WhatIfEffect) -> None:
-        """Draw the effect of these layers being off."""
-        self._stack, self._effect = stack, effect
+    def show_effect(
+        self, stack: Stack, effect: WhatIfEffect, healed_kl: Sequence[float] = ()
+    ) -> None:
+        """Draw the effect of these layers being off.
+
+        Args:
+            stack: the layers.
+            effect: the effect on the prompt.
+            healed_kl: the KL of the model that was written without them, cut alone and healed;
+                empty where there is none.
+        """
+        self._stack, self._effect, self._healed_kl = stack, effect, healed_kl
         self.redraw()
 
     def why_empty(self) -> tuple[str, str] | None:
@@ -60,7 +70,9 @@ class WhatIfSummary(LinesPane):
     def lay_out(self) -> Lines:
         assert self._effect is not None
         effect, stack = self._effect, self._stack
-        self.set_titles("What if", fit_shown(stack.changes, self.area.width).rstrip())
+        healed = " · healed, KL " + " → ".join(map(number, self._healed_kl))
+        title = "What if" + healed * bool(self._healed_kl)
+        self.set_titles(title, fit_shown(stack.changes, self.area.width).rstrip())
         blocks: list[Block] = [Heading(stack.words)]
         if effect.problem:
             blocks += [

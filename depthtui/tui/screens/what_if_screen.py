@@ -183,7 +183,9 @@ class WhatIfScreen(LiveScreen):
         what_if = self.what_if
         self.show_view()
         self.query_one(StackPane).show_stack(what_if.stack, what_if.measured, self._settings.tokens)
-        self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect)
+        writing = self.explorer.work.writing
+        kl = writing.healed_kl(what_if.stack.skipped_layers) if writing is not None else ()
+        self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect, kl)
         self.query_one(WhatIfPrompts).show_effects(what_if.effects, what_if.rule)
         self._show_status()
 

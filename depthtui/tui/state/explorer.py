@@ -322,15 +322,19 @@ class Explorer:
             self.work.start_sweep(self.session.next_id(), plan, folder)
 
     def write_model(
-        self, left_out: Sequence[int], folder: Path, repeated: Sequence[Repeated] = ()
+        self,
+        left_out: Sequence[int],
+        folder: Path,
+        repeated: Sequence[Repeated] = (),
+        heals: bool = False,
     ) -> None:
-        """Write the loaded model without these layers and with these blocks twice.
+        """Write the loaded model without these layers, healed or not, and with these blocks twice.
 
         A live run or text is stopped first.
         """
         if self.can_run:
             self.stop()
-            self.work.write_model(self.session.next_id(), left_out, folder, repeated)
+            self.work.write_model(self.session.next_id(), left_out, folder, repeated, heals)
 
     def open_record(self, cell: Cell, record: Record) -> None:
         """Show a sweep's prompt on the main screen; its model is loaded if need be."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from depthtui.data.protocol import Event, Failed, ModelWritten
 from depthtui.tui.state.toast import Toast
 
@@ -11,14 +13,18 @@ class ModelWriting:
 
     Args:
         run_id: the engine's id of the writing.
+        left_out: the layers that it leaves out.
 
     Attributes:
+        left_out: as above.
         is_live: whether the engine writes it, or will next.
         outcome: the message on its result, once it is over.
     """
 
-    def __init__(self, run_id: int) -> None:
+    def __init__(self, run_id: int, left_out: Sequence[int] = ()) -> None:
         self.run_id = run_id
+        self.left_out = tuple(left_out)
+        self._healed_kl: tuple[float, ...] = ()
         self.is_live = True
         self.outcome: Toast | None = None
 
@@ -27,6 +33,8 @@ class ModelWriting:
         match event:
             case ModelWritten() if event.run_id == self.run_id:
                 words = f"{event.layers} layers, {event.parameters:,} parameters in {event.folder}"
+                self._healed_kl = event.healed_kl
+                words = "; ".join(filter(None, [words, event.healing]))
                 self.outcome = Toast(words, title="The model is written")
             case Failed() if event.run_id == self.run_id:
                 self.outcome = Toast(event.words, "error")
@@ -34,6 +42,10 @@ class ModelWriting:
                 return False
         self.is_live = False
         return True
+
+    def healed_kl(self, layers: Collection[int]) -> tuple[float, ...]:
+        """The KL without these layers, cut alone and healed; empty for another model."""
+        return self._healed_kl if set(layers) == set(self.left_out) else ()
 
     def end(self, problem: str) -> None:
         """End the writing."""

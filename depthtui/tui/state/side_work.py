@@ -75,11 +75,16 @@ class SideWork:
         self._engine.send(StartSweep(work_id, str(folder), plan_text(plan)))
 
     def write_model(
-        self, work_id: int, left_out: Sequence[int], folder: Path, repeated: Sequence[Repeated]
+        self,
+        work_id: int,
+        left_out: Sequence[int],
+        folder: Path,
+        repeated: Sequence[Repeated],
+        heals: bool,
     ) -> None:
-        """Write the loaded model without these layers and with these blocks twice."""
-        self.writing = ModelWriting(work_id)
-        self._engine.send(WriteModel(work_id, tuple(left_out), str(folder), tuple(repeated)))
+        """Write the loaded model without these layers, healed or not, and with blocks twice."""
+        self.writing = ModelWriting(work_id, left_out)
+        self._engine.send(WriteModel(work_id, tuple(left_out), str(folder), tuple(repeated), heals))
 
     def handle(self, event: Event) -> bool:
         """Update the work with an event, and report its end; return whether it was about it."""

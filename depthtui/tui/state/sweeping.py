@@ -248,7 +248,9 @@ def sweep_of_session(session: Session, summary: SummarySettings) -> Sweeping | N
     for (spec, prompt), run in runs.items():
         level = prompt.level if prompt.task in TASKS else ""
         writing = None if prompt.written is None else prompt.written.writing
-        task = TaskChoice(prompt.task or OWN_PROMPTS, level, write=writing)
+        task = TaskChoice(
+            prompt.task or OWN_PROMPTS, level, write=writing, choices=bool(prompt.choices)
+        )
         by_cell.setdefault((spec, task), []).append(run)
     counts: dict[TaskChoice, int] = {}
     for (_, task), cell_runs in by_cell.items():

@@ -475,7 +475,7 @@ class WhatIf:
             self._explorer.compute(*task.names)
             return
         has_options = bool(task.prompt.choices) and not task.stack.patched
-        metrics = (*OF_THE_PASS, accuracy.NAME) if has_options else OF_THE_PASS
+        metrics = (*OF_THE_PASS, accuracy.METRIC.name) if has_options else OF_THE_PASS
         settings = replace(self._clean_of(task).settings, metrics=metrics)
         settings = task.stack.changed(settings)
         run = self._explorer.run_aside(task.prompt, settings)

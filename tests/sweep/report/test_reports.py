@@ -17,6 +17,7 @@ import pytest
 from rich.console import Console
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.lm_eval_results import read_answers
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.published import RULES
@@ -46,6 +47,7 @@ from tests.builders.models import model_info
 from tests.builders.readings import verdict
 from tests.builders.results import full_result, full_run, hostile_run, lacking
 from tests.hostile import HOSTILE
+from tests.report.test_logged_answers import path_of
 from tests.sweep.sweeps import make_plan, sweep
 
 WHOLE = [f"report.{end}" for end in format_titles("sweeps") if FORMATS[end].has_whole("sweeps")]
@@ -219,10 +221,11 @@ class TestNumbers:
         levels = [cell for cell in summary.cells if cell.cell.task.name == "addition"]
         assert not any(text.published("kl") for text in levels)
 
-    def test_a_prompt_behind_others_is_not_the_papers(self, summary) -> None:
+    @pytest.mark.parametrize("asking", [{"matched": 999}, {"shots": 2}, {"choices": True}])
+    def test_a_prompt_that_is_asked_otherwise_is_not_the_papers(self, summary, asking) -> None:
         cell = cell_of(summary, "Qwen2.5-14B", "gsm8k")
-        filled = replace(cell.cell, task=replace(cell.cell.task, matched=999))
-        assert CellSummary(filled, cell.records, cell.settings).published("kl") is None
+        asked = replace(cell.cell, task=replace(cell.cell.task, **asking))
+        assert CellSummary(asked, cell.records, cell.settings).published("kl") is None
 
     def test_another_model_of_that_name_is_not_compared(self) -> None:
         info = model_info(ModelSpec("Qwen/Qwen2.5-14B"), layers=40)
@@ -449,6 +452,46 @@ class TestRightAnswers:
             result.put("accuracy", replace(accuracy, order=accuracy.order[::-1]))
         text = markdown_bytes(sweep_document(of_results(results), [])).decode()
         assert "| chosen | 6 of 6<br>61% to 100% | –<br>6 questions are too few to say" in text
+
+    def test_those_of_a_log_follow_the_cells_of_its_model(self) -> None:
+        models = [ModelSpec("nobody/alpha"), ModelSpec("nobody/alpha", dtype="float16")]
+        models.append(ModelSpec("nobody/beta"))
+        (run,) = answered_runs(1, 0, 0, 0)
+        records = {}
+        for cell in (Cell(spec, TaskChoice("addition", "2")) for spec in models):
+            result = replace(run, model=model_info(cell.model, run.model.n_layers))
+            records[cell] = [record_of(result, "key", cell, 0)]
+        plan = SweepPlan(tuple(models), (TaskChoice("addition", "2"),), run.settings)
+        summary = summarise_sweep(Outcome(plan, records, []))
+        sums = read_answers(path_of("without"))[0]
+        logs = [
+            [replace(sums, model_args={**sums.model_args, "pretrained": name})]
+            for name in ("gamma", "nobody/alpha")
+        ]
+        text = markdown_bytes(sweep_document(replace(summary, logged=logs), [])).decode()
+        chapter = text.split("## Right answers")[1].split("\n## ")[0]
+        rows = [line for line in chapter.splitlines() if line.startswith("| ")][2:]
+        alpha = "| alpha, dtype=float32, without=17+25 on sums |"
+        gamma = "| depthtui, pretrained=gamma, dtype=float32, without=17+25 on sums |"
+        heads = [re.match(r"\|[^|]*\|", row)[0] for row in rows]
+        assert list(dict.fromkeys(heads)) == [
+            "| alpha on addition, 2 digits |",
+            "| alpha, float16 on addition, 2 digits |",
+            alpha,
+            "| beta on addition, 2 digits |",
+            gamma,
+        ]
+        assert rows[heads.index(alpha)].startswith(
+            f"{alpha} acc, lm-eval | 2 of 4<br>15% to 85% | – | – | – |"
+        )
+
+    def test_those_of_a_log_need_none_of_ours(self) -> None:
+        summary = of_results([lacking(full_run(), "accuracy")])
+        summary = replace(summary, logged=[read_answers(path_of("whole"))])
+        text = markdown_bytes(sweep_document(summary, [])).decode()
+        assert r"strict-match | exact\_match, lm-eval | 2 of 4<br>15% to 85% | – |" in text
+        (found,) = json.loads(sweep_json(summary, []))["lm_eval"]
+        assert found["answers"][0]["right"] == 3
 
     def test_without_them_there_is_no_table(self) -> None:
         summary = of_results([lacking(full_run(), "accuracy")])

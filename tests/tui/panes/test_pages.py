@@ -15,6 +15,7 @@ from depthtui.tui.panes.exit_pane import DIAL, ExitPane
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prune_pane import PrunePane
+from tests.builders.metrics import smooth_metric
 from tests.builders.results import half_run, make_result
 from tests.tui.panes.drawing import cells, framed, line_with, lines, show, summary_of
 
@@ -124,6 +125,24 @@ async def test_the_best_block_is_the_one_that_was_planted():
         )
         pane.turn_dial(99)
         assert pane.block == 9
+
+
+async def test_the_gains_of_a_shorter_model_follow_the_dial():
+    result = make_result(layers=10, tokens=20)
+    result.put("similarity", smooth_metric("similarity", result))
+    pane = PrunePane()
+    async with framed(pane, (120, 20)):
+        show(pane, result, summary_of(result))
+        assert "speed: i computes it" in text_of(pane)
+        for name in ("kept", "speed"):
+            result.put(name, smooth_metric(name, result))
+        show(pane, result, summary_of(result))
+        assert "a token: 92% of the time · 27.5 ms of 30 ms" in text_of(pane)
+        assert "10 of 11 million parameters" in text_of(pane)
+        pane.turn_dial(2)
+        assert "a token: 75% of the time · 22.5 ms of 30 ms" in text_of(pane)
+        assert "draft, layers of the order: " in text_of(pane)
+        assert "draft, early exit: " in text_of(pane)
 
 
 async def test_a_stream_that_is_not_finite_has_no_best_block():

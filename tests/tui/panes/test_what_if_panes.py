@@ -314,10 +314,10 @@ async def test_the_map_of_repeated_blocks_is_a_band():
 def test_the_columns_follow_the_measure():
     modes = [
         mode_of(MEASURE_BY_NAME[name], averaged)
-        for name in ("kl", "skip_effects", "direct_effects", "repeat", "answers_kept")
+        for name in ("kl", "skip_effects", "direct_effects", "repeat", "pairs", "answers_kept")
         for averaged in (False, True)
     ]
-    maps = ["skips", "skips", "reads", "reads", "repeats", "repeats"]
+    maps = ["skips", "skips", "reads", "reads", "repeats", "repeats", "pairs", "pairs"]
     assert modes == ["tokens", "means", *maps, "tokens", "means"]
 
 

@@ -78,6 +78,7 @@ class Extra:
         write: writes it to an unused path, and returns a message. It may raise a `DepthError`.
         by_default: whether it is written by default.
         problem: why it is unavailable, or empty.
+        other: the name of another one that cannot be written together with it, or empty.
     """
 
     name: str
@@ -86,6 +87,7 @@ class Extra:
     write: Callable[[Path], str]
     by_default: bool = False
     problem: str = ""
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,16 @@ class ExportScreen(Dialog[Exported]):
         for name in self._formats:
             box = self.query_one(f"#{name}", Checkbox)
             box.value = name in ticked and not box.disabled
+
+    @on(Checkbox.Changed)
+    def _untick_other(self, changed: Checkbox.Changed) -> None:
+        """Untick the extra that cannot be written together with the one that was ticked."""
+        box = changed.checkbox
+        for extra in self._extras:
+            pair = {extra.name, extra.other}
+            if extra.other and box.value and box.id in pair:
+                (other,) = pair - {box.id}
+                self.query_one(f"#{other}", Checkbox).value = False
 
     @on(RadioSet.Changed)
     @on(Checkbox.Changed)

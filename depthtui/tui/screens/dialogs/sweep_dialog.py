@@ -83,7 +83,9 @@ class SweepDialog(Dialog[SweepPlan]):
                 str(EXAMPLES), id="examples", type="integer", classes=QUICK, compact=True
             )
             yield Checkbox("also with answers that the models write", id="write", compact=True)
-        yield Label("Tasks, and at which levels", classes="head")
+        with Horizontal(classes="row head"):
+            yield Label("Tasks, and at which levels")
+            yield Checkbox("with options to choose from", id="choices", compact=True)
         with VerticalScroll(id="tasks-chosen", can_focus=False):
             for number, task in enumerate(TASKS.values()):
                 with Horizontal(classes="task"):
@@ -198,7 +200,7 @@ class SweepDialog(Dialog[SweepPlan]):
         return replace(self._spec, name=name, revision=revision)
 
     def _tasks(self) -> tuple[TaskChoice, ...]:
-        drawing = Drawing(self._examples())
+        drawing = Drawing(self._examples(), choices=self.query_one("#choices", Checkbox).value)
         choices: list[TaskChoice] = []
         for name, task in TASKS.items():
             if not self.query_one(f"#task-{name}", Checkbox).value:

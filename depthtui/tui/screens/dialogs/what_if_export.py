@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from depthtui.errors import DepthError
@@ -30,15 +31,27 @@ def pruned_model(explorer: Explorer, what_if: WhatIf) -> tuple[Extra, ...]:
         content = mergekit_recipe(model, models_dir(explorer.cache_dir), blocks)
         return write_new(path, content).name
 
-    def write_model(target: Path) -> str:
+    def write_model(target: Path, heals: bool = False) -> str:
         if not explorer.can_run or explorer.engine.model != model:
             raise DepthError("The model is written once it is loaded and nothing else goes on.")
-        explorer.write_model(sorted(stack.skipped_layers), target, stack.repeated)
+        explorer.write_model(sorted(stack.skipped_layers), target, stack.repeated, heals)
         return f"{target.name}/ (being written)"
 
+    why_not_healed = problem or model.why_not_healed
+    if stack.repeated:
+        why_not_healed = why_not_healed or "layers run twice"
     recipe_words = "mergekit recipe, YAML"
     model_words = "the model as it is changed here, safetensors"
+    healed_words = "the same, healed by a map before each block that is off"
     return (
         Extra("yml", recipe_words, ".yml", write_recipe, by_default=True, problem=problem),
         Extra("model", model_words, "-model", write_model, problem=problem),
+        Extra(
+            "healed",
+            healed_words,
+            "-healed",
+            partial(write_model, heals=True),
+            problem=why_not_healed,
+            other="model",
+        ),
     )

@@ -1,0 +1,88 @@
+"""The card of a model that `depthtui prune` wrote and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from depthtui.cli.pruning import Pruning, healing_words
+from depthtui.engine.held_out_prompts import OutputComparison
+from depthtui.engine.pruning import PrunedModel
+from depthtui.files import write_whole
+from depthtui.metrics.accuracy.answer_statistics import share_range, wilson
+from depthtui.metrics.resampling import drawn_interval
+from depthtui.models.card import CARD, NOT_MEASURED, model_card
+
+Row = tuple[str, str, Callable[[OutputComparison], float], Callable[[OutputComparison], float]]
+
+_ROWS: tuple[Row, ...] = (
+    ("KL to the whole model's output, nats", ".3f", lambda pair: 0.0, lambda pair: pair.kl),
+    ("first choices kept", ".0%", lambda pair: 1.0, lambda pair: pair.same_choices),
+    ("loss, nats", ".3f", lambda pair: pair.loss_before, lambda pair: pair.loss),
+)
+"""Title, format, the whole model's value and the smaller one's."""
+
+
+def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command: str) -> Path:
+    """Write the card into the model's folder: how layers were chosen, the table, the command.
+
+    Raises:
+        DepthError: the folder cannot be written.
+    """
+    choice = pruning.choice
+    sections = [
+        f"How they were chosen:\n\n```\n{choice.protocol}\n```" if choice else "",
+        healing_words(pruning, pruning.healing) if pruning.healing else "",
+        _table(pruning) or NOT_MEASURED,
+        f"Right answers: {pruning.answers.words()}." if pruning.answers else "",
+        f"The command:\n\n```\n{command}\n```",
+    ]
+    sections = [section for section in sections if section]
+    content = model_card(pruning.info, models_dir, pruned.layers, sections)
+    return write_whole(pruned.folder / CARD, content)
+
+
+def _table(pruning: Pruning) -> str:
+    """The whole model, the one that is cut, and the healed one, in Markdown; empty without any."""
+    models = {"cut": pruning.cut, "healed": pruning.healed}
+    compared = {name: pairs for name, pairs in models.items() if pairs}
+    if not compared:
+        return ""
+    first = next(iter(compared.values()))
+    lines = [["", "whole", *compared], ["---"] * (2 + len(compared))]
+    for title, form, of_whole, of_smaller in _ROWS:
+        values = [[of_whole(pair) for pair in first]]
+        values += [[of_smaller(pair) for pair in pairs] for pairs in compared.values()]
+        lines.append([title, *(_mean(numbers, form) for numbers in values)])
+    answered = [pair for pair in first if pair.right is not None]
+    if answered:
+        rights = [[bool(pair.right_before) for pair in answered]]
+        rights += [
+            [bool(pair.right) for pair in pairs if pair.right is not None]
+            for pairs in compared.values()
+        ]
+        lines.append(["right answers", *(_share(right) for right in rights)])
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return (
+        f"Means over {len(first)} held-out prompts with 95 % intervals over them (bootstrap; "
+        f"Wilson's for right answers):\n\n{table}"
+    )
+
+
+def _mean(numbers: Sequence[float], form: str) -> str:
+    values = np.array(numbers)
+    interval = drawn_interval(
+        [len(values)], lambda counts: counts[0] @ values / len(values), seed=0
+    )
+    mean = format(fmean(numbers), form)
+    # The whole model beside itself has no interval.
+    if interval is None or not np.ptp(values):
+        return mean
+    return f"{mean} ({format(interval[0], form)} to {format(interval[1], form)})"
+
+
+def _share(right: Sequence[bool]) -> str:
+    return f"{sum(right)} of {len(right)} ({share_range(wilson(sum(right), len(right)))})"

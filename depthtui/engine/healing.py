@@ -1,0 +1,460 @@
+"""Heals a model that loses layers: a linear map, folded into the projection before each block.
+
+Blocks of layers leave, from layer a to layer b. With m the write of the MLP of layer a - 1, y the
+residual stream before it, and h the stream behind layer b of the whole model, the map is
+
+    A = argmin sum |A m + y - h|^2 + lambda |A|^2
+
+over the tokens of calibration texts but for the first of each (ReplaceMe, arXiv 2505.02819).
+A m is a write of the same MLP with A W in place of the weight W of its last projection, and A c in
+place of its bias c: nothing is added to the model.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedConfig
+from transformers.pytorch_utils import Conv1D
+
+from depthtui.data.run_settings import Skip
+from depthtui.data.selection import ranges_of
+from depthtui.engine.held_out_prompts import last_residual, unembedding_of
+from depthtui.engine.memory import available
+from depthtui.engine.pruning import probe_ids, stack_name
+from depthtui.engine.ready_model import ReadyModel
+from depthtui.errors import DepthError
+from depthtui.lenses.calibration import Calibration
+from depthtui.lenses.least_squares import SecondMoments
+from depthtui.metrics.output_change import OutputChange
+from depthtui.models.devices import execution_device
+from depthtui.models.pruning import LayerTensor, read_tensors
+from depthtui.sizes import format_size
+from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.layer_call import call_at
+from depthtui.tracing.layer_parts import down_projection
+from depthtui.tracing.modules import with_parameters
+from depthtui.tracing.replay import Replay
+from depthtui.tracing.trace import LayerActivations, trace
+
+RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+"""The ridges that are tried, as multiples of the mean of the diagonal of sum m m^T."""
+
+Report = Callable[[int, int], None]
+"""Called with the steps done and in all."""
+
+Check = Callable[[], None]
+
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
+
+@dataclass(frozen=True)
+class Projection:
+    """The last projection of a layer's MLP.
+
+    Attributes:
+        layer: the layer.
+        name: its name in the layer, such as `mlp.down_proj`.
+        outputs_last: whether its weight is `[inputs, d]`, not `[d, inputs]`.
+        parameters: its weight and its bias, if it has one, as the model's files have them.
+    """
+
+    layer: int
+    name: str
+    outputs_last: bool
+    parameters: Mapping[str, Tensor]
+
+    def folded(self, linear_map: Tensor) -> Projection:
+        """The projection behind which a map `[d, d]` is applied, in the dtype of the files.
+
+        Raises:
+            DepthError: it is beyond this dtype.
+        """
+        parameters = {}
+        for name, value in self.parameters.items():
+            values = value.to(linear_map.device, linear_map.dtype)
+            is_transposed = self.outputs_last and value.dim() == 2
+            image = values @ linear_map.T if is_transposed else linear_map @ values
+            parameters[name] = image.to("cpu", value.dtype)
+            if not parameters[name].isfinite().all():
+                raise DepthError(
+                    f"The healed weights of layer {self.layer} are beyond {value.dtype}."
+                )
+        return Projection(self.layer, self.name, self.outputs_last, parameters)
+
+
+@dataclass(frozen=True)
+class HealedBlock:
+    """A block of layers that leaves, and the projection that makes up for it.
+
+    Attributes:
+        first, last: the layers of the block.
+        ridge: the ridge of its map.
+        projection: the projection of the layer before it, with the map folded in.
+    """
+
+    first: int
+    last: int
+    ridge: float
+    projection: Projection
+
+
+@dataclass(frozen=True)
+class Healing:
+    """The healing of a model that loses layers.
+
+    Attributes:
+        blocks: the blocks that are healed, from the bottom.
+        problems: why each other block is not, by its first and last layer.
+        tokens: how many tokens the maps were fitted on; 0 where no block could be healed.
+        texts: the number of texts that they belong to.
+        source: where the texts come from, in words.
+        held_out: the number of further texts, on which the ridges were chosen.
+        kl_cut, kl_healed: mean KL(p || p~) on these further texts, p the whole model's output,
+            without the layers and healed, in nats; NaN where there are none.
+    """
+
+    blocks: tuple[HealedBlock, ...] = ()
+    problems: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    tokens: int = 0
+    texts: int = 0
+    source: str = ""
+    held_out: int = 0
+    kl_cut: float = float("nan")
+    kl_healed: float = float("nan")
+
+    @property
+    def helps(self) -> bool:
+        """Whether it lowers the KL on the further texts."""
+        return self.kl_healed < self.kl_cut
+
+    def lines(self, is_used: bool) -> list[str]:
+        """Which blocks are healed and how, or why not, in lines.
+
+        Args:
+            is_used: whether the model that is written is healed.
+        """
+        lines = [
+            f"{'healed' if is_used else 'not healed'}: "
+            f"{_block_words(block.first, block.last)}, by a map in {block.projection.name} of "
+            f"layer {block.projection.layer} (ridge {block.ridge:g})"
+            for block in self.blocks
+        ]
+        lines += [
+            f"not healed: {_block_words(first, last)}: {problem}"
+            for (first, last), problem in sorted(self.problems.items())
+        ]
+        if self.blocks and not is_used:
+            lines.append("not healed: that does not help on held-out texts")
+        return lines
+
+    @property
+    def fit_words(self) -> str:
+        """The texts of the fit and the KL on further ones, as a line; empty without a fit."""
+        if not self.tokens:
+            return ""
+        return (
+            f"fitted on {self.tokens:,} tokens of {self.texts:,} texts ({self.source}); on "
+            f"{self.held_out:,} further ones the KL is {self.kl_cut:.3f} nats cut, "
+            f"{self.kl_healed:.3f} healed"
+        )
+
+    @property
+    def tensors(self) -> dict[LayerTensor, Tensor]:
+        """The tensors that replace those of the model's files."""
+        return {
+            LayerTensor(block.projection.layer, f"{block.projection.name}.{name}"): value
+            for block in self.blocks
+            for name, value in block.projection.parameters.items()
+        }
+
+
+NOT_HEALED = Healing()
+
+
+def _block_words(first: int, last: int) -> str:
+    return f"layer {first}" if first == last else f"layers {first}-{last}"
+
+
+@contextlib.contextmanager
+def healed(anatomy: Anatomy, blocks: Sequence[HealedBlock]) -> Iterator[None]:
+    """Give a model the healed projections for a while."""
+    with contextlib.ExitStack() as stack:
+        for projection in (block.projection for block in blocks):
+            module = anatomy.layers[projection.layer].get_submodule(projection.name)
+            values = {
+                name: value.to(getattr(module, name))
+                for name, value in projection.parameters.items()
+            }
+            stack.enter_context(with_parameters(module, values))
+        yield
+
+
+class Projections:
+    """The projections of a model that a map can be folded into.
+
+    Args:
+        model: the loaded model.
+        origin: the folder of its files.
+        config: its configuration.
+    """
+
+    def __init__(self, model: ReadyModel, origin: Path, config: PreTrainedConfig) -> None:
+        self._model, self._origin, self._config = model, origin, config
+        self._replay = _probe_replay(model)
+
+    def of_layer(self, layer: int) -> Projection:
+        """The projection of a layer.
+
+        Raises:
+            DepthError: a map cannot be folded into it.
+        """
+        module = _module_of(self._model.anatomy, self._replay, layer)
+        block = self._model.anatomy.layers[layer]
+        name = next(name for name, part in block.named_modules() if part is module)
+        values = dict(module.named_parameters(recurse=False))
+        in_files = read_tensors(
+            self._origin,
+            stack_name(self._model),
+            self._config,
+            [LayerTensor(layer, f"{name}.{parameter}") for parameter in values],
+        )
+        parameters = {tensor.name.rpartition(".")[2]: value for tensor, value in in_files.items()}
+        if parameters.keys() != values.keys() or not all(
+            _is_same(parameters[parameter], value) for parameter, value in values.items()
+        ):
+            raise DepthError("its files have other weights than the loaded model")
+        return Projection(layer, name, isinstance(module, Conv1D), parameters)
+
+
+def _probe_replay(model: ReadyModel) -> Replay:
+    """The pass of a few tokens in which the projections are found."""
+    with torch.no_grad():
+        return model.replay(probe_ids(model.loaded.model), lambda: None)
+
+
+def _module_of(anatomy: Anatomy, replay: Replay, layer: int) -> nn.Module:
+    """The module of a layer that a map can be folded into.
+
+    Raises:
+        DepthError: there is none.
+    """
+    call = call_at(replay, anatomy, layer, 0, replay.n_tokens)
+    module = down_projection(call, anatomy.mlp[layer])
+    if not isinstance(module, nn.Linear | Conv1D) or module.weight.dtype not in _DTYPES:
+        raise DepthError("its weights are quantised")
+    if module.weight.is_meta:
+        raise DepthError("its weights do not fit in memory")
+    return module
+
+
+def _is_same(in_file: Tensor, in_memory: Tensor) -> bool:
+    """Whether a tensor of the files is the loaded one, but for the dtype."""
+    return (
+        in_file.dtype in _DTYPES
+        and in_file.shape == in_memory.shape
+        and torch.equal(in_file.to(in_memory), in_memory)
+    )
+
+
+def why_not_healed(model: ReadyModel) -> str:
+    """Why no layer of a model can make up for others that leave; empty where one can."""
+    anatomy = model.anatomy
+    if problem := model.info.why_not_healed or anatomy.replay_missing:
+        return problem
+    replay = _probe_replay(model)
+    for layer in range(len(anatomy.layers)):
+        try:
+            _module_of(anatomy, replay, layer)
+        except DepthError as error:
+            problem = error.message
+        else:
+            return ""
+    return problem
+
+
+def heal(
+    model: ReadyModel,
+    projections: Projections,
+    left_out: Collection[int],
+    calibrate: Callable[[], Calibration],
+    report: Report,
+    checkpoint: Check,
+) -> Healing:
+    """Fit a map for each block of layers that leaves, in order from the bottom.
+
+    Each is fitted in the model that is healed below. It is kept where it lowers the mean KL to the
+    whole model's output on texts that it was not fitted on.
+
+    Args:
+        model: the loaded model.
+        projections: its projections.
+        left_out: the layers that leave.
+        calibrate: returns the texts; called where a block can be healed.
+        report: called with the steps done and in all.
+        checkpoint: called before every layer.
+
+    Raises:
+        DepthError: the texts cannot be read or written, or there is too little memory.
+    """
+    before: dict[tuple[int, int], Projection] = {}
+    problems: dict[tuple[int, int], str] = {}
+    for first, last in ranges_of(sorted(left_out)):
+        if first == 0:
+            problems[first, last] = "no layer stands before it"
+            continue
+        try:
+            before[first, last] = projections.of_layer(first - 1)
+        except DepthError as error:
+            problems[first, last] = f"layer {first - 1} cannot be healed: {error.message}"
+    if not before:
+        return Healing(problems=problems)
+    fit = _Fit(model, calibrate(), len(before), report, checkpoint)
+    kl_cut = fit.kl(left_out, [])
+    blocks: list[HealedBlock] = []
+    for (first, last), projection in before.items():
+        block = fit.block(first, last, projection, left_out, blocks)
+        if block is None:
+            problems[first, last] = "no map lowers the KL on texts that it was not fitted on"
+        else:
+            blocks.append(block)
+    calibration = fit.calibration
+    return Healing(
+        tuple(blocks),
+        problems,
+        calibration.tokens,
+        len(calibration.fitting_texts),
+        calibration.source,
+        len(calibration.held_out),
+        kl_cut,
+        fit.kl(left_out, blocks),
+    )
+
+
+class _LayerReached(Exception):
+    """Ends a pass once the layer that it was for has run."""
+
+
+class _Fit:
+    """The fit of a model's maps."""
+
+    def __init__(
+        self,
+        model: ReadyModel,
+        calibration: Calibration,
+        n_blocks: int,
+        report: Report,
+        checkpoint: Check,
+    ) -> None:
+        self.calibration = calibration
+        self._model, self._report, self._checkpoint = model, report, checkpoint
+        texts, held_out = len(calibration.fitting_texts), len(calibration.held_out)
+        self._steps = n_blocks * texts + ((len(RIDGES) + 1) * n_blocks + 3) * held_out
+        self._done = 0
+        self._whole = [
+            (ids, self._last_residual(ids, ()).to("cpu")) for ids in calibration.held_out
+        ]
+
+    def block(
+        self,
+        first: int,
+        last: int,
+        projection: Projection,
+        left_out: Collection[int],
+        below: Sequence[HealedBlock],
+    ) -> HealedBlock | None:
+        """Heal a block, with those below it healed; None where no map is better than none."""
+        moments = self._moments(first, last, left_out, below)
+        gone = [layer for layer in left_out if layer <= last]
+        best, least = None, self.kl(gone, below)
+        for ridge in RIDGES:
+            folded = projection.folded(moments.map(ridge))
+            block = HealedBlock(first, last, ridge, folded)
+            if (kl := self.kl(gone, [*below, block])) < least:
+                best, least = block, kl
+        return best
+
+    def kl(self, left_out: Collection[int], blocks: Sequence[HealedBlock]) -> float:
+        """The mean KL to the whole model's output on the held-out texts, in nats."""
+        unembedding, means = unembedding_of(self._model), []
+        with healed(self._model.anatomy, blocks), torch.no_grad():
+            for ids, whole in self._whole:
+                changed = self._last_residual(ids, left_out)
+                change = OutputChange(unembedding, whole.to(changed.device), ids)
+                means.append(change(changed[None]).kl[0, 1:].mean(dtype=torch.float64))
+        return float(torch.stack(means).mean())
+
+    def _moments(
+        self,
+        first: int,
+        last: int,
+        left_out: Collection[int],
+        below: Sequence[HealedBlock],
+    ) -> SecondMoments:
+        """The sums over the fitting texts of m m^T and m (h - y)^T."""
+        model, width = self._model, self._model.info.d_model
+        head = execution_device(unembedding_of(model).head)
+        # Some other devices have no double precision.
+        device = head if head.type == "cuda" else torch.device("cpu")
+        _check_room(width, device)
+        moments = SecondMoments.empty(width, device)
+        gone = [layer for layer in left_out if layer < first]
+        for ids in self.calibration.fitting_texts:
+            whole = self._at(ids, last, ())
+            with healed(model.anatomy, below):
+                cut = self._at(ids, first - 1, gone)
+            assert cut.mlp is not None
+            write, after = (part[1:].to(device).double() for part in (cut.mlp, cut.h_next))
+            moments.add(write, whole.h_next[1:].to(device).double() - (after - write))
+            self._count()
+        return moments
+
+    def _at(self, ids: Tensor, layer: int, left_out: Collection[int]) -> LayerActivations:
+        """A layer's activations in the pass without some layers, which ends there."""
+        recorded_layers: list[LayerActivations] = []
+
+        def keep(activations: LayerActivations) -> None:
+            if activations.layer == layer:
+                recorded_layers.append(activations)
+                raise _LayerReached
+
+        with contextlib.suppress(_LayerReached):
+            trace(
+                self._model.loaded.model,
+                self._model.anatomy,
+                ids.to(execution_device(self._model.loaded.model.get_input_embeddings())),
+                keep,
+                self._checkpoint,
+                [Skip(layer) for layer in left_out],
+            )
+        return recorded_layers[0]
+
+    def _last_residual(self, ids: Tensor, left_out: Collection[int]) -> Tensor:
+        residual = last_residual(self._model, ids, self._checkpoint, left_out)
+        self._count()
+        return residual
+
+    def _count(self) -> None:
+        self._done += 1
+        self._report(self._done, self._steps)
+
+
+def _check_room(width: int, device: torch.device) -> None:
+    """Check that the sums and their solution fit in memory.
+
+    Raises:
+        DepthError: they do not.
+    """
+    # Two sums, and three matrices while they are solved.
+    size, room = 5 * 8 * width * width, available(device)
+    if size > room:
+        raise DepthError(
+            f"Healing a model of width {width:,} takes {format_size(size)}, and "
+            f"{format_size(max(0, room))} are free.",
+            "Free some memory, or leave --heal out.",
+        )

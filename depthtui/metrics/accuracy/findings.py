@@ -1,0 +1,187 @@
+"""Right answers as rows, numbers by layer and JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from depthtui.data.selection import numbers_text
+from depthtui.metrics import kept, sufficient
+from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
+from depthtui.metrics.accuracy.pooled_accuracy import Answers, PooledAccuracy, with_counted_layers
+from depthtui.metrics.choices import chosen_key, left_out_words
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.spec import Finding, LayerValues
+
+
+def summary(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
+    pairs = [accuracy.without(layer) for layer in range(accuracy.n_layers)]
+    raising, has_pairs = accuracy.raising, any(pairs)
+    of_pairs: dict[str, Callable[[PairedAnswers], float]] = {
+        "lost": lambda pair: pair.lost,
+        "gained": lambda pair: pair.gained,
+        "p_value": lambda pair: pair.p_value,
+    }
+    return {
+        **summary_by_kind(accuracy, pooled),
+        "right_per_character": accuracy.n_right_per_character,
+        "order": list(accuracy.reduced.order),
+        "without_each": {
+            name: [None if pair is None else value(pair) for pair in pairs]
+            for name, value in of_pairs.items()
+        }
+        | chosen_key(accuracy.reduced.chosen)
+        if has_pairs
+        else None,
+        "raising": None if raising is None else asdict(raising),
+        "unchanged_differs": accuracy.n_moved,
+    }
+
+
+def summary_by_kind(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
+    """The answers of each kind as JSON values."""
+    return {answers.kind: _kind_summary(answers, pooled) for answers in accuracy.kinds}
+
+
+def _kind_summary(answers: Answers, pooled: Pooled) -> dict[str, Any]:
+    fewest = answers.fewest
+    return {
+        "questions": answers.questions,
+        "right": answers.n_right,
+        "interval": list(answers.interval),
+        "guesses": sum(answers.chances),
+        "along": answers.along.sum(axis=0) if answers.has_order else None,
+        "margin": answers.margin,
+        "n": answers.layers,
+        "questions_for_one_fewer": None if fewest is None else fewest.questions,
+        "with_layers_of": {
+            name: {
+                "layers": counted.layers,
+                "right": counted.n_right,
+                "lost": counted.pair.lost,
+                "gained": counted.pair.gained,
+                "change": counted.pair.change,
+                "interval": list(counted.pair.interval()),
+                "p_value": counted.pair.p_value,
+            }
+            for name, counted in with_counted_layers(answers, pooled).items()
+        },
+    }
+
+
+_TITLES = {"chosen": "Right answers, chosen", "written": "Right answers, written"}
+
+
+def findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
+    lines = []
+    for answers in accuracy.kinds:
+        remark = answers.share_words
+        if answers.kind == "chosen":
+            guesses = sum(answers.chances) / answers.questions
+            remark += f"; guesses {guesses:.0%}"
+            remark += f"; {accuracy.n_right_per_character} by the likelihood per character"
+        lines.append(Finding(_TITLES[answers.kind], answers.counts, remark))
+        lines += [*_with_layers_of_others(answers, pooled), *_along(answers)]
+    if accuracy.chosen is None:
+        return lines
+    floor = f"{accuracy.n_moved} of {accuracy.chosen.questions} differ"
+    return [
+        *lines,
+        *_raising(accuracy, pooled),
+        Finding(
+            "Right answers, nothing left out",
+            floor if accuracy.n_moved else "the same answers",
+            "in a batch with those without a layer; rounding alone changes what differs",
+        ),
+    ]
+
+
+_COUNTED = {
+    kept.NAME: "that keep nine tenths",
+    sufficient.METRIC.name: "of an output within a nat, N(1)",
+}
+"""The layers of other counts, in words."""
+
+
+def _with_layers_of_others(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
+    """Rows of the answers with the layers that other counts keep in the same order."""
+    for name, counted in with_counted_layers(answers, pooled).items():
+        title = f"{_TITLES[answers.kind]}, {counted.layers} layers"
+        remark = f"with the layers {_COUNTED[name]}; {counted.pair.words()}"
+        yield Finding(title, counted.counts, remark)
+
+
+def _along(answers: Answers) -> Iterator[Finding]:
+    """The row of the layers that the answers need, where the order is known."""
+    if answers.fewest is None or answers.questions == 1:
+        return
+    title = "Layers that the answers need"
+    if answers.kind == "written":
+        title += ", written"
+    n_layers = answers.along.shape[1] - 1
+    value = "–" if answers.layers is None else f"{answers.layers} of {n_layers}"
+    yield Finding(title, value, "; ".join(_along_words(answers)))
+
+
+def _along_words(answers: Answers) -> Iterator[str]:
+    fewest = answers.fewest
+    assert fewest is not None
+    if reason := answers.why_at_chance:
+        yield f"the whole model is at chance: {reason}"
+        return
+    if fewest.left_out:
+        pair = answers.without_first(fewest.left_out).words()
+        yield f"without {_layers(fewest.left_out)} {pair}, within {answers.margin_words}"
+    if fewest.failed is None:
+        return
+    one_more = f"without {_layers((fewest.left_out or 0) + 1)} {fewest.failed.words()}"
+    if fewest.left_out is None:
+        yield f"too few questions to say whether one layer may go: {one_more}"
+    else:
+        yield one_more
+    if fewest.questions is not None:
+        yield f"about {fewest.questions} questions would tell"
+
+
+def _layers(count: int) -> str:
+    return "1 layer" if count == 1 else f"{count} layers"
+
+
+def _raising(accuracy: PooledAccuracy, pooled: Pooled) -> Iterator[Finding]:
+    """The row of the layers without which more answers are right."""
+    raising = accuracy.raising
+    if raising is None:
+        return
+    left_out = left_out_words("layer", accuracy.reduced.chosen, pooled.n_layers, pooled.stand_in)
+    if accuracy.progress_words:
+        left_out += f"; {accuracy.progress_words}"
+    value = numbers_text(raising.layers) or "none"
+    yield Finding("Layers that cost right answers", value, raising.words + left_out)
+
+
+def per_layer(accuracy: PooledAccuracy) -> list[LayerValues]:
+    if accuracy.chosen is None:
+        return []
+    pairs = [accuracy.without(layer) for layer in range(accuracy.n_layers)]
+    share = accuracy.reduced.without[accuracy.has_choices].mean(axis=0)
+    lost = np.array([np.nan if pair is None else pair.lost for pair in pairs])
+    gained = np.array([np.nan if pair is None else pair.gained for pair in pairs])
+    caption = "share of answers right without the layer"
+    return [
+        LayerValues("right answers", share, caption, of_layer=True),
+        LayerValues("answers lost", lost),
+        LayerValues("answers gained", gained),
+    ]
+
+
+def means(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, float]:
+    layers = accuracy.lead.layers
+    shares = {
+        f"answers right, {answers.kind}": answers.n_right / answers.questions
+        for answers in accuracy.kinds
+    }
+    return {**shares, "layers that the answers need": math.nan if layers is None else layers}

@@ -1,0 +1,278 @@
+"""Right answers to several questions: their share, and how many layers they need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from depthtui.data.verdict import AnswerKind, HeadlineAnswers, margin_words
+from depthtui.metrics import kept, sufficient
+from depthtui.metrics.accuracy.answer_statistics import (
+    FewestLayers,
+    PairedAnswers,
+    RaisingLayers,
+    fewest_layers,
+    is_above_chance,
+    raising_layers,
+    share_range,
+    wilson,
+)
+from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
+from depthtui.metrics.evidence import progress_words
+from depthtui.metrics.pooling import Pooled
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers of one kind to one or more questions: 1 for a right one, 0 for a wrong one.
+
+    Attributes:
+        kind: `chosen` or `written`.
+        order: the order in which layers are left out.
+        right: of the whole model, `[questions]`.
+        along: without the first 0, 1, 2, … layers of the order, `[questions, L + 1]`; NaN where
+            unknown.
+        chances: the chance of a right guess at each question.
+        margin: the share by which right answers may be fewer.
+    """
+
+    kind: AnswerKind
+    order: tuple[int, ...]
+    right: np.ndarray
+    along: np.ndarray
+    chances: tuple[float, ...]
+    margin: float
+
+    @property
+    def questions(self) -> int:
+        """The number of questions."""
+        return len(self.right)
+
+    @property
+    def n_right(self) -> int:
+        """Right answers of the whole model."""
+        return int(self.right.sum())
+
+    @property
+    def counts(self) -> str:
+        """Right answers among all, such as `34 of 50`."""
+        return f"{self.n_right} of {self.questions}"
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's interval of the share of right answers."""
+        return wilson(self.n_right, self.questions)
+
+    @property
+    def share_words(self) -> str:
+        """The share of right answers with its interval, such as `68% (54% to 79%)`."""
+        return f"{self.n_right / self.questions:.0%} ({share_range(self.interval)})"
+
+    @property
+    def why_at_chance(self) -> str:
+        """Why the whole model is at chance, in a clause; empty where it is above."""
+        if is_above_chance(self.n_right, self.chances):
+            return ""
+        guesses = round(sum(self.chances))
+        return f"{self.counts} answers are right" + (
+            f", and guesses have {guesses}" * (guesses > 0)
+        )
+
+    @property
+    def has_order(self) -> bool:
+        """Whether the answers along the order are known."""
+        return bool(np.isfinite(self.along).all())
+
+    def without_first(self, count: int) -> PairedAnswers:
+        """The answers of the whole model, and those without the first layers of the order."""
+        return PairedAnswers.of(self.along[:, 0], self.along[:, count])
+
+    @cached_property
+    def fewest(self) -> FewestLayers | None:
+        """How many layers of the order may go; None where the answers along it are not known."""
+        return self.fewest_within(self.margin) if self.has_order else None
+
+    def fewest_within(self, margin: float) -> FewestLayers:
+        """How many layers of the order may go, within another margin."""
+        return fewest_layers(self.along, margin)
+
+    @property
+    def layers(self) -> int | None:
+        """N(answers); None where the questions are too few, or the whole model is at chance."""
+        fewest = self.fewest
+        if fewest is None or fewest.left_out is None or self.why_at_chance:
+            return None
+        return self.along.shape[1] - 1 - fewest.left_out
+
+    @property
+    def why_no_count(self) -> str:
+        """Why it is unknown how many layers the answers need, in a clause; empty where known."""
+        if self.fewest is None:
+            return "its answers along the order are not known"
+        if reason := self.why_at_chance:
+            return f"the whole model is at chance: {reason}"
+        if self.layers is not None:
+            return ""
+        if self.questions == 1:
+            return "one question is too few to say"
+        few, enough = f"{self.questions} questions are too few to say", self.fewest.questions
+        return few + (f": about {enough} would tell" if enough else "")
+
+    @property
+    def margin_words(self) -> str:
+        """The margin, such as `5 points`."""
+        return margin_words(self.margin)
+
+
+@dataclass(frozen=True)
+class PooledAccuracy:
+    """The right answers to one or more questions.
+
+    Attributes:
+        reduced: the answers to each question.
+        chosen, written: the answers of each kind; None where there are none.
+        n_layers: the number of layers, L.
+        seed: seed of the draws; None to draw nothing.
+    """
+
+    reduced: ReducedAccuracy
+    chosen: Answers | None
+    written: Answers | None
+    n_layers: int
+    seed: int | None
+
+    @property
+    def kinds(self) -> list[Answers]:
+        """The answers of each kind, those that lead first."""
+        return [answers for answers in (self.chosen, self.written) if answers is not None]
+
+    @property
+    def lead(self) -> Answers:
+        """The answers that count: the chosen ones, else the written ones."""
+        return self.kinds[0]
+
+    @property
+    def has_choices(self) -> np.ndarray:
+        """Whether each question has options."""
+        return self.reduced.options > 0
+
+    @property
+    def n_right_per_character(self) -> int:
+        """Right answers of the whole model, by the log-likelihood per character."""
+        return int(self.reduced.right_per_character[self.has_choices].sum())
+
+    @property
+    def n_moved(self) -> int:
+        """How many answers with nothing left out differ from those of the texts run alone."""
+        moved = self.reduced.unchanged != self.reduced.right
+        return int(moved[self.has_choices].sum())
+
+    @property
+    def progress_words(self) -> str:
+        """For how many of the layers there are answers, in words; empty for all of them."""
+        layers = list(self.reduced.chosen) or slice(None)
+        without = self.reduced.without[self.has_choices]
+        return progress_words(np.isfinite(without[:, layers]).all(axis=0))
+
+    def without(self, layer: int) -> PairedAnswers | None:
+        """The chosen answers of the whole model, and those without a layer; None where unknown."""
+        before = self.reduced.unchanged[self.has_choices]
+        after = self.reduced.without[self.has_choices, layer]
+        if not len(after) or not np.isfinite(after).all():
+            return None
+        return PairedAnswers.of(before, after)
+
+    @cached_property
+    def raising(self) -> RaisingLayers | None:
+        """The layers without which more answers are right; None in a draft, or of one question."""
+        if self.seed is None or self.chosen is None:
+            return None
+        has_choices = self.has_choices
+        unchanged, without = self.reduced.unchanged[has_choices], self.reduced.without[has_choices]
+        return raising_layers(unchanged, without, self.seed)
+
+
+def pool(reduced: Sequence[ReducedAccuracy], pooled: Pooled) -> PooledAccuracy | None:
+    if len({answers.order for answers in reduced}) > 1:
+        return None
+    answers, margin = ReducedAccuracy.pooled(reduced), pooled.settings.answers_within / 100
+    chosen = written = None
+    if (has_choices := answers.options > 0).any():
+        right, along = answers.right[has_choices], answers.along[has_choices]
+        chances = tuple((1 / answers.options[has_choices]).tolist())
+        chosen = Answers("chosen", answers.order, right, along, chances, margin)
+    if (is_written := np.isfinite(answers.written[:, 0])).any():
+        right, along = answers.written[is_written, 0], answers.written[is_written]
+        chances = (0.0,) * len(right)
+        written = Answers("written", answers.order, right, along, chances, margin)
+    if chosen is None and written is None:
+        return None
+    return PooledAccuracy(answers, chosen, written, pooled.n_layers, pooled.seed)
+
+
+@dataclass(frozen=True)
+class WithLayers:
+    """Right answers with the layers that another count keeps in the same order.
+
+    Attributes:
+        layers: the number of layers that stay.
+        pair: the answers of the whole model, and those with these layers.
+    """
+
+    layers: int
+    pair: PairedAnswers
+
+    @property
+    def n_right(self) -> int:
+        """Right answers with these layers."""
+        return int(self.pair.both + self.pair.gained)
+
+    @property
+    def counts(self) -> str:
+        """Right answers among all, such as `31 of 50`."""
+        return f"{self.n_right} of {self.pair.questions:.0f}"
+
+
+def with_counted_layers(answers: Answers, pooled: Pooled) -> dict[str, WithLayers]:
+    """The answers with the layers of other counts in the same order, by the name of their metric.
+
+    These are the layers that keep nine tenths (`kept`) and those of an output within a nat
+    (`sufficient`); one that is not known is absent.
+    """
+    knowledge, suffice = pooled.get(kept.METRIC), pooled.get(sufficient.METRIC)
+    counts = []
+    if knowledge is not None and not knowledge.curve.why_too_little:
+        counts.append((kept.NAME, knowledge.order, knowledge.layers))
+    if suffice is not None:
+        counts.append((sufficient.METRIC.name, suffice.ways[0].order, suffice.layers))
+    return {
+        name: WithLayers(layers, answers.without_first(pooled.n_layers - layers))
+        for name, order, layers in counts
+        if answers.has_order and order == answers.order
+    }
+
+
+def headline_answers(accuracy: PooledAccuracy, pooled: Pooled) -> HeadlineAnswers | None:
+    """The right answers beside a verdict's headline; None of a single question."""
+    answers = accuracy.lead
+    if answers.questions == 1:
+        return None
+    with_headline = with_counted_layers(answers, pooled).get(kept.NAME)
+    fewest = answers.fewest
+    return HeadlineAnswers(
+        kind=answers.kind,
+        right=answers.n_right,
+        questions=answers.questions,
+        interval=answers.interval,
+        margin=answers.margin,
+        layers=answers.layers,
+        at_chance=answers.why_at_chance,
+        has_order=answers.has_order,
+        enough=None if fewest is None else fewest.questions,
+        with_headline=None
+        if with_headline is None
+        else (with_headline.layers, with_headline.n_right),
+    )

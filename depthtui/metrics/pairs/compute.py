@@ -1,0 +1,89 @@
+"""The output without each pair of layers, at all tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from depthtui.metrics.choices import chosen_layers
+from depthtui.metrics.context import Context
+from depthtui.metrics.loss_change_kernel import Ran, fill_rows
+from depthtui.metrics.output_change import OutputChange
+from depthtui.metrics.pairs import LayerPairs
+from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.left_out import NOTHING, Substitute, left_out
+from depthtui.tracing.replay import Replay
+
+
+def compute(context: Context, partial: LayerPairs | None) -> LayerPairs:
+    """Compute the metric of a run; pairs already in `partial` do not run again."""
+    replay = context.replay
+    return pairs(
+        replay,
+        context.unembedding,
+        context.layers_at_once(replay.n_tokens),
+        context.report,
+        chosen_layers(context.result),
+        partial,
+        context.substitute,
+    )
+
+
+def pairs(
+    replay: Replay,
+    unembedding: Unembedding,
+    pairs_at_once: int = 0,
+    on_rows: Callable[[int, int, LayerPairs | None], None] = lambda done, total, partial: None,
+    chosen: Sequence[int] = (),
+    partial: LayerPairs | None = None,
+    substitute: Substitute = NOTHING,
+) -> LayerPairs:
+    """Run without each layer, and without each pair of layers; the last layers come first.
+
+    The runs of all pairs with the same lower layer are one run, without this layer alone, up to the
+    upper one: in all `(L - 1) L (L + 1) / 6` layers run, where all pairs run together.
+
+    Args:
+        replay: the clean run.
+        unembedding: final norm and LM head.
+        pairs_at_once, on_rows: as in `fill_rows`; a row is one of `LayerPairs.places`.
+        chosen: the layers of the pairs, in order; empty for every one.
+        partial: the result so far, to continue from.
+        substitute: the substitute for a layer that is left out.
+    """
+    count = replay.n_layers
+    start_result = partial or LayerPairs.unknown(count, replay.n_tokens, chosen=tuple(chosen))
+    places = start_result.places
+    change = OutputChange(unembedding, replay.states[-1], replay.ids)
+
+    def fill(result: LayerPairs, group: list[int], ran: Ran) -> LayerPairs:
+        group_places = {places[number] for number in group}
+        lowers = sorted({lower for lower, _ in group_places})
+        runs: list[tuple[int, int]] = []
+        rows = replay.states[lowers[0]][None]
+        for layer in range(lowers[0], count):
+            clean, after = replay.states[layer : layer + 2]
+            begun = {
+                (lower, layer): clean if lower == layer else rows[1 + runs.index((lower, lower))]
+                for lower in lowers
+                if lower == layer or (lower, layer) in group_places
+            }
+            shortened = [
+                left_out(replay, layer, before, after, substitute) for before in begun.values()
+            ]
+            rows = replay.run_layer(layer, rows)
+            ran(sum(run in group_places for run in runs))
+            rows = torch.cat([rows, *(state[None].to(rows.device) for state in shortened)])
+            runs += begun
+        return result.filled(runs, change(rows).kl.numpy())
+
+    with torch.no_grad():
+        return fill_rows(
+            start_result,
+            range(len(places)),
+            lambda number: count - 1 - places[number][1],
+            pairs_at_once,
+            fill,
+            on_rows,
+        )

@@ -1,0 +1,298 @@
+"""How much smaller and faster the model is with layers left out, and as a draft of itself."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.lens_view import LENS_METRICS
+from depthtui.data.run import RunResult
+from depthtui.metrics import kept, needs, sufficient
+from depthtui.metrics.choices import STAND_INS, key_parts
+from depthtui.metrics.costs import MemoryNeed, Sizes, row_of_logits
+from depthtui.metrics.layer_order import RECALLED_ORDERS
+from depthtui.metrics.pooling import Pooled
+from depthtui.metrics.reduced import ByDepth, Reduced
+from depthtui.metrics.reduced_lens import ReducedLens
+from depthtui.metrics.resampling import drawn_interval
+from depthtui.metrics.spec import Finding, LayerValues, Metric
+from depthtui.metrics.speed.draft import Draft, fastest
+from depthtui.sizes import format_size
+
+NAME = "speed"
+
+MOST_DRAFTED = 16
+"""The most tokens of a draft."""
+
+ROUNDS, STEPS = 5, 4
+"""Rounds over all numbers of layers, and tokens that are timed in each."""
+
+ByCount: TypeAlias = Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
+"""A number without the first 0, 1, 2, … layers of the order."""
+
+Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
+"""A statistic `[resamples]` of the acceptances of every draft, `[resamples, drafts]`."""
+
+ByVerified: TypeAlias = Annotated[np.ndarray, Shape("V", dtype=np.float64)]
+"""A number for a pass over 1, 2, … tokens."""
+
+
+@dataclass
+class Speed(MetricResult):
+    """The model without the first 0, 1, 2, … layers of an order, on its device.
+
+    Times are medians over rounds, by transformers alone, one text at a time; NaN without layers.
+
+    Attributes:
+        order: the order in which layers are left out.
+        parameters: the number of parameters.
+        weight_bytes: bytes of the weights in memory.
+        cache_bytes: bytes that a token takes in the cache.
+        prefill: seconds of the pass over the prompt.
+        token: seconds of one token behind it.
+        prefill_share, token_share: the same by the whole model's in the same round.
+        verify_share: the whole model's time of a pass over 1, 2, … tokens behind the prompt, by
+            that over one.
+    """
+
+    order: tuple[int, ...]
+    parameters: ByCount
+    weight_bytes: ByCount
+    cache_bytes: ByCount
+    prefill: ByCount
+    token: ByCount
+    prefill_share: ByCount
+    token_share: ByCount
+    verify_share: ByVerified
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedSpeed(Reduced):
+    """The times of one prompt, or means of several, as in `Speed`; each prompt counts once."""
+
+    order: tuple[int, ...]
+    parameters: ByDepth
+    weight_bytes: ByDepth
+    cache_bytes: ByDepth
+    prefill: ByDepth
+    token: ByDepth
+    prefill_share: ByDepth
+    token_share: ByDepth
+    verify_share: ByVerified
+
+
+@dataclass(frozen=True)
+class PooledSpeed:
+    """The times over one or more prompts, and what a draft gains by them.
+
+    Attributes:
+        mean: the times.
+        pooled: the prompts.
+    """
+
+    mean: ReducedSpeed
+    pooled: Pooled
+
+    @property
+    def n_layers(self) -> int:
+        """The number of layers, L."""
+        return self.pooled.n_layers
+
+    def share_with(self, layers: np.ndarray) -> np.ndarray:
+        """The time of one token with so many layers, as a share of the whole model's."""
+        return np.asarray(self.mean.token_share[self.n_layers - layers])
+
+    @cached_property
+    def draft(self) -> Draft | None:
+        """The fastest draft of itself; None where the first choices along the order are unknown.
+
+        Where all layers are alike, a draft of as many others takes the same time.
+        """
+        suffice = self.pooled.get(sufficient.METRIC)
+        if suffice is None:
+            return None
+        are_same = all(way.order == self.mean.order for way in suffice.ways)
+        if self.pooled.model.layer_types and not are_same:
+            return None
+        # The curves begin with the whole model, which is no draft.
+        count = min(way.choices.shape[1] for way in suffice.ways)
+        choices = np.concatenate([way.choices[:, 1:count] for way in suffice.ways])
+        unit_weights = np.concatenate([way.weights for way in suffice.ways])
+        layers = self.n_layers - 1 - np.arange(count - 1)
+
+        def interval_of(statistic: Statistic) -> tuple[float, float] | None:
+            def of_draws(counts: Sequence[np.ndarray]) -> np.ndarray:
+                weights = counts[0] * unit_weights
+                return statistic(weights @ choices / weights.sum(axis=1, keepdims=True))
+
+            return drawn_interval([len(unit_weights)], of_draws, suffice.seed)
+
+        acceptance = np.average(choices, axis=0, weights=unit_weights)
+        share = self.share_with(layers)
+        return fastest(layers, acceptance, share, self.mean.verify_share, interval_of)
+
+    @cached_property
+    def early_exit(self) -> Draft | None:
+        """The fastest exit at a depth as a draft; None where the lens has not read all prompts."""
+        layers = np.arange(1, self.n_layers)
+        lens = LENS_METRICS[self.pooled.settings.lens]
+        reduced = [prompt.reduced(self.pooled.settings).get(lens) for prompt in self.pooled.prompts]
+        lenses = [read for read in reduced if isinstance(read, ReducedLens)]
+        if len(lenses) < len(reduced):
+            return None
+        mean = ReducedLens.pooled(lenses).agreement
+        layers = layers[np.isfinite(mean[layers])]
+
+        def interval_of(statistic: Statistic) -> tuple[float, float] | None:
+            interval = self.pooled.interval(
+                lenses, lambda means: statistic(means[:, layers]), "agreement"
+            )
+            return None if interval is None else (interval.low, interval.high)
+
+        share = self.share_with(layers)
+        return fastest(layers, mean[layers], share, self.mean.verify_share, interval_of)
+
+    @property
+    def drafts(self) -> dict[str, Draft]:
+        """The drafts that are there, by their names for people."""
+        drafts = {"Layers of the order": self.draft, "Early exit": self.early_exit}
+        return {name: draft for name, draft in drafts.items() if draft is not None}
+
+
+def _pool(reduced: Sequence[ReducedSpeed], pooled: Pooled) -> PooledSpeed | None:
+    if len({times.order for times in reduced}) > 1:
+        return None
+    return PooledSpeed(ReducedSpeed.pooled(reduced), pooled)
+
+
+def _draft_summary(draft: Draft | None) -> dict[str, Any] | None:
+    if draft is None:
+        return None
+    return {**asdict(draft), "tokens_a_pass": draft.tokens_a_pass, "never": draft.is_never_faster}
+
+
+def _summary(speed: PooledSpeed, pooled: Pooled) -> dict[str, Any]:
+    mean = asdict(speed.mean)
+    del mean["tokens"]
+    drafts = {"draft": speed.draft, "early_exit": speed.early_exit}
+    return mean | {name: _draft_summary(draft) for name, draft in drafts.items()}
+
+
+def layers_in_words(speed: PooledSpeed) -> int:
+    """The number of layers that findings name: those that keep nine tenths, else nine in ten."""
+    knowledge = speed.pooled.get(kept.METRIC)
+    if knowledge is not None and not knowledge.curve.why_too_little:
+        return min(speed.n_layers, int(knowledge.layers))
+    return max(1, round(0.9 * speed.n_layers))
+
+
+def gains(speed: PooledSpeed, layers: int) -> tuple[str, ...]:
+    """Times, parameters and memory with so many layers, in clauses."""
+    mean, gone = speed.mean, speed.n_layers - layers
+    millions = mean.parameters / 1e6
+
+    def of_whole(by_count: np.ndarray) -> str:
+        return f"{format_size(by_count[gone])} of {format_size(by_count[0])}"
+
+    return (
+        f"{mean.token_share[gone]:.0%} of the time",
+        f"{1000 * mean.token[gone]:.3g} ms of {1000 * mean.token[0]:.3g} ms",
+        f"the prompt's pass {mean.prefill_share[gone]:.0%}",
+        f"{millions[gone]:,.4g} of {millions[0]:,.4g} million parameters",
+        of_whole(mean.weight_bytes),
+        f"{of_whole(mean.cache_bytes)} of cache a token",
+    )
+
+
+def _findings(speed: PooledSpeed, pooled: Pooled) -> Iterator[Finding]:
+    layers = layers_in_words(speed)
+    share, *others = gains(speed, layers)
+    yield Finding(f"A token with {layers} of {speed.n_layers} layers", share, "; ".join(others))
+    for subject, draft in speed.drafts.items():
+        yield Finding(f"{subject} as a draft", *draft.words)
+
+
+def _per_layer(speed: PooledSpeed) -> list[LayerValues]:
+    caption = "time of a token with so many layers, as a share of the whole model's"
+    return [LayerValues("time of a token", speed.mean.token_share[::-1], caption)]
+
+
+def _one_pass(result: RunResult) -> str:
+    """A need: no block runs several times."""
+    return "its blocks run in several passes" if result.model.calls else ""
+
+
+def _work(result: RunResult) -> float:
+    """The work: in each round the prompt with every number of layers, and the tokens behind it."""
+    n_layers, tokens = result.model.n_layers, max(1, len(result.tokens))
+    singles = STEPS * (n_layers / 2 + 2)
+    verified = MOST_DRAFTED * (MOST_DRAFTED + 3) / 2
+    return ROUNDS * (n_layers / 2 + 2 + (singles * _TOKENS_OF_A_STEP + verified) / tokens)
+
+
+_TOKENS_OF_A_STEP = 8
+"""The tokens of a prompt that take the time of a step over one; measured on two cores."""
+
+
+def _memory(sizes: Sizes) -> MemoryNeed:
+    """The memory of one text with its keys and values, and of one token's output."""
+    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
+    return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
+
+
+_DEPENDS_ON = ("sufficient_order", "sufficient_search", "order_texts", "layers", *STAND_INS)
+
+
+def _cache_key(result: RunResult) -> dict[str, Any]:
+    """The cache key: times are those of one machine."""
+    machine = f"{platform.node()}, {platform.machine()}, {os.cpu_count()}"
+    return {**key_parts(result, _DEPENDS_ON), "machine": machine}
+
+
+METRIC = Metric(
+    name=NAME,
+    title="Speed",
+    description=(
+        "How much smaller and faster the model is with fewer layers here, and as a draft of itself."
+    ),
+    formula=(
+        "measured: the prompt's pass and one token behind it with the first n layers of the order "
+        "out, by the whole model's in the same round. As a draft: `(1 - a^(d+1)) / (1 - a)` tokens "
+        "for `d t + v` times of one token; a: first choices that stay, t: the draft's time of a "
+        "token, v: the whole model's pass over d + 1 tokens; the best d of 1 ... 16"
+    ),
+    reading=(
+        "Above 1 the same text is written faster with a draft. The interval is of the acceptance; "
+        "acceptances of neighbouring tokens are taken as independent."
+    ),
+    look_for=(
+        "Times are of this device and this library, one text at a time: a server with batches, or "
+        "another kernel, differs."
+    ),
+    source="Leviathan et al., arXiv 2211.17192",
+    cost="10 L passes of the prompt, half of them layers short",
+    work=_work,
+    result=Speed,
+    needs=(needs.layers_here, needs.clean_run, needs.lens, _one_pass),
+    reruns_layers=False,
+    needs_order="layer",
+    preparation=kept.search_work,
+    memory=_memory,
+    recalled_with=RECALLED_ORDERS,
+    depends_on=_DEPENDS_ON,
+    cache_key=_cache_key,
+    reduced=ReducedSpeed,
+    reduce=lambda result, run, tokens: ReducedSpeed.of(result, tokens=1),
+    pool=_pool,
+    summary=_summary,
+    findings=_findings,
+    per_layer=_per_layer,
+    is_timed=True,
+)

@@ -1,0 +1,118 @@
+"""A model with fewer layers as a draft of itself: how much faster it writes the same text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Draft:
+    """The draft that is fastest.
+
+    A draft writes some tokens, and one pass of the whole model keeps the first of them that it
+    would have chosen itself, and one of its own.
+
+    Attributes:
+        layers: layers of the draft.
+        drafted: tokens that it writes before each pass of the whole model.
+        acceptance: the share of first choices that are the whole model's.
+        speed_up: how many times as fast the text is written.
+        interval: of the speed-up, by the acceptance alone; None where there is none.
+        most: the upper end of the interval of the fastest draft, whichever that is.
+    """
+
+    layers: int
+    drafted: int
+    acceptance: float
+    speed_up: float
+    interval: tuple[float, float] | None
+    most: float | None
+
+    @property
+    def tokens_a_pass(self) -> float:
+        """The mean number of tokens that a pass of the whole model yields."""
+        return float(tokens_a_pass(np.array(self.acceptance), self.drafted))
+
+    @property
+    def is_never_faster(self) -> bool:
+        """Whether no draft is faster than the whole model, by the upper end where there is one."""
+        return (self.speed_up if self.most is None else self.most) < 1
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """The result, and how it comes about."""
+        ends = "" if self.interval is None else " ({:.2f} to {:.2f})".format(*self.interval)
+        best = f"{self.speed_up:.2f}{ends} times as fast"
+        tokens = f"{self.drafted} token{'s' * (self.drafted > 1)} a draft"
+        how = (
+            f"with {self.layers} layer{'s' * (self.layers > 1)}, {tokens}: "
+            f"{self.acceptance:.0%} accepted, {self.tokens_a_pass:.2f} tokens a pass"
+        )
+        return ("never faster", f"at best {best}, {how}") if self.is_never_faster else (best, how)
+
+
+def tokens_a_pass(acceptance: np.ndarray, drafted: int) -> np.ndarray:
+    """The mean number of tokens of a verification: `(1 - a^(d + 1)) / (1 - a)`, d + 1 where a is 1.
+
+    Each token is taken to be accepted independently of the others (arXiv 2211.17192).
+    """
+    return np.asarray(sum(acceptance**power for power in range(drafted + 1)))
+
+
+def speed_ups(acceptance: np.ndarray, share: np.ndarray, verify_share: np.ndarray) -> np.ndarray:
+    """How many times as fast a text is written, `[..., drafts, d]` for d = 1 … D tokens a draft.
+
+    Args:
+        acceptance: of each draft, `[..., drafts]`.
+        share: the time of one token of each draft, by that of the whole model, `[drafts]`.
+        verify_share: the time of the whole model's pass over 1 … D + 1 tokens, by that over one.
+    """
+    by_length = [
+        tokens_a_pass(acceptance, drafted) / (drafted * share + verify_share[drafted])
+        for drafted in range(1, len(verify_share))
+    ]
+    return np.stack(by_length, axis=-1)
+
+
+Interval = Callable[[Callable[[np.ndarray], np.ndarray]], tuple[float, float] | None]
+"""The interval of a statistic `[resamples]` of acceptances `[resamples, drafts]`."""
+
+
+def fastest(
+    layers: np.ndarray,
+    acceptance: np.ndarray,
+    share: np.ndarray,
+    verify_share: np.ndarray,
+    interval_of: Interval,
+) -> Draft | None:
+    """The fastest draft; None where there is none.
+
+    Args:
+        layers: layers of each draft.
+        acceptance: of each draft.
+        share, verify_share: as in `speed_ups`.
+        interval_of: the interval over prompts or tokens.
+    """
+    if not len(layers):
+        return None
+    means = speed_ups(acceptance, share, verify_share)
+    draft, length = np.unravel_index(int(means.argmax()), means.shape)
+
+    def best(drawn: np.ndarray) -> np.ndarray:
+        return speed_ups(drawn, share, verify_share)[:, draft, length]
+
+    def largest(drawn: np.ndarray) -> np.ndarray:
+        return speed_ups(drawn, share, verify_share).max(axis=(1, 2))
+
+    most = interval_of(largest)
+    return Draft(
+        int(layers[draft]),
+        int(length) + 1,
+        float(acceptance[draft]),
+        float(means[draft, length]),
+        interval_of(best),
+        None if most is None else most[1],
+    )
