@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
@@ -289,7 +290,9 @@ def costs(
         engine,
         "Leaving layers out",
         [output.question for output in outputs],
-        lambda number: held_out_prompts.costs(model, outputs[number].tokens, order, check),
+        lambda number: held_out_prompts.costs(
+            model, torch.from_numpy(outputs[number].tokens.ids), order, check
+        ),
     )
     return np.stack(costs)
 

@@ -62,7 +62,7 @@ def test_orders_and_costs_against_whole_forwards(name):
     with torch.no_grad():
         found = own_orders(parts, anatomy.unembedding, "ranked", 3)
         orders = tuple(order.whole(PARTS) for order in found)
-        start = begun(parts, "own", "ranked", RunOrders(orders, (PARTS, PARTS)), kind=KeptParts)
+        start = begun(parts, KeptParts, "own", "ranked", RunOrders(orders, (PARTS, PARTS)))
         result = with_pieces_left_out(parts, anatomy.unembedding, start, 4)
     alone = np.array([naive_kl(model, ids, [part]) for part in range(PARTS)])
     starts = range(1, TOKENS, 4)
