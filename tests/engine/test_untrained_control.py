@@ -1,7 +1,6 @@
 """What an untrained model of a model's shape knows, on tiny models."""
 
 import copy
-import itertools
 import json
 from dataclasses import replace
 
