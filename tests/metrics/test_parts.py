@@ -219,7 +219,7 @@ def test_parts_are_counted_by_their_order_and_given_as_attentions_and_mlps():
     assert summary["sufficient"]["n"]["1"] == pytest.approx(parts.sufficient.within())
     assert summary["sufficient"]["stay"] == {"1": {"attention": (0,), "mlp": (1,)}}
     titles = {finding.title: finding for finding in METRIC.findings(parts, reading)}
-    found = titles["Parts for nine tenths, text"]
+    found = titles["Parts kept, text"]
     assert (found.value[:6], found.remark[:24]) == ("2 of 4", "1 MLP and 1 attention; h")
     order = titles["Order of parts kept"]
     assert order.value == "attention 1, MLP 0, attention 0, MLP 1 …"

@@ -171,7 +171,7 @@ def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
     knowledge, near = parts.knowledge, parts.sufficient
     in_order = f"in {order_words(knowledge.kind, knowledge.search)}"
     yield from kept.curve_findings(
-        knowledge, pooled, "Parts for nine tenths", lambda count: f"{parts.staying(count).words}; "
+        knowledge, pooled, "Parts kept", lambda count: f"{parts.staying(count).words}; "
     )
     if near is not None:
         interval = "" if near.interval is None else f" ({rounded_up_range(near.interval, '-')})"
@@ -189,7 +189,7 @@ def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
     yield noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats")
 
 
-COUNT_MEASURE = CountMeasure("causal", NAME, "parts kept")
+COUNT_MEASURE = CountMeasure("causal", NAME, "kept by parts")
 
 
 def _evidence(parts: PooledParts, pooled: Pooled) -> list[LayerCount]:
@@ -235,8 +235,9 @@ METRIC = Metric(
         "of its own output."
     ),
     look_for=(
-        "How many of those that go are attentions: where most are, a model can be pruned further "
-        "by parts than by layers. Attentions cost little in untrained models too."
+        "How many attentions go before any MLP. The ranked order takes each part by itself: its "
+        "count may be worse than that of layers where the greedy order's is better. An untrained "
+        "model has parts that cost little too."
     ),
     source="Attention and MLP dropped apart (LLM-Drop, arXiv 2406.15786); counted as in `kept`",
     cost="twice that of knowledge kept; the model's order of parts once, longer",
