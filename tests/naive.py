@@ -27,6 +27,17 @@ MLP_NAMES = (
 )
 
 
+ATTENTION_NAMES = (
+    "self_attn",
+    "self_attention",
+    "attention",
+    "attn",
+    "linear_attn",
+    "mamba",
+    "conv",
+)
+
+
 class Turn:
     """One of the calls of a block that runs several times in a pass."""
 
@@ -479,6 +490,29 @@ def naive_without(model, ids, left_out):
         layers[layer].register_forward_hook(pass_through, with_kwargs=True) for layer in left_out
     ]
     with torch.no_grad(), hooks(handles):
+        logits = model(input_ids=ids, use_cache=False).logits[0]
+    return logits.double().log_softmax(dim=-1).numpy()
+
+
+def naive_without_parts(model, ids, parts):
+    """Log-probabilities `[T, V]` with some parts writing nothing, float64.
+
+    Part 2l is the attention of layer l, part 2l + 1 its MLP; norms behind them have no bias.
+    """
+
+    def write_nothing(_module, _args, output):
+        return with_states(
+            output, torch.zeros_like(output[0] if isinstance(output, tuple) else output)
+        )
+
+    layers = blocks(model)
+    silent = [
+        module
+        for part in parts
+        for name in (ATTENTION_NAMES, MLP_NAMES)[part % 2]
+        if (module := getattr(layers[part // 2], name, None)) is not None
+    ]
+    with torch.no_grad(), hooks([module.register_forward_hook(write_nothing) for module in silent]):
         logits = model(input_ids=ids, use_cache=False).logits[0]
     return logits.double().log_softmax(dim=-1).numpy()
 

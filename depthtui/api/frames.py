@@ -20,6 +20,7 @@ _AXES = {
     "L+1": "depth",
     "L": "layer",
     "L-1": "layer",
+    "M+1": "left_out",
     "T": "token",
     "T-1": "token",
     "k": "rank",

@@ -16,8 +16,9 @@ class Shape:
     """The declared shape of an array: `Annotated[np.ndarray, Shape("L+1", "T")]`.
 
     L is the number of layers, T the number of tokens, k the number of tokens that the lens lists;
-    H the most heads of any layer, K the most experts that a router chooses for a token, O the
-    options of a question, V the lengths of passes that are timed.
+    M the pieces that are left out, layers or parts of them; H the most heads of any layer, K the
+    most experts that a router chooses for a token, O the options of a question, V the lengths of
+    passes that are timed.
 
     Attributes:
         sides: lengths of the axes, such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; `8` is itself.
@@ -88,9 +89,11 @@ class MetricResult:
 
     Attributes:
         noise: names of the arrays that contain only rounding errors.
+        per_layer: how many of the M pieces a layer has.
     """
 
     noise: ClassVar[tuple[str, ...]] = ()
+    per_layer: ClassVar[int] = 1
 
     @classmethod
     def kinds(cls) -> Iterator[type[MetricResult]]:
@@ -113,6 +116,11 @@ class MetricResult:
         }
 
     @classmethod
+    def sizes(cls, layers: int, tokens: int, top_k: int = 0) -> dict[str, int]:
+        """The sizes L, M, T and k."""
+        return {"L": layers, "M": cls.per_layer * layers, "T": tokens, "k": top_k}
+
+    @classmethod
     def unknown(cls, layers: int, tokens: int, top_k: int = 0, **others: Any) -> Self:
         """A result whose arrays are all unknown, with no entries for heads, experts and the like.
 
@@ -120,7 +128,7 @@ class MetricResult:
             layers, tokens, top_k: L, T and k.
             others: the fields that are not arrays and have no default.
         """
-        sizes = {"L": layers, "T": tokens, "k": top_k, "H": 0, "K": 0, "O": 0, "V": 0}
+        sizes = {**cls.sizes(layers, tokens, top_k), "H": 0, "K": 0, "O": 0, "V": 0}
         arrays = {name: shape.unknown(sizes) for name, shape in cls.shapes().items()}
         return cls(**arrays, **others)
 

@@ -77,9 +77,9 @@ def check_sizes(result: RunResult) -> None:
     Raises:
         CodecError: one has others.
     """
-    sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.lens_top_k}
+    sizes = result.model.n_layers, len(result.tokens), result.settings.lens_top_k
     for part in result.measured.values():
-        letter_sizes = dict(sizes)
+        letter_sizes = part.sizes(*sizes)
         for field, shape in part.shapes().items():
             if not shape.fits(getattr(part, field).shape, letter_sizes):
                 raise CodecError(f"{type(part).__name__}.{field} is of another size")

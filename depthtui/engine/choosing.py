@@ -64,8 +64,8 @@ def within_budget(
         order = surgery.layer_order(
             engine, settings, control, lambda order: order.costs[-1:] > [most]
         )
-        costs = surgery.costs(engine, held_out, order.layers, control).mean(axis=0)
-        return LayerChoice(gate, order.layers, [0.0, *order.costs], dict(enumerate(costs.tolist())))
+        costs = surgery.costs(engine, held_out, order.pieces, control).mean(axis=0)
+        return LayerChoice(gate, order.pieces, [0.0, *order.costs], dict(enumerate(costs.tolist())))
 
     choice = search_up_to(budget)
     first_cost = choice.held_out[max(1, choice.count)]
@@ -101,9 +101,9 @@ def least_costly(
     if held_out:
         check_not_at_chance(model, held_out)
     order = surgery.layer_order(
-        engine, settings, control, lambda order: len(order.layers) >= count + _BEYOND
+        engine, settings, control, lambda order: len(order.pieces) >= count + _BEYOND
     )
-    layers, costs = order.layers[: count + _BEYOND], order.costs[: count + _BEYOND]
+    layers, costs = order.pieces[: count + _BEYOND], order.costs[: count + _BEYOND]
     if len(layers) < count:
         raise DepthError(
             f"The order has {len(layers)} layers: without them the output is {costs[-1]:.2f} nats "
@@ -181,9 +181,9 @@ def keeping_answers(
         """The first layers to go, or as many as there are."""
         count_searched = max(_FEWEST, 1 << (count - 1).bit_length())
         order = surgery.layer_order(
-            engine, settings, control, lambda order: len(order.layers) >= count_searched
+            engine, settings, control, lambda order: len(order.pieces) >= count_searched
         )
-        return order.layers
+        return order.pieces
 
     def answers(part: Sequence[WholeOutput], counts: Sequence[int]) -> list[PairedAnswers]:
         return surgery.paired_answers(engine, part, [order[:count] for count in counts], control)

@@ -1,4 +1,4 @@
-"""The orders in which layers of the loaded model can be left out: searched and stored."""
+"""The orders in which layers, or parts of them, can be left out: searched and stored."""
 
 from __future__ import annotations
 
@@ -30,10 +30,19 @@ from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
-from depthtui.metrics.layer_order import LENGTH, OWN_ORDER, TEXTS, LayerOrder, expected_trials
+from depthtui.metrics.layer_order import (
+    LENGTH,
+    OWN_ORDER,
+    PER_LAYER,
+    TEXTS,
+    LayerOrder,
+    Piece,
+    expected_trials,
+)
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
-from depthtui.tracing.left_out import Substitute
+from depthtui.tracing.left_out import LayersToLeave, Substitute
+from depthtui.tracing.parts_left_out import PartsToLeave
 from depthtui.tracing.products import fast_products, untimed_products
 
 FINDING = "Finding which layers can be left out"
@@ -56,13 +65,13 @@ class _StoredOrder:
     """An order as it is stored in a file.
 
     Attributes:
-        layers, costs: as in `LayerOrder`.
-        last: pairs of a layer and its cost when it was last tried.
+        pieces, costs: as in `LayerOrder`.
+        last: pairs of a piece and its cost when it was last tried.
         halves: as in `LayerOrder`.
         whole: whether the search has ended.
     """
 
-    layers: tuple[int, ...]
+    pieces: tuple[int, ...]
     costs: tuple[float, ...]
     last: tuple[tuple[int, float], ...]
     halves: tuple[tuple[int, ...], ...]
@@ -71,13 +80,13 @@ class _StoredOrder:
     @classmethod
     def of(cls, order: LayerOrder, is_whole: bool) -> _StoredOrder:
         """Convert an order, finished or not."""
-        layers, costs = tuple(order.layers), tuple(order.costs)
-        return cls(layers, costs, tuple(order.last.items()), order.halves, is_whole)
+        pieces, costs = tuple(order.pieces), tuple(order.costs)
+        return cls(pieces, costs, tuple(order.last.items()), order.halves, is_whole)
 
     @property
     def order(self) -> LayerOrder:
         """The order, to continue from."""
-        return LayerOrder(list(self.layers), list(self.costs), dict(self.last), self.halves)
+        return LayerOrder(list(self.pieces), list(self.costs), dict(self.last), self.halves)
 
 
 @dataclass
@@ -105,20 +114,17 @@ class LayerOrders:
         """The orders of a loaded model."""
         return cls(model, lenses, folder if model.info.fingerprint else None)
 
-    def stored_layers(self, settings: RunSettings) -> tuple[int, ...] | None:
-        """The layers of the order that settings choose; None where it is not known yet."""
-        order = self.stored(settings)
-        return None if order is None else tuple(order.layers)
-
-    def stored(self, settings: RunSettings, enough: Enough = nothing_less) -> LayerOrder | None:
+    def stored(
+        self, settings: RunSettings, enough: Enough = nothing_less, piece: Piece = "layer"
+    ) -> LayerOrder | None:
         """The order that settings choose, with its costs; None where it is not known yet.
 
         An unfinished order is returned only where it is `enough`.
         """
-        key = self._key(settings)
+        key = self._key(settings, piece)
         if key in self._in_memory:
             return self._in_memory[key]
-        stored_order = self._read_file(key)
+        stored_order = self._read_file(key, piece)
         if stored_order is None or not (stored_order.whole or enough(stored_order.order)):
             return None
         if stored_order.whole:
@@ -131,6 +137,7 @@ class LayerOrders:
         report: Report,
         checkpoint: Check,
         enough: Enough = nothing_less,
+        piece: Piece = "layer",
     ) -> LayerOrder:
         """The order that settings choose, searched for where it is not known.
 
@@ -139,26 +146,27 @@ class LayerOrders:
             report: called with the search's progress.
             checkpoint: called before every layer.
             enough: whether an unfinished order suffices.
+            piece: the kind of pieces that are left out.
 
         Raises:
             DepthError: it cannot be found or stored.
             RunStopped: `checkpoint` stopped it; the next search continues there.
         """
-        if (stored_order := self.stored(settings, enough)) is not None:
+        if (stored_order := self.stored(settings, enough, piece)) is not None:
             return stored_order
-        key = self._key(settings)
-        n_layers, is_stored = self.model.info.n_layers, settings.sufficient_order == "model"
+        key, count = self._key(settings, piece), self._count(piece)
+        is_stored = settings.sufficient_order == "model"
 
         def keep(order: LayerOrder) -> None:
             if is_stored:
                 self._write_file(key, _StoredOrder.of(order, is_whole=False))
 
-        layers_tried, expected = 0.0, expected_trials(n_layers, settings.sufficient_search)
+        tried, expected = 0.0, expected_trials(count, settings.sufficient_search)
 
-        def on_tried(layers: float) -> None:
-            nonlocal layers_tried
-            layers_tried = min(layers_tried + layers, expected - 1)
-            report(FINDING, round(layers_tried), round(expected))
+        def on_tried(pieces: float) -> None:
+            nonlocal tried
+            tried = min(tried + pieces, expected - 1)
+            report(FINDING, round(tried), round(expected))
 
         with fast_products(self.model.loaded.model), torch.no_grad():
             if is_stored:
@@ -166,27 +174,29 @@ class LayerOrders:
             else:
                 ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
             substitute = self.model.baselines.substitute(settings, checkpoint)
-            texts = self._texts(ids, substitute, checkpoint)
+            texts = self._texts(ids, substitute, checkpoint, piece)
             if settings.sufficient_search == "ranked":
-                order = ranked_order(texts, n_layers, on_tried)
+                order = ranked_order(texts, count, on_tried)
             else:
-                unfinished = self._read_file(key)
+                unfinished = self._read_file(key, piece)
                 order = greedy_order(
                     texts,
-                    n_layers,
+                    count,
                     None if unfinished is None else unfinished.order,
                     keep,
                     enough,
                     on_tried,
                 )
-        is_whole = not order.costs or order.is_whole(n_layers)
+        is_whole = not order.costs or order.is_whole(count)
         if is_whole:
             self._in_memory[key] = order
         if is_stored:
             self._write_file(key, _StoredOrder.of(order, is_whole))
         return order
 
-    def beside_the_models(self, settings: RunSettings, checkpoint: Check) -> LayerOrder | None:
+    def beside_the_models(
+        self, settings: RunSettings, checkpoint: Check, piece: Piece = "layer"
+    ) -> LayerOrder | None:
         """The order by other prompts that is read beside the model's, ranked; never stored.
 
         The texts are the first of the `order_texts`: at most twice the tokens of the texts of the
@@ -195,6 +205,7 @@ class LayerOrders:
         Args:
             settings: name the prompts.
             checkpoint: called before every layer.
+            piece: the kind of pieces that are left out.
 
         Returns:
             None where there is no such prompt.
@@ -202,7 +213,7 @@ class LayerOrders:
         Raises:
             RunStopped: `checkpoint` stopped it.
         """
-        key = self._key(dataclasses.replace(settings, **OWN_ORDER)) + "-beside"
+        key = self._key(dataclasses.replace(settings, **OWN_ORDER), piece) + "-beside"
         if key in self._in_memory:
             return self._in_memory[key]
         most = TEXTS * LENGTH
@@ -219,8 +230,8 @@ class LayerOrders:
             return None
         with fast_products(self.model.loaded.model), torch.no_grad():
             substitute = self.model.baselines.substitute(settings, checkpoint)
-            texts = self._texts(chosen, substitute, checkpoint)
-            order = ranked_order(texts, self.model.info.n_layers)
+            texts = self._texts(chosen, substitute, checkpoint, piece)
+            order = ranked_order(texts, self._count(piece))
         self._in_memory[key] = order
         return order
 
@@ -305,13 +316,19 @@ class LayerOrders:
                 )
         return self._written
 
+    def _count(self, piece: Piece) -> int:
+        """The number of the model's pieces of a kind."""
+        return PER_LAYER[piece] * self.model.info.n_layers
+
     def _texts(
-        self, ids: Sequence[Tensor], substitute: Substitute, checkpoint: Check
+        self, ids: Sequence[Tensor], substitute: Substitute, checkpoint: Check, piece: Piece
     ) -> list[Texts]:
         """The texts on which an order is found, each with the same weight; some run together."""
         model, unembedding = self.model, self.model.anatomy.unembedding
         if unembedding is None:
             raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
+        if piece == "part" and model.anatomy.split_missing:
+            raise DepthError(f"Layers have no parts to leave out: {model.anatomy.split_missing}.")
         scored_texts = [text for text in ids if len(text) > 1]
         if not scored_texts:
             raise DepthError("No text has a token after the first one, so there is no order.")
@@ -330,8 +347,13 @@ class LayerOrders:
             weights = np.full(length, 1 / (length - 1) / len(scored_texts))
             weights[0] = 0.0
             n_tokens = len(group) * length
-            at_once = model.rows_at_once(model.info.n_layers, n_tokens, len(groups))
-            texts.append(Texts(group, unembedding, weights, at_once, substitute, places))
+            at_once = model.rows_at_once(self._count(piece), n_tokens, len(groups))
+            pieces = (
+                LayersToLeave(group, substitute)
+                if piece == "layer"
+                else PartsToLeave(group, model.anatomy, substitute)
+            )
+            texts.append(Texts(pieces, unembedding, weights, at_once, places))
         return texts
 
     def _ids(self, text: str, chat_template: bool) -> Tensor:
@@ -340,7 +362,7 @@ class LayerOrders:
         model.check_ids(tokens.ids)
         return torch.from_numpy(tokens.ids)
 
-    def _key(self, settings: RunSettings) -> str:
+    def _key(self, settings: RunSettings, piece: Piece = "layer") -> str:
         """A key of the order that settings choose, among this model's orders."""
         parts: list[object] = [self.model.info.fingerprint, settings.sufficient_search, _VERSION]
         if settings.sufficient_order == "model":
@@ -352,17 +374,18 @@ class LayerOrders:
             parts += [{"ablate": settings.ablate, "baseline": settings.baseline}]
         if settings.keep_first_token:
             parts += [{"keep_first_token": True}]
+        if piece != "layer":
+            parts += [{"piece": piece}]
         return _key(parts)
 
-    def _read_file(self, key: str) -> _StoredOrder | None:
+    def _read_file(self, key: str, piece: Piece) -> _StoredOrder | None:
         """A stored order; None where there is none, or a damaged one."""
         content = self._read("a kept order", f"{key}.order.json")
         with contextlib.suppress(ValueError, DepthError):
             stored_order = from_plain(_StoredOrder, parse_json((content or b"").decode()))
-            layers = {*stored_order.layers, *(layer for layer, _ in stored_order.last)}
-            if len(set(stored_order.layers)) == len(stored_order.layers) and layers <= set(
-                range(self.model.info.n_layers)
-            ):
+            order = stored_order.pieces
+            pieces = {*order, *(other for other, _ in stored_order.last)}
+            if len(set(order)) == len(order) and pieces <= set(range(self._count(piece))):
                 return stored_order
         return None
 

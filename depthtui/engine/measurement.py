@@ -23,7 +23,7 @@ from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
-from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder
+from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder, Piece
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank
@@ -218,8 +218,8 @@ class Measurement:
             result.fail(metric.name, reason)
             return
         # A what-if leaves out its own layers alone.
-        needs_order = metric.needs_order and result.settings.is_clean
-        if needs_order and not self._has_order(metric):
+        piece = metric.needs_order if result.settings.is_clean else None
+        if piece is not None and not self._has_order(metric, piece):
             return
         try:
             run.attempt(metric.name, functools.partial(run.compute, metric, context, partial))
@@ -268,14 +268,15 @@ class Measurement:
         self._emit_prepared()
         return has_lens
 
-    def _order(self) -> LayerOrder | None:
-        """The order in which layers are left out; None for an order of the prompt's own tokens."""
+    def _order(self, piece: Piece) -> LayerOrder | None:
+        """The order in which pieces are left out; None for an order of the prompt's own tokens."""
         settings = self._result.settings
-        return self._orders.stored(settings) if _finds_order(settings) else None
+        return self._orders.stored(settings, piece=piece) if _finds_order(settings) else None
 
-    def _own_order(self) -> LayerOrder | None:
+    def _own_order(self, piece: Piece) -> LayerOrder | None:
         """The prompts' own order beside the model's; None for one of the prompt's own tokens."""
-        return self._orders.beside_the_models(self._result.settings, self._run.control.checkpoint)
+        settings, checkpoint = self._result.settings, self._run.control.checkpoint
+        return self._orders.beside_the_models(settings, checkpoint, piece)
 
     def _guess(self, report: Report = lambda stage, done, total: None) -> np.ndarray | None:
         """The loss of each token by the guess without context; None for a model without texts."""
@@ -298,12 +299,13 @@ class Measurement:
         settings = self._result.settings
         if settings.sufficient_order == "own":
             settings = dataclasses.replace(settings, **MODEL_ORDER)
-        has_order = self._orders.stored_layers(settings) is not None
-        names = tuple(
-            metric.name
-            for metric in possible
-            if (self._is_fitted(metric.lens_kind) if metric.lens_kind else has_order)
-        )
+
+        def is_prepared(metric: Metric) -> bool:
+            if metric.needs_order is None:
+                return self._is_fitted(metric.lens_kind)
+            return self._orders.stored(settings, piece=metric.needs_order) is not None
+
+        names = tuple(metric.name for metric in possible if is_prepared(metric))
         self._run.emit_prepared(names)
         return names
 
@@ -314,8 +316,8 @@ class Measurement:
         except DepthError:
             return False
 
-    def _has_order(self, metric: Metric) -> bool:
-        """Find the order in which layers are left out; False where that fails."""
+    def _has_order(self, metric: Metric, piece: Piece) -> bool:
+        """Find the order in which pieces are left out; False where that fails."""
         settings = self._result.settings
         report_share = self._run.preparation(metric)
 
@@ -326,7 +328,7 @@ class Measurement:
         def work() -> None:
             checkpoint = self._run.control.checkpoint
             if _finds_order(settings):
-                self._orders.find_or_search(settings, report, checkpoint)
+                self._orders.find_or_search(settings, report, checkpoint, piece=piece)
             self._guess(report)
 
         has_order = self._run.attempt(metric.name, work)

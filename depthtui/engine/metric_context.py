@@ -18,7 +18,7 @@ from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.costs import Sizes, backward
-from depthtui.metrics.layer_order import LayerOrder
+from depthtui.metrics.layer_order import LayerOrder, Piece
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.models.adapters import BaseWeights
@@ -118,7 +118,7 @@ class MetricContext:
         end_ids: the ids of tokens that end a text.
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
-        order: returns the order in which layers are left out; None for the prompt's own.
+        order: returns the order in which pieces are left out; None for the prompt's own.
         own_order: returns the order beside the model's; None for the prompt's own.
         guess: returns the loss of each token by a guess without context; None where there is none.
         known_untrained: returns what an untrained model of this shape knows of a token, in nats;
@@ -141,8 +141,8 @@ class MetricContext:
     end_ids: frozenset[int]
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
-    order: Callable[[], LayerOrder | None]
-    own_order: Callable[[], LayerOrder | None]
+    order: Callable[[Piece], LayerOrder | None]
+    own_order: Callable[[Piece], LayerOrder | None]
     guess: Callable[[], np.ndarray | None]
     known_untrained: Callable[[], float | None]
     base: BaseWeights | None = None

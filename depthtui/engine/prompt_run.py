@@ -24,7 +24,7 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
-from depthtui.metrics.layer_order import LayerOrder
+from depthtui.metrics.layer_order import LayerOrder, Piece
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
@@ -189,8 +189,8 @@ class PromptRun:
         self,
         cached: Callable[[], Activations | None],
         lens: Callable[[str], LensMaps],
-        order: Callable[[], LayerOrder | None],
-        own_order: Callable[[], LayerOrder | None] = lambda: None,
+        order: Callable[[Piece], LayerOrder | None],
+        own_order: Callable[[Piece], LayerOrder | None] = lambda piece: None,
         guess: Callable[[], np.ndarray | None] = lambda: None,
         known_untrained: Callable[[], float | None] = lambda: None,
     ) -> MetricContext:

@@ -41,6 +41,7 @@ from depthtui.metrics import (
     nonlinear,
     order,
     pairs,
+    parts,
     patch,
     prediction_depth,
     quantisation,
@@ -84,6 +85,7 @@ ALL: tuple[Metric, ...] = (
     ablation.METRIC,
     kept.METRIC,
     sufficient.METRIC,
+    parts.METRIC,
     task_guess.METRIC,
     order.METRIC,
     repeat.METRIC,
@@ -266,7 +268,7 @@ def with_other_prompts(
         writes: whether the model writes the answers, which are not known before.
     """
     settings = _with_accuracy(settings, prompts[number])
-    if kept.NAME not in settings.metrics:
+    if {kept.NAME, parts.NAME}.isdisjoint(settings.metrics):
         return settings
     if settings.sufficient_order == "own":
         settings = _with_order_texts(settings, prompts, number)

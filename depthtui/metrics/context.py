@@ -13,7 +13,7 @@ from torch import Tensor
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import Prompt, RunResult
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics.layer_order import LayerOrder
+from depthtui.metrics.layer_order import LayerOrder, Piece
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.patches import Patches
@@ -96,10 +96,10 @@ class Context(Protocol):
             DepthError: there is none.
         """
 
-    def order(self) -> LayerOrder | None:
-        """The order in which layers are left out; None for an order of the prompt's own tokens."""
+    def order(self, piece: Piece) -> LayerOrder | None:
+        """The order in which pieces are left out; None for an order of the prompt's own tokens."""
 
-    def own_order(self) -> LayerOrder | None:
+    def own_order(self, piece: Piece) -> LayerOrder | None:
         """The prompts' own order beside the model's; None for one of the prompt's own tokens."""
 
     def guess(self) -> np.ndarray | None:

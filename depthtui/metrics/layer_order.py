@@ -1,19 +1,29 @@
-"""Orders in which layers are left out together, and the tokens that they are found and read on."""
+"""Orders in which layers, or their parts, are left out together.
+
+Layers and parts are pieces: numbers from 0 on. Piece 2l of the parts is the attention of layer l,
+piece 2l + 1 its MLP.
+"""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 Orders: TypeAlias = tuple[tuple[int, ...], ...]
-"""Orders of layers, each the first to leave out first."""
+"""Orders of pieces, each the first to leave out first."""
+
+Piece: TypeAlias = Literal["layer", "part"]
+"""A kind of pieces: whole layers, or the attention and the MLP of each."""
+
+PER_LAYER: Mapping[Piece, int] = {"layer": 1, "part": 2}
+"""The number of pieces of a layer."""
 
 MOST_COST = 3.0
-"""The cost, in nats, above which a greedy search leaves no further layer out: the others follow by
+"""The cost, in nats, above which a greedy search leaves no further piece out: the others follow by
 their last cost."""
 
 FEWEST_TRIED = 4
@@ -50,29 +60,29 @@ _RANDOM = (1, 2)
 
 @dataclass
 class LayerOrder:
-    """An order of layers, finished or not.
+    """An order of layers or of their parts, finished or not.
 
     Attributes:
-        layers: the layers to leave out, first to last.
+        pieces: the pieces to leave out, first to last.
         costs: the cost of leaving out the first 1, 2, … of them together, in nats.
-        last: the cost of leaving out each other layer too, when it was last tried.
+        last: the cost of leaving out each other piece too, when it was last tried.
         halves: the ranked order of each half of the texts; empty for none.
     """
 
-    layers: list[int] = field(default_factory=list)
+    pieces: list[int] = field(default_factory=list)
     costs: list[float] = field(default_factory=list)
     last: dict[int, float] = field(default_factory=dict)
     halves: Orders = ()
 
-    def whole(self, n_layers: int) -> tuple[int, ...]:
-        """All L layers: those that were not found follow by their last cost."""
-        others = (layer for layer in range(n_layers) if layer not in self.layers)
-        by_cost = sorted(others, key=lambda layer: (self.last.get(layer, 0.0), -layer))
-        return (*self.layers, *by_cost)
+    def whole(self, count: int) -> tuple[int, ...]:
+        """All `count` pieces: those that were not found follow by their last cost."""
+        others = (piece for piece in range(count) if piece not in self.pieces)
+        by_cost = sorted(others, key=lambda piece: (self.last.get(piece, 0.0), -piece))
+        return (*self.pieces, *by_cost)
 
-    def is_whole(self, n_layers: int) -> bool:
-        """Whether a greedy search of L layers has ended: one is left, or the cost is too high."""
-        return len(self.layers) >= n_layers - 1 or self.costs[-1:] > [MOST_COST]
+    def is_whole(self, count: int) -> bool:
+        """Whether a greedy search of all pieces has ended: one is left, or the cost is too high."""
+        return len(self.pieces) >= count - 1 or self.costs[-1:] > [MOST_COST]
 
 
 def order_words(kind: str, search: str) -> str:
@@ -80,9 +90,9 @@ def order_words(kind: str, search: str) -> str:
     return f"{_KINDS[kind]}, {search}"
 
 
-def drawn_orders(n_layers: int) -> Orders:
-    """Two orders that are drawn: how far layers can go without any search."""
-    return tuple(tuple(random.Random(seed).sample(range(n_layers), n_layers)) for seed in _RANDOM)
+def drawn_orders(count: int) -> Orders:
+    """Two orders that are drawn: how far pieces can go without any search."""
+    return tuple(tuple(random.Random(seed).sample(range(count), count)) for seed in _RANDOM)
 
 
 def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
@@ -139,10 +149,10 @@ def block_weights(n_tokens: int, blocks: Sequence[int] | np.ndarray) -> np.ndarr
     return weights
 
 
-def expected_trials(n_layers: int, search: str) -> float:
-    """About how many layers a search tries: all, and in a greedy search some more in each round.
+def expected_trials(count: int, search: str) -> float:
+    """About how many pieces a search tries: all, and in a greedy search some more in each round.
 
-    A round tries three more than the fewest, in 0.6 L rounds (measured).
+    A round tries three more than the fewest, in 0.6 as many rounds as layers (measured).
     """
-    rounds = 0.6 * n_layers if search == "greedy" else 0
-    return n_layers + (FEWEST_TRIED + 3) * rounds
+    rounds = 0.6 * count if search == "greedy" else 0
+    return count + (FEWEST_TRIED + 3) * rounds

@@ -78,6 +78,12 @@ def mean_update(result: RunResult) -> str:
     return ""
 
 
+def no_mean_update(result: RunResult) -> str:
+    """A need: parts of layers are left out without a mean update, which they do not have."""
+    is_mean = result.settings.ablate == "mean"
+    return "only a whole layer has a mean update, not its parts" if is_mean else ""
+
+
 def second_token(result: RunResult) -> str:
     """A need: a token that another one predicts."""
     return "the prompt is a single token" if len(result.tokens) < 2 else ""

@@ -15,6 +15,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics.costs import MemoryNeed, Sizes
 from depthtui.metrics.evidence import LayerCount
+from depthtui.metrics.layer_order import Piece
 from depthtui.metrics.needs import Need, answer, choices_or_answer, layers_here
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
@@ -190,7 +191,8 @@ class Metric:
             memory; else it reads only the residuals of the pass.
         lens_kind: the kind of fitted lens that it reads, `affine` or `jacobian`, which is found or
             fitted before it; empty for none.
-        needs_order: whether it leaves layers out in an order, which is found before it.
+        needs_order: the kind of pieces that it leaves out in an order, which is found before it;
+            None for no order.
         preparation: result -> the cost of its preparation, once for a model, in forward passes of
             one token through all layers; 0 for none.
         memory: its memory beside the weights and the recorded pass.
@@ -238,7 +240,7 @@ class Metric:
     needs: tuple[Need, ...] = ()
     reruns_layers: bool = True
     lens_kind: str = ""
-    needs_order: bool = False
+    needs_order: Piece | None = None
     preparation: Callable[[RunResult], float] = lambda result: 0.0
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()

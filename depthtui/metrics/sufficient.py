@@ -1,8 +1,11 @@
-"""How many layers, run together, still give the model's own output, and how closely."""
+"""How many layers, run together, still give the model's own output, and how closely.
+
+Layers stand for the pieces that are left out, which may be parts of layers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,7 +152,8 @@ def drawn_curves(way: Way, counts: np.ndarray) -> np.ndarray:
     return np.asarray(weights @ way.kl / weights.sum(axis=1, keepdims=True))
 
 
-def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledSufficient | None:
+def pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledSufficient | None:
+    """Pool the prompts that are known; None where some of their values are not."""
     by_prompt = len(reduced) >= PROMPTS_AS_UNITS
     units: dict[tuple[int, ...], list[tuple[np.ndarray, np.ndarray, float]]] = {}
     for prompt in reduced:
@@ -164,7 +168,7 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledSufficient | 
             ):
                 unit = kl, choices, float(weight)
                 units.setdefault(prompt.orders[way], []).append(unit)
-    n_layers = pooled.n_layers
+    n_layers = len(reduced[0].mean_kl) - 1
     # One layer at least stays.
     rows = {order: min(len(order) + 1, n_layers) for order in units}
     ways = [
@@ -189,7 +193,8 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledSufficient | 
     )
 
 
-def _summary(sufficient: PooledSufficient, pooled: Pooled) -> Mapping[str, Any]:
+def summary(sufficient: PooledSufficient, pooled: Pooled) -> dict[str, Any]:
+    """The counts and the curves, as a part of `summary.json`."""
     costs, shares = (STRICT_TOLERANCE, TOLERANCE), (HALF_OF_CHOICES, STRICT_CHOICES)
     return {
         "order": sufficient.kind,
@@ -255,8 +260,8 @@ METRIC = Metric(
     source="Greedy depth pruning, verified on other tokens (see arXiv 2604.24938); defined here",
     stage="derived",
     derived_from=kept.NAME,
-    pool=_pool,
-    summary=_summary,
+    pool=pool,
+    summary=summary,
     findings=_findings,
     means=lambda sufficient, pooled: {"layers within 1 nat": sufficient.within()},
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +28,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
     count = len(forward_pass.tokens)
     answer = run.answer_start if 0 <= run.answer_start <= count else count
     tokens = PromptTokens(forward_pass.tokens.ids, forward_pass.tokens.texts, answer)
-    sizes = {"L": run.model.n_layers, "T": len(tokens), "k": run.settings.lens_top_k}
+    sizes = run.model.n_layers, len(tokens), run.settings.lens_top_k
     if not all(_fits(name, part, sizes) for name, part in forward_pass.measured.items()):
         return None
     # The key of a metric that is no longer in the run's settings belongs to other settings.
@@ -74,17 +73,14 @@ def missing_words(number: int, prompt: Prompt, model: ModelInfo) -> str:
     return f"run {number}, “{title}” on {printable_chars(model.name)}, is not in the cache"
 
 
-def _fits(name: str, part: Any, sizes: Mapping[str, int]) -> bool:
-    """Whether a part has its metric's type, and the shapes of a prompt and model of these sizes."""
+def _fits(name: str, part: Any, sizes: tuple[int, int, int]) -> bool:
+    """Whether a part has its metric's type, and the shapes of these sizes: L, T and k."""
     kind = METRIC_BY_NAME[name].result if name in METRIC_BY_NAME else None
-    lengths = dict(sizes)
-    return (
-        kind is not None
-        and isinstance(part, kind)
-        and all(
-            shape.fits(getattr(part, field).shape, lengths)
-            for field, shape in kind.shapes().items()
-        )
+    if kind is None or not isinstance(part, kind):
+        return False
+    lengths = kind.sizes(*sizes)
+    return all(
+        shape.fits(getattr(part, field).shape, lengths) for field, shape in kind.shapes().items()
     )
 
 

@@ -24,6 +24,7 @@ from depthtui.metrics import ALL, METRIC_BY_NAME, depends_on_former_prompts
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
+from depthtui.metrics.spec import Metric
 from depthtui.sweep.plan import Cell
 
 SCHEMA = 6
@@ -148,7 +149,7 @@ def _record(body: dict[str, Any]) -> Record:
 def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:
     """Reduced values of known metrics; metrics of newer versions are left out."""
     reduced = {
-        name: from_plain(metric.reduced, fields, sizes={"L": n_layers})
+        name: from_plain(metric.reduced, fields, sizes=_sizes(metric, n_layers))
         for name, fields in values.items()
         if fields
         and (metric := METRIC_BY_NAME.get(name)) is not None
@@ -157,6 +158,12 @@ def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:
     if any(not 0 <= part.tokens < _MOST_TOKENS for part in reduced.values()):
         raise ValueError("so many tokens are no weight of a mean")
     return reduced
+
+
+def _sizes(metric: Metric, n_layers: int) -> dict[str, int]:
+    """The numbers of layers and of pieces, by their letters in declared shapes."""
+    assert metric.result is not None
+    return {"L": n_layers, "M": metric.result.per_layer * n_layers}
 
 
 def _check(record: Record) -> None:

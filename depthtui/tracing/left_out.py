@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -93,58 +94,145 @@ def left_out(
     return replay.next_states(layer, states, substitute(layer, before, replay.stream(clean)))
 
 
-class ShortenedModel:
-    """The residual stream of N texts with some layers left out.
+class LayersToLeave:
+    """The layers of N texts, to run without some of them: each layer is a piece.
 
-    Nothing below the lowest layer of a change is computed again.
+    Nothing below the lowest piece that is left out is computed again.
 
     Args:
         replays: the clean run of each text; the first one serves them all (see `Replay.serves`).
         substitute: the substitute for a layer that is left out.
 
     Attributes:
-        left_out: the layers left out so far, in order.
+        per_layer: the number of pieces of a layer; those of layer l are numbered from
+            `per_layer * l` on.
+        replay: runs the layers.
+        ids: the tokens of all texts, one text after another.
+        clean: the states of the clean runs at depths 0 … L, each `[N, T, D]`.
     """
 
+    per_layer: ClassVar[int] = 1
+
     def __init__(self, replays: Sequence[Replay], substitute: Substitute = NOTHING) -> None:
-        self._replay = replays[0]
-        self._substitute = substitute
         depths = zip(*(replay.states for replay in replays), strict=True)
-        self._clean = [_stack(states) for states in depths]
-        self._states = list(self._clean)
-        self.left_out: list[int] = []
+        self.replay = replays[0]
+        self.ids = torch.cat([replay.ids for replay in replays])
+        self.clean = [stacked(states) for states in depths]
+        self._substitute = substitute
 
-    def leave_out(self, layer: int) -> None:
-        """Leave out one more layer."""
-        self.left_out.append(layer)
-        states = self._states[layer]
-        for above in range(layer, self._replay.n_layers):
-            if above in self.left_out:
-                states = self._left_out(above, states)
-            else:
-                states = self._replay.run_layer(above, states)
-            self._states[above + 1] = states
+    def __len__(self) -> int:
+        return self.per_layer * self.replay.n_layers
 
-    def without_each(self, layers: Sequence[int]) -> Tensor:
-        """The last states without each of some further layers, `[layers, N, T, D]`.
+    def layer_of(self, piece: int) -> int:
+        """The layer of a piece."""
+        return piece // self.per_layer
+
+    def of_layer(self, layer: int, pieces: Collection[int]) -> tuple[int, ...]:
+        """Those of some pieces that are of a layer, in order."""
+        first = self.per_layer * layer
+        return tuple(piece for piece in range(first, first + self.per_layer) if piece in pieces)
+
+    def after(self, layer: int, states: Tensor, out: Sequence[int]) -> Tensor:
+        """The states after a layer, from those before it.
 
         Args:
-            layers: one or more layers that are not left out yet.
+            layer: its index.
+            states: the states before it, `[..., N, T, D]`.
+            out: its pieces that are left out, in order.
         """
-        replay, places = self._replay, {layer: place for place, layer in enumerate(layers)}
-        rows: dict[int, Tensor] = {}
-        for layer in range(min(layers), replay.n_layers):
-            if layer in self.left_out:
-                rows = {place: self._left_out(layer, row) for place, row in rows.items()}
-            elif rows:
-                rows = _run(replay, layer, rows)
-            if layer in places:
-                rows[places[layer]] = self._left_out(layer, self._states[layer])
-        last = self._states[-1].device
-        return torch.stack([rows[place].to(last) for place in range(len(layers))])
+        if len(out) == self.per_layer:
+            return left_out(self.replay, layer, states, self.clean[layer + 1], self._substitute)
+        return self.replay.run_layer(layer, states.flatten(0, -3)).view_as(states)
 
-    def _left_out(self, layer: int, states: Tensor) -> Tensor:
-        return left_out(self._replay, layer, states, self._clean[layer + 1], self._substitute)
+    def clean_after(self, layer: int, out: Sequence[int]) -> Tensor | None:
+        """The states after a layer, from the clean ones before it, `[N, T, D]`.
+
+        None where they are clean too: nothing is left out, or nothing that writes.
+        """
+        return self.after(layer, self.clean[layer], out) if out else None
+
+    def through(
+        self, layer: int, rows: Mapping[int, Tensor], out: Sequence[int]
+    ) -> dict[int, Tensor]:
+        """The rows of states `[N, T, D]` after a layer, from those before it; they run together."""
+        device = execution_device(self.replay.layers[layer])
+        before = torch.stack([row.to(device) for row in rows.values()])
+        return dict(zip(rows, self.after(layer, before, out), strict=True))
+
+    def without(self, rows: Sequence[Collection[int]]) -> Tensor:
+        """The last states without the pieces of each row, `[rows, N, T, D]`."""
+        states: dict[int, Tensor] = {}
+        for layer in range(self.replay.n_layers):
+            groups: dict[tuple[int, ...], list[int]] = {}
+            for row, pieces in enumerate(rows):
+                groups.setdefault(self.of_layer(layer, pieces), []).append(row)
+            after: dict[int, Tensor] = {}
+            for out, group in groups.items():
+                if running := {row: states[row] for row in group if row in states}:
+                    after |= self.through(layer, running, out)
+                clean = [row for row in group if row not in states]
+                if clean and (begun := self.clean_after(layer, out)) is not None:
+                    after |= dict.fromkeys(clean, begun)
+            states = after
+        return _with_others(states, len(rows), self.clean[-1])
+
+
+class ShortenedModel:
+    """The residual stream of N texts with some pieces left out.
+
+    Args:
+        pieces: the layers of the texts, or their parts.
+
+    Attributes:
+        left_out: the pieces left out so far, in order.
+    """
+
+    def __init__(self, pieces: LayersToLeave) -> None:
+        self._pieces = pieces
+        self._states = list(pieces.clean)
+        # The last layer before which all states are clean.
+        self._last_clean = pieces.replay.n_layers
+        self.left_out: list[int] = []
+
+    def leave_out(self, piece: int) -> None:
+        """Leave out one more piece."""
+        self.left_out.append(piece)
+        first = self._pieces.layer_of(piece)
+        after = self._begin(first, self.left_out)
+        if after is None:
+            return
+        self._last_clean = min(self._last_clean, first)
+        self._states[first + 1] = after
+        for layer in range(first + 1, self._pieces.replay.n_layers):
+            out = self._pieces.of_layer(layer, self.left_out)
+            after = self._pieces.after(layer, after, out)
+            self._states[layer + 1] = after
+
+    def without_each(self, pieces: Sequence[int]) -> Tensor:
+        """The last states without each of some further pieces, `[pieces, N, T, D]`.
+
+        Args:
+            pieces: one or more pieces that are not left out yet.
+        """
+        rows: dict[int, Tensor] = {}
+        for layer in range(self._pieces.layer_of(min(pieces)), self._pieces.replay.n_layers):
+            if rows:
+                rows = self._pieces.through(
+                    layer, rows, self._pieces.of_layer(layer, self.left_out)
+                )
+            for place, piece in enumerate(pieces):
+                if self._pieces.layer_of(piece) == layer:
+                    after = self._begin(layer, (*self.left_out, piece))
+                    if after is not None:
+                        rows[place] = after
+        return _with_others(rows, len(pieces), self._states[-1])
+
+    def _begin(self, layer: int, left_out: Collection[int]) -> Tensor | None:
+        """The states after a layer without its pieces; None where they are clean."""
+        out = self._pieces.of_layer(layer, left_out)
+        if layer <= self._last_clean:
+            return self._pieces.clean_after(layer, out)
+        return self._pieces.after(layer, self._states[layer], out)
 
 
 def without_first(
@@ -174,29 +262,14 @@ def without_layers(
         rows: the layers that each row leaves out together.
         substitute: the substitute for a layer that is left out.
     """
-    states: dict[int, Tensor] = {}
-    for layer in range(replay.n_layers):
-        running = {row: state for row, state in states.items() if layer not in rows[row]}
-        if running:
-            states |= _run(replay, layer, running)
-        # A row begins at the lowest layer that it leaves out: below, it equals the clean run.
-        clean, after = replay.states[layer : layer + 2]
-        for row, left_out_layers in enumerate(rows):
-            if layer in left_out_layers:
-                before = states.get(row, clean)
-                states[row] = left_out(replay, layer, before, after, substitute)
-    last = replay.states[-1]
-    return torch.stack([states.get(row, last).to(last.device) for row in range(len(rows))])
+    return LayersToLeave([replay], substitute).without(rows)[:, 0]
 
 
-def _stack(states: Sequence[Tensor]) -> Tensor:
+def stacked(states: Sequence[Tensor]) -> Tensor:
     """Stack states `[T, D]` to `[N, T, D]`; a single one is not copied, since it may be long."""
     return states[0][None] if len(states) == 1 else torch.stack(tuple(states))
 
 
-def _run(replay: Replay, layer: int, rows: dict[int, Tensor]) -> dict[int, Tensor]:
-    """Send rows, each `[..., T, d]`, through a layer together."""
-    device = execution_device(replay.layers[layer])
-    before = torch.stack([row.to(device) for row in rows.values()])
-    after = replay.run_layer(layer, before.flatten(0, -3)).view_as(before)
-    return dict(zip(rows, after, strict=True))
+def _with_others(rows: Mapping[int, Tensor], count: int, others: Tensor) -> Tensor:
+    """Some rows of `count` with `others` for all the others, `[count, N, T, D]`."""
+    return torch.stack([rows.get(row, others).to(others.device) for row in range(count)])

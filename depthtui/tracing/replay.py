@@ -47,6 +47,14 @@ class _LayerEnded(Exception):
     """Ends a layer that has put its keys and values into the cache."""
 
 
+class LayerOutput(Exception):
+    """Ends a layer with an output `[batch, tokens, d]`, raised by a hook on one of its modules."""
+
+    def __init__(self, states: Tensor) -> None:
+        super().__init__()
+        self.states = states
+
+
 class _PastCache(DynamicCache):
     """Stands for the tokens before: `length` of them, whose keys and values come from `past`.
 
@@ -434,19 +442,19 @@ class Replay:
             raise DepthError(f"No layer can be run by itself: {self._problem}.")
         if self._carried is not None:
             call = self._observed_call(layer, states, start, cache)
-            output = self._layers[layer](call.states, *call.args, **call.kwargs)
-            return self._carried.next_state(layer, states, first_tensor(output))
+            output = _output_of(self._layers[layer], call.states, *call.args, **call.kwargs)
+            return self._carried.next_state(layer, states, output)
         call = self._call(layer, start, cache is not None)
         span = Span(batch, start, start + tokens, cache)
         module = self._layers[layer]
         layer_input = self.layer_input(layer, states).to(execution_device(module))
-        output = module(
+        return _output_of(
+            module,
             # Contiguous, as it leaves a layer: GPT's own product views its input.
             layer_input.reshape(batch, tokens, *self._stream_shape).contiguous(),
             *span.cut_all(call.args),
             **{name: span.cut(value) for name, value in call.kwargs.items()},
         )
-        return first_tensor(output)
 
     def _observed_call(
         self, layer: int, states: Tensor, start: int, cache: _PastCache | None
@@ -629,6 +637,14 @@ def mixes_tokens(layers: Sequence[nn.Module]) -> bool:
     """
     modules = (module for layer in layers for module in layer.modules())
     return any(type(module).__name__ == "Linear8bitLt" for module in modules)
+
+
+def _output_of(module: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    """A layer's hidden states `[batch, tokens, d]`, also where a hook ended it."""
+    try:
+        return first_tensor(module(*args, **kwargs))
+    except LayerOutput as output:
+        return output.states
 
 
 def _join(past: KeysValues, added: KeysValues | None) -> KeysValues | None:

@@ -25,6 +25,7 @@ from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import Orders, drawn_orders
 from depthtui.metrics.order import Order
 from depthtui.metrics.pairs import LayerPairs
+from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.patch import Patch
 from depthtui.metrics.quantisation import Quantisation
 from depthtui.metrics.repeat import LONGEST, Repeat, lengths_from
@@ -60,7 +61,7 @@ def _from_shapes(name: str, result: RunResult, draw: Callable[[int], np.ndarray]
     """A metric whose arrays have the declared shapes, other fields their defaults."""
     kind = METRIC_BY_NAME[name].result
     assert kind is not None
-    sizes = {"L": result.model.n_layers, "T": len(result.tokens), "k": result.settings.lens_top_k}
+    sizes = kind.sizes(result.model.n_layers, len(result.tokens), result.settings.lens_top_k)
     sizes["H"] = 4
     arrays = {
         field: draw(math.prod(shape.of(sizes))).reshape(shape.of(sizes)).astype(shape.dtype)
@@ -357,16 +358,32 @@ def _smooth_task_guess(result: RunResult) -> TaskGuess:
 
 def _smooth_kept(result: RunResult) -> Kept:
     """The least useful layers go first; the cost grows with the square of their number."""
-    layers, tokens = result.model.n_layers, len(result.tokens)
-    order = tuple(np.argsort(usefulness(layers), kind="stable").tolist())
-    gone = np.arange(layers + 1)[:, None] / layers
+    return _smooth_pieces(result, usefulness(result.model.n_layers))
+
+
+def _smooth_parts(result: RunResult) -> Kept:
+    """The same of parts: most attentions go before the MLPs of the same depth."""
+    useful = np.stack([usefulness(result.model.n_layers) * share for share in (0.4, 0.9)], axis=1)
+    return _smooth_pieces(result, useful.ravel(), KeptParts)
+
+
+def _smooth_pieces(result: RunResult, useful: np.ndarray, kind: type[Kept] = Kept) -> Kept:
+    order = tuple(np.argsort(useful, kind="stable").tolist())
+    gone = np.arange(len(order) + 1)[:, None] / len(order)
     wave, _ = _waves(result)
-    found = _kept(order, 6 * gone**2 * (0.8 + 0.4 * wave), 1 - gone, tokens)
+    kl = 6 * gone**2 * (0.8 + 0.4 * wave[np.arange(len(gone)) // kind.per_layer])
+    found = _kept(order, kl, 1 - gone, len(result.tokens), kind)
     settings = result.settings
     return replace(found, kind=settings.sufficient_order, search=settings.sufficient_search)
 
 
-def _kept(order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int) -> Kept:
+def _kept(
+    order: tuple[int, ...],
+    kl: np.ndarray,
+    kept: np.ndarray,
+    tokens: int,
+    kind: type[Kept] = Kept,
+) -> Kept:
     """The metric by the model's order; token 0 is not scored.
 
     Of a gain of six nats the cube of the share of layers left out is lost; in an order that is
@@ -381,7 +398,7 @@ def _kept(order: tuple[int, ...], kl: np.ndarray, kept: np.ndarray, tokens: int)
     losses = [2.5 + 6 * gone**power for power in (3, 2.8, 3.2, 0.5, 0.6, 2.9)]
     shape = len(gone), max(0, tokens - 1)
     loss, *controls, own = (np.broadcast_to(each, shape) for each in losses)
-    return Kept(
+    return kind(
         "model",
         "greedy",
         (order,),
@@ -460,6 +477,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "similarity": _smooth_similarity,
     "task_guess": _smooth_task_guess,
     "kept": _smooth_kept,
+    "parts": _smooth_parts,
     "settling": _smooth_settling,
     "direct_logits": _smooth_direct_logits,
     "experts": lambda result: _experts(result, np.arange(result.model.n_layers)),
@@ -571,16 +589,16 @@ def _random_task_guess(result: RunResult, rng: np.random.Generator) -> TaskGuess
     return TaskGuess(losses, rng.uniform(7, 9, length).astype(np.float32), 1)
 
 
-def _random_kept(result: RunResult, rng: np.random.Generator) -> Kept:
+def _random_kept(result: RunResult, kind: type[Kept] = Kept) -> Kept:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
-    layers, tokens = result.model.n_layers, len(result.tokens)
-    order = tuple(rng.permutation(layers).tolist())
-    kl = np.cumsum(_draw(rng, layers + 1, tokens), axis=0) - 0.1
+    pieces, tokens = kind.per_layer * result.model.n_layers, len(result.tokens)
+    order = tuple(rng.permutation(pieces).tolist())
+    kl = np.cumsum(_draw(rng, pieces + 1, tokens), axis=0) - 0.1
     kl[0] = 0
-    kept = np.minimum.accumulate(rng.uniform(0, 1, (layers + 1, tokens)) > 0.3, axis=0)
+    kept = np.minimum.accumulate(rng.uniform(0, 1, (pieces + 1, tokens)) > 0.3, axis=0)
     kept[0] = True
-    return _kept(order, kl, kept, tokens)
+    return _kept(order, kl, kept, tokens, kind)
 
 
 def _random_similarity(result: RunResult, rng: np.random.Generator) -> Similarity:
@@ -623,7 +641,8 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "experts": lambda result, rng: _experts(result, rng.integers(0, 8, result.model.n_layers)),
     "similarity": _random_similarity,
     "task_guess": _random_task_guess,
-    "kept": _random_kept,
+    "kept": lambda result, rng: _random_kept(result),
+    "parts": lambda result, rng: _random_kept(result, KeptParts),
     "settling": _random_settling,
     "direct_logits": _random_direct_logits,
 }

@@ -97,11 +97,11 @@ def test_costs_of_the_order_choose_and_held_out_prompts_check(engine: Engine) ->
     choice = within_budget(engine, 1.0, outputs, settings, Control())
     assert list(choice.choosing) == [0.0, *order.costs]
     whole = AutoModelForCausalLM.from_pretrained(engine.model.spec.name).eval()
-    for count in range(len(order.layers) + 1):
+    for count in range(len(order.pieces) + 1):
         kl = []
         for output in outputs:
             ids = torch.from_numpy(output.tokens.ids)[None]
-            clean, other = (naive_without(whole, ids, gone) for gone in ((), order.layers[:count]))
+            clean, other = (naive_without(whole, ids, gone) for gone in ((), order.pieces[:count]))
             kl.append((np.exp(clean) * (clean - other)).sum(-1)[1:].mean())
         assert choice.held_out[count] == pytest.approx(np.mean(kl), rel=1e-3, abs=1e-6)
 
@@ -113,9 +113,9 @@ def test_the_least_costly_layers_are_the_first_of_the_order_with_a_few_beyond(
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     first = least_costly(engine, 1, outputs, GREEDY, Control())
     order = surgery.layer_order(engine, GREEDY)
-    assert list(first.order) == order.layers[:4]
+    assert list(first.order) == order.pieces[:4]
     assert list(first.costs) == order.costs[:4]
-    assert first.left_out == order.layers[:1]
+    assert first.left_out == order.pieces[:1]
     by_budget = within_budget(engine, 1.0, outputs, GREEDY, Control()).held_out
     assert list(first.held_out) == pytest.approx([by_budget[n] for n in (1, 2, 3)])
     assert least_costly(engine, 1, [], GREEDY, Control()).held_out == []
@@ -180,7 +180,7 @@ def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> No
     outputs = surgery.whole_outputs(engine, answers(engine), False)
     choosing, held_out = outputs[1::2], outputs[::2]
     settings, control = GREEDY, Control()
-    layers = surgery.layer_order(engine, settings).layers
+    layers = surgery.layer_order(engine, settings).pieces
     (first,) = surgery.paired_answers(engine, choosing, [layers[:1]])
     share = (first.both + first.gained) / (first.both + first.lost)
     choice = keeping_answers(engine, max(share, 0.01), choosing, held_out, settings, control)
@@ -306,13 +306,13 @@ def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> N
     engine.load(ModelSpec(str(folder), device="cpu"))
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     choice = within_budget(engine, whole.costs[0] + 0.01, outputs, GREEDY, Control())
-    assert list(choice.order) == whole.layers[:2]
+    assert list(choice.order) == whole.pieces[:2]
     assert list(choice.choosing) == [0.0, *whole.costs[:2]]
     # What was found is kept, and the search goes on there.
     (order_file,) = (tmp_path / "lenses").rglob("*.order.json")
     assert '"whole": false' in order_file.read_text()
     again = surgery.layer_order(engine, GREEDY)
-    assert again.layers == whole.layers
+    assert again.pieces == whole.pieces
     assert again.costs == pytest.approx(whole.costs, rel=1e-4)
     assert '"whole": true' in order_file.read_text()
 

@@ -73,7 +73,7 @@ def test_an_order_is_kept_for_each_variant(folder, tmp_path):
     assert len(files) == 4
     assert files == set(tmp_path.rglob("*.order.json"))
     for one, each in zip(orders_used, every, strict=True):
-        assert one.orders == (orders.stored_layers(each),)
+        assert one.orders == (tuple(orders.stored(each).pieces),)
     assert not np.allclose(orders_used[0].kl[1:, 1:], orders_used[1].kl[1:, 1:], rtol=1e-3)
 
 

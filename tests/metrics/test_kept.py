@@ -14,10 +14,11 @@ from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics import with_other_prompts
 from depthtui.metrics.kept import METRIC, Kept, ReducedKept
-from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
+from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
+from depthtui.tracing.left_out import LayersToLeave
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.metrics import empty_kept
@@ -79,16 +80,17 @@ def naive_ranked(model, ids, chosen):
 def orders_of(found, n_layers, controls=((), (), (), ())):
     """Orders that were found, as a run is read with them."""
     whole = tuple(order.whole(n_layers) for order in found)
-    return RunOrders(whole, tuple(len(order.layers) for order in found), controls)
+    return RunOrders(whole, tuple(len(order.pieces) for order in found), controls)
 
 
 def own(replay, unembedding, search="ranked", at_once=0):
     """The metric with orders of the prompt's own halves, and one that is drawn."""
-    found = own_orders(replay, unembedding, search, at_once or replay.n_layers)
+    layers = LayersToLeave([replay])
+    found = own_orders(layers, unembedding, search, at_once or replay.n_layers)
     controls = ((), (), (), drawn_orders(replay.n_layers)[0])
     orders = orders_of(found, replay.n_layers, controls)
-    start = begun(replay, "own", search, orders)
-    return with_layers_left_out(replay, unembedding, start, at_once)
+    start = begun(layers, "own", search, orders)
+    return with_pieces_left_out(layers, unembedding, start, at_once)
 
 
 @on_few_models()
@@ -123,16 +125,16 @@ def test_against_whole_forwards(name):
 def test_the_own_order_beside_the_models_is_read_on_the_other_tokens(name):
     model = tiny(name)
     ids, unembedding, replay = replayed(model)
-    order = LayerOrder(list(range(replay.n_layers)))
+    layers, order = LayersToLeave([replay]), LayerOrder(list(range(replay.n_layers)))
     orders = replace(orders_of([order], replay.n_layers), own=((), ()))
     with torch.no_grad():
-        start = begun(replay, "model", "ranked", orders)
-        first = with_layers_left_out(replay, unembedding, start)
+        start = begun(layers, "model", "ranked", orders)
+        first = with_pieces_left_out(layers, unembedding, start)
         assert (first.own_orders, first.is_whole) == (((), ()), False)
         found = [
-            order.whole(replay.n_layers) for order in own_orders(replay, unembedding, "ranked", 4)
+            order.whole(replay.n_layers) for order in own_orders(layers, unembedding, "ranked", 4)
         ]
-        result = with_layers_left_out(replay, unembedding, replace(first, own_orders=tuple(found)))
+        result = with_pieces_left_out(layers, unembedding, replace(first, own_orders=tuple(found)))
     assert result.is_whole
     np.testing.assert_array_equal(result.loss, first.loss)
     halves = slice(0, None, 2), slice(1, None, 2)
@@ -216,11 +218,11 @@ def test_a_greedy_order_is_that_of_all_layers_tried_in_every_round(name):
     model = tiny(name)
     ids, unembedding, replay = replayed(model)
     with torch.no_grad():
-        orders = own_orders(replay, unembedding, "greedy", replay.n_layers)
+        orders = own_orders(LayersToLeave([replay]), unembedding, "greedy", replay.n_layers)
     halves = slice(0, None, 2), slice(1, None, 2)
     for order, half in zip(orders, halves, strict=True):
         # Four layers are tried in every round, which are all of them.
-        assert order.layers == naive_greedy(model, ids, half)
+        assert order.pieces == naive_greedy(model, ids, half)
         assert sorted(order.whole(replay.n_layers)) == list(range(replay.n_layers))
 
 
@@ -240,13 +242,14 @@ def test_rows_that_are_known_are_not_computed_again():
         whole = own(replay, unembedding)
         reports = []
         orders = RunOrders(whole.orders, whole.search_lengths)
-        unfinished = begun(replay, "own", "ranked", orders)
-        with_layers_left_out(replay, unembedding, unfinished, 1, lambda *row: reports.append(row))
+        layers = LayersToLeave([replay])
+        unfinished = begun(layers, "own", "ranked", orders)
+        with_pieces_left_out(layers, unembedding, unfinished, 1, lambda *row: reports.append(row))
         assert [done for done, _, _ in reports] == list(range(1, 11))
         half = reports[4][2]
         assert not half.is_whole
         before = replay.evaluations
-        again = with_layers_left_out(replay, unembedding, half)
+        again = with_pieces_left_out(layers, unembedding, half)
     np.testing.assert_allclose(again.kl, whole.kl, rtol=1e-4, atol=1e-6)
     assert np.isnan(half.kl[:, half.way == 1]).all()
     # The rows of the second order alone, from the lowest layer that each is without.
@@ -278,8 +281,8 @@ def test_of_equal_layers_the_higher_goes_first():
             ):
                 module.weight.zero_()
         _ids, unembedding, replay = replayed(model)
-        orders = own_orders(replay, unembedding, "ranked", 4)
-    assert [order.layers[:2] for order in orders] == [[2, 0], [2, 0]]
+        orders = own_orders(LayersToLeave([replay]), unembedding, "ranked", 4)
+    assert [order.pieces[:2] for order in orders] == [[2, 0], [2, 0]]
 
 
 def test_a_search_goes_on_from_where_it_was():
@@ -288,14 +291,14 @@ def test_a_search_goes_on_from_where_it_was():
 
     def text():
         weights = block_weights(replay.n_tokens, range(4))
-        return Texts([replay], unembedding, weights, replay.n_layers)
+        return Texts(LayersToLeave([replay]), unembedding, weights, replay.n_layers)
 
     with torch.no_grad():
-        whole = greedy_order([text()], replay.n_layers, on_layer=reports.append)
+        whole = greedy_order([text()], replay.n_layers, on_piece=reports.append)
         again = greedy_order([text()], replay.n_layers, reports[0])
     assert isinstance(reports[0], LayerOrder)
-    assert len(reports[0].layers) == 1
-    assert again.layers == whole.layers
+    assert len(reports[0].pieces) == 1
+    assert again.pieces == whole.pieces
     assert again.halves == whole.halves == ()
     np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)
 
@@ -307,13 +310,13 @@ def test_a_greedy_order_has_the_ranked_orders_of_both_halves_of_the_texts():
     weights = np.full(TOKENS, 1 / TOKENS)
 
     def texts(replays):
-        return [Texts(replays, anatomy.unembedding, weights, replays[0].n_layers)]
+        return [Texts(LayersToLeave(replays), anatomy.unembedding, weights, replays[0].n_layers)]
 
     count, found = replays[0].n_layers, []
     with torch.no_grad():
-        greedy = greedy_order(texts(replays), count, on_layer=found.append)
+        greedy = greedy_order(texts(replays), count, on_piece=found.append)
         again = greedy_order(texts(replays), count, found[0])
-        halves = [ranked_order(texts(half), count).layers for half in (replays[:2], replays[2:])]
+        halves = [ranked_order(texts(half), count).pieces for half in (replays[:2], replays[2:])]
         assert ranked_order(texts(replays), count).halves == greedy.halves
     assert greedy.halves == again.halves == tuple(map(tuple, halves))
 
@@ -326,9 +329,10 @@ def test_texts_that_run_together_cost_what_each_costs_alone(name):
     weights = np.arange(TOKENS, dtype=float)
     with torch.no_grad():
         served = [replay for replay in replays if replays[0].serves(replay)]
-        together = Texts(served, anatomy.unembedding, weights, replays[0].n_layers)
+        together = Texts(LayersToLeave(served), anatomy.unembedding, weights, replays[0].n_layers)
         alone = [
-            Texts([replay], anatomy.unembedding, weights, replay.n_layers) for replay in served
+            Texts(LayersToLeave([replay]), anatomy.unembedding, weights, replay.n_layers)
+            for replay in served
         ]
         for texts in (together, *alone):
             texts.leave_out(1)
@@ -350,7 +354,7 @@ def test_texts_of_other_lengths_are_not_served():
 def test_a_prompt_of_one_block_has_no_order_of_its_own():
     _ids, unembedding, replay = replayed(tiny("llama"), tokens=5)
     with pytest.raises(DepthError, match="too short"), torch.no_grad():
-        own_orders(replay, unembedding, "ranked", 4)
+        own_orders(LayersToLeave([replay]), unembedding, "ranked", 4)
 
 
 def test_of_several_searches_no_layer_is_missed():
@@ -377,10 +381,10 @@ def test_of_several_searches_no_layer_is_missed():
         table = Table(count)
         actual = greedy_order([table], count)
         expected = sorted(range(count), key=lambda layer: table.costs_of[layer])
-        assert actual.layers == expected[: len(actual.layers)]
+        assert actual.pieces == expected[: len(actual.pieces)]
         assert actual.costs == sorted(actual.costs)
         assert all(cost <= 3 for cost in actual.costs[:-1])
-        assert list(itertools.accumulate(table.costs_of[actual.layers])) == pytest.approx(
+        assert list(itertools.accumulate(table.costs_of[actual.pieces])) == pytest.approx(
             actual.costs
         )
 

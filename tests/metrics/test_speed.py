@@ -82,7 +82,7 @@ class Clock:
         self.calls = 0
         self.reported: list[tuple[int, int]] = []
 
-    def order(self) -> LayerOrder:
+    def order(self, piece: str) -> LayerOrder:
         return LayerOrder([2, 0], [0.1, 0.2])
 
     def timed(self, staying: Sequence[int], passes: Sequence[int]) -> Times:

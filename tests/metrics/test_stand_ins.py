@@ -20,14 +20,14 @@ from depthtui.metrics.choices import STAND_INS, key_parts
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.kept import Kept
-from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_layers_left_out
+from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
 from depthtui.report.choices import choice_words
 from depthtui.report.groups import group_runs
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.decoding import reads_on, write_greedily
-from depthtui.tracing.left_out import NOTHING, Substitute, without_first
+from depthtui.tracing.left_out import NOTHING, LayersToLeave, Substitute, without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import full_run
@@ -148,12 +148,13 @@ def own(model, variant, search: str = "ranked") -> Kept:
     _ids, anatomy, replay = replayed(model)
     substitute = substitute_of(model, anatomy, variant)
     with torch.no_grad():
-        found = own_orders(replay, anatomy.unembedding, search, LAYERS, substitute)
+        layers = LayersToLeave([replay], substitute)
+        found = own_orders(layers, anatomy.unembedding, search, LAYERS)
         orders = RunOrders(
-            tuple(order.whole(LAYERS) for order in found), tuple(len(o.layers) for o in found)
+            tuple(order.whole(LAYERS) for order in found), tuple(len(o.pieces) for o in found)
         )
-        start = begun(replay, "own", search, orders)
-        return with_layers_left_out(replay, anatomy.unembedding, start, substitute=substitute)
+        start = begun(layers, "own", search, orders)
+        return with_pieces_left_out(layers, anatomy.unembedding, start)
 
 
 @on_unlike_models
@@ -401,6 +402,7 @@ def test_all_layers_out_leave_the_sum_of_their_means() -> None:
 METRICS = (
     "ablation",
     "kept",
+    "parts",
     "skip_effects",
     "direct_effects",
     "answers_kept",
@@ -447,6 +449,7 @@ def test_a_sublayer_has_no_mean_update(part: str) -> None:
     title = {"attention": "attention", "mlp": "MLP"}[part]
     # These leave out whole layers, whatever the part.
     assert {reasons.pop(name) for name in ("kept", "accuracy", "context_depth", "pairs")} == {""}
+    assert reasons.pop("parts") == "only a whole layer has a mean update, not its parts"
     assert set(reasons.values()) == {f"only a whole layer has a mean update, not its {title}"}
     result.settings = RunSettings(keep_first_token=True, skip_part=part)
     assert METRIC_BY_NAME["ablation"].why_unavailable(result) == ""

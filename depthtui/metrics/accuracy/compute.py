@@ -34,7 +34,7 @@ def _begun(context: Context) -> Accuracy:
     """A result of which nothing is known but the order."""
     result, prompt = context.result, context.result.prompt
     n_layers, is_changed = result.model.n_layers, not result.settings.is_clean
-    order = None if is_changed else context.order()
+    order = None if is_changed else context.order("layer")
     unknown = Accuracy.unknown(
         n_layers,
         len(result.tokens),

@@ -5,7 +5,7 @@ What a model knows of a text is the loss that context saves: the gain over a gue
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, ClassVar
 
@@ -41,6 +41,7 @@ from depthtui.metrics.layer_order import (
     RECALLED_ORDERS,
     TEXTS,
     Orders,
+    Piece,
     block_numbers,
     block_weights,
     expected_trials,
@@ -68,10 +69,11 @@ class Kept(MetricResult):
     """The output with more and more layers left out together, until none is left.
 
     Attributes:
+        piece: the kind of the M pieces that are left out.
         kind: where the orders come from: `model`, or `own` for the prompts themselves.
         search: how they were found: `ranked` or `greedy`.
-        orders: the orders in which layers are left out.
-        search_lengths: how many layers of each order the search found; the others follow by their
+        orders: the orders in which pieces are left out.
+        search_lengths: how many pieces of each order the search found; the others follow by their
             last cost.
         controls: the orders of both halves of the texts, and two that are drawn; empty for an order
             that is not read.
@@ -81,7 +83,7 @@ class Kept(MetricResult):
         untrained: what an untrained model of this shape knows of a token of the texts of the
             model's order, in nats; None where it is not known.
         way: the index of the order that a token is read with; -1 for a token that is not scored.
-        kl: KL(p || p~), in nats, without the first 0, 1, 2, … layers of a token's order; NaN
+        kl: KL(p || p~), in nats, without the first 0, 1, 2, … pieces of a token's order; NaN
             where not known, or not scored.
         kept: 1 where the most probable token stays the same, else 0.
         loss: the loss of the token after each, in nats, in the order of that token.
@@ -91,6 +93,8 @@ class Kept(MetricResult):
         half_guess: the same by the mean output on each half of the texts.
     """
 
+    piece: ClassVar[Piece] = "layer"
+
     kind: str
     search: str
     orders: Orders
@@ -99,11 +103,11 @@ class Kept(MetricResult):
     own_orders: Orders
     untrained: float | None
     way: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
-    kl: Annotated[np.ndarray, Shape("L+1", "T")]
-    kept: Annotated[np.ndarray, Shape("L+1", "T")]
-    loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
-    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", "T-1")]
-    own_loss: Annotated[np.ndarray, Shape("L+1", "T-1")]
+    kl: Annotated[np.ndarray, Shape("M+1", "T")]
+    kept: Annotated[np.ndarray, Shape("M+1", "T")]
+    loss: Annotated[np.ndarray, Shape("M+1", "T-1")]
+    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "M+1", "T-1")]
+    own_loss: Annotated[np.ndarray, Shape("M+1", "T-1")]
     guess: Annotated[np.ndarray, Shape("T-1")]
     half_guess: Annotated[np.ndarray, Shape("2", "T-1")]
 
@@ -156,10 +160,10 @@ class ReducedKept(Reduced):
     untrained: float | None
     way: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
     blocks: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
-    kl: Annotated[np.ndarray, Shape("G", "L+1", dtype=np.float64)]
-    choices: Annotated[np.ndarray, Shape("G", "L+1", dtype=np.float64)]
-    mean_kl: Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
-    mean_choices: Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
+    kl: Annotated[np.ndarray, Shape("G", "M+1", dtype=np.float64)]
+    choices: Annotated[np.ndarray, Shape("G", "M+1", dtype=np.float64)]
+    mean_kl: Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
+    mean_choices: Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
     floor: float
     text: ReducedLoss | None
     answer: ReducedLoss | None
@@ -167,7 +171,8 @@ class ReducedKept(Reduced):
     pools: ClassVar = {}
 
 
-def _reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
+def reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
+    """Reduce the outputs of one prompt."""
     numbers = block_numbers(len(result.way))
     way, blocks, kl, choices = [], [], [], []
     for number in range(len(result.orders)):
@@ -311,18 +316,24 @@ class PooledKept:
         return staying_layers(self.order, self.n_layers, self.layers)
 
 
-def why_not_pooled(pooled: Pooled) -> str:
-    """Why prompts are not counted together, in a clause; empty where they are."""
-    reduced = [prompt for prompt in pooled.reduced(METRIC) if prompt is not None]
-    if len({prompt.answer is None for prompt in reduced}) < 2:
+def why_not_pooled(pooled: Pooled, of_prompts: Sequence[ReducedKept | None] | None = None) -> str:
+    """Why prompts are not counted together, in a clause; empty where they are.
+
+    `of_prompts` are the reduced values of each prompt; by default those of layers.
+    """
+    every = pooled.reduced(METRIC) if of_prompts is None else of_prompts
+    if len({prompt.answer is None for prompt in every if prompt is not None}) < 2:
         return ""
     return "some of these prompts have an answer, and others have none"
 
 
-def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
-    if why_not_pooled(pooled):
+def pool_prompts(of_prompts: Sequence[ReducedKept | None], pooled: Pooled) -> PooledKept | None:
+    """Pool the reduced values of each prompt, None where a prompt has none.
+
+    None where no tokens have a curve in every prompt.
+    """
+    if why_not_pooled(pooled, of_prompts):
         return None
-    of_prompts: list[ReducedKept | None] = pooled.reduced(METRIC)
     answers = [None if prompt is None else prompt.answer for prompt in of_prompts]
     texts = [None if prompt is None else prompt.text for prompt in of_prompts]
     kinds: tuple[tuple[Scored, Guess, list[ReducedLoss | None]], ...] = (
@@ -330,6 +341,7 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
         ("answer", "text", answers),
         ("text", "text", texts),
     )
+    reduced = [prompt for prompt in of_prompts if prompt is not None]
     curves = [
         KeptCurve.over(scored, guess_of, parts, pooled)
         for scored, guess_of, parts in kinds
@@ -351,6 +363,10 @@ def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
         floor,
         first.untrained,
     )
+
+
+def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledKept | None:
+    return pool_prompts(pooled.reduced(METRIC), pooled)
 
 
 def beyond_the_task(
@@ -390,7 +406,8 @@ def _with_guess(answer: ReducedLoss, losses: np.ndarray, influence: float) -> Re
     return replace(answer, guess=guess, half_guess=np.full(2, guess), guess_blocks=None)
 
 
-def _summary(knowledge: PooledKept, pooled: Pooled) -> Mapping[str, Any]:
+def summary(knowledge: PooledKept, pooled: Pooled) -> dict[str, Any]:
+    """What is kept, as a part of `summary.json`."""
     order = {
         "order": list(knowledge.order),
         "found_by_search": knowledge.search_length,
@@ -443,32 +460,46 @@ def _findings(knowledge: PooledKept, pooled: Pooled) -> list[Finding]:
     go = ", ".join(map(str, knowledge.order[:_NAMED]))
     in_order = f"in {order_words(knowledge.kind, knowledge.search)}"
     where = f"{in_order}; layers {go} go first{stand_in}"
-    lines = []
-    for curve in knowledge.curves:
-        title = f"Nine tenths kept, {curve.words}"
-        if curve.why_too_little:
-            lines.append(Finding(title, "–", f"too little is known: {curve.why_too_little}"))
-            continue
-        interval = curve.interval
-        ends = "" if interval is None else f" ({_range(interval)})"
-        value = f"{rounded_up_count(curve.layers())} of {knowledge.n_layers}{ends}"
-        half = f"half with {rounded_up_count(curve.layers(HALF))}"
-        depth = f"{curve.mean_depth:.1f} on average"
-        words = f"{half}, {depth}; of {curve.gain:.1f} nats a token"
-        if (own := curve.in_own_order()) is not None:
-            depth = f"{curve.own_mean_depth:.1f} on average"
-            words += f"; {_in_own_order(pooled)} {rounded_up_count(own)}, {depth}"
-        lines.append(Finding(title, value, words))
-    order = Finding("Order of layers kept", f"{go} …", where)
     return [
-        *lines,
-        *_controls(knowledge),
-        order,
+        *curve_findings(knowledge, pooled, "Nine tenths kept"),
+        *control_findings(knowledge, "Controls of what is kept"),
+        Finding("Order of layers kept", f"{go} …", where),
         noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats"),
     ]
 
 
-def _controls(knowledge: PooledKept) -> Iterator[Finding]:
+def curve_findings(
+    knowledge: PooledKept,
+    pooled: Pooled,
+    title: str,
+    stay: Callable[[int], str] = lambda count: "",
+) -> Iterator[Finding]:
+    """The count that keeps nine tenths by each curve.
+
+    Args:
+        knowledge: what is kept.
+        pooled: the prompts.
+        title: the beginning of the titles.
+        stay: returns which of a count of pieces stay, before a semicolon; empty for no words.
+    """
+    for curve in knowledge.curves:
+        title_of_curve = f"{title}, {curve.words}"
+        if curve.why_too_little:
+            remark = f"too little is known: {curve.why_too_little}"
+            yield Finding(title_of_curve, "–", remark)
+            continue
+        interval, count = curve.interval, rounded_up_count(curve.layers())
+        ends = "" if interval is None else f" ({_range(interval)})"
+        half = f"half with {rounded_up_count(curve.layers(HALF))}"
+        depth = f"{curve.mean_depth:.1f} on average"
+        words = f"{stay(count)}{half}, {depth}; of {curve.gain:.1f} nats a token"
+        if (own := curve.in_own_order()) is not None:
+            depth = f"{curve.own_mean_depth:.1f} on average"
+            words += f"; {_in_own_order(pooled)} {rounded_up_count(own)}, {depth}"
+        yield Finding(title_of_curve, f"{count} of {knowledge.n_layers}{ends}", words)
+
+
+def control_findings(knowledge: PooledKept, title: str) -> Iterator[Finding]:
     """The controls in a row: the count in random orders, and what an untrained model knows."""
     curve, value, words = knowledge.curve, "–", []
     if (drawn := curve.in_random_orders()) and not curve.why_too_little:
@@ -481,7 +512,7 @@ def _controls(knowledge: PooledKept) -> Iterator[Finding]:
         of_texts = f"knows {nats:.1f} nats a token of texts that the model writes"
         words.append(f"an untrained model of this shape {of_texts}")
     if words:
-        yield Finding("Controls of what is kept", value, "; ".join(words))
+        yield Finding(title, value, "; ".join(words))
 
 
 def _in_own_order(pooled: Pooled) -> str:
@@ -498,35 +529,59 @@ COUNT_MEASURE = CountMeasure("causal", NAME, NAME, "that keep nine tenths of wha
 
 
 def _evidence(knowledge: PooledKept, pooled: Pooled) -> list[LayerCount]:
+    return [counted(COUNT_MEASURE, knowledge, pooled, knowledge.kept_layers)]
+
+
+def counted(
+    measure: CountMeasure,
+    knowledge: PooledKept,
+    pooled: Pooled,
+    layers: Iterable[int],
+    per_layer: int = 1,
+) -> LayerCount:
+    """The layers that keep nine tenths, and what this count was varied by.
+
+    Args:
+        measure: the measure.
+        knowledge: what is kept.
+        pooled: the prompts.
+        layers: the layers that stay.
+        per_layer: the pieces of a layer, each of which counts as much.
+    """
     curve = knowledge.curve
     if curve.why_too_little:
-        return [COUNT_MEASURE.unknown(f"too little is known: {curve.why_too_little}")]
+        return measure.unknown(f"too little is known: {curve.why_too_little}")
     variants = [
         Variant(
-            (other := rounded_up_count(layers)),
+            (other := rounded_up_count(count / per_layer)),
             f"by the order: by half of the texts it takes {other}",
         )
-        for layers in curve.of_halves()
+        for count in curve.of_halves()
     ]
-    if (in_own_order := _own_variant(curve, pooled)) is not None:
+    if (in_own_order := _own_variant(curve, pooled, per_layer)) is not None:
         variants.append(in_own_order)
     if curve.n_tokens < FEWEST_TOKENS and curve.interval is None:
         few = "a single token" if curve.n_tokens == 1 else f"{curve.n_tokens} tokens"
         variants.append(Variant(None, f"it rests on {few}"))
-    layers = knowledge.kept_layers
-    return [COUNT_MEASURE.counted(knowledge.layers, variants, layers, interval=curve.interval)]
+    interval = curve.interval
+    if interval is not None:
+        ends = interval.low / per_layer, interval.high / per_layer
+        interval = replace(interval, low=ends[0], high=ends[1])
+    count = rounded_up_count(curve.layers() / per_layer)
+    return measure.counted(count, variants, layers, interval=interval)
 
 
-def _own_variant(curve: KeptCurve, pooled: Pooled) -> Variant | None:
+def _own_variant(curve: KeptCurve, pooled: Pooled, per_layer: int) -> Variant | None:
     """The count in the own order, where it is lower; no count where the mean depth alone is."""
-    layers, depth = curve.in_own_order(), curve.own_mean_depth
-    if layers is None or depth is None:
+    if curve.own_share is None or curve.own_mean_depth is None:
         return None
+    whole, own = curve.layers() / per_layer, (curve.in_own_order() or 0.0) / per_layer
+    depth, own_depth = curve.mean_depth / per_layer, curve.own_mean_depth / per_layer
     takes = f"by the order: {_in_own_order(pooled)} it takes"
-    if curve.layers() - layers <= widest(pooled.n_layers) < curve.mean_depth - depth:
-        return Variant(None, f"{takes} {depth:.1f} layers on average, not {curve.mean_depth:.1f}")
-    count = rounded_up_count(layers)
-    return Variant(count, f"{takes} {count}") if layers < curve.layers() else None
+    if whole - own <= widest(pooled.n_layers) < depth - own_depth:
+        return Variant(None, f"{takes} {own_depth:.1f} layers on average, not {depth:.1f}")
+    count = rounded_up_count(own)
+    return Variant(count, f"{takes} {count}") if own < whole else None
 
 
 def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
@@ -548,8 +603,8 @@ def reads_own(result: RunResult) -> bool:
     return settings.sufficient_order == "model" and is_found and is_short(n_tokens)
 
 
-def _work(result: RunResult) -> float:
-    """The work: a curve and a ranking take half of L passes each."""
+def work(result: RunResult, per_layer: int = 1) -> float:
+    """The work: a curve and a ranking take half a pass for each piece."""
     settings, curves = result.settings, 0
     if settings.sufficient_order == "model" or settings.order_texts:
         # The order, and those of both halves of its texts.
@@ -559,10 +614,10 @@ def _work(result: RunResult) -> float:
         curves += 2 if settings.order_texts else 3
     if is_short(len(result.tokens)):
         curves += 2
-    return curves * result.model.n_layers * (1 / 2 + head(result))
+    return curves * per_layer * result.model.n_layers * (1 / 2 + head(result))
 
 
-def order_search(result: RunResult) -> float:
+def search_work(result: RunResult, per_layer: int = 1) -> float:
     """The cost of the model's order, in passes of one token; 0 where none is searched for.
 
     A trial runs half of the layers and the LM head on all text tokens.
@@ -570,7 +625,7 @@ def order_search(result: RunResult) -> float:
     settings = result.settings
     if settings.sufficient_order != "model" or not settings.is_clean:
         return 0.0
-    trials = expected_trials(result.model.n_layers, settings.sufficient_search)
+    trials = expected_trials(per_layer * result.model.n_layers, settings.sufficient_search)
     return TEXTS * LENGTH * trials * (1 / 2 + head(result))
 
 
@@ -593,11 +648,11 @@ METRIC = Metric(
     ),
     source="Greedy depth pruning, verified on other tokens (see arXiv 2604.24938); defined here",
     cost="L forwards for each of up to eight orders, half of each; the model's order once, longer",
-    work=_work,
+    work=work,
     result=Kept,
     needs=(needs.clean_run, needs.lens, needs.second_token),
-    needs_order=True,
-    preparation=order_search,
+    needs_order="layer",
+    preparation=search_work,
     memory=row_of_logits,
     recalled_with=RECALLED_ORDERS,
     depends_on=(
@@ -608,9 +663,9 @@ METRIC = Metric(
         *STAND_INS,
     ),
     reduced=ReducedKept,
-    reduce=_reduce,
+    reduce=reduce,
     pool=_pool,
-    summary=_summary,
+    summary=summary,
     findings=_findings,
     means=_means,
     evidence=_evidence,

@@ -1,4 +1,4 @@
-"""Run a prompt with more and more layers left out together."""
+"""Run a prompt with more and more layers, or parts of them, left out together."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked
 from depthtui.metrics.layer_order import (
     LayerOrder,
     Orders,
+    Piece,
     block_numbers,
     block_weights,
     drawn_orders,
@@ -24,8 +25,7 @@ from depthtui.metrics.layer_order import (
 from depthtui.metrics.output_change import Changes, OutputChange
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
-from depthtui.tracing.left_out import NOTHING, Substitute, without_first
-from depthtui.tracing.replay import Replay
+from depthtui.tracing.left_out import LayersToLeave
 
 OnRows = Callable[[int, int, Kept], None]
 """Called after each part with how many rows are done, their number, and the result so far."""
@@ -33,27 +33,40 @@ OnRows = Callable[[int, int, Kept], None]
 
 def compute(context: Context, partial: Kept | None) -> Kept:
     """Compute the metric of a run; orders and rows already in `partial` are not computed again."""
-    replay, settings = context.replay, context.result.settings
-    rows_at_once = context.layers_at_once(replay.n_tokens)
+    return in_orders(context, LayersToLeave([context.replay], context.substitute), Kept, partial)
+
+
+def in_orders(
+    context: Context, pieces: LayersToLeave, kind: type[Kept], partial: Kept | None
+) -> Kept:
+    """A run's result, in all orders that it is read in.
+
+    Args:
+        context: the run.
+        pieces: the layers of its prompt, or their parts.
+        kind: the class of the result.
+        partial: the result so far.
+    """
+    settings, unembedding, report = context.result.settings, context.unembedding, context.report
+    rows_at_once = context.layers_at_once(pieces.replay.n_tokens)
     with torch.no_grad():
         if partial is not None and partial.orders:
             result = partial
         else:
-            orders, guess = _orders(context, rows_at_once), context.guess()
+            orders, guess = _orders(context, pieces, kind.piece, rows_at_once), context.guess()
             if guess is not None:
                 guess = guess[:, context.result.tokens.ids[1:]]
-            kind, search = settings.sufficient_order, settings.sufficient_search
-            result = begun(replay, kind, search, orders, guess)
-        unembedding, report, substitute = context.unembedding, context.report, context.substitute
-        result = with_layers_left_out(replay, unembedding, result, rows_at_once, report, substitute)
+            order, search = settings.sufficient_order, settings.sufficient_search
+            result = begun(pieces, order, search, orders, guess, kind)
+        result = with_pieces_left_out(pieces, unembedding, result, rows_at_once, report)
         # The headline rests on the first curve alone: its control, and the search for the own
         # orders, wait.
         result = replace(result, untrained=context.known_untrained())
         if all(result.own_orders):
             return result
-        own = _orders_beside(context, rows_at_once)
-        result = replace(result, own_orders=tuple(order.whole(replay.n_layers) for order in own))
-        return with_layers_left_out(replay, unembedding, result, rows_at_once, report, substitute)
+        own = _orders_beside(context, pieces, kind.piece, rows_at_once)
+        result = replace(result, own_orders=tuple(order.whole(len(pieces)) for order in own))
+        return with_pieces_left_out(pieces, unembedding, result, rows_at_once, report)
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class RunOrders:
 
     Attributes:
         reading: of each token one.
-        search_lengths: how many layers of each of them a search found.
+        search_lengths: how many pieces of each of them a search found.
         controls: other orders of every token; empty for those that are not read.
         own: the prompt's own orders beside the model's, each empty until it is found.
     """
@@ -74,14 +87,19 @@ class RunOrders:
 
 
 def begun(
-    replay: Replay, kind: str, search: str, orders: RunOrders, guess: np.ndarray | None = None
+    pieces: LayersToLeave,
+    order: str,
+    search: str,
+    orders: RunOrders,
+    guess: np.ndarray | None = None,
+    kind: type[Kept] = Kept,
 ) -> Kept:
     """A result of which nothing is known but the orders and the guesses' losses `[3, T - 1]`."""
-    n_layers, n_tokens = replay.n_layers, replay.n_tokens
-    unknown = Kept.unknown(
-        n_layers,
+    n_tokens = pieces.replay.n_tokens
+    unknown = kind.unknown(
+        pieces.replay.n_layers,
         n_tokens,
-        kind=kind,
+        kind=order,
         search=search,
         orders=orders.reading,
         search_lengths=orders.search_lengths,
@@ -96,88 +114,80 @@ def begun(
     return replace(unknown, way=way, guess=guess[0], half_guess=guess[1:])
 
 
-def _orders(context: Context, rows_at_once: int) -> RunOrders:
+def _orders(context: Context, pieces: LayersToLeave, piece: Piece, rows_at_once: int) -> RunOrders:
     """The orders that a run is read with, the random ones where they cost little."""
-    replay, settings = context.replay, context.result.settings
-    search = settings.sufficient_search
-    n_layers = replay.n_layers
-    drawn = drawn_orders(n_layers) if is_short(replay.n_tokens) else ((), ())
-    order = context.order()
+    settings, count = context.result.settings, len(pieces)
+    drawn = drawn_orders(count) if is_short(pieces.replay.n_tokens) else ((), ())
+    order = context.order(piece)
     if order is None:
-        unembedding, substitute = context.unembedding, context.substitute
-        own = own_orders(replay, unembedding, search, rows_at_once, substitute)
-        reading = tuple(order.whole(n_layers) for order in own)
-        return RunOrders(reading, tuple(len(order.layers) for order in own), ((), (), *drawn))
+        search = settings.sufficient_search
+        own = own_orders(pieces, context.unembedding, search, rows_at_once)
+        reading = tuple(order.whole(count) for order in own)
+        return RunOrders(reading, tuple(len(order.pieces) for order in own), ((), (), *drawn))
     halves: Orders = order.halves or ((), ())
     not_found: Orders = ((),) if settings.order_texts else ((), ())
     return RunOrders(
-        (order.whole(n_layers),),
-        (len(order.layers),),
+        (order.whole(count),),
+        (len(order.pieces),),
         (*halves, *drawn),
         not_found if reads_own(context.result) else (),
     )
 
 
-def _orders_beside(context: Context, rows_at_once: int) -> Sequence[LayerOrder]:
+def _orders_beside(
+    context: Context, pieces: LayersToLeave, piece: Piece, rows_at_once: int
+) -> Sequence[LayerOrder]:
     """The prompt's own orders beside the model's; none where it is too short for any."""
-    order = context.own_order()
+    order = context.own_order(piece)
     if order is not None:
         return [order]
-    replay = context.replay
-    if not has_own_order(replay.n_tokens):
+    if not has_own_order(pieces.replay.n_tokens):
         return []
-    unembedding, substitute = context.unembedding, context.substitute
-    return own_orders(replay, unembedding, "ranked", rows_at_once, substitute)
+    return own_orders(pieces, context.unembedding, "ranked", rows_at_once)
 
 
 def own_orders(
-    replay: Replay,
-    unembedding: Unembedding,
-    search: str,
-    layers_at_once: int,
-    substitute: Substitute = NOTHING,
+    pieces: LayersToLeave, unembedding: Unembedding, search: str, pieces_at_once: int
 ) -> tuple[LayerOrder, ...]:
     """The orders found on the even blocks of a prompt's tokens, and on the odd ones.
 
     Raises:
         DepthError: there is only one block.
     """
-    if not has_own_order(replay.n_tokens):
+    n_tokens = pieces.replay.n_tokens
+    if not has_own_order(n_tokens):
         raise DepthError(
             "the prompt is too short to find the order on one half of it and read it on the other",
             "Take a longer prompt, or the model's order: --sufficient-order model.",
         )
-    blocks = np.arange(block_numbers(replay.n_tokens)[-1] + 1)
-    halves = [block_weights(replay.n_tokens, blocks[half::2]) for half in (0, 1)]
-    count = replay.n_layers
+    blocks = np.arange(block_numbers(n_tokens)[-1] + 1)
+    halves = [block_weights(n_tokens, blocks[half::2]) for half in (0, 1)]
+    count = len(pieces)
     if search == "ranked":
-        text = Texts([replay], unembedding, halves[0], layers_at_once, substitute)
+        text = Texts(pieces, unembedding, halves[0], pieces_at_once)
         costs = text.token_costs(range(count))[:, 0]
         return tuple(LayerOrder(ranked(costs @ weights)) for weights in halves)
-    texts = [
-        Texts([replay], unembedding, weights, layers_at_once, substitute) for weights in halves
-    ]
+    texts = [Texts(pieces, unembedding, weights, pieces_at_once) for weights in halves]
     return tuple(greedy_order([text], count) for text in texts)
 
 
-def with_layers_left_out(
-    replay: Replay,
+def with_pieces_left_out(
+    pieces: LayersToLeave,
     unembedding: Unembedding,
     start_result: Kept,
     rows_at_once: int = 0,
     on_rows: OnRows = lambda done, total, partial: None,
-    substitute: Substitute = NOTHING,
 ) -> Kept:
-    """The outputs and losses with the first layers of each order left out.
+    """The outputs and losses with the first pieces of each order left out.
 
     Args:
-        replay: the clean run.
+        pieces: the layers of the prompt, or their parts.
         unembedding: final norm and LM head.
         start_result: the orders and the rows that are known.
         rows_at_once: rows that are run together; 0 for all.
         on_rows: called after each part.
-        substitute: the substitute for a layer that is left out.
     """
+    replay = pieces.replay
     change = OutputChange(unembedding, replay.states[-1], replay.ids)
     clean = change.losses.numpy()
     result, is_known = start_result, start_result.is_known
@@ -193,7 +203,7 @@ def with_layers_left_out(
         first += rows
         for part in slices(len(unknown_rows), rows_at_once or rows):
             counts = unknown_rows[part]
-            changes = change(without_first(replay, order, counts.tolist(), substitute))
+            changes = change(pieces.without([order[:count] for count in counts])[:, 0])
             # Copied: the listener keeps a reference to a reported result.
             result = result.copied()
             if place < ways:
@@ -211,7 +221,7 @@ def with_layers_left_out(
 def _fill(
     result: Kept, counts: np.ndarray, changes: Changes, clean: np.ndarray, tokens: np.ndarray
 ) -> None:
-    """Fill in the rows of some numbers of layers, at the tokens of one order."""
+    """Fill in the rows of some numbers of pieces, at the tokens of one order."""
     rows, losses = np.ix_(counts, tokens), np.ix_(counts, tokens[:-1])
     result.kl[rows] = changes.kl.numpy()[:, tokens]
     result.kept[rows] = changes.kept.numpy()[:, tokens]

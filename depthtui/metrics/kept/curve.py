@@ -1,4 +1,7 @@
-"""The curve of what is kept with more and more layers left out, and the numbers read from it."""
+"""The curve of what is kept with more and more layers left out, and the numbers read from it.
+
+Layers stand for the M pieces that are left out, which may be parts of layers.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,13 @@ from depthtui.data.lazy import lazy_value
 from depthtui.metrics.evidence import CountInterval, widest
 from depthtui.metrics.layer_order import crossing_above
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.reduced import BlocksByDepth, ByDepth, Reduced
+from depthtui.metrics.reduced import Reduced
 
 Scored: TypeAlias = Literal["answer", "text"]
 Guess: TypeAlias = Literal["text", "task"]
+
+ByCount: TypeAlias = Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
+"""A number for each number of pieces left out."""
 
 SHARE, HALF = 0.9, 0.5
 """The shares of the gain at which layers are counted."""
@@ -45,13 +51,13 @@ class ReducedLoss(Reduced):
 
     block_fields: ClassVar = {"loss": "loss_blocks", "guess": "guess_blocks"}
 
-    loss: ByDepth
-    loss_blocks: BlocksByDepth = None
+    loss: ByCount
+    loss_blocks: Annotated[np.ndarray, Shape("B", "M+1", dtype=np.float64)] | None = None
     guess: float
     guess_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
     half_guess: Annotated[np.ndarray, Shape("2", dtype=np.float64)]
-    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "L+1", dtype=np.float64)]
-    own_loss: ByDepth
+    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "M+1", dtype=np.float64)]
+    own_loss: ByCount
 
     @property
     def is_known(self) -> bool:
@@ -233,7 +239,7 @@ class KeptCurve:
         if layers is None or half is None or depth is None:
             return None
         saved = max(self.layers() - layers, self.mean_depth - depth)
-        return (layers, half) if saved > widest(self.pooled.n_layers) else None
+        return (layers, half) if saved > widest(len(self.loss) - 1) else None
 
     @lazy_value
     def interval(self) -> CountInterval | None:

@@ -34,7 +34,7 @@ def compute(context: Context, partial: Speed | None) -> Speed:
     A machine may grow slower within minutes: each time is compared with the whole model's of the
     same round.
     """
-    model, searched = context.result.model, context.order()
+    model, searched = context.result.model, context.order("layer")
     n_layers = model.n_layers
     # In orders of the prompt's own tokens none is the model's.
     order = tuple(reversed(range(n_layers))) if searched is None else searched.whole(n_layers)
