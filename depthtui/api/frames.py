@@ -27,6 +27,7 @@ _AXES = {
     "H": "head",
     "K": "choice",
     "O": "option",
+    "V": "drafted",
     "2": "half",
     "4": "control",
     "8": "further_layers",

@@ -160,7 +160,8 @@ class Healing:
             return ""
         return (
             f"fitted on {self.tokens:,} tokens of {self.texts:,} texts ({self.source}); on "
-            f"{self.held_out:,} further ones the KL is {self.kl_cut:.3f} nats cut, "
+            f"{self.held_out:,} further one{'s' * (self.held_out > 1)} the KL is "
+            f"{self.kl_cut:.3f} nats cut, "
             f"{self.kl_healed:.3f} healed"
         )
 

@@ -27,7 +27,7 @@ from tests.builders.answers import answered_runs
 from tests.engine.test_controls import engine_with, loaded
 from tests.naive import blocks, naive_without
 from tests.planted import working_only_in
-from tests.tiny_models import CORPUS, on_few_models, random_ids, tiny, with_tokenizer
+from tests.tiny_models import CORPUS, fresh, on_few_models, random_ids, tiny, with_tokenizer
 
 CONTEXT = 6
 WORDS = sorted({word for text in CORPUS for word in text.split()})
@@ -84,7 +84,7 @@ def test_against_whole_forwards(name):
 
 def test_whole_scores_in_bfloat16_are_those_of_each_text_by_itself():
     """Two texts round the tokens that they share differently."""
-    model = tiny("llama").to(torch.bfloat16)
+    model = fresh("llama").to(torch.bfloat16)
     texts = options_of(3, 40, 17, seed=4)
     with torch.no_grad():
         scores = continuations_of(model, texts).clean().numpy()

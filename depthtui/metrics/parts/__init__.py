@@ -202,7 +202,7 @@ def _evidence(parts: PooledParts, pooled: Pooled) -> list[LayerCount]:
 
 def _means(parts: PooledParts, pooled: Pooled) -> dict[str, float]:
     curve, near = parts.knowledge.curve, parts.sufficient
-    means = {} if curve.why_too_little else {"parts that keep nine tenths": curve.layers()}
+    means = {} if curve.why_too_little else {"parts kept": curve.layers()}
     return means if near is None else {**means, "parts within 1 nat": near.within()}
 
 

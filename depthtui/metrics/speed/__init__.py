@@ -15,7 +15,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.lens_view import LENS_METRICS
 from depthtui.data.run import RunResult
 from depthtui.metrics import kept, needs, sufficient
-from depthtui.metrics.choices import STAND_INS, key_parts
+from depthtui.metrics.choices import key_parts, stand_in_words
 from depthtui.metrics.costs import MemoryNeed, Sizes, row_of_logits
 from depthtui.metrics.layer_order import RECALLED_ORDERS
 from depthtui.metrics.pooling import Pooled
@@ -229,6 +229,12 @@ def _one_pass(result: RunResult) -> str:
     return "its blocks run in several passes" if result.model.calls else ""
 
 
+def _no_stand_in(result: RunResult) -> str:
+    """A need: nothing stands in for a layer that is left out."""
+    is_there = stand_in_words(result.settings)
+    return "a model that is shorter has nothing in place of its layers" if is_there else ""
+
+
 def _work(result: RunResult) -> float:
     """The work: in each round the prompt with every number of layers, and the tokens behind it."""
     n_layers, tokens = result.model.n_layers, max(1, len(result.tokens))
@@ -247,7 +253,7 @@ def _memory(sizes: Sizes) -> MemoryNeed:
     return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
 
 
-_DEPENDS_ON = ("sufficient_order", "sufficient_search", "order_texts", "layers", *STAND_INS)
+_DEPENDS_ON = ("sufficient_order", "sufficient_search", "order_texts", "layers")
 
 
 def _cache_key(result: RunResult) -> dict[str, Any]:
@@ -280,7 +286,7 @@ METRIC = Metric(
     cost="10 L passes of the prompt, half of them layers short",
     work=_work,
     result=Speed,
-    needs=(needs.layers_here, needs.clean_run, needs.lens, _one_pass),
+    needs=(needs.layers_here, needs.clean_run, needs.lens, _one_pass, _no_stand_in),
     reruns_layers=False,
     needs_order="layer",
     preparation=kept.search_work,
