@@ -375,7 +375,7 @@ def run_means(results: Results, settings: SummarySettings) -> dict[str, float]:
         "layers that keep nine tenths": ("kept", "n", "0.9"),
         "mean depth": ("kept", "mean_depth"),
         "layers within 1 nat": ("sufficient", "n", "1"),
-        "parts that keep nine tenths": ("parts", "n", "0.9"),
+        "parts kept": ("parts", "n", "0.9"),
         "parts within 1 nat": ("parts", "sufficient", "n", "1"),
         "DepthScore": ("depth_score", "output"),
         "answers right": ("answers_kept", "clean"),

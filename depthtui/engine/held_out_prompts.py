@@ -16,12 +16,13 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.right_answers import TokenisedPrompt, right_answers, tokenise_prompt
 from depthtui.errors import DepthError
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
+from depthtui.metrics.kept.order_search import pieces_of
+from depthtui.metrics.layer_order import Piece
 from depthtui.metrics.output_change import OutputChange
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
-from depthtui.tracing.left_out import without_first
 
 Check = Callable[[], None]
 
@@ -148,16 +149,29 @@ def compare(
 
 
 def costs(
-    model: ReadyModel, tokens: PromptTokens, order: Sequence[int], checkpoint: Check
+    model: ReadyModel,
+    ids: Tensor,
+    order: Sequence[int],
+    checkpoint: Check,
+    piece: Piece = "layer",
 ) -> np.ndarray:
-    """The mean KL(p || p~) of a prompt without the first 0, 1, 2, … layers, `[n + 1]` in nats."""
-    rows = model.rows_at_once(len(order) + 1, len(tokens))
+    """The mean KL(p || p~) of a prompt without the first 0, 1, 2, … pieces, `[n + 1]` in nats.
+
+    Args:
+        model: the model.
+        ids: the prompt's tokens, `[T]`.
+        order: the pieces, the first to leave out first.
+        checkpoint: called before every layer.
+        piece: their kind.
+    """
+    rows = [order[:count] for count in range(len(order) + 1)]
+    at_once = model.rows_at_once(len(rows), len(ids))
     with torch.no_grad():
-        replay = model.replay(torch.from_numpy(tokens.ids), checkpoint)
-        change = OutputChange(unembedding_of(model), replay.states[-1], replay.ids)
+        pieces = pieces_of(piece, [model.replay(ids, checkpoint)], model.anatomy)
+        change = OutputChange(unembedding_of(model), pieces.clean[-1][0], pieces.ids)
         parts = [
-            change(without_first(replay, order, range(part.start, part.stop))).kl[:, 1:]
-            for part in slices(len(order) + 1, rows)
+            change(pieces.without(rows[part])[:, 0]).kl[:, 1:]
+            for part in slices(len(rows), at_once)
         ]
     means: np.ndarray = torch.cat(parts).mean(dim=1, dtype=torch.float64).numpy()
     return means

@@ -25,11 +25,11 @@ from depthtui.engine.guess import loss_by_guess
 from depthtui.engine.lenses import Check, Lenses, Report
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise
-from depthtui.engine.untrained_control import known_untrained
+from depthtui.engine.untrained_control import known_untrained, untrained_parts
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
-from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
+from depthtui.metrics.kept.order_search import Texts, greedy_order, pieces_of, ranked_order
 from depthtui.metrics.layer_order import (
     LENGTH,
     OWN_ORDER,
@@ -41,8 +41,7 @@ from depthtui.metrics.layer_order import (
 )
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
-from depthtui.tracing.left_out import LayersToLeave, Substitute
-from depthtui.tracing.parts_left_out import PartsToLeave
+from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.products import fast_products, untimed_products
 
 FINDING = "Finding which layers can be left out"
@@ -108,6 +107,7 @@ class LayerOrders:
     _written: list[Tensor] | None = None
     _guess: np.ndarray | None = None
     _untrained: float | None = None
+    _untrained_parts: tuple[int, ...] | None = None
 
     @classmethod
     def of(cls, model: ReadyModel, lenses: Lenses, folder: Path | None) -> LayerOrders:
@@ -286,6 +286,32 @@ class LayerOrders:
                 self._write(self._name_of("untrained"), json.dumps(nats).encode())
         return None if math.isnan(self._untrained) else self._untrained
 
+    def untrained_parts(self, checkpoint: Check) -> tuple[int, ...] | None:
+        """The parts with which an untrained model of this shape stays within a nat of its output.
+
+        On the texts of the model's order. None where `known_untrained` is None.
+
+        Args:
+            checkpoint: called before every layer.
+
+        Raises:
+            RunStopped: `checkpoint` stopped it.
+        """
+        name = self._name_of("untrained-parts")
+        if self._untrained_parts is None:
+            content = self._read("a kept control", name)
+            with contextlib.suppress(ValueError, DepthError):
+                parts = from_plain(tuple[int, ...], parse_json((content or b"").decode()))
+                if set(parts) <= set(range(self._count("part"))):
+                    self._untrained_parts = parts
+        if self._untrained_parts is None and self.known_untrained(checkpoint) is not None:
+            with fast_products(self.model.loaded.model), torch.no_grad():
+                texts = self._written_texts(lambda stage, done, total: None, checkpoint)
+            self._untrained_parts = untrained_parts(self.model, texts, checkpoint)
+            if self._untrained_parts is not None:
+                self._write(name, json.dumps(self._untrained_parts).encode())
+        return self._untrained_parts
+
     def _read_untrained(self) -> float | None:
         """The stored knowledge of an untrained model; None where it is missing or damaged."""
         content = self._read("a kept control", self._name_of("untrained"))
@@ -348,11 +374,7 @@ class LayerOrders:
             weights[0] = 0.0
             n_tokens = len(group) * length
             at_once = model.rows_at_once(self._count(piece), n_tokens, len(groups))
-            pieces = (
-                LayersToLeave(group, substitute)
-                if piece == "layer"
-                else PartsToLeave(group, model.anatomy, substitute)
-            )
+            pieces = pieces_of(piece, group, model.anatomy, substitute)
             texts.append(Texts(pieces, unembedding, weights, at_once, places))
         return texts
 

@@ -188,6 +188,7 @@ class Measurement:
             own_order=self._own_order,
             guess=self._guess,
             known_untrained=self._known_untrained,
+            untrained_parts=self._untrained_parts,
         )
         # Free memory, before the recorded pass takes its share.
         rooms = self._model.placement.rooms()
@@ -286,6 +287,11 @@ class Measurement:
         """The knowledge of an untrained model of this shape; None where it is not known."""
         checkpoint = self._run.control.checkpoint
         return _where_texts(lambda: self._orders.known_untrained(checkpoint))
+
+    def _untrained_parts(self) -> tuple[int, ...] | None:
+        """The parts that an untrained model of this shape takes; None where they are not known."""
+        checkpoint = self._run.control.checkpoint
+        return _where_texts(lambda: self._orders.untrained_parts(checkpoint))
 
     def _emit_prepared(self) -> tuple[str, ...]:
         """Emit and return the metrics whose order or lens, which takes long to find, is stored."""

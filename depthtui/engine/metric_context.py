@@ -123,6 +123,7 @@ class MetricContext:
         guess: returns the loss of each token by a guess without context; None where there is none.
         known_untrained: returns what an untrained model of this shape knows of a token, in nats;
             None where it is not known.
+        untrained_parts: returns the parts with which that model stays within a nat of its output.
         base: the weights of the base of a model with an adapter.
     """
 
@@ -145,6 +146,7 @@ class MetricContext:
     own_order: Callable[[Piece], LayerOrder | None]
     guess: Callable[[], np.ndarray | None]
     known_untrained: Callable[[], float | None]
+    untrained_parts: Callable[[], tuple[int, ...] | None]
     base: BaseWeights | None = None
     metric: str = ""
 

@@ -193,6 +193,7 @@ class PromptRun:
         own_order: Callable[[Piece], LayerOrder | None] = lambda piece: None,
         guess: Callable[[], np.ndarray | None] = lambda: None,
         known_untrained: Callable[[], float | None] = lambda: None,
+        untrained_parts: Callable[[], tuple[int, ...] | None] = lambda: None,
     ) -> MetricContext:
         """The context of the kernels of this run's on-demand metrics.
 
@@ -223,6 +224,7 @@ class PromptRun:
             own_order,
             guess,
             known_untrained,
+            untrained_parts,
             self._model.loaded.base,
         )
 

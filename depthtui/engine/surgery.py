@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
@@ -30,7 +31,7 @@ from depthtui.errors import DepthError
 from depthtui.files import write_whole
 from depthtui.lenses.calibration import Calibration
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from depthtui.metrics.layer_order import LayerOrder
+from depthtui.metrics.layer_order import LayerOrder, Piece
 from depthtui.models.card import CARD, model_card
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
@@ -198,14 +199,16 @@ def layer_order(
     settings: RunSettings,
     control: Control | None = None,
     enough: Enough = nothing_less,
+    piece: Piece = "layer",
 ) -> LayerOrder:
-    """The order in which layers can be left out, searched for where it is not stored.
+    """The order in which pieces can be left out, searched for where it is not stored.
 
     Args:
         engine: the engine with the model.
         settings: the settings of the search.
         control: stops the search.
         enough: whether an unfinished order is all that is needed.
+        piece: their kind.
 
     Raises:
         DepthError: no model is loaded, or the order cannot be found.
@@ -214,7 +217,7 @@ def layer_order(
     engine.freed_model()
     orders, check = engine.orders, (control or Control()).checkpoint
     return in_smaller_parts(
-        lambda: orders.find_or_search(settings, engine.emit_stage, check, enough)
+        lambda: orders.find_or_search(settings, engine.emit_stage, check, enough, piece)
     )
 
 
@@ -275,8 +278,9 @@ def costs(
     outputs: Sequence[WholeOutput],
     order: Sequence[int],
     control: Control | None = None,
+    piece: Piece = "layer",
 ) -> np.ndarray:
-    """The cost of leaving out the first 0, 1, 2, … layers of an order, `[prompts, n + 1]`.
+    """The cost of leaving out the first 0, 1, 2, … pieces of an order, `[prompts, n + 1]`.
 
     A cost is the mean KL(p || p~) over the scored tokens of a prompt, in nats.
 
@@ -289,7 +293,9 @@ def costs(
         engine,
         "Leaving layers out",
         [output.question for output in outputs],
-        lambda number: held_out_prompts.costs(model, outputs[number].tokens, order, check),
+        lambda number: held_out_prompts.costs(
+            model, torch.from_numpy(outputs[number].tokens.ids), order, check, piece
+        ),
     )
     return np.stack(costs)
 

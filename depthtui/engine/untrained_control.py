@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from depthtui.engine.guess import gain_over_guess
+from depthtui.engine.held_out_prompts import costs
 from depthtui.engine.ready_model import ReadyModel, make_ready
 from depthtui.errors import DepthError, RunStopped
+from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.kept.order_search import Texts, pieces_of, ranked
+from depthtui.metrics.layer_order import PER_LAYER, crossing_above
+from depthtui.metrics.sufficient import TOLERANCE
 from depthtui.models.free_space import free_memory
 from depthtui.models.untrained import Blueprint
 from depthtui.parallel.group import joined
+from depthtui.tracing.anatomy import Unembedding
+
+Value = TypeVar("Value")
 
 _ROOM = 2
 """The free memory that the control takes at most, in sizes of the model: it stays loaded."""
@@ -27,18 +37,62 @@ def known_untrained(
 ) -> float | None:
     """The knowledge that an untrained model of this shape has of a token of some texts, in nats.
 
-    Weights are drawn on the CPU: for a model on another device, longer than its order takes.
-
     Args:
         model: the trained model, which stays as it is.
         texts: `[T]` token ids of each text.
         checkpoint: called after every layer.
 
     Returns:
-        None for a model that is not on the CPU alone, or where none like it can be built.
+        None where there is no untrained model (see `_of_untrained`).
 
     Raises:
         RunStopped: `checkpoint` stopped it.
+    """
+
+    def knowledge(untrained: ReadyModel, unembedding: Unembedding) -> float | None:
+        replays = [untrained.replay(text, checkpoint) for text in texts if len(text) > 1]
+        nats = gain_over_guess(unembedding, replays)
+        return nats if math.isfinite(nats) else None
+
+    return _of_untrained(model, knowledge)
+
+
+def untrained_parts(
+    model: ReadyModel, texts: Sequence[Tensor], checkpoint: Callable[[], None]
+) -> tuple[int, ...] | None:
+    """The parts with which an untrained model of this shape stays within a nat of its own output.
+
+    Their ranked order is found on every second text, and read on the others. Arguments, None and
+    errors as in `known_untrained`.
+    """
+    texts = [text for text in texts if len(text) > 1]
+
+    def staying(untrained: ReadyModel, unembedding: Unembedding) -> tuple[int, ...] | None:
+        count = PER_LAYER["part"] * untrained.info.n_layers
+        of_texts = []
+        for text in texts[::2]:
+            pieces = pieces_of("part", [untrained.replay(text, checkpoint)], untrained.anatomy)
+            weights = np.full(len(text), 1 / (len(text) - 1))
+            weights[0] = 0.0
+            at_once = untrained.rows_at_once(count, len(text))
+            of_texts.append(Texts(pieces, unembedding, weights, at_once).costs(range(count)))
+        order = ranked(np.sum(of_texts, axis=(0, 2)))
+        curves = [costs(untrained, text, order, checkpoint, "part") for text in texts[1::2]]
+        (left_out,) = crossing_above(np.mean(curves, axis=0)[None], TOLERANCE)
+        stay = rounded_up_count(count - left_out)
+        return tuple(order[count - stay :])
+
+    return _of_untrained(model, staying) if len(texts) > 1 else None
+
+
+def _of_untrained(
+    model: ReadyModel, work: Callable[[ReadyModel, Unembedding], Value | None]
+) -> Value | None:
+    """A value of an untrained model of this shape, from it and its final norm and LM head.
+
+    Weights are drawn on the CPU: for a model on another device, longer than its order takes.
+
+    None for a model that is not on the CPU alone, or where none like it can be built.
     """
     devices = {device.type for device in model.placement.devices}
     if devices != {"cpu"} or joined() is not None:
@@ -53,10 +107,8 @@ def known_untrained(
         if not (trained and unembedding) or unembedding.vocab_size != trained.vocab_size:
             return None
         with torch.no_grad():
-            replays = [untrained.replay(text, checkpoint) for text in texts if len(text) > 1]
-            nats = gain_over_guess(unembedding, replays)
+            return work(untrained, unembedding)
     except RunStopped:
         raise
     except DepthError:
         return None
-    return nats if math.isfinite(nats) else None

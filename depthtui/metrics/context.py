@@ -116,6 +116,12 @@ class Context(Protocol):
         be no such model.
         """
 
+    def untrained_parts(self) -> tuple[int, ...] | None:
+        """The parts with which an untrained model of this shape stays within a nat of its output.
+
+        None where `known_untrained` is None.
+        """
+
     def answer_ids(self, prompt: Prompt) -> np.ndarray:
         """The token ids of another prompt's answer, `[A]`."""
 

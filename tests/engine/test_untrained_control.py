@@ -1,6 +1,7 @@
 """What an untrained model of a model's shape knows, on tiny models."""
 
 import copy
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,13 @@ import torch
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
-from depthtui.engine.untrained_control import known_untrained
+from depthtui.engine.untrained_control import known_untrained, untrained_parts
 from depthtui.errors import RunStopped
 from depthtui.metrics.kept import NAME
 from depthtui.models.untrained import Blueprint
 from tests.engine.test_controls import engine_with
-from tests.tiny_models import CORPUS, with_tokenizer
+from tests.naive import naive_without_parts
+from tests.tiny_models import CORPUS, random_ids, with_tokenizer
 
 TEXTS = [torch.tensor(ids) for ids in ([1, 5, 9, 4, 7, 30], [1, 8], [1, 2, 3, 9, 9, 20, 3])]
 
@@ -47,6 +49,39 @@ def test_it_is_the_loss_that_its_context_saves(name, tmp_path):
     ]
     assert len(saved) == 4 + 0 + 5
     assert known_untrained(model, TEXTS, no_check) == pytest.approx(np.mean(saved), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", ["llama", "falcon"])
+def test_it_takes_the_last_parts_of_its_order_to_stay_within_a_nat(name, tmp_path):
+    model = ready(with_tokenizer(name), tmp_path)
+    texts = [random_ids(9, seed)[0] for seed in range(4)]
+    build = Blueprint.build
+    untrained = build(Blueprint.of(model.loaded), 0).model
+    # As it is drawn, nothing that it leaves out moves its output by a nat.
+    for parameter in untrained.parameters():
+        parameter.mul_(4)
+
+    def cost(left_out, of):
+        logs = (
+            naive_without_parts(untrained, ids[None], out) for ids in of for out in ((), left_out)
+        )
+        return np.mean(
+            [
+                (np.exp(clean) * (clean - other))[1:].sum(-1).mean()
+                for clean, other in zip(logs, logs, strict=True)
+            ]
+        )
+
+    alone = [cost([part], texts[::2]) for part in range(8)]
+    order = sorted(range(8), key=lambda part: (alone[part], -part))
+    curve = [cost(order[:count], texts[1::2]) for count in range(9)]
+    gone = next(count for count in range(9) if curve[count] > 1) - 1
+    assert 0 < gone < 8
+    with pytest.MonkeyPatch.context() as patch:
+        grown = replace(build(Blueprint.of(model.loaded), 0), model=untrained)
+        patch.setattr(Blueprint, "build", lambda self, seed: grown)
+        found = untrained_parts(model, texts, no_check)
+    assert found == tuple(order[gone:])
 
 
 def test_there_is_none_without_room_for_it_beside_the_model(tiny, tmp_path, monkeypatch):
@@ -89,6 +124,16 @@ def test_a_damaged_file_is_computed_anew(content, tiny, tmp_path):
     file.write_text(content)
     assert engine_with(*tiny, tmp_path).orders.known_untrained(no_check) == nats
     assert float(file.read_text()) == nats
+
+
+@pytest.mark.parametrize("content", ["", "null", "[-1]", "[8]", "[0.5]", "\x00"])
+def test_a_damaged_file_of_parts_is_computed_anew(content, tiny, tmp_path):
+    orders = engine_with(*tiny, tmp_path).orders
+    parts = orders.untrained_parts(no_check)
+    (file,) = (tmp_path / "lenses").glob("*.untrained-parts")
+    file.write_text(content)
+    assert engine_with(*tiny, tmp_path).orders.untrained_parts(no_check) == parts
+    assert tuple(json.loads(file.read_text())) == parts
 
 
 def test_a_stop_keeps_nothing(tiny, tmp_path):

@@ -89,7 +89,7 @@ def own(replay, unembedding, search="ranked", at_once=0):
     found = own_orders(layers, unembedding, search, at_once or replay.n_layers)
     controls = ((), (), (), drawn_orders(replay.n_layers)[0])
     orders = orders_of(found, replay.n_layers, controls)
-    start = begun(layers, "own", search, orders)
+    start = begun(layers, Kept, "own", search, orders)
     return with_pieces_left_out(layers, unembedding, start, at_once)
 
 
@@ -128,7 +128,7 @@ def test_the_own_order_beside_the_models_is_read_on_the_other_tokens(name):
     layers, order = LayersToLeave([replay]), LayerOrder(list(range(replay.n_layers)))
     orders = replace(orders_of([order], replay.n_layers), own=((), ()))
     with torch.no_grad():
-        start = begun(layers, "model", "ranked", orders)
+        start = begun(layers, Kept, "model", "ranked", orders)
         first = with_pieces_left_out(layers, unembedding, start)
         assert (first.own_orders, first.is_whole) == (((), ()), False)
         found = [
@@ -243,7 +243,7 @@ def test_rows_that_are_known_are_not_computed_again():
         reports = []
         orders = RunOrders(whole.orders, whole.search_lengths)
         layers = LayersToLeave([replay])
-        unfinished = begun(layers, "own", "ranked", orders)
+        unfinished = begun(layers, Kept, "own", "ranked", orders)
         with_pieces_left_out(layers, unembedding, unfinished, 1, lambda *row: reports.append(row))
         assert [done for done, _, _ in reports] == list(range(1, 11))
         half = reports[4][2]

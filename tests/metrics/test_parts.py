@@ -1,18 +1,27 @@
 """Parts of layers left out: one whole forward with hooks for each set of parts, planted truth."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
+from depthtui.data.plain import Misfit, from_plain, to_plain
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.depth.reading import reading_of
+from depthtui.errors import DepthError
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import FEWEST_TRIED
-from depthtui.metrics.parts import KeptParts
+from depthtui.metrics.parts import METRIC, KeptParts, NumberedParts, ReducedParts, places_of
 from depthtui.tracing.parts_left_out import PartsToLeave
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.results import run
+from tests.engine.test_controls import engine_with
 from tests.naive import blocks, naive_without_parts
-from tests.tiny_models import LAYERS, fresh, random_ids, tiny
+from tests.tiny_models import CORPUS, LAYERS, fresh, random_ids, tiny, with_tokenizer
 
 TOKENS, PARTS = 14, 2 * LAYERS
 
@@ -62,7 +71,7 @@ def test_orders_and_costs_against_whole_forwards(name):
     with torch.no_grad():
         found = own_orders(parts, anatomy.unembedding, "ranked", 3)
         orders = tuple(order.whole(PARTS) for order in found)
-        start = begun(parts, "own", "ranked", RunOrders(orders, (PARTS, PARTS)), kind=KeptParts)
+        start = begun(parts, KeptParts, "own", "ranked", RunOrders(orders, (PARTS, PARTS)))
         result = with_pieces_left_out(parts, anatomy.unembedding, start, 4)
     alone = np.array([naive_kl(model, ids, [part]) for part in range(PARTS)])
     starts = range(1, TOKENS, 4)
@@ -158,3 +167,144 @@ def test_nothing_is_run_below_the_lowest_part_that_is_out():
         with torch.no_grad():
             parts.without([[part]])
         assert replay.evaluations - before == layers * TOKENS, part
+
+
+# What is counted ----------------------------------------------------------------
+
+
+def constructed(loss, order, untrained=None):
+    """A run of two layers whose four parts leave in an order; without each the loss rises."""
+    result = run(tokens=33, layers=2, vocab_size=1_000_000)
+    values = replace(
+        KeptParts.unknown(
+            2,
+            33,
+            kind="model",
+            search="ranked",
+            orders=(order,),
+            search_lengths=(4,),
+            controls=((), (), (), ()),
+            own_orders=(),
+            untrained=None,
+        ),
+        untrained_parts=untrained,
+        way=np.where(np.arange(33) > 0, 0, -1).astype(np.int32),
+        kl=np.repeat(np.asarray(loss, np.float32)[:, None] - 1, 33, axis=1),
+        kept=np.ones((5, 33), np.float32),
+        loss=np.repeat(np.asarray(loss, np.float32)[:, None], 32, axis=1),
+        guess=np.full(32, 6.0, np.float32),
+        half_guess=np.full((2, 32), 6.0, np.float32),
+    )
+    result.put(METRIC.name, values)
+    return result
+
+
+def test_parts_are_counted_by_their_order_and_given_as_attentions_and_mlps():
+    reading = reading_of([constructed([1.0, 1.2, 1.4, 4.0, 7.0], (2, 1, 0, 3))], SummarySettings())
+    parts = reading.get(METRIC)
+    # A tenth of five nats is lost between two and three parts, a nat too.
+    assert parts.knowledge.curve.layers() == pytest.approx(4 - 2 - 0.1 / 2.6)
+    assert parts.sufficient.within() == pytest.approx(4 - 2 - 0.6 / 2.6)
+    assert parts.left_out(2) == NumberedParts((1,), (0,))
+    assert parts.staying(2) == NumberedParts((0,), (1,))
+    assert parts.staying(3) == NumberedParts((0,), (0, 1))
+    assert parts.staying(3).words == "2 MLPs and 1 attention"
+    assert places_of(parts.order).tolist() == [[3, 2], [1, 4]]
+    (row,) = (row for row in reading.evidence if row.measure == "parts")
+    # Two parts are a layer, wherever they are.
+    assert (row.count, row.layers) == (1, (0, 1))
+    summary = METRIC.summary(parts, reading)
+    assert summary["order"][0] == {"layer": 1, "part": "attention"}
+    assert summary["stay"]["0.9"] == {"attention": (0,), "mlp": (1,)}
+    assert summary["sufficient"]["n"]["1"] == pytest.approx(parts.sufficient.within())
+    assert summary["sufficient"]["stay"] == {"1": {"attention": (0,), "mlp": (1,)}}
+    titles = {finding.title: finding for finding in METRIC.findings(parts, reading)}
+    found = titles["Parts kept, text"]
+    assert (found.value[:6], found.remark[:24]) == ("2 of 4", "1 MLP and 1 attention; h")
+    order = titles["Order of parts kept"]
+    assert order.value == "attention 1, MLP 0, attention 0, MLP 1 …"
+
+
+def test_an_untrained_models_parts_stand_beside_those_of_the_model():
+    run_ = constructed([1.0, 1.2, 1.4, 4.0, 7.0], (2, 1, 0, 3), untrained=(0, 3))
+    run_.put(METRIC.name, replace(run_.get(KeptParts), untrained=0.0))
+    reading = reading_of([run_], SummarySettings())
+    parts = reading.get(METRIC)
+    assert METRIC.summary(parts, reading)["untrained_parts"] == {"attention": (0,), "mlp": (1,)}
+    (row,) = (row for row in METRIC.findings(parts, reading) if row.title.startswith("Controls"))
+    assert row.remark.endswith("and takes 1 MLP and 1 attention for a nat")
+
+
+def test_of_what_is_hardly_known_no_part_is_counted():
+    reading = reading_of([constructed([5.8, 5.9, 6, 6.1, 6.2], (2, 1, 0, 3))], SummarySettings())
+    parts = reading.get(METRIC)
+    (row,) = (row for row in reading.evidence if row.measure == "parts")
+    assert (row.count, row.reason[:19]) == (None, "too little is known")
+    assert METRIC.summary(parts, reading)["stay"] == {}
+    assert "parts kept" not in METRIC.means(parts, reading)
+
+
+def test_a_record_keeps_it():
+    result = constructed([1.0, 1.2, 1.4, 4.0, 7.0], (2, 1, 0, 3), untrained=(1,))
+    reduced = METRIC.reduce(result.measured[METRIC.name], result, slice(0, None))
+    again = from_plain(ReducedParts, to_plain(reduced), sizes={"L": 2, "M": 4})
+    assert (again.orders, again.untrained_parts) == (reduced.orders, (1,))
+    np.testing.assert_array_equal(again.text.loss, reduced.text.loss)
+    with pytest.raises(Misfit, match="an array of"):
+        from_plain(ReducedParts, to_plain(reduced), sizes={"L": 2, "M": 2})
+
+
+# In the engine ------------------------------------------------------------------
+
+GREEDY = RunSettings(metrics=("parts",), sufficient_search="greedy")
+
+
+def test_an_order_of_parts_is_stored_and_goes_on_after_a_stop(tmp_path):
+    model, tokenizer = with_tokenizer("llama")
+    whole = engine_with(model, tokenizer, tmp_path / "whole").orders
+    expected = whole.find_or_search(GREEDY, lambda *_: None, lambda: None, piece="part")
+    orders = engine_with(model, tokenizer, tmp_path).orders
+    orders._written = whole._written
+    first = orders.find_or_search(
+        GREEDY, lambda *_: None, lambda: None, lambda order: len(order.pieces) == 2, "part"
+    )
+    assert first.pieces == expected.pieces[:2]
+    (file,) = (tmp_path / "lenses").rglob("*.order.json")
+    assert '"whole": false' in file.read_text()
+    # Layers have an order of their own.
+    layers = orders.find_or_search(GREEDY, lambda *_: None, lambda: None)
+    assert max(layers.pieces) < LAYERS
+    again = engine_with(model, tokenizer, tmp_path).orders
+    again._written = whole._written
+    tried = []
+    order = again.find_or_search(
+        GREEDY, lambda _stage, done, _total: tried.append(done), lambda: None, piece="part"
+    )
+    assert order.pieces == expected.pieces
+    assert order.costs == pytest.approx(expected.costs, rel=1e-4)
+    # The first round tries all parts; it is not repeated.
+    assert tried[0] <= FEWEST_TRIED
+    assert '"whole": true' in file.read_text()
+    assert again.stored(GREEDY, piece="part") == order
+
+
+def test_a_run_is_read_in_the_models_order_of_parts(tmp_path):
+    engine = engine_with(*with_tokenizer("llama"), tmp_path)
+    result = engine.run(Prompt(CORPUS[0]), replace(GREEDY, sufficient_search="ranked"))
+    found = result.get(KeptParts)
+    order = engine.orders.stored(result.settings, piece="part")
+    assert found.orders == (order.whole(PARTS),)
+    assert found.kl.shape == (PARTS + 1, len(result.tokens))
+    assert found.is_whole
+    assert found.untrained is not None
+    assert len(found.untrained_parts) <= PARTS
+    again = engine_with(*with_tokenizer("llama"), tmp_path).run(Prompt(CORPUS[0]), result.settings)
+    np.testing.assert_array_equal(again.get(KeptParts).kl, found.kl)
+
+
+def test_a_model_without_a_split_has_no_parts(tmp_path):
+    engine = engine_with(*with_tokenizer("mamba"), tmp_path)
+    result = engine.run(Prompt(CORPUS[0]), GREEDY)
+    assert "no attention and MLP" in result.unavailable["parts"]
+    with pytest.raises(DepthError, match="Layers have no parts to leave out"):
+        engine.orders.find_or_search(GREEDY, lambda *_: None, lambda: None, piece="part")

@@ -16,7 +16,8 @@ from depthtui.data.store import open_store
 from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import ablation, kept, with_other_prompts
+from depthtui.metrics import ablation, kept, parts, with_other_prompts
+from depthtui.metrics.parts import NumberedParts
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
@@ -275,6 +276,30 @@ def test_an_answer_takes_the_layers_that_move_it(order):
     assert curve_of(result).layers() == pytest.approx(1.9, abs=0.02)
     assert curve_of(result).mean_depth == pytest.approx(1.5, abs=0.02)
     assert set(result.idle) == {0, 2, 3, 5}
+
+
+PARTS = replace(KEPT, metrics=("contributions", "parts"))
+
+
+@pytest.mark.parametrize("order", ["model", "own"])
+def test_a_copy_takes_the_attentions_that_make_it(order):
+    model, tokenizer = induction_model((1, 4), n_layers=6, places=24)
+    settings = replace(PARTS, sufficient_order=order)
+    result = read(model, [copying(seed) for seed in range(6)], settings, tokenizer)
+    kept_parts = result.get(parts.METRIC)
+    assert kept_parts.staying(kept_parts.knowledge.layers) == NumberedParts((1, 4), ())
+    assert kept_parts.knowledge.curve.layers() == pytest.approx(1.9, abs=0.02)
+    (row,) = (row for row in result.evidence if row.measure == "parts")
+    assert (row.count, row.layers) == (1, (1, 4))
+    assert "0 MLPs and 2 attentions" in row.meaning
+
+
+def test_a_fact_takes_the_mlp_that_knows_it():
+    model, tokenizer = induction_model((2, 4), fact=1, n_layers=6, places=24)
+    facts = [Prompt(f"{word} g h", "h") for word in WORDS[:6]]
+    result = read(model, facts, replace(PARTS, sufficient_order="own"), tokenizer)
+    kept_parts = result.get(parts.METRIC)
+    assert kept_parts.staying(kept_parts.knowledge.layers) == NumberedParts((), (1,))
 
 
 def test_a_layer_that_one_task_alone_takes_is_not_seen_by_an_order_of_another():

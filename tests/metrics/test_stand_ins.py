@@ -153,7 +153,7 @@ def own(model, variant, search: str = "ranked") -> Kept:
         orders = RunOrders(
             tuple(order.whole(LAYERS) for order in found), tuple(len(o.pieces) for o in found)
         )
-        start = begun(layers, "own", search, orders)
+        start = begun(layers, Kept, "own", search, orders)
         return with_pieces_left_out(layers, anatomy.unembedding, start)
 
 

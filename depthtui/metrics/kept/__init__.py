@@ -499,8 +499,11 @@ def curve_findings(
         yield Finding(title_of_curve, f"{count} of {knowledge.n_layers}{ends}", words)
 
 
-def control_findings(knowledge: PooledKept, title: str) -> Iterator[Finding]:
-    """The controls in a row: the count in random orders, and what an untrained model knows."""
+def control_findings(knowledge: PooledKept, title: str, more: str = "") -> Iterator[Finding]:
+    """The controls in a row: the count in random orders, and what an untrained model knows.
+
+    `more` is a clause on the untrained model, or empty.
+    """
     curve, value, words = knowledge.curve, "–", []
     if (drawn := curve.in_random_orders()) and not curve.why_too_little:
         counts = " and ".join(str(rounded_up_count(layers)) for layers in drawn)
@@ -510,7 +513,7 @@ def control_findings(knowledge: PooledKept, title: str) -> Iterator[Finding]:
         # Without -0.0.
         nats = round(knowledge.untrained, 1) + 0.0
         of_texts = f"knows {nats:.1f} nats a token of texts that the model writes"
-        words.append(f"an untrained model of this shape {of_texts}")
+        words.append(f"an untrained model of this shape {of_texts}{more}")
     if words:
         yield Finding(title, value, "; ".join(words))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ import torch
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.kept import Kept, is_short, reads_own
-from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked
+from depthtui.metrics.kept.order_search import Texts, greedy_order, pieces_of, ranked
 from depthtui.metrics.layer_order import (
     LayerOrder,
     Orders,
@@ -27,26 +28,32 @@ from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import LayersToLeave
 
+Result = TypeVar("Result", bound=Kept)
+
 OnRows = Callable[[int, int, Kept], None]
 """Called after each part with how many rows are done, their number, and the result so far."""
 
 
 def compute(context: Context, partial: Kept | None) -> Kept:
     """Compute the metric of a run; orders and rows already in `partial` are not computed again."""
-    return in_orders(context, LayersToLeave([context.replay], context.substitute), Kept, partial)
+    return in_orders(context, Kept, partial)
 
 
 def in_orders(
-    context: Context, pieces: LayersToLeave, kind: type[Kept], partial: Kept | None
-) -> Kept:
+    context: Context,
+    kind: type[Result],
+    partial: Result | None,
+    with_controls: Callable[[Result], Result] = lambda result: result,
+) -> Result:
     """A run's result, in all orders that it is read in.
 
     Args:
         context: the run.
-        pieces: the layers of its prompt, or their parts.
         kind: the class of the result.
         partial: the result so far.
+        with_controls: adds further controls.
     """
+    pieces = pieces_of(kind.piece, [context.replay], context.anatomy, context.substitute)
     settings, unembedding, report = context.result.settings, context.unembedding, context.report
     rows_at_once = context.layers_at_once(pieces.replay.n_tokens)
     with torch.no_grad():
@@ -57,11 +64,11 @@ def in_orders(
             if guess is not None:
                 guess = guess[:, context.result.tokens.ids[1:]]
             order, search = settings.sufficient_order, settings.sufficient_search
-            result = begun(pieces, order, search, orders, guess, kind)
+            result = begun(pieces, kind, order, search, orders, guess)
         result = with_pieces_left_out(pieces, unembedding, result, rows_at_once, report)
-        # The headline rests on the first curve alone: its control, and the search for the own
+        # The headline rests on the first curve alone: its controls, and the search for the own
         # orders, wait.
-        result = replace(result, untrained=context.known_untrained())
+        result = with_controls(replace(result, untrained=context.known_untrained()))
         if all(result.own_orders):
             return result
         own = _orders_beside(context, pieces, kind.piece, rows_at_once)
@@ -88,12 +95,12 @@ class RunOrders:
 
 def begun(
     pieces: LayersToLeave,
+    kind: type[Result],
     order: str,
     search: str,
     orders: RunOrders,
     guess: np.ndarray | None = None,
-    kind: type[Kept] = Kept,
-) -> Kept:
+) -> Result:
     """A result of which nothing is known but the orders and the guesses' losses `[3, T - 1]`."""
     n_tokens = pieces.replay.n_tokens
     unknown = kind.unknown(
@@ -174,10 +181,10 @@ def own_orders(
 def with_pieces_left_out(
     pieces: LayersToLeave,
     unembedding: Unembedding,
-    start_result: Kept,
+    start_result: Result,
     rows_at_once: int = 0,
     on_rows: OnRows = lambda done, total, partial: None,
-) -> Kept:
+) -> Result:
     """The outputs and losses with the first pieces of each order left out.
 
     Args:

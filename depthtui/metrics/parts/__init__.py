@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from depthtui.data.model import PART_TITLES
+from depthtui.data.run import RunResult
 from depthtui.data.run_settings import Skip
 from depthtui.metrics import kept, needs, sufficient
 from depthtui.metrics.choices import STAND_INS, left_out_words
@@ -35,10 +36,27 @@ class KeptParts(Kept):
 
     Piece 2l is the attention of layer l, piece 2l + 1 its MLP. A part that is left out writes
     nothing.
+
+    Attributes:
+        untrained_parts: the pieces with which an untrained model of this shape stays within a nat
+            of its own output; None where they are not known.
     """
 
     per_layer = PER_LAYER["part"]
     piece: ClassVar[Piece] = "part"
+
+    untrained_parts: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReducedParts(ReducedKept):
+    """The outputs of one prompt with parts left out.
+
+    Attributes:
+        untrained_parts: as in `KeptParts`.
+    """
+
+    untrained_parts: tuple[int, ...] | None = None
 
 
 def part_of(piece: int) -> Skip:
@@ -78,10 +96,13 @@ class PooledParts:
     Attributes:
         knowledge: what is kept of what the model knows; it counts parts.
         sufficient: how near the output stays, counted in parts; None where it is not known.
+        untrained: the parts that an untrained model takes to stay within a nat; None where they
+            are not known.
     """
 
     knowledge: PooledKept
     sufficient: PooledSufficient | None
+    untrained: NumberedParts | None
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -104,9 +125,21 @@ def places_of(order: Sequence[int]) -> np.ndarray:
     return places.reshape(-1, len(PARTS))
 
 
-def _pool(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledParts | None:
+def _reduce(result: KeptParts, run: RunResult, tokens: slice) -> ReducedParts:
+    reduced = kept.reduce(result, run, tokens)
+    return ReducedParts(**vars(reduced), untrained_parts=result.untrained_parts)
+
+
+def _pool(reduced: Sequence[ReducedParts], pooled: Pooled) -> PooledParts | None:
     knowledge = kept.pool_prompts(pooled.reduced(METRIC), pooled)
-    return None if knowledge is None else PooledParts(knowledge, sufficient.pool(reduced, pooled))
+    if knowledge is None:
+        return None
+    untrained = reduced[0].untrained_parts
+    return PooledParts(
+        knowledge,
+        sufficient.pool(reduced, pooled),
+        None if untrained is None else NumberedParts.of(untrained),
+    )
 
 
 def _summary(parts: PooledParts, pooled: Pooled) -> dict[str, Any]:
@@ -119,6 +152,7 @@ def _summary(parts: PooledParts, pooled: Pooled) -> dict[str, Any]:
             f"{least:g}": asdict(parts.staying(rounded_up_count(count)))
             for least, count in counts.items()
         },
+        "untrained_parts": None if parts.untrained is None else asdict(parts.untrained),
         "sufficient": None,
     }
     if near is not None:
@@ -137,7 +171,7 @@ def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
     knowledge, near = parts.knowledge, parts.sufficient
     in_order = f"in {order_words(knowledge.kind, knowledge.search)}"
     yield from kept.curve_findings(
-        knowledge, pooled, "Parts for nine tenths", lambda count: f"{parts.staying(count).words}; "
+        knowledge, pooled, "Parts kept", lambda count: f"{parts.staying(count).words}; "
     )
     if near is not None:
         interval = "" if near.interval is None else f" ({rounded_up_range(near.interval, '-')})"
@@ -146,7 +180,8 @@ def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
             f"{near.layers} of {near.n_layers}{interval}",
             f"{parts.staying(near.layers).words}; {near.choices:.0%} of first choices stay",
         )
-    yield from kept.control_findings(knowledge, "Controls of parts kept")
+    untrained = "" if parts.untrained is None else f", and takes {parts.untrained.words} for a nat"
+    yield from kept.control_findings(knowledge, "Controls of parts kept", untrained)
     first = [part_of(piece) for piece in parts.order[:_NAMED]]
     go = ", ".join(f"{PART_TITLES[part.part]} {part.layer}" for part in first)
     stand_in = left_out_words("layer", (), pooled.n_layers, pooled.stand_in)
@@ -154,7 +189,7 @@ def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
     yield noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats")
 
 
-COUNT_MEASURE = CountMeasure("causal", NAME, "parts kept")
+COUNT_MEASURE = CountMeasure("causal", NAME, "kept by parts")
 
 
 def _evidence(parts: PooledParts, pooled: Pooled) -> list[LayerCount]:
@@ -167,7 +202,7 @@ def _evidence(parts: PooledParts, pooled: Pooled) -> list[LayerCount]:
 
 def _means(parts: PooledParts, pooled: Pooled) -> dict[str, float]:
     curve, near = parts.knowledge.curve, parts.sufficient
-    means = {} if curve.why_too_little else {"parts that keep nine tenths": curve.layers()}
+    means = {} if curve.why_too_little else {"parts kept": curve.layers()}
     return means if near is None else {**means, "parts within 1 nat": near.within()}
 
 
@@ -200,8 +235,9 @@ METRIC = Metric(
         "of its own output."
     ),
     look_for=(
-        "How many of those that go are attentions: where most are, a model can be pruned further "
-        "by parts than by layers. Attentions cost little in untrained models too."
+        "How many attentions go before any MLP. The ranked order takes each part by itself: its "
+        "count may be worse than that of layers where the greedy order's is better. An untrained "
+        "model has parts that cost little too."
     ),
     source="Attention and MLP dropped apart (LLM-Drop, arXiv 2406.15786); counted as in `kept`",
     cost="twice that of knowledge kept; the model's order of parts once, longer",
@@ -225,8 +261,8 @@ METRIC = Metric(
         "answer_start",
         *STAND_INS,
     ),
-    reduced=ReducedKept,
-    reduce=kept.reduce,
+    reduced=ReducedParts,
+    reduce=_reduce,
     pool=_pool,
     summary=_summary,
     findings=_findings,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from depthtui.metrics.context import Context
-from depthtui.metrics.kept import Kept
 from depthtui.metrics.kept.compute import in_orders
 from depthtui.metrics.parts import KeptParts
-from depthtui.tracing.parts_left_out import PartsToLeave
 
 
-def compute(context: Context, partial: Kept | None) -> Kept:
+def compute(context: Context, partial: KeptParts | None) -> KeptParts:
     """Compute the metric of a run; orders and rows already in `partial` are not computed again."""
-    parts = PartsToLeave([context.replay], context.anatomy, context.substitute)
-    return in_orders(context, parts, KeptParts, partial)
+
+    def with_controls(result: KeptParts) -> KeptParts:
+        return replace(result, untrained_parts=context.untrained_parts())
+
+    return in_orders(context, KeptParts, partial, with_controls)
