@@ -111,6 +111,13 @@ def rotated(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
     return planted
 
 
+def _drawn_direction(model: PreTrainedModel) -> torch.Tensor:
+    """A direction of the residual stream, always the same of a width; of length 1."""
+    noise = torch.Generator().manual_seed(0)
+    drawn = torch.randn(model.config.hidden_size, generator=noise)
+    return drawn / drawn.norm()
+
+
 def with_cancelling_pair(model: PreTrainedModel, before: int, size: float) -> PreTrainedModel:
     """A copy with two layers that undo each other: one adds a vector, the next takes it away.
 
@@ -122,9 +129,7 @@ def with_cancelling_pair(model: PreTrainedModel, before: int, size: float) -> Pr
         size: the vector's length.
     """
     planted, (first, second) = with_idle(model, [before, before])
-    noise = torch.Generator().manual_seed(0)
-    drawn = torch.randn(planted.config.hidden_size, generator=noise)
-    vector = size * drawn / drawn.norm()
+    vector = size * _drawn_direction(planted)
     for number, written in ((first, vector), (second, -vector)):
         _write_always(blocks(planted)[number], written)
     return planted
@@ -139,9 +144,7 @@ def with_spare(model: PreTrainedModel, before: int, size: float) -> PreTrainedMo
         size: the vector's length.
     """
     planted, (first, second) = with_idle(model, [before, before])
-    noise = torch.Generator().manual_seed(0)
-    drawn = torch.randn(planted.config.hidden_size, generator=noise)
-    direction = drawn / drawn.norm()
+    direction = _drawn_direction(planted)
     _write_always(blocks(planted)[first], size * direction)
     block = blocks(planted)[second]
     mlp = block.mlp

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
-from depthtui.cli.pruning import Pruning, healing_words
-from depthtui.engine.held_out_prompts import OutputComparison
+from depthtui.cli.pruning import Pruning, compared_answers, compared_rows, healing_words
 from depthtui.engine.pruning import PrunedModel
 from depthtui.files import write_whole
 from depthtui.metrics.accuracy.answer_statistics import share_range, wilson
 from depthtui.metrics.resampling import drawn_interval
 from depthtui.models.card import CARD, NOT_MEASURED, model_card
-
-Row = tuple[str, str, Callable[[OutputComparison], float], Callable[[OutputComparison], float]]
-
-_ROWS: tuple[Row, ...] = (
-    ("KL to the whole model's output, nats", ".3f", lambda pair: 0.0, lambda pair: pair.kl),
-    ("first choices kept", ".0%", lambda pair: 1.0, lambda pair: pair.same_choices),
-    ("loss, nats", ".3f", lambda pair: pair.loss_before, lambda pair: pair.loss),
-)
-"""Title, format, the whole model's value and the smaller one's."""
 
 
 def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command: str) -> Path:
@@ -51,24 +41,17 @@ def _table(pruning: Pruning) -> str:
     compared = {name: pairs for name, pairs in models.items() if pairs}
     if not compared:
         return ""
-    first = next(iter(compared.values()))
+    of_models = list(compared.values())
     lines = [["", "whole", *compared], ["---"] * (2 + len(compared))]
-    for title, form, of_whole, of_smaller in _ROWS:
-        values = [[of_whole(pair) for pair in first]]
-        values += [[of_smaller(pair) for pair in pairs] for pairs in compared.values()]
-        lines.append([title, *(_mean(numbers, form) for numbers in values)])
-    answered = [pair for pair in first if pair.right is not None]
-    if answered:
-        rights = [[bool(pair.right_before) for pair in answered]]
-        rights += [
-            [bool(pair.right) for pair in pairs if pair.right is not None]
-            for pairs in compared.values()
-        ]
-        lines.append(["right answers", *(_share(right) for right in rights)])
+    for row in compared_rows(of_models):
+        values = [row.whole, *row.smaller]
+        lines.append([row.title, *(_mean(numbers, row.form) for numbers in values)])
+    if rights := compared_answers(of_models):
+        lines.append(["answers right", *(_share(right) for right in rights)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return (
-        f"Means over {len(first)} held-out prompts with 95 % intervals over them (bootstrap; "
-        f"Wilson's for right answers):\n\n{table}"
+        f"Means over {len(of_models[0])} held-out prompts with 95 % intervals over them "
+        f"(bootstrap; Wilson's for answers right):\n\n{table}"
     )
 
 

@@ -334,6 +334,51 @@ def _print_answers(pruning: Pruning, whose: str) -> None:
         )
 
 
+@dataclass(frozen=True)
+class ComparedRow:
+    """A number of the whole model beside that of each smaller one, by prompt.
+
+    Attributes:
+        title: its name.
+        form: the format of its mean.
+        whole: of the whole model.
+        smaller: of each smaller model.
+    """
+
+    title: str
+    form: str
+    whole: Sequence[float]
+    smaller: Sequence[Sequence[float]]
+
+
+def compared_rows(compared: Sequence[Sequence[OutputComparison]]) -> list[ComparedRow]:
+    """The KL, first choices and loss of smaller models on the same prompts."""
+    first = compared[0]
+
+    def row(title: str, form: str, name: str, whole: Sequence[float]) -> ComparedRow:
+        of_smaller = [[getattr(prompt, name) for prompt in prompts] for prompts in compared]
+        return ComparedRow(title, form, whole, of_smaller)
+
+    losses = [prompt.loss_before for prompt in first]
+    return [
+        row("KL to the whole model's output, nats", ".3f", "kl", [0.0] * len(first)),
+        row("first choices kept", ".0%", "same_choices", [1.0] * len(first)),
+        row("loss, nats", ".3f", "loss", losses),
+    ]
+
+
+def compared_answers(compared: Sequence[Sequence[OutputComparison]]) -> list[list[bool]]:
+    """Which answers are right, of the whole model and of each smaller one; empty without any."""
+    answered = [prompt for prompt in compared[0] if prompt.right is not None]
+    if not answered:
+        return []
+    of_smaller = [
+        [bool(prompt.right) for prompt in prompts if prompt.right is not None]
+        for prompts in compared
+    ]
+    return [[bool(prompt.right_before) for prompt in answered], *of_smaller]
+
+
 def _mean(comparisons: Sequence[OutputComparison], name: str) -> float:
     return fmean(getattr(prompt, name) for prompt in comparisons)
 
@@ -343,22 +388,14 @@ def _table(
 ) -> tuple[list[str], list[list[str]], list[int]]:
     """A table of smaller models beside the whole one: headings, rows and columns of numbers."""
     compared = list(models.values())
-    whole = compared[0]
-    rows = [
-        ["KL to the whole model's output, nats", "0", *(f"{_mean(c, 'kl'):.3f}" for c in compared)],
-        ["first choices kept", "100%", *(f"{_mean(c, 'same_choices'):.0%}" for c in compared)],
-        [
-            "loss, nats",
-            f"{_mean(whole, 'loss_before'):.3f}",
-            *(f"{_mean(c, 'loss'):.3f}" for c in compared),
-        ],
-    ]
-    answered = [prompt for prompt in whole if prompt.right is not None]
-    if answered:
-        rights = [sum(bool(prompt.right_before) for prompt in answered)]
-        rights += [sum(bool(prompt.right) for prompt in prompts) for prompts in compared]
-        rows.append(["answers right", *(f"{right} of {len(answered)}" for right in rights)])
-    on = f"on {len(whole)} prompts" if len(whole) > 1 else "on 1 prompt"
+    rows = []
+    for row in compared_rows(compared):
+        whole = format(fmean(row.whole), row.form) if any(row.whole) else "0"
+        rows.append([row.title, whole, *(f"{fmean(values):{row.form}}" for values in row.smaller)])
+    if rights := compared_answers(compared):
+        rows.append(["answers right", *(f"{sum(right)} of {len(right)}" for right in rights)])
+    count = len(compared[0])
+    on = f"on {count} prompts" if count > 1 else "on 1 prompt"
     return [on, "whole", *models], rows, [*range(1, len(models) + 2)]
 
 

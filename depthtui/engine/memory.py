@@ -149,8 +149,8 @@ def of_metric(metric: Metric, sizes: Sizes) -> MemoryNeed:
     need += MemoryNeed(block=sizes.tokens * sizes.token_bytes)
     if not metric.reruns_layers:
         return need
-    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
-    return need + MemoryNeed(layers=sizes.of_layers(sizes.residual_bytes + keys_and_values))
+    layers = sizes.of_layers(sizes.residual_bytes + sizes.cache_bytes)
+    return need + MemoryNeed(layers=layers)
 
 
 def check_fits(info: ModelInfo, sizes: Sizes, placement: Placement) -> None:

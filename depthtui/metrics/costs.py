@@ -56,6 +56,11 @@ class Sizes:
         return self.width * self.item * _WIDTHS_AT_ONCE + scores
 
     @property
+    def cache_bytes(self) -> int:
+        """Bytes of a layer's keys and values of the whole prompt."""
+        return 2 * self.tokens * self.cached_width * self.item
+
+    @property
     def attention_bytes(self) -> int:
         """About how many bytes one token takes in a block that keeps all attention weights."""
         # Scores, with their mask and as weights, and the values computed from these in float32.
@@ -112,6 +117,11 @@ def attention_of_a_token(sizes: Sizes) -> MemoryNeed:
 def row_of_logits(sizes: Sizes) -> MemoryNeed:
     """The memory to compare a few outputs, one position at a time."""
     return MemoryNeed(head=4 * 4 * sizes.vocabulary)
+
+
+def text_in_the_cache(sizes: Sizes) -> MemoryNeed:
+    """The memory of one text with its keys and values, and to compare a few outputs."""
+    return MemoryNeed(layers=sizes.of_layers(sizes.cache_bytes)) + row_of_logits(sizes)
 
 
 def saving_backward(sizes: Sizes) -> MemoryNeed:

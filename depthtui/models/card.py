@@ -30,10 +30,10 @@ def model_card(
         sections: what was measured, in Markdown; empty where nothing was.
     """
     source = resolve(model.spec, models_dir)
-    base = source.location if source.kind == "hub" else None
+    is_on_hub = source.kind == "hub"
     data = ModelCardData(
-        base_model=base,
-        license=_license(Path(source.location) / CARD),
+        base_model=source.location if is_on_hub else None,
+        license=None if is_on_hub else _license(Path(source.location) / CARD),
         library_name="transformers",
         tags=["pruned", "depthtui"],
     )

@@ -8,10 +8,8 @@ from typing import Any
 
 from torch import nn
 
+from depthtui.models.pruning import cut_config
 from depthtui.tracing.modules import decoder, find_blocks, text_config
-
-_BY_LAYER = ("layer_types", "layers_block_type", "mlp_layer_types")
-"""Lists of the configuration with an entry for each layer."""
 
 
 @contextmanager
@@ -32,11 +30,9 @@ def shortened(model: nn.Module, layers: Sequence[int]) -> Iterator[None]:
             setattr(owner, name, value)
 
         change(parent, name, nn.ModuleList(blocks[layer] for layer in layers))
-        change(config, "num_hidden_layers", len(layers))
-        for listed in _BY_LAYER:
-            values = getattr(config, listed, None)
-            if isinstance(values, list | tuple) and len(values) == len(blocks):
-                change(config, listed, [values[layer] for layer in layers])
+        for field, value in vars(cut_config(config, layers)).items():
+            if value != getattr(config, field):
+                change(config, field, value)
         for place, layer in enumerate(layers):
             for part in blocks[layer].modules():
                 if isinstance(getattr(part, "layer_idx", None), int):

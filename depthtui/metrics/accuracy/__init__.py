@@ -19,7 +19,7 @@ from depthtui.metrics.accuracy.findings import (
 from depthtui.metrics.accuracy.pooled_accuracy import PooledAccuracy, pool
 from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
 from depthtui.metrics.choices import STAND_INS, key_parts, measured_layers
-from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
+from depthtui.metrics.costs import head, text_in_the_cache
 from depthtui.metrics.evidence import CountMeasure, LayerCount, Variant
 from depthtui.metrics.layer_order import RECALLED_ORDERS, staying_layers
 from depthtui.metrics.pooling import Pooled
@@ -172,12 +172,6 @@ def _work(result: RunResult) -> float:
     return chosen + written
 
 
-def _memory(sizes: Sizes) -> MemoryNeed:
-    """The memory of a few outputs, and of one text's keys and values."""
-    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
-    return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
-
-
 _DEPENDS_ON = (
     "sufficient_order",
     "sufficient_search",
@@ -223,7 +217,7 @@ METRIC = Metric(
     needs=(needs.own_states, needs.lens, needs.choices_or_answer, _choices_of_what_if),
     needs_order="layer",
     preparation=kept.search_work,
-    memory=_memory,
+    memory=text_in_the_cache,
     recalled_with=RECALLED_ORDERS,
     depends_on=_DEPENDS_ON,
     cache_key=_cache_key,

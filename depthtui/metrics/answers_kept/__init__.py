@@ -22,7 +22,7 @@ from depthtui.metrics.choices import (
     left_out_words,
     measured_layers,
 )
-from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
+from depthtui.metrics.costs import head, text_in_the_cache
 from depthtui.metrics.evidence import (
     CountInterval,
     CountMeasure,
@@ -206,12 +206,6 @@ def _work(result: RunResult) -> float:
     return texts * (n_tokens - 1 + reads) / n_tokens
 
 
-def _memory(sizes: Sizes) -> MemoryNeed:
-    """The memory of one text with its keys and values, and of the output at its last token."""
-    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
-    return MemoryNeed(layers=sizes.of_layers(keys_and_values)) + row_of_logits(sizes)
-
-
 def _reduce(result: AnswersKept, run: RunResult, tokens: slice) -> ReducedAnswers:
     return ReducedAnswers.of(
         result,
@@ -372,7 +366,7 @@ METRIC = Metric(
         needs.answer,
     ),
     reruns_layers=False,
-    memory=_memory,
+    memory=text_in_the_cache,
     depends_on=("skip_part", "layers", "answer_start", *STAND_INS),
     measures=(
         Measure(

@@ -376,8 +376,7 @@ def _work(result: RunResult) -> float:
 
 def _memory(sizes: Sizes) -> MemoryNeed:
     """The memory of the source's pass, beside the prompt's."""
-    keys_and_values = 2 * sizes.tokens * sizes.cached_width * sizes.item
-    layers = sizes.of_layers(sizes.residual_bytes + keys_and_values)
+    layers = sizes.of_layers(sizes.residual_bytes + sizes.cache_bytes)
     return row_of_logits(sizes) + MemoryNeed(layers=layers)
 
 

@@ -70,11 +70,10 @@ def speed_ups(acceptance: np.ndarray, share: np.ndarray, verify_share: np.ndarra
         share: the time of one token of each draft, by that of the whole model, `[drafts]`.
         verify_share: the time of the whole model's pass over 1 … D + 1 tokens, by that over one.
     """
-    by_length = [
-        tokens_a_pass(acceptance, drafted) / (drafted * share + verify_share[drafted])
-        for drafted in range(1, len(verify_share))
-    ]
-    return np.stack(by_length, axis=-1)
+    drafted = np.arange(1, len(verify_share))
+    powers = np.repeat(acceptance[..., None], len(drafted), axis=-1).cumprod(axis=-1)
+    times = drafted * share[:, None] + verify_share[drafted]
+    return np.asarray((1 + powers.cumsum(axis=-1)) / times)
 
 
 Interval = Callable[[Callable[[np.ndarray], np.ndarray]], tuple[float, float] | None]
@@ -102,7 +101,8 @@ def fastest(
     draft, length = np.unravel_index(int(means.argmax()), means.shape)
 
     def best(drawn: np.ndarray) -> np.ndarray:
-        return speed_ups(drawn, share, verify_share)[:, draft, length]
+        chosen = slice(draft, draft + 1)
+        return speed_ups(drawn[:, chosen], share[chosen], verify_share)[:, 0, length]
 
     def largest(drawn: np.ndarray) -> np.ndarray:
         return speed_ups(drawn, share, verify_share).max(axis=(1, 2))
