@@ -232,7 +232,7 @@ def test_an_untrained_models_parts_stand_beside_those_of_the_model():
     parts = reading.get(METRIC)
     assert METRIC.summary(parts, reading)["untrained_parts"] == {"attention": (0,), "mlp": (1,)}
     (row,) = (row for row in METRIC.findings(parts, reading) if row.title.startswith("Controls"))
-    assert row.remark.endswith("and takes 1 MLP and 1 attention for a nat")
+    assert row.remark.endswith("and stays within a nat with 1 MLP and 1 attention")
 
 
 def test_of_what_is_hardly_known_no_part_is_counted():
