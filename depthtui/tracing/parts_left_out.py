@@ -48,7 +48,7 @@ class PartsToLeave(LayersToLeave):
         )
         self._idle = frozenset(
             piece
-            for piece, has_written in enumerate(writes.any(dim=1).flatten().tolist())
+            for piece, has_written in enumerate(writes.any(dim=1).flatten().to("cpu").tolist())
             if not has_written
         )
 

@@ -71,7 +71,7 @@ async def test_i_goes_to_the_verdict_and_computes_it(tmp_path: Path, size: tuple
         await it.press("shift+tab")
         if size[0] > 80:
             it.main.show_page("evidence")
-            offered = "i, then i computes residual erasure"
+            offered = "i, then i computes parts kept, residual erasure"
             shown = it.main.query_one(EvidencePane)
             await it.until(lambda: offered in " ".join(" ".join(lines(shown)).split()))
         await it.press("i")

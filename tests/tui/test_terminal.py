@@ -374,6 +374,7 @@ def test_the_screens_do_not_wait_for_torch() -> None:
     assert found.stdout.strip() == "[]"
 
 
+@pytest.mark.by_hand
 def test_the_real_thing_ends_in_a_filled_screen_and_quits_in_mid_run(
     open_terminal: Callable[..., Terminal], tmp_path: Path
 ) -> None:
