@@ -199,7 +199,7 @@ def test_a_gate_that_fails_writes_nothing_and_names_what_passes(
     held_out = [0, 1.2, 2.5, 2.9]
     monkeypatch.setattr(
         "depthtui.engine.held_out_prompts.costs",
-        lambda _model, _tokens, order, _check: np.array(held_out[: len(order) + 1]),
+        lambda _model, _ids, order, *_others: np.array(held_out[: len(order) + 1]),
     )
     assert main(arguments(home, "--budget", "1.1")) == 1
     output = capsys.readouterr()

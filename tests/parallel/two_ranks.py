@@ -47,7 +47,10 @@ SHORT_TEXTS = {"TEXTS": 4, "LENGTH": 16}
 WAYS = ("contributions", "logit_lens", "skip_effects", "heads", "experts", "patch")
 """A metric of each way to reach a layer: the pass, a replay, a layer alone, the head."""
 
-UNSHARED = ("provenance", "spec", "seconds", "source", "failures", "digest", "untrained")
+UNSHARED = (
+    *("provenance", "spec", "seconds", "source", "failures", "digest", "untrained"),
+    "untrained_parts",
+)
 """Fields that differ between any two runs; ranks build no untrained model."""
 
 
