@@ -26,7 +26,6 @@ MLP_NAMES = (
     "per_layer_input_gate",
 )
 
-
 ATTENTION_NAMES = (
     "self_attn",
     "self_attention",
@@ -35,6 +34,7 @@ ATTENTION_NAMES = (
     "linear_attn",
     "mamba",
     "conv",
+    "temporal_block",
 )
 
 
@@ -500,10 +500,12 @@ def naive_without_parts(model, ids, parts):
     Part 2l is the attention of layer l, part 2l + 1 its MLP; norms behind them have no bias.
     """
 
-    def write_nothing(_module, _args, output):
-        return with_states(
-            output, torch.zeros_like(output[0] if isinstance(output, tuple) else output)
-        )
+    def write_nothing(_module, args, output):
+        value = output[0] if isinstance(output, tuple) else output
+        # BLOOM and MPT give a part the stream, to add its write to.
+        beside = args[1] if len(args) > 1 and isinstance(args[1], torch.Tensor) else None
+        is_stream = beside is not None and beside.shape == value.shape
+        return with_states(output, beside.clone() if is_stream else torch.zeros_like(value))
 
     layers = blocks(model)
     silent = [

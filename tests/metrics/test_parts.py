@@ -15,13 +15,24 @@ from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pie
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import FEWEST_TRIED
 from depthtui.metrics.parts import METRIC, KeptParts, NumberedParts, ReducedParts, places_of
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts_left_out import PartsToLeave
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.results import run
 from tests.engine.test_controls import engine_with
 from tests.naive import blocks, naive_without_parts
-from tests.tiny_models import CORPUS, LAYERS, fresh, random_ids, tiny, with_tokenizer
+from tests.tiny_models import (
+    CORPUS,
+    LAYERS,
+    TINY,
+    WITHOUT_SPLIT,
+    fresh,
+    on_few_models,
+    random_ids,
+    tiny,
+    with_tokenizer,
+)
 
 TOKENS, PARTS = 14, 2 * LAYERS
 
@@ -63,7 +74,7 @@ def naive_greedy(cost):
         last |= round_costs
 
 
-@pytest.mark.parametrize("name", KINDS)
+@on_few_models({*TINY} - WITHOUT_SPLIT, few=KINDS)
 def test_orders_and_costs_against_whole_forwards(name):
     model = tiny(name)
     ids, anatomy, replay = replayed(model)
@@ -133,6 +144,28 @@ def test_parts_that_write_nothing_leave_first_at_exactly_no_cost(search, attenti
     # Of equal parts the higher one goes first.
     assert order.pieces[: len(idle)] == idle[::-1]
     assert order.costs[: len(idle)] == ([0.0] * len(idle) if search == "greedy" else [])
+
+
+def test_a_part_that_writes_nothing_costs_nothing_on_a_device_that_rounds_each_batch_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = fresh("llama")
+    blocks(model)[1].self_attn.o_proj.weight.zero_()
+    blocks(model)[2].mlp.down_proj.weight.zero_()
+    anatomy = probe_architecture(model)
+    replays = [Replay(model, anatomy, random_ids(TOKENS, seed)[0]) for seed in (0, 1)]
+    run_layer, logits = Replay.run_layer, Unembedding.logits
+    monkeypatch.setattr(
+        Replay, "run_layer", lambda *call: run_layer(*call) * (1 + 1e-5 * len(call[2]))
+    )
+    monkeypatch.setattr(
+        Unembedding, "logits", lambda head, states: logits(head, states) * (1 + 1e-3 * len(states))
+    )
+    weights = np.full(TOKENS, 1 / TOKENS / 2)
+    with torch.no_grad():
+        texts = Texts(PartsToLeave(replays, anatomy), anatomy.unembedding, weights, 3)
+        costs = texts.costs(range(PARTS)).sum(axis=1)
+    assert np.flatnonzero(costs == 0).tolist() == [2, 5]
 
 
 def test_a_part_that_is_quiet_on_the_clean_run_alone_is_out_on_any_other():
@@ -232,7 +265,7 @@ def test_an_untrained_models_parts_stand_beside_those_of_the_model():
     parts = reading.get(METRIC)
     assert METRIC.summary(parts, reading)["untrained_parts"] == {"attention": (0,), "mlp": (1,)}
     (row,) = (row for row in METRIC.findings(parts, reading) if row.title.startswith("Controls"))
-    assert row.remark.endswith("and takes 1 MLP and 1 attention for a nat")
+    assert row.remark.endswith("and stays within a nat with 1 MLP and 1 attention")
 
 
 def test_of_what_is_hardly_known_no_part_is_counted():

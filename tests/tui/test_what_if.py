@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import order_words
+from depthtui.metrics.parts import KeptParts
 from depthtui.report.answers import chances
 from depthtui.tui.draw.styles import probability
 from depthtui.tui.panes.output_bars import OptionBars
@@ -26,7 +28,7 @@ from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.what_if_summary import signed_number
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.main_screen import MainScreen
-from depthtui.tui.screens.what_if_screen import WhatIfScreen
+from depthtui.tui.screens.what_if_screen import ALL_RANKED, WhatIfScreen
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.what_if import Stack
@@ -349,6 +351,34 @@ async def test_layers_are_ranked_by_influence_and_then_by_loss(tmp_path: Path) -
         assert it.session.current.result.get(Ablation) is not None
         assert it.session.runs == [it.session.current]
         assert it.session.current.state is RunState.FINISHED
+
+
+async def test_the_same_key_orders_the_parts_once_layers_are_ranked(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await open_what_if(it)
+        await it.press("i")
+        await idle(it)
+        await it.press("i")
+        await idle(it)
+        found = it.session.current.result.get(KeptParts)
+        first = found.orders[0][0]
+        assert "numbers: order" in it.screen_text()
+        await it.press(*str(first // 2), "G")
+        await it.until(lambda: re.search(r"▸ *\d+ ┣ .*\b1\b", it.screen_text()) is not None)
+        await it.press("i")
+        assert ALL_RANKED in it.toasts()[-1]
+
+
+async def test_parts_of_a_model_without_a_split_are_refused_with_the_reason(tmp_path: Path) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, split_missing="its layers mix streams"))
+
+    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
+        await open_what_if(it)
+        await it.press("i")
+        await idle(it)
+        await it.press("i")
+        assert it.toasts()[-1] == "Parts kept is unavailable: its layers mix streams."
 
 
 async def test_pruning_takes_the_least_useful_of_those_that_are_on(tmp_path: Path) -> None:

@@ -180,7 +180,9 @@ def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
             f"{near.layers} of {near.n_layers}{interval}",
             f"{parts.staying(near.layers).words}; {near.choices:.0%} of first choices stay",
         )
-    untrained = "" if parts.untrained is None else f", and takes {parts.untrained.words} for a nat"
+    untrained = (
+        "" if parts.untrained is None else f", and stays within a nat with {parts.untrained.words}"
+    )
     yield from kept.control_findings(knowledge, "Controls of parts kept", untrained)
     first = [part_of(piece) for piece in parts.order[:_NAMED]]
     go = ", ".join(f"{PART_TITLES[part.part]} {part.layer}" for part in first)

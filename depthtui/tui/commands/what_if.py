@@ -123,7 +123,7 @@ CHANGING = [
         "compute",
         "i",
         "",
-        "Compute the rise of the loss without each layer",
+        "Compute the rise of the loss without each layer, then the order of their parts",
         "compute",
         "rank_layers",
     ),

@@ -9,7 +9,9 @@ from textual import events
 from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
-from depthtui.metrics import RANKINGS
+from depthtui.metrics import RANKINGS, parts
+from depthtui.metrics.estimates import about_time
+from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.ranking import ALL_TOKENS, Ranked, usefulness
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import BarScale, axis_of
@@ -17,10 +19,13 @@ from depthtui.tui.draw.styles import Piece, bar, fit_right, number
 from depthtui.tui.panes.layer_rows import LayerRows
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.under_cursor import StackBlock, Target
-from depthtui.tui.state.what_if import SUBLAYERS, Stack
+from depthtui.tui.state.what_if import SUBLAYERS, Stack, next_metric
 
-_ON, _OFF = "▄▄▄▄", "····"
-_TWICE, _PATCHED = "↻", "◈"
+_ON, _OFF, _PATCHED = "▄", "·", "◈"
+_BLOCK = 4
+"""The cells of a block; the part's place in the order takes the last of them."""
+
+_TWICE = "↻"
 _BLOCKS = (("attention", "attn"), ("mlp", "MLP"))
 _VALUE_CELLS = 7
 _LONGEST_BAR = 16
@@ -28,25 +33,37 @@ _BEYOND = "»"
 
 
 class StackPane(LayerRows):
-    """The layers that are on, and their usefulness where it is known."""
+    """The layers that are on, their usefulness and the order of their parts where these are known.
+
+    A part's number is its place in the order: 1 goes first.
+    """
 
     stack = Stack(())
     measured: Ranked | None = None
+    kept_parts: KeptParts | None = None
     part = "layer"
     """The chosen part of the layer at the cursor: a sublayer, or all of it."""
     _tokens = ALL_TOKENS
 
     def explains(self) -> tuple[Explanation, ...]:
-        return of_metrics(*(metric.name for metric in RANKINGS))
+        return of_metrics(parts.NAME, *(metric.name for metric in RANKINGS))
 
     def show_stack(
         self,
         stack: Stack,
         measured: Ranked | None,
         tokens: slice = ALL_TOKENS,
+        kept_parts: KeptParts | None = None,
     ) -> None:
-        """Draw these layers on or off, with this ranking by its means over some tokens."""
-        self.stack, self.measured = stack, measured
+        """Draw these layers on or off, with what is known of them.
+
+        Args:
+            stack: the layers.
+            measured: a ranking of them.
+            tokens: the tokens over which its means are.
+            kept_parts: the order of their parts.
+        """
+        self.stack, self.measured, self.kept_parts = stack, measured, kept_parts
         self._tokens = tokens
         self.redraw()
 
@@ -58,14 +75,20 @@ class StackPane(LayerRows):
 
     @property
     def _key_words(self) -> str:
-        """The key that measures how useful layers are; empty where that is known."""
-        surest = RANKINGS[0]
-        has_surest = surest.result is not None and isinstance(self.measured, surest.result)
-        return "" if has_surest else f"i {surest.title.lower()}"
+        """What the key computes next, and how long the parts take; else what the numbers are."""
+        metric = None if self.result is None else next_metric(self.result)
+        if metric is None or self.result is None:
+            return "" if self.kept_parts is None else f"numbers: order, {self.kept_parts.search}"
+        if metric.why_unavailable(self.result):
+            return ""
+        time = about_time(metric, self.result, self.view.pace)
+        words = f"i {metric.title.lower()}"
+        return f"{words}, {time}" if metric is parts.METRIC and time else words
 
     def prepare(self) -> None:
         values = self._values()
-        self._rows = [self._draw_layer(layer, values) for layer in range(self.depths - 1)]
+        places = None if self.kept_parts is None else parts.places_of(self.kept_parts.orders[0])
+        self._rows = [self._draw_layer(layer, values, places) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()
         scale = "" if values is None else f" · full bar {number(self._axis_of(values).high)}"
         self.set_titles(f"Layers{scale}", self.with_hidden_note(self._key_words))
@@ -76,7 +99,7 @@ class StackPane(LayerRows):
         names = [name for name, _ in _BLOCKS]
         if layer != self.cursor.layer or self.part not in names:
             return row
-        place = 2 * names.index(self.part) + 2
+        place = 3 * names.index(self.part) + 2
         return [*row[:place], (row[place][0], self.pane_styles.accent), *row[place + 1 :]]
 
     def _values(self) -> np.ndarray | None:
@@ -87,7 +110,7 @@ class StackPane(LayerRows):
 
     def _axis_of(self, values: np.ndarray) -> BarScale:
         """The axis of the bars, in the cells beside the layers."""
-        blocks = sum(1 + len(_ON) for _ in _BLOCKS)
+        blocks = (1 + _BLOCK) * len(_BLOCKS)
         cells = self.area.width - self.margin - 1 - blocks - _VALUE_CELLS - 2
         return axis_of(values, max(1, min(_LONGEST_BAR, cells)))
 
@@ -117,7 +140,7 @@ class StackPane(LayerRows):
         if offset is None or not self.is_ready:
             return
         # The residual stream comes before the blocks, with a gap before each block.
-        place, cells = divmod(offset.x - self.margin - 1, 1 + len(_ON))
+        place, cells = divmod(offset.x - self.margin - 1, 1 + _BLOCK)
         part = _BLOCKS[place][0] if 0 <= place < len(_BLOCKS) and cells else "layer"
         self.call_later(self._point_at, part)
 
@@ -127,7 +150,7 @@ class StackPane(LayerRows):
         self.refresh(self.area.region)
 
     def _draw_header(self) -> Strip:
-        names = " ".join(f"{name:<{len(_ON)}}" for _, name in _BLOCKS)
+        names = " ".join(f"{name:<{_BLOCK}}" for _, name in _BLOCKS)
         left = f"{' ' * self.margin}  {names}"
         room = self.area.width - cell_len(left)
         ranked_by = "" if self.measured is None else self.measured.ranked_by
@@ -135,7 +158,9 @@ class StackPane(LayerRows):
         right = fit_right(ranked_by if len(ranked_by) < room else ranked_by.split()[-1], room)
         return self.line((left + right, self.pane_styles.faint))
 
-    def _draw_layer(self, layer: int, values: np.ndarray | None) -> list[Piece]:
+    def _draw_layer(
+        self, layer: int, values: np.ndarray | None, places: np.ndarray | None
+    ) -> list[Piece]:
         """The residual stream with the layer's blocks, then its usefulness."""
         styles, off = self.pane_styles, self.stack.off[layer]
         is_twice = layer in self.stack.repeated_layers
@@ -143,8 +168,15 @@ class StackPane(LayerRows):
         pieces: list[Piece] = [("┃" if off == SUBLAYERS else "┣", styles.muted)]
         if is_twice or "layer" in patched:
             pieces = [(_TWICE if is_twice else _PATCHED, styles.strong)]
-        for part, _ in _BLOCKS:
-            pieces += [(" ", styles.text), self._draw_block(part in off, part in patched)]
+        for column, (part, _) in enumerate(_BLOCKS):
+            place = "" if places is None else str(places[layer, column])
+            width = 0 if places is None else len(str(places.size))
+            block, style = self._draw_block(part in off, part in patched)
+            pieces += [
+                (" ", styles.text),
+                (block * (_BLOCK - width), style),
+                (place.rjust(width), styles.faint if part in off else styles.muted),
+            ]
         if values is None:
             return pieces
         value = float(values[layer])
@@ -159,10 +191,11 @@ class StackPane(LayerRows):
         ]
 
     def _draw_block(self, is_off: bool, is_patched: bool) -> Piece:
+        """The character of a block, and its style."""
         if is_off:
             return _OFF, self.pane_styles.faint
         if is_patched:
-            return _PATCHED * len(_ON), self.pane_styles.strong
+            return _PATCHED, self.pane_styles.strong
         return _ON, self.pane_styles.text
 
     def _value_style(self, value: float, is_off: bool) -> Style:

@@ -18,6 +18,8 @@ from depthtui.metrics.estimates import about_time
 from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import MODEL_ORDER
+from depthtui.metrics.parts import METRIC as PARTS
+from depthtui.metrics.parts import PooledParts
 from depthtui.metrics.sufficient import METRIC, STRICT_CHOICES, TOLERANCE, PooledSufficient
 from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics
@@ -122,10 +124,14 @@ class SufficientPane(Page):
         return words
 
     def _choices_line(self) -> list[Piece]:
-        """The layers that keep most choices, and remarks on idle layers and stand-ins."""
+        """The layers that keep most choices, parts within the tolerance, remarks on layers."""
         sufficient, styles = self._sufficient, self.pane_styles
         count = rounded_up_count(sufficient.keeping(STRICT_CHOICES))
         words: list[Piece] = [(f"{count} layers keep nine in ten choices", styles.text)]
+        by_parts: PooledParts | None = None if self.reading is None else self.reading.get(PARTS)
+        if by_parts is not None and by_parts.sufficient is not None:
+            stay = by_parts.staying(rounded_up_count(by_parts.sufficient.within(self.tolerance)))
+            words.append((f" · by parts {stay.words}", styles.text))
         if self.reading is not None and (idle := self.reading.idle):
             words.append((f" · layers {numbers_text(idle)} write nothing", styles.text))
         if self.reading is not None and self.reading.stand_in:

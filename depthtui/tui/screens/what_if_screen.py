@@ -16,7 +16,6 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
-from depthtui.metrics import RANKINGS
 from depthtui.metrics.patch import NO_SOURCE, why_not_beside
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
@@ -42,9 +41,10 @@ from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import SessionRun
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.verdicts import LastReading
-from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf
+from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf, next_metric
 
 ALL_ON = "Every layer is on already."
+ALL_RANKED = "The cost of every layer and the order of its parts are there already."
 RUN_ONCE = "The layers of this model run once."
 RUN_OFTEN = "The blocks of this model run several times already."
 
@@ -181,8 +181,11 @@ class WhatIfScreen(LiveScreen):
 
     def draw(self) -> None:
         what_if = self.what_if
+        self.pace = self.explorer.engine.pace_of(what_if.clean.model)
         self.show_view()
-        self.query_one(StackPane).show_stack(what_if.stack, what_if.measured, self._settings.tokens)
+        self.query_one(StackPane).show_stack(
+            what_if.stack, what_if.measured, self._settings.tokens, what_if.kept_parts
+        )
         writing = self.explorer.work.writing
         kl = writing.healed_kl(what_if.stack.skipped_layers) if writing is not None else ()
         self.query_one(WhatIfSummary).show_effect(what_if.stack, what_if.effect, kl)
@@ -308,11 +311,14 @@ class WhatIfScreen(LiveScreen):
         self.what_if.keep()
 
     def rank_layers(self) -> None:
-        """Compute the ablation of every layer."""
-        ranking = RANKINGS[0]
-        if self.what_if.clean.has_all(ranking.name):
-            self.show_words(f"The {ranking.title.lower()} of every layer is there already.")
-        self.what_if.request(ranking.name)
+        """Compute the ablation of every layer; then the order of their parts."""
+        metric = next_metric(self.what_if.clean)
+        if metric is None:
+            self.show_words(ALL_RANKED)
+        elif reason := metric.why_unavailable(self.what_if.clean):
+            self.show_words(f"{metric.title} is unavailable: {reason}.")
+        else:
+            self.what_if.request(metric.name)
         self.redraw()
 
     def change(self, stack: Stack) -> None:

@@ -17,10 +17,12 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
-from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, accuracy, rankings_of
+from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, accuracy, parts, rankings_of
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import order_words
+from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
+from depthtui.metrics.spec import Metric
 from depthtui.report.skips import changes_of
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import SessionRun
@@ -30,6 +32,15 @@ SUBLAYERS = frozenset({"attention", "mlp"})
 
 CHEAPEST_RANKING = RANKINGS[-1].name
 """The metric that is computed where layers are to be ranked and no metric does so yet."""
+
+
+def next_metric(clean: RunResult) -> Metric | None:
+    """The metric of a clean run that the key computes next; None where it has all of them.
+
+    The surest ranking of layers, then the order of their parts.
+    """
+    metrics = (RANKINGS[0], parts.METRIC)
+    return next((metric for metric in metrics if not clean.has_all(metric.name)), None)
 
 
 @dataclass(frozen=True)
@@ -313,6 +324,12 @@ class WhatIf:
             if ranking.of_layers and np.isfinite(usefulness(ranking, tokens)).all():
                 return ranking
         return None
+
+    @property
+    def kept_parts(self) -> KeptParts | None:
+        """What is kept with parts left out, with their order; None until there is one."""
+        result = self.clean.get(KeptParts)
+        return result if result is not None and result.orders else None
 
     @property
     def results(self) -> list[RunResult]:

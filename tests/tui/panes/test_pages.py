@@ -15,6 +15,7 @@ from depthtui.tui.panes.exit_pane import DIAL, ExitPane
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.panes.sufficient_pane import SufficientPane
 from tests.builders.metrics import smooth_metric
 from tests.builders.results import half_run, make_result
 from tests.tui.panes.drawing import cells, framed, line_with, lines, show, summary_of
@@ -55,6 +56,22 @@ async def test_how_many_tokens_are_decided_at_each_depth():
         assert "prediction depth 4.50 of 10" in lines(pane)[0]
         assert pane.border_subtitle is not None
         assert "token 0 left out" in pane.border_subtitle
+
+
+async def test_parts_stand_beside_the_layers_that_suffice():
+    result = make_result(layers=10, tokens=14)
+    pane = SufficientPane()
+    async with framed(pane, (100, 16)):
+        result.put("kept", smooth_metric("kept", result))
+        show(pane, result, summary_of(result))
+        assert "by parts" not in text_of(pane)
+        result.put("parts", smooth_metric("parts", result))
+        show(pane, result, summary_of(result))
+        layers, beside = lines(pane)[:2]
+        assert "of its own output: 7 of 10 layers" in layers
+        assert "by parts 7 MLPs and 6 attentions" in beside
+        pane.tolerance = 3.0
+        assert "by parts 4 MLPs and 3 attentions" in lines(pane)[1]
 
 
 async def test_tokens_that_settle_late_stand_out():

@@ -9,12 +9,14 @@ import pytest
 from textual.content import Content
 
 from depthtui.data.lens import LogitLens
+from depthtui.data.protocol import Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Skip
 from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.direct_effects import DirectEffects
+from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.repeat import Repeat
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
@@ -28,7 +30,7 @@ from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
 from depthtui.tui.state.what_if import Stack, WhatIfEffect
-from tests.builders.metrics import ablation
+from tests.builders.metrics import ablation, smooth_metric
 from tests.builders.results import lacking, make_result
 from tests.report.test_answers import WRONG, answered
 from tests.tui.panes.drawing import cell, change, framed, line_with, lines, show
@@ -61,6 +63,45 @@ async def test_the_stack_draws_what_is_on():
         assert shown[0][-2:] == ["out", "┃"]
         # A layer that is off as a whole does not touch the stream.
         assert [line[-3] for line in shown[1:]] == ["┣", "┣", "┣", "┃"]
+
+
+async def test_the_stack_numbers_the_parts_by_their_order():
+    pane, result = StackPane(), make_result(layers=6)
+    found = smooth_metric("parts", result)
+    assert isinstance(found, KeptParts)
+    order = (11, *range(11))
+    stack = Stack.full(6).switch([5], "mlp")
+    async with framed(pane, (40, 12)):
+        result.put("parts", found)
+        result.put("ablation", ablated([1.0] * 6))
+        show(pane, result)
+        pane.show_stack(stack, None, kept_parts=replace(found, orders=(order,)))
+        shown = [line.split("┣")[1].strip() for line in lines(pane)[2:8]]
+        # Attention 0 is the second to go, MLP 5 the first; it is off.
+        assert shown[-1] == "▄▄ 2 ▄▄ 3"
+        assert shown[0] == "▄▄12 ·· 1"
+        assert "numbers: order" in str(pane.border_subtitle)
+        pane.show_stack(stack, None)
+        assert lines(pane)[7].split("┣")[1].strip() == "▄▄▄▄ ▄▄▄▄"
+
+
+async def test_the_key_of_the_stack_computes_the_ranking_then_the_order_of_parts():
+    pane, result = StackPane(), make_result(layers=6)
+
+    def subtitle() -> str:
+        show(pane, result)
+        pane.show_stack(Stack.full(6), None)
+        lines(pane)
+        return str(pane.border_subtitle)
+
+    async with framed(pane, (50, 12)):
+        assert subtitle() == "i ablation"
+        result.put("ablation", ablated([1.0] * 6))
+        assert subtitle() == "i parts kept"
+        change(pane, pace=Pace(forward=0.01, tokens=4))
+        assert subtitle().startswith("i parts kept, about ")
+        result.model = replace(result.model, split_missing="it has none")
+        assert subtitle() == "None"
 
 
 async def test_the_stack_tells_how_useful_layers_are():
