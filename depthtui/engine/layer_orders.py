@@ -286,13 +286,18 @@ class LayerOrders:
                 self._write(self._name_of("untrained"), json.dumps(nats).encode())
         return None if math.isnan(self._untrained) else self._untrained
 
-    def untrained_parts(self, checkpoint: Check) -> tuple[int, ...] | None:
+    def untrained_parts(
+        self,
+        checkpoint: Check,
+        report: Callable[[int, int], None] = lambda done, total: None,
+    ) -> tuple[int, ...] | None:
         """The parts with which an untrained model of this shape stays within a nat of its output.
 
         On the texts of the model's order. None where `known_untrained` is None.
 
         Args:
             checkpoint: called before every layer.
+            report: called with the number of texts done and in all, where the parts are not stored.
 
         Raises:
             RunStopped: `checkpoint` stopped it.
@@ -307,7 +312,7 @@ class LayerOrders:
         if self._untrained_parts is None and self.known_untrained(checkpoint) is not None:
             with fast_products(self.model.loaded.model), torch.no_grad():
                 texts = self._written_texts(lambda stage, done, total: None, checkpoint)
-            self._untrained_parts = untrained_parts(self.model, texts, checkpoint)
+            self._untrained_parts = untrained_parts(self.model, texts, checkpoint, report)
             if self._untrained_parts is not None:
                 self._write(name, json.dumps(self._untrained_parts).encode())
         return self._untrained_parts

@@ -288,10 +288,10 @@ class Measurement:
         checkpoint = self._run.control.checkpoint
         return _where_texts(lambda: self._orders.known_untrained(checkpoint))
 
-    def _untrained_parts(self) -> tuple[int, ...] | None:
+    def _untrained_parts(self, report: Callable[[int, int], None]) -> tuple[int, ...] | None:
         """The parts that an untrained model of this shape takes; None where they are not known."""
         checkpoint = self._run.control.checkpoint
-        return _where_texts(lambda: self._orders.untrained_parts(checkpoint))
+        return _where_texts(lambda: self._orders.untrained_parts(checkpoint, report))
 
     def _emit_prepared(self) -> tuple[str, ...]:
         """Emit and return the metrics whose order or lens, which takes long to find, is stored."""

@@ -33,6 +33,9 @@ from depthtui.tracing.replay import Replay, mixes_tokens
 from depthtui.tracing.timing import Times, times
 from depthtui.tracing.trace import LayerActivations, trace
 
+UntrainedParts = Callable[[Callable[[int, int], None]], tuple[int, ...] | None]
+"""Returns parts; calls its argument with the steps done and in all."""
+
 _MOST_AT_ONCE = {"cpu": 4096}
 _MOST_AT_ONCE_ELSEWHERE = 32768
 
@@ -146,7 +149,7 @@ class MetricContext:
     own_order: Callable[[Piece], LayerOrder | None]
     guess: Callable[[], np.ndarray | None]
     known_untrained: Callable[[], float | None]
-    untrained_parts: Callable[[], tuple[int, ...] | None]
+    untrained_parts: UntrainedParts
     base: BaseWeights | None = None
     metric: str = ""
 

@@ -16,7 +16,7 @@ from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
 from depthtui.data.run import Prompt, PromptTokens, RunResult, without
 from depthtui.engine import memory
 from depthtui.engine.control import Control
-from depthtui.engine.metric_context import MetricContext
+from depthtui.engine.metric_context import MetricContext, UntrainedParts
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
 from depthtui.errors import DepthError, RunStopped, named_line
@@ -193,7 +193,7 @@ class PromptRun:
         own_order: Callable[[Piece], LayerOrder | None] = lambda piece: None,
         guess: Callable[[], np.ndarray | None] = lambda: None,
         known_untrained: Callable[[], float | None] = lambda: None,
-        untrained_parts: Callable[[], tuple[int, ...] | None] = lambda: None,
+        untrained_parts: UntrainedParts = lambda report: None,
     ) -> MetricContext:
         """The context of the kernels of this run's on-demand metrics.
 

@@ -58,26 +58,34 @@ def known_untrained(
 
 
 def untrained_parts(
-    model: ReadyModel, texts: Sequence[Tensor], checkpoint: Callable[[], None]
+    model: ReadyModel,
+    texts: Sequence[Tensor],
+    checkpoint: Callable[[], None],
+    report: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[int, ...] | None:
     """The parts with which an untrained model of this shape stays within a nat of its own output.
 
-    Their ranked order is found on every second text, and read on the others. Arguments, None and
-    errors as in `known_untrained`.
+    Their ranked order is found on every second text, and read on the others. `report` is called
+    with the number of texts done and in all; the other arguments, None and errors as in
+    `known_untrained`.
     """
     texts = [text for text in texts if len(text) > 1]
 
     def staying(untrained: ReadyModel, unembedding: Unembedding) -> tuple[int, ...] | None:
         count = PER_LAYER["part"] * untrained.info.n_layers
-        of_texts = []
+        of_texts: list[np.ndarray] = []
+        curves: list[np.ndarray] = []
         for text in texts[::2]:
+            report(len(of_texts), len(texts))
             pieces = pieces_of("part", [untrained.replay(text, checkpoint)], untrained.anatomy)
             weights = np.full(len(text), 1 / (len(text) - 1))
             weights[0] = 0.0
             at_once = untrained.rows_at_once(count, len(text))
             of_texts.append(Texts(pieces, unembedding, weights, at_once).costs(range(count)))
         order = ranked(np.sum(of_texts, axis=(0, 2)))
-        curves = [costs(untrained, text, order, checkpoint, "part") for text in texts[1::2]]
+        for text in texts[1::2]:
+            report(len(of_texts) + len(curves), len(texts))
+            curves.append(costs(untrained, text, order, checkpoint, "part"))
         (left_out,) = crossing_above(np.mean(curves, axis=0)[None], TOLERANCE)
         stay = rounded_up_count(count - left_out)
         return tuple(order[count - stay :])

@@ -116,10 +116,13 @@ class Context(Protocol):
         be no such model.
         """
 
-    def untrained_parts(self) -> tuple[int, ...] | None:
+    def untrained_parts(self, report: Callable[[int, int], None]) -> tuple[int, ...] | None:
         """The parts with which an untrained model of this shape stays within a nat of its output.
 
         None where `known_untrained` is None.
+
+        Args:
+            report: called with the steps done and in all.
         """
 
     def answer_ids(self, prompt: Prompt) -> np.ndarray:

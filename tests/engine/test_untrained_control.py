@@ -83,8 +83,12 @@ def test_it_takes_the_last_parts_of_its_order_to_stay_within_a_nat(name, tmp_pat
     with pytest.MonkeyPatch.context() as patch:
         grown = replace(build(Blueprint.of(model.loaded), 0), model=untrained)
         patch.setattr(Blueprint, "build", lambda self, seed: grown)
-        found = untrained_parts(model, texts, no_check)
+        steps = []
+        found = untrained_parts(
+            model, texts, no_check, lambda done, total: steps.append((done, total))
+        )
     assert found == tuple(order[gone:])
+    assert steps == [(done, len(texts)) for done in range(len(texts))]
 
 
 def test_there_is_none_without_room_for_it_beside_the_model(tiny, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ def compute(context: Context, partial: KeptParts | None) -> KeptParts:
     """Compute the metric of a run; orders and rows already in `partial` are not computed again."""
 
     def with_controls(result: KeptParts) -> KeptParts:
-        return replace(result, untrained_parts=context.untrained_parts())
+        found = context.untrained_parts(lambda done, total: context.report(done, total, result))
+        return replace(result, untrained_parts=found)
 
     return in_orders(context, KeptParts, partial, with_controls)
