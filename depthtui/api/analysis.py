@@ -68,7 +68,7 @@ def analyze(
         runs = analyze("demo", ["Seven plus five is twelve.", "The sky is blue."])
         runs.depths()                          # each rule's layer, an index from 0
         runs[0].logit_lens.kl                  # [layers + 1, tokens], in nats
-        runs.to_dataframe("contributions")     # long rows, for plots
+        runs.to_dataframe("contributions")     # a long table, for plots
 
     A named model is loaded as `depthtui run` loads it, and its results come from and go to the
     same cache. A loaded model stays on its devices and is restored afterwards: the modes of its

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from html import escape
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from depthtui.api.frames import frame
 from depthtui.api.keywords import names_of
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.inspection import Inspection
@@ -32,6 +32,7 @@ from depthtui.report.as_html import html_bytes
 from depthtui.report.export import run_report
 from depthtui.report.formats import format_help, format_titles
 from depthtui.report.groups import group_runs
+from depthtui.report.long_table import dataframe, rows_of_groups, rows_of_run
 from depthtui.report.phrases import rule_title
 from depthtui.report.run_document import run_document
 from depthtui.token_text import printable_line, shortened
@@ -272,26 +273,33 @@ class Runs(Sequence[Run]):
     def _reading(self) -> Reading:
         return group_runs(self._runs, self.settings)[0].parts[0].reading
 
-    def to_dataframe(self, metric: str, array: str = "") -> DataFrame:
-        """A metric as long rows, of every run; needs pandas.
+    def to_dataframe(self, *metrics: str) -> DataFrame:
+        """The runs as one long table, a row for every known value; needs pandas and pyarrow.
 
             rows = runs.to_dataframe("contributions")
-            rows.groupby("layer")["layer_norm_ratio"].mean()
+            rows[rows.measure == "layer_norm_ratio"].groupby("layer")["value"].mean()
 
-        There is a row for every prompt (`prompt`, its index in `runs`) and every element of the
-        metric's main array: `layer`, or `depth` from 0, the embedding, to L, the output; `token`
-        with its printable `text`; `rank` among the lens's tokens; `to_layer`; in hybrids the
-        `layer_type`. The other columns are the arrays that have no other axes.
+        It is the table of `depthtui run --format parquet`. `metric` and `measure` name an array
+        of a metric, or what is read from all runs (`headline`, `evidence`, `effective_depth`,
+        `curves`). `prompt` is an index in `runs`; `layer`, or `depth` from 0, the embedding, to L,
+        the output; `token` with its printable `text`; `head`, `rank` and the other axes. Columns
+        that are empty everywhere are left out.
 
         Args:
-            metric: name of the metric.
-            array: name of one of its arrays, for one with other axes, such as `top_ids`; empty for
-                its first two-dimensional array, and the arrays with no other axes.
+            metrics: names of metrics; without any, every row of the table.
 
         Raises:
-            DepthError: no run has the metric, it has no such array, or pandas is missing.
+            DepthError: no run has a metric, or pandas or pyarrow is missing.
         """
-        return frame(self, metric, array)
+        measured = dict.fromkeys(name for run in self for name in run.measured)
+        if unknown := [name for name in metrics if name not in measured]:
+            raise DepthError(
+                f"The runs have no {unknown[0]!r}.", f"They have {', '.join(measured)}."
+            )
+        if metrics:
+            of_runs = (rows_of_run(run, place, metrics) for place, run in enumerate(self))
+            return dataframe(chain.from_iterable(of_runs))
+        return dataframe(rows_of_groups(group_runs(self, self.settings)))
 
     def export(
         self,

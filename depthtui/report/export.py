@@ -17,6 +17,7 @@ from depthtui.report.blocks import Block, Document, Figure, Figures, Items
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import RunGroup, group_runs
+from depthtui.report.long_table import about_runs, parquet_bytes, rows_of_groups
 from depthtui.report.run_arrays import arrays_bytes
 from depthtui.report.run_document import TokenOf, last_token, run_document
 from depthtui.report.skips import changes_of
@@ -120,6 +121,8 @@ def _report(
     controls: Mapping[str, str] | None = None,
     logged: Sequence[LoggedAnswers] = (),
 ) -> Report:
+    runs = [run for group in groups for run in group.results]
+    reading_settings = groups[0].parts[0].reading.settings
     return Report(
         "runs",
         lambda: run_document(
@@ -133,11 +136,9 @@ def _report(
         ),
         {
             "json": lambda: _json(groups, missing_runs, compared, logged),
-            "safetensors": lambda: {
-                "": arrays_bytes(
-                    [run for group in groups for run in group.results],
-                    groups[0].parts[0].reading.settings,
-                )
+            "safetensors": lambda: {"": arrays_bytes(runs, reading_settings)},
+            "parquet": lambda: {
+                "": parquet_bytes(rows_of_groups(groups), about_runs(runs, reading_settings))
             },
         },
     )

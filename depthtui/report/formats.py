@@ -47,7 +47,8 @@ class Format:
         figure: function that turns a figure and the name of a palette into bytes, as
             `module:function`; empty where figures have no files of their own.
         subjects: subjects that can be written in it.
-        libraries: modules that it needs, which the extra of its name installs.
+        libraries: modules that it needs.
+        extra: the extra that installs them; empty for the one of its name.
     """
 
     name: str
@@ -58,11 +59,12 @@ class Format:
     figure: str = ""
     subjects: Collection[Subject] = ("runs", "sweeps")
     libraries: Collection[str] = ()
+    extra: str = ""
 
     @property
     def install(self) -> str:
         """The command that installs the libraries that it needs; empty where they are there."""
-        return "" if all(map(find_spec, self.libraries)) else install_extra(self.name)
+        return "" if all(map(find_spec, self.libraries)) else install_extra(self.extra or self.name)
 
     def has_whole(self, subject: Subject) -> bool:
         """Whether a report has a file of the whole, not of its figures alone."""
@@ -132,6 +134,14 @@ FORMATS = {
             rb'.{8}\{"__metadata__":\{"runs":"\[',
             data=["runs"],
             subjects=["runs"],
+        ),
+        Format(
+            "parquet",
+            "Parquet, one long table",
+            rb"PAR1.{,99}depthtui \d",
+            data=["runs", "sweeps"],
+            libraries=["pyarrow"],
+            extra="datasets",
         ),
         Format(
             "svg",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from depthtui import Prompt, Runs, analyze
+from depthtui.data.arrays import arrays_of
 from depthtui.depth import rules
 from depthtui.errors import DepthError
 from depthtui.metrics import METRIC_BY_NAME
@@ -128,57 +129,58 @@ def test_without_a_layer_there_is_no_count(make_model, tokenizer):
 
 def test_a_frame_has_a_row_for_each_place(runs):
     frame = runs.to_dataframe("logit_lens")
-    assert list(frame)[:4] == ["prompt", "depth", "token", "text"]
-    assert list(frame)[4:] == ["kl", "overlap", "entropy", "next_log_probability"]
-    assert len(frame) == sum(5 * len(run.tokens) for run in runs)
+    assert set(frame.metric) == {"logit_lens"}
+    kl = frame[frame.measure == "kl"]
+    assert len(kl) == sum(5 * len(run.tokens) for run in runs)
     for number, run in enumerate(runs):
-        values = frame[frame.prompt == number].pivot(index="depth", columns="token", values="kl")
+        values = kl[kl.prompt == number].pivot(index="depth", columns="token", values="value")
         np.testing.assert_array_equal(values.to_numpy(), run.logit_lens.kl)
-    assert frame.text[1] == "·fer"
+    assert kl.text.iloc[1] == "·fer"
 
 
-def test_arrays_of_fewer_sides_are_repeated(runs):
-    frame = runs.to_dataframe("integrated_gradients")
-    assert set(frame.prompt) == {0}
-    by_layer = frame.groupby("layer").completeness_error.unique()
-    assert [list(values) for values in by_layer] == [
-        [error] for error in runs[0].integrated_gradients.completeness_error
-    ]
+def test_frames_have_every_known_value_of_every_array(runs):
+    frame = runs.to_dataframe()
+    for number, run in enumerate(runs):
+        of_run = frame[frame.prompt == number]
+        for metric, result in run.measured.items():
+            for name, array in arrays_of(result):
+                values = of_run[(of_run.metric == metric) & (of_run.measure == name)].value
+                unknown = type(result).shapes()[name].unknown_value
+                is_known = array == array if array.dtype.kind == "f" else array != unknown
+                if array.dtype.kind == "b":
+                    is_known[:] = True
+                np.testing.assert_array_equal(values, array[is_known], err_msg=f"{metric}.{name}")
 
 
 @pytest.mark.parametrize(
-    ("metric", "array", "columns"),
+    ("metric", "measure", "axes"),
     [
-        ("contributions", "", "layer token text attention_norm_ratio"),
-        ("similarity", "", "layer token text block_influence"),
-        ("similarity", "angular_distance", "layer to_layer angular_distance"),
-        ("skip_effects", "", "layer to_layer layers mean_layers output"),
-        ("neighbours", "angle_to_output", "depth token text angle_to_output"),
-        ("ablation", "", "layer token text loss loss_change"),
-        ("logit_lens", "top_ids", "depth token rank text top_ids"),
-        ("heads", "sink", "layer head token text sink"),
+        ("similarity", "angular_distance", ["layer", "to_layer"]),
+        ("ablation", "loss_change", ["layer", "token", "text"]),
+        ("logit_lens", "top_ids", ["depth", "token", "rank", "text"]),
+        ("heads", "sink", ["layer", "head", "token", "text"]),
     ],
 )
-def test_other_arrays_have_frames_too(runs, metric, array, columns):
-    frame, main = runs.to_dataframe(metric, array), runs[0].measured[metric]
-    assert list(frame)[1 : 1 + len(columns.split())] == columns.split()
-    name = array or next(name for name in frame if getattr(main, name, np.empty(0)).ndim == 2)
-    values = [getattr(result, name).ravel() for result in getattr(runs, metric) if result]
-    np.testing.assert_array_equal(frame[name], np.concatenate(values))
-
-
-# A Jacobian lens is never fitted unasked, and this model has no experts.
-@pytest.mark.parametrize(
-    "metric",
-    sorted(
-        METRIC_BY_NAME.keys()
-        - {"jacobian_lens", "experts", "adapter", "engine_distance", "task_guess"}
-    ),
-)
-def test_every_metric_has_a_frame(runs, metric):
+def test_places_of_a_value_are_columns(runs, metric, measure, axes):
     frame = runs.to_dataframe(metric)
-    assert len(frame) > 3
-    assert frame.columns[0] == "prompt"
+    rows = frame[frame.measure == measure].dropna(axis="columns", how="all")
+    keys = ["depthtui", "model", "revision", "dtype", "changes", "task", "level"]
+    assert [*rows][:10] == [*keys, "metric", "measure", "prompt"]
+    assert {*rows} == {*[*rows][:10], *axes, "value"}
+    array = getattr(runs[0].measured[metric], measure)
+    row = rows[rows.prompt == 0].iloc[-1]
+    assert array[tuple(row[axis] for axis in axes if axis != "text")] == row.value
+
+
+def test_what_is_read_from_all_runs_is_in_the_frame(runs):
+    frame = runs.to_dataframe()
+    read = frame[frame.prompt.isna()].set_index(["metric", "measure"])
+    kl = runs.depths()["kl"]
+    assert read.value["effective_depth", "kl"] == kl.count
+    verdict = runs.verdict()
+    curve = read.loc[("curves", "kl")].sort_values("depth").value
+    assert len(curve) == 5
+    assert verdict.evidence[0].measure in read.loc["evidence"].index
 
 
 def test_layers_of_a_hybrid_have_their_type(make_model, tokenizer):
@@ -196,14 +198,13 @@ def test_layers_of_a_hybrid_have_their_type(make_model, tokenizer):
 
 def test_a_wrong_frame_is_refused(runs):
     with pytest.raises(DepthError, match=r"have no 'kl'.*logit_lens"):
-        runs.to_dataframe("kl")
-    with pytest.raises(DepthError, match=r"logit_lens has no array 'kls'.*kl"):
-        runs.to_dataframe("logit_lens", "kls")
+        runs.to_dataframe("logit_lens", "kl")
 
 
-def test_a_frame_without_pandas_says_what_to_install(runs, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(DepthError, match=r"needs pandas.*pip install .*\[notebook\]'"):
+@pytest.mark.parametrize("library", ["pandas", "pyarrow"])
+def test_a_frame_without_its_libraries_names_the_extra(runs, library, monkeypatch):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(DepthError, match=rf"needs {library}.*pip install .*\[notebook\]'"):
         runs.to_dataframe("logit_lens")
 
 

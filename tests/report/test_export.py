@@ -27,14 +27,14 @@ from depthtui.report import figures
 from depthtui.report.blocks import Document, Figure, Line, Panel
 from depthtui.report.export import run_report
 from depthtui.report.figures import png_bytes, svg_bytes
-from depthtui.report.formats import FORMATS, Report, check_folder, format_titles
+from depthtui.report.formats import FORMATS, Report, check_folder, default_formats
 from depthtui.settings import Settings
 from tests.builders.metrics import smooth_metric
 from tests.builders.results import hostile_run, random_result, run
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
-WHOLE = [f"summary.{end}" for end in format_titles("runs") if FORMATS[end].has_whole("runs")]
+WHOLE = [f"summary.{end}" for end in default_formats("runs") if FORMATS[end].has_whole("runs")]
 """The files of a report, without those of its figures."""
 
 

@@ -29,8 +29,8 @@ from tests.golden.renew import golden_files
 from tests.odd_files import ODD_FILES, put_odd_file
 
 PROMISED: Mapping[Subject, set[str]] = {
-    "runs": {"md", "csv", "json", "html", "safetensors", "svg", "png"},
-    "sweeps": {"md", "csv", "json", "html", "svg", "png"},
+    "runs": {"md", "csv", "json", "html", "safetensors", "parquet", "svg", "png"},
+    "sweeps": {"md", "csv", "json", "html", "parquet", "svg", "png"},
 }
 """The formats that users rely on; the other tests loop over `FORMATS`."""
 

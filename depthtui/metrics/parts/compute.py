@@ -13,7 +13,7 @@ def compute(context: Context, partial: KeptParts | None) -> KeptParts:
     """Compute the metric of a run; orders and rows already in `partial` are not computed again."""
 
     def with_controls(result: KeptParts) -> KeptParts:
-        found = context.untrained_parts(lambda done, total: context.report(done, total, result))
-        return replace(result, untrained_parts=found)
+        untrained = context.untrained_parts(lambda done, total: context.report(done, total, result))
+        return replace(result, untrained_parts=untrained)
 
     return in_orders(context, KeptParts, partial, with_controls)

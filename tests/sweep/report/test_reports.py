@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pyarrow.parquet import read_schema, read_table
 from rich.console import Console
 
 from depthtui.data.lens import LogitLens
@@ -27,7 +28,8 @@ from depthtui.metrics.accuracy.answer_statistics import wilson
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
-from depthtui.report.formats import FORMATS, format_titles
+from depthtui.report.formats import FORMATS, default_formats
+from depthtui.report.long_table import ABOUT
 from depthtui.report.phrases import interval, sentence_case
 from depthtui.sweep.comparisons import signed_text, signed_with_ends
 from depthtui.sweep.folder import Failure
@@ -50,7 +52,7 @@ from tests.hostile import HOSTILE
 from tests.report.test_logged_answers import path_of
 from tests.sweep.sweeps import make_plan, sweep
 
-WHOLE = [f"report.{end}" for end in format_titles("sweeps") if FORMATS[end].has_whole("sweeps")]
+WHOLE = [f"report.{end}" for end in default_formats("sweeps") if FORMATS[end].has_whole("sweeps")]
 """The files of a report, without those of its figures."""
 
 MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-14B", "Qwen2.5-Math-1.5B")
@@ -731,6 +733,27 @@ class TestFiles:
         # Two of the three models have as many layers.
         assert len(re.findall(r"(?m)^- On .* (is|there is|compared)", text)) == len(TASKS)
 
+    def test_the_table_has_every_cell_and_prompt(
+        self, summary, all_questions, tmp_path: Path
+    ) -> None:
+        (path,) = sweep_report(summary, all_questions).write(tmp_path, ["parquet"])
+        table = read_table(path).to_pandas()
+        about = json.loads(read_schema(path).metadata[ABOUT])
+        assert about["settings"]["seed"] == summary.plan.run.seed
+        assert len(about["plan"]["tasks"]) == len(TASKS)
+        for cell in summary.cells:
+            task = cell.cell.task
+            rows = table[(table.model == cell.title) & (table.task == task.source)]
+            rows = rows[rows.level == task.level].set_index(["metric", "measure"]).sort_index()
+            kl = cell.depth("kl")
+            assert kl is not None
+            assert rows.value["effective_depth", "kl"] == kl.count
+            curve = rows.loc[("curves", "kl")].sort_values("depth").value
+            np.testing.assert_array_equal(curve, cell.curves["kl"])
+            losses = rows.loc[("prompts", "loss")].sort_values("prompt").value
+            assert list(losses) == [record.loss for record in cell.records]
+            assert rows.value["means", "loss"] == cell.means["loss"]
+
     def test_the_page_overlays_every_cell(self, summary, all_questions, tmp_path: Path) -> None:
         paths = sweep_report(summary, all_questions).write(tmp_path)
         assert [path.name for path in paths] == [*WHOLE, "figures"]
@@ -833,7 +856,7 @@ class TestFiles:
         console.print(rich_lines(sweep_document(empty, questions(empty))))
         assert "No prompt was run." in console.export_text()
         report = sweep_report(empty, questions(empty))
-        for name in format_titles("sweeps"):
+        for name in default_formats("sweeps"):
             assert all(report.files(name).values())
         report.write(tmp_path)
         assert not (tmp_path / "figures").exists()

@@ -1,0 +1,317 @@
+"""Results as one long table: a row for every value, for pandas, DuckDB and the like.
+
+The columns are the same for runs, written texts and sweeps, so that the tables of several files can
+be read as one. A value that is not known has no row.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from depthtui import __version__
+from depthtui.data.arrays import Shape, arrays_of
+from depthtui.data.depth import DepthEstimate
+from depthtui.data.model import ModelInfo, weights_dtype
+from depthtui.data.plain import to_plain
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings, reading_keys, settings_keys
+from depthtui.data.verdict import Verdict
+from depthtui.depth.reading import Reading
+from depthtui.errors import DepthError
+from depthtui.installing import install_extra
+from depthtui.metrics.right_answers import RightAnswers
+from depthtui.report.groups import RunGroup
+from depthtui.report.skips import changes_of
+from depthtui.token_text import printable
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+    from pyarrow import Schema, Table
+
+_AXES = {
+    "L+1": "depth",
+    "L": "layer",
+    "L-1": "layer",
+    "M+1": "left_out",
+    "T": "token",
+    "T-1": "token",
+    "k": "rank",
+    "H": "head",
+    "K": "choice",
+    "O": "option",
+    "V": "drafted",
+    "A": "answer_token",
+    "N": "other_prompt",
+    "2": "half",
+    "4": "control",
+    "8": "further_layers",
+}
+"""Names of columns, by axis of an array."""
+
+WRITER = "depthtui"
+"""Column of the version that wrote the table; Parquet files begin with it."""
+
+WORDS = (WRITER, "model", "revision", "dtype", "changes", "task", "level", "metric", "measure")
+"""Columns of words that every row has; empty where there is nothing to name."""
+
+PLACES = ("prompt", *dict.fromkeys(_AXES.values()), "to_layer")
+"""Columns of whole numbers; null where a value has no such place."""
+
+TEXTS = ("text", "layer_type")
+"""Columns of words about a place: the token's printable text, and the type of layer in hybrids."""
+
+NUMBERS = ("value", "low", "high")
+"""Columns of numbers: the value, and its range or 95 % interval, null without one."""
+
+ABOUT = b"depthtui"
+"""The key of the metadata of a file."""
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """Some rows of the table.
+
+    Attributes:
+        keys: the columns that are the same in all of them.
+        columns: the other columns that are not null, sequences of one length; among them `value`.
+    """
+
+    keys: Mapping[str, str | int]
+    columns: Mapping[str, Any]
+
+
+def rows_of_groups(groups: Sequence[RunGroup]) -> Iterator[TableRows]:
+    """The rows of some groups of runs: every array of each run, then what is read from all."""
+    prompt = 0
+    for group in groups:
+        for part in group.parts:
+            for run in part.results:
+                yield from rows_of_run(run, prompt)
+                prompt += 1
+            of_all = keys_of_model(group.model) | {"changes": _changes(part.reading)}
+            yield from rows_of_reading(part.reading, of_all)
+
+
+def rows_of_run(run: RunResult, prompt: int, metrics: Collection[str] = ()) -> Iterator[TableRows]:
+    """The rows of a run's arrays.
+
+    Args:
+        run: the run.
+        prompt: its number.
+        metrics: names of the metrics; empty for all, and the tokens.
+    """
+    keys = keys_of_model(run.model) | {
+        "changes": changes_of(run.settings),
+        "task": run.prompt.task,
+        "level": run.prompt.level,
+        "prompt": prompt,
+    }
+    texts = [printable(text) for text in run.tokens.readable_texts]
+    if not metrics:
+        tokens = {"token": np.arange(len(texts)), "text": texts, "value": run.tokens.ids}
+        yield TableRows(keys | {"metric": "tokens", "measure": "token_id"}, tokens)
+    for name, result in run.measured.items():
+        if metrics and name not in metrics:
+            continue
+        shapes = type(result).shapes()
+        for array_name, values in arrays_of(result):
+            columns = _values_of(values, shapes[array_name])
+            if "token" in columns:
+                columns["text"] = [texts[token] for token in columns["token"]]
+            if "layer" in columns and (types := run.model.layer_types):
+                columns["layer_type"] = [types[layer] for layer in columns["layer"]]
+            yield TableRows(keys | {"metric": name, "measure": array_name}, columns)
+
+
+def _values_of(values: np.ndarray, shape: Shape) -> dict[str, Any]:
+    """The known values of an array, and their places."""
+    unknown = shape.unknown_value
+    if values.dtype.kind == "f":
+        is_known = ~np.isnan(values)
+    else:
+        is_known = np.ones_like(values, bool) if values.dtype.kind == "b" else values != unknown
+    places = np.nonzero(is_known)
+    columns: dict[str, Any] = {}
+    for side, place in zip(shape.sides, places, strict=True):
+        axis = _AXES[side]
+        # The second of two axes of layers.
+        columns[f"to_{axis}" if axis in columns else axis] = place
+    return columns | {"value": values[is_known].astype(np.float64)}
+
+
+def rows_of_reading(reading: Reading, keys: Mapping[str, str | int]) -> Iterator[TableRows]:
+    """The rows of what is read from several prompts: headline, evidence, depths and curves.
+
+    Args:
+        reading: the reading.
+        keys: the model and the task.
+    """
+    counts = [
+        *_headline(reading.verdict),
+        *_evidence(reading.verdict),
+        *_depths(reading.depths),
+        *_answers(reading.accuracy),
+    ]
+    present = [count for count in counts if count[2] is not None]
+    names = ("metric", "measure", "value", "low", "high")
+    if present:
+        yield TableRows(keys, dict(zip(names, zip(*present, strict=True), strict=True)))
+    for name, curve in reading.curves.items():
+        values = np.asarray(curve, np.float64)
+        (places,) = np.nonzero(~np.isnan(values))
+        axis = "layer" if len(values) == reading.n_layers else "depth"
+        columns = {axis: places, "value": values[places]}
+        yield TableRows({**keys, "metric": "curves", "measure": name}, columns)
+
+
+_Count = tuple[str, str, float | None, float | None, float | None]
+"""Metric, measure, value, and its range."""
+
+
+def _headline(verdict: Verdict | None) -> Iterator[_Count]:
+    headline = None if verdict is None else verdict.headline
+    if headline is not None:
+        yield "headline", "layers", headline.count, headline.low, headline.high
+        for name in ("half", "mean_depth", "gain"):
+            yield "headline", name, getattr(headline, name), None, None
+
+
+def _evidence(verdict: Verdict | None) -> Iterator[_Count]:
+    for one in () if verdict is None else verdict.evidence:
+        yield "evidence", one.measure, one.count, one.low, one.high
+
+
+def _depths(estimates: Iterable[DepthEstimate]) -> Iterator[_Count]:
+    for depth in estimates:
+        yield "effective_depth", depth.rule, depth.count, *(depth.count_interval or (None, None))
+
+
+def _answers(answers: RightAnswers | None) -> Iterator[_Count]:
+    if answers is not None:
+        yield "answers", "right", answers.right, None, None
+        yield "answers", "answers", answers.answers, None, None
+
+
+def keys_of_model(model: ModelInfo) -> dict[str, str | int]:
+    """The columns that name a model."""
+    return {
+        WRITER: f"depthtui {__version__}",
+        "model": model.name,
+        "revision": model.revision,
+        "dtype": weights_dtype(model),
+    }
+
+
+def _changes(reading: Reading) -> str:
+    return changes_of(reading.runs[0].settings)
+
+
+def about_runs(runs: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
+    """The metadata of a table of runs: the settings with their seeds, prompts and provenance."""
+    return {
+        "reading": reading_keys(settings),
+        "settings": [settings_keys(run.settings) for run in runs],
+        "prompts": [run.prompt for run in runs],
+        "provenance": [run.provenance for run in runs],
+    }
+
+
+def table(rows: Iterable[TableRows], about: Mapping[str, Any]) -> Table:
+    """The table.
+
+    Raises:
+        DepthError: pyarrow is missing.
+    """
+    pyarrow = _import("pyarrow", "datasets")
+    schema = _schema(about)
+    return pyarrow.Table.from_batches([_batch(some, schema) for some in rows], schema)
+
+
+def parquet_bytes(rows: Iterable[TableRows], about: Mapping[str, Any]) -> bytes:
+    """The table as a Parquet file, with the metadata under `depthtui`.
+
+    Raises:
+        DepthError: pyarrow is missing.
+    """
+    _import("pyarrow", "datasets")
+    from pyarrow import parquet
+
+    content = io.BytesIO()
+    columns = table(rows, about)
+    # The beginning tells depthtui's files from others, and is legible.
+    compression = dict.fromkeys(columns.column_names, "zstd") | {WRITER: "none"}
+    parquet.write_table(columns, content, compression=compression)
+    return content.getvalue()
+
+
+def dataframe(rows: Iterable[TableRows]) -> DataFrame:
+    """The table as a frame of pandas, without the columns that are empty everywhere.
+
+    Raises:
+        DepthError: pandas or pyarrow is missing.
+    """
+    pandas, pyarrow = _import("pandas", "notebook"), _import("pyarrow", "notebook")
+    whole = table(rows, {})
+    types = {pyarrow.int32(): pandas.Int32Dtype()}
+    return whole.to_pandas(types_mapper=types.get).dropna(axis="columns", how="all")
+
+
+def _import(library: str, extra: str) -> Any:
+    """A library of an extra."""
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise DepthError(
+            f"A table needs {library}, which is not installed.",
+            f"Install it: {install_extra(extra)}",
+        ) from error
+
+
+def _schema(about: Mapping[str, Any]) -> Schema:
+    import pyarrow
+
+    words = pyarrow.dictionary(pyarrow.int32(), pyarrow.string())
+    kinds = {
+        **dict.fromkeys(WORDS, words),
+        **dict.fromkeys(PLACES, pyarrow.int32()),
+        **dict.fromkeys(TEXTS, words),
+        **dict.fromkeys(NUMBERS, pyarrow.float64()),
+    }
+    plain = json.dumps(to_plain(dict(about)), ensure_ascii=True)
+    return pyarrow.schema(list(kinds.items()), metadata={ABOUT: plain.encode()})
+
+
+def _batch(rows: TableRows, schema: Schema) -> Any:
+    """TableRows as a batch of Arrow arrays."""
+    import pyarrow
+
+    count = len(rows.columns["value"])
+
+    def column(name: str, kind: Any) -> Any:
+        if name in rows.columns:
+            values = rows.columns[name]
+            if name in (*WORDS, *TEXTS):
+                return pyarrow.array(map(_legible, values), pyarrow.string()).dictionary_encode()
+            return pyarrow.array(values).cast(kind)
+        key = rows.keys.get(name, "" if name in WORDS else None)
+        if name not in (*WORDS, *TEXTS):
+            return pyarrow.array([key] * count, kind)
+        if key is None:
+            return pyarrow.nulls(count, kind)
+        places = pyarrow.array(np.zeros(count, np.int32))
+        return pyarrow.DictionaryArray.from_arrays(places, pyarrow.array([_legible(str(key))]))
+
+    arrays = [column(name, kind) for name, kind in zip(schema.names, schema.types, strict=True)]
+    return pyarrow.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _legible(text: str) -> str:
+    """A text that UTF-8 can write, as other reports write it."""
+    return text.encode("utf-8", "backslashreplace").decode()

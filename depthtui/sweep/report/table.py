@@ -1,0 +1,51 @@
+"""A sweep as a long table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from depthtui.data.run_settings import reading_keys, settings_keys
+from depthtui.metrics.right_answers import is_right
+from depthtui.report.long_table import TableRows, keys_of_model, rows_of_reading
+from depthtui.sweep.plan import plan_values
+from depthtui.sweep.summary import CellSummary, SweepSummary
+
+
+def rows_of_sweep(summary: SweepSummary) -> Iterator[TableRows]:
+    """The rows of a sweep: each cell's counts, curves and means, and the numbers of its prompts."""
+    for cell in summary.cells:
+        task = cell.cell.task
+        keys = keys_of_model(cell.model) | {
+            "model": cell.title,
+            "task": task.source,
+            "level": task.level,
+        }
+        yield from rows_of_reading(cell, keys)
+        means = {name: value for name, value in cell.means.items() if value == value}
+        if means:
+            columns: dict[str, Any] = {"measure": list(means), "value": list(means.values())}
+            yield TableRows(keys | {"metric": "means"}, columns)
+        for name, values in _of_prompts(cell).items():
+            numbers = [number for number, value in values.items() if value is not None]
+            columns = {"prompt": numbers, "value": [float(values[number]) for number in numbers]}
+            if numbers:
+                yield TableRows(keys | {"metric": "prompts", "measure": name}, columns)
+
+
+def _of_prompts(cell: CellSummary) -> dict[str, dict[int, Any]]:
+    """The numbers of each prompt by its number in the cell."""
+    return {
+        "tokens": {record.number: record.n_tokens for record in cell.records},
+        "loss": {record.number: record.loss for record in cell.records},
+        "right": {record.number: is_right(record) for record in cell.records},
+    }
+
+
+def about_sweep(summary: SweepSummary) -> dict[str, Any]:
+    """The metadata: the plan, and the settings with their seeds."""
+    return {
+        "plan": plan_values(summary.plan),
+        "settings": settings_keys(summary.plan.run),
+        "reading": reading_keys(summary.plan.summary),
+    }
