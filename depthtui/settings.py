@@ -58,7 +58,7 @@ def _read_folder(value: Any) -> Path:
 def _read_keys(value: Any) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(keys, str) for keys in value.values()):
         return value
-    raise WrongValue('a table such as [keys] with lines such as export = "ctrl+e"')
+    raise WrongValue('a table such as [keys] with lines such as export = "ctrl+s"')
 
 
 def _read_names(value: Any) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ class Settings:
     keys: Annotated[dict[str, str], Option("Keys of the explorer.", read=_read_keys)] = field(
         default_factory=dict
     )
-    """Keys that replace the explorer's own: binding id -> keys, such as `export = "ctrl+e"`."""
+    """Keys that replace the explorer's own: binding id -> keys, such as `export = "ctrl+s"`."""
 
     @property
     def cache_folder(self) -> Path:

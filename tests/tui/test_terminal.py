@@ -300,6 +300,31 @@ def test_the_shell_gets_the_terminal_and_gives_it_back(lasting: Terminal) -> Non
     leave_help(lasting)
 
 
+def test_an_editor_gets_the_terminal_and_gives_it_back(tmp_path: Path) -> None:
+    editor = 'sh -c \'stty -a; read line; echo "$line" > "$0"\''
+    terminal = Terminal(
+        tmp_path, "tests.tui.fake_explorer", environment={"VISUAL": "", "EDITOR": editor}
+    )
+    try:
+        terminal.until(lambda: FILLED in terminal.text)
+        terminal.type(b"p")
+        terminal.until(lambda: "ctrl+e editor" in terminal.text)
+        terminal.type(b"\x05")
+        terminal.until(lambda: " icanon" in terminal.text)
+        terminal.assert_restored()
+        # Not the end of the explorer, which the editor shares the terminal with.
+        terminal.process.send_signal(signal.SIGINT)
+        terminal.type(b"Rain fell on Norwich all night.\n")
+        terminal.until(lambda: "6 tokens" in terminal.text)
+        terminal.type(b"\x1b")
+        terminal.until(lambda: "Leave without what you typed" in terminal.text)
+        terminal.type(b"y")
+        terminal.until(lambda: "ctrl+e editor" not in terminal.text)
+        quit_by_key(terminal)
+    finally:
+        terminal.close()
+
+
 def test_a_stop_without_notice_leaves_a_screen_to_be_drawn_again(lasting: Terminal) -> None:
     lasting.settle()
     before, threads = lasting.text, psutil.Process(lasting.process.pid).num_threads()

@@ -1,4 +1,4 @@
-"""Pasted text without control characters, and no longer than its field allows."""
+"""Pasted and edited text without control characters, no longer than its field allows."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ LONGEST_TEXT = 30_000
 """The most characters in a text that is edited: with more of them, a key takes seconds."""
 
 NO_FIELD = "The paste was dropped: no field for text has the focus."
-CONTROLS_DROPPED = "Control characters of the paste were dropped."
-FIRST_LINE_ONLY = "Only the first line of the paste was kept: the field has one."
-LINE_CUT = f"The paste was cut: a field of one line has room for {LONGEST_LINE:,} characters."
+CONTROLS_DROPPED = "Control characters were dropped."
+FIRST_LINE_ONLY = "Only the first line was kept: the field has one."
+LINE_CUT = f"The text was cut: a field of one line has room for {LONGEST_LINE:,} characters."
 TOO_LONG = (
-    f"The paste is too long: {LONGEST_TEXT:,} characters are the most that can be edited. p opens "
+    f"The text is too long: {LONGEST_TEXT:,} characters are the most that can be edited. p opens "
     "a longer prompt from a file."
 )
 

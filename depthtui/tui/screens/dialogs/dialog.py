@@ -13,9 +13,11 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, OptionList, Static, TextArea
 
-from depthtui.token_text import printable_chars
+from depthtui.errors import DepthError
+from depthtui.token_text import printable_chars, printable_sentence
 from depthtui.tui.commands.everywhere import IN_DIALOGS
 from depthtui.tui.screens.dialogs.ask import confirm
+from depthtui.tui.text_editor import edit
 from depthtui.tui.textual_patches.screens import ModalScreen
 
 MUTED = "$foreground 60%"
@@ -65,6 +67,14 @@ class Dialog(ModalScreen[Result | None]):
         Binding("shift+tab", "turn(-1)", "tab before", show=False, priority=True),
         Binding("escape", "leave", "close", tooltip="Close this dialog", id="dialog.close"),
         Binding("f5", "take_typed", "take", show=False),
+        Binding(
+            "ctrl+e",
+            "edit_text",
+            "editor",
+            tooltip="Edit the text in $VISUAL or $EDITOR",
+            id="dialog.editor",
+            priority=True,
+        ),
         Binding("up", "app.focus_previous", "previous", show=False),
         Binding("down", "app.focus_next", "next", show=False),
         Binding("j", "press_arrow('down')", "down", show=False),
@@ -134,6 +144,18 @@ class Dialog(ModalScreen[Result | None]):
         typed_lines = [field for field in self._typed_fields if isinstance(field, Input)]
         if typed_lines:
             await typed_lines[0].action_submit()
+
+    def action_edit_text(self) -> None:
+        """Edit the text of the focused field in the user's editor."""
+        field = self.focused
+        if not isinstance(field, Input | TextArea):
+            return
+        try:
+            problem = edit(self.app, field)
+        except DepthError as error:
+            problem = str(error)
+        if problem:
+            self.notify(printable_sentence(problem), severity="warning", markup=False)
 
     def _ask_for_text(self, then: Callable[[], None]) -> None:
         """Act at once, or once it is agreed where typed text would be lost."""

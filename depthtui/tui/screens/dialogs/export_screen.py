@@ -24,7 +24,14 @@ from depthtui.files import expand_home, slug, write_new
 from depthtui.options import Option
 from depthtui.report.blocks import Figure
 from depthtui.report.export import part_report, run_report
-from depthtui.report.formats import FIGURES, FORMATS, Report, Subject, format_titles
+from depthtui.report.formats import (
+    FIGURES,
+    FORMATS,
+    Report,
+    Subject,
+    default_formats,
+    format_titles,
+)
 from depthtui.report.groups import pools_of
 from depthtui.report.run_document import last_token
 from depthtui.report.tables import ValueTable
@@ -141,7 +148,8 @@ class ExportScreen(Dialog[Exported]):
         self._subject = choices[0].subject
         self._formats = format_titles(self._subject) | SCREEN
         # Figures alone are dozens of files.
-        whole = [name for name, format_ in FORMATS.items() if format_.has_whole(self._subject)]
+        defaults = default_formats(self._subject)
+        whole = [name for name in defaults if FORMATS[name].has_whole(self._subject)]
         self._former = tuple(formats)
         self._at_first: Sequence[str] = formats or [*whole, *SCREEN]
         self._ticked = self._at_first

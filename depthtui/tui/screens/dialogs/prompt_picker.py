@@ -55,7 +55,7 @@ HINTS = {
     "prompts": "j k choose · enter runs it · + - level · o options · esc closes",
     "path": "enter opens it · → completes · tab moves on · esc closes",
     "tasks": "F5 runs it · tab moves on · + - change the level · esc closes",
-    "text": "F5 runs it · ctrl+u clears · tab answer · ctrl+t tasks, files · esc closes",
+    "text": "F5 runs it · ctrl+e editor · tab answer · ctrl+t tasks, files · esc closes",
     "answer": "enter runs it · ctrl+t tasks and files · esc closes",
     "write": "F5 runs it · tab moves on · ctrl+t tasks and files · esc closes",
 }

@@ -1,0 +1,101 @@
+"""A text in the user's own editor, `$VISUAL` or `$EDITOR`, while the explorer waits."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from textual.app import App, SuspendNotSupported
+from textual.widgets import Input, TextArea
+
+from depthtui.errors import DepthError
+from depthtui.tui.state.pasted import LONGEST_LINE, LONGEST_TEXT, pasted_line, pasted_text
+
+_STAYS = "The text stays as it was."
+
+
+def edit(app: App[Any], field: Input | TextArea) -> str:
+    """Edit the text of a field; return what the field has no room for, in words.
+
+    Raises:
+        DepthError: no editor is named, it fails, or there is no terminal for it.
+    """
+    if isinstance(field, Input):
+        line, sentences = pasted_line(edited(app, field.value), LONGEST_LINE)
+        field.value, field.cursor_position = line, len(line)
+    else:
+        text, sentences = pasted_text(edited(app, field.text), LONGEST_TEXT)
+        if text or not sentences:
+            field.replace(text, field.document.start, field.document.end)
+    return " ".join(sentences)
+
+
+def edited(app: App[Any], text: str) -> str:
+    """The text as the editor leaves it, without one line end after the last line.
+
+    The engine goes on; the explorer draws nothing until the editor ends.
+
+    Raises:
+        DepthError: no editor is named, it fails, or there is no terminal for it.
+    """
+    command = _command()
+    with tempfile.TemporaryDirectory(prefix="depthtui-") as folder:
+        path = Path(folder) / "text.txt"
+        path.write_bytes(text.encode("utf-8", "surrogatepass"))
+        try:
+            with app.suspend():
+                problem = _run([*command, str(path)])
+        except SuspendNotSupported:
+            raise DepthError(
+                "An editor needs a terminal, and the explorer is drawn in a browser."
+            ) from None
+        if problem:
+            raise DepthError(problem, _STAYS)
+        try:
+            changed = path.read_bytes().decode("utf-8", "surrogatepass")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DepthError(f"The edited text cannot be read: {error}.", _STAYS) from error
+    return changed.replace("\r\n", "\n").removesuffix("\n")
+
+
+def _command() -> list[str]:
+    """The words of the editor's command."""
+    for variable in ("VISUAL", "EDITOR"):
+        try:
+            words = shlex.split(os.environ.get(variable, ""))
+        except ValueError as error:
+            raise DepthError(f"${variable} is no command: {error}.") from None
+        if words:
+            return words
+    raise DepthError("No editor is named.", "Name one before the start: export EDITOR=vim")
+
+
+def _run(words: list[str]) -> str:
+    """Run the editor; return why it failed, or nothing.
+
+    Nothing is raised: Textual would not take the terminal back.
+    """
+    try:
+        process = subprocess.Popen(words)
+    except (OSError, ValueError) as error:
+        return f"The editor {words[0]} does not start: {error}."
+    # Ctrl-c in the editor is sent to both. One ignored before would be ignored by the editor, too.
+    with _ignored(signal.SIGINT):
+        status = process.wait()
+    return f"The editor {words[0]} ended with status {status}." if status else ""
+
+
+@contextmanager
+def _ignored(number: signal.Signals) -> Iterator[None]:
+    former = signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(number, former)
