@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from depthtui.data.run import RunResult
     from depthtui.data.run_settings import SummarySettings
     from depthtui.engine.control import Control
-    from depthtui.report.formats import Subject
+    from depthtui.report.formats import Report, Subject
     from depthtui.settings import Settings
+    from depthtui.trackers import TrackerChoice
 
 INTERRUPTED = 130
 """The exit status after ctrl-c."""
@@ -87,10 +88,12 @@ class OutOptions:
     Attributes:
         out: the folder, or None.
         formats: names of formats; None for JSON.
+        trackers: the trackers to log to.
     """
 
     out: Path | None
     formats: tuple[str, ...] | None
+    trackers: tuple[TrackerChoice, ...] = ()
 
     def check(self, subject: Subject) -> None:
         """Check, before anything is computed, that the files can be written.
@@ -155,6 +158,17 @@ def report_runs(
     finally:
         console.print(rich_lines(report.document()))
     print_written(files, console)
+    log_to(output.trackers, report, console)
+
+
+def log_to(trackers: Sequence[TrackerChoice], report: Report, console: Console) -> None:
+    """Log a report to trackers, and print which took it."""
+    if not trackers:
+        return
+    from depthtui.trackers import log_report
+
+    for tracker in log_report(report, trackers, print_notice):
+        console.print(f"logged to {tracker.words}", soft_wrap=True)
 
 
 def print_table(

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from depthtui.data.run import Prompt
     from depthtui.prompts.asking import Asking
+    from depthtui.trackers import TrackerChoice
 
     AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
 
@@ -588,8 +589,21 @@ reading_options = override_options(
 writing_options = override_options("Writing", *declared(Writing, but=["seed"]))
 
 
-def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decorator, _Decorator]:
-    """`--out` and `--format`.
+def _trackers(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[TrackerChoice, ...]:
+    if not values:
+        return ()
+    from depthtui.trackers import TrackerChoice
+
+    try:
+        return tuple(TrackerChoice.of(value) for value in values)
+    except DepthError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decorator, ...]:
+    """`--out`, `--format` and `--log`.
 
     Args:
         folder: the folder's purpose, as help.
@@ -604,6 +618,15 @@ def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decora
             callback=names_from(lambda: tuple(format_titles(subject))),
             metavar="NAME,…",
             help=f"{format_help(subject)}.  [default: {formats}]",
+        ),
+        click.option(
+            "--log",
+            "trackers",
+            multiple=True,
+            callback=_trackers,
+            metavar="NAME[=PLACE]",
+            help="Log to trackio, wandb, tensorboard or mlflow: PLACE is a project, experiment or "
+            "folder. Again for more.",
         ),
     )
 

@@ -15,7 +15,7 @@ from depthtui.cli.command_help import SectionedCommand, command_line, in_section
 from depthtui.cli.compare_answers import LOG
 from depthtui.cli.completion import complete_models, complete_tasks
 from depthtui.cli.one_of import OneOf
-from depthtui.cli.output import ended_as_by_ctrl_c, print_notice, print_written
+from depthtui.cli.output import ended_as_by_ctrl_c, log_to, print_notice, print_written
 from depthtui.cli.prompt_command import is_task, path_exists
 from depthtui.cli.shared_options import (
     NumberRange,
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.plan import SweepPlan
     from depthtui.sweep.state import Outcome, Shard
+    from depthtui.trackers import TrackerChoice
 
 
 _FOR_THE_WHOLE = {
@@ -356,7 +357,9 @@ _slurm_options = one_argument(
 @in_section(
     "Files",
     *files_to_write(
-        "Folder of records and report.  [default: one in the cache folder]", "sweeps", "all but png"
+        "Folder of records and report.  [default: one in the cache folder]",
+        "sweeps",
+        "all but png and parquet",
     ),
     click.option(
         "--lm-eval",
@@ -381,6 +384,7 @@ def sweep(
     trusted: TrustedModels,
     out: Path | None,
     formats: tuple[str, ...] | None,
+    trackers: tuple[TrackerChoice, ...],
     logs: tuple[Path, ...],
 ) -> int:
     """Measure every model on every task, and answer the paper's questions.
@@ -400,6 +404,8 @@ def sweep(
         raise click.UsageError("--sbatch and --submit need --slurm N.")
     if jobs.slurm is not None and (shard or merge or cluster.ray):
         raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
+    if trackers and (jobs.slurm is not None or (shard is not None and shard.count > 1)):
+        raise click.UsageError("--log takes a whole sweep: log it with --merge.")
     if gpus is not None and (merge or cluster.ray):
         raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
     if ranks_started() > 1 and (gpus is not None or cluster.ray or jobs.slurm is not None):
@@ -410,7 +416,7 @@ def sweep(
             raise click.UsageError("--merge needs --out FOLDER.")
         if plan_file or plan_options.models or plan_options.tasks or plan_options.protocol:
             raise click.UsageError(_MERGE_ALONE)
-        return _merge(merge, out, formats, logged)
+        return _merge(merge, out, formats, trackers, logged)
     settings = overrides.settings()
     plan = _plan(plan_file, plan_options, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
@@ -436,7 +442,7 @@ def sweep(
     except KeyboardInterrupt:
         print_notice(f"Stopped. The records are in {path}; the same command continues there.")
         raise
-    _report(outcome, path, formats, logged, write=is_whole)
+    _report(outcome, path, formats, trackers, logged, write=is_whole)
     if shard is not None and not is_whole:
         print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures else 0
@@ -636,6 +642,7 @@ def _merge(
     parts: Sequence[Path],
     out: Path,
     formats: tuple[str, ...] | None,
+    trackers: Sequence[TrackerChoice],
     logged: Sequence[Sequence[LoggedAnswers]],
 ) -> int:
     from depthtui.sweep.folder import SweepFolder
@@ -643,7 +650,7 @@ def _merge(
 
     check_folder(out, "sweeps", formats)
     outcome = merge_sweeps(parts, SweepFolder(out, print_notice), print_notice)
-    _report(outcome, out, formats, logged, write=True)
+    _report(outcome, out, formats, trackers, logged, write=True)
     return 1 if outcome.failures else 0
 
 
@@ -651,6 +658,7 @@ def _report(
     outcome: Outcome,
     folder: Path,
     formats: tuple[str, ...] | None,
+    trackers: Sequence[TrackerChoice],
     logged: Sequence[Sequence[LoggedAnswers]],
     write: bool,
 ) -> None:
@@ -668,3 +676,4 @@ def _report(
     console = Console(highlight=False)
     console.print(rich_lines(report.document()))
     print_written(files, console)
+    log_to(trackers, report, console)

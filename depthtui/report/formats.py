@@ -15,6 +15,7 @@ from depthtui.installing import install_extra
 
 if TYPE_CHECKING:
     from depthtui.report.blocks import Document
+    from depthtui.report.long_table import TableRows
 
 Subject: TypeAlias = Literal["runs", "sweeps"]
 """Subject of a report."""
@@ -234,11 +235,14 @@ class Report:
         subject: subject of the report.
         document: makes the document to render.
         data: makes the files of the formats of arrays or records, by format.
+        rows, about: make the rows and the metadata of its long table.
     """
 
     subject: Subject
     document: Callable[[], Document]
     data: Mapping[str, Callable[[], Files]]
+    rows: Callable[[], Iterable[TableRows]] = lambda: ()
+    about: Callable[[], Mapping[str, Any]] = dict
 
     def files(self, name: str) -> Files:
         """The files in one format, without those of the figures."""

@@ -14,7 +14,7 @@ import pytest
 
 from depthtui import cli
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings, Writing
-from depthtui.report.formats import FORMATS, format_titles
+from depthtui.report.formats import FORMATS, default_formats
 from depthtui.settings import datasets_dir, default_cache_dir
 from tests.builders.engines import ScriptedEngine
 from tests.report.test_logged_answers import path_of
@@ -53,7 +53,7 @@ def test_it_prints_the_table_and_writes_the_report(
         "sweep.json",
         *(
             f"report.{name}"
-            for name in format_titles("sweeps")
+            for name in default_formats("sweeps")
             if FORMATS[name].has_whole("sweeps")
         ),
         "figures",

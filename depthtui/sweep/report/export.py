@@ -23,4 +23,6 @@ def sweep_report(summary: SweepSummary, questions: Sequence[Question]) -> Report
             "json": lambda: {"": sweep_json(summary, questions)},
             "parquet": lambda: {"": parquet_bytes(rows_of_sweep(summary), about_sweep(summary))},
         },
+        lambda: rows_of_sweep(summary),
+        lambda: about_sweep(summary),
     )

@@ -1,0 +1,259 @@
+"""Results in an experiment tracker: Trackio, Weights & Biases, TensorBoard or MLflow.
+
+Through `accelerate.tracking`. Nothing is sent to a tracker that was not named.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from depthtui.data.plain import to_plain
+from depthtui.data.run_settings import OF_OTHER_PROMPTS
+from depthtui.errors import DepthError
+from depthtui.installing import install_extra
+from depthtui.report.formats import FORMATS
+from depthtui.token_text import printable_sentence
+
+if TYPE_CHECKING:
+    from accelerate.tracking import GeneralTracker
+
+    from depthtui.report.formats import Report
+    from depthtui.report.long_table import TableRows
+
+TITLES = {
+    "trackio": "Trackio",
+    "wandb": "Weights & Biases",
+    "tensorboard": "TensorBoard",
+    "mlflow": "MLflow",
+}
+"""The trackers by their names in accelerate, which are those of their packages and extras."""
+
+PLACE = "depthtui"
+"""The default project, experiment or folder."""
+
+_OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "trackio": {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False}
+}
+"""Arguments that keep a tracker from logging what was not asked for."""
+
+_OF_UNITS = ("model", "changes", "task", "level")
+"""Columns that tell apart what values are of."""
+
+_PICTURES = "png"
+"""The format of the figures that trackers take."""
+
+
+@dataclass(frozen=True)
+class TrackerChoice:
+    """A tracker to log to.
+
+    Attributes:
+        name: its name, of `TITLES`.
+        place: the project of Trackio and wandb, the experiment of MLflow, the folder of
+            TensorBoard.
+    """
+
+    name: str
+    place: str = PLACE
+
+    @classmethod
+    def of(cls, text: str) -> TrackerChoice:
+        """A choice from `NAME` or `NAME=PLACE`.
+
+        Raises:
+            DepthError: there is no such tracker, or it is not installed.
+        """
+        name, _, place = text.partition("=")
+        if name not in TITLES:
+            raise DepthError(f"There is no tracker {name}.", f"Choose {', '.join(TITLES)}.")
+        if find_spec(name) is None:
+            raise DepthError(
+                f"{TITLES[name]} is not installed.", f"Install it: {install_extra(name)}"
+            )
+        return cls(name, place or PLACE)
+
+    @property
+    def words(self) -> str:
+        """The tracker and the place."""
+        return f"{TITLES[self.name]} ({self.place})"
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Values in a form that every tracker takes.
+
+    Attributes:
+        numbers: numbers by name, such as `headline/layers`.
+        curves: numbers by name and step, the layer or depth, such as `curves/kl`.
+        settings: settings by name, each a number, a text or a truth value.
+    """
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, dict[int, float]] = field(default_factory=dict)
+    settings: dict[str, bool | int | float | str] = field(default_factory=dict)
+
+
+def logged(rows: Iterable[TableRows], about: Mapping[str, Any]) -> Logged:
+    """The values of a long table that are not of one prompt, and its settings.
+
+    Args:
+        rows: the table's rows.
+        about: its metadata.
+    """
+    of_all = [some for some in rows if "prompt" not in some.keys and "prompt" not in some.columns]
+    differing = [
+        name for name in _OF_UNITS if len({some.keys.get(name, "") for some in of_all}) > 1
+    ]
+    values = Logged(settings=_flat(about))
+    curves: dict[str, dict[int, float]] = defaultdict(dict)
+    for some in of_all:
+        unit = [str(some.keys[name]) for name in differing if some.keys.get(name)]
+        columns = {**some.keys, **some.columns}
+        depths = columns.get("layer", columns.get("depth"))
+        for place, value in enumerate(some.columns["value"]):
+            words = (_at(columns[name], place) for name in ("metric", "measure"))
+            name = "/".join([*unit, *words])
+            if depths is not None:
+                curves[name][int(depths[place])] = float(value)
+                continue
+            ends = {end: columns[end][place] for end in ("low", "high") if end in columns}
+            values.numbers[name] = float(value)
+            for end, of_end in ends.items():
+                if of_end is not None:
+                    values.numbers[f"{name}/{end}"] = float(of_end)
+    values.curves.update(curves)
+    return values
+
+
+def _at(column: Any, place: int) -> str:
+    """A word of a column, or the one of all rows."""
+    return column if isinstance(column, str) else str(column[place])
+
+
+def _flat(about: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
+    """The settings that all runs share but for texts, by names such as `settings/seed`."""
+    shared: dict[str, Any] = dict(to_plain(dict(about)))
+    if isinstance(runs := shared.get("settings"), list):
+        first = runs[0] if runs else {}
+        shared["settings"] = {
+            name: value
+            for name, value in first.items()
+            if all(name in run and run[name] == value for run in runs)
+        }
+    return {
+        f"{part}/{name}": value if isinstance(value, int | float | str) else json.dumps(value)
+        for part in ("settings", "reading")
+        for name, value in shared.get(part, {}).items()
+        if value is not None and name not in OF_OTHER_PROMPTS
+    }
+
+
+def log_report(
+    report: Report, choices: Iterable[TrackerChoice], notice: Callable[[str], None]
+) -> list[TrackerChoice]:
+    """Log a report's numbers, curves, figures and settings.
+
+    A tracker that fails costs itself alone.
+
+    Args:
+        report: the report.
+        choices: the trackers.
+        notice: called with a sentence for each tracker that fails.
+
+    Returns:
+        the trackers that took everything.
+    """
+    choices = list(choices)
+    if not choices:
+        return []
+    values = logged(report.rows(), report.about())
+    pictures = _pictures(report)
+    done = []
+    for choice in choices:
+        try:
+            _log(choice, values, pictures)
+        # A tracker may end the program where it is not logged in.
+        except (Exception, SystemExit) as error:
+            words = printable_sentence(" ".join(str(error).split()) or type(error).__name__)
+            notice(f"{TITLES[choice.name]} took nothing more: {words}")
+        else:
+            done.append(choice)
+    return done
+
+
+def _pictures(report: Report) -> dict[str, np.ndarray]:
+    """The figures as pixels `[height, width, 3]`; none where libraries are missing."""
+    if FORMATS[_PICTURES].install or find_spec("PIL") is None:
+        return {}
+    from PIL import Image
+
+    return {
+        name.removesuffix(f".{_PICTURES}"): np.asarray(
+            Image.open(io.BytesIO(content)).convert("RGB")
+        )
+        for name, content in FORMATS[_PICTURES].figures(report.document()).items()
+    }
+
+
+def _log(choice: TrackerChoice, values: Logged, pictures: Mapping[str, np.ndarray]) -> None:
+    tracker = _started(choice)
+    try:
+        if values.settings:
+            tracker.store_init_configuration(values.settings)
+        tracker.log(values.numbers)
+        by_step: dict[int, dict[str, float]] = defaultdict(dict)
+        for name, curve in values.curves.items():
+            for step, value in curve.items():
+                by_step[step][name] = value
+        for step in sorted(by_step):
+            tracker.log(by_step[step], step=step)
+        _log_table(tracker, values)
+        _log_pictures(tracker, pictures)
+    finally:
+        tracker.finish()
+
+
+def _started(choice: TrackerChoice) -> GeneralTracker:
+    from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    # The trackers log what they do, which accelerate allows only then.
+    PartialState()
+    kind = LOGGER_TYPE_TO_CLASS[choice.name]
+    if kind.requires_logging_directory:
+        tracker = kind("", logging_dir=choice.place)
+    else:
+        tracker = kind(choice.place, **_OPTIONS.get(choice.name, {}))
+    tracker.start()
+    return tracker
+
+
+def _log_table(tracker: GeneralTracker, values: Logged) -> None:
+    """Log the curves as a table, where the tracker has tables."""
+    if not hasattr(tracker, "log_table") or not values.curves:
+        return
+    names = sorted(values.curves)
+    steps = sorted({step for curve in values.curves.values() for step in curve})
+    rows = [[step, *(values.curves[name].get(step) for name in names)] for step in steps]
+    tracker.log_table("curves", columns=["depth", *names], data=rows)
+
+
+def _log_pictures(tracker: GeneralTracker, pictures: Mapping[str, np.ndarray]) -> None:
+    if tracker.name == "trackio":
+        import trackio
+
+        tracker.log({name: trackio.Image(pixels) for name, pixels in pictures.items()})
+    elif hasattr(tracker, "log_images"):
+        for name, pixels in pictures.items():
+            # TensorBoard takes a batch, and the order of its axes by name.
+            batch = {name: pixels[None]} if tracker.name == "tensorboard" else {name: [pixels]}
+            options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
+            tracker.log_images(batch, **options)
