@@ -10,19 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import Skip
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.right_answers import TokenisedPrompt, right_answers, tokenise_prompt
 from depthtui.errors import DepthError
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from depthtui.metrics.kept.order_search import pieces_of
-from depthtui.metrics.layer_order import Piece
 from depthtui.metrics.output_change import OutputChange
 from depthtui.models.devices import execution_device
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
+from depthtui.tracing.parts_left_out import pieces_of
 
 Check = Callable[[], None]
 

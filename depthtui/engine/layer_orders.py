@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthtui.data.pieces import PER_LAYER, Piece
 from depthtui.data.plain import from_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
@@ -29,19 +30,12 @@ from depthtui.engine.untrained_control import known_untrained, untrained_parts
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
-from depthtui.metrics.kept.order_search import Texts, greedy_order, pieces_of, ranked_order
-from depthtui.metrics.layer_order import (
-    LENGTH,
-    OWN_ORDER,
-    PER_LAYER,
-    TEXTS,
-    LayerOrder,
-    Piece,
-    expected_trials,
-)
+from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
+from depthtui.metrics.layer_order import LENGTH, OWN_ORDER, TEXTS, LayerOrder, expected_trials
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
 from depthtui.tracing.left_out import Substitute
+from depthtui.tracing.parts_left_out import pieces_of
 from depthtui.tracing.products import fast_products, untimed_products
 
 FINDING = "Finding which layers can be left out"

@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from depthtui.data.kept_session import PASS
+from depthtui.data.pieces import Piece
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine import memory
 from depthtui.engine.layer_orders import FINDING, LayerOrders
@@ -23,7 +24,7 @@ from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
-from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder, Piece
+from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
+from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics.costs import Sizes, backward
-from depthtui.metrics.layer_order import LayerOrder, Piece
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.part_bytes import part_bytes
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.models.adapters import BaseWeights

@@ -12,6 +12,7 @@ import torch
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LensValues, LogitLens
+from depthtui.data.pieces import Piece
 from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
 from depthtui.data.run import Prompt, PromptTokens, RunResult, without
 from depthtui.engine import memory
@@ -24,7 +25,7 @@ from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
-from depthtui.metrics.layer_order import LayerOrder, Piece
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device

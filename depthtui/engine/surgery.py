@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from depthtui.data.pieces import Piece
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings
@@ -31,7 +32,7 @@ from depthtui.errors import DepthError
 from depthtui.files import write_whole
 from depthtui.lenses.calibration import Calibration
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from depthtui.metrics.layer_order import LayerOrder, Piece
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.models.card import CARD, model_card
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config

@@ -10,18 +10,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthtui.data.pieces import PER_LAYER
 from depthtui.engine.guess import gain_over_guess
 from depthtui.engine.held_out_prompts import costs
 from depthtui.engine.ready_model import ReadyModel, make_ready
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics.evidence import rounded_up_count
-from depthtui.metrics.kept.order_search import Texts, pieces_of, ranked
-from depthtui.metrics.layer_order import PER_LAYER, crossing_above
+from depthtui.metrics.kept.order_search import Texts, ranked
+from depthtui.metrics.layer_order import crossing_above
 from depthtui.metrics.sufficient import TOLERANCE
 from depthtui.models.free_space import free_memory
 from depthtui.models.untrained import Blueprint
 from depthtui.parallel.group import joined
 from depthtui.tracing.anatomy import Unembedding
+from depthtui.tracing.parts_left_out import pieces_of
 
 Value = TypeVar("Value")
 

@@ -11,9 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from depthtui.data.arrays import MetricResult
+from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, RunResult
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics.layer_order import LayerOrder, Piece
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Unembedding
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.patches import Patches

@@ -1,26 +1,16 @@
-"""Orders in which layers, or their parts, are left out together.
-
-Layers and parts are pieces: numbers from 0 on. Piece 2l of the parts is the attention of layer l,
-piece 2l + 1 its MLP.
-"""
+"""Orders in which layers, or their parts, are left out together: pieces of `data/pieces.py`."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 Orders: TypeAlias = tuple[tuple[int, ...], ...]
 """Orders of pieces, each the first to leave out first."""
-
-Piece: TypeAlias = Literal["layer", "part"]
-"""A kind of pieces: whole layers, or the attention and the MLP of each."""
-
-PER_LAYER: Mapping[Piece, int] = {"layer": 1, "part": 2}
-"""The number of pieces of a layer."""
 
 MOST_COST = 3.0
 """The cost, in nats, above which a greedy search leaves no further piece out: the others follow by

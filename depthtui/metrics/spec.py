@@ -11,11 +11,11 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.explanation import Explanation
+from depthtui.data.pieces import Piece
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics.costs import MemoryNeed, Sizes
 from depthtui.metrics.evidence import LayerCount
-from depthtui.metrics.layer_order import Piece
 from depthtui.metrics.needs import Need, answer, choices_or_answer, layers_here
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced

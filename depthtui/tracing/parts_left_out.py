@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from depthtui.data.pieces import Piece
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
 from depthtui.tracing.left_out import NOTHING, LayersToLeave, Substitute, stacked
@@ -71,6 +72,22 @@ class PartsToLeave(LayersToLeave):
             after = self._without_mlp[layer]
             return self._substitute.with_first(after, self.clean[layer + 1])
         return super().clean_after(layer, out)
+
+
+def pieces_of(
+    piece: Piece, replays: Sequence[Replay], anatomy: Anatomy, substitute: Substitute = NOTHING
+) -> LayersToLeave:
+    """The pieces of a kind in some texts.
+
+    Args:
+        piece: the kind.
+        replays: the clean run of each text; the first one serves them all (see `Replay.serves`).
+        anatomy: the model taken apart.
+        substitute: the substitute for what is left out; a part has no mean update.
+    """
+    if piece == "layer":
+        return LayersToLeave(replays, substitute)
+    return PartsToLeave(replays, anatomy, substitute)
 
 
 def _end_behind(sublayer: Sublayer, layer: nn.Module) -> Iterator[RemovableHandle]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from depthtui.data.pieces import NumberedParts
 from depthtui.data.plain import Misfit, from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
@@ -14,7 +15,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import FEWEST_TRIED
-from depthtui.metrics.parts import METRIC, KeptParts, NumberedParts, ReducedParts, places_of
+from depthtui.metrics.parts import METRIC, KeptParts, ReducedParts, places_of
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts_left_out import PartsToLeave
 from depthtui.tracing.probe import probe_architecture

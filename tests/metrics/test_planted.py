@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from depthtui.data.pieces import NumberedParts
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
@@ -17,7 +18,6 @@ from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.metrics import ablation, kept, parts, with_other_prompts
-from depthtui.metrics.parts import NumberedParts
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint

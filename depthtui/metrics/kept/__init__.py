@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.pieces import Piece
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Headline
 from depthtui.metrics import needs
@@ -41,7 +42,6 @@ from depthtui.metrics.layer_order import (
     RECALLED_ORDERS,
     TEXTS,
     Orders,
-    Piece,
     block_numbers,
     block_weights,
     expected_trials,

@@ -9,14 +9,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from depthtui.data.pieces import Piece
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.kept import Kept, is_short, reads_own
-from depthtui.metrics.kept.order_search import Texts, greedy_order, pieces_of, ranked
+from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked
 from depthtui.metrics.layer_order import (
     LayerOrder,
     Orders,
-    Piece,
     block_numbers,
     block_weights,
     drawn_orders,
@@ -27,6 +27,7 @@ from depthtui.metrics.output_change import Changes, OutputChange
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import LayersToLeave
+from depthtui.tracing.parts_left_out import pieces_of
 
 Result = TypeVar("Result", bound=Kept)
 

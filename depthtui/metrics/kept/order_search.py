@@ -11,32 +11,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder, Orders, Piece
+from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder, Orders
 from depthtui.metrics.output_change import OutputChange, outputs_at_once
-from depthtui.tracing.anatomy import Anatomy, Unembedding
+from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
-from depthtui.tracing.left_out import NOTHING, LayersToLeave, ShortenedModel, Substitute
-from depthtui.tracing.parts_left_out import PartsToLeave
-from depthtui.tracing.replay import Replay
+from depthtui.tracing.left_out import LayersToLeave, ShortenedModel
 
 _REPORTED = 6
 """The most pieces that are tried between two reports."""
-
-
-def pieces_of(
-    piece: Piece, replays: Sequence[Replay], anatomy: Anatomy, substitute: Substitute = NOTHING
-) -> LayersToLeave:
-    """The pieces of a kind in some texts.
-
-    Args:
-        piece: the kind.
-        replays: the clean run of each text; the first one serves them all (see `Replay.serves`).
-        anatomy: the model taken apart.
-        substitute: the substitute for what is left out; a part has no mean update.
-    """
-    if piece == "layer":
-        return LayersToLeave(replays, substitute)
-    return PartsToLeave(replays, anatomy, substitute)
 
 
 class Texts:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from depthtui.data.model import PART_TITLES
+from depthtui.data.pieces import PARTS, PER_LAYER, NumberedParts, Piece, part_of
 from depthtui.data.run import RunResult
-from depthtui.data.run_settings import Skip
 from depthtui.metrics import kept, needs, sufficient
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import MemoryNeed, Sizes, row_of_logits
 from depthtui.metrics.evidence import CountMeasure, LayerCount, rounded_up_count, rounded_up_range
 from depthtui.metrics.kept import Kept, PooledKept, ReducedKept
 from depthtui.metrics.kept.curve import HALF, SHARE
-from depthtui.metrics.layer_order import PER_LAYER, RECALLED_ORDERS, Piece, order_words
+from depthtui.metrics.layer_order import RECALLED_ORDERS, order_words
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerValues, Metric, noise_floor
 from depthtui.metrics.sufficient import TOLERANCE, PooledSufficient
 
 NAME = "parts"
-
-PARTS = ("attention", "mlp")
-"""The parts of a layer, in the order of their pieces."""
 
 _NAMED = 4
 
@@ -57,36 +54,6 @@ class ReducedParts(ReducedKept):
     """
 
     untrained_parts: tuple[int, ...] | None = None
-
-
-def part_of(piece: int) -> Skip:
-    """The part of a layer that is a piece."""
-    return Skip(piece // len(PARTS), PARTS[piece % len(PARTS)])
-
-
-@dataclass(frozen=True)
-class NumberedParts:
-    """Some attentions and MLPs, by the numbers of their layers, in order."""
-
-    attention: tuple[int, ...]
-    mlp: tuple[int, ...]
-
-    @classmethod
-    def of(cls, pieces: Collection[int]) -> NumberedParts:
-        """The attentions and MLPs among some pieces."""
-        parts = [part_of(piece) for piece in sorted(pieces)]
-        return cls(*(tuple(each.layer for each in parts if each.part == name) for name in PARTS))
-
-    @property
-    def words(self) -> str:
-        """How many of each there are, such as `29 MLPs and 21 attentions`."""
-        counts = ((len(self.mlp), "MLP"), (len(self.attention), "attention"))
-        return " and ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
-
-    @property
-    def layers(self) -> tuple[int, ...]:
-        """The layers of which there is a part."""
-        return tuple(sorted({*self.attention, *self.mlp}))
 
 
 @dataclass(frozen=True)
