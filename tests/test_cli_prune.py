@@ -228,7 +228,7 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
         (["--budget", "-1"], "-1"),
         (["--budget", "0"], "0"),
         (["--budget", "nan"], "not a number"),
-        (["--budget", "4"], "ends at 3 nats. --least 4 leaves 4 layers out."),
+        (["--budget", "4"], "ends at 3 nats. --least 4 leaves 4 out."),
         (["--keep-answers", "1.5"], "1.5"),
         (["--budget", "1", "--task", "sums"], "There is no task 'sums'"),
         (["--keep-answers", "0.9", "--task", "grade_school"], "one half chooses"),

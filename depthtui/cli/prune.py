@@ -1,4 +1,4 @@
-"""`depthtui prune`: a model without some of its layers."""
+"""`depthtui prune`: a model without some of its layers, or of their attentions and MLPs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from depthtui.cli.shared_options import (
     row_options,
     run_prompt_options,
 )
+from depthtui.data.pieces import names_parts, read_pieces
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.data.selection import read_layers
 from depthtui.data.trust import TrustedModels
 from depthtui.options import WrongValue
 from depthtui.settings import Settings
@@ -48,7 +48,7 @@ _WAYS = ("--drop", "--least", "--budget", "--keep-answers")
 
 def _layers(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
     try:
-        return "" if value is None else read_layers(value)
+        return "" if value is None else read_pieces(value)
     except WrongValue as error:
         raise click.BadParameter(f"{value!r} is not {error}.") from None
 
@@ -59,9 +59,9 @@ def _budget(
     from depthtui.metrics.layer_order import MOST_COST
 
     if value is not None and value > MOST_COST:
-        words = f"the order of layers ends at {MOST_COST:g} nats."
+        words = f"the order ends at {MOST_COST:g} nats."
         if value.is_integer():
-            words += f" --least {value:.0f} leaves {value:.0f} layers out."
+            words += f" --least {value:.0f} leaves {value:.0f} out."
         raise click.BadParameter(words)
     return value
 
@@ -97,7 +97,7 @@ class _PruneCommand(PromptCommand):
 
 def _names_layers(word: str) -> bool:
     with suppress(WrongValue):
-        return bool(read_layers(word))
+        return bool(read_pieces(word))
     return False
 
 
@@ -109,12 +109,18 @@ def _names_layers(word: str) -> bool:
         "depthtui prune demo --keep-answers 0.85 --task addition --level 1 \\",
         "    --examples 30",
         "depthtui prune Qwen/Qwen2.5-1.5B-Instruct --drop 20,22-24 --out pruned/",
+        "depthtui prune demo --parts --budget 0.5 --out pruned/",
     ],
 )
 @model_argument_or_option
 @in_section(
     "Layers to remove, by one of",
-    click.option("--drop", "layers", callback=_layers, help="These layers, such as 3,5-7."),
+    click.option(
+        "--drop",
+        "layers",
+        callback=_layers,
+        help="These layers, such as 3,5-7; 3a is the attention of layer 3, 3m its MLP.",
+    ),
     click.option(
         "--least",
         type=WholeNumberRange(1),
@@ -133,6 +139,11 @@ def _names_layers(word: str) -> bool:
         type=NumberRange(min=0, max=1, min_open=True),
         metavar="SHARE",
         help="As many as keep right answers at this share of MODEL's, gained ones counted.",
+    ),
+    click.option(
+        "--parts",
+        is_flag=True,
+        help="Let the last three count attentions and MLPs, each by itself, not layers.",
     ),
 )
 @in_section(
@@ -169,6 +180,7 @@ def prune(
     least: int | None,
     budget: float | None,
     keep_answers: float | None,
+    parts: bool,
     heal: bool,
     heal_texts: Path | None,
     out: Path | None,
@@ -190,6 +202,9 @@ def prune(
     chosen number is checked on held-out prompts, by default ten of grade_school, or of addition:
     if the check fails, nothing is written. A healed model is written only if it is closer to MODEL
     there than the one that is cut alone.
+
+    Without some attentions or MLPs (--parts, --drop 3a) the folder has every layer, with zeros in
+    the last projections of these parts, and lists of them for LLM-Drop, SWIFT and Draft & Verify.
     """
     values = (layers, least, budget, keep_answers)
     chosen = [name for name, value in zip(_WAYS, values, strict=True) if value]
@@ -204,6 +219,17 @@ def prune(
     writing = command_line(["prune", *out_words, *words_of(click.get_current_context())])
     if layers and out is None:
         raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
+    if parts and layers:
+        raise click.UsageError(
+            "--parts is of --least, --budget and --keep-answers: --drop names parts itself, "
+            "such as 3a for an attention."
+        )
+    by_parts = parts or names_parts(layers)
+    if by_parts and heal:
+        raise click.UsageError(
+            "--heal makes up for blocks of layers that go, by a map in the MLP before each: "
+            "attentions and MLPs that go by themselves are not healed."
+        )
     if heal_texts is not None and not heal:
         raise click.UsageError("--heal-texts is of no use without --heal.")
     settings = overrides.settings()
@@ -228,6 +254,7 @@ def prune(
         storage=Storage.of(settings),
         trusted=trusted,
         layers=layers,
+        piece="part" if by_parts else "layer",
         budget=budget,
         share=keep_answers,
         least=least,

@@ -31,7 +31,7 @@ def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command:
         f"The command:\n\n```\n{command}\n```",
     ]
     sections = [section for section in sections if section]
-    content = model_card(pruning.info, models_dir, pruned.layers, sections)
+    content = model_card(pruning.info, models_dir, pruned.layers, pruned.parts, sections)
     return write_whole(pruned.folder / CARD, content)
 
 

@@ -1,4 +1,4 @@
-"""`depthtui prune`: chooses and checks layers, writes and measures a model, prints a table."""
+"""`depthtui prune`: chooses and checks layers or parts, writes and measures a model, prints it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,19 @@ import click
 from depthtui.cli.output import print_table, print_written, stopped_by_ctrl_c
 from depthtui.cli.progress import ProgressDisplay
 from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import (
+    NO_PARTS,
+    PER_LAYER,
+    NumberedParts,
+    Piece,
+    coarsest,
+    layers_named,
+    pieces_in,
+    pieces_words,
+)
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.data.selection import layers_in, numbers_text, ranges_of
+from depthtui.data.selection import numbers_text, ranges_of
 from depthtui.engine import surgery
 from depthtui.engine.choosing import (
     check_count,
@@ -34,7 +44,6 @@ from depthtui.engine.layer_choice import (
     BudgetGate,
     LayerChoice,
     LeastCostly,
-    layers_words,
 )
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError
@@ -43,6 +52,7 @@ from depthtui.metrics.layer_order import TEXTS
 from depthtui.models.catalog import check_layers, configured_layers
 from depthtui.models.reach import check_can_open
 from depthtui.models.recipe import RECIPE
+from depthtui.models.silent_parts import DROP_LISTS, SKIP_LAYERS
 from depthtui.token_text import shell_word
 
 Choice = LayerChoice[float] | LayerChoice[PairedAnswers]
@@ -50,20 +60,21 @@ Choice = LayerChoice[float] | LayerChoice[PairedAnswers]
 
 @dataclass(frozen=True)
 class PruneJob:
-    """The layers to leave out, and the folder for the rest, if it is to be written.
+    """The pieces to leave out, and the folder for the rest, if it is to be written.
 
-    One of `layers`, `budget`, `share` and `least` chooses the layers.
+    One of `layers`, `budget`, `share` and `least` chooses the pieces.
 
     Attributes:
         spec: the model.
         out: the folder to write; None where nothing is written.
         storage: the storage of models and results.
         trusted: the models whose own Python code may run.
-        layers: layers by their numbers, such as `3,5-7`; empty where they are chosen.
+        layers: pieces by their numbers, such as `3,5-7m`; empty where they are chosen.
+        piece: whether layers go, or parts of layers.
         budget: the largest mean KL to the whole model's output, in nats.
         share: the right answers to keep, as a share of the whole model's.
-        least: the number of layers that go, the first ones of the model's order.
-        prompts: the prompts to measure on; with a share, every second one chooses how many layers
+        least: the number of pieces that go, the first ones of the model's order.
+        prompts: the prompts to measure on; with a share, every second one chooses how many pieces
             go.
         settings: how prompts are read.
         heals: whether a map makes up for the layers that go.
@@ -80,26 +91,28 @@ class PruneJob:
     least: int | None
     prompts: Sequence[Prompt]
     settings: RunSettings
+    piece: Piece = "layer"
     heals: bool = False
     heal_texts: str = ""
 
 
 @dataclass(frozen=True)
 class Pruning:
-    """Chosen layers, and the model written without them, measured where there are prompts.
+    """Chosen pieces, and the model written without them, measured where there are prompts.
 
     Attributes:
         info: the whole model.
-        left_out: the layers that go, sorted by number.
+        left_out: the pieces that go, sorted by number.
         choice: how they were chosen; None where they or their number were named.
         pruned: the written model; None where none was to be written.
         healing: how it is healed; None where that was not asked for.
         helps: whether healing lowers the cost, so that the healed model is written.
-        cut, healed: the model without these layers, cut alone and healed, beside the whole one on
+        cut, healed: the model without these pieces, cut alone and healed, beside the whole one on
             each held-out prompt; empty where it was not compared.
         answers: the right answers to the held-out prompts of the whole model and without these
-            layers, of the written one where there is one; None where the prompts have none, or
+            pieces, of the written one where there is one; None where the prompts have none, or
             the choice by answers has them.
+        piece: the kind of pieces.
     """
 
     info: ModelInfo
@@ -111,6 +124,7 @@ class Pruning:
     cut: Sequence[OutputComparison] = ()
     healed: Sequence[OutputComparison] = ()
     answers: PairedAnswers | None = None
+    piece: Piece = "layer"
 
     @property
     def used_healing(self) -> Healing:
@@ -140,7 +154,7 @@ class Pruning:
 
 
 def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
-    """Choose layers and check the choice; where a folder is named, write, load, measure the model.
+    """Choose pieces and check the choice; where a folder is named, write, load, measure the model.
 
     Raises:
         DepthError: the gate fails, or the model cannot be loaded, run or written; then no folder is
@@ -149,9 +163,10 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
     """
     # A wrong name, layer or folder is found before the model loads.
     check_can_open(job.spec, job.storage.models_dir, job.spec in job.trusted)
-    check_layers(job.spec, job.storage.models_dir, job.layers)
+    check_layers(job.spec, job.storage.models_dir, layers_named(job.layers))
     if job.least is not None:
-        check_count(job.least, configured_layers(job.spec, job.storage.models_dir))
+        n_layers = configured_layers(job.spec, job.storage.models_dir)
+        check_count(job.least, PER_LAYER[job.piece] * n_layers, job.piece)
     check_source(job.spec)
     if job.out is not None:
         check_target(job.out)
@@ -167,6 +182,11 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 )
             if job.heals:
                 surgery.check_can_heal(engine)
+            piece, named = job.piece, list[int]()
+            if job.layers:
+                piece, named = coarsest(*pieces_in(job.layers, info.n_layers))
+            if piece == "part":
+                surgery.check_can_write(engine, named)
             outputs = surgery.whole_outputs(
                 engine, job.prompts, job.settings.chat_template, control
             )
@@ -176,15 +196,17 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 choice.check_some_go()
                 left_out = choice.left_out
             elif job.least is not None:
-                first = least_costly(engine, job.least, outputs, job.settings, control)
+                first = least_costly(engine, job.least, outputs, job.settings, control, job.piece)
                 with display.out_of_the_way():
                     click.echo(f"by {MODEL_ORDER}:")
                     print_table(*_costs_table(first, len(outputs)))
                     click.echo()
                 left_out = first.left_out
             else:
-                left_out = layers_in(job.layers, info.n_layers)
-            pruning = Pruning(info, sorted(info.blocks_of(left_out)), choice)
+                left_out = named
+            piece, left_out = coarsest(piece, left_out)
+            shown = sorted(info.blocks_of(left_out)) if piece == "layer" else left_out
+            pruning = Pruning(info, shown, choice, piece=piece)
             if job.heals:
                 pruning = _with_healing(job, engine, pruning, held_out, control)
             if pruning.choice is not None:
@@ -194,7 +216,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                     return pruning
                 if pruning.healed:
                     return replace(pruning, answers=paired(pruning.smaller))
-                pairs = surgery.paired_answers(engine, held_out, [left_out], control)
+                pairs = surgery.paired_answers(engine, held_out, [left_out], control, piece)
                 return replace(pruning, answers=pairs[0]) if pairs else pruning
             pruned = surgery.prune(
                 engine,
@@ -203,6 +225,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 control,
                 keep_loaded=False,
                 healed=pruning.used_healing,
+                piece=piece,
             )
             comparisons: Sequence[OutputComparison] = ()
             if held_out:
@@ -255,20 +278,21 @@ def _with_healed(choice: Choice, healed: Sequence[OutputComparison]) -> Choice:
 def _choice(
     job: PruneJob, engine: Engine, outputs: Sequence[WholeOutput], control: Control
 ) -> Choice | None:
-    """The choice of layers; None where they or their number are named."""
+    """The choice of pieces; None where they or their number are named."""
+    settings, piece = job.settings, job.piece
     if job.budget is not None:
-        return within_budget(engine, job.budget, outputs, job.settings, control)
+        return within_budget(engine, job.budget, outputs, settings, control, piece)
     if job.share is not None:
         choosing, held_out = outputs[1::2], outputs[::2]
-        return keeping_answers(engine, job.share, choosing, held_out, job.settings, control)
+        return keeping_answers(engine, job.share, choosing, held_out, settings, control, piece)
     return None
 
 
 def _costs_table(
     first: LeastCostly, n_prompts: int
 ) -> tuple[list[str], list[list[str]], list[int]]:
-    """What the first layers of an order cost: headings, rows and columns of numbers."""
-    headings = ["drop", "layer", f"KL in nats on {TEXTS} texts of the model's own"]
+    """What the first pieces of an order cost: headings, rows and columns of numbers."""
+    headings = ["drop", first.piece, f"KL in nats on {TEXTS} texts of the model's own"]
     columns = [first.costs]
     if first.held_out:
         headings.append(f"on {n_prompts} held-out prompt{'s' * (n_prompts > 1)}")
@@ -276,35 +300,45 @@ def _costs_table(
     rows = [
         [
             str(number),
-            str(layer),
+            _piece_cell(piece, first.piece),
             *(f"{costs[number - 1]:.3f}" for costs in columns),
             f"<- --least {number}" if number == first.count else "",
         ]
-        for number, layer in enumerate(first.order, start=1)
+        for number, piece in enumerate(first.order, start=1)
     ]
     return [*headings, ""], rows, list(range(len(headings)))
 
 
+def _piece_cell(number: int, piece: Piece) -> str:
+    """A piece in a column under its kind, such as `7` or `attention 7`."""
+    return str(number) if piece == "layer" else NumberedParts.of([number]).numbers
+
+
 def print_choice(pruning: Pruning, writing: str) -> None:
-    """Print the chosen layers where nothing was written, and the command line that writes."""
+    """Print the chosen pieces where nothing was written, and the command line that writes."""
     if pruning.choice is None:
-        click.echo(f"left out: {layers_words(pruning.left_out)}")
+        click.echo(f"left out: {pieces_words(pruning.left_out, pruning.piece)}")
     else:
         click.echo(pruning.choice.protocol)
     _print_answers(pruning, "without them")
     if pruning.healing is not None:
         _print_table(pruning)
         click.echo(healing_words(pruning, pruning.healing))
-    click.echo(f"\nNothing was written. This writes the model without these layers:\n{writing}")
+    click.echo(
+        f"\nNothing was written. This writes the model without these {pruning.piece}s:\n{writing}"
+    )
 
 
 def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
     """Print the written model's layers and cost, and the equivalents for other tools."""
     info = pruning.info
+    stay = f"{len(pruned.layers)} of {info.n_blocks} layers: {numbers_text(pruned.layers)}\n"
+    if pruned.parts != NO_PARTS:
+        parts = pruned.parts.others(info.n_layers)
+        stay = f"{parts.words} of {info.n_layers} layers stay\n{pruned.parts.at_zero}\n"
     click.echo(
-        f"{len(pruned.layers)} of {info.n_blocks} layers: {numbers_text(pruned.layers)}\n"
-        f"{pruned.parameters:,} of {info.parameters:,} parameters\n"
-        f"logits as without these layers{', healed' * pruning.helps}, "
+        f"{stay}{pruned.parameters:,} of {info.parameters:,} parameters\n"
+        f"logits as without these {pruning.piece}s{', healed' * pruning.helps}, "
         f"off by {pruned.off:.2g} roundings"
     )
     print_written([pruned.folder])
@@ -317,7 +351,7 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
     if pruning.choice is not None:
         click.echo(f"\n{pruning.choice.protocol}")
     alone = "Other tools cut alone, without the healing.\n" * pruning.helps
-    click.echo(f"\n{alone}{_other_tools(pruned, pruning.left_out)}")
+    click.echo(f"\n{alone}{_other_tools(pruned, pruning)}")
 
 
 def _print_answers(pruning: Pruning, whose: str) -> None:
@@ -330,7 +364,7 @@ def _print_answers(pruning: Pruning, whose: str) -> None:
         click.echo(
             "Warning: fewer answers are right, beyond chance (McNemar's exact test, "
             f"p = {answers.p_value:.2g}); nats alone do not show this. --keep-answers SHARE "
-            "chooses the layers by answers."
+            f"chooses the {pruning.piece}s by answers."
         )
 
 
@@ -416,16 +450,34 @@ def healing_words(pruning: Pruning, healing: Healing) -> str:
     return "\n".join(lines)
 
 
-def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
-    """The same layers for mergekit and llama.cpp, each with its own numbering."""
+def _other_tools(pruned: PrunedModel, pruning: Pruning) -> str:
+    """The same layers for mergekit and llama.cpp, each with its own numbering; parts for others."""
+    if pruned.parts != NO_PARTS:
+        return _tools_of_parts(pruned, pruning.info)
     ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruned.layers))
-    removed = ",".join(map(str, left_out))
+    removed = ",".join(map(str, pruning.left_out))
+    draft = "`depthtui run --metrics logit_lens,kept,speed` tells whether that is faster here"
+    if pruned.exits_early:
+        draft += (
+            "\ntransformers, the same draft without this folder: whole.generate(**inputs, "
+            f"assistant_early_exit={len(pruned.layers)})"
+        )
     return (
         f"mergekit: {shell_word(str(pruned.folder / RECIPE))}; the layers that stay, each "
         f"range without its end: {ranges}\n"
         f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
         "layers that go, one by one\n"
         "transformers: whole.generate(**inputs, assistant_model=AutoModelForCausalLM."
-        f"from_pretrained({str(pruned.folder)!r})); `depthtui run --metrics logit_lens,kept,speed` "
-        "tells whether that is faster here"
+        f"from_pretrained({str(pruned.folder)!r})); {draft}"
+    )
+
+
+def _tools_of_parts(pruned: PrunedModel, info: ModelInfo) -> str:
+    """The tools that leave parts out, each with what it reads."""
+    skip_file = str(pruned.folder / SKIP_LAYERS)
+    return (
+        f"LLM-Drop: {' and '.join(DROP_LISTS)} in config.json; its modeling code leaves these "
+        "parts out once `auto_map` there names it (Llama, Mistral, Gemma 2, Baichuan, DeepSeek)\n"
+        f"SWIFT, Draft & Verify: skip = json.load(open({skip_file!r}))[{info.name!r}]; "
+        "whole.set_skip_layers(skip['attention'], skip['mlp']), as a draft of the whole model"
     )

@@ -90,10 +90,30 @@ class NumberedParts:
             if numbers
         )
 
+    def others(self, n_layers: int) -> NumberedParts:
+        """All other parts of a model of so many layers."""
+        return NumberedParts(
+            *(
+                tuple(layer for layer in range(n_layers) if layer not in layers)
+                for layers in (self.attention, self.mlp)
+            )
+        )
+
+    @property
+    def at_zero(self) -> str:
+        """What a written model without them is, and what that saves."""
+        return (
+            f"The last projections of these parts are zero: {self.numbers}. transformers computes "
+            "the zeros, so that the folder saves neither memory nor time there."
+        )
+
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers of which there is a part."""
         return tuple(sorted({*self.attention, *self.mlp}))
+
+
+NO_PARTS = NumberedParts()
 
 
 def piece_words(number: int, piece: Piece) -> str:

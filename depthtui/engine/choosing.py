@@ -1,9 +1,13 @@
-"""Finds the cost of leaving layers of the loaded model out, on choosing and on held-out texts."""
+"""Finds the cost of leaving pieces of the loaded model out, on choosing and on held-out texts.
+
+Pieces are layers, or the attention and the MLP of each.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from depthtui.data.pieces import PER_LAYER, Piece, count_words
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine import surgery
 from depthtui.engine.control import Control
@@ -21,12 +25,12 @@ from depthtui.metrics.accuracy.answer_statistics import PairedAnswers, is_above_
 from depthtui.metrics.layer_order import TEXTS
 
 _FEWEST = 4
-"""Layers of an order in the first search; later ones search for twice as many, since each continued
+"""Pieces of an order in the first search; later ones search for twice as many, since each continued
 search reads its texts again."""
 
 
 _BEYOND = 3
-"""Layers beyond the number that was asked for, whose costs are shown too."""
+"""Pieces beyond the number that was asked for, whose costs are shown too."""
 
 
 def within_budget(
@@ -35,8 +39,9 @@ def within_budget(
     held_out: Sequence[WholeOutput],
     settings: RunSettings,
     control: Control,
+    piece: Piece = "layer",
 ) -> LayerChoice[float]:
-    """How many layers may go within a budget of nats.
+    """How many pieces may go within a budget of nats.
 
     The number is chosen on the order's eight texts, which the model writes itself. The order is
     searched up to the budget or, where the gate fails, up to the held-out prompts' cost, so that
@@ -48,13 +53,14 @@ def within_budget(
         held_out: the held-out prompts, run on the whole model; each counts once.
         settings: the order's settings.
         control: stops the work.
+        piece: the kind of pieces.
 
     Raises:
         DepthError: there is no order, a prompt cannot be run, or the whole model is at chance on
             the held-out prompts.
         RunStopped: `control` stopped it.
     """
-    _check_layers(engine)
+    n_layers = _layers_of(engine, piece)
     check_not_at_chance(engine.freed_model(), held_out)
     gate = BudgetGate(
         budget, f"{TEXTS} texts that the model writes itself", _held_out_words(len(held_out))
@@ -62,10 +68,11 @@ def within_budget(
 
     def search_up_to(most: float) -> LayerChoice[float]:
         order = surgery.layer_order(
-            engine, settings, control, lambda order: order.costs[-1:] > [most]
+            engine, settings, control, lambda order: order.costs[-1:] > [most], piece
         )
-        costs = surgery.costs(engine, held_out, order.pieces, control).mean(axis=0)
-        return LayerChoice(gate, order.pieces, [0.0, *order.costs], dict(enumerate(costs.tolist())))
+        costs = surgery.costs(engine, held_out, order.pieces, control, piece).mean(axis=0)
+        by_number = dict(enumerate(costs.tolist()))
+        return LayerChoice(gate, order.pieces, [0.0, *order.costs], by_number, piece, n_layers)
 
     choice = search_up_to(budget)
     first_cost = choice.held_out[max(1, choice.count)]
@@ -80,57 +87,59 @@ def least_costly(
     held_out: Sequence[WholeOutput],
     settings: RunSettings,
     control: Control,
+    piece: Piece = "layer",
 ) -> LeastCostly:
-    """The layers that go first in the order, and what they and a few more cost.
+    """The pieces that go first in the order, and what they and a few more cost.
 
     Args:
         engine: the engine with the model.
-        count: how many layers go.
+        count: how many pieces go.
         held_out: the held-out prompts, run on the whole model; each counts once.
         settings: the order's settings.
         control: stops the work.
+        piece: the kind of pieces.
 
     Raises:
         DepthError: there is no order or it is shorter, a prompt cannot be run, or the whole model
             is at chance on the held-out prompts.
         RunStopped: `control` stopped it.
     """
-    _check_layers(engine)
-    model = engine.freed_model()
-    check_count(count, model.info.n_layers)
+    n_layers, model = _layers_of(engine, piece), engine.freed_model()
+    check_count(count, PER_LAYER[piece] * n_layers, piece)
     if held_out:
         check_not_at_chance(model, held_out)
     order = surgery.layer_order(
-        engine, settings, control, lambda order: len(order.pieces) >= count + _BEYOND
+        engine, settings, control, lambda order: len(order.pieces) >= count + _BEYOND, piece
     )
-    layers, costs = order.pieces[: count + _BEYOND], order.costs[: count + _BEYOND]
-    if len(layers) < count:
+    pieces, costs = order.pieces[: count + _BEYOND], order.costs[: count + _BEYOND]
+    if len(pieces) < count:
         raise DepthError(
-            f"The order has {len(layers)} layers: without them the output is {costs[-1]:.2f} nats "
-            "away.",
-            f"--least {len(layers)} leaves the most out; --drop names layers.",
+            f"The order has {count_words(len(pieces), piece)}: without them the output is "
+            f"{costs[-1]:.2f} nats away.",
+            f"--least {len(pieces)} leaves the most out; --drop names {piece}s.",
         )
     held_out_costs: list[float] = []
     if held_out:
-        of_prompts = surgery.costs(engine, held_out, layers, control)
+        of_prompts = surgery.costs(engine, held_out, pieces, control, piece)
         held_out_costs = of_prompts.mean(axis=0)[1:].tolist()
-    return LeastCostly(count, layers, costs, held_out_costs)
+    return LeastCostly(count, pieces, costs, held_out_costs, piece)
 
 
-def check_count(count: int, n_layers: int) -> None:
-    """Check that a model has a layer more than are left out.
+def check_count(count: int, n_pieces: int, piece: Piece = "layer") -> None:
+    """Check that a model has a piece more than are left out.
 
     Args:
-        count: how many layers go.
-        n_layers: number of the model's layers; 0 where unknown.
+        count: how many pieces go.
+        n_pieces: number of the model's pieces; 0 where unknown.
+        piece: their kind.
 
     Raises:
         DepthError: it has no more.
     """
-    if 1 < n_layers <= count:
+    if 1 < n_pieces <= count:
         raise DepthError(
-            f"A model keeps at least one layer, and this one has {n_layers}.",
-            f"--least {n_layers - 1} leaves the most out.",
+            f"A model keeps at least one {piece}, and this one has {n_pieces}.",
+            f"--least {n_pieces - 1} leaves the most out.",
         )
 
 
@@ -141,12 +150,13 @@ def keeping_answers(
     held_out: Sequence[WholeOutput],
     settings: RunSettings,
     control: Control,
+    piece: Piece = "layer",
 ) -> LayerChoice[PairedAnswers]:
-    """How many layers may go so that right answers are a share of the whole model's.
+    """How many pieces may go so that right answers are a share of the whole model's.
 
-    All questions count, those answered wrongly too. Layers are left out one by one until too few
+    All questions count, those answered wrongly too. Pieces are left out one by one until too few
     answers are right on the choosing prompts. The held-out prompts are answered without the chosen
-    number of layers and, where that fails, without ever fewer until one number passes.
+    number of pieces and, where that fails, without ever fewer until one number passes.
 
     Args:
         engine: the engine with the model.
@@ -155,12 +165,13 @@ def keeping_answers(
         held_out: the held-out prompts, run on the whole model.
         settings: the order's settings.
         control: stops the work.
+        piece: the kind of pieces.
 
     Raises:
         DepthError: there is no order, or one set of prompts has no right answer.
         RunStopped: `control` stopped it.
     """
-    _check_layers(engine)
+    n_layers = _layers_of(engine, piece)
     right = [sum(bool(prompt.right) for prompt in part) for part in (choosing, held_out)]
     for part, prompts, n_right in zip(
         ("choose", "check"), (choosing, held_out), right, strict=True
@@ -177,23 +188,24 @@ def keeping_answers(
         f"{_held_out_words(len(held_out))}, {_right_words(held_out)}",
     )
 
-    def first_layers(count: int) -> list[int]:
-        """The first layers to go, or as many as there are."""
+    def first_pieces(count: int) -> list[int]:
+        """The first pieces to go, or as many as there are."""
         count_searched = max(_FEWEST, 1 << (count - 1).bit_length())
         order = surgery.layer_order(
-            engine, settings, control, lambda order: len(order.pieces) >= count_searched
+            engine, settings, control, lambda order: len(order.pieces) >= count_searched, piece
         )
         return order.pieces
 
     def answers(part: Sequence[WholeOutput], counts: Sequence[int]) -> list[PairedAnswers]:
-        return surgery.paired_answers(engine, part, [order[:count] for count in counts], control)
+        left_out = [order[:count] for count in counts]
+        return surgery.paired_answers(engine, part, left_out, control, piece)
 
-    # Choices cost little more without several numbers of layers than without one.
+    # Choices cost little more without several numbers of pieces than without one.
     chooses = all(prompt.question.choices for prompt in choosing)
-    costs, order = [PairedAnswers(right[0], 0, 0, len(choosing) - right[0])], first_layers(1)
+    costs, order = [PairedAnswers(right[0], 0, 0, len(choosing) - right[0])], first_pieces(1)
     while all(map(gate.passes, costs)):
         if len(costs) > len(order):
-            order = first_layers(len(costs))
+            order = first_pieces(len(costs))
         if len(costs) > len(order):
             break
         costs += answers(choosing, range(len(costs), len(order) + 1 if chooses else len(costs) + 1))
@@ -204,15 +216,21 @@ def keeping_answers(
         if gate.passes(held_out_costs[count]):
             break
     if not chosen_count and len(costs) == 2 and len(order) > 1:
-        # To suggest a share at which one layer goes, the cost of a second layer must be known.
+        # To suggest a share at which one piece goes, the cost of a second piece must be known.
         costs += answers(choosing, [2])
-    return LayerChoice(gate, order, costs, held_out_costs)
+    return LayerChoice(gate, order, costs, held_out_costs, piece, n_layers)
 
 
-def _check_layers(engine: Engine) -> None:
-    """Refuse a model of one layer, from which none can be removed."""
-    if engine.model is not None and engine.model.n_layers < 2:
+def _layers_of(engine: Engine, piece: Piece) -> int:
+    """The number of the model's layers.
+
+    Raises:
+        DepthError: it has one piece alone, which cannot be removed.
+    """
+    n_layers = engine.freed_model().info.n_layers
+    if PER_LAYER[piece] * n_layers < 2:
         raise DepthError("A model keeps at least one layer, and this one has no more.")
+    return n_layers
 
 
 def _right_words(part: Sequence[WholeOutput]) -> str:

@@ -15,31 +15,25 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from transformers import PreTrainedConfig
-from transformers.pytorch_utils import Conv1D
+from torch import Tensor
 
 from depthtui.data.run_settings import Skip
 from depthtui.data.selection import ranges_of
 from depthtui.engine.held_out_prompts import last_residual, unembedding_of
 from depthtui.engine.memory import available
-from depthtui.engine.pruning import probe_ids, stack_name
+from depthtui.engine.projections import Projection, Projections, map_target, probe_replay
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError
 from depthtui.lenses.calibration import Calibration
 from depthtui.lenses.least_squares import SecondMoments
 from depthtui.metrics.output_change import OutputChange
 from depthtui.models.devices import execution_device
-from depthtui.models.pruning import LayerTensor, read_tensors
+from depthtui.models.pruning import LayerTensor
 from depthtui.sizes import format_size
 from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.layer_call import call_at
-from depthtui.tracing.layer_parts import down_projection
 from depthtui.tracing.modules import with_parameters
-from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import LayerActivations, trace
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -49,43 +43,6 @@ Report = Callable[[int, int], None]
 """Called with the steps done and in all."""
 
 Check = Callable[[], None]
-
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
-
-
-@dataclass(frozen=True)
-class Projection:
-    """The last projection of a layer's MLP.
-
-    Attributes:
-        layer: the layer.
-        name: its name in the layer, such as `mlp.down_proj`.
-        outputs_last: whether its weight is `[inputs, d]`, not `[d, inputs]`.
-        parameters: its weight and its bias, if it has one, as the model's files have them.
-    """
-
-    layer: int
-    name: str
-    outputs_last: bool
-    parameters: Mapping[str, Tensor]
-
-    def folded(self, linear_map: Tensor) -> Projection:
-        """The projection behind which a map `[d, d]` is applied, in the dtype of the files.
-
-        Raises:
-            DepthError: it is beyond this dtype.
-        """
-        parameters = {}
-        for name, value in self.parameters.items():
-            values = value.to(linear_map.device, linear_map.dtype)
-            is_transposed = self.outputs_last and value.dim() == 2
-            image = values @ linear_map.T if is_transposed else linear_map @ values
-            parameters[name] = image.to("cpu", value.dtype)
-            if not parameters[name].isfinite().all():
-                raise DepthError(
-                    f"The healed weights of layer {self.layer} are beyond {value.dtype}."
-                )
-        return Projection(self.layer, self.name, self.outputs_last, parameters)
 
 
 @dataclass(frozen=True)
@@ -169,9 +126,7 @@ class Healing:
     def tensors(self) -> dict[LayerTensor, Tensor]:
         """The tensors that replace those of the model's files."""
         return {
-            LayerTensor(block.projection.layer, f"{block.projection.name}.{name}"): value
-            for block in self.blocks
-            for name, value in block.projection.parameters.items()
+            name: value for block in self.blocks for name, value in block.projection.tensors.items()
         }
 
 
@@ -196,82 +151,15 @@ def healed(anatomy: Anatomy, blocks: Sequence[HealedBlock]) -> Iterator[None]:
         yield
 
 
-class Projections:
-    """The projections of a model that a map can be folded into.
-
-    Args:
-        model: the loaded model.
-        origin: the folder of its files.
-        config: its configuration.
-    """
-
-    def __init__(self, model: ReadyModel, origin: Path, config: PreTrainedConfig) -> None:
-        self._model, self._origin, self._config = model, origin, config
-        self._replay = _probe_replay(model)
-
-    def of_layer(self, layer: int) -> Projection:
-        """The projection of a layer.
-
-        Raises:
-            DepthError: a map cannot be folded into it.
-        """
-        module = _module_of(self._model.anatomy, self._replay, layer)
-        block = self._model.anatomy.layers[layer]
-        name = next(name for name, part in block.named_modules() if part is module)
-        values = dict(module.named_parameters(recurse=False))
-        in_files = read_tensors(
-            self._origin,
-            stack_name(self._model),
-            self._config,
-            [LayerTensor(layer, f"{name}.{parameter}") for parameter in values],
-        )
-        parameters = {tensor.name.rpartition(".")[2]: value for tensor, value in in_files.items()}
-        if parameters.keys() != values.keys() or not all(
-            _is_same(parameters[parameter], value) for parameter, value in values.items()
-        ):
-            raise DepthError("its files have other weights than the loaded model")
-        return Projection(layer, name, isinstance(module, Conv1D), parameters)
-
-
-def _probe_replay(model: ReadyModel) -> Replay:
-    """The pass of a few tokens in which the projections are found."""
-    with torch.no_grad():
-        return model.replay(probe_ids(model.loaded.model), lambda: None)
-
-
-def _module_of(anatomy: Anatomy, replay: Replay, layer: int) -> nn.Module:
-    """The module of a layer that a map can be folded into.
-
-    Raises:
-        DepthError: there is none.
-    """
-    call = call_at(replay, anatomy, layer, 0, replay.n_tokens)
-    module = down_projection(call, anatomy.mlp[layer])
-    if not isinstance(module, nn.Linear | Conv1D) or module.weight.dtype not in _DTYPES:
-        raise DepthError("its weights are quantised")
-    if module.weight.is_meta:
-        raise DepthError("its weights do not fit in memory")
-    return module
-
-
-def _is_same(in_file: Tensor, in_memory: Tensor) -> bool:
-    """Whether a tensor of the files is the loaded one, but for the dtype."""
-    return (
-        in_file.dtype in _DTYPES
-        and in_file.shape == in_memory.shape
-        and torch.equal(in_file.to(in_memory), in_memory)
-    )
-
-
 def why_not_healed(model: ReadyModel) -> str:
     """Why no layer of a model can make up for others that leave; empty where one can."""
     anatomy = model.anatomy
     if problem := model.info.why_not_healed or anatomy.replay_missing:
         return problem
-    replay = _probe_replay(model)
+    replay = probe_replay(model)
     for layer in range(len(anatomy.layers)):
         try:
-            _module_of(anatomy, replay, layer)
+            map_target(anatomy, replay, layer)
         except DepthError as error:
             problem = error.message
         else:

@@ -1,4 +1,4 @@
-"""How many layers of an order may go: chosen on some texts, checked on others.
+"""How many layers of an order, or parts of layers, may go: chosen on some texts, checked on others.
 
 The choice is the largest number up to which all costs are within a limit on the choosing texts.
 Held-out prompts choose neither the order nor the number: there the choice passes or fails, and
@@ -14,13 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
-from depthtui.data.selection import numbers_text
+from depthtui.data.pieces import (
+    NumberedParts,
+    Piece,
+    count_words,
+    piece_mark,
+    piece_words,
+    pieces_words,
+)
 from depthtui.errors import DepthError
 from depthtui.metrics.accuracy.answer_statistics import LEVEL, PairedAnswers
 from depthtui.metrics.layer_order import order_words
 
 Cost = TypeVar("Cost")
-"""What is known of a model without some layers: nats, or right answers."""
+"""What is known of a model without some pieces: nats, or right answers."""
 
 MODEL_ORDER = order_words("model", "greedy")
 
@@ -114,14 +121,16 @@ class AnswersGate(Gate[PairedAnswers]):
 
 @dataclass(frozen=True)
 class LayerChoice(Generic[Cost]):
-    """How many layers of an order go.
+    """How many layers of an order, or parts of layers, go.
 
     Attributes:
         gate: the limit of the costs.
-        order: the layers, the first to go first.
-        choosing: the cost without the first 0, 1, 2, … layers on the choosing texts, as far as
+        order: the pieces, the first to go first.
+        choosing: the cost without the first 0, 1, 2, … pieces on the choosing texts, as far as
             it is known.
         held_out: the cost on the held-out prompts, by number; some numbers may be missing.
+        piece: the kind of pieces.
+        n_layers: L; it counts where parts go.
         healed: the cost there without the chosen layers where the rest is healed, else None.
     """
 
@@ -129,6 +138,8 @@ class LayerChoice(Generic[Cost]):
     order: Sequence[int]
     choosing: Sequence[Cost]
     held_out: dict[int, Cost]
+    piece: Piece = "layer"
+    n_layers: int = 0
     healed: Cost | None = None
 
     @property
@@ -138,7 +149,7 @@ class LayerChoice(Generic[Cost]):
 
     @property
     def left_out(self) -> list[int]:
-        """The layers that go, sorted by number."""
+        """The pieces that go, sorted by number."""
         return sorted(self.order[: self.count])
 
     @property
@@ -172,7 +183,7 @@ class LayerChoice(Generic[Cost]):
         return None
 
     def check_some_go(self) -> None:
-        """Check that layers go.
+        """Check that some pieces go.
 
         Raises:
             DepthError: none may; it names what would pass.
@@ -180,14 +191,14 @@ class LayerChoice(Generic[Cost]):
         gate = self.gate
         if not self.count:
             raise DepthError(
-                f"Nothing was written: without layer {self.order[0]} alone "
+                f"Nothing was written: without {self._first} alone "
                 f"{gate.describe(self.choosing[1])} on {gate.chosen_on}; {gate.option(gate.limit)} "
                 "allows less.",
                 self._alternatives(),
             )
 
     def check(self) -> None:
-        """Check that layers go, and that the gate passes.
+        """Check that some pieces go, and that the gate passes.
 
         Raises:
             DepthError: none may go, or the gate fails; it names what would pass.
@@ -196,7 +207,7 @@ class LayerChoice(Generic[Cost]):
         gate, count = self.gate, self.count
         if not gate.passes(self.checked):
             raise DepthError(
-                f"Nothing was written: without {layers_words(self.left_out)} "
+                f"Nothing was written: without {pieces_words(self.left_out, self.piece)} "
                 f"{self._checked_words} on {gate.held_out}, which chose nothing; "
                 f"{gate.option(gate.limit)} allows less. On {gate.chosen_on}, which chose, "
                 f"{gate.describe(self.choosing[count])}.",
@@ -212,11 +223,14 @@ class LayerChoice(Generic[Cost]):
 
     @property
     def protocol(self) -> str:
-        """How layers were chosen and checked, with both costs, in lines."""
+        """How the pieces were chosen and checked, with both costs, in lines."""
         gate, count = self.gate, self.count
-        order = ", ".join(map(str, self.order[:count]))
+        order = ", ".join(piece_mark(number, self.piece) for number in self.order[:count])
+        stay = ""
+        if self.piece == "part":
+            stay = f"; {NumberedParts.of(self.left_out).others(self.n_layers).words} stay"
         lines = [
-            f"left out: {layers_words(self.left_out)}, by {MODEL_ORDER}: {order}",
+            f"left out: {pieces_words(self.left_out, self.piece)}, by {MODEL_ORDER}: {order}{stay}",
             f"chosen: {gate.describe(self.choosing[count])} on {gate.chosen_on}",
             f"checked: {self._checked_words} on {gate.held_out}, which chose nothing; "
             f"the gate is {gate.option(gate.limit)}",
@@ -230,62 +244,63 @@ class LayerChoice(Generic[Cost]):
         words = []
         if limit is not None:
             larger = within(replace(gate, limit=limit), self.choosing)
-            words.append(f"{gate.option(limit)} would pass, with {_count_words(larger)} left out.")
+            pieces = count_words(larger, self.piece)
+            words.append(f"{gate.option(limit)} would pass, with {pieces} left out.")
         if smaller:
-            layers = ",".join(map(str, sorted(self.order[:smaller])))
+            named = ",".join(
+                piece_mark(number, self.piece) for number in sorted(self.order[:smaller])
+            )
             words.append(
-                f"Without {_count_words(smaller)} {gate.describe(self.held_out[smaller])}: "
-                f"--drop {layers} leaves these out."
+                f"Without {count_words(smaller, self.piece)} "
+                f"{gate.describe(self.held_out[smaller])}: --drop {named} leaves these out."
             )
         if words:
             words.append("Check it on other prompts, such as those of another --seed.")
         elif 1 in self.held_out:
             words.append(
-                f"Without layer {self.order[0]} alone {gate.describe(self.held_out[1])} on "
-                f"{gate.held_out}."
+                f"Without {self._first} alone {gate.describe(self.held_out[1])} on {gate.held_out}."
             )
         return " ".join(words)
+
+    @property
+    def _first(self) -> str:
+        """The piece that goes first, in words."""
+        article = "the " if self.piece == "part" else ""
+        return article + piece_words(self.order[0], self.piece)
 
 
 @dataclass(frozen=True)
 class LeastCostly:
-    """The first layers of an order, of a number that was given.
+    """The first pieces of an order, of a number that was given.
 
     Attributes:
-        count: the number of layers that go.
-        order: these layers and some more, the first to go first.
-        costs: the cost without the first 1, 2, … layers on the order's texts, as in `BudgetGate`.
+        count: the number of pieces that go.
+        order: these pieces and some more, the first to go first.
+        costs: the cost without the first 1, 2, … pieces on the order's texts, as in `BudgetGate`.
         held_out: the same on the held-out prompts; empty where there are none.
+        piece: the kind of pieces.
     """
 
     count: int
     order: Sequence[int]
     costs: Sequence[float]
     held_out: Sequence[float]
+    piece: Piece = "layer"
 
     @property
     def left_out(self) -> list[int]:
-        """The layers that go, sorted by number."""
+        """The pieces that go, sorted by number."""
         return sorted(self.order[: self.count])
 
 
 def within(gate: Gate[Cost], costs: Sequence[Cost]) -> int:
-    """The largest number of layers up to which all costs are within the limit.
+    """The largest number of pieces up to which all costs are within the limit.
 
     Args:
         gate: the limit.
-        costs: the costs without 0, 1, 2, … layers.
+        costs: the costs without 0, 1, 2, … pieces.
     """
     count = 0
     while count + 1 < len(costs) and gate.passes(costs[count + 1]):
         count += 1
     return count
-
-
-def layers_words(layers: Sequence[int]) -> str:
-    """Layers by number and count, such as `3 layers (9, 20-21)`."""
-    return f"{_count_words(len(layers))} ({numbers_text(layers)})"
-
-
-def _count_words(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"

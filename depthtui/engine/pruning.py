@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from depthtui.data.pieces import NO_PARTS, NumberedParts
 from depthtui.data.run_settings import ModelSpec, Repeated, path_of, why_not_repeated
 from depthtui.data.selection import check_layer
 from depthtui.engine.ready_model import ReadyModel
@@ -21,6 +22,7 @@ from depthtui.files import check_writable
 from depthtui.models.catalog import MERGE_WITH_PEFT
 from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel
+from depthtui.tracing.anatomy import Sublayer
 from depthtui.tracing.modules import find_blocks, hooks, return_input
 from depthtui.tracing.rounding import MOST_ROUNDINGS, roundings
 from depthtui.tracing.twice import Twice
@@ -31,7 +33,7 @@ _PROBE_TOKENS = 48
 
 @dataclass(frozen=True)
 class PrunedModel:
-    """A model that was written without some of another's layers, or with some twice.
+    """A model that was written without some of another's layers or parts, or with some twice.
 
     Attributes:
         folder: its folder.
@@ -39,12 +41,16 @@ class PrunedModel:
         parameters: the number of its parameters.
         off: the difference of its logits from those of the other model with the same changes, in
             rounding errors; the largest of any token.
+        parts: the parts of its layers that write nothing; then it has every layer.
+        exits_early: whether it is a draft that transformers runs on the other model's own layers.
     """
 
     folder: Path
     layers: tuple[int, ...]
     parameters: int
     off: float
+    parts: NumberedParts = NO_PARTS
+    exits_early: bool = False
 
 
 def layers_kept(
@@ -115,7 +121,10 @@ def probe_ids(model: nn.Module) -> Tensor:
 
 
 def probe_logits(
-    model: nn.Module, left_out: Collection[int] = (), repeated: Collection[Repeated] = ()
+    model: nn.Module,
+    left_out: Collection[int] = (),
+    repeated: Collection[Repeated] = (),
+    silent: Collection[Sublayer] = (),
 ) -> Tensor:
     """A model's logits for its `probe_ids` with its layers changed.
 
@@ -123,12 +132,18 @@ def probe_logits(
         model: the model.
         left_out: layers that return their input.
         repeated: blocks that run twice.
+        silent: sublayers that write nothing.
 
     Returns:
         float32 `[T, V]` on the CPU.
     """
+    with changed(model, left_out, repeated, silent):
+        return _logits_of_probe(model)
+
+
+def _logits_of_probe(model: nn.Module) -> Tensor:
     embeddings: Any = model.get_input_embeddings()  # type: ignore[operator]
-    with torch.no_grad(), changed(model, left_out, repeated):
+    with torch.no_grad():
         logits: Tensor = model(
             input_ids=probe_ids(model)[None].to(execution_device(embeddings)), use_cache=False
         ).logits
@@ -137,9 +152,12 @@ def probe_logits(
 
 @contextmanager
 def changed(
-    model: nn.Module, left_out: Collection[int], repeated: Collection[Repeated] = ()
+    model: nn.Module,
+    left_out: Collection[int],
+    repeated: Collection[Repeated] = (),
+    silent: Collection[Sublayer] = (),
 ) -> Iterator[None]:
-    """Make some layers return their input, and others run twice."""
+    """Make some layers return their input, others run twice, and some sublayers write nothing."""
     with hooks() as handles:
         layers = find_blocks(model)
         handles.extend(
@@ -147,15 +165,47 @@ def changed(
             for layer in left_out
         )
         handles.extend(Twice(layers, repeated).hooks())
+        handles.extend(tap.silence() for sublayer in silent for tap in sublayer)
         yield
 
 
-def check(load: Callable[[], LoadedModel], expected: Tensor) -> tuple[float, int]:
+def exits_early(model: ReadyModel, layers: Sequence[int], expected: Tensor) -> bool:
+    """Whether some layers are a draft that transformers runs by itself.
+
+    `generate(assistant_early_exit=n)` changes the number of layers in the base model's
+    configuration; some types of models run every layer nevertheless.
+
+    Args:
+        model: the whole model.
+        layers: the layers of the draft.
+        expected: the `probe_logits` without the others.
+    """
+    module: Any = model.loaded.model
+    config = getattr(getattr(module, module.base_model_prefix, None), "config", None)
+    whole, count = getattr(config, "num_hidden_layers", None), len(layers)
+    if whole != model.info.n_layers or tuple(layers) != tuple(range(count)) or count == whole:
+        return False
+    # Assisted generation cuts the cache back.
+    if module._is_stateful:
+        return False
+    assert config is not None
+    config.num_hidden_layers = count
+    try:
+        logits = _logits_of_probe(module)
+    finally:
+        config.num_hidden_layers = whole
+    return _distance(logits, expected, module.dtype) <= MOST_ROUNDINGS
+
+
+def check(
+    load: Callable[[], LoadedModel], expected: Tensor, has_every_layer: bool = False
+) -> tuple[float, int]:
     """Load a written model, and check that its logits are as expected.
 
     Args:
         load: loads the model.
         expected: the `probe_logits` that it must have.
+        has_every_layer: whether it has every layer, and parts of some write nothing.
 
     Returns:
         the difference from these, in rounding errors, and the number of parameters.
@@ -173,6 +223,12 @@ def check(load: Callable[[], LoadedModel], expected: Tensor) -> tuple[float, int
             "Where memory is short, `depthtui prune` keeps one model in it, not two.",
         ) from error
     off = _distance(probe_logits(pruned.model), expected, pruned.model.dtype)
+    if has_every_layer and not off <= MOST_ROUNDINGS:
+        raise DepthError(
+            "Nothing was written: with the last projections of these parts at zero the model says "
+            "something else than without the parts.",
+            "Leave whole layers out.",
+        )
     if not off <= MOST_ROUNDINGS:
         raise DepthError(
             "Nothing was written: what a layer of this architecture computes depends on how many "

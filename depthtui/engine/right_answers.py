@@ -1,4 +1,4 @@
-"""Right answers of a loaded model, whole or without some of its layers."""
+"""Right answers of a loaded model, whole or without some of its layers or their parts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, PromptTokens
 from depthtui.engine.pruning import changed
 from depthtui.engine.ready_model import ReadyModel
@@ -68,16 +69,19 @@ def right_answers(
     question: TokenisedPrompt,
     left_out: Sequence[Collection[int]],
     checkpoint: Check,
+    piece: Piece = "layer",
 ) -> list[bool] | None:
-    """Whether the answer without each set of layers is right; None where the prompt has no answer.
+    """Whether the answer without each set of pieces is right; None where the prompt has no answer.
 
     Where there are choices the likeliest is the answer; else the model writes greedily up to a stop
     of the prompt's task.
     """
     if question.choices:
-        return _chosen_rightly(model, question, left_out, checkpoint)
+        return _chosen_rightly(model, question, left_out, checkpoint, piece)
     if question.most_written:
-        return [_is_written_rightly(model, question, layers, checkpoint) for layers in left_out]
+        return [
+            _is_written_rightly(model, question, pieces, checkpoint, piece) for pieces in left_out
+        ]
     return None
 
 
@@ -86,6 +90,7 @@ def _chosen_rightly(
     question: TokenisedPrompt,
     left_out: Sequence[Collection[int]],
     checkpoint: Check,
+    piece: Piece,
 ) -> list[bool]:
     texts, starts = zip(*question.choices, strict=True)
     with torch.no_grad():
@@ -94,6 +99,7 @@ def _chosen_rightly(
             starts,
             lambda ids: model.replay(torch.from_numpy(ids), checkpoint),
             model.anatomy,
+            piece=piece,
         )
         rows = model.rows_at_once(len(left_out), continuations.row_tokens)
         scores = torch.cat(
@@ -105,13 +111,19 @@ def _chosen_rightly(
 
 
 def _is_written_rightly(
-    model: ReadyModel, question: TokenisedPrompt, left_out: Collection[int], checkpoint: Check
+    model: ReadyModel,
+    question: TokenisedPrompt,
+    left_out: Collection[int],
+    checkpoint: Check,
+    piece: Piece,
 ) -> bool:
     module, start = model.loaded.model, question.tokens.answer_start
     form, longest = form_of(question.prompt), model.info.context_length
     reader = AnswerReader(form, end_tokens(model.loaded), model.vocabulary.texts)
     ids = torch.from_numpy(question.tokens.ids[:start])
-    with changed(module, left_out):
+    layers = left_out if piece == "layer" else ()
+    silent = [model.anatomy.sublayer(part) for part in left_out] if piece == "part" else []
+    with changed(module, layers, silent=silent):
         (answer,) = write_greedily(
             module,
             model.anatomy,

@@ -1,4 +1,4 @@
-"""Leaves layers of an engine's model out: how much that costs, and the model without them."""
+"""Leaves layers of an engine's model, or parts, out: what that costs, the model without them."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from depthtui.data.pieces import Piece
+from depthtui.data.pieces import NO_PARTS, NumberedParts, Piece, coarsest, count_words, parts_of
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings
-from depthtui.engine import healing, held_out_prompts, memory, pruning
+from depthtui.engine import healing, held_out_prompts, memory, projections, pruning
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.healing import NOT_HEALED, Healing
 from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
 from depthtui.engine.layer_orders import Enough, nothing_less
 from depthtui.engine.lenses import LensChoice
+from depthtui.engine.projections import Projections
 from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.right_answers import TokenisedPrompt, right_answers
@@ -40,6 +41,7 @@ from depthtui.models.loading import load, local_folder
 from depthtui.models.out_of_memory import free_caches
 from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
+from depthtui.models.silent_parts import SKIP_LAYERS, skip_layers, with_drop_lists
 from depthtui.models.staging import new_folder
 from depthtui.tracing.batching import in_smaller_parts
 from depthtui.tracing.products import fast_products, untimed_products
@@ -56,51 +58,70 @@ def prune(
     keep_loaded: bool = True,
     repeated: Collection[Repeated] = (),
     healed: Healing = NOT_HEALED,
+    piece: Piece = "layer",
 ) -> PrunedModel:
-    """Write the loaded model without some of its layers to a folder that is not there yet.
+    """Write the loaded model without some pieces to a folder that is not there yet.
 
     The result is loaded once, and must give the same output for a few tokens as the loaded
     model with its layers so changed; else nothing is written. The recipe lies beside it.
 
+    Parts that are not both of each of some layers leave every layer there: their last projections
+    are zero. Lists of them for other tools lie beside the model, since no recipe can name them.
+
     Args:
         engine: the engine with the model.
-        left_out: layers by their indices; for a looped block, those of all its passes.
+        left_out: pieces; layers by their indices, for a looped block those of all its passes.
         folder: the folder to write to.
         control: stops the work.
         keep_loaded: whether the model stays loaded while the result is checked.
         repeated: blocks of layers that the result has twice.
         healed: the healing of the same model without the same layers.
+        piece: the kind of pieces.
 
     Raises:
         DepthError: no model is loaded, it has an adapter or cannot be written without these
-            layers, the folder cannot be written or is not empty, even at the end, or there is
+            pieces, the folder cannot be written or is not empty, even at the end, or there is
             too little memory to check the result.
         RunStopped: `control` stopped it; nothing is left behind.
     """
     progress = _progress(engine, control)
     info, models_dir = engine.freed_model().info, engine.models_dir
-    left_out = info.blocks_of(left_out)
-    layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
+    piece, left_out = coarsest(piece, left_out)
+    parts = left_out if piece == "part" else []
+    left_out = () if parts else info.blocks_of(left_out)
     if repeated and healed.blocks:
         raise DepthError("A model whose layers run twice cannot be healed.")
+    every = tuple(range(info.n_layers))
+    layers = every if parts else pruning.layers_kept(info.n_blocks, left_out, repeated)
     pruning.check_source(info.spec)
     pruning.check_target(folder)
+    if parts:
+        projections.check_parts(engine.freed_model(), parts)
     origin, config = _files_of(engine, progress)
     progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
-    stack = pruning.stack_name(engine.freed_model())
-    expected = _probe_logits(engine.freed_model(), left_out, repeated, healed)
+    stack, replaced, numbered = pruning.stack_name(engine.freed_model()), healed.tensors, NO_PARTS
+    if parts:
+        replaced = Projections(engine.freed_model(), origin, config).zeros(parts)
+        numbered = NumberedParts.of(parts)
+        config = with_drop_lists(config, numbered)
+    expected = _probe_logits(engine.freed_model(), left_out, repeated, healed, parts)
+    exits_early = pruning.exits_early(engine.freed_model(), layers, expected)
     with new_folder(folder) as staging:
-        write_pruned(origin, staging, config, stack, layers, progress, healed.tensors)
-        recipe = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
-        write_whole(staging / RECIPE, recipe)
-        write_whole(staging / CARD, model_card(info, models_dir, layers))
+        write_pruned(origin, staging, config, stack, layers, progress, replaced)
+        if parts:
+            write_whole(staging / SKIP_LAYERS, skip_layers(info, numbered))
+        else:
+            recipe = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
+            write_whole(staging / RECIPE, recipe)
+        write_whole(staging / CARD, model_card(info, models_dir, layers, numbered))
         spec = replace(info.spec, name=str(staging), revision="")
         make_room = free_caches if keep_loaded else engine.unload
         off, parameters = pruning.check(
             lambda: load(spec, models_dir, progress, make_room, info.spec in engine.trusted),
             expected,
+            bool(parts),
         )
-    return PrunedModel(folder, layers, parameters, off)
+    return PrunedModel(folder, layers, parameters, off, numbered, exits_early)
 
 
 def _progress(engine: Engine, control: Control | None) -> Callable[[Progress], None]:
@@ -130,10 +151,23 @@ def _probe_logits(
     left_out: Collection[int],
     repeated: Collection[Repeated],
     healed: Healing,
+    parts: Collection[int],
 ) -> Tensor:
     """The `probe_logits` of a model with its layers changed and healed."""
+    silent = [model.anatomy.sublayer(part) for part in parts]
     with healing.healed(model.anatomy, healed.blocks):
-        return pruning.probe_logits(model.loaded.model, left_out, repeated)
+        return pruning.probe_logits(model.loaded.model, left_out, repeated, silent)
+
+
+@one_process_only
+def check_can_write(engine: Engine, parts: Collection[int] = ()) -> None:
+    """Check that a model can be written whose parts write nothing; all of them by default.
+
+    Raises:
+        DepthError: one cannot, with the reason.
+    """
+    model = engine.freed_model()
+    projections.check_parts(model, parts or parts_of(range(model.info.n_layers)))
 
 
 @one_process_only
@@ -186,7 +220,7 @@ def heal(
     with fast_products(model.loaded.model):
         return healing.heal(
             model,
-            healing.Projections(model, origin, config),
+            Projections(model, origin, config),
             left_out,
             calibrate,
             lambda done, total: engine.emit_stage("Healing", done, total),
@@ -292,7 +326,7 @@ def costs(
     model, check = engine.freed_model(), (control or Control()).checkpoint
     costs = _of_each(
         engine,
-        "Leaving layers out",
+        f"Leaving {piece}s out",
         [output.question for output in outputs],
         lambda number: held_out_prompts.costs(
             model, torch.from_numpy(outputs[number].tokens.ids), order, check, piece
@@ -307,17 +341,19 @@ def paired_answers(
     outputs: Sequence[WholeOutput],
     left_out: Sequence[Collection[int]],
     control: Control | None = None,
+    piece: Piece = "layer",
 ) -> list[PairedAnswers]:
-    """The loaded model's right answers, whole and without each set of layers.
+    """The loaded model's right answers, whole and without each set of pieces.
 
     Args:
         engine: the engine with the model.
         outputs: prompts, run on the whole model; only those with answers count.
-        left_out: the sets of layers.
+        left_out: the sets of pieces.
         control: stops the work.
+        piece: their kind.
 
     Returns:
-        a pair for each set of layers; none where no prompt has an answer.
+        a pair for each set of pieces; none where no prompt has an answer.
 
     Raises:
         DepthError: no model is loaded, or a prompt cannot be run.
@@ -328,9 +364,9 @@ def paired_answers(
     most, up_to = max(map(len, left_out)), "up to " * (len(left_out) > 1)
     right = _of_each(
         engine,
-        f"Answering without {up_to}{most} layer{'s' * (most > 1)}",
+        f"Answering without {up_to}{count_words(most, piece)}",
         questions,
-        lambda number: right_answers(model, questions[number], left_out, check),
+        lambda number: right_answers(model, questions[number], left_out, check, piece),
     )
     before = np.array([output.right for output in outputs if output.right is not None])
     return [PairedAnswers.of(before, after) for after in np.array(right).T]

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from depthtui import __version__
 from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import NO_PARTS, NumberedParts
 from depthtui.data.selection import numbers_text
 from depthtui.models.catalog import resolve
 from depthtui.token_text import printable_line
@@ -19,14 +20,19 @@ NOT_MEASURED = "Nothing was measured on this model."
 
 
 def model_card(
-    model: ModelInfo, models_dir: Path, layers: Sequence[int], sections: Sequence[str] = ()
+    model: ModelInfo,
+    models_dir: Path,
+    layers: Sequence[int],
+    parts: NumberedParts = NO_PARTS,
+    sections: Sequence[str] = (),
 ) -> bytes:
-    """The card of a model that has some layers of another.
+    """The card of a model that has some layers of another, or every one without some parts.
 
     Args:
         model: the model that has the layers.
         models_dir: the folder of converted models.
         layers: the layers, in the order in which they run.
+        parts: the parts of these that write nothing.
         sections: what was measured, in Markdown; empty where nothing was.
     """
     source = resolve(model.spec, models_dir)
@@ -41,10 +47,16 @@ def model_card(
     left_out = [layer for layer in range(model.n_blocks) if layer not in layers]
     what = f"without layers {numbers_text(left_out)}" if left_out else "with some layers twice"
     of = f"{name}, revision {model.revision}" if model.revision else name
+    has = (
+        f"{len(layers)} layers of {of} (of {model.n_blocks}, counted from 0): "
+        f"{numbers_text(layers) if len(set(layers)) == len(layers) else list(layers)}."
+    )
+    if parts != NO_PARTS:
+        what = f"without {parts.words}"
+        has = f"All {len(layers)} layers of {of}, counted from 0. {parts.at_zero}"
     body = [
         f"# {name} {what}",
-        f"{len(layers)} layers of {of} (of {model.n_blocks}, counted from 0): "
-        f"{numbers_text(layers) if len(set(layers)) == len(layers) else list(layers)}.",
+        has,
         *(sections or [NOT_MEASURED]),
         f"Made by depthtui {__version__}.",
     ]

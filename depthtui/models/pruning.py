@@ -28,16 +28,19 @@ from depthtui.files import open_regular
 from depthtui.models.catalog import MADE_FROM, WEIGHTS_INDEX, weight_files
 from depthtui.models.free_space import check_disk
 from depthtui.models.integrity import read_header
+from depthtui.models.silent_parts import SKIP_LAYERS
 
 Report = Callable[[Progress], None]
 
 _COPIED = ("*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken", "*.py")
-_NOT_COPIED = re.compile(rf"config\.json|.*\.index\.json|{re.escape(MADE_FROM)}|README.*")
+_NOT_COPIED = re.compile(
+    rf"config\.json|.*\.index\.json|{re.escape(MADE_FROM)}|{re.escape(SKIP_LAYERS)}|README.*"
+)
 
 _COUNTS_OF_LEADING = ("first_k_dense_replace", "num_dense_layers", "max_window_layers")
 """Fields that count the leading layers of one kind, before layers of another kind."""
 
-_INDICES = re.compile(r"layers|_idxs$|_indices$")
+_INDICES = re.compile(r"layers|_idxs$|_indices$|^drop_(attn|mlp)_list$")
 """Fields that may list layers by their numbers."""
 
 _BESIDE = re.compile(r"vision|visual|image|audio|speech|encoder|mtp")
@@ -60,7 +63,7 @@ def write_pruned(
     stack: str,
     layers: Sequence[int],
     report: Report,
-    healed: Mapping[LayerTensor, Tensor] = MappingProxyType({}),
+    replaced: Mapping[LayerTensor, Tensor] = MappingProxyType({}),
 ) -> None:
     """Write the model in the folder `source` into the empty folder `target`, with these layers.
 
@@ -71,7 +74,7 @@ def write_pruned(
         stack: the name of its list of layers, such as `layers`.
         layers: the layers of the result, in order; some may come twice.
         report: called with the progress; an exception of it ends the work.
-        healed: tensors that replace those of `source`, in their dtype and shape.
+        replaced: tensors that replace those of `source`, in their dtype and shape.
 
     Raises:
         DepthError: the layers cannot be found in its files or its configuration.
@@ -81,8 +84,8 @@ def write_pruned(
     names = [name for header in headers.values() for name in header]
     places = _places_of(names, stack, config)
     renamed = _new_names(names, places, layers)
-    replaced = {
-        name: healed[place.tensor] for name, place in places.items() if place.tensor in healed
+    replaced_names = {
+        name: replaced[place.tensor] for name, place in places.items() if place.tensor in replaced
     }
     sizes = {
         name: (end - start) * len(renamed[name])
@@ -102,7 +105,7 @@ def write_pruned(
     for file, header in headers.items():
         of_file = {name: renamed[name] for name in header if name in renamed}
         if of_file:
-            copy_tensors(file, target / file.name, of_file, copied, replaced)
+            copy_tensors(file, target / file.name, of_file, copied, replaced_names)
             file_of_tensor |= dict.fromkeys(chain.from_iterable(of_file.values()), file.name)
     if len(headers) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": file_of_tensor}

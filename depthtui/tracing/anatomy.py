@@ -181,6 +181,10 @@ class Anatomy:
     width: int = 0
     carried: CarriedStreams | None = None
 
+    def sublayer(self, part: int) -> Sublayer:
+        """The modules that write a part: 2l is the attention of layer l, 2l + 1 its MLP."""
+        return (self.attention, self.mlp)[part % 2][part // 2]
+
     def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
         """The state of a depth, which later layers read: mostly the depth's stream alone.
 

@@ -271,6 +271,28 @@ def neurons_of(call: LayerCall, sublayer: Sublayer, most: int = 8) -> Neurons:
     return Neurons(candidates[best], candidate_activations[best], writes[best])
 
 
+def output_projections(call: LayerCall, sublayer: Sublayer, name: str) -> list[nn.Module]:
+    """The modules without whose outputs a sublayer writes nothing.
+
+    Args:
+        call: the layer's work.
+        sublayer: its attention or its MLP.
+        name: which of these, in words.
+
+    Raises:
+        DepthError: there is none for some of its modules, or their write has another bias.
+    """
+    modules = []
+    for tap in sublayer:
+        writer = _writer(call, (tap,), name)
+        if writer.norm is not None and bool(writer.norm.offset.any()):
+            raise DepthError(
+                f"a norm with a bias stands between its {name} and the residual stream"
+            )
+        modules.append(writer.projection)
+    return modules
+
+
 def down_projection(call: LayerCall, sublayer: Sublayer) -> nn.Module:
     """The module whose output is the MLP's write, but for a constant factor.
 

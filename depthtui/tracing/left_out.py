@@ -249,19 +249,7 @@ def without_first(
         counts: how many of them are left out in each row.
         substitute: the substitute for a layer that is left out.
     """
-    return without_layers(replay, [order[:count] for count in counts], substitute)
-
-
-def without_layers(
-    replay: Replay, rows: Sequence[Collection[int]], substitute: Substitute = NOTHING
-) -> Tensor:
-    """The last states without the layers of each row, `[rows, T, D]`.
-
-    Args:
-        replay: the clean run.
-        rows: the layers that each row leaves out together.
-        substitute: the substitute for a layer that is left out.
-    """
+    rows = [order[:count] for count in counts]
     return LayersToLeave([replay], substitute).without(rows)[:, 0]
 
 

@@ -128,7 +128,7 @@ def test_no_more_layers_go_than_the_order_has(
     monkeypatch.setattr(surgery, "layer_order", lambda *_: short)
     with pytest.raises(DepthError) as caught:
         least_costly(engine, 2, [], GREEDY, Control())
-    assert "The order has 1 layers: without them the output is 3.50 nats away." in str(caught.value)
+    assert "The order has 1 layer: without them the output is 3.50 nats away." in str(caught.value)
     assert "--least 1 leaves the most out" in caught.value.hint
 
 
@@ -229,7 +229,7 @@ def test_choices_choose_by_one_pass_for_several_numbers(
     calls, whole = [], surgery.whole_outputs(engine, asked_with_choices(), False)
     outputs = [replace(output, right=True) for output in whole]
 
-    def paired(_engine, part, left_out, _control):
+    def paired(_engine, part, left_out, *_others):
         calls.append([len(gone) for gone in left_out])
         return [PairedAnswers(len(part), 0, 0, 0)] * len(left_out)
 
@@ -268,7 +268,7 @@ def test_a_share_that_is_named_passes(
     right = [one for one in surgery.whole_outputs(engine, answers(engine), False) if one.right]
     assert len(right) >= 4
 
-    def paired(_engine, part, left_out, _control):
+    def paired(_engine, part, left_out, *_others):
         kept = [stay[len(part), len(gone)] for gone in left_out]
         return [PairedAnswers(right, len(part) - right, 0, 0) for right in kept]
 
@@ -319,8 +319,9 @@ def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> N
 
 def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    one = replace(engine.model, n_layers=1)
-    monkeypatch.setattr(Engine, "model", one)
+    model = engine.freed_model()
+    one = replace(model, info=replace(model.info, n_layers=1))
+    monkeypatch.setattr(Engine, "freed_model", lambda _: one)
     with pytest.raises(DepthError, match="at least one layer"):
         within_budget(engine, 1.0, outputs, GREEDY, Control())
 

@@ -15,7 +15,7 @@ from depthtui.data.run_settings import ModelSpec, Repeated
 from depthtui.engine import healing, surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
-from depthtui.engine.healing import Projection
+from depthtui.engine.projections import Projection
 from depthtui.errors import DepthError, RunStopped
 from tests.engine.test_pruning import engine_of
 from tests.naive import naive_without, naive_writes, probabilities

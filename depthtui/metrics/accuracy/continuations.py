@@ -1,4 +1,4 @@
-"""Several continuations of one context, run together with layers left out.
+"""Several continuations of one context, run together with layers or their parts left out.
 
 The tokens with which all texts begin run once, and the others behind their keys and values. Where
 an architecture cannot run tokens behind others, each whole text runs by itself.
@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from depthtui.data.pieces import Piece
 from depthtui.metrics.output_change import log_probabilities
 from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.left_out import NOTHING, Substitute, without_layers
+from depthtui.tracing.left_out import NOTHING, Substitute
+from depthtui.tracing.parts_left_out import pieces_of
 from depthtui.tracing.replay import Replay
 
 _SHARED = -1
@@ -32,7 +34,8 @@ class Continuations:
         starts: index of each continuation's first token, at least 1.
         replay_of: returns the clean pass of token ids.
         anatomy: the model's, with an unembedding.
-        substitute: the substitute for a layer that is left out.
+        substitute: the substitute for a piece that is left out.
+        piece: the kind of pieces that are left out.
 
     Attributes:
         shared: how many tokens run once for all texts; 0 where whole texts run.
@@ -45,15 +48,19 @@ class Continuations:
         replay_of: Callable[[np.ndarray], Replay],
         anatomy: Anatomy,
         substitute: Substitute = NOTHING,
+        piece: Piece = "layer",
     ) -> None:
-        self._anatomy, self._substitute = anatomy, substitute
+        self._anatomy, self._substitute, self._piece = anatomy, substitute, piece
         # Continuations of a single token have the same input.
         inputs = {text[:-1].tobytes(): text[:-1] for text in texts}
         numbers = {key: number for number, key in enumerate(inputs)}
         self._replays = [replay_of(ids) for ids in inputs.values()]
         self._longest = max(self._replays, key=lambda replay: replay.n_tokens)
         shared = _begin_alike(list(inputs.values()))
-        can_share = len(inputs) > 1 and self._longest.shares(self._replays, shared)
+        # Behind shared tokens whole layers alone are left out.
+        can_share = (
+            piece == "layer" and len(inputs) > 1 and self._longest.shares(self._replays, shared)
+        )
         self.shared = shared if can_share else 0
         self._tails = self._clean_tails() if self.shared else []
         sources = [numbers[text[:-1].tobytes()] for text in texts]
@@ -83,7 +90,7 @@ class Continuations:
         return self._scores(self._own, readable)
 
     def without(self, rows: Sequence[Collection[int]]) -> Tensor:
-        """The log-likelihoods without the layers of each row, `[rows, K]` float64, in nats.
+        """The log-likelihoods without the pieces of each row, `[rows, K]` float64, in nats.
 
         A row that leaves nothing out runs from the first layer on where tokens are shared.
         """
@@ -92,9 +99,13 @@ class Continuations:
             return self._scores(
                 self._scored, lambda source: contexts if source == _SHARED else tails[:, source]
             )
-        return self._scores(
-            self._own, lambda source: without_layers(self._replays[source], rows, self._substitute)
-        )
+
+        def without_pieces(source: int) -> Tensor:
+            replays = [self._replays[source]]
+            pieces = pieces_of(self._piece, replays, self._anatomy, self._substitute)
+            return pieces.without(rows)[:, 0]
+
+        return self._scores(self._own, without_pieces)
 
     def _clean_tails(self) -> list[Tensor]:
         """The clean states behind the shared tokens at depths 0 … L, `[texts, tokens, D]` each.
