@@ -17,14 +17,14 @@ from depthtui.models.card import CARD, NOT_MEASURED, model_card
 
 
 def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command: str) -> Path:
-    """Write the card into the model's folder: how layers were chosen, the table, the command.
+    """Write the card into the model's folder: how its pieces were chosen, the table, the command.
 
     Raises:
         DepthError: the folder cannot be written.
     """
-    choice = pruning.choice
+    protocol = pruning.protocol if pruning.choice is None else pruning.choice.protocol
     sections = [
-        f"How they were chosen:\n\n```\n{choice.protocol}\n```" if choice else "",
+        f"How they were chosen:\n\n```\n{protocol}\n```" if protocol else "",
         healing_words(pruning, pruning.healing) if pruning.healing else "",
         _table(pruning) or NOT_MEASURED,
         f"Right answers: {pruning.answers.words()}." if pruning.answers else "",

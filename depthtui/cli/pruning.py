@@ -104,6 +104,7 @@ class Pruning:
         info: the whole model.
         left_out: the pieces that go, sorted by number.
         choice: how they were chosen; None where they or their number were named.
+        protocol: the order of those whose number was named, in a line; else empty.
         pruned: the written model; None where none was to be written.
         healing: how it is healed; None where that was not asked for.
         helps: whether healing lowers the cost, so that the healed model is written.
@@ -118,6 +119,7 @@ class Pruning:
     info: ModelInfo
     left_out: Sequence[int]
     choice: Choice | None
+    protocol: str = ""
     pruned: PrunedModel | None = None
     healing: Healing | None = None
     helps: bool = False
@@ -191,7 +193,7 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                 engine, job.prompts, job.settings.chat_template, control
             )
             held_out = outputs if job.share is None else outputs[::2]
-            choice = _choice(job, engine, outputs, control)
+            choice, protocol = _choice(job, engine, outputs, control), ""
             if choice is not None:
                 choice.check_some_go()
                 left_out = choice.left_out
@@ -201,12 +203,12 @@ def prune_model(job: PruneJob, notice: Callable[[str], None]) -> Pruning:
                     click.echo(f"by {MODEL_ORDER}:")
                     print_table(*_costs_table(first, len(outputs)))
                     click.echo()
-                left_out = first.left_out
+                left_out, protocol = first.left_out, first.protocol
             else:
                 left_out = named
             piece, left_out = coarsest(piece, left_out)
             shown = sorted(info.blocks_of(left_out)) if piece == "layer" else left_out
-            pruning = Pruning(info, shown, choice, piece=piece)
+            pruning = Pruning(info, shown, choice, protocol, piece=piece)
             if job.heals:
                 pruning = _with_healing(job, engine, pruning, held_out, control)
             if pruning.choice is not None:

@@ -15,6 +15,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo, ModelListing
+from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
     ModelSpec,
@@ -133,8 +134,9 @@ class WriteModel:
     """Write the loaded model without some of its layers, or with some twice, to a new folder;
     answered by `Progress`…, then `ModelWritten` or `Failed`.
 
-    An engine on another machine uses only the folder's last name. `heals` is whether a map makes up
-    for the layers, where that helps.
+    `left_out` are layers, or parts of layers, by `piece`. An engine on another
+    machine uses only the folder's last name. `heals` is whether a map makes up for the layers,
+    where that helps.
     """
 
     run_id: int
@@ -142,6 +144,7 @@ class WriteModel:
     folder: str
     repeated: tuple[Repeated, ...] = ()
     heals: bool = False
+    piece: Piece = "layer"
 
 
 @dataclass(frozen=True)

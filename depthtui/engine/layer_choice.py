@@ -225,12 +225,11 @@ class LayerChoice(Generic[Cost]):
     def protocol(self) -> str:
         """How the pieces were chosen and checked, with both costs, in lines."""
         gate, count = self.gate, self.count
-        order = ", ".join(piece_mark(number, self.piece) for number in self.order[:count])
         stay = ""
         if self.piece == "part":
             stay = f"; {NumberedParts.of(self.left_out).others(self.n_layers).words} stay"
         lines = [
-            f"left out: {pieces_words(self.left_out, self.piece)}, by {MODEL_ORDER}: {order}{stay}",
+            _order_line(self.order[:count], self.piece) + stay,
             f"chosen: {gate.describe(self.choosing[count])} on {gate.chosen_on}",
             f"checked: {self._checked_words} on {gate.held_out}, which chose nothing; "
             f"the gate is {gate.option(gate.limit)}",
@@ -291,6 +290,17 @@ class LeastCostly:
     def left_out(self) -> list[int]:
         """The pieces that go, sorted by number."""
         return sorted(self.order[: self.count])
+
+    @property
+    def protocol(self) -> str:
+        """How the pieces were chosen, in a line."""
+        return _order_line(self.order[: self.count], self.piece)
+
+
+def _order_line(order: Sequence[int], piece: Piece) -> str:
+    """The pieces that go by the model's order, in a line."""
+    marks = ", ".join(piece_mark(number, piece) for number in order)
+    return f"left out: {pieces_words(sorted(order), piece)}, by {MODEL_ORDER}: {marks}"
 
 
 def within(gate: Gate[Cost], costs: Sequence[Cost]) -> int:

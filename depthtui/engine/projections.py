@@ -191,7 +191,7 @@ def _not_written(part: int, error: DepthError) -> DepthError:
     return DepthError(
         f"The {piece_words(part, 'part')} cannot be zero in a model that is written: "
         f"{error.message}.",
-        "Name other parts with --drop, such as 3a for an attention, or leave whole layers out.",
+        "Leave out other parts (--drop 3a names an attention), or whole layers.",
     )
 
 

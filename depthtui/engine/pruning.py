@@ -22,6 +22,7 @@ from depthtui.files import check_writable
 from depthtui.models.catalog import MERGE_WITH_PEFT
 from depthtui.models.devices import execution_device
 from depthtui.models.loading import LoadedModel
+from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Sublayer
 from depthtui.tracing.modules import find_blocks, hooks, return_input
 from depthtui.tracing.rounding import MOST_ROUNDINGS, roundings
@@ -192,6 +193,10 @@ def exits_early(model: ReadyModel, layers: Sequence[int], expected: Tensor) -> b
     config.num_hidden_layers = count
     try:
         logits = _logits_of_probe(module)
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
     finally:
         config.num_hidden_layers = whole
     return _distance(logits, expected, module.dtype) <= MOST_ROUNDINGS

@@ -89,8 +89,8 @@ def prune(
     piece, left_out = coarsest(piece, left_out)
     parts = left_out if piece == "part" else []
     left_out = () if parts else info.blocks_of(left_out)
-    if repeated and healed.blocks:
-        raise DepthError("A model whose layers run twice cannot be healed.")
+    if (repeated or parts) and healed.blocks:
+        raise DepthError("A model whose layers run twice, or go in part, cannot be healed.")
     every = tuple(range(info.n_layers))
     layers = every if parts else pruning.layers_kept(info.n_blocks, left_out, repeated)
     pruning.check_source(info.spec)

@@ -30,4 +30,4 @@ def with_drop_lists(config: PreTrainedConfig, parts: NumberedParts) -> PreTraine
 def skip_layers(model: ModelInfo, parts: NumberedParts) -> bytes:
     """The layers whose attention, or MLP, is skipped, under the model's name, as JSON."""
     lists = {"attention": parts.attention, "mlp": parts.mlp}
-    return json.dumps({model.name: lists}, indent=2).encode()
+    return json.dumps({model.name: lists}).encode()

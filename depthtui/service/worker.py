@@ -210,6 +210,7 @@ class Worker:
             control,
             repeated=command.repeated,
             healed=healing if healing.helps else NOT_HEALED,
+            piece=command.piece,
         )
         n_layers, folder_name = len(written.layers), str(written.folder)
         self._emit(

@@ -1,4 +1,4 @@
-"""The commands of a what-if: layers off, on, twice, or patched."""
+"""The commands of a what-if: layers and their parts off, on, twice, or patched."""
 
 from __future__ import annotations
 
@@ -72,6 +72,14 @@ CHANGING = [
         "Turn the least useful layer off; 5p five of them",
         "compute",
         "prune",
+    ),
+    Command(
+        "pruned_pieces",
+        "t",
+        "",
+        "Let p take parts, attentions and MLPs by themselves, or layers again",
+        "compute",
+        "switch_pieces",
     ),
     Command(
         "exit_early",

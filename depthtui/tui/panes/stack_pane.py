@@ -9,6 +9,7 @@ from textual import events
 from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.pieces import Piece as PrunedPiece
 from depthtui.metrics import RANKINGS, parts
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.parts import KeptParts
@@ -41,6 +42,7 @@ class StackPane(LayerRows):
     stack = Stack(())
     measured: Ranked | None = None
     kept_parts: KeptParts | None = None
+    pruned_piece: PrunedPiece = "layer"
     part = "layer"
     """The chosen part of the layer at the cursor: a sublayer, or all of it."""
     _tokens = ALL_TOKENS
@@ -54,6 +56,7 @@ class StackPane(LayerRows):
         measured: Ranked | None,
         tokens: slice = ALL_TOKENS,
         kept_parts: KeptParts | None = None,
+        pruned_piece: PrunedPiece = "layer",
     ) -> None:
         """Draw these layers on or off, with what is known of them.
 
@@ -62,7 +65,9 @@ class StackPane(LayerRows):
             measured: a ranking of them.
             tokens: the tokens over which its means are.
             kept_parts: the order of their parts.
+            pruned_piece: whether the key that prunes takes layers, or parts of them.
         """
+        self.pruned_piece = pruned_piece
         self.stack, self.measured, self.kept_parts = stack, measured, kept_parts
         self._tokens = tokens
         self.redraw()
@@ -91,7 +96,8 @@ class StackPane(LayerRows):
         self._rows = [self._draw_layer(layer, values, places) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()
         scale = "" if values is None else f" · full bar {number(self._axis_of(values).high)}"
-        self.set_titles(f"Layers{scale}", self.with_hidden_note(self._key_words))
+        prunes = " · p prunes parts" * (self.pruned_piece == "part")
+        self.set_titles(f"Layers{prunes}{scale}", self.with_hidden_note(self._key_words))
 
     def _with_part(self, layer: int) -> list[Piece]:
         """A layer, its chosen sublayer in the cursor's colour."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -14,6 +15,7 @@ from textual.containers import Container, Horizontal, Vertical
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of
+from depthtui.data.pieces import Piece
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics.patch import NO_SOURCE, why_not_beside
@@ -45,6 +47,10 @@ from depthtui.tui.state.what_if import CHEAPEST_RANKING, Stack, WhatIf, next_met
 
 ALL_ON = "Every layer is on already."
 ALL_RANKED = "The cost of every layer and the order of its parts are there already."
+PRUNES: Mapping[Piece, str] = {
+    "layer": "p prunes layers.",
+    "part": "p prunes parts: attentions and MLPs, each by itself.",
+}
 RUN_ONCE = "The layers of this model run once."
 RUN_OFTEN = "The blocks of this model run several times already."
 
@@ -184,7 +190,11 @@ class WhatIfScreen(LiveScreen):
         self.pace = self.explorer.engine.pace_of(what_if.clean.model)
         self.show_view()
         self.query_one(StackPane).show_stack(
-            what_if.stack, what_if.measured, self._settings.tokens, what_if.kept_parts
+            what_if.stack,
+            what_if.measured,
+            self._settings.tokens,
+            what_if.kept_parts,
+            what_if.piece,
         )
         writing = self.explorer.work.writing
         kl = writing.healed_kl(what_if.stack.skipped_layers) if writing is not None else ()
@@ -302,8 +312,18 @@ class WhatIfScreen(LiveScreen):
         self.redraw()
 
     def prune(self) -> None:
-        """Turn the least useful layer off, or as many as the count."""
+        """Turn the least useful layer or part off, or as many as the count."""
         self.what_if.prune(self.pop_count())
+        self.redraw()
+
+    def switch_pieces(self) -> None:
+        """Let the key that prunes turn parts of layers off, or layers again."""
+        missing = self.what_if.clean.model.split_missing
+        if missing:
+            self.show_words(f"Only whole layers can be turned off: {missing}")
+            return
+        self.what_if.switch_pieces()
+        self.show_words(PRUNES[self.what_if.piece])
         self.redraw()
 
     def keep(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from depthtui.data import protocol
 from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Writing
 from depthtui.metrics import with_lens_metric
@@ -327,14 +328,16 @@ class Explorer:
         folder: Path,
         repeated: Sequence[Repeated] = (),
         heals: bool = False,
+        piece: Piece = "layer",
     ) -> None:
-        """Write the loaded model without these layers, healed or not, and with these blocks twice.
+        """Write the loaded model without these pieces, healed or not, and with these blocks twice.
 
         A live run or text is stopped first.
         """
         if self.can_run:
             self.stop()
-            self.work.write_model(self.session.next_id(), left_out, folder, repeated, heals)
+            work_id = self.session.next_id()
+            self.work.write_model(work_id, left_out, folder, repeated, heals, piece)
 
     def open_record(self, cell: Cell, record: Record) -> None:
         """Show a sweep's prompt on the main screen; its model is loaded if need be."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from depthtui.data.pieces import NumberedParts, Piece
 from depthtui.data.protocol import Event, Failed, ModelWritten
 from depthtui.tui.state.toast import Toast
 
@@ -13,17 +14,18 @@ class ModelWriting:
 
     Args:
         run_id: the engine's id of the writing.
-        left_out: the layers that it leaves out.
+        left_out: the pieces that it leaves out.
+        piece: their kind.
 
     Attributes:
-        left_out: as above.
+        left_out, piece: as above.
         is_live: whether the engine writes it, or will next.
         outcome: the message on its result, once it is over.
     """
 
-    def __init__(self, run_id: int, left_out: Sequence[int] = ()) -> None:
+    def __init__(self, run_id: int, left_out: Sequence[int] = (), piece: Piece = "layer") -> None:
         self.run_id = run_id
-        self.left_out = tuple(left_out)
+        self.left_out, self.piece = tuple(left_out), piece
         self._healed_kl: tuple[float, ...] = ()
         self.is_live = True
         self.outcome: Toast | None = None
@@ -35,6 +37,8 @@ class ModelWriting:
                 words = f"{event.layers} layers, {event.parameters:,} parameters in {event.folder}"
                 self._healed_kl = event.healed_kl
                 words = "; ".join(filter(None, [words, event.healing]))
+                if self.piece == "part":
+                    words += f". {NumberedParts.of(self.left_out).at_zero}"
                 self.outcome = Toast(words, title="The model is written")
             case Failed() if event.run_id == self.run_id:
                 self.outcome = Toast(event.words, "error")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from depthtui.data.pieces import Piece
 from depthtui.data.protocol import (
     Event,
     Failed,
@@ -81,10 +82,14 @@ class SideWork:
         folder: Path,
         repeated: Sequence[Repeated],
         heals: bool,
+        piece: Piece,
     ) -> None:
-        """Write the loaded model without these layers, healed or not, and with blocks twice."""
-        self.writing = ModelWriting(work_id, left_out)
-        self._engine.send(WriteModel(work_id, tuple(left_out), str(folder), tuple(repeated), heals))
+        """Write the loaded model without these pieces, healed or not, and with blocks twice."""
+        self.writing = ModelWriting(work_id, left_out, piece)
+        folder_name = str(folder)
+        self._engine.send(
+            WriteModel(work_id, tuple(left_out), folder_name, tuple(repeated), heals, piece)
+        )
 
     def handle(self, event: Event) -> bool:
         """Update the work with an event, and report its end; return whether it was about it."""

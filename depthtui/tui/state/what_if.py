@@ -14,6 +14,7 @@ import numpy as np
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import PART_TITLES
+from depthtui.data.pieces import Piece, part_of
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
@@ -32,6 +33,9 @@ SUBLAYERS = frozenset({"attention", "mlp"})
 
 CHEAPEST_RANKING = RANKINGS[-1].name
 """The metric that is computed where layers are to be ranked and no metric does so yet."""
+
+RANKING_TITLES = {CHEAPEST_RANKING: "Block influence", parts.NAME: parts.METRIC.title}
+"""What ranks layers, and what ranks parts, in words."""
 
 
 def next_metric(clean: RunResult) -> Metric | None:
@@ -103,9 +107,21 @@ class Stack:
         back = parts <= self.off[layers[0]]
         return self._with(layers, lambda off: off - parts if back else off | parts)
 
-    def without(self, layers: Iterable[int]) -> Stack:
-        """Leave these layers out as well."""
-        return self._with(layers, lambda off: SUBLAYERS)
+    def without(self, pieces: Iterable[int], piece: Piece = "layer") -> Stack:
+        """Leave these layers out as well, or these parts of layers."""
+        if piece == "layer":
+            return self._with(pieces, lambda off: SUBLAYERS)
+        off = list(self.off)
+        for skip in map(part_of, pieces):
+            off[skip.layer] |= {skip.part}
+        return replace(self, off=tuple(off))
+
+    def is_off(self, number: int, piece: Piece) -> bool:
+        """Whether a layer, or a part of one, is left out."""
+        if piece == "layer":
+            return self.off[number] == SUBLAYERS
+        part = part_of(number)
+        return part.part in self.off[part.layer]
 
     def exit_at(self, layer: int) -> Stack:
         """Leave out every layer from this one on: the model's output is its prediction there."""
@@ -162,15 +178,24 @@ class Stack:
     @property
     def why_no_model(self) -> str:
         """Why the remaining layers are no model of their own, in words; empty where they may be."""
-        part = next((skip for skip in self.skipped if skip.part != "layer"), None)
-        if part is not None:
-            title = PART_TITLES[part.part]
-            return f"the {title} of layer {part.layer} is off, but a model has only whole layers"
         if self.patched:
             return "states of another prompt are patched in"
         if self.is_clean:
             return "no layer is off, and none runs twice"
+        if self.repeated and self._part_off:
+            return f"{self._part_off}, and other layers run twice"
         return "no layer is on" if self.layers_off == len(self.off) else ""
+
+    @property
+    def why_only_a_model(self) -> str:
+        """Why no recipe of layers, and no healing, makes this model; empty where one may."""
+        return f"{self._part_off}, which is no whole layer" if self._part_off else ""
+
+    @property
+    def _part_off(self) -> str:
+        """The first part that is off by itself, in words; empty where none is."""
+        part = next((skip for skip in self.skipped if skip.part != "layer"), None)
+        return "" if part is None else f"the {PART_TITLES[part.part]} of layer {part.layer} is off"
 
     @property
     def share_on(self) -> float:
@@ -250,6 +275,7 @@ class WhatIf:
 
     Attributes:
         stack: the layers and their changes.
+        piece: whether layers are pruned, or parts of layers.
     """
 
     def __init__(self, explorer: Explorer, run: SessionRun, notify: Callable[[str], None]) -> None:
@@ -257,6 +283,7 @@ class WhatIf:
         self._run = run
         self._notify = notify
         self.stack = Stack.full(run.model.n_layers)
+        self.piece: Piece = "layer"
         self._former_stacks: list[Stack] = []
         self._undone_stacks: list[Stack] = []
         self._runs: dict[_Variant, SessionRun] = {}
@@ -379,32 +406,48 @@ class WhatIf:
         """Redo changes that were undone."""
         self._walk(self._undone_stacks, self._former_stacks, count, "There is nothing to redo.")
 
+    def switch_pieces(self) -> None:
+        """Prune parts of layers in place of layers, or layers again."""
+        self._to_prune = 0
+        self.piece = "part" if self.piece == "layer" else "layer"
+
     def prune(self, count: int) -> None:
-        """Leave out the `count` least useful layers of those that are on."""
+        """Leave out the `count` least useful pieces of those that are on."""
         ranking = self._ranked()
         if ranking is None:
             self._to_prune = count
-            why = self.clean.unavailable.get(CHEAPEST_RANKING)
-            if why is None:
-                self._notify("Block influence is computed first, to rank the layers.")
-            self.request(CHEAPEST_RANKING)
+            name = self._needed_metric
+            if self.clean.unavailable.get(name) is None:
+                title = RANKING_TITLES[name]
+                self._notify(f"{title} is computed first, to rank the {self.piece}s.")
+            self.request(name)
             return
         self._to_prune = 0
         ranked, rule = ranking
-        layers = [layer for layer in ranked if self.stack.off[layer] != SUBLAYERS][:count]
-        if not layers:
-            self._notify("Every layer is off.")
+        pieces = [piece for piece in ranked if not self.stack.is_off(piece, self.piece)][:count]
+        if not pieces:
+            self._notify(f"Every {self.piece} is off.")
             return
-        pruned = self.stack.without(layers)
+        pruned = self.stack.without(pieces, self.piece)
         self._prune_rules[pruned] = rule
         self.change(pruned)
 
-    def _ranked(self) -> tuple[list[int], str] | None:
-        """Layers, those to leave out first, and the ranking's name; None before there is a ranking.
+    @property
+    def _needed_metric(self) -> str:
+        """The metric that is computed where nothing ranks the pieces yet."""
+        return CHEAPEST_RANKING if self.piece == "layer" else parts.NAME
 
-        The order in which layers can be left out together, once computed, else the cost of each
-        alone.
+    def _ranked(self) -> tuple[list[int], str] | None:
+        """Pieces, those to leave out first, and the ranking's name; None before there is a ranking.
+
+        The order in which they can be left out together, once computed; for layers else the cost of
+        each alone.
         """
+        if self.piece == "part":
+            by_parts = self.kept_parts
+            if by_parts is None:
+                return None
+            return list(by_parts.orders[0]), order_words(by_parts.kind, by_parts.search)
         together, n_layers = self.clean.get(Kept), len(self.stack.off)
         if together is not None and together.orders:
             return list(together.orders[0]), order_words(together.kind, together.search)
@@ -479,7 +522,7 @@ class WhatIf:
     def proceed(self) -> None:
         """Start the most urgent task, unless it is running already."""
         self._end_task()
-        if self._to_prune and self.measured is not None and not self._is_about_to_end:
+        if self._to_prune and self._ranked() is not None and not self._is_about_to_end:
             self.prune(self._to_prune)
             return
         task = next(self._tasks(), None)
@@ -536,10 +579,12 @@ class WhatIf:
                 if self._run.state.is_live:
                     return
                 self._requested = ()
-                if self._to_prune and self.measured is None:
+                if self._to_prune and self._ranked() is None:
                     self._to_prune = 0
-                    why = self.clean.unavailable.get(CHEAPEST_RANKING) or self._run.problem
-                    self._notify(f"The layers could not be ranked{f': {why}' if why else ''}.")
+                    why = self.clean.unavailable.get(self._needed_metric) or self._run.problem
+                    self._notify(
+                        f"The {self.piece}s could not be ranked{f': {why}' if why else ''}."
+                    )
             case _Variant() as variant:
                 run = self._runs[variant]
                 if run.state.is_live:
