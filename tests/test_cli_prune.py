@@ -183,6 +183,92 @@ def test_the_first_layers_of_the_order_go_and_their_costs_come_first(
     assert sorted(removed[1].split(",")) == sorted(row[1] for row in rows)
 
 
+def test_named_parts_are_zero_in_the_folder(home: Path, capsys: Output) -> None:
+    assert main(arguments(home, "--drop", "1a,2-3m")) == 0
+    output = capsys.readouterr().out
+    assert "2 MLPs and 3 attentions of 4 layers stay\n" in output
+    assert "are zero: attention 1; MLP 2-3. transformers computes the zeros, so that" in output
+    assert "saves neither memory nor time" in output
+    assert "logits as without these parts, off by 0 roundings\n" in output
+    assert re.search(r"first choices kept +100% +\d+%", output)
+    skip_file = home / "out" / "skip_layers.json"
+    assert f"skip = json.load(open('{skip_file}'))['tiny-llama']" in output
+    assert "LLM-Drop: drop_attn_list and drop_mlp_list in config.json" in output
+    assert not any(tool in output for tool in ("mergekit", "llama-quantize", "assistant_model"))
+    card = ModelCard.load(home / "out" / "README.md").text
+    assert "# tiny-llama without 3 parts" in card
+    assert "saves neither memory nor time" in card
+    assert "--drop 1a,2-3m" in card
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_the_first_parts_of_their_order_go(home: Path, capsys: Output) -> None:
+    assert main(arguments(home, "--parts", "--least", "2")) == 0
+    table, _, measured = capsys.readouterr().out.partition("wrote ")
+    rows = [line.split() for line in table.splitlines() if line.startswith(("   1", "   2"))]
+    assert all(row[1] in ("attention", "MLP") for row in rows)
+    cost = re.search(r"KL to the whole model's output, nats +0 +(\S+)", measured)
+    assert cost is not None
+    assert float(cost[1]) == pytest.approx(float(rows[1][4]), abs=0.002)
+    card = ModelCard.load(home / "out" / "README.md").text
+    marks = ", ".join(f"{row[2]}{row[1][0].lower()}" for row in rows)
+    assert f"by the model's order, greedy: {marks}\n" in card
+
+
+@pytest.mark.usefixtures("chance_passes")
+def test_a_budget_of_parts_is_checked_and_names_them(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = arguments(home, "--parts", "--budget", "1.1")
+    without_out = [*line[: line.index("--out")], "--device", "cpu"]
+    assert main(without_out) == 0
+    output = capsys.readouterr().out
+    assert re.search(r"left out: \d parts? \(.*\d\), by the .* greedy: .*s? stay\n", output)
+    assert "This writes the model without these parts:\n" in output
+    assert "--parts --budget 1.1" in output.splitlines()[-1]
+    monkeypatch.setattr(
+        "depthtui.engine.held_out_prompts.costs",
+        lambda _model, _ids, order, *_others: np.array([0.0] + [1.2] * len(order)),
+    )
+    assert main(line) == 1
+    errors = capsys.readouterr().err
+    assert re.search(r"without \d parts? \((attention|MLP) .*\) the output is 1.20 nats", errors)
+    assert not (home / "out").exists()
+
+
+def test_both_parts_of_layers_are_cut_like_layers(home: Path, capsys: Output) -> None:
+    assert main(arguments(home, "--drop", "1a,1m")) == 0
+    output = capsys.readouterr().out
+    assert "3 of 4 layers: 0, 2-3\n" in output
+    assert "--prune-layers 1 MODEL.gguf" in output
+
+
+def test_the_last_layers_have_the_line_of_an_early_exit(home: Path, capsys: Output) -> None:
+    line = "without this folder: whole.generate(**inputs, assistant_early_exit=3)\n"
+    for layers, is_there in (("3", True), ("2", False)):
+        words = arguments(home, "--drop", layers)
+        words[words.index("--out") + 1] = str(home / f"without-{layers}")
+        assert main(words) == 0
+        assert (line in capsys.readouterr().out) == is_there
+
+
+def test_parts_that_cannot_be_zero_cost_no_search(
+    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surgery, "whole_outputs", lambda *_: pytest.fail("it runs prompts"))
+    model, out = str(tiny_folder(home, "mixtral")), home / "out"
+    line = ["prune", model, "--parts", "--least", "1", "--out", str(out), "--device", "cpu"]
+    assert main(line) == 1
+    assert "The MLP of layer 0 cannot be zero in a model that is written" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.usefixtures("no_load")
+def test_more_parts_than_there_are_are_refused(home: Path, capsys: Output) -> None:
+    assert main(arguments(home, "--parts", "--least", "8")) == 1
+    assert "at least one part, and this one has 8. --least 7" in capsys.readouterr().err
+
+
 @pytest.mark.usefixtures("no_load")
 def test_more_layers_than_there_are_are_refused(home: Path, capsys: Output) -> None:
     assert main(arguments(home, "--least", "4")) == 1
@@ -234,6 +320,11 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
         (["--keep-answers", "0.9", "--task", "grade_school"], "one half chooses"),
         (["--keep-answers", "0.9", "--prompt", "hi"], "two prompts or more that have answers"),
         (["--keep-answers", "0.9", "--data", "piqa=x.jsonl"], "NAME=FILE needs --task NAME"),
+        (["--drop", "3x"], "parts such as 20a,22-24m"),
+        (["--parts", "--drop", "3"], "--drop names parts itself"),
+        (["--parts", "--least", "3", "--heal"], "makes up for blocks of layers that go"),
+        (["--drop", "3a", "--heal"], "makes up for blocks of layers that go"),
+        (["--parts"], "one of --drop, --least, --budget and --keep-answers."),
     ],
 )
 def test_what_cannot_be_asked_for_is_bad_usage(

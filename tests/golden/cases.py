@@ -15,9 +15,12 @@ import numpy as np
 from rich.console import Console, RenderableType
 
 from depthtui import __version__
+from depthtui.cli.pruned_card import write_card
+from depthtui.cli.pruning import Pruning
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import AffineLens, LogitLens
 from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import NumberedParts
 from depthtui.data.pool import Pool
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import (
@@ -27,6 +30,9 @@ from depthtui.data.run_settings import (
     SummarySettings,
     Writing,
 )
+from depthtui.engine.held_out_prompts import OutputComparison, paired
+from depthtui.engine.layer_choice import BudgetGate, LayerChoice
+from depthtui.engine.pruning import PrunedModel
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects
@@ -102,7 +108,8 @@ def make_reports() -> dict[str, bytes]:
 def _unversioned(path: Path) -> bytes:
     """A file's bytes, less depthtui's own version, which is no part of a result."""
     content = path.read_bytes()
-    for before, after in (('"depthtui": "', '"'), ("depthtui ", "; no run was finished")):
+    frames = (('"depthtui": "', '"'), ("depthtui ", "; no run was finished"), ("by depthtui ", "."))
+    for before, after in frames:
         text = f"{before}{__version__}{after}".encode()
         content = content.replace(text, f"{before}VERSION{after}".encode())
     return content
@@ -399,7 +406,26 @@ def _write_sweep(outcome: Outcome, folder: Path) -> None:
     _print(folder / "terminal.txt", rich_lines(report.document()))
 
 
+def _card_of_parts(folder: Path) -> None:
+    """The card of a model that was written without three parts, which a budget chose."""
+    info = model_info(ModelSpec("nobody/small"), 8, revision="1a2b3c4", name="small")
+    gate = BudgetGate(0.5, "8 texts that the model writes itself", "8 held-out prompts")
+    order, costs = [6, 15, 8, 0], [0.0, 0.125, 0.25, 0.375, 0.75]
+    choice = LayerChoice(gate, order, costs, dict(enumerate(costs)), "part", info.n_layers)
+    compared = [
+        OutputComparison(kl / 8, 0.75, 2.0, 2.0 + kl / 16, True, kl != 3) for kl in range(8)
+    ]
+    pruning = Pruning(
+        info, choice.left_out, choice, cut=compared, answers=paired(compared), piece="part"
+    )
+    parts = NumberedParts.of(choice.left_out)
+    folder.mkdir()
+    pruned = PrunedModel(folder, tuple(range(info.n_layers)), info.parameters, 0.0, parts)
+    write_card(pruning, pruned, folder, "depthtui prune nobody/small --parts --budget 0.5")
+
+
 CASES: dict[str, Callable[[Path], None]] = {
+    "card-of-parts": _card_of_parts,
     "runs": _runs,
     "runs-without-first-token": _runs_without_first_token,
     "runs-through-a-lens": _runs_through_a_lens,

@@ -182,6 +182,13 @@ def test_a_model_is_written_without_a_layer(engine, tmp_path):
     assert engine.until(Failed)[-1].run_id == 13
 
 
+def test_a_model_is_written_without_an_attention(engine, tmp_path):
+    engine.send(WriteModel(12, (2,), str(tmp_path / "pruned"), piece="part"))
+    written = engine.until(ModelWritten)[-1]
+    assert (written.run_id, written.layers) == (12, 4)
+    assert (tmp_path / "pruned" / "skip_layers.json").exists()
+
+
 def test_a_model_is_healed(engine, tmp_path):
     engine.send(WriteModel(12, (0, 2), str(tmp_path / "healed"), heals=True))
     written = engine.until(ModelWritten)[-1]

@@ -261,7 +261,7 @@ async def test_what_is_left_is_not_always_a_model(tmp_path: Path) -> None:
         await without_the_last_ten(it)
         for keys, words in (
             ("c", "no layer is off"),
-            ("a", "the attention of layer"),
+            ("aR", "is off, and other layers run twice"),
             ("gE", "no layer is on"),
         ):
             await it.press("c", *keys)
@@ -271,6 +271,25 @@ async def test_what_is_left_is_not_always_a_model(tmp_path: Path) -> None:
             assert words in it.screen_text()
             assert all(it.app.screen.query_one(f"#{name}").disabled for name in ("yml", "model"))
             await it.press("escape")
+
+
+async def test_a_model_with_parts_off_is_exported_and_no_recipe(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(160, 50)) as it:
+        await open_what_if(it)
+        await it.press("3", "G", "a", "5", "G", "m", "7", "G", "x")
+        await idle(it)
+        await it.press("e")
+        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        assert "the attention of layer 3 is off, which is no whole layer" in it.screen_text()
+        disabled = [it.app.screen.query_one(f"#{name}").disabled for name in ("yml", "healed")]
+        assert disabled == [True, True]
+        await it.press("escape")
+        await export_model(it)
+        (command,) = it.engine.sent(WriteModel)
+        assert (command.piece, command.left_out) == ("part", (6, 11, 14, 15))
+        await it.until(lambda: it.app.explorer.can_run)
+        assert "saves neither memory nor time" in it.toasts()[-1]
+        assert "attention 3, 7; MLP 5, 7" in it.toasts()[-1]
 
 
 async def test_export_of_a_pruning_has_every_prompt(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import part_of, pieces_of_skips
 from depthtui.data.protocol import Event, ModelLoaded, Rows, StartRun, Stop
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, PatchedCell, Repeated, RunSettings, Skip
@@ -415,6 +416,55 @@ async def test_pruning_takes_the_order_of_layers_that_go_together_once_it_is_the
         await idle(it)
         assert {skip.layer for skip in skipped(it)} == set(found.orders[0][:4])
         assert screen.what_if.rule == order_words(found.kind, found.search)
+
+
+async def test_parts_are_pruned_in_their_order_after_a_switch(tmp_path: Path) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("n")
+        await it.ready()
+        screen = await open_what_if(it)
+
+        def off() -> tuple[str, list[int]]:
+            return pieces_of_skips(screen.what_if.stack.skipped)
+
+        await it.press("t")
+        assert it.toasts()[-1] == "p prunes parts: attentions and MLPs, each by itself."
+        assert "Layers · p prunes parts" in it.screen_text()
+        await it.press("5", "p")
+        assert it.toasts()[-1] == "Parts kept is computed first, to rank the parts."
+        await idle(it)
+        found = it.session.current.result.get(KeptParts)
+        order = found.orders[0]
+        assert off() == ("part", sorted(order[:5]))
+        assert screen.what_if.rule == order_words(found.kind, found.search)
+        assert len(screen.what_if.effects) == 2
+        assert all(effect.changed.complete for effect in screen.what_if.effects)
+        # A part that is off already is passed over.
+        part = part_of(order[5])
+        await it.press("u", *str(part.layer), "G", "a" if part.part == "attention" else "m")
+        await it.press("6", "p")
+        await idle(it)
+        assert off() == ("part", sorted(order[:7]))
+        await it.press("c", "t", "p")
+        await idle(it)
+        assert screen.what_if.rule == "block influence"
+        assert "p prunes parts" not in it.screen_text().split("\n")[8]
+        assert (off()[0], len(off()[1])) == ("layer", 1)
+        await it.press("t", "9", "9", "p")
+        assert screen.what_if.stack.layers_off == LAYERS
+        await it.press("p")
+        assert it.toasts()[-1] == "Every part is off."
+
+
+async def test_a_model_without_a_split_has_no_parts_to_prune(tmp_path: Path) -> None:
+    def load(spec: ModelSpec) -> Iterator[Event]:
+        yield ModelLoaded(model_info(spec, split_missing="its layers mix streams"))
+
+    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
+        screen = await open_what_if(it)
+        await it.press("t")
+        assert it.toasts()[-1] == "Only whole layers can be turned off: its layers mix streams"
+        assert screen.what_if.piece == "layer"
 
 
 async def test_pruning_computes_what_it_needs_first(tmp_path: Path) -> None:
