@@ -20,9 +20,9 @@ from depthtui.engine.control import Control
 from depthtui.engine.projections import check_parts
 from depthtui.errors import DepthError
 from depthtui.tracing.probe import probe_architecture
-from tests.engine.test_choosing import CHOICES, GREEDY, PROMPTS, asked_with_choices
+from tests.engine.test_choosing import CHOICES, GREEDY, PROMPTS, answers, asked_with_choices
 from tests.engine.test_pruning import engine_of
-from tests.naive import naive_without_parts
+from tests.naive import naive_answer, naive_without_parts
 from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 
 ATTENTION_1, MLP_1, ATTENTION_2, MLP_2 = 2, 3, 4, 5
@@ -198,13 +198,38 @@ def test_right_answers_without_parts_are_those_of_naive_hooks(tmp_path: Path) ->
     pairs = surgery.paired_answers(engine, outputs, sets, piece="part")
     counts = [pair.both + pair.gained for pair in pairs]
     assert counts == [sum(is_right(prompt, gone) for prompt in asked) for gone in sets]
-    written = [Prompt("The river was", " high", task=""), Prompt("Seven plus", " five")]
-    outputs = surgery.whole_outputs(engine, written, False)
-    answers = surgery.paired_answers(engine, outputs, [[MLP_1]], piece="part")
-    assert answers[0].questions == 2
-    control, half = Control(), [*outputs, *outputs]
-    with pytest.raises(DepthError, match="answers none rightly"):
-        keeping_answers(engine, 0.9, half[1::2], half[::2], GREEDY, control, "part")
+
+
+def test_answers_written_without_parts_are_those_of_naive_hooks(tmp_path: Path) -> None:
+    folder = tiny_folder(tmp_path)
+    engine, whole = engine_of(folder), loaded(folder)
+    tokenizer, prompts = AutoTokenizer.from_pretrained(folder), answers(engine)
+    outputs = surgery.whole_outputs(engine, prompts, False)
+    counts = []
+    for layer in range(LAYERS):
+        right = 0
+        for prompt, output in zip(prompts, outputs, strict=True):
+            start = output.tokens.answer_start
+            question = torch.from_numpy(output.tokens.ids[:start])[None]
+            written = naive_answer(whole, question, len(output.tokens) - start, layer, "mlp")
+            right += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
+        (pair,) = surgery.paired_answers(engine, outputs, [[2 * layer + 1]], piece="part")
+        assert pair.both + pair.gained == right
+        counts.append(right)
+    assert len(set(counts)) > 1
+
+
+def test_answers_choose_parts_on_one_half_and_check_on_the_other(tmp_path: Path) -> None:
+    engine = engine_of(tiny_folder(tmp_path))
+    outputs = surgery.whole_outputs(engine, answers(engine), False)
+    choosing, held_out = outputs[1::2], outputs[::2]
+    choice = keeping_answers(engine, 0.01, choosing, held_out, GREEDY, Control(), "part")
+    parts = surgery.layer_order(engine, GREEDY, piece="part").pieces
+    (first,) = surgery.paired_answers(engine, choosing, [parts[:1]], piece="part")
+    assert (choice.piece, choice.choosing[1]) == ("part", first)
+    tried = max(1, choice.count)
+    checked = surgery.paired_answers(engine, held_out, [parts[:tried]], piece="part")
+    assert [choice.held_out[tried]] == checked
 
 
 @pytest.mark.parametrize(("name", "is_draft"), [("llama", True), ("gpt2", False)])
