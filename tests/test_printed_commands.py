@@ -63,7 +63,7 @@ def test_no_name_is_a_command_for_zsh() -> None:
 
 
 def _pruned(name: str) -> str:
-    pruned: Any = SimpleNamespace(folder=Path(name), layers=[0, 1])
+    pruned: Any = SimpleNamespace(folder=Path(name), layers=[0, 1], exits_early=False)
     return between(_other_tools(pruned, [2]), "mergekit: ", "; the layers that stay")
 
 

@@ -353,7 +353,9 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
     if pruning.choice is not None:
         click.echo(f"\n{pruning.choice.protocol}")
     alone = "Other tools cut alone, without the healing.\n" * pruning.helps
-    click.echo(f"\n{alone}{_other_tools(pruned, pruning)}")
+    has_parts = pruned.parts != NO_PARTS
+    tools = _tools_of_parts(pruned, info) if has_parts else _other_tools(pruned, pruning.left_out)
+    click.echo(f"\n{alone}{tools}")
 
 
 def _print_answers(pruning: Pruning, whose: str) -> None:
@@ -452,12 +454,10 @@ def healing_words(pruning: Pruning, healing: Healing) -> str:
     return "\n".join(lines)
 
 
-def _other_tools(pruned: PrunedModel, pruning: Pruning) -> str:
-    """The same layers for mergekit and llama.cpp, each with its own numbering; parts for others."""
-    if pruned.parts != NO_PARTS:
-        return _tools_of_parts(pruned, pruning.info)
+def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
+    """The same layers for mergekit, llama.cpp and transformers, each with its own numbering."""
     ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruned.layers))
-    removed = ",".join(map(str, pruning.left_out))
+    removed = ",".join(map(str, left_out))
     draft = "`depthtui run --metrics logit_lens,kept,speed` tells whether that is faster here"
     if pruned.exits_early:
         draft += (
