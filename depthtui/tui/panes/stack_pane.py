@@ -96,8 +96,9 @@ class StackPane(LayerRows):
         self._rows = [self._draw_layer(layer, values, places) for layer in range(self.depths - 1)]
         self.scroll_to_cursor()
         scale = "" if values is None else f" · full bar {number(self._axis_of(values).high)}"
-        prunes = " · p prunes parts" * (self.pruned_piece == "part")
-        self.set_titles(f"Layers{prunes}{scale}", self.with_hidden_note(self._key_words))
+        # There is room for one of them, and the values are numbers too.
+        note = scale if self.pruned_piece == "layer" else " · p prunes parts"
+        self.set_titles(f"Layers{note}", self.with_hidden_note(self._key_words))
 
     def _with_part(self, layer: int) -> list[Piece]:
         """A layer, its chosen sublayer in the cursor's colour."""
