@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from depthtui.data.pieces import NO_PARTS, NumberedParts, Piece, coarsest, count_words, parts_of
+from depthtui.data.pieces import NumberedParts, Piece, coarsest, count_words, parts_of
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings
@@ -90,30 +90,32 @@ def prune(
     parts = left_out if piece == "part" else []
     left_out = () if parts else info.blocks_of(left_out)
     if (repeated or parts) and healed.blocks:
-        raise DepthError("A model whose layers run twice, or go in part, cannot be healed.")
-    every = tuple(range(info.n_layers))
-    layers = every if parts else pruning.layers_kept(info.n_blocks, left_out, repeated)
+        raise DepthError(
+            "A model whose layers run twice cannot be healed, nor one that loses parts of them."
+        )
+    layers, numbered = tuple(range(info.n_layers)), NumberedParts.of(parts)
+    if not parts:
+        layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
     pruning.check_source(info.spec)
     pruning.check_target(folder)
     if parts:
         projections.check_parts(engine.freed_model(), parts)
     origin, config = _files_of(engine, progress)
     progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
-    stack, replaced, numbered = pruning.stack_name(engine.freed_model()), healed.tensors, NO_PARTS
-    if parts:
-        replaced = Projections(engine.freed_model(), origin, config).zeros(parts)
-        numbered = NumberedParts.of(parts)
-        config = with_drop_lists(config, numbered)
+    stack, replaced = pruning.stack_name(engine.freed_model()), healed.tensors
     expected = _probe_logits(engine.freed_model(), left_out, repeated, healed, parts)
     exits_early = pruning.exits_early(engine.freed_model(), layers, expected)
+    beside = {CARD: model_card(info, models_dir, layers, numbered)}
+    if parts:
+        replaced = Projections(engine.freed_model(), origin, config).zeros(parts)
+        config = with_drop_lists(config, numbered)
+        beside[SKIP_LAYERS] = skip_layers(info, numbered)
+    else:
+        beside[RECIPE] = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, replaced)
-        if parts:
-            write_whole(staging / SKIP_LAYERS, skip_layers(info, numbered))
-        else:
-            recipe = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
-            write_whole(staging / RECIPE, recipe)
-        write_whole(staging / CARD, model_card(info, models_dir, layers, numbered))
+        for name, content in beside.items():
+            write_whole(staging / name, content)
         spec = replace(info.spec, name=str(staging), revision="")
         make_room = free_caches if keep_loaded else engine.unload
         off, parameters = pruning.check(
