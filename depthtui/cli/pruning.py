@@ -480,6 +480,6 @@ def _tools_of_parts(pruned: PrunedModel, info: ModelInfo) -> str:
     return (
         f"LLM-Drop: {' and '.join(DROP_LISTS)} in config.json; its modeling code leaves these "
         "parts out once `auto_map` there names it (Llama, Mistral, Gemma 2, Baichuan, DeepSeek)\n"
-        f"SWIFT, Draft & Verify: skip = json.load(open({skip_file!r}))[{info.name!r}]; "
+        f"SWIFT, Draft & Verify (Llama): skip = json.load(open({skip_file!r}))[{info.name!r}]; "
         "whole.set_skip_layers(skip['attention'], skip['mlp']), as a draft of the whole model"
     )
