@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 WritePart = Literal["stream", "attention", "mlp", "layer"]
@@ -19,10 +19,11 @@ class WriteDifference:
         first, last: the layers that it is the write of, most often the same one; -1 in `last` where
             no layer comes before the stream.
         off: the difference, as a share of the larger write.
-        floor: the difference that rounding explains, as the same share.
+        floor: the difference that rounding explains, as the same share; 0 where nothing differs.
         token: the token from which on most tokens differ by more; None where rounding explains it.
         stray: tokens, in their order, that differ by more although most others do not.
-        broken: the file and the token of a value that is no finite number; empty without one.
+        broken: the sentence on a value that is no finite number; empty without one.
+        beside_parts: whether it is a layer's write, of whose parts both were compared before.
     """
 
     part: WritePart
@@ -33,23 +34,12 @@ class WriteDifference:
     token: int | None = None
     stray: tuple[int, ...] = ()
     broken: str = ""
+    beside_parts: bool = False
 
     @property
     def differs(self) -> bool:
         """Whether rounding does not explain the difference."""
         return self.token is not None
-
-    def as_dict(self) -> dict[str, object]:
-        """The fields as JSON values."""
-        return {
-            "part": self.part,
-            "layers": [self.first, self.last],
-            "off": None if self.broken else self.off,
-            "floor": None if self.broken else self.floor,
-            "from_token": self.token,
-            "stray_tokens": list(self.stray),
-            "broken": self.broken,
-        }
 
 
 @dataclass(frozen=True)
@@ -61,7 +51,7 @@ class StreamDiff:
         dtype: the dtype whose rounding is the floor; empty where nothing was compared.
         tokens: the number of tokens that were compared.
         writes: every write that both have, in the order in which a model makes them.
-        remarks: facts on what could not be compared, each a sentence.
+        remarks: facts on the comparison and what it leaves out, each a sentence.
         other_ids: the sentence on token ids that differ; then nothing was compared.
     """
 
@@ -69,7 +59,7 @@ class StreamDiff:
     dtype: str = ""
     tokens: int = 0
     writes: Sequence[WriteDifference] = ()
-    remarks: Sequence[str] = field(default=())
+    remarks: Sequence[str] = ()
     other_ids: str = ""
 
     @property

@@ -29,33 +29,17 @@ MEANINGS: Mapping[Role, str] = {
 
 FORMS: Mapping[Role, Sequence[str]] = {
     "before": (
-        "state_{l}",
-        "hidden_states.{l}",
-        "hidden_states_{l}",
-        "hidden_state_{l}",
-        "blocks.{l}.hook_resid_pre",
-        "residual",
-        "hidden_states",
+        *("state_{l}", "hidden_states.{l}", "hidden_states_{l}", "hidden_state_{l}"),
+        *("blocks.{l}.hook_resid_pre", "residual", "hidden_states"),
     ),
     "after": ("layer_{l}", "l_out-{l}", "layers.{l}", "blocks.{l}.hook_resid_post"),
     "attention": (
-        "{l}_attn",
-        "layer_{l}_attn",
-        "attn_{l}",
-        "attn_out-{l}",
-        "layers.{l}.self_attn",
-        "blocks.{l}.hook_attn_out",
-        "attention",
+        *("{l}_attn", "layer_{l}_attn", "attn_{l}", "attn_out-{l}"),
+        *("layers.{l}.self_attn", "blocks.{l}.hook_attn_out", "attention"),
     ),
     "mlp": (
-        "{l}_mlp",
-        "layer_{l}_mlp",
-        "mlp_{l}",
-        "ffn_out-{l}",
-        "ffn_moe_out-{l}",
-        "layers.{l}.mlp",
-        "blocks.{l}.hook_mlp_out",
-        "mlp",
+        *("{l}_mlp", "layer_{l}_mlp", "mlp_{l}", "ffn_out-{l}", "ffn_moe_out-{l}"),
+        *("layers.{l}.mlp", "blocks.{l}.hook_mlp_out", "mlp"),
     ),
 }
 """The patterns that are recognised, for each meaning; the first that has an array counts."""
@@ -63,11 +47,11 @@ FORMS: Mapping[Role, Sequence[str]] = {
 _BEFORE_LAYER_0 = ("embeddings", "embed_tokens", "inp_embd", "hook_embed")
 _IDS = ("token_ids", "input_ids", "inp_tokens")
 _WORDS: Mapping[Role, Sequence[str]] = {
-    "attention": ("attn", "attention"),
-    "mlp": ("mlp", "ffn", "feed_forward", "moe"),
     "before": ("state", "hidden", "resid_pre", "residual"),
+    "mlp": ("mlp", "ffn", "feed_forward", "moe"),
+    "attention": ("attn", "attention"),
 }
-"""Words in a pattern of one's own from which its meaning follows; else it is `after`."""
+"""Words from which the meaning of a pattern follows, the last first; without any, it is `after`."""
 
 _ENDING = re.compile(rf"({'|'.join(map(re.escape, SUFFIXES))})(?=/|$)")
 _MOST_NAMES = 6
@@ -173,15 +157,14 @@ def _named(names: Sequence[str]) -> dict[Role, list[str]]:
     """Patterns by their meaning, which stands before a `=` or follows from a word in them."""
     patterns: dict[Role, list[str]] = {}
     for name in names:
-        before, sign, after = name.partition("=")
-        if sign and before in MEANINGS:
-            patterns.setdefault(before, []).append(after)  # type: ignore[arg-type]
-            continue
-        role = next(
-            (role for role, words in _WORDS.items() if any(word in name.lower() for word in words)),
-            "after",
-        )
-        patterns.setdefault(role, []).append(name)
+        meaning, _, pattern = name.rpartition("=")
+        if meaning not in MEANINGS:
+            meaning, pattern = "", name
+        role: Role = "after"
+        for other, words in _WORDS.items():
+            if meaning == other or (not meaning and any(word in name.lower() for word in words)):
+                role = other
+        patterns.setdefault(role, []).append(pattern)
     return patterns
 
 
@@ -235,9 +218,7 @@ def _fits(array: StoredArray, names: Sequence[str]) -> bool:
     return re.split(r"[/.]", array.name)[-1] in names
 
 
-def _no_names_error(
-    place: Path, names: Sequence[str], arrays: Sequence[StoredArray]
-) -> DepthError:
+def _no_names_error(place: Path, names: Sequence[str], arrays: Sequence[StoredArray]) -> DepthError:
     some = ", ".join(array.name for array in arrays[:_MOST_NAMES])
     more = ", …" * (len(arrays) > _MOST_NAMES)
     sought = " or ".join(names) if names else "a name that is recognised"
