@@ -78,16 +78,18 @@ def compare_recordings(
             writes.append(write)
     except _NotFinite as error:
         writes.append(error.write)
-    remarks = [*_coarser(writes, dtype), *_stray(writes), *_alone(ours, theirs)]
+    remarks = [*_coarser(writes, dtype), *_stray(writes), *comparison.left_out]
+    remarks += _alone(ours, theirs)
     name = str(dtype).removeprefix("torch.")
-    return StreamDiff(forms, name, comparison.tokens, writes, remarks)
+    return StreamDiff(forms, name, comparison.shape[0], writes, remarks)
 
 
 class _Comparison:
     """The walk through the layers of two recordings."""
 
     def __init__(self, ours: Recording, theirs: Recording) -> None:
-        self.tokens = 0
+        self.shape = torch.Size()
+        self.left_out: list[str] = []
         self._stream = _common(ours.stream, theirs.stream)
         self._parts: dict[WritePart, WrittenPairs] = {
             "attention": _common(ours.attention, theirs.attention),
@@ -123,18 +125,18 @@ class _Comparison:
         state: Pair | None = None
         stream: Pair | None = None
         first = 0
-        depths = {depth - 1 for depth in self._stream}
-        for layer in sorted(depths.union(*self._parts.values())):
+        layers = {depth - 1 for depth in self._stream}.union(*self._parts.values())
+        for layer in sorted(layers):
             reads = [] if stream is None else [stream]
             for part, pairs in self._parts.items():
-                if layer in pairs:
-                    written = self._read(part, (layer, layer), pairs[layer])
+                written = self._read(part, (layer, layer), pairs.get(layer))
+                if written is not None:
                     yield _difference(part, (layer, layer), written, dtype, reads)
                     reads.append(_sum(reads[-1], written) if reads else written)
             stream = reads[-1] if reads else None
-            if layer in depths:
-                part = "stream" if state is None else "layer"
-                after = self._read(part, (first, layer), self._stream[layer + 1])
+            part = "stream" if state is None else "layer"
+            after = self._read(part, (first, layer), self._stream.get(layer + 1))
+            if after is not None:
                 if state is None:
                     yield _difference(part, (0, layer), after, dtype, stored=after[:1])
                 else:
@@ -146,20 +148,28 @@ class _Comparison:
                 first = layer + 1
 
     def _read(
-        self, part: WritePart, layers: tuple[int, int], pair: tuple[Written, Written]
-    ) -> Pair:
+        self, part: WritePart, layers: tuple[int, int], pair: tuple[Written, Written] | None
+    ) -> Pair | None:
+        """Read an array of both; None where there is none, or one has other tokens than before.
+
+        Raises:
+            DepthError: it is the first array, and its shapes differ.
+            _NotFinite: a value is no finite number.
+        """
+        if pair is None:
+            return None
         ours, theirs = (written.read().float() for written in pair)
-        if ours.shape != theirs.shape or self.tokens not in (0, len(ours)):
-            places = [
+        if not self.shape and ours.shape == theirs.shape:
+            self.shape = ours.shape
+        if not ours.shape == theirs.shape == self.shape:
+            words = " and ".join(
                 f"{written.place} is {list(values.shape)}"
                 for written, values in zip(pair, (ours, theirs), strict=True)
-            ]
-            before = f", after arrays of {self.tokens} tokens" * bool(self.tokens)
-            raise DepthError(
-                f"{' and '.join(places)}{before}.",
-                "Record the same tokens of models of one width, all of them at every layer.",
             )
-        self.tokens = len(ours)
+            if not self.shape:
+                raise DepthError(f"{words}.", "Record the same tokens of models of one width.")
+            self.left_out.append(f"{words}: left out, as all before are {list(self.shape)}.")
+            return None
         for written, values in zip(pair, (ours, theirs), strict=True):
             bad = (~values.isfinite().all(dim=-1)).nonzero()
             if len(bad):

@@ -72,7 +72,7 @@ def _row(write: WriteDifference) -> list[str]:
     token = "" if write.token is None else str(write.token)
     shares = ["", ""] if write.broken else [_percent(write.off), _percent(write.floor)]
     shares[1] *= write.floor > 0
-    names = {"attention": "attention", "mlp": "MLP", "layer": "the layer", "stream": "all before"}
+    names = {"attention": "attention", "mlp": "MLP", "layer": "the layer", "stream": "the stream"}
     return [_layers(write), names[write.part], *shares, token]
 
 
