@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from tests.naive import blocks
 from tests.tiny_models import TINY, draw_weights, random_ids
 
 LAYERS = 6
@@ -30,43 +31,52 @@ Arrays = dict[str, Tensor]
 
 
 def model_of(name: str, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
-    """A seeded model; its frequencies of positions stay in float32, as after loading."""
+    """A seeded model of `MODELS`."""
     seed = zlib.crc32(f"faults of {name}".encode())
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = TINY[name](num_hidden_layers=LAYERS, num_key_value_heads=4)
     draw_weights(model, seed)
-    frequencies = model.model.rotary_emb.inv_freq.clone()
-    model = model.to(dtype).eval().requires_grad_(False)
-    model.model.rotary_emb.inv_freq = frequencies
+    return in_dtype(model.eval().requires_grad_(False), dtype)
+
+
+def in_dtype(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """A copy in a dtype; frequencies of positions stay in float32, as after loading."""
+    model = copy.deepcopy(model)
+    tables = {name: table for name, table in model.named_buffers() if "inv_freq" in name}
+    model = model.to(dtype)
+    for name, table in tables.items():
+        module, _, attribute = name.rpartition(".")
+        setattr(model.get_submodule(module), attribute, table)
     return model
 
 
-def record(model: PreTrainedModel, ids: Tensor | None = None, **options: object) -> Arrays:
+def record(model: PreTrainedModel, ids: Tensor | None = None) -> Arrays:
     """What a pass of one prompt `[1, tokens]` makes: `state_{l}`, `{l}_attn`, `{l}_mlp`."""
     arrays: Arrays = {}
 
     def keep(name: str, values: object) -> None:
-        first = values[0] if isinstance(values, tuple) else values
+        first = values[0] if isinstance(values, tuple | list) else values
         arrays[name] = first.detach()[:1].clone()
 
+    def keep_input(name: str) -> Callable[..., None]:
+        return lambda _, inputs, options: keep(name, inputs or options["hidden_states"])
+
+    def keep_output(name: str) -> Callable[..., None]:
+        return lambda _, __, output: keep(name, output)
+
     handles = []
-    for number, layer in enumerate(model.model.layers):
+    for number, layer in enumerate(blocks(model)):
         handles += [
-            layer.register_forward_pre_hook(lambda _, inputs, n=number: keep(f"state_{n}", inputs)),
-            layer.self_attn.register_forward_hook(
-                lambda _, __, output, n=number: keep(f"{n}_attn", output)
-            ),
-            layer.mlp.register_forward_hook(
-                lambda _, __, output, n=number: keep(f"{n}_mlp", output)
-            ),
-            layer.register_forward_hook(
-                lambda _, __, output, n=number: keep(f"state_{n + 1}", output)
-            ),
+            layer.register_forward_pre_hook(keep_input(f"state_{number}"), with_kwargs=True),
+            layer.register_forward_hook(keep_output(f"state_{number + 1}")),
         ]
+        for name, part in (("attn", "self_attn"), ("mlp", "mlp")):
+            if (module := getattr(layer, part, None)) is not None:
+                handles.append(module.register_forward_hook(keep_output(f"{number}_{name}")))
     try:
         with torch.inference_mode():
-            model.model(input_ids=random_ids(TOKENS) if ids is None else ids, **options)
+            model(input_ids=random_ids(TOKENS) if ids is None else ids)
     finally:
         for handle in handles:
             handle.remove()

@@ -58,7 +58,7 @@ _MOST_NAMES = 6
 
 
 @dataclass(frozen=True)
-class Written:
+class RecordedArray:
     """One layer's array: a whole one, or a slice.
 
     Attributes:
@@ -110,9 +110,9 @@ class Recording:
 
     place: Path
     forms: str
-    stream: Mapping[int, Written]
-    attention: Mapping[int, Written] = field(default_factory=dict)
-    mlp: Mapping[int, Written] = field(default_factory=dict)
+    stream: Mapping[int, RecordedArray]
+    attention: Mapping[int, RecordedArray] = field(default_factory=dict)
+    mlp: Mapping[int, RecordedArray] = field(default_factory=dict)
     ids: Sequence[int] | None = None
 
 
@@ -129,7 +129,7 @@ def open_recording(place: Path, names: Sequence[str] = ()) -> Recording:
     arrays = find_arrays(place)
     ids = _token_ids(arrays)
     patterns = _named(names) if names else FORMS
-    layers: dict[Role, dict[int, Written]] = {}
+    layers: dict[Role, dict[int, RecordedArray]] = {}
     forms = []
     for role in get_args(Role):
         for pattern in patterns.get(role, ()):
@@ -148,7 +148,7 @@ def open_recording(place: Path, names: Sequence[str] = ()) -> Recording:
     stream = after | layers.get("before", {})
     if after and not names:
         first = [array for array in arrays if _fits(array, _BEFORE_LAYER_0)]
-        stream |= {0: Written(first[0])} if first else {}
+        stream |= {0: RecordedArray(first[0])} if first else {}
     attention, mlp = layers.get("attention", {}), layers.get("mlp", {})
     return Recording(place, "; ".join(forms), stream, attention, mlp, ids)
 
@@ -170,7 +170,7 @@ def _named(names: Sequence[str]) -> dict[Role, list[str]]:
 
 def _matches(
     pattern: str, arrays: Sequence[StoredArray], ids: Sequence[int] | None
-) -> Iterator[tuple[int, Written]]:
+) -> Iterator[tuple[int, RecordedArray]]:
     """The layers of a pattern's arrays."""
     first, *others = map(re.escape, _ENDING.sub("", pattern).split("{l}"))
     body = first + "".join(
@@ -191,17 +191,17 @@ def _matches(
         layers[layer] = array
     for layer, array in layers.items():
         if others:
-            yield layer, Written(array)
+            yield layer, RecordedArray(array)
         elif len(array.shape()) > 2:
             yield from _slices(array, ids).items()
 
 
-def _slices(array: StoredArray, ids: Sequence[int] | None) -> dict[int, Written]:
+def _slices(array: StoredArray, ids: Sequence[int] | None) -> dict[int, RecordedArray]:
     """The layers of one array `[layers, tokens, d]`; of vLLM's files, `[tokens, layers, d]`."""
     shape = array.shape()
     is_by_token = ids is not None and array.key == "hidden_states" and shape[0] == len(ids)
     axis = 1 if is_by_token else 0
-    return {layer: Written(array, layer, axis) for layer in range(shape[axis])}
+    return {layer: RecordedArray(array, layer, axis) for layer in range(shape[axis])}
 
 
 def _token_ids(arrays: Sequence[StoredArray]) -> list[int] | None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from depthtui.data.selection import numbers_text
 from depthtui.data.stream_diff import StreamDiff, WriteDifference, WritePart
-from depthtui.engine.recordings import Recording, Written
+from depthtui.engine.recordings import RecordedArray, Recording
 from depthtui.errors import DepthError
 from depthtui.tracing.norms import norm
 from depthtui.tracing.rounding import MOST_ROUNDINGS, one_rounding, roundings
@@ -43,7 +43,7 @@ _LAST_PARTS = (1, 2, 4, 8)
 Pair = tuple[Tensor, Tensor]
 """The same states or writes in both recordings, each `[T, d]` float32."""
 
-WrittenPairs = Mapping[int, tuple[Written, Written]]
+RecordedPairs = Mapping[int, tuple[RecordedArray, RecordedArray]]
 """Arrays that both have, by layer or depth."""
 
 
@@ -91,7 +91,7 @@ class _Comparison:
         self.shape = torch.Size()
         self.left_out: list[str] = []
         self._stream = _common(ours.stream, theirs.stream)
-        self._parts: dict[WritePart, WrittenPairs] = {
+        self._parts: dict[WritePart, RecordedPairs] = {
             "attention": _common(ours.attention, theirs.attention),
             "mlp": _common(ours.mlp, theirs.mlp),
         }
@@ -148,7 +148,10 @@ class _Comparison:
                 first = layer + 1
 
     def _read(
-        self, part: WritePart, layers: tuple[int, int], pair: tuple[Written, Written] | None
+        self,
+        part: WritePart,
+        layers: tuple[int, int],
+        pair: tuple[RecordedArray, RecordedArray] | None,
     ) -> Pair | None:
         """Read an array of both; None where there is none, or one has other tokens than before.
 
@@ -249,15 +252,17 @@ def _drift(read: Pair) -> Tensor:
     ours, theirs = read
     sizes = ours.abs().median(dim=-1).values.clamp(min=torch.finfo().tiny)
     own = (ours - theirs).abs().median(dim=-1).values / sizes
-    so_far = (own.square().cumsum(0) / torch.arange(1, len(own) + 1)).sqrt()
-    return torch.maximum(own, so_far)
+    earlier = (own.square().cumsum(0) / torch.arange(1, len(own) + 1)).sqrt()
+    return torch.maximum(own, earlier)
 
 
 def _sum(state: Pair, write: Pair) -> Pair:
     return state[0] + write[0], state[1] + write[1]
 
 
-def _common(ours: Mapping[int, Written], theirs: Mapping[int, Written]) -> WrittenPairs:
+def _common(
+    ours: Mapping[int, RecordedArray], theirs: Mapping[int, RecordedArray]
+) -> RecordedPairs:
     return {layer: (ours[layer], theirs[layer]) for layer in sorted(ours.keys() & theirs.keys())}
 
 

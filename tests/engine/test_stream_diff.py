@@ -19,15 +19,19 @@ from tests.faults import (
     Arrays,
     Fault,
     draw_faults,
+    in_dtype,
     model_of,
     record,
     write_safetensors,
 )
-from tests.tiny_models import random_ids
+from tests.tiny_models import TINY, fresh, random_ids
 
 Compare = Callable[..., StreamDiff]
 
 SEED = 7
+
+MANY_STREAMS = {"deepseek_v4", "hy_v4"}
+"""Models whose states are no `[tokens, d]`."""
 
 
 @pytest.fixture
@@ -91,6 +95,19 @@ def test_correct_recordings_that_round_differently_are_the_same(
             diff = compare(kept(ours), kept(theirs), dtype)
             assert diff.is_same, (kind, diff.first)
             assert any(write.off for write in diff.writes) or kind == "batch"
+
+
+@pytest.mark.by_hand
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("name", sorted(TINY.keys() - MANY_STREAMS))
+def test_no_architecture_differs_from_itself_in_float32(
+    name: str, dtype: torch.dtype, compare: Compare
+) -> None:
+    model = fresh(name)
+    ours, theirs = record(model), record(in_dtype(model, dtype))
+    for kept in (dict, states_alone):
+        diff = compare(kept(ours), kept(theirs), dtype)
+        assert diff.is_same, diff.first
 
 
 def test_a_run_of_two_threads_is_the_same(compare: Compare) -> None:
