@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -26,7 +28,7 @@ _WRITE_AGAIN = "Have it written again."
 
 _LIBRARY_ERRORS = (
     *(ValueError, TypeError, LookupError, RuntimeError, MemoryError, OverflowError, EOFError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error),
 )
 """What NumPy, zipfile and torch raise where a file is damaged."""
 
@@ -150,11 +152,12 @@ def find_arrays(place: Path) -> list[StoredArray]:
     Raises:
         DepthError: there are none, or a file of several is damaged.
     """
-    if not place.exists():
-        raise DepthError(f"There is no file or folder {place}.", "Check its name.")
     with _damage_of(str(place)):
-        files = sorted(place.rglob("*")) if place.is_dir() else [place]
+        is_there = place.exists()
+        files = sorted(place.rglob("*")) if place.is_dir() else [place] * is_there
         arrays = [array for path in files for array in _arrays_of(path, place)]
+    if not is_there:
+        raise DepthError(f"There is no file or folder {place}.", "Check its name.")
     if not arrays:
         pickles = [path.name for path in files if path.suffix in _PICKLED]
         hint = "`depthtui help diff` has programs that write recordings."
@@ -189,8 +192,8 @@ def _damage_of(place: str) -> Iterator[None]:
     """Turn the errors of a file's libraries into one for people."""
     try:
         yield
-    except DepthError:
-        raise
+    except DepthError as error:
+        raise DepthError(error.message, _WRITE_AGAIN) from error
     except OSError as error:
         raise DepthError(f"{place} cannot be read: {system_reason(error)}.") from error
     except _LIBRARY_ERRORS as error:
