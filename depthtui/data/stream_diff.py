@@ -37,6 +37,11 @@ class WriteDifference:
     beside_parts: bool = False
 
     @property
+    def excess(self) -> float:
+        """The difference as a multiple of the floor."""
+        return self.off / self.floor if self.floor else 0.0
+
+    @property
     def differs(self) -> bool:
         """Whether rounding does not explain the difference."""
         return self.token is not None

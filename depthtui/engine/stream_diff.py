@@ -210,7 +210,8 @@ def _difference(
     size = spread * length * steps / math.sqrt(width)
     sizes = [size[:, None].expand_as(miss)]
     sizes += [state * (STORED_ROUNDINGS / MOST_ROUNDINGS) for state in stored]
-    excess = roundings(miss, sizes, dtype) / MOST_ROUNDINGS
+    # Numbers at the end of float32 overflow: these are beyond any floor.
+    excess = (roundings(miss, sizes, dtype) / MOST_ROUNDINGS).nan_to_num(math.inf, math.inf)
     off = norm(miss) / length.clamp(min=torch.finfo().tiny)
     token, shown = _tokens_beyond(excess)
     times, share = (float(values[shown].median()) for values in (excess, off))
@@ -246,12 +247,12 @@ def _one_rounding(dtype: torch.dtype) -> float:
 def _drift(read: Pair) -> Tensor:
     """How far apart the states are that a part reads at each token, `[T]`, relatively.
 
-    The median over dimensions, which no dimension of massive activations hides; at least the root
-    mean square over the tokens so far, which attention reads.
+    By the mean of magnitudes, which few dimensions of massive activations do not rule; at least the
+    root mean square over the tokens so far, which attention reads.
     """
     ours, theirs = read
-    sizes = ours.abs().median(dim=-1).values.clamp(min=torch.finfo().tiny)
-    own = (ours - theirs).abs().median(dim=-1).values / sizes
+    tiny = torch.finfo().tiny
+    own = (ours - theirs).abs().mean(dim=-1) / ours.abs().mean(dim=-1).clamp(min=tiny)
     earlier = (own.square().cumsum(0) / torch.arange(1, len(own) + 1)).sqrt()
     return torch.maximum(own, earlier)
 

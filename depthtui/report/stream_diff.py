@@ -87,9 +87,7 @@ def _around(diff: StreamDiff) -> Sequence[WriteDifference]:
 
 def _worst(diff: StreamDiff) -> WriteDifference | None:
     """The write that comes nearest to its floor."""
-    return max(
-        diff.writes, key=lambda write: write.off / write.floor if write.off else 0.0, default=None
-    )
+    return max(diff.writes, key=lambda write: write.excess, default=None)
 
 
 def _same(diff: StreamDiff) -> str:

@@ -166,6 +166,28 @@ def test_one_rounded_layer_is_a_fault_and_not_the_dtype(compare: Compare) -> Non
         assert (diff.first.first, diff.first.part) == (layer, "mlp")
 
 
+def test_small_writes_to_a_large_stream_are_off_by_the_rounding_of_the_stream(
+    compare: Compare,
+) -> None:
+    large = 30 * torch.randn(TOKENS, 16, generator=torch.Generator().manual_seed(3))
+    ours = {name: values + large for name, values in stream().items()}
+    theirs = {name: values.bfloat16() for name, values in ours.items()}
+    diff = compare(ours, theirs)
+    assert diff.is_same
+    assert min(write.off for write in diff.writes if write.part == "layer") > 0.04
+
+
+def test_a_dimension_of_massive_activations_hides_no_drift(compare: Compare) -> None:
+    noise = torch.Generator().manual_seed(4)
+    state, write, other = torch.randn(3, TOKENS, 512, generator=noise)
+    state[:, 3] = 100.0
+    ours = {"state_0": state, "0_attn": write}
+    theirs = {"state_0": state + 0.015 * other, "0_attn": write + 0.03 * other}
+    assert compare(ours, theirs, torch.bfloat16).is_same
+    theirs["state_0"] = state
+    assert not compare(ours, theirs, torch.bfloat16).is_same
+
+
 def test_a_dimension_of_massive_activations_hides_no_fault(compare: Compare) -> None:
     ours = {name: values.bfloat16().float() for name, values in stream().items()}
     for values in ours.values():
@@ -189,17 +211,18 @@ def test_the_token_from_which_on_it_differs_is_named(begin: int, compare: Compar
     assert (first.first, first.token) == (2, begin)
 
 
-def test_single_tokens_are_a_remark_and_no_fault(compare: Compare) -> None:
+@pytest.mark.parametrize("tokens", [(7, 9), (37, 38, 39)])
+def test_single_tokens_are_a_remark_and_no_fault(tokens: tuple[int, ...], compare: Compare) -> None:
     ours = stream()
     theirs = {name: values.clone() for name, values in ours.items()}
     for depth in (2, 3, 4):
-        theirs[f"state_{depth}"][[7, 9]] += 1.0
+        theirs[f"state_{depth}"][list(tokens)] += 1.0
     diff = compare(ours, theirs)
     assert diff.is_same
-    assert [write.stray for write in diff.writes] == [(), (), (7, 9), (), ()]
+    assert [write.stray for write in diff.writes] == [(), (), tokens, (), ()]
     assert diff.remarks == [
         "Single tokens are off by more than 4 times the floor, as where a router chooses other "
-        "experts: 2, the first at layer 1, token 7."
+        f"experts: {len(tokens)}, the first at layer 1, token {tokens[0]}."
     ]
 
 
