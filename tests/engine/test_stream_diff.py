@@ -235,6 +235,16 @@ def test_layers_between_common_states_are_named_together(compare: Compare) -> No
     assert (first.first, first.last, first.part) == (2, 4, "layer")
 
 
+def test_several_layers_round_more_than_one(compare: Compare) -> None:
+    ours = stream()
+    write = ours["state_3"] - ours["state_0"]
+    changed = ours["state_3"] + 0.03 * write.norm(dim=-1, keepdim=True) / 4
+    for last, is_same in ((1, False), (3, True)):
+        first, after = ours["state_0"], ours["state_3"]
+        arrays = [{"state_0": first, f"state_{last}": each.clone()} for each in (after, changed)]
+        assert compare(*arrays, torch.bfloat16).is_same is is_same
+
+
 def test_parts_without_a_stream_are_compared(compare: Compare) -> None:
     fault = Fault("norm epsilon", "qwen2", torch.bfloat16, 4, "mlp")
     sound, faulty = (
