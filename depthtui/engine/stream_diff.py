@@ -306,8 +306,9 @@ def _stray(writes: Sequence[WriteDifference]) -> list[str]:
         return []
     first = next(write for write in writes if write.stray)
     return [
-        f"Single tokens are off by more than {STRAY:g} times the floor, as where a router chooses "
-        f"other experts: {len(tokens)}, the first at layer {first.first}, token {first.stray[0]}."
+        f"Single tokens are off by more than {STRAY:g} times the floor, as routers and massive "
+        f"activations make them: {len(tokens)}, the first at layer {first.first}, token "
+        f"{first.stray[0]}."
     ]
 
 

@@ -221,8 +221,8 @@ def test_single_tokens_are_a_remark_and_no_fault(tokens: tuple[int, ...], compar
     assert diff.is_same
     assert [write.stray for write in diff.writes] == [(), (), tokens, (), ()]
     assert diff.remarks == [
-        "Single tokens are off by more than 4 times the floor, as where a router chooses other "
-        f"experts: {len(tokens)}, the first at layer 1, token {tokens[0]}."
+        "Single tokens are off by more than 4 times the floor, as routers and massive activations "
+        f"make them: {len(tokens)}, the first at layer 1, token {tokens[0]}."
     ]
 
 
