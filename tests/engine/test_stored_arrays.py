@@ -99,6 +99,14 @@ def test_a_file_that_is_cut_short_is_an_error_that_names_it(tmp_path: Path, name
         assert caught.value.hint
 
 
+def test_numbers_that_are_missing_are_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, VALUES)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DepthError, match=r"a\.npy cannot be read: it is cut short\."):
+        find_arrays(path)[0].read()
+
+
 @pytest.mark.parametrize("name", ["x.npy", "x.npz"])
 def test_python_objects_are_never_unpickled(tmp_path: Path, name: str) -> None:
     objects = np.array([{"a": 1}], object)
