@@ -18,6 +18,7 @@ from depthtui.cli.cache import cache
 from depthtui.cli.command_help import SectionedGroup, in_section
 from depthtui.cli.compare_answers import compare_answers
 from depthtui.cli.completion import complete_models, completion
+from depthtui.cli.diff import diff
 from depthtui.cli.doctor import doctor
 from depthtui.cli.engine import engine
 from depthtui.cli.generate import generate
@@ -219,7 +220,7 @@ def _refuse_options(context: click.Context) -> None:
             )
 
 
-_MEASURING = (run, inspect, sweep, generate, lens, prune, compare_answers, serve, engine)
+_MEASURING = (run, inspect, sweep, generate, lens, prune, compare_answers, diff, serve, engine)
 _MANAGING = (models, tasks, metrics, sessions, cache, doctor, completion, manual)
 for command in (*_MEASURING, *_MANAGING):
     commands.add_command(command)

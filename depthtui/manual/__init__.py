@@ -39,6 +39,7 @@ PAGES = (
     "elsewhere",
     "models",
     "states",
+    "diff",
     "python",
     "json",
     "cache",

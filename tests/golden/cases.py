@@ -5,6 +5,7 @@ To add a case, add a function to `CASES` and run `python -m tests.golden.renew`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from io import StringIO
@@ -30,15 +31,18 @@ from depthtui.data.run_settings import (
     SummarySettings,
     Writing,
 )
+from depthtui.data.stream_diff import StreamDiff, WriteDifference
 from depthtui.engine.held_out_prompts import OutputComparison, paired
 from depthtui.engine.layer_choice import BudgetGate, LayerChoice
 from depthtui.engine.pruning import PrunedModel
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects
+from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.export import run_report
 from depthtui.report.formats import FORMATS, format_titles
+from depthtui.report.stream_diff import diff_document, diff_json
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import questions
@@ -68,7 +72,7 @@ _TEXTS = (
 )
 
 
-WHOLE = ("runs", "hostile-run", "sweep", "generations")
+WHOLE = ("runs", "hostile-run", "sweep", "generations", "diff")
 """Cases that are kept in every format; of the others, Markdown has all words."""
 
 
@@ -424,6 +428,48 @@ def _card_of_parts(folder: Path) -> None:
     write_card(pruning, pruned, folder, "depthtui prune nobody/small --parts --budget 0.5")
 
 
+def _diff(folder: Path) -> None:
+    """Two recordings: with a fault, without one, in blocks, broken, hostile, of other tokens."""
+    folder.mkdir()
+    forms = ("layer_{l} as the stream after layer l", "{l}_attn as the attention's write")
+    writes = [WriteDifference("stream", 0, -1, 0.0, 0.0)]
+    for layer in range(6):
+        off, floor = 0.002 * (layer + 1), 0.0081 * (layer + 1)
+        for part in ("attention", "mlp", "layer"):
+            writes.append(WriteDifference(part, layer, layer, off, floor))
+    same = StreamDiff(forms, "bfloat16", 40, writes)
+    fault = replace(writes[10], off=0.3149, floor=0.0042, token=3)
+    later = [replace(write, off=0.5, floor=1.25) for write in writes[11:]]
+    remarks = ("a/ alone has the stream at depth 7.",)
+    blocks = [replace(write, part="layer", last=write.first + 2) for write in writes[1::6]]
+    blocks[2] = replace(blocks[2], off=1.0, floor=0.1, token=0)
+    beside = replace(writes[12], off=0.5, token=12, beside_parts=True)
+    hostile = " ".join(HOSTILE.values())
+    broken = f"{hostile} has a value that is no finite number at token 7"
+    cases = {
+        "fault": replace(same, writes=[*writes[:10], fault, *later], remarks=remarks),
+        "same": same,
+        "identical": replace(same, forms=(forms[0],) * 2, writes=writes[:1]),
+        "blocks": replace(same, writes=blocks),
+        "beside-its-parts": replace(same, writes=[*writes[:12], beside]),
+        "first-state": replace(same, writes=[replace(writes[0], last=2, off=0.1, token=0)]),
+        "hostile": StreamDiff(
+            (hostile, forms[1]),
+            "float32",
+            40,
+            [*writes[:5], replace(writes[5], broken=broken, token=7)],
+            [hostile],
+        ),
+        "other-tokens": StreamDiff(forms, other_ids="The token ids differ, the first at token 5."),
+    }
+    for name, diff in cases.items():
+        (folder / f"{name}.md").write_bytes(markdown_bytes(diff_document(diff)))
+    (folder / "every-layer.md").write_bytes(markdown_bytes(diff_document(same, every_layer=True)))
+    (folder / "fault.json").write_text(json.dumps(diff_json(cases["fault"]), indent=1) + "\n")
+    _print(folder / "terminal.txt", rich_lines(diff_document(cases["fault"])))
+    _print(folder / "hostile.txt", rich_lines(diff_document(cases["hostile"])))
+
+
 CASES: dict[str, Callable[[Path], None]] = {
     "card-of-parts": _card_of_parts,
     "runs": _runs,
@@ -441,5 +487,6 @@ CASES: dict[str, Callable[[Path], None]] = {
     "written": _written,
     "sweep": _sweep,
     "empty-sweep": _empty_sweep,
+    "diff": _diff,
 }
 """The cases by the folder of their files."""
