@@ -182,8 +182,7 @@ def log_report(
             _log(choice, values, pictures)
         # A tracker may end the program where it is not logged in.
         except (Exception, SystemExit) as error:
-            words = printable_sentence(" ".join(str(error).split()) or type(error).__name__)
-            notice(f"{TITLES[choice.name]} took nothing more: {words}")
+            notice(_failure(choice, error))
         else:
             done.append(choice)
     return done
@@ -201,6 +200,50 @@ def _pictures(report: Report) -> dict[str, np.ndarray]:
         )
         for name, content in FORMATS[_PICTURES].figures(report.document()).items()
     }
+
+
+class OpenTrackers:
+    """Trackers that take numbers step by step.
+
+    Args:
+        choices: the trackers.
+        notice: called with a sentence for each tracker that fails, which then is left out.
+    """
+
+    def __init__(self, choices: Iterable[TrackerChoice], notice: Callable[[str], None]) -> None:
+        self._notice = notice
+        self._trackers: dict[TrackerChoice, GeneralTracker] = {}
+        self._each(choices, lambda choice: self._trackers.update({choice: _started(choice)}))
+
+    def store(self, settings: Mapping[str, bool | int | float | str]) -> None:
+        """Store settings."""
+        self._each(
+            self._trackers, lambda choice: self._trackers[choice].store_init_configuration(settings)
+        )
+
+    def log(self, numbers: Mapping[str, float], step: int) -> None:
+        """Log numbers of a step."""
+        self._each(self._trackers, lambda choice: self._trackers[choice].log(numbers, step=step))
+
+    def finish(self) -> None:
+        """Close the trackers."""
+        self._each(self._trackers, lambda choice: self._trackers.pop(choice).finish())
+
+    def _each(
+        self, choices: Iterable[TrackerChoice], work: Callable[[TrackerChoice], None]
+    ) -> None:
+        for choice in list(choices):
+            try:
+                work(choice)
+            # A tracker may end the program where it is not logged in.
+            except (Exception, SystemExit) as error:
+                self._trackers.pop(choice, None)
+                self._notice(_failure(choice, error))
+
+
+def _failure(choice: TrackerChoice, error: BaseException) -> str:
+    words = printable_sentence(" ".join(str(error).split()) or type(error).__name__)
+    return f"{TITLES[choice.name]} took nothing more: {words}"
 
 
 def _log(choice: TrackerChoice, values: Logged, pictures: Mapping[str, np.ndarray]) -> None:
