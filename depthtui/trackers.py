@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ import numpy as np
 from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import OF_OTHER_PROMPTS
 from depthtui.errors import DepthError
+from depthtui.files import expand_home
 from depthtui.installing import install_extra
 from depthtui.report.formats import FORMATS
 from depthtui.token_text import printable_sentence
@@ -40,12 +43,19 @@ PLACE = "depthtui"
 """The default project, experiment or folder."""
 
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "trackio": {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False}
+    "trackio": {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False},
+    "wandb": {"settings": {"x_disable_meta": True, "x_disable_stats": True}},
 }
 """Arguments that keep a tracker from logging what was not asked for."""
 
-_OF_UNITS = ("model", "changes", "task", "level")
+_OF_UNITS = ("model", "changes", "task", "level", "group")
 """Columns that tell apart what values are of."""
+
+_UNFIT = re.compile(r"[^\w\-./: ]", re.ASCII)
+"""Characters that no name in MLflow may have."""
+
+_TEXTS = (*OF_OTHER_PROMPTS, "baseline", "patch_from", "lens_texts")
+"""Settings that are texts, or name files."""
 
 _PICTURES = "png"
 """The format of the figures that trackers take."""
@@ -115,12 +125,12 @@ def logged(rows: Iterable[TableRows], about: Mapping[str, Any]) -> Logged:
     values = Logged(settings=_flat(about))
     curves: dict[str, dict[int, float]] = defaultdict(dict)
     for some in of_all:
-        unit = [str(some.keys[name]) for name in differing if some.keys.get(name)]
+        unit = [_unit(name, some.keys[name]) for name in differing if some.keys.get(name, "") != ""]
         columns = {**some.keys, **some.columns}
         depths = columns.get("layer", columns.get("depth"))
         for place, value in enumerate(some.columns["value"]):
             words = (_at(columns[name], place) for name in ("metric", "measure"))
-            name = "/".join([*unit, *words])
+            name = _UNFIT.sub("_", "/".join([*unit, *words]))
             if depths is not None:
                 curves[name][int(depths[place])] = float(value)
                 continue
@@ -131,6 +141,11 @@ def logged(rows: Iterable[TableRows], about: Mapping[str, Any]) -> Logged:
                     values.numbers[f"{name}/{end}"] = float(of_end)
     values.curves.update(curves)
     return values
+
+
+def _unit(name: str, value: str | int) -> str:
+    """A part of the name of a value, such as a model's name or `group 2`."""
+    return f"group {value}" if name == "group" else str(value)
 
 
 def _at(column: Any, place: int) -> str:
@@ -152,7 +167,7 @@ def _flat(about: Mapping[str, Any]) -> dict[str, bool | int | float | str]:
         f"{part}/{name}": value if isinstance(value, int | float | str) else json.dumps(value)
         for part in ("settings", "reading")
         for name, value in shared.get(part, {}).items()
-        if value is not None and name not in OF_OTHER_PROMPTS
+        if value is not None and name not in _TEXTS
     }
 
 
@@ -171,7 +186,7 @@ def log_report(
     Returns:
         the trackers that took everything.
     """
-    choices = list(choices)
+    choices = list(dict.fromkeys(choices))
     if not choices:
         return []
     values = logged(report.rows(), report.about())
@@ -251,13 +266,14 @@ def _log(choice: TrackerChoice, values: Logged, pictures: Mapping[str, np.ndarra
     try:
         if values.settings:
             tracker.store_init_configuration(values.settings)
-        tracker.log(values.numbers)
         by_step: dict[int, dict[str, float]] = defaultdict(dict)
         for name, curve in values.curves.items():
             for step, value in curve.items():
                 by_step[step][name] = value
         for step in sorted(by_step):
             tracker.log(by_step[step], step=step)
+        # Without a step they would take the first one in wandb, and the curves lose it.
+        tracker.log(values.numbers)
         _log_table(tracker, values)
         _log_pictures(tracker, pictures)
     finally:
@@ -272,7 +288,9 @@ def _started(choice: TrackerChoice) -> GeneralTracker:
     PartialState()
     kind = LOGGER_TYPE_TO_CLASS[choice.name]
     if kind.requires_logging_directory:
-        tracker = kind("", logging_dir=choice.place)
+        # A folder for each run, which TensorBoard draws as one.
+        name = f"{datetime.now():%Y%m%d-%H%M%S-%f}"
+        tracker = kind(name, logging_dir=str(expand_home(choice.place)))
     else:
         tracker = kind(choice.place, **_OPTIONS.get(choice.name, {}))
     tracker.start()
@@ -294,6 +312,11 @@ def _log_pictures(tracker: GeneralTracker, pictures: Mapping[str, np.ndarray]) -
         import trackio
 
         tracker.log({name: trackio.Image(pixels) for name, pixels in pictures.items()})
+    elif tracker.name == "mlflow":
+        import mlflow
+
+        for name, pixels in pictures.items():
+            mlflow.log_image(pixels, f"{name}.png")
     elif hasattr(tracker, "log_images"):
         for name, pixels in pictures.items():
             # TensorBoard takes a batch, and the order of its axes by name.

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from accelerate import tracking
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from depthtui.cli import main
@@ -33,6 +34,7 @@ class Recorder:
     """
 
     project: str
+    settings: Any = None
     calls: ClassVar[list[tuple[str, Any]]] = []
     requires_logging_directory: ClassVar[bool] = False
     name: ClassVar[str] = "wandb"
@@ -80,7 +82,10 @@ def test_headline_curves_and_settings_are_logged(recorder: type[Recorder]) -> No
     assert [names[0], names[1], names[-1]] == ["start", "settings", "finish"]
     assert recorder.calls[0] == ("start", "mine")
     assert recorder.calls[1][1]["settings/seed"] == RUNS[0].settings.seed
-    (_, numbers, step) = recorder.calls[2]  # type: ignore[misc]
+    logs = [call for call in recorder.calls if call[0] == "log"]
+    # What has no step comes last: wandb counts on from there.
+    assert [call[2] for call in logs] == [*range(len(logs) - 1), None]  # type: ignore[misc]
+    (_, numbers, step) = logs[-1]  # type: ignore[misc]
     headline = reading_of(RUNS, SummarySettings()).verdict.headline
     assert step is None
     assert numbers["headline/layers"] == headline.count
@@ -105,8 +110,21 @@ def test_values_of_several_models_and_tasks_are_told_apart() -> None:
     assert values.numbers == {"a/1/means/loss": 0.5, "a/2/means/loss": 0.25, "b/1/means/loss": 2.0}
 
 
+def test_groups_are_told_apart_and_names_are_those_that_mlflow_takes() -> None:
+    def rows(group: int, changes: str) -> TableRows:
+        keys = {"model": "a", "changes": changes, "group": group, "metric": "evidence"}
+        return TableRows(keys, {"measure": ["kl"], "value": [float(group)]})
+
+    numbers = logged([rows(0, ""), rows(1, "without layer 1, layer 2 MLP")], {}).numbers
+    assert numbers == {
+        "group 0/evidence/kl": 0.0,
+        "without layer 1_ layer 2 MLP/group 1/evidence/kl": 1.0,
+    }
+
+
 def test_settings_that_differ_between_runs_are_left_out() -> None:
-    texts = {"order_texts": ["a secret"], "a": [1]}
+    secret = dict.fromkeys(("order_texts", "baseline", "patch_from", "lens_texts"), "a secret")
+    texts = secret | {"a": [1]}
     about = {"settings": [{"seed": 1} | texts, {"seed": 2} | texts], "reading": {"lens": None}}
     assert logged([], about).settings == {"settings/a": "[1]"}
 
@@ -137,7 +155,8 @@ def test_tensorboard_is_read_back(tmp_path: Path) -> None:
         [TrackerChoice("tensorboard", str(folder))],
         pytest.fail,
     )
-    board = EventAccumulator(str(folder), {"scalars": 0, "images": 0})
+    (of_run,) = folder.iterdir()
+    board = EventAccumulator(str(of_run), {"scalars": 0, "images": 0})
     board.Reload()
     reading = reading_of([run], SummarySettings())
     steps = board.Scalars("curves/kl")
@@ -169,6 +188,21 @@ def test_a_wrong_tracker_is_refused_before_anything_runs(
     for name, title in TITLES.items():
         with pytest.raises(DepthError, match=rf"{title} is not installed.*\[{name}\]"):
             TrackerChoice.of(name)
+
+
+def test_a_tracker_that_failed_is_in_the_exit_status(
+    recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from depthtui.cli.output import log_to
+
+    console = Console()
+    report = run_report([full_run()], SummarySettings())
+    choice = TrackerChoice("wandb")
+    assert log_to([choice, choice], report, console)
+    assert [call[0] for call in recorder.calls].count("start") == 1
+    monkeypatch.setattr(recorder, "fails_at", "start")
+    assert not log_to([choice], report, console)
+    assert "took nothing more" in capsys.readouterr().err
 
 
 def test_a_part_of_a_sweep_is_not_logged(capsys: pytest.CaptureFixture[str]) -> None:

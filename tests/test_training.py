@@ -107,7 +107,8 @@ def test_the_numbers_are_those_of_the_model_at_that_step(
     model = plain[0]
     runs = analyze(model, PROMPTS, tiny_tokenizer(), METRICS, progress=False)
     entropy = np.concatenate([run.logit_lens.entropy for run in runs], axis=1)
-    events = EventAccumulator(str(board), {"scalars": 0})
+    (of_run,) = board.iterdir()
+    events = EventAccumulator(str(of_run), {"scalars": 0})
     events.Reload()
     assert {f"curves/layer_norm_ratio/{layer}" for layer in range(4)} <= {*events.Tags()["scalars"]}
     logged = {event.step: event.value for event in events.Scalars("curves/layer_norm_ratio/2")}

@@ -299,7 +299,7 @@ class Runs(Sequence[Run]):
         if metrics:
             of_runs = (rows_of_run(run, place, metrics) for place, run in enumerate(self))
             return dataframe(chain.from_iterable(of_runs))
-        return dataframe(rows_of_groups(group_runs(self, self.settings)))
+        return dataframe(rows_of_groups(group_runs(self, self.settings), self))
 
     def export(
         self,

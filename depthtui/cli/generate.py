@@ -137,8 +137,7 @@ def generate(
     for run in write_texts(job, writing, printer, print_notice, fail, log_bug):
         console.print("", rich_lines(text_document(run, pooling)), "", sep="\n")
         runs.append(run)
-    if runs:
-        report_runs(runs, settings, pooling, output)
+    is_logged = not runs or report_runs(runs, settings, pooling, output)
     if any(map(was_stopped, runs)):
         return INTERRUPTED
-    return 1 if failures or not all(run.complete for run in runs) else 0
+    return 1 if failures or not is_logged or not all(run.complete for run in runs) else 0

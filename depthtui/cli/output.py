@@ -118,8 +118,8 @@ def report_runs(
     missing_runs: Sequence[str] = (),
     pool: Pool = "model",
     logged: Sequence[LoggedAnswers] = (),
-) -> None:
-    """Write the summary of some runs, if requested, and print it.
+) -> bool:
+    """Write the summary of some runs, if requested, and print it; whether every tracker took it.
 
     Args:
         results: at least one run.
@@ -158,17 +158,19 @@ def report_runs(
     finally:
         console.print(rich_lines(report.document()))
     print_written(files, console)
-    log_to(output.trackers, report, console)
+    return log_to(output.trackers, report, console)
 
 
-def log_to(trackers: Sequence[TrackerChoice], report: Report, console: Console) -> None:
-    """Log a report to trackers, and print which took it."""
+def log_to(trackers: Sequence[TrackerChoice], report: Report, console: Console) -> bool:
+    """Log a report to trackers, and print which took it; whether all did."""
     if not trackers:
-        return
+        return True
     from depthtui.trackers import log_report
 
-    for tracker in log_report(report, trackers, print_notice):
+    done = log_report(report, trackers, print_notice)
+    for tracker in done:
         console.print(f"logged to {tracker.words}", soft_wrap=True)
+    return set(done) == set(trackers)
 
 
 def print_table(

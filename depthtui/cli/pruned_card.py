@@ -49,10 +49,12 @@ def _table(pruning: Pruning) -> str:
     if rights := compared_answers(of_models):
         lines.append(["answers right", *(_share(right) for right in rights)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return (
-        f"Means over {len(of_models[0])} held-out prompts with 95 % intervals over them "
-        f"(bootstrap; Wilson's for answers right):\n\n{table}"
+    count = len(of_models[0])
+    title = (
+        f"Means over {count} held-out prompts with 95 % intervals over them (bootstrap; Wilson's "
+        "for answers right)"
     )
+    return f"{title if count > 1 else 'On one held-out prompt'}:\n\n{table}"
 
 
 def _mean(numbers: Sequence[float], form: str) -> str:

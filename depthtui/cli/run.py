@@ -136,5 +136,6 @@ def run(
     results = run_job(job, notice=print_notice, fail=fail, on_bug=log_bug)
     if results:
         pooling = overrides.over(settings.summary_settings())
-        report_runs(results, settings, pooling, output, logged=logged)
+        if not report_runs(results, settings, pooling, output, logged=logged):
+            return 1
     return 1 if failures else 0

@@ -105,8 +105,8 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
         kl_threshold=session.kl_threshold,
         overlap_threshold=session.overlap_threshold,
     )
-    report_runs(results, settings, pooling, output, missing_runs, pool)
-    return 1 if missing_runs else 0
+    is_logged = report_runs(results, settings, pooling, output, missing_runs, pool)
+    return 1 if missing_runs or not is_logged else 0
 
 
 @sessions.command()

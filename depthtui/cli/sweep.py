@@ -442,10 +442,10 @@ def sweep(
     except KeyboardInterrupt:
         print_notice(f"Stopped. The records are in {path}; the same command continues there.")
         raise
-    _report(outcome, path, formats, trackers, logged, write=is_whole)
+    is_logged = _report(outcome, path, formats, trackers, logged, write=is_whole)
     if shard is not None and not is_whole:
         print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
-    return 1 if outcome.failures else 0
+    return 1 if outcome.failures or not is_logged else 0
 
 
 def _plan(
@@ -650,8 +650,8 @@ def _merge(
 
     check_folder(out, "sweeps", formats)
     outcome = merge_sweeps(parts, SweepFolder(out, print_notice), print_notice)
-    _report(outcome, out, formats, trackers, logged, write=True)
-    return 1 if outcome.failures else 0
+    is_logged = _report(outcome, out, formats, trackers, logged, write=True)
+    return 1 if outcome.failures or not is_logged else 0
 
 
 def _report(
@@ -661,7 +661,8 @@ def _report(
     trackers: Sequence[TrackerChoice],
     logged: Sequence[Sequence[LoggedAnswers]],
     write: bool,
-) -> None:
+) -> bool:
+    """Write, print and log the report; whether every tracker took it."""
     from rich.console import Console
 
     from depthtui.report.as_rich import rich_lines
@@ -676,4 +677,4 @@ def _report(
     console = Console(highlight=False)
     console.print(rich_lines(report.document()))
     print_written(files, console)
-    log_to(trackers, report, console)
+    return log_to(trackers, report, console)

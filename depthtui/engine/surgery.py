@@ -41,7 +41,12 @@ from depthtui.models.loading import load, local_folder
 from depthtui.models.out_of_memory import free_caches
 from depthtui.models.pruning import write_pruned
 from depthtui.models.recipe import RECIPE, mergekit_recipe
-from depthtui.models.silent_parts import SKIP_LAYERS, skip_layers, with_drop_lists
+from depthtui.models.silent_parts import (
+    SKIP_LAYERS,
+    dropped_parts,
+    skip_layers,
+    with_drop_lists,
+)
 from depthtui.models.staging import new_folder
 from depthtui.tracing.batching import in_smaller_parts
 from depthtui.tracing.products import fast_products, untimed_products
@@ -105,13 +110,16 @@ def prune(
     stack, replaced = pruning.stack_name(engine.freed_model()), healed.tensors
     expected = _probe_logits(engine.freed_model(), left_out, repeated, healed, parts)
     exits_early = pruning.exits_early(engine.freed_model(), layers, expected)
-    beside = {CARD: model_card(info, models_dir, layers, numbered)}
+    beside: dict[str, bytes] = {}
     if parts:
         replaced = Projections(engine.freed_model(), origin, config).zeros(parts)
         config = with_drop_lists(config, numbered)
+        # The model may lack parts already.
+        numbered = dropped_parts(config)
         beside[SKIP_LAYERS] = skip_layers(info, numbered)
     else:
         beside[RECIPE] = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
+    beside[CARD] = model_card(info, models_dir, layers, numbered)
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, replaced)
         for name, content in beside.items():

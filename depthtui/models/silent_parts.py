@@ -27,6 +27,12 @@ def with_drop_lists(config: PreTrainedConfig, parts: NumberedParts) -> PreTraine
     return config
 
 
+def dropped_parts(config: PreTrainedConfig) -> NumberedParts:
+    """The parts that a configuration lists."""
+    text: Any = config.get_text_config(decoder=True)
+    return NumberedParts(*(tuple(getattr(text, name, None) or ()) for name in DROP_LISTS))
+
+
 def skip_layers(model: ModelInfo, parts: NumberedParts) -> bytes:
     """The layers whose attention, or MLP, is skipped, under the model's name, as JSON."""
     lists = {"attention": parts.attention, "mlp": parts.mlp}

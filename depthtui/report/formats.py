@@ -50,6 +50,8 @@ class Format:
         subjects: subjects that can be written in it.
         libraries: modules that it needs.
         extra: the extra that installs them; empty for the one of its name.
+        knows: function of a path that begins so, whether depthtui wrote it, as `module:function`;
+            empty where the beginning tells.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Format:
     subjects: Collection[Subject] = ("runs", "sweeps")
     libraries: Collection[str] = ()
     extra: str = ""
+    knows: str = ""
 
     @property
     def install(self) -> str:
@@ -87,7 +90,10 @@ class Format:
 
     def is_report(self, path: Path) -> bool:
         """Whether depthtui wrote a file in this format; False for a link."""
-        return begins_with(path, self.begins)
+        is_one: bool = begins_with(path, self.begins) and (
+            not self.knows or _function(self.knows)(path)
+        )
+        return is_one
 
 
 def _function(place: str) -> Callable[..., Any]:
@@ -139,10 +145,11 @@ FORMATS = {
         Format(
             "parquet",
             "Parquet, one long table",
-            rb"PAR1.{,99}depthtui \d",
+            b"PAR1",
             data=["runs", "sweeps"],
             libraries=["pyarrow"],
             extra="datasets",
+            knows="depthtui.report.long_table:is_table",
         ),
         Format(
             "svg",

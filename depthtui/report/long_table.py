@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -55,14 +56,14 @@ _AXES = {
 }
 """Names of columns, by axis of an array."""
 
-WRITER = "depthtui"
-"""Column of the version that wrote the table; Parquet files begin with it."""
-
-WORDS = (WRITER, "model", "revision", "dtype", "changes", "task", "level", "metric", "measure")
+WORDS = ("model", "revision", "dtype", "changes", "task", "level", "metric", "measure")
 """Columns of words that every row has; empty where there is nothing to name."""
 
-PLACES = ("prompt", *dict.fromkeys(_AXES.values()), "to_layer")
-"""Columns of whole numbers; null where a value has no such place."""
+PLACES = ("group", "prompt", *dict.fromkeys(_AXES.values()), "to_layer")
+"""Columns of whole numbers; null where a value has no such place.
+
+`group` is the number of the runs that are read together, `prompt` that of a run.
+"""
 
 TEXTS = ("text", "layer_type")
 """Columns of words about a place: the token's printable text, and the type of layer in hybrids."""
@@ -87,30 +88,54 @@ class TableRows:
     columns: Mapping[str, Any]
 
 
-def rows_of_groups(groups: Sequence[RunGroup]) -> Iterator[TableRows]:
-    """The rows of some groups of runs: every array of each run, then what is read from all."""
-    prompt = 0
-    for group in groups:
-        for part in group.parts:
-            for run in part.results:
-                yield from rows_of_run(run, prompt)
-                prompt += 1
-            of_all = keys_of_model(group.model) | {"changes": _changes(part.reading)}
-            yield from rows_of_reading(part.reading, of_all)
+def rows_of_groups(
+    groups: Sequence[RunGroup], runs: Sequence[RunResult] = ()
+) -> Iterator[TableRows]:
+    """The rows of some groups of runs: every array of each run, then what is read from all.
+
+    Args:
+        groups: the groups.
+        runs: all of their runs, in the order of their numbers; empty for that of the groups.
+    """
+    in_order = runs or [run for group in groups for run in group.results]
+    numbers = {id(run): number for number, run in enumerate(in_order)}
+    parts = (part for group in groups for part in group.parts)
+    for number, part in enumerate(parts):
+        for run in part.results:
+            yield from rows_of_run(run, numbers[id(run)], group=number)
+        yield from rows_of_reading(part.reading, _keys_of_part(part.results, number))
 
 
-def rows_of_run(run: RunResult, prompt: int, metrics: Collection[str] = ()) -> Iterator[TableRows]:
+def _keys_of_part(runs: Sequence[RunResult], group: int) -> dict[str, str | int]:
+    """The columns of what is read from some runs; a task and a level where all have the same."""
+    shared = {
+        "task": {run.prompt.task for run in runs},
+        "level": {run.prompt.level for run in runs},
+    }
+    return {
+        **keys_of_model(runs[0].model),
+        "changes": changes_of(runs[0].settings),
+        "group": group,
+        **{name: values.pop() for name, values in shared.items() if len(values) == 1},
+    }
+
+
+def rows_of_run(
+    run: RunResult, prompt: int, metrics: Collection[str] = (), group: int = 0
+) -> Iterator[TableRows]:
     """The rows of a run's arrays.
 
     Args:
         run: the run.
         prompt: its number.
         metrics: names of the metrics; empty for all, and the tokens.
+        group: the number of the runs that it is read with.
     """
     keys = keys_of_model(run.model) | {
         "changes": changes_of(run.settings),
         "task": run.prompt.task,
         "level": run.prompt.level,
+        "group": group,
         "prompt": prompt,
     }
     texts = [printable(text) for text in run.tokens.readable_texts]
@@ -202,20 +227,16 @@ def _answers(answers: RightAnswers | None) -> Iterator[_Count]:
 def keys_of_model(model: ModelInfo) -> dict[str, str | int]:
     """The columns that name a model."""
     return {
-        WRITER: f"depthtui {__version__}",
         "model": model.name,
         "revision": model.revision,
         "dtype": weights_dtype(model),
     }
 
 
-def _changes(reading: Reading) -> str:
-    return changes_of(reading.runs[0].settings)
-
-
 def about_runs(runs: Sequence[RunResult], settings: SummarySettings) -> dict[str, Any]:
-    """The metadata of a table of runs: the settings with their seeds, prompts and provenance."""
+    """The metadata of a table of runs: version, settings with their seeds, prompts, provenance."""
     return {
+        "depthtui": __version__,
         "reading": reading_keys(settings),
         "settings": [settings_keys(run.settings) for run in runs],
         "prompts": [run.prompt for run in runs],
@@ -244,11 +265,19 @@ def parquet_bytes(rows: Iterable[TableRows], about: Mapping[str, Any]) -> bytes:
     from pyarrow import parquet
 
     content = io.BytesIO()
-    columns = table(rows, about)
-    # The beginning tells depthtui's files from others, and is legible.
-    compression = dict.fromkeys(columns.column_names, "zstd") | {WRITER: "none"}
-    parquet.write_table(columns, content, compression=compression)
+    parquet.write_table(table(rows, about), content, compression="zstd")
     return content.getvalue()
+
+
+def is_table(path: Path) -> bool:
+    """Whether a Parquet file is a table of depthtui; False where it cannot be read."""
+    pyarrow = _import("pyarrow", "datasets")
+    from pyarrow import parquet
+
+    try:
+        return ABOUT in (parquet.read_schema(path).metadata or {})
+    except (pyarrow.ArrowException, OSError):
+        return False
 
 
 def dataframe(rows: Iterable[TableRows]) -> DataFrame:

@@ -7,7 +7,8 @@ import shlex
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from depthtui.errors import DepthError
 from depthtui.tui.state.pasted import LONGEST_LINE, LONGEST_TEXT, pasted_line, pasted_text
 
 _STAYS = "The text stays as it was."
+
+_AT_ONCE = 0.5
+"""Seconds in which no person edits."""
 
 
 def edit(app: App[Any], field: Input | TextArea) -> str:
@@ -40,29 +44,40 @@ def edit(app: App[Any], field: Input | TextArea) -> str:
 def edited(app: App[Any], text: str) -> str:
     """The text as the editor leaves it, without one line end after the last line.
 
-    The engine goes on; the explorer draws nothing until the editor ends.
+    The explorer draws nothing until the editor ends; the engine goes on.
 
     Raises:
         DepthError: no editor is named, it fails, or there is no terminal for it.
     """
     command = _command()
-    with tempfile.TemporaryDirectory(prefix="depthtui-") as folder:
-        path = Path(folder) / "text.txt"
-        path.write_bytes(text.encode("utf-8", "surrogatepass"))
-        try:
-            with app.suspend():
-                problem = _run([*command, str(path)])
-        except SuspendNotSupported:
-            raise DepthError(
-                "An editor needs a terminal, and the explorer is drawn in a browser."
-            ) from None
-        if problem:
-            raise DepthError(problem, _STAYS)
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="depthtui-") as folder:
+            path = Path(folder) / "text.txt"
+            path.write_bytes(text.encode("utf-8", "surrogatepass"))
+            _edit_file(app, command, path)
             changed = path.read_bytes().decode("utf-8", "surrogatepass")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DepthError(f"The edited text cannot be read: {error}.", _STAYS) from error
-    return changed.replace("\r\n", "\n").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DepthError(f"The text cannot be given to the editor: {error}.", _STAYS) from error
+    return text if changed == text else changed.replace("\r\n", "\n").removesuffix("\n")
+
+
+def _edit_file(app: App[Any], command: Sequence[str], path: Path) -> None:
+    started, before = time.monotonic(), path.stat().st_mtime_ns
+    try:
+        with app.suspend():
+            problem = _run([*command, str(path)])
+    except SuspendNotSupported:
+        raise DepthError(
+            "An editor needs a terminal, and the explorer is drawn in a browser."
+        ) from None
+    if problem:
+        raise DepthError(problem, _STAYS)
+    ends_at_once = time.monotonic() - started < _AT_ONCE
+    if ends_at_once and path.exists() and path.stat().st_mtime_ns == before:
+        raise DepthError(
+            f"The editor {command[0]} ended at once.",
+            "One that opens a window needs its option to wait, such as EDITOR='code --wait'.",
+        )
 
 
 def _command() -> list[str]:

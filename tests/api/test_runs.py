@@ -164,12 +164,21 @@ def test_frames_have_every_known_value_of_every_array(runs):
 def test_places_of_a_value_are_columns(runs, metric, measure, axes):
     frame = runs.to_dataframe(metric)
     rows = frame[frame.measure == measure].dropna(axis="columns", how="all")
-    keys = ["depthtui", "model", "revision", "dtype", "changes", "task", "level"]
-    assert [*rows][:10] == [*keys, "metric", "measure", "prompt"]
+    keys = ["model", "revision", "dtype", "changes", "task", "level"]
+    assert [*rows][:10] == [*keys, "metric", "measure", "group", "prompt"]
     assert {*rows} == {*[*rows][:10], *axes, "value"}
     array = getattr(runs[0].measured[metric], measure)
     row = rows[rows.prompt == 0].iloc[-1]
     assert array[tuple(row[axis] for axis in axes if axis != "text")] == row.value
+
+
+def test_a_prompt_is_its_index_in_the_runs(runs):
+    # Of a prompt that was run twice, only the last run is read.
+    again = Runs([runs[1], runs[0], runs[1]])
+    for frame in (again.to_dataframe(), again.to_dataframe("logit_lens")):
+        tokens = frame[frame.measure == "kl"].dropna(subset="prompt").groupby("prompt").token.max()
+        for number, last in tokens.items():
+            assert last == len(again[number].tokens) - 1
 
 
 def test_what_is_read_from_all_runs_is_in_the_frame(runs):

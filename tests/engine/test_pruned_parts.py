@@ -69,9 +69,12 @@ def test_other_tools_find_the_parts_in_lists(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "shorter" / "config.json").read_text())
     assert (config["drop_attn_list"], config["drop_mlp_list"]) == ([0, 1], [0])
     assert not (tmp_path / "shorter" / "skip_layers.json").exists()
-    surgery.prune(engine, [0], tmp_path / "more", piece="part")
+    more = surgery.prune(engine, [0], tmp_path / "more", piece="part")
     config = json.loads((tmp_path / "more" / "config.json").read_text())
     assert (config["drop_attn_list"], config["drop_mlp_list"]) == ([0, 1, 2], [1])
+    assert more.parts == NumberedParts((0, 1, 2), (1,))
+    (skip,) = json.loads((tmp_path / "more" / "skip_layers.json").read_text()).values()
+    assert skip == {"attention": [0, 1, 2], "mlp": [1]}
 
 
 def test_both_parts_of_layers_alone_are_cut_as_layers(tmp_path: Path) -> None:

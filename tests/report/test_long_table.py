@@ -18,7 +18,7 @@ from depthtui.errors import DepthError
 from depthtui.manual import source
 from depthtui.report.export import run_report
 from depthtui.report.formats import FORMATS
-from depthtui.report.long_table import ABOUT, NUMBERS, PLACES, TEXTS, WORDS
+from depthtui.report.long_table import ABOUT, NUMBERS, PLACES, TEXTS, WORDS, parquet_bytes
 from tests.builders.answers import answered_runs
 from tests.builders.results import full_run, hostile_run, run, stopped_run
 
@@ -82,11 +82,32 @@ def test_the_headline_with_its_range(tmp_path: Path) -> None:
     assert (layers, low, high) == (headline.count, headline.low, headline.high)
 
 
+def test_what_is_read_from_different_runs_is_told_apart(tmp_path: Path) -> None:
+    report = run_report([*RUNS, full_run("more", seed=2)], SummarySettings(), pool="none")
+    report.write(tmp_path, ["parquet"])
+    query = (
+        "SELECT \"group\", value FROM 'summary.parquet' WHERE metric = 'curves' "
+        "AND measure = 'kl' AND depth = 2 ORDER BY 1"
+    )
+    found = rows(tmp_path, query)
+    assert [group for group, _ in found] == [0, 1, 2]
+    for (_, kl), one in zip(found, [*RUNS, full_run("more", seed=2)], strict=True):
+        assert kl == reading_of([one], SummarySettings()).curves["kl"][2]
+    query = "SELECT DISTINCT \"group\", prompt FROM 'summary.parquet' WHERE prompt IS NOT NULL"
+    assert sorted(rows(tmp_path, query)) == [(0, 0), (1, 1), (2, 2)]
+
+
+def test_an_empty_table_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "summary.parquet").write_bytes(parquet_bytes([], {}))
+    assert written(tmp_path).stat().st_size > 10_000
+
+
 def test_another_programs_file_is_not_replaced(tmp_path: Path) -> None:
     path = written(tmp_path)
     assert FORMATS["parquet"].is_report(path)
     written(tmp_path)
-    duckdb.connect().execute(f"COPY (SELECT 'depthtui' AS a) TO '{path}' (FORMAT parquet)")
+    words = "made with depthtui 0.1"
+    duckdb.connect().execute(f"COPY (SELECT '{words}' AS a) TO '{path}' (FORMAT parquet)")
     with pytest.raises(DepthError, match="another"):
         written(tmp_path)
 

@@ -79,6 +79,25 @@ async def test_a_prompt_is_edited(
         assert area.text == "It rained.", "it can be undone"
 
 
+async def test_an_editor_that_changes_nothing_changes_nothing(
+    suspensions: list[str], name_editor: Name, tmp_path: Path
+) -> None:
+    name_editor("import time; time.sleep(0.6)")
+    async with explore(tmp_path) as it:
+        assert await edit_prompt(it, "It rained.\n") == "It rained.\n"
+        assert last_message(it) == ""
+
+
+async def test_an_editor_that_ends_at_once_is_named(
+    suspensions: list[str], name_editor: Name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.tui.text_editor._AT_ONCE", 60.0)
+    name_editor("")
+    async with explore(tmp_path) as it:
+        assert await edit_prompt(it) == "It rained."
+        assert "ended at once. One that opens a window needs" in last_message(it)
+
+
 async def test_visual_comes_before_editor(
     suspensions: list[str],
     name_editor: Name,
@@ -118,8 +137,8 @@ async def test_notes_are_edited(suspensions: list[str], name_editor: Name, tmp_p
     ("script", "words"),
     [
         ("sys.exit(3)", "ended with status 3. The text stays as it was."),
-        ("path.write_bytes(b'\\xff')", "cannot be read"),
-        ("path.unlink()", "cannot be read"),
+        ("path.write_bytes(b'\\xff')", "cannot be given to the editor"),
+        ("path.unlink()", "cannot be given to the editor"),
         (f"path.write_text('a' * {LONGEST_TEXT + 1})", TOO_LONG),
     ],
     ids=["fails", "no text", "no file", "too long"],

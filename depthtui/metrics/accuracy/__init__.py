@@ -67,8 +67,8 @@ class Accuracy(MetricResult):
     by_depth: Annotated[np.ndarray, Shape("L+1", "O")]
     unchanged: Annotated[np.ndarray, Shape("O")]
     without: Annotated[np.ndarray, Shape("L", "O")]
-    along: Annotated[np.ndarray, Shape("L+1", "O")]
-    written_right: Annotated[np.ndarray, Shape("L+1")]
+    along: Annotated[np.ndarray, Shape("M+1", "O")]
+    written_right: Annotated[np.ndarray, Shape("M+1")]
     is_changed: bool = False
 
     @property

@@ -33,7 +33,7 @@ MOST_DRAFTED = 16
 ROUNDS, STEPS = 5, 4
 """Rounds over all numbers of layers, and tokens that are timed in each."""
 
-ByCount: TypeAlias = Annotated[np.ndarray, Shape("L+1", dtype=np.float64)]
+ByCount: TypeAlias = Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
 """A number without the first 0, 1, 2, … layers of the order."""
 
 Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from depthtui import __version__
 from depthtui.data.run_settings import reading_keys, settings_keys
 from depthtui.metrics.right_answers import is_right
 from depthtui.report.long_table import TableRows, keys_of_model, rows_of_reading
@@ -43,8 +44,9 @@ def _of_prompts(cell: CellSummary) -> dict[str, dict[int, Any]]:
 
 
 def about_sweep(summary: SweepSummary) -> dict[str, Any]:
-    """The metadata: the plan, and the settings with their seeds."""
+    """The metadata: the version, the plan, and the settings with their seeds."""
     return {
+        "depthtui": __version__,
         "plan": plan_values(summary.plan),
         "settings": settings_keys(summary.plan.run),
         "reading": reading_keys(summary.plan.summary),
