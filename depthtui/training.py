@@ -36,7 +36,9 @@ CURVES = ("agreement", "layer_norm_ratio")
 class DepthLog:
     """Measures the depth of a model on fixed prompts at some steps of its training.
 
-        with DepthLog(["The sky is blue."], tokenizer, log="trackio=my-project") as depth:
+        from depthtui import DepthLog
+
+        with DepthLog(["The sky is blue."], tokenizer, log="tensorboard=board") as depth:
             for step, batch in enumerate(batches):
                 ...
                 if step % 500 == 0:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from transformers import Trainer, TrainingArguments
 
 import depthtui
 from depthtui import Prompt, Runs, analyze
@@ -53,7 +55,18 @@ def test_it_runs(name: str, runs: Runs, tmp_path: Path, monkeypatch: pytest.Monk
         monkeypatch.setattr(depthtui, function, measured, raising=False)
     model, tokenizer = with_tokenizer("llama")
     names = {name: getattr(depthtui, name) for name in depthtui.__all__}
-    names |= {"runs": runs, "model": model, "inputs": tokenizer(_TEXTS[0], return_tensors="pt")}
+    monkeypatch.setattr("depthtui.training.analyze", lambda *_args, **_options: runs)
+    ids = torch.arange(8)
+    names |= {
+        "runs": runs,
+        "model": model.requires_grad_(True),
+        "tokenizer": tokenizer,
+        "inputs": tokenizer(_TEXTS[0], return_tensors="pt"),
+        "batches": range(2),
+        "data": [{"input_ids": ids, "labels": ids}],
+        "Trainer": Trainer,
+        "arguments": TrainingArguments(str(tmp_path), max_steps=2, report_to=[], use_cpu=True),
+    }
     exec(compile(EXAMPLES[name], name, "exec"), names)
 
 

@@ -76,6 +76,8 @@ def example(kind: Any, rng: random.Random) -> Any:
         return example(rng.choice([*MetricResult.kinds()]), rng)
     if origin in (types.UnionType, typing.Union):
         return example(rng.choice(arguments), rng)
+    if origin is typing.Literal:
+        return rng.choice(arguments)
     if origin is tuple and Ellipsis not in arguments:
         return tuple(example(argument, rng) for argument in arguments)
     if origin in (tuple, list):
