@@ -79,7 +79,7 @@ def _read_texts(value: Any, requirement: str) -> tuple[str, ...]:
     raise WrongValue(requirement)
 
 
-EXPORT_FORMATS = ("md", "csv", "json", "html", "safetensors", "svg", "png", "screen")
+EXPORT_FORMATS = ("md", "csv", "json", "html", "safetensors", "parquet", "svg", "png", "screen")
 """The formats that an export can begin with."""
 
 SHOWN_ONCE = ("welcome", "colours_hint")

@@ -48,9 +48,9 @@ def _parse(command: click.Command, words: list[str]) -> None:
 
 
 def unknown_names(text: str) -> set[str]:
-    """Names in the Python example of a text that it has from nowhere."""
-    (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    nodes = list(ast.walk(ast.parse(example)))
+    """Names in the Python examples of a text that these, read in order, have from nowhere."""
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    nodes = list(ast.walk(ast.parse("\n".join(examples))))
     known = {
         alias.name for node in nodes if isinstance(node, ast.ImportFrom) for alias in node.names
     }
