@@ -211,12 +211,15 @@ class DepthCallback(TrainerCallback):
 def _same_randomness() -> Iterator[None]:
     """Leave the random states of Python, NumPy and torch, on every device, as they were."""
     python, numpy = random.getstate(), np.random.get_state()
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(range(torch.cuda.device_count()), device_type="cuda"):
             yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+        if mps is not None:
+            torch.mps.set_rng_state(mps)
 
 
 def _warn(words: str) -> None:
