@@ -625,3 +625,19 @@ def naive_quantised(model, layer, bits):
             values = torch.from_numpy(gguf.quants.dequantize(stored, kind))
             weight.data = (values.transpose(-1, -2) if is_turned else values).contiguous()
     return found
+
+
+def naive_choice(tokenizer, question, choices, logs_of):
+    """The likeliest of some choices behind a question.
+
+    Args:
+        tokenizer: the model's.
+        question, choices: texts.
+        logs_of: returns log-probabilities `[T, V]` of token ids `[1, T]`.
+    """
+    scores, start = [], len(tokenizer(question)["input_ids"])
+    for choice in choices:
+        ids = torch.tensor([tokenizer(question + choice)["input_ids"]])
+        log = logs_of(ids)
+        scores.append(sum(log[t - 1, ids[0, t]] for t in range(start, ids.shape[1])))
+    return choices[int(np.argmax(scores))]

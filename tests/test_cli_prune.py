@@ -252,17 +252,6 @@ def test_the_last_layers_have_the_line_of_an_early_exit(home: Path, capsys: Outp
         assert (line in capsys.readouterr().out) == is_there
 
 
-def test_parts_that_cannot_be_zero_cost_no_search(
-    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(surgery, "whole_outputs", lambda *_: pytest.fail("it runs prompts"))
-    model, out = str(tiny_folder(home, "mixtral")), home / "out"
-    line = ["prune", model, "--parts", "--least", "1", "--out", str(out), "--device", "cpu"]
-    assert main(line) == 1
-    assert "The MLP of layer 0 cannot be zero in a model that is written" in capsys.readouterr().err
-    assert not out.exists()
-
-
 @pytest.mark.usefixtures("no_load")
 def test_more_parts_than_there_are_are_refused(home: Path, capsys: Output) -> None:
     assert main(arguments(home, "--parts", "--least", "8")) == 1
@@ -574,15 +563,30 @@ def test_without_a_folder_healing_is_measured_alone(
     assert f"--heal --heal-texts {heal_texts}" in output.splitlines()[-1]
 
 
-def test_a_model_that_cannot_be_healed_costs_no_search(
-    home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kind", "option", "words"),
+    [
+        (
+            "gemma3",
+            "--heal",
+            "cannot be healed: a norm stands between its MLP and the residual stream.",
+        ),
+        ("mixtral", "--parts", "The MLP of layer 0 cannot be zero in a model that is written"),
+    ],
+)
+def test_what_cannot_be_written_costs_no_search(
+    kind: str,
+    option: str,
+    words: str,
+    home: Path,
+    capsys: Output,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(surgery, "whole_outputs", lambda *_: pytest.fail("it runs prompts"))
-    model, out = str(tiny_folder(home, "gemma3")), home / "out"
-    line = ["prune", model, "--least", "1", "--heal", "--out", str(out), "--device", "cpu"]
+    model, out = str(tiny_folder(home, kind)), home / "out"
+    line = ["prune", model, "--least", "1", option, "--out", str(out), "--device", "cpu"]
     assert main(line) == 1
-    errors = capsys.readouterr().err
-    assert "cannot be healed: a norm stands between its MLP and the residual stream." in errors
+    assert words in capsys.readouterr().err
     assert not out.exists()
 
 

@@ -24,7 +24,7 @@ from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.engine.test_pruning import CANNOT_BE_LOADED, QUICK, engine_of
-from tests.naive import naive_answer, naive_loss, naive_without
+from tests.naive import naive_answer, naive_choice, naive_loss, naive_without
 from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
@@ -207,13 +207,10 @@ def test_a_prompt_with_choices_is_answered_by_the_likeliest(engine: Engine) -> N
     whole, tokenizer = loaded(engine)
 
     def is_right(prompt: Prompt, gone: list[int]) -> bool:
-        scores = []
-        for choice in CHOICES:
-            ids = torch.tensor([tokenizer(prompt.question + choice)["input_ids"]])
-            start = len(tokenizer(prompt.question)["input_ids"])
-            log = naive_without(whole, ids, gone)
-            scores.append(sum(log[t - 1, ids[0, t]] for t in range(start, ids.shape[1])))
-        return CHOICES[int(np.argmax(scores))] == prompt.answer
+        chosen = naive_choice(
+            tokenizer, prompt.question, CHOICES, lambda ids: naive_without(whole, ids, gone)
+        )
+        return bool(chosen == prompt.answer)
 
     sets = [[], [0], [1], [2], [3], [1, 2]]
     expected = np.array([[is_right(prompt, gone) for gone in sets] for prompt in prompts])

@@ -22,7 +22,7 @@ from depthtui.errors import DepthError
 from depthtui.tracing.probe import probe_architecture
 from tests.engine.test_choosing import CHOICES, GREEDY, PROMPTS, answers, asked_with_choices
 from tests.engine.test_pruning import engine_of
-from tests.naive import naive_answer, naive_without_parts
+from tests.naive import naive_answer, naive_choice, naive_without_parts
 from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 
 ATTENTION_1, MLP_1, ATTENTION_2, MLP_2 = 2, 3, 4, 5
@@ -190,13 +190,10 @@ def test_right_answers_without_parts_are_those_of_naive_hooks(tmp_path: Path) ->
     sets = [[ATTENTION_1], [MLP_2], [ATTENTION_1, MLP_1, MLP_2]]
 
     def is_right(prompt: Prompt, gone: list[int]) -> bool:
-        scores = []
-        for choice in CHOICES:
-            ids = torch.tensor([tokenizer(prompt.question + choice)["input_ids"]])
-            start = len(tokenizer(prompt.question)["input_ids"])
-            log = naive_without_parts(whole, ids, gone)
-            scores.append(sum(log[t - 1, ids[0, t]] for t in range(start, ids.shape[1])))
-        return CHOICES[int(np.argmax(scores))] == prompt.answer
+        chosen = naive_choice(
+            tokenizer, prompt.question, CHOICES, lambda ids: naive_without_parts(whole, ids, gone)
+        )
+        return bool(chosen == prompt.answer)
 
     pairs = surgery.paired_answers(engine, outputs, sets, piece="part")
     counts = [pair.both + pair.gained for pair in pairs]
