@@ -9,7 +9,8 @@ import io
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.util import find_spec
@@ -46,7 +47,7 @@ _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "trackio": {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False},
     "wandb": {"settings": {"x_disable_meta": True, "x_disable_stats": True}},
 }
-"""Arguments that keep a tracker from logging what was not asked for."""
+"""Arguments that turn a tracker's own measurements of the machine off."""
 
 _OF_UNITS = ("model", "changes", "task", "level", "group")
 """Columns that tell apart what values are of."""
@@ -112,13 +113,13 @@ class Logged:
 
 
 def logged(rows: Iterable[TableRows], about: Mapping[str, Any]) -> Logged:
-    """The values of a long table that are not of one prompt, and its settings.
+    """Readings and settings, under names.
 
     Args:
-        rows: the table's rows.
-        about: its metadata.
+        rows: the rows of readings in a long table.
+        about: the table's metadata.
     """
-    of_all = [some for some in rows if "prompt" not in some.keys and "prompt" not in some.columns]
+    of_all = list(rows)
     differing = [
         name for name in _OF_UNITS if len({some.keys.get(name, "") for some in of_all}) > 1
     ]
@@ -186,21 +187,11 @@ def log_report(
     Returns:
         the trackers that took everything.
     """
-    choices = list(dict.fromkeys(choices))
-    if not choices:
-        return []
-    values = logged(report.rows(), report.about())
-    pictures = _pictures(report)
-    done = []
-    for choice in choices:
-        try:
-            _log(choice, values, pictures)
-        # A tracker may end the program where it is not logged in.
-        except (Exception, SystemExit) as error:
-            notice(_failure(choice, error))
-        else:
-            done.append(choice)
-    return done
+    trackers = OpenTrackers(choices, notice)
+    if trackers.are_there:
+        values, pictures = logged(report.rows(), report.about()), _pictures(report)
+        trackers.each(lambda tracker: _log(tracker, values, pictures))
+    return trackers.finish()
 
 
 def _pictures(report: Report) -> dict[str, np.ndarray]:
@@ -218,73 +209,74 @@ def _pictures(report: Report) -> dict[str, np.ndarray]:
 
 
 class OpenTrackers:
-    """Trackers that take numbers step by step.
+    """Trackers that are started; one that fails is closed, and costs itself alone.
 
     Args:
         choices: the trackers.
-        notice: called with a sentence for each tracker that fails, which then is left out.
+        notice: called with a sentence for each tracker that fails.
     """
 
     def __init__(self, choices: Iterable[TrackerChoice], notice: Callable[[str], None]) -> None:
         self._notice = notice
         self._trackers: dict[TrackerChoice, GeneralTracker] = {}
-        self._each(choices, lambda choice: self._trackers.update({choice: _started(choice)}))
+        for choice in dict.fromkeys(choices):
+            with self._alone(choice):
+                self._trackers[choice] = _started(choice)
 
-    def store(self, settings: Mapping[str, bool | int | float | str]) -> None:
-        """Store settings."""
-        self._each(
-            self._trackers, lambda choice: self._trackers[choice].store_init_configuration(settings)
-        )
+    @property
+    def are_there(self) -> bool:
+        """Whether a tracker has not failed."""
+        return bool(self._trackers)
 
-    def log(self, numbers: Mapping[str, float], step: int) -> None:
-        """Log numbers of a step."""
-        self._each(self._trackers, lambda choice: self._trackers[choice].log(numbers, step=step))
+    def each(self, work: Callable[[GeneralTracker], object]) -> None:
+        """Call a function with each tracker."""
+        for choice, tracker in list(self._trackers.items()):
+            with self._alone(choice):
+                work(tracker)
 
-    def finish(self) -> None:
-        """Close the trackers."""
-        self._each(self._trackers, lambda choice: self._trackers.pop(choice).finish())
+    def finish(self) -> list[TrackerChoice]:
+        """Close the trackers, and return those that took everything."""
+        done = []
+        for choice in list(self._trackers):
+            with self._alone(choice):
+                self._trackers.pop(choice).finish()
+                done.append(choice)
+        return done
 
-    def _each(
-        self, choices: Iterable[TrackerChoice], work: Callable[[TrackerChoice], None]
-    ) -> None:
-        for choice in list(choices):
-            try:
-                work(choice)
-            # A tracker may end the program where it is not logged in.
-            except (Exception, SystemExit) as error:
-                self._trackers.pop(choice, None)
-                self._notice(_failure(choice, error))
+    @contextmanager
+    def _alone(self, choice: TrackerChoice) -> Iterator[None]:
+        """Let a failure cost one tracker alone."""
+        try:
+            yield
+        # A tracker may end the program where it is not logged in.
+        except (Exception, SystemExit) as error:
+            words = printable_sentence(" ".join(str(error).split()) or type(error).__name__)
+            self._notice(f"{TITLES[choice.name]} took nothing more: {words}")
+            if (tracker := self._trackers.pop(choice, None)) is not None:
+                with suppress(Exception, SystemExit):
+                    tracker.finish()
 
 
-def _failure(choice: TrackerChoice, error: BaseException) -> str:
-    words = printable_sentence(" ".join(str(error).split()) or type(error).__name__)
-    return f"{TITLES[choice.name]} took nothing more: {words}"
-
-
-def _log(choice: TrackerChoice, values: Logged, pictures: Mapping[str, np.ndarray]) -> None:
-    tracker = _started(choice)
-    try:
-        if values.settings:
-            tracker.store_init_configuration(values.settings)
-        by_step: dict[int, dict[str, float]] = defaultdict(dict)
-        for name, curve in values.curves.items():
-            for step, value in curve.items():
-                by_step[step][name] = value
-        for step in sorted(by_step):
-            tracker.log(by_step[step], step=step)
-        # Without a step they would take the first one in wandb, and the curves lose it.
-        tracker.log(values.numbers)
-        _log_table(tracker, values)
-        _log_pictures(tracker, pictures)
-    finally:
-        tracker.finish()
+def _log(tracker: GeneralTracker, values: Logged, pictures: Mapping[str, np.ndarray]) -> None:
+    if values.settings:
+        tracker.store_init_configuration(values.settings)
+    by_step: dict[int, dict[str, float]] = defaultdict(dict)
+    for name, curve in values.curves.items():
+        for step, value in curve.items():
+            by_step[step][name] = value
+    for step in sorted(by_step):
+        tracker.log(by_step[step], step=step)
+    # Without a step they would take the first one in wandb, and the curves lose it.
+    tracker.log(values.numbers)
+    _log_table(tracker, values)
+    _log_pictures(tracker, pictures)
 
 
 def _started(choice: TrackerChoice) -> GeneralTracker:
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-    # The trackers log what they do, which accelerate allows only then.
+    # accelerate's logger, which the trackers use, needs it.
     PartialState()
     kind = LOGGER_TYPE_TO_CLASS[choice.name]
     if kind.requires_logging_directory:
@@ -308,18 +300,19 @@ def _log_table(tracker: GeneralTracker, values: Logged) -> None:
 
 
 def _log_pictures(tracker: GeneralTracker, pictures: Mapping[str, np.ndarray]) -> None:
-    if tracker.name == "trackio":
-        import trackio
+    match tracker.name:
+        case "trackio":
+            import trackio
 
-        tracker.log({name: trackio.Image(pixels) for name, pixels in pictures.items()})
-    elif tracker.name == "mlflow":
-        import mlflow
+            tracker.log({name: trackio.Image(pixels) for name, pixels in pictures.items()})
+        case "mlflow":
+            import mlflow
 
-        for name, pixels in pictures.items():
-            mlflow.log_image(pixels, f"{name}.png")
-    elif hasattr(tracker, "log_images"):
-        for name, pixels in pictures.items():
-            # TensorBoard takes a batch, and the order of its axes by name.
-            batch = {name: pixels[None]} if tracker.name == "tensorboard" else {name: [pixels]}
-            options = {"dataformats": "NHWC"} if tracker.name == "tensorboard" else {}
-            tracker.log_images(batch, **options)
+            for name, pixels in pictures.items():
+                mlflow.log_image(pixels, f"{name}.png")
+        case "tensorboard":
+            batches = {name: pixels[None] for name, pixels in pictures.items()}
+            tracker.log_images(batches, dataformats="NHWC")
+        case _:
+            for name, pixels in pictures.items():
+                tracker.log_images({name: [pixels]})

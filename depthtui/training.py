@@ -58,7 +58,7 @@ class DepthLog:
 
     Attributes:
         history: the numbers by step, as they are logged: `headline/layers`, `curves/agreement/12`,
-            `seconds`, what the call took.
+            and `seconds`, the time of the call.
 
     Raises:
         DepthError: there is no such tracker, or it is not installed.
@@ -118,8 +118,10 @@ class DepthLog:
             self.history[step] = numbers | {"seconds": time.monotonic() - started}
             if self._trackers is None:
                 self._trackers = OpenTrackers(self._choices, _warn)
-                self._trackers.store(values.settings)
-            self._trackers.log(self.history[step], step)
+                self._trackers.each(
+                    lambda tracker: tracker.store_init_configuration(values.settings)
+                )
+            self._trackers.each(lambda tracker: tracker.log(self.history[step], step=step))
         return self.history[step]
 
     def _numbers(self, values: Logged) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,12 @@ from depthtui.report.blocks import Block, Document, Figure, Figures, Items
 from depthtui.report.compared import compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import RunGroup, group_runs
-from depthtui.report.long_table import TableRows, about_runs, parquet_bytes, rows_of_groups
+from depthtui.report.long_table import (
+    about_runs,
+    parquet_bytes,
+    rows_of_groups,
+    rows_of_readings,
+)
 from depthtui.report.run_arrays import arrays_bytes
 from depthtui.report.run_document import TokenOf, last_token, run_document
 from depthtui.report.skips import changes_of
@@ -125,9 +130,6 @@ def _report(
     runs = [run for group in groups for run in group.results]
     reading_settings = groups[0].parts[0].reading.settings
 
-    def rows() -> Iterator[TableRows]:
-        return rows_of_groups(groups)
-
     def about() -> dict[str, Any]:
         return about_runs(runs, reading_settings)
 
@@ -145,9 +147,9 @@ def _report(
         {
             "json": lambda: _json(groups, missing_runs, compared, logged),
             "safetensors": lambda: {"": arrays_bytes(runs, reading_settings)},
-            "parquet": lambda: {"": parquet_bytes(rows(), about())},
+            "parquet": lambda: {"": parquet_bytes(rows_of_groups(groups), about())},
         },
-        rows,
+        lambda: rows_of_readings(groups),
         about,
     )
 

@@ -242,7 +242,7 @@ class Report:
         subject: subject of the report.
         document: makes the document to render.
         data: makes the files of the formats of arrays or records, by format.
-        rows, about: make the rows and the metadata of its long table.
+        rows, about: make the rows of readings and the metadata of its long table.
     """
 
     subject: Subject

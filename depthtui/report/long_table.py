@@ -28,7 +28,7 @@ from depthtui.depth.reading import Reading
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
 from depthtui.metrics.right_answers import RightAnswers
-from depthtui.report.groups import RunGroup
+from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable
 
@@ -91,7 +91,7 @@ class TableRows:
 def rows_of_groups(
     groups: Sequence[RunGroup], runs: Sequence[RunResult] = ()
 ) -> Iterator[TableRows]:
-    """The rows of some groups of runs: every array of each run, then what is read from all.
+    """The rows of some groups of runs: every array of each run, then the reading of all.
 
     Args:
         groups: the groups.
@@ -99,15 +99,28 @@ def rows_of_groups(
     """
     in_order = runs or [run for group in groups for run in group.results]
     numbers = {id(run): number for number, run in enumerate(in_order)}
-    parts = (part for group in groups for part in group.parts)
-    for number, part in enumerate(parts):
+    for number, part in enumerate(_parts_of(groups)):
         for run in part.results:
             yield from rows_of_run(run, numbers[id(run)], group=number)
-        yield from rows_of_reading(part.reading, _keys_of_part(part.results, number))
+        yield from _rows_of_part(part, number)
+
+
+def rows_of_readings(groups: Sequence[RunGroup]) -> Iterator[TableRows]:
+    """The rows of `rows_of_groups` that are not of one run."""
+    for number, part in enumerate(_parts_of(groups)):
+        yield from _rows_of_part(part, number)
+
+
+def _parts_of(groups: Sequence[RunGroup]) -> Iterator[PooledRuns]:
+    return (part for group in groups for part in group.parts)
+
+
+def _rows_of_part(part: PooledRuns, number: int) -> Iterator[TableRows]:
+    return rows_of_reading(part.reading, _keys_of_part(part.results, number))
 
 
 def _keys_of_part(runs: Sequence[RunResult], group: int) -> dict[str, str | int]:
-    """The columns of what is read from some runs; a task and a level where all have the same."""
+    """The columns of some runs' reading; a task and a level where all have the same."""
     shared = {
         "task": {run.prompt.task for run in runs},
         "level": {run.prompt.level for run in runs},
@@ -172,7 +185,7 @@ def _values_of(values: np.ndarray, shape: Shape) -> dict[str, Any]:
 
 
 def rows_of_reading(reading: Reading, keys: Mapping[str, str | int]) -> Iterator[TableRows]:
-    """The rows of what is read from several prompts: headline, evidence, depths and curves.
+    """The rows of a reading: headline, evidence, depths, answers and curves.
 
     Args:
         reading: the reading.
@@ -261,11 +274,11 @@ def parquet_bytes(rows: Iterable[TableRows], about: Mapping[str, Any]) -> bytes:
     Raises:
         DepthError: pyarrow is missing.
     """
-    _import("pyarrow", "datasets")
+    whole = table(rows, about)
     from pyarrow import parquet
 
     content = io.BytesIO()
-    parquet.write_table(table(rows, about), content, compression="zstd")
+    parquet.write_table(whole, content, compression="zstd")
     return content.getvalue()
 
 
@@ -318,7 +331,7 @@ def _schema(about: Mapping[str, Any]) -> Schema:
 
 
 def _batch(rows: TableRows, schema: Schema) -> Any:
-    """TableRows as a batch of Arrow arrays."""
+    """Rows as a batch of Arrow arrays."""
     import pyarrow
 
     count = len(rows.columns["value"])

@@ -9,7 +9,7 @@ from depthtui.report.long_table import parquet_bytes
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.document import sweep_document
 from depthtui.sweep.report.json import sweep_csv, sweep_json
-from depthtui.sweep.report.table import about_sweep, rows_of_sweep
+from depthtui.sweep.report.table import about_sweep, rows_of_cells, rows_of_sweep
 from depthtui.sweep.summary import SweepSummary
 
 
@@ -23,6 +23,6 @@ def sweep_report(summary: SweepSummary, questions: Sequence[Question]) -> Report
             "json": lambda: {"": sweep_json(summary, questions)},
             "parquet": lambda: {"": parquet_bytes(rows_of_sweep(summary), about_sweep(summary))},
         },
-        lambda: rows_of_sweep(summary),
+        lambda: rows_of_cells(summary),
         lambda: about_sweep(summary),
     )

@@ -16,22 +16,32 @@ from depthtui.sweep.summary import CellSummary, SweepSummary
 def rows_of_sweep(summary: SweepSummary) -> Iterator[TableRows]:
     """The rows of a sweep: each cell's counts, curves and means, and the numbers of its prompts."""
     for cell in summary.cells:
-        task = cell.cell.task
-        keys = keys_of_model(cell.model) | {
-            "model": cell.title,
-            "task": task.source,
-            "level": task.level,
-        }
-        yield from rows_of_reading(cell, keys)
-        means = {name: value for name, value in cell.means.items() if value == value}
-        if means:
-            columns: dict[str, Any] = {"measure": list(means), "value": list(means.values())}
-            yield TableRows(keys | {"metric": "means"}, columns)
+        yield from _rows_of_cell(cell)
         for name, values in _of_prompts(cell).items():
             numbers = [number for number, value in values.items() if value is not None]
             columns = {"prompt": numbers, "value": [float(values[number]) for number in numbers]}
             if numbers:
-                yield TableRows(keys | {"metric": "prompts", "measure": name}, columns)
+                yield TableRows(_keys(cell) | {"metric": "prompts", "measure": name}, columns)
+
+
+def rows_of_cells(summary: SweepSummary) -> Iterator[TableRows]:
+    """The rows of `rows_of_sweep` that are not of one prompt."""
+    for cell in summary.cells:
+        yield from _rows_of_cell(cell)
+
+
+def _keys(cell: CellSummary) -> dict[str, str | int]:
+    task = cell.cell.task
+    named = {"model": cell.title, "task": task.source, "level": task.level}
+    return keys_of_model(cell.model) | named
+
+
+def _rows_of_cell(cell: CellSummary) -> Iterator[TableRows]:
+    yield from rows_of_reading(cell, _keys(cell))
+    means = {name: value for name, value in cell.means.items() if value == value}
+    if means:
+        columns = {"measure": list(means), "value": list(means.values())}
+        yield TableRows(_keys(cell) | {"metric": "means"}, columns)
 
 
 def _of_prompts(cell: CellSummary) -> dict[str, dict[int, Any]]:
