@@ -33,13 +33,13 @@ from depthtui.data.run_settings import (
 )
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import reading_of, span_verdicts
-from depthtui.metrics import METRICS
 from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs
 from depthtui.metrics.early_exit import CONFIDENCE
 from depthtui.metrics.reduced_lens import CONFIDENCES
+from depthtui.metrics.registry import METRICS
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_bytes, record_of

@@ -9,7 +9,7 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.protocol import LoadModel, MetricRows, StartRun
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.metrics import METRICS
+from depthtui.metrics.registry import METRICS
 from depthtui.metrics.spec import Metric
 from depthtui.tui.messages import EngineEvent
 from tests.builders.engines import FakeEngine

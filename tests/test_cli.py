@@ -31,9 +31,9 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.patch import NO_SOURCE
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.prompts import make_prompts
 from depthtui.prompts.asking import Asking
 from depthtui.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 
 from depthtui.cli import commands
 from depthtui.depth import rules
-from depthtui.metrics import METRICS
+from depthtui.metrics.registry import METRICS
 from depthtui.metrics.spec import Metric
 
 ROOT = Path(__file__).parent.parent

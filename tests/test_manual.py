@@ -21,7 +21,7 @@ from depthtui.depth import rules
 from depthtui.manual import PAGES, page, source, titles
 from depthtui.manual.as_html import write_html
 from depthtui.manual.parts import EXTRAS, explanation_section, metric_section
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 from depthtui.report.explanations import of_metric
 from depthtui.report.reading_guide import GUIDE
 from depthtui.settings import SHOWN_ONCE, Settings

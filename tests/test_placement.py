@@ -31,7 +31,7 @@ from depthtui.engine import layer_orders, ready_model
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import tokenise
 from depthtui.engine.writing import write
-from depthtui.metrics import METRIC_BY_NAME, METRICS, empty_result
+from depthtui.metrics.registry import METRIC_BY_NAME, METRICS, empty_result
 from depthtui.models.loading import LoadedModel
 from depthtui.tracing.modules import find_blocks
 from tests.builders.models import tiny_model

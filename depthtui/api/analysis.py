@@ -27,15 +27,14 @@ from depthtui.depth.problems import problems_of
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.state_files import find_state_files
 from depthtui.errors import DepthError
-from depthtui.metrics import (
-    check_names,
-    unavailable_in_words,
+from depthtui.metrics.needed_settings import (
     with_adapter_metric,
     with_lengths_before,
     with_lens_metric,
     with_other_prompts,
 )
 from depthtui.metrics.reduction import reduce_run
+from depthtui.metrics.registry import check_names, unavailable_in_words
 from depthtui.models.reach import check_can_open
 from depthtui.parallel.group import joined_by, rank_of
 from depthtui.report.progress import EngineProgress

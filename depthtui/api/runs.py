@@ -21,10 +21,10 @@ from depthtui.depth.by_type import LayersOfType, by_type
 from depthtui.depth.reading import Reading
 from depthtui.depth.token_depths import depths_of_run
 from depthtui.errors import DepthError, short_repr
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.accuracy import METRIC as ACCURACY
 from depthtui.metrics.accuracy.pooled_accuracy import PooledAccuracy
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.sufficient import METRIC as SUFFICIENT
 from depthtui.metrics.sufficient import PooledSufficient
 from depthtui.palettes import OWN_PALETTE, PALETTES

@@ -52,7 +52,7 @@ def complete_metrics(
     context: click.Context, parameter: click.Parameter, typed: str
 ) -> list[CompletionItem]:
     """Names of metrics, after the names that are typed already."""
-    from depthtui.metrics import METRICS
+    from depthtui.metrics.registry import METRICS
 
     typed_names, comma, last = typed.rpartition(",")
     return [

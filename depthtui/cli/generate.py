@@ -111,7 +111,7 @@ def generate(
     from depthtui.cli.headless import RunJob
     from depthtui.cli.streaming import TokenPrinter, was_stopped, write_texts
     from depthtui.engine.factory import Storage
-    from depthtui.metrics import with_lens_metric
+    from depthtui.metrics.needed_settings import with_lens_metric
     from depthtui.report.as_rich import rich_lines
     from depthtui.report.run_document import text_document
 

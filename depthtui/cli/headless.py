@@ -14,14 +14,10 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.depth.problems import problems_of
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics import (
-    METRIC_BY_NAME,
-    unavailable_in_words,
-    with_lengths_before,
-    with_other_prompts,
-)
+from depthtui.metrics.needed_settings import with_lengths_before, with_other_prompts
 from depthtui.metrics.patch import NO_SOURCE
 from depthtui.metrics.reduction import reduce_run
+from depthtui.metrics.registry import METRIC_BY_NAME, unavailable_in_words
 from depthtui.models.catalog import check_layers
 from depthtui.models.reach import check_can_open
 

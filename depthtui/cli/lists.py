@@ -23,7 +23,7 @@ def _lines_for_task(word: str, _words: Sequence[str]) -> list[MeantLine]:
 
 def _lines_for_metric(word: str, _words: Sequence[str]) -> list[MeantLine]:
     """The lines that explain a metric and compute it; none for another word."""
-    from depthtui.metrics import METRICS
+    from depthtui.metrics.registry import METRICS
 
     if all(metric.name != word for metric in METRICS):
         return []
@@ -86,7 +86,7 @@ def metrics() -> None:
     `depthtui help metrics` has their formulas, and how to read them.
     """
     from depthtui.manual.parts import meaning
-    from depthtui.metrics import DERIVED, METRICS
+    from depthtui.metrics.registry import DERIVED, METRICS
 
     headings = ("metric", "what it tells", "cost")
     print_table(headings, [(metric.name, meaning(metric), metric.cost) for metric in METRICS])

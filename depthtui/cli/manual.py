@@ -117,7 +117,7 @@ def _text(topic: str, context: click.Context) -> str | None:
     from depthtui.depth import rules
     from depthtui.manual import PAGES, page
     from depthtui.manual.parts import explanation_section, metric_section
-    from depthtui.metrics import ALL
+    from depthtui.metrics.registry import ALL
 
     root, name = context.find_root(), topic.lower()
     command = _commands(context).get(name)
@@ -196,7 +196,7 @@ def _within(group: click.Group, path: str) -> Iterator[tuple[str, click.Command]
 def _meant(words: str, pages: Mapping[str, str], context: click.Context) -> str:
     """A hint for unknown words: a similar name, or the list of all pages."""
     from depthtui.depth import rules
-    from depthtui.metrics import ALL
+    from depthtui.metrics.registry import ALL
 
     commands = _commands(context)
     rules_and_metrics = [rule.name for rule in rules.ALL] + [metric.name for metric in ALL]

@@ -9,7 +9,7 @@ from rich.progress import ProgressColumn, Task, TaskID, TimeElapsedColumn
 from rich.text import Text
 
 from depthtui.data import protocol
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.progress_bars import ProgressBars
 from depthtui.sizes import about
 from depthtui.token_text import printable_line

@@ -104,7 +104,8 @@ def run(
     from depthtui.data.lm_eval_results import read_answers
     from depthtui.engine.factory import Storage
     from depthtui.engine.state_files import find_state_files
-    from depthtui.metrics import named_metrics, with_adapter_metric, with_lens_metric
+    from depthtui.metrics.needed_settings import with_adapter_metric, with_lens_metric
+    from depthtui.metrics.registry import named_metrics
 
     logged = [] if log is None else read_answers(log)
     failures: list[str] = []

@@ -176,14 +176,14 @@ def names_from(
 
 
 def _metric_names() -> Sequence[str]:
-    from depthtui.metrics import METRIC_BY_NAME
+    from depthtui.metrics.registry import METRIC_BY_NAME
 
     return tuple(METRIC_BY_NAME)
 
 
 def _no_such_metric(name: str, names: Sequence[str]) -> str:
     """The error for an unknown metric: the metrics that have a value of the name, or all."""
-    from depthtui.metrics import metrics_with
+    from depthtui.metrics.registry import metrics_with
 
     metrics = metrics_with(name)[:_MOST_METRICS]
     if not metrics:

@@ -101,7 +101,7 @@ def decode(data: bytes) -> Any:
 
 
 def _type_of(name: str) -> type | None:
-    """The dataclass of a name; results of metrics are known once `depthtui.metrics` is imported."""
+    """The dataclass of a name; that of a metric is known once `metrics.registry` is imported."""
     kinds = (kind for kind in MetricResult.kinds() if kind.__name__ == name)
     return _TYPES.get(name) or next(kinds, None)
 

@@ -213,7 +213,7 @@ class RunSettings:
     Attributes:
         lens_top_k: number of tokens that the lens lists at each layer.
         chat_template: whether the prompt is wrapped in the chat template.
-        metrics: names of the metrics to compute (see `metrics.METRICS`).
+        metrics: names of the metrics to compute (see `metrics.registry.METRICS`).
         skipped: the parts that the run leaves out, a what-if; empty for a clean run.
         repeated: the blocks that run twice, also a what-if; none overlap.
         patched: the states that are replaced by those of the text `patch_from`, also a what-if.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.depth.reading import Reading
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 
 
 @dataclass(frozen=True)

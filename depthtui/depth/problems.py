@@ -6,8 +6,8 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import NOT_FINITE
 from depthtui.depth.reading import Reading
-from depthtui.metrics import failures_in_words
 from depthtui.metrics.pooling import PromptReading
+from depthtui.metrics.registry import failures_in_words
 
 
 def problems_of(prompt: PromptReading) -> list[str]:

@@ -26,13 +26,14 @@ from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
-from depthtui.metrics import ALL, METRICS, accuracy, depending_on, kept, logit_lens
+from depthtui.metrics import accuracy, kept, logit_lens
 from depthtui.metrics.accuracy.pooled_accuracy import headline_answers
 from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.evidence import CountInterval, LayerCount
 from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
+from depthtui.metrics.registry import ALL, METRICS, depending_on
 from depthtui.metrics.right_answers import RightAnswers, right_answers_of
 from depthtui.metrics.spec import Metric
 

@@ -17,7 +17,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, named_line
-from depthtui.metrics import ALL, METRICS, OF_THE_PASS
+from depthtui.metrics.registry import ALL, METRICS, OF_THE_PASS
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import peak_memory, reset_peak_memory
 

@@ -42,8 +42,8 @@ from depthtui.engine.tokens import tokenise
 from depthtui.engine.writing import TextWriting, begin_text, keep_readings
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import empty_result
 from depthtui.metrics.costs import Sizes
+from depthtui.metrics.registry import empty_result
 from depthtui.models.devices import responds
 from depthtui.models.loading import LoadedModel, load
 from depthtui.models.out_of_memory import free_caches

@@ -23,8 +23,9 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import LENS_REDUCED, OF_THE_PASS, ON_DEMAND, logit_lens
+from depthtui.metrics import logit_lens
 from depthtui.metrics.layer_order import MODEL_ORDER, LayerOrder
+from depthtui.metrics.registry import LENS_REDUCED, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.spec import Metric
 from depthtui.models.out_of_memory import free_caches, is_out_of_memory
 from depthtui.parallel.agreements import first_rank

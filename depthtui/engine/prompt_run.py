@@ -22,11 +22,12 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
 from depthtui.errors import DepthError, RunStopped, named_line
 from depthtui.lenses.maps import LensMaps
-from depthtui.metrics import METRIC_BY_NAME, METRICS, logit_lens
+from depthtui.metrics import logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
+from depthtui.metrics.registry import METRIC_BY_NAME, METRICS
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory

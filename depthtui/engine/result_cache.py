@@ -14,8 +14,8 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, RunResult, WrittenAnswer
 from depthtui.data.run_settings import Writing
 from depthtui.data.store import Store, make_key
-from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.choices import key_parts
+from depthtui.metrics.registry import OF_THE_PASS
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import hardware
 from depthtui.parallel.agreements import first_rank_bytes

@@ -9,7 +9,8 @@ from depthtui.data.selection import check_layer, layers_in
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise_source
 from depthtui.errors import DepthError
-from depthtui.metrics import check_names, patch
+from depthtui.metrics import patch
+from depthtui.metrics.registry import check_names
 
 
 def check_settings(settings: RunSettings, info: ModelInfo) -> None:

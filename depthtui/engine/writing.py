@@ -23,8 +23,9 @@ from depthtui.engine.sampling import Sampler
 from depthtui.engine.tokens import end_tokens, tokenise
 from depthtui.errors import DepthError, RunStopped, short_repr
 from depthtui.lenses.maps import LensMaps, MapsOnDevice
-from depthtui.metrics import empty_result, settling
+from depthtui.metrics import settling
 from depthtui.metrics.logit_lens.token_lens import TokenReading, read_token
+from depthtui.metrics.registry import empty_result
 from depthtui.models.loading import LoadedModel
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.batching import in_smaller_parts, ran_out

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from depthtui.data.explanation import Explanation
 from depthtui.depth import rules
 from depthtui.installing import install_extra
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 from depthtui.metrics.spec import Metric
 from depthtui.options import options_of
 from depthtui.prompts.choices import MAKERS

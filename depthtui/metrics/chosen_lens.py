@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_name
-from depthtui.metrics import MEASURE_BY_NAME, settling
+from depthtui.metrics import settling
 from depthtui.metrics.pooling import READ_BY_LENS, Pooled
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.spec import Measure
 
 _NAMES = {settling.NAME: "divergence"}

@@ -9,9 +9,9 @@ from dataclasses import replace
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult, without
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.unigram import unigram_loss
 
 

@@ -163,7 +163,7 @@ def no_evidence(value: Any, pooled: Pooled) -> list[LayerCount]:
 class Metric:
     """One metric, or one derived from another's arrays.
 
-    All code that runs, stores, draws and reports metrics loops over `metrics.METRICS`.
+    All code that runs, stores, draws and reports metrics loops over `metrics.registry.METRICS`.
 
     Attributes:
         name: its name on the command line and in results.

@@ -8,8 +8,8 @@ from dataclasses import replace
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import CHOICES, RunSettings
 from depthtui.data.selection import numbers_text
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.choices import chosen_layers, stand_in_words
+from depthtui.metrics.registry import METRIC_BY_NAME
 
 
 def choices_of(metrics: Iterable[str]) -> set[str]:

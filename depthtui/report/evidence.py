@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict_words import layers_in_words, spread
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.blocks import Column, Note, Table
 
 

@@ -9,7 +9,8 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PROTOCOL
-from depthtui.metrics import ALL, METRIC_BY_NAME, kept
+from depthtui.metrics import kept
+from depthtui.metrics.registry import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.marks import MARKS_EXPLAINED

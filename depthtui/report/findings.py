@@ -13,8 +13,8 @@ from depthtui.depth.effective_depth import depths
 from depthtui.depth.published import STATEMENTS, PublishedLayers, published_layers
 from depthtui.depth.reading import Reading
 from depthtui.depth.warnings import is_finite
-from depthtui.metrics import ALL, METRIC_BY_NAME, METRICS
 from depthtui.metrics.reduced_lens import ReducedFittedLens
+from depthtui.metrics.registry import ALL, METRIC_BY_NAME, METRICS
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
 
 _FITTED_LENSES = {metric: lens for lens, metric in LENS_METRICS.items() if lens != LOGIT}

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 
 
 @dataclass(frozen=True)

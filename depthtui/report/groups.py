@@ -10,7 +10,7 @@ from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.metrics import ON_DEMAND
+from depthtui.metrics.registry import ON_DEMAND
 from depthtui.report.choices import canonical_settings, choice_words, choices_that_matter
 from depthtui.report.skips import changes_of
 

@@ -10,7 +10,7 @@ from depthtui.data.kept_session import PASS, KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.store import Store
-from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS
+from depthtui.metrics.registry import METRIC_BY_NAME, OF_THE_PASS
 from depthtui.prompts import prompt_title
 from depthtui.token_text import printable_chars
 

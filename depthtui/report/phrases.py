@@ -13,7 +13,7 @@ from depthtui.data.run import RunResult
 from depthtui.depth import rules
 from depthtui.depth.published import PublishedModel
 from depthtui.depth.reading import Reading
-from depthtui.metrics import METRICS
+from depthtui.metrics.registry import METRICS
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.groups import PooledRuns

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from depthtui.data import protocol
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.sizes import about, format_size
 
 LOG_PACE = 10.0

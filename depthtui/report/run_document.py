@@ -28,9 +28,9 @@ from depthtui.depth import rules
 from depthtui.depth.published import PAPER, PROTOCOL, published_row
 from depthtui.depth.reading import Reading, reading_of, span_verdicts
 from depthtui.depth.spans import spans_of
-from depthtui.metrics import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.contributions import BRANCHES
+from depthtui.metrics.registry import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import first_counted
 from depthtui.palettes import OWN_PALETTE

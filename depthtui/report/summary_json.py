@@ -26,7 +26,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 from depthtui.report.choices import choices_that_matter
 from depthtui.report.groups import RunGroup
 from depthtui.report.layer_types import types_dict

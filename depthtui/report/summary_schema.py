@@ -7,7 +7,7 @@ from typing import Any
 from depthtui.data.model import PART_TITLES
 from depthtui.data.verdict import KINDS
 from depthtui.depth import rules
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 from depthtui.report.summary_json import SCHEMA
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"

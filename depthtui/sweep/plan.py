@@ -20,7 +20,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.files import expand_home
-from depthtui.metrics import with_lens_metric
+from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.models.catalog import DEMO
 from depthtui.options import Option
 from depthtui.prompts.choices import MAKERS, no_choices

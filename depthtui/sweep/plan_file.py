@@ -36,7 +36,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels, with_written
 

@@ -20,10 +20,11 @@ from depthtui.data.run_settings import (
 from depthtui.data.store import make_key
 from depthtui.depth.reading import Reading
 from depthtui.files import parse_json
-from depthtui.metrics import ALL, METRIC_BY_NAME, depends_on_former_prompts
+from depthtui.metrics.needed_settings import depends_on_former_prompts
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
+from depthtui.metrics.registry import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Metric
 from depthtui.sweep.plan import Cell
 

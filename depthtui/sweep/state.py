@@ -10,7 +10,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.depth.problems import problems_of
 from depthtui.errors import DepthError
-from depthtui.metrics import named_metrics, unavailable_in_words
+from depthtui.metrics.registry import named_metrics, unavailable_in_words
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, can_be_pooled, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.prompts import Candidates, choose

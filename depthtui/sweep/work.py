@@ -10,7 +10,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, RunResult, WrittenAnswer
 from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.errors import DepthError
-from depthtui.metrics import depends_on_former_prompts, with_other_prompts
+from depthtui.metrics.needed_settings import depends_on_former_prompts, with_other_prompts
 from depthtui.sweep.folder import Failure, count_key
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.prompts import choose, filled_up

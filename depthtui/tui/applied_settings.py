@@ -43,7 +43,7 @@ class AppliedSettings:
     @cached_property
     def settings_list(self) -> SettingsList:
         """The settings as people change them, with changes that are not written yet."""
-        from depthtui.metrics import ALL_MEASURES, OF_THE_PASS
+        from depthtui.metrics.registry import ALL_MEASURES, OF_THE_PASS
         from depthtui.tui.state.settings_list import SettingsList
 
         themes = {name: theme_setting(name) for name in self._app.available_themes}
@@ -74,7 +74,7 @@ class AppliedSettings:
 
     def apply(self) -> None:
         """Apply changed settings; a choice made on a screen stays unless its setting changed."""
-        from depthtui.metrics import MEASURE_BY_NAME
+        from depthtui.metrics.registry import MEASURE_BY_NAME
         from depthtui.tui.screens.main_screen import MainScreen
         from depthtui.tui.screens.pane_screen import PaneScreen
 

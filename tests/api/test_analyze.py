@@ -16,7 +16,8 @@ from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.manual import source
-from depthtui.metrics import METRIC_BY_NAME, with_lengths_before
+from depthtui.metrics.needed_settings import with_lengths_before
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.models.in_memory import adopt
 from depthtui.prompts.tasks import baseline_texts
 from tests.tiny_models import tiny_folder

@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from depthtui import Prompt, analyze
 from depthtui.data.arrays import arrays_of
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 
 PROMPT = Prompt(
     "The ferry did not run, and seven plus five is twelve.",

@@ -13,7 +13,7 @@ from depthtui import Prompt, Runs, analyze
 from depthtui.data.arrays import arrays_of
 from depthtui.depth import rules
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from tests.builders.answers import answered_runs
 from tests.builders.results import lacking
 from tests.hostile import HOSTILE, HOSTILE_PROMPT

@@ -31,7 +31,8 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
-from depthtui.metrics import kept, with_other_prompts
+from depthtui.metrics import kept
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 from tests.benchmarks.verdicts import METRICS

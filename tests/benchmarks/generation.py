@@ -21,7 +21,7 @@ from depthtui.depth.token_depths import depths_of_run
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.engine.writing import write
-from depthtui.metrics import empty_result
+from depthtui.metrics.registry import empty_result
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.probe import probe_architecture

@@ -16,7 +16,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.settings import default_cache_dir, models_dir
 from tests.benchmarks.interventions import WORDS
 from tests.benchmarks.peak_memory import anonymous_bytes, watch_memory

@@ -21,7 +21,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from tests.benchmarks.interventions_memory import ANSWER, TimeLimit
 from tests.benchmarks.peak_memory import watch_memory
 from tests.tiny_models import tiny_tokenizer

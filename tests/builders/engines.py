@@ -62,9 +62,9 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, empty_result
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.registry import METRIC_BY_NAME, OF_THE_PASS, empty_result
 from depthtui.service.sweep import SweepService
 from depthtui.service.worker import Worker
 from depthtui.tui.messages import EngineDied, EngineEvent

@@ -12,7 +12,6 @@ import numpy as np
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import AffineLens, JacobianLens
 from depthtui.data.run import RunResult
-from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.answers_kept import AnswersKept
@@ -28,6 +27,7 @@ from depthtui.metrics.pairs import LayerPairs
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.patch import Patch
 from depthtui.metrics.quantisation import Quantisation
+from depthtui.metrics.registry import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.repeat import LONGEST, Repeat, lengths_from
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling

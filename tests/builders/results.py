@@ -13,9 +13,9 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, Provenance, RunResult
 from depthtui.data.run_settings import RunSettings
-from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.needs import answer
+from depthtui.metrics.registry import METRIC_BY_NAME, empty_result
 from tests.builders.lenses import VOCABULARY
 from tests.builders.metrics import AFTER_THE_LENS, random_metric, smooth_metric, usefulness
 from tests.builders.models import model_info, tiny_model

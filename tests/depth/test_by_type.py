@@ -9,8 +9,8 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.layer_types import type_blocks, types_dict
 from tests.builders.models import tiny_model

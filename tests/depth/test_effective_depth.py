@@ -20,8 +20,8 @@ from depthtui.depth.effective_depth import (
 )
 from depthtui.depth.reading import reading_of
 from depthtui.depth.rules import cosine, kl, overlap
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.registry import METRIC_BY_NAME
 from tests.builders.results import full_run, random_result
 
 SETTINGS = SummarySettings()

@@ -16,7 +16,7 @@ from depthtui.depth.published import (
     published_for,
     published_layers,
 )
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.prompts import TASKS
 from tests.builders.models import model_info
 

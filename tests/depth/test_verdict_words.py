@@ -18,7 +18,7 @@ from depthtui.depth.verdict_words import (
     verdict_sentence,
     why_not_compared,
 )
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.right_answers import RightAnswers
 
 SAYS = {

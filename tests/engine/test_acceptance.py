@@ -18,9 +18,9 @@ from depthtui.engine import acceptance
 from depthtui.engine.acceptance import NAMES, DeviceComparison, compare_devices
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
-from depthtui.metrics import ALL, METRICS
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.direct_logits import DirectLogits
+from depthtui.metrics.registry import ALL, METRICS
 from depthtui.metrics.similarity import Similarity
 
 HERE = ModelSpec(device="cpu", dtype="float32")

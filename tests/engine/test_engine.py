@@ -34,8 +34,8 @@ from depthtui.engine import prompt_run as run_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
-from depthtui.metrics import empty_result
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.registry import empty_result
 from depthtui.models import devices
 from depthtui.tracing.activations import ActivationRecorder, Activations
 from tests.naive import naive_contributions, naive_lens, naive_writes

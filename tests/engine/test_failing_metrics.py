@@ -18,7 +18,7 @@ from depthtui.engine import engine as engine_module
 from depthtui.engine import prompt_run as run_module
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS
+from depthtui.metrics.registry import METRIC_BY_NAME, METRICS, OF_THE_PASS
 from depthtui.metrics.settling.compute import Divergence
 from depthtui.metrics.spec import Metric
 from depthtui.prompts.tasks import baseline_texts

@@ -8,8 +8,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig
 
 from depthtui.engine import memory
 from depthtui.engine.memory import Placement
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.costs import MemoryNeed, Sizes, backward, row_of_logits
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.builders.models import model_info

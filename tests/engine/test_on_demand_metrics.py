@@ -20,7 +20,6 @@ from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.metric_context import Baselines
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
@@ -28,6 +27,7 @@ from depthtui.metrics.kept import Kept
 from depthtui.metrics.needs import clean_run
 from depthtui.metrics.order import compute as order_module
 from depthtui.metrics.ranking import usefulness
+from depthtui.metrics.registry import METRIC_BY_NAME, METRICS, OF_THE_PASS, ON_DEMAND
 from depthtui.metrics.repeat import Repeat
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity

@@ -16,9 +16,9 @@ from depthtui.data.store import open_store
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics import OF_THE_PASS
 from depthtui.metrics.context import Context
 from depthtui.metrics.patch import Patch
+from depthtui.metrics.registry import OF_THE_PASS
 from tests.tiny_models import tiny_folder
 
 SETTINGS = RunSettings(metrics=("patch",))

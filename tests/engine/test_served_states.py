@@ -23,8 +23,9 @@ from depthtui.engine.lenses import LensChoice
 from depthtui.engine.readout import load_for_states
 from depthtui.engine.state_files import find_state_files, served_dtype
 from depthtui.errors import DepthError
-from depthtui.metrics import METRICS, engine_distance
+from depthtui.metrics import engine_distance
 from depthtui.metrics.engine_distance import EngineDistance
+from depthtui.metrics.registry import METRICS
 from depthtui.models.in_memory import adopt
 from tests.odd_files import ODD_FILES, put_odd_file
 from tests.served import FROM_VLLM, IDS, served_folder, states_of, write_states

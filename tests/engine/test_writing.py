@@ -24,7 +24,7 @@ from depthtui.engine.tokens import Vocabulary
 from depthtui.engine.writing import write
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import DepthMap, LensMaps
-from depthtui.metrics import METRIC_BY_NAME, empty_result
+from depthtui.metrics.registry import METRIC_BY_NAME, empty_result
 from depthtui.tracing import decoding
 from depthtui.tracing.decoding import Decoding, reads_on
 from depthtui.tracing.probe import probe_architecture

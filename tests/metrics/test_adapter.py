@@ -14,8 +14,9 @@ from depthtui.api.runs import Runs
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.parting import parting_sentence
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import OF_THE_PASS, adapter
+from depthtui.metrics import adapter
 from depthtui.metrics.adapter import AdapterChange
+from depthtui.metrics.registry import OF_THE_PASS
 from tests.builders.adapters import adapter_of, merged_folder
 from tests.builders.results import run
 from tests.naive import blocks

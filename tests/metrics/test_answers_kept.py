@@ -17,10 +17,10 @@ from depthtui.data.verdict import Evidence
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.engine import metric_context
 from depthtui.engine.engine import Engine
-from depthtui.metrics import RANKINGS, empty_result
 from depthtui.metrics.answers_kept import METRIC, AnswersKept
 from depthtui.metrics.answers_kept.compute import compute, same_answer
 from depthtui.metrics.ranking import usefulness
+from depthtui.metrics.registry import RANKINGS, empty_result
 from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.probe import probe_architecture
 from tests.builders.models import tiny_model

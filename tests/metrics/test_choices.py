@@ -18,11 +18,11 @@ from depthtui.data.run_settings import (
     settings_keys,
 )
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import METRIC_BY_NAME, empty_result
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import chosen_layers, key_parts
 from depthtui.metrics.depth_score import depth_score
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
+from depthtui.metrics.registry import METRIC_BY_NAME, empty_result
 from depthtui.metrics.residual_erasure import METRIC, ResidualErasure, erased_tokens
 from depthtui.metrics.residual_erasure.compute import Place, _Eraser, residual_erasure
 from depthtui.metrics.skip_effects import positions_of

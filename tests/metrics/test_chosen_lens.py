@@ -14,18 +14,13 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import LENSES, RunSettings, SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import (
-    ALL_MEASURES,
-    MEASURE_BY_NAME,
-    MEASURES,
-    METRICS,
-    token_depths,
-    with_lens_metric,
-)
+from depthtui.metrics import token_depths
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.early_exit import early_exit
 from depthtui.metrics.lens_margin import lens_margin
+from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.metrics.prediction_depth import prediction_depth
+from depthtui.metrics.registry import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRICS
 from depthtui.metrics.settling import Settling, divergence_of
 from depthtui.report.findings import findings
 from tests.builders.lenses import random_lens, smooth_lens
@@ -259,7 +254,9 @@ def test_a_fitted_lens_is_computed_where_it_is_a_metric(monkeypatch: pytest.Monk
     settings = RunSettings()
     assert with_lens_metric(settings, "logit") == settings
     names = {metric.name: metric for metric in METRICS}
-    monkeypatch.setattr("depthtui.metrics.METRIC_BY_NAME", names | {"affine_lens": METRICS[0]})
+    monkeypatch.setattr(
+        "depthtui.metrics.needed_settings.METRIC_BY_NAME", names | {"affine_lens": METRICS[0]}
+    )
     reading = with_lens_metric(settings, "affine")
     assert reading.metrics == (*settings.metrics, "affine_lens")
     assert with_lens_metric(reading, "affine") == reading

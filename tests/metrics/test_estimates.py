@@ -13,7 +13,6 @@ import torch
 from depthtui.data.protocol import Pace
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings
-from depthtui.metrics import METRIC_BY_NAME, METRICS, empty_result
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.context_depth import KEYS_VALUES, start_of
@@ -30,6 +29,7 @@ from depthtui.metrics.heads.compute import attention_heads
 from depthtui.metrics.order.compute import order
 from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.quantisation.compute import quantisation
+from depthtui.metrics.registry import METRIC_BY_NAME, METRICS, empty_result
 from depthtui.metrics.repeat.compute import repeat
 from depthtui.metrics.residual_erasure import erased_tokens
 from depthtui.metrics.residual_erasure.compute import residual_erasure

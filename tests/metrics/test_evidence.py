@@ -13,9 +13,9 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Evidence
 from depthtui.depth.certainty import evidence_of
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import METRIC_BY_NAME, METRICS
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.evidence import CountMeasure, Variant
+from depthtui.metrics.registry import METRIC_BY_NAME, METRICS
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.similarity import Similarity
 from tests.builders.metrics import ablation

@@ -12,12 +12,12 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
-from depthtui.metrics import with_other_prompts
 from depthtui.metrics.kept import METRIC, Kept, ReducedKept
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.tracing.left_out import LayersToLeave
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay

@@ -7,16 +7,16 @@ import pytest
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
-from depthtui.metrics import (
+from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.direct_logits import DirectLogits
+from depthtui.metrics.integrated_gradients import IntegratedGradients
+from depthtui.metrics.registry import (
     ALL_MEASURES,
     MEASURE_BY_NAME,
     METRIC_BY_NAME,
     OF_THE_PASS,
     formula_in,
 )
-from depthtui.metrics.contributions import Contributions
-from depthtui.metrics.direct_logits import DirectLogits
-from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects

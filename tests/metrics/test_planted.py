@@ -17,7 +17,8 @@ from depthtui.data.store import open_store
 from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import ablation, kept, parts, with_other_prompts
+from depthtui.metrics import ablation, kept, parts
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint

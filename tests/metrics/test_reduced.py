@@ -14,10 +14,10 @@ from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
-from depthtui.metrics import METRICS
 from depthtui.metrics.neighbours import Neighbours, ReducedNeighbours
 from depthtui.metrics.reduced import Reduced, largest
 from depthtui.metrics.reduction import reduce_run
+from depthtui.metrics.registry import METRICS
 from depthtui.metrics.spec import Metric
 from tests.builders.results import full_run, lacking, run
 

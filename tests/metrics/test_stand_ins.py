@@ -14,7 +14,6 @@ from torch import Tensor
 from depthtui.data.run_settings import RunSettings, SummarySettings, settings_keys
 from depthtui.depth.reading import reading_of
 from depthtui.engine.metric_context import Baselines
-from depthtui.metrics import ALL, METRIC_BY_NAME, depending_on
 from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import STAND_INS, key_parts
 from depthtui.metrics.context_depth.compute import context_depth
@@ -22,6 +21,7 @@ from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.pairs.compute import pairs
+from depthtui.metrics.registry import ALL, METRIC_BY_NAME, depending_on
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
 from depthtui.report.choices import choice_words
 from depthtui.report.groups import group_runs

@@ -7,7 +7,8 @@ import torch
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import kept, with_other_prompts
+from depthtui.metrics import kept
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.metrics.task_guess import METRIC, ReducedTaskGuess, _leave_one_out, task_guesses
 from tests.engine.test_controls import engine_with
 from tests.tiny_models import CORPUS, with_tokenizer

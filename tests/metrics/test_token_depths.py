@@ -12,8 +12,8 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.chosen_lens import measure_of_lens
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.settling.compute import divergence
 from depthtui.metrics.token_depths import TOKEN_DEPTHS

@@ -30,7 +30,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, Writing
 from depthtui.engine import layer_orders
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import named_line
-from depthtui.metrics import METRICS
+from depthtui.metrics.registry import METRICS
 
 PROMPT = Prompt(
     "Seven plus five is twelve, and the river was high.",

@@ -22,7 +22,7 @@ from depthtui.data.protocol import Event, ModelLoaded, Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.session_files import SessionFolder
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog

@@ -20,9 +20,15 @@ from depthtui.data.pool import Pool
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS
 from depthtui.metrics.direct_effects import SHARE
 from depthtui.metrics.order import Order
+from depthtui.metrics.registry import (
+    ALL_MEASURES,
+    MEASURE_BY_NAME,
+    MEASURES,
+    METRIC_BY_NAME,
+    METRICS,
+)
 from depthtui.metrics.spec import Measure
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes

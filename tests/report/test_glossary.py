@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from depthtui.depth import rules
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 from depthtui.report.glossary import TERMS, terms_in
 
 JARGON = (

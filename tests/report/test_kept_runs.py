@@ -15,7 +15,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import Store, open_store
 from depthtui.engine.engine import Engine
-from depthtui.metrics import METRIC_BY_NAME, ON_DEMAND
+from depthtui.metrics.registry import METRIC_BY_NAME, ON_DEMAND
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.report.kept_runs import read_run
 from tests.tiny_models import tiny_folder

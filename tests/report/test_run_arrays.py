@@ -14,8 +14,8 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.order import Order
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.run_arrays import arrays_bytes
 from tests.builders.results import full_run, hostile_run, run, stopped_run
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from depthtui import ramps
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.report.blocks import Bars, Heatmap, Line, Panel
 from depthtui.report.svg import COLOURS, bars, curves, heatmap, page_style, ramp_style

@@ -11,7 +11,7 @@ import pytest
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.errors import DepthError
-from depthtui.metrics import with_other_prompts
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.tasks import make_prompts
 from depthtui.report.groups import group_runs

@@ -18,7 +18,7 @@ from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.errors import DepthError
-from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS
+from depthtui.metrics.registry import METRIC_BY_NAME, OF_THE_PASS
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep import in_process
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest

@@ -21,7 +21,7 @@ from depthtui import cli
 from depthtui.data.protocol import Memory, Rows
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics import OF_THE_PASS
+from depthtui.metrics.registry import OF_THE_PASS
 from depthtui.settings import Settings
 from depthtui.tui import app as app_module
 from depthtui.tui.app import DepthApp

@@ -8,7 +8,7 @@ import pytest
 
 from depthtui.data.protocol import LoadModel, MetricRows, StartRun
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker

@@ -17,9 +17,9 @@ from depthtui.data.protocol import Event, ModelLoaded, Pace
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.verdict_words import comparison_sentence
-from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.estimates import with_metric
+from depthtui.metrics.registry import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.draw.styles import line_colour
 from depthtui.tui.panes.curves import DepthCurves

@@ -36,7 +36,8 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.manual import titles
-from depthtui.metrics import MEASURE_BY_NAME, kept
+from depthtui.metrics import kept
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts import TASKS
 from depthtui.report.explanations import of_measure

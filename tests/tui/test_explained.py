@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.metrics import MEASURES, METRIC_BY_NAME
+from depthtui.metrics.registry import MEASURES, METRIC_BY_NAME
 from depthtui.metrics.token_depths import DECIDED
 from depthtui.report.explanations import LENS_TABLE, of_rules
 from depthtui.tui.panes.pane import Pane

@@ -9,7 +9,7 @@ import pytest
 
 from depthtui.data.protocol import InspectLayer, LayerInspected
 from depthtui.data.run import Prompt
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.layer_part import PARTS, LayerPart
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.layer_screen import LayerScreen

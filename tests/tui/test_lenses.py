@@ -13,8 +13,8 @@ from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
 from depthtui.data.protocol import Pace, StartRun
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.registry import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.settling import settling_depth
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.curves import DepthCurves

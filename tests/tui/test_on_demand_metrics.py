@@ -10,10 +10,10 @@ from textual.widgets import Static
 
 from depthtui.data.protocol import Failed, MetricRows, Pace, StartRun
 from depthtui.data.run import Prompt
-from depthtui.metrics import MEASURE_BY_NAME, METRIC_BY_NAME, OF_THE_PASS
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.registry import MEASURE_BY_NAME, METRIC_BY_NAME, OF_THE_PASS
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import load_settings

@@ -8,7 +8,7 @@ import pytest
 
 from depthtui.data.protocol import Command, LoadModel, MetricRows, StartRun
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics import MEASURES, METRIC_BY_NAME
+from depthtui.metrics.registry import MEASURES, METRIC_BY_NAME
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.session import RunState

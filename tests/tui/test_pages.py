@@ -11,9 +11,9 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartRun
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import SummarySettings
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.early_exit import CONFIDENCE, early_exit
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity, best_block

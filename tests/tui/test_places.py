@@ -10,8 +10,8 @@ from textual.widgets import TextArea
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.remarks import Bookmark
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.quantisation import Quantisation
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui import system_open
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.line_field import LineField

@@ -22,7 +22,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.session_files import SessionFile, SessionFolder
 from depthtui.errors import DepthError
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.verdict_pane import VerdictPane

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from textual.widgets import Input
 
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.palettes import PALETTES
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.heatmap import HeatmapPane

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.pane_screen import NO_TOKENS, PaneScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen

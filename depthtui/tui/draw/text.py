@@ -7,9 +7,10 @@ from rich.cells import cell_len
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_unread
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
-from depthtui.metrics import METRIC_BY_NAME, logit_lens
+from depthtui.metrics import logit_lens
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Metric
 from depthtui.token_text import fit_shown, printable_sentence

@@ -9,9 +9,9 @@ from rich.style import Style
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.prediction_depth import NAME as PREDICTION_DEPTH
 from depthtui.metrics.prediction_depth import prediction_depth
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.settling import LATE, METRIC, divergence_of, settling_depth
 from depthtui.report.blocks import Bars, Figure, Note
 from depthtui.report.explanations import of_metrics

@@ -9,7 +9,7 @@ from depthtui.data.lens_view import through_words
 from depthtui.depth import rules
 from depthtui.depth.published import PAPER, published_row
 from depthtui.depth.reading import Reading
-from depthtui.metrics import ranking_names, rankings_of
+from depthtui.metrics.registry import ranking_names, rankings_of
 from depthtui.report.blocks import Block, Heading, Note, TightBlocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.explanations import of_metrics, of_rules

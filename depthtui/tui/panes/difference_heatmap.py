@@ -9,7 +9,7 @@ import numpy as np
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.tui.draw.scale import Scale, scale_of
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.state.alignment import matched_rows, spread

@@ -14,8 +14,9 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.verdict import Evidence, EvidenceKind
 from depthtui.depth.verdict_words import spread
-from depthtui.metrics import METRIC_BY_NAME, kept
+from depthtui.metrics import kept
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Metric
 from depthtui.report.blocks import Column, Table
 from depthtui.report.explanations import of_verdict

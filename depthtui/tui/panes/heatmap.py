@@ -18,9 +18,9 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import label_cells, layer_label, marks_words
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import metric_of_lens
 from depthtui.metrics.needs import lens
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.blocks import Figure
 from depthtui.report.phrases import rule_title
 from depthtui.report.run_document import measure_figure

@@ -11,7 +11,7 @@ from depthtui import ramps
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import direct_effects, formula_in, pairs, repeat
+from depthtui.metrics import direct_effects, pairs, repeat
 from depthtui.metrics.choices import layers_words, stand_in_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
@@ -19,6 +19,7 @@ from depthtui.metrics.direct_effects import DirectEffects, later_pairs, read_lat
 from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.heads import AttentionHeads
 from depthtui.metrics.pairs import WRECK, LayerPairs
+from depthtui.metrics.registry import formula_in
 from depthtui.metrics.repeat import Repeat, block_words
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure

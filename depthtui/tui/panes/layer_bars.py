@@ -9,9 +9,10 @@ from rich.style import Style
 
 from depthtui.data.explanation import Explanation
 from depthtui.depth.reading import Reading
-from depthtui.metrics import answers_kept, ranking_names, rankings_of
+from depthtui.metrics import answers_kept
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
+from depthtui.metrics.registry import ranking_names, rankings_of
 from depthtui.report.blocks import Bars, Figure
 from depthtui.report.explanations import of_metrics
 from depthtui.report.phrases import sentence_case

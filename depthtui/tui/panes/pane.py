@@ -19,8 +19,8 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_of
 from depthtui.data.run import PromptTokens, RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.chosen_lens import measure_of_lens, metric_of_lens
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_measure
@@ -194,7 +194,7 @@ class Pane(Widget, can_focus=True):
         return None
 
     def computes(self) -> tuple[str, ...]:
-        """The metrics that the pane shows (see `metrics.METRICS`)."""
+        """The metrics that the pane shows (see `metrics.registry.METRICS`)."""
         return ()
 
     def computes_with(self) -> Mapping[str, Any]:

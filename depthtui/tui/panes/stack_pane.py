@@ -10,10 +10,11 @@ from textual.strip import Strip
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.pieces import Piece as PrunedPiece
-from depthtui.metrics import RANKINGS, parts
+from depthtui.metrics import parts
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.ranking import ALL_TOKENS, Ranked, usefulness
+from depthtui.metrics.registry import RANKINGS
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.bars import BarScale, axis_of
 from depthtui.tui.draw.styles import Piece, bar, fit_right, number

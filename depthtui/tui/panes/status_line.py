@@ -10,7 +10,7 @@ from textual.timer import Timer
 from textual.widget import Widget
 
 from depthtui.data.selection import indices_text
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.sizes import about, format_size
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.styles import PaneStyles, Piece, strip_of, styles_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from depthtui.depth import rules
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 
 _PAGES = {

@@ -8,8 +8,9 @@ from typing import Any
 
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Verdict
-from depthtui.metrics import METRIC_BY_NAME, kept
+from depthtui.metrics import kept
 from depthtui.metrics.estimates import seconds_of
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Metric
 from depthtui.sizes import about
 from depthtui.tui.draw.text import NOT_TIMED

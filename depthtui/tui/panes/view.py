@@ -12,7 +12,7 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading
-from depthtui.metrics import MEASURES
+from depthtui.metrics.registry import MEASURES
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.tui.draw.styles import RampChoice

@@ -20,8 +20,9 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.verdict_words import headline_not_measured, why_not_compared
-from depthtui.metrics import METRIC_BY_NAME, kept
+from depthtui.metrics import kept
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of

@@ -22,8 +22,9 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
 from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
-from depthtui.metrics import MEASURE_BY_NAME, OF_THE_PASS, kept
+from depthtui.metrics import kept
 from depthtui.metrics.chosen_lens import measure_of_lens
+from depthtui.metrics.registry import MEASURE_BY_NAME, OF_THE_PASS
 from depthtui.metrics.spec import Measure
 from depthtui.sizes import about
 from depthtui.token_text import printable_sentence

@@ -15,8 +15,8 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import LOGIT
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
-from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.chosen_lens import measure_of_lens
+from depthtui.metrics.registry import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_types

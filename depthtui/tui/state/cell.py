@@ -10,8 +10,8 @@ import numpy as np
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of
 from depthtui.data.run import RunResult
-from depthtui.metrics import ALL_MEASURES
 from depthtui.metrics.chosen_lens import measure_of_lens
+from depthtui.metrics.registry import ALL_MEASURES
 from depthtui.metrics.spec import Measure
 from depthtui.report.blocks import Column, Spans, Table, TableCell
 from depthtui.token_text import printable

@@ -11,7 +11,8 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.parting import parting_sentence
 from depthtui.depth.verdict_words import comparison_sentence
-from depthtui.metrics import METRIC_BY_NAME, METRICS, kept
+from depthtui.metrics import kept
+from depthtui.metrics.registry import METRIC_BY_NAME, METRICS
 from depthtui.prompts import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable

@@ -18,7 +18,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Writing
-from depthtui.metrics import with_lens_metric
+from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.automatic_metrics import AutomaticWork
 from depthtui.tui.state.engine_connection import EngineDeath

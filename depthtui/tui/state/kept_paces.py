@@ -14,7 +14,7 @@ from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.protocol import Pace
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, read_whole, write_over
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 
 SCHEMA = 2
 """Raised when the meaning of the file changes: paces of another schema are forgotten."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from depthtui.data.run import RunResult
-from depthtui.metrics import METRICS
 from depthtui.metrics.patch import NO_SOURCE
+from depthtui.metrics.registry import METRICS
 from depthtui.metrics.spec import Metric
 
 _QUICK = 8

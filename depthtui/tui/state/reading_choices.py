@@ -12,8 +12,8 @@ from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
-from depthtui.metrics import METRIC_BY_NAME
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.options import Option, options_of
 
 _THRESHOLD_STEPS = 20

@@ -26,15 +26,15 @@ from depthtui.data.protocol import (
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings, Writing
-from depthtui.metrics import (
+from depthtui.metrics import logit_lens
+from depthtui.metrics.estimates import TimeLeft
+from depthtui.metrics.registry import (
     METRIC_BY_NAME,
     OF_THE_PASS,
     ON_DEMAND,
     depending_on,
     empty_result,
-    logit_lens,
 )
-from depthtui.metrics.estimates import TimeLeft
 from depthtui.tui.state.next_measures import key_that_helps
 
 

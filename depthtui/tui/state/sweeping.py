@@ -20,7 +20,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
 from depthtui.depth import rules
 from depthtui.errors import DepthError
-from depthtui.metrics import ALL
+from depthtui.metrics.registry import ALL
 from depthtui.prompts.tasks import TASKS
 from depthtui.sweep.folder import Failure, SweepFolder, model_title
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice

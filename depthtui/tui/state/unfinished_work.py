@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.session import RunState, SessionRun
 

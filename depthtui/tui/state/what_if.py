@@ -18,11 +18,12 @@ from depthtui.data.pieces import Piece, part_of
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
-from depthtui.metrics import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, accuracy, parts, rankings_of
+from depthtui.metrics import accuracy, parts
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
+from depthtui.metrics.registry import METRIC_BY_NAME, OF_THE_PASS, RANKINGS, rankings_of
 from depthtui.metrics.spec import Metric
 from depthtui.report.skips import changes_of
 from depthtui.tui.state.explorer import Explorer

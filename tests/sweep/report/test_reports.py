@@ -23,8 +23,9 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.published import RULES
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import METRICS, kept, sufficient
+from depthtui.metrics import kept, sufficient
 from depthtui.metrics.accuracy.answer_statistics import wilson
+from depthtui.metrics.registry import METRICS
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines

@@ -11,9 +11,9 @@ import pytest
 from depthtui import ramps
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.kept import METRIC as KEPT
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_pair import DepthPair

@@ -12,7 +12,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict import verdict_of
-from depthtui.metrics import METRIC_BY_NAME
+from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.tui.draw.styles import PaneStyles, ruler, styles_of
 from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.evidence_pane import KIND_WORDS, EvidencePane

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from depthtui.data.run import RunResult
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.heads import AttentionHeads
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied, mode_of

@@ -10,8 +10,8 @@ from textual.events import MouseScrollUp
 from depthtui import ramps
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.run import RunResult
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.report.phrases import rule_title
 from depthtui.tui.draw.scale import scale_of

@@ -13,8 +13,8 @@ from depthtui.data.lens import LENS_CLASSES, LENSES, LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.metrics import MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.contributions import Contributions
+from depthtui.metrics.registry import MEASURE_BY_NAME, MEASURES
 from depthtui.tui.panes.answers_pane import AnswersPane
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.decided_pane import DecidedPane

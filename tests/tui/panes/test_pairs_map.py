@@ -7,7 +7,7 @@ import pytest
 
 from depthtui import ramps
 from depthtui.data.run import RunResult
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied, mode_of

@@ -13,7 +13,7 @@ from textual.app import App, ComposeResult
 from textual.screen import Screen
 from textual.strip import Strip
 
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import HeatmapPane

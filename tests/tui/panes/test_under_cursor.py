@@ -7,7 +7,7 @@ import pytest
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import MEASURE_BY_NAME
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.difference_heatmap import DifferenceHeatmap

@@ -12,11 +12,11 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Skip
-from depthtui.metrics import MEASURE_BY_NAME
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.parts import KeptParts
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.repeat import Repeat
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects

@@ -19,10 +19,10 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
-from depthtui.metrics import empty_result
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.patch import NO_SOURCE
+from depthtui.metrics.registry import empty_result
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.tui.state.session import RunState, Session, Work
 from tests.builders.engines import rows_of

@@ -9,7 +9,8 @@ import pytest
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.metrics import OF_THE_PASS, resampling
+from depthtui.metrics import resampling
+from depthtui.metrics.registry import OF_THE_PASS
 from depthtui.tui.state.verdicts import LastReading
 from tests.builders.metrics import ablation
 from tests.builders.models import model_info

@@ -10,8 +10,8 @@ from textual.content import Content
 
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
-from depthtui.metrics import ALL_MEASURES, MEASURE_BY_NAME, METRIC_BY_NAME, formula_in
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.registry import ALL_MEASURES, MEASURE_BY_NAME, METRIC_BY_NAME, formula_in
 from depthtui.metrics.spec import Measure
 from depthtui.report.explanations import of_measure
 from depthtui.token_text import printable_sentence

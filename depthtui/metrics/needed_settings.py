@@ -1,0 +1,111 @@
+"""The settings of a run, with all that its metrics need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from depthtui.data.lens_view import LENS_METRICS, LOGIT
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.metrics import accuracy, adapter, kept, parts, task_guess
+from depthtui.metrics.layer_order import PROMPTS_AS_UNITS, TEXTS
+from depthtui.metrics.registry import METRIC_BY_NAME, depending_on, named_metrics
+from depthtui.metrics.resampling import FEWEST_UNITS
+
+_MOST_ANSWERS = 100
+"""The most prompts of a task that are guessed from each other; more are parted."""
+
+
+def with_lens_metric(settings: RunSettings, lens: str) -> RunSettings:
+    """The settings of a run that is to be read through a lens: a fitted lens's metric is added."""
+    metric = LENS_METRICS[lens]
+    if lens == LOGIT or metric in settings.metrics or metric not in METRIC_BY_NAME:
+        return settings
+    return replace(settings, metrics=(*settings.metrics, metric))
+
+
+def with_adapter_metric(settings: RunSettings, spec: ModelSpec) -> RunSettings:
+    """The settings of a run; a model with an adapter is also measured beside its base.
+
+    Where metrics are named, only these are measured.
+    """
+    if not spec.adapter or named_metrics(settings):
+        return settings
+    return replace(settings, metrics=(*settings.metrics, adapter.NAME))
+
+
+def depends_on_former_prompts(settings: RunSettings) -> bool:
+    """Whether the lengths of the prompts before this one matter (paper, metric 2)."""
+    names = {metric.name for metric in depending_on("lengths_before")}
+    return not names.isdisjoint(settings.metrics)
+
+
+def with_lengths_before(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
+    """The settings of a run after prompts of `lengths` tokens (paper, metric 2)."""
+    if not depends_on_former_prompts(settings):
+        return settings
+    return replace(settings, lengths_before=tuple(lengths))
+
+
+def with_other_prompts(
+    settings: RunSettings, prompts: Sequence[Prompt], number: int, writes: bool = False
+) -> RunSettings:
+    """The settings of one of several runs: with all that it needs of the other prompts.
+
+    Args:
+        settings: settings of every run.
+        prompts: the prompts that are run together.
+        number: index of the run's prompt in `prompts`.
+        writes: whether the model writes the answers, which are not known before.
+    """
+    settings = _with_accuracy(settings, prompts[number])
+    if {kept.NAME, parts.NAME}.isdisjoint(settings.metrics):
+        return settings
+    if settings.sufficient_order == "own":
+        settings = _with_order_texts(settings, prompts, number)
+    prompt = prompts[number]
+    if writes or not prompt.answer:
+        return settings
+    of_task = [
+        other
+        for other in prompts
+        if (other.source, other.level) == (prompt.source, prompt.level) and other.answer
+    ]
+    place = of_task.index(prompt)
+    if settings.sufficient_order != "own":
+        settings = _with_order_texts(settings, of_task, place)
+    return _with_task_answers(settings, of_task, place) if prompt.has_task else settings
+
+
+def _with_accuracy(settings: RunSettings, prompt: Prompt) -> RunSettings:
+    """With right answers where the prompt has choices, unless metrics are named."""
+    others = tuple(name for name in settings.metrics if name != adapter.NAME)
+    if not prompt.choices or named_metrics(replace(settings, metrics=others)):
+        return settings
+    return replace(settings, metrics=(*settings.metrics, accuracy.METRIC.name))
+
+
+def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:
+    """With the prompts of the other half, on which its own order is found."""
+    if len(prompts) < PROMPTS_AS_UNITS:
+        return settings
+    texts = [prompt.text for prompt in prompts[(number + 1) % 2 :: 2]]
+    # Beside the model's order, the own one is found on as many texts.
+    most = len(texts) if settings.sufficient_order == "own" else TEXTS
+    return replace(settings, order_texts=tuple(texts[:most]))
+
+
+def _with_task_answers(
+    settings: RunSettings, of_task: Sequence[Prompt], number: int
+) -> RunSettings:
+    """With the answers of its task, where they are enough."""
+    if len(of_task) < FEWEST_UNITS:
+        return settings
+    parts = np.array_split(range(len(of_task)), -(-len(of_task) // _MOST_ANSWERS))
+    (places,) = (part for part in parts if number in part)
+    answers = tuple(dict.fromkeys(of_task[place].answer for place in places))
+    metrics = tuple(dict.fromkeys((*settings.metrics, task_guess.NAME)))
+    return replace(settings, metrics=metrics, task_answers=answers)
