@@ -34,8 +34,8 @@ from depthtui.log import log_bug
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.patch import NO_SOURCE
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.prompts import make_prompts
 from depthtui.prompts.asking import Asking
+from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
 from tests.builders.models import tiny_model

@@ -16,8 +16,8 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import estimate_depths, pool
 from depthtui.depth.reading import reading_of
+from depthtui.depth.rule import Rule, Threshold
 from depthtui.depth.rule_evidence import rule_evidence
-from depthtui.depth.rules.rule import Rule, Threshold
 from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.report.explanations import of_rules
 from depthtui.report.export import run_report

@@ -55,9 +55,8 @@ def models(overrides: Overrides) -> None:
 @click.command(cls=NoArgumentCommand, meant=_lines_for_task)
 def tasks() -> None:
     """List the tasks and their levels."""
-    from depthtui.prompts.choices import MAKERS
-    from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES
-    from depthtui.prompts.tasks import TASKS
+    from depthtui.prompts.dataset_formats import DATASETS
+    from depthtui.prompts.tasks import TASKS, WITH_CHOICES
 
     rows = []
     for task in TASKS.values():
@@ -74,8 +73,7 @@ def tasks() -> None:
     ]
     click.echo("\nData sets, from a file (--data NAME=FILE), on this disk or on the hub:\n")
     print_table(("task", "levels", "what it is", "on the hub"), sets)
-    names = ", ".join((*MAKERS, *WITH_CHOICES))
-    click.echo(f"\nWith options to choose from (--choices): {names}.")
+    click.echo(f"\nWith options to choose from (--choices): {', '.join(WITH_CHOICES)}.")
 
 
 @click.command(cls=NoArgumentCommand, meant=_lines_for_metric)

@@ -28,7 +28,7 @@ import numpy as np
 
 from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import Rule
+from depthtui.depth.rule import Rule
 from depthtui.depth.weights import OfTask, Weighting, pool_weights, task_numbers
 from depthtui.metrics.resampling import (
     FEWEST_UNITS,

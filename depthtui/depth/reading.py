@@ -18,8 +18,8 @@ from depthtui.depth import rules
 from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
 from depthtui.depth.idle import idle_layers, past_idle, writing_only
+from depthtui.depth.rule import Rule
 from depthtui.depth.rule_evidence import rule_evidence
-from depthtui.depth.rules.rule import Rule
 from depthtui.depth.spans import spans_of
 from depthtui.depth.token_depths import depths_of_run
 from depthtui.depth.units import count_interval

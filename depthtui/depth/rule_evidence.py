@@ -26,7 +26,7 @@ from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
-from depthtui.depth.rules.rule import Rule
+from depthtui.depth.rule import Rule
 from depthtui.metrics.evidence import CountInterval, CountMeasure, LayerCount, Variant
 
 

@@ -10,9 +10,8 @@ from depthtui.installing import install_extra
 from depthtui.metrics.registry import ALL
 from depthtui.metrics.spec import Metric
 from depthtui.options import options_of
-from depthtui.prompts.choices import MAKERS
-from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES
-from depthtui.prompts.tasks import TASKS
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.tasks import TASKS, WITH_CHOICES
 from depthtui.report.explanations import VERDICT, of_metric
 from depthtui.report.glossary import TERMS
 from depthtui.report.reading_guide import GUIDE
@@ -123,7 +122,7 @@ def datasets_table() -> str:
 
 def with_choices_sentence() -> str:
     """The tasks and data sets that can be asked with options."""
-    *others, last = (f"`{name}`" for name in (*MAKERS, *WITH_CHOICES))
+    *others, last = (f"`{name}`" for name in WITH_CHOICES)
     return f"Those that have options are {', '.join(others)} and {last}."
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, combinations, count, islice, product
 from random import Random
 
 from depthtui.data.run import Prompt
-from depthtui.errors import DepthError, short_repr
+from depthtui.errors import short_repr
 from depthtui.prompts import vocabulary as words
 from depthtui.prompts.generators import BEGINS, another_end
+from depthtui.prompts.task import MakeChoices
 
 WRONG = 3
 """Wrong options of a generated prompt."""
@@ -40,21 +41,13 @@ def problem_of(prompt: Prompt) -> str:
     return ""
 
 
-def no_choices(where: str, named: Iterable[str]) -> DepthError:
-    """The error for a source without options to choose from; `named` are those that have them."""
-    return DepthError(
-        f"{where} has no options to choose from.",
-        f"Those that have: {', '.join(named)}; or a prompt file whose lines have `choices`.",
-    )
-
-
-def with_choices(prompt: Prompt, seed: int | str) -> Prompt:
-    """A prompt of a generated task in `MAKERS`, with four options in an order by the seed.
+def with_choices(prompt: Prompt, make_choices: MakeChoices, seed: int | str) -> Prompt:
+    """A prompt of a generated task, with the options of its task in an order by the seed.
 
     A word problem is asked for the number alone.
     """
     rng = Random(f"choices {seed} {prompt.text}")
-    question, wrong = MAKERS[prompt.task](prompt, rng)
+    question, wrong = make_choices(prompt, rng)
     number = prompt.answer.rsplit(" ", 1)[-1]
     answer = prompt.answer if question == prompt.question else f" {number}"
     choices = [answer, *wrong]
@@ -62,12 +55,12 @@ def with_choices(prompt: Prompt, seed: int | str) -> Prompt:
     return replace(prompt, text=question + answer, answer=answer, choices=tuple(choices))
 
 
-def _sum_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
+def of_sum(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
     """Slips at any digit."""
     return prompt.question, _slipped(prompt.answer, 0, rng)
 
 
-def _product_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
+def of_product(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
     """Slips at any digit but the last, which is even for most products."""
     return prompt.question, _slipped(prompt.answer, 1, rng)
 
@@ -103,7 +96,7 @@ def _slipped(answer: str, first_place: int, rng: Random) -> list[str]:
     return [str(value) for value in next(values for values in wrong if min(values) > 0)]
 
 
-def _word_problem_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
+def of_word_problem(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
     """The answers of the same story with other numbers, from the same beginning if there are."""
     problem = prompt.question.removeprefix(f"{words.INSTRUCTION}\n").removesuffix("\nSolution:\n")
     steps = _STEP.findall(prompt.answer)
@@ -120,7 +113,7 @@ _TRIES = 50
 """Stories from the same beginning; a division may have no three others that end elsewhere."""
 
 
-def _fact_choices(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
+def of_facts(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
     """The other chain's value, and values of the same kind that no fact has."""
     value = prompt.answer.strip()
     ending = next(ending for ending in words.ENDINGS if value in ending.values)
@@ -141,12 +134,3 @@ def _first_wrong(answer: str, texts: Iterable[str]) -> list[str]:
                 yield text
 
     return list(islice(fitting(), WRONG))
-
-
-MAKERS: dict[str, Callable[[Prompt, Random], tuple[str, list[str]]]] = {
-    "addition": _sum_choices,
-    "multiplication": _product_choices,
-    "word_problem": _word_problem_choices,
-    "facts": _fact_choices,
-}
-"""By generated task, what makes a prompt's question and its wrong options."""

@@ -447,6 +447,3 @@ DATASETS: dict[str, Dataset] = {
     )
 }
 """Every data set by name: those of whole answers, easiest first, then those with options alone."""
-
-WITH_CHOICES = tuple(name for name, dataset in DATASETS.items() if dataset.to_choices)
-"""The names of the data sets that have options to choose from."""

@@ -14,8 +14,7 @@ from depthtui.errors import DepthError, first_line
 from depthtui.files import parse_json
 from depthtui.installing import install_extra
 from depthtui.prompts.asking import Asking
-from depthtui.prompts.choices import MAKERS, no_choices
-from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES, Dataset, Row
+from depthtui.prompts.dataset_formats import DATASETS, Dataset, Row
 from depthtui.prompts.local_datasets import (
     PREPARED,
     absence_words,
@@ -24,6 +23,7 @@ from depthtui.prompts.local_datasets import (
     split_beside,
 )
 from depthtui.prompts.prompt_files import decode_text, read_bytes
+from depthtui.prompts.tasks import no_choices
 from depthtui.settings import datasets_dir, default_cache_dir
 
 LARGEST_FILE = 512 * 1024 * 1024
@@ -109,7 +109,7 @@ def rows(
     """
     dataset, asking = _find(name), asking or Asking()
     if asking.choices and dataset.to_choices is None:
-        raise no_choices(f"The data set {name}", (*MAKERS, *WITH_CHOICES))
+        raise no_choices(f"The data set {name}")
     chosen_level = _find_level(dataset, level)
     folder = folder or datasets_dir(default_cache_dir())
     file = Path(source) if source else local_file(name, folder)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
 from importlib.resources import files
 from itertools import islice
 from random import Random
@@ -13,10 +12,11 @@ from typing import Any
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, did_you_mean
-from depthtui.prompts import generators
-from depthtui.prompts.answer_forms import NUMBER, PHRASE, TEXT, WORKED, AnswerForm
+from depthtui.prompts import choices, generators
+from depthtui.prompts.answer_forms import NUMBER, TEXT, WORKED
 from depthtui.prompts.asking import Asking
-from depthtui.prompts.choices import MAKERS, no_choices, with_choices
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.task import Task
 
 MOST_PROMPTS = 10_000
 """The most prompts that one call makes."""
@@ -24,161 +24,113 @@ MOST_PROMPTS = 10_000
 _REPEATS_BEFORE_GIVING_UP = 1_000
 
 
-@dataclass(frozen=True)
-class Task:
-    """Prompts of one kind.
-
-    Attributes:
-        name: its key, such as `word_problem`.
-        title: a short title, such as `Word problems`.
-        sentence: description of the prompts, in one sentence.
-        kind: `written`, in a fixed order, or `generated`, from a seed.
-        dial: unit of the level, a plural noun such as `steps`; empty without levels.
-        levels: the levels, easiest first; empty where there is no dial.
-        default_level: the default level, or None where there is no dial.
-        form: the form of its answers.
-    """
-
-    name: str
-    title: str
-    sentence: str
-    kind: str
-    dial: str = ""
-    levels: range = range(0)
-    default_level: int | None = None
-    form: AnswerForm = PHRASE
-
-    @property
-    def has_choices(self) -> bool:
-        """Whether it can be asked with options to choose from."""
-        return self.name in MAKERS
-
-    @property
-    def default_in_words(self) -> str:
-        """The default level; a dash where there is no dial."""
-        return "–" if self.default_level is None else str(self.default_level)
-
-    @property
-    def all_levels(self) -> str:
-        """Every level with the unit, such as `1 to 9 digits`; a dash where there is no dial."""
-        return f"{self.levels[0]} to {self.levels[-1]} {self.dial}" if self.levels else "–"
-
-    def level_words(self, level: int | str) -> str:
-        """A level with its unit, such as `1 digit` or `3 steps`; no unit where there is no dial."""
-        unit = self.dial.removesuffix("s") if str(level) == "1" else self.dial
-        return f"{level} {unit}".rstrip()
+def written_rows(task: str) -> list[dict[str, Any]]:
+    """The rows of a written task's data file: `id`, `text`, `answer`, and how to check it."""
+    data = files("depthtui.prompts").joinpath(f"{task}.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in data.splitlines()]
 
 
-_WRITTEN = (
+@cache
+def _of_file(task: str) -> Sequence[Prompt]:
+    """The prompts of a written task's data file."""
+    return tuple(Prompt(row["text"], row["answer"], task) for row in written_rows(task))
+
+
+_BUILT_IN = (
     Task(
-        "commonsense",
-        "Commonsense completion",
-        "An everyday situation, and how it goes on.",
-        "written",
+        name="commonsense",
+        title="Commonsense completion",
+        sentence="An everyday situation, and how it goes on.",
+        written=partial(_of_file, "commonsense"),
         form=TEXT,
     ),
     Task(
-        "grade_school",
-        "Grade-school arithmetic",
-        "A problem in words of a few steps, with a short worked solution.",
-        "written",
+        name="grade_school",
+        title="Grade-school arithmetic",
+        sentence="A problem in words of a few steps, with a short worked solution.",
+        written=partial(_of_file, "grade_school"),
         form=WORKED,
     ),
     Task(
-        "competition",
-        "Competition mathematics",
-        "A competition-like problem, with a worked solution.",
-        "written",
+        name="competition",
+        title="Competition mathematics",
+        sentence="A competition-like problem, with a worked solution.",
+        written=partial(_of_file, "competition"),
         form=WORKED,
     ),
-)
-
-_GENERATED: tuple[tuple[Task, Callable[[int, Random], Prompt]], ...] = (
-    (
-        Task(
-            "addition",
-            "Addition",
-            "The sum of two numbers, without any working.",
-            "generated",
-            "digits",
-            range(1, 21),
-            3,
-            form=NUMBER,
-        ),
-        generators.addition,
+    Task(
+        name="addition",
+        title="Addition",
+        sentence="The sum of two numbers, without any working.",
+        draw=generators.addition,
+        choices=choices.of_sum,
+        dial="digits",
+        levels=range(1, 21),
+        default_level=3,
+        form=NUMBER,
     ),
-    (
-        Task(
-            "multiplication",
-            "Multiplication",
-            "The product of two numbers, without any working.",
-            "generated",
-            "digits",
-            range(1, 11),
-            2,
-            form=NUMBER,
-        ),
-        generators.multiplication,
+    Task(
+        name="multiplication",
+        title="Multiplication",
+        sentence="The product of two numbers, without any working.",
+        draw=generators.multiplication,
+        choices=choices.of_product,
+        dial="digits",
+        levels=range(1, 11),
+        default_level=2,
+        form=NUMBER,
     ),
-    (
-        Task(
-            "word_problem",
-            "Word problems",
-            "A story in which a quantity changes step by step, with the worked solution.",
-            "generated",
-            "steps",
-            range(1, 11),
-            3,
-            form=WORKED,
-        ),
-        generators.word_problem,
+    Task(
+        name="word_problem",
+        title="Word problems",
+        sentence="A story in which a quantity changes step by step, with the worked solution.",
+        draw=generators.word_problem,
+        choices=choices.of_word_problem,
+        dial="steps",
+        levels=range(1, 11),
+        default_level=3,
+        form=WORKED,
     ),
-    (
-        Task(
-            "facts",
-            "Chains of facts",
-            "Invented facts, and a question that takes several of them to answer.",
-            "generated",
-            "hops",
-            range(1, 9),
-            2,
-        ),
-        generators.facts,
+    Task(
+        name="facts",
+        title="Chains of facts",
+        sentence="Invented facts, and a question that takes several of them to answer.",
+        draw=generators.facts,
+        choices=choices.of_facts,
+        dial="hops",
+        levels=range(1, 9),
+        default_level=2,
     ),
-    (
-        Task(
-            "addition_contrast",
-            "Addition, in pairs",
-            "The sum of two numbers, and beside it the same with one digit changed.",
-            "generated",
-            "digits",
-            range(1, 21),
-            2,
-            form=NUMBER,
-        ),
-        generators.addition_contrast,
+    Task(
+        name="addition_contrast",
+        title="Addition, in pairs",
+        sentence="The sum of two numbers, and beside it the same with one digit changed.",
+        draw=generators.addition_contrast,
+        dial="digits",
+        levels=range(1, 21),
+        default_level=2,
+        form=NUMBER,
     ),
-    (
-        Task(
-            "facts_contrast",
-            "Facts, in pairs",
-            "A true fact behind others, and beside it the same of another country.",
-            "generated",
-            "hops",
-            range(1, 4),
-            2,
-            form=TEXT,
-        ),
-        generators.facts_contrast,
+    Task(
+        name="facts_contrast",
+        title="Facts, in pairs",
+        sentence="A true fact behind others, and beside it the same of another country.",
+        draw=generators.facts_contrast,
+        dial="hops",
+        levels=range(1, 4),
+        default_level=2,
+        form=TEXT,
     ),
 )
 
-TASKS: dict[str, Task] = {
-    task.name: task for task in (*_WRITTEN, *(task for task, _ in _GENERATED))
-}
+TASKS: dict[str, Task] = {task.name: task for task in _BUILT_IN}
 """Every task by name, in the order of the picker: the written ladder, then the generators."""
 
-_GENERATORS = {task.name: generate for task, generate in _GENERATED}
+WITH_CHOICES = (
+    *(name for name, task in TASKS.items() if task.choices),
+    *(name for name, dataset in DATASETS.items() if dataset.to_choices),
+)
+"""Names of the tasks and data sets that can be asked with options to choose from."""
 
 
 def make_prompts(
@@ -206,8 +158,8 @@ def make_prompts(
             choose from where these are asked for.
     """
     named_task, asking = _find_task(task), asking or Asking()
-    if asking.choices and not named_task.has_choices:
-        raise _no_choices(task)
+    if asking.choices and not named_task.choices:
+        raise no_choices(f"The task {task}")
     chosen = _find_level(named_task, level)
     if not 1 <= count <= MOST_PROMPTS:
         raise DepthError(
@@ -245,22 +197,24 @@ def _other_draws(
     )
 
 
-def _no_choices(task: str) -> DepthError:
-    from depthtui.prompts.dataset_formats import WITH_CHOICES
-
-    return no_choices(f"The task {task}", (*MAKERS, *WITH_CHOICES))
+def no_choices(where: str) -> DepthError:
+    """The error for a source without options to choose from."""
+    return DepthError(
+        f"{where} has no options to choose from.",
+        f"Those that have: {', '.join(WITH_CHOICES)}; or a prompt file whose lines have `choices`.",
+    )
 
 
 def draw_prompts(
-    task: str, level: int | str | None, seed: int | str, choices: bool = False
+    task: str, level: int | str | None, seed: int | str, has_choices: bool = False
 ) -> Iterator[Prompt]:
     """The prompts of a generated task at a level, until its generator hardly has others.
 
     Args:
-        task: a name in `TASKS`, of the kind `generated`.
+        task: the name of a generated task.
         level: a level of the task, or None (or an empty string) for its default.
         seed: seed of the generator.
-        choices: whether the prompts have options to choose from, which is for a task with some.
+        has_choices: whether the prompts have options to choose from, which is for a task with some.
 
     Raises:
         DepthError: there is no such task or level.
@@ -268,19 +222,23 @@ def draw_prompts(
     named_task = _find_task(task)
     number = _find_level(named_task, level)
     assert number is not None, f"{task} is not generated"
+    assert named_task.draw is not None
     # A string seeds the same in every process; a hash would not.
     rng = Random(f"{task} {number} {seed}")
     # Each text comes once, whatever its contrast.
     texts: set[str] = set()
     repeats = 0
     while repeats <= _REPEATS_BEFORE_GIVING_UP:
-        prompt = _GENERATORS[task](number, rng)
+        prompt = named_task.draw(number, rng)
         if prompt.text in texts:
             repeats += 1
             continue
         repeats = 0
         texts.add(prompt.text)
-        yield with_choices(prompt, seed) if choices else prompt
+        if has_choices and named_task.choices:
+            yield choices.with_choices(prompt, named_task.choices, seed)
+        else:
+            yield prompt
 
 
 def prompt_title(prompt: Prompt, width: int = 60) -> str:
@@ -298,21 +256,8 @@ def prompt_title(prompt: Prompt, width: int = 60) -> str:
     return line if len(line) <= width else line[: width - 1].rstrip() + "…"
 
 
-def written_rows(task: str) -> list[dict[str, Any]]:
-    """The rows of a written task's data file: `id`, `text`, `answer`, and how to check it."""
-    data = files("depthtui.prompts").joinpath(f"{task}.jsonl").read_text("utf-8")
-    return [json.loads(line) for line in data.splitlines()]
-
-
-@cache
-def _written_prompts(task: str) -> tuple[Prompt, ...]:
-    return tuple(Prompt(row["text"], row["answer"], task) for row in written_rows(task))
-
-
 def _find_task(name: str) -> Task:
     if name not in TASKS:
-        from depthtui.prompts.dataset_formats import DATASETS
-
         names = (*TASKS, *DATASETS)
         raise DepthError(
             f"There is no task {_quote(name)}.{did_you_mean(name, names)}",
@@ -349,7 +294,7 @@ def _quote(value: object) -> str:
 
 
 def _from_written(task: Task, count: int, asking: Asking) -> list[Prompt]:
-    prompts = _written_prompts(task.name)
+    prompts = written_prompts(task.name)
     if count > len(prompts):
         raise DepthError(
             f"The task {task.name} has {len(prompts)} prompts, not {count}.",
@@ -358,8 +303,17 @@ def _from_written(task: Task, count: int, asking: Asking) -> list[Prompt]:
     return asking.ask_stored(prompts, f"The task {task.name}")[:count]
 
 
-def _from_generator(task: Task, level: int, count: int, seed: int, choices: bool) -> list[Prompt]:
-    prompts = list(islice(draw_prompts(task.name, level, seed, choices), count))
+def written_prompts(task: str) -> Sequence[Prompt]:
+    """Every prompt of a written task, in its order."""
+    named_task = _find_task(task)
+    assert named_task.written, f"{task} is not written"
+    return named_task.written()
+
+
+def _from_generator(
+    task: Task, level: int, count: int, seed: int, has_choices: bool
+) -> list[Prompt]:
+    prompts = list(islice(draw_prompts(task.name, level, seed, has_choices), count))
     if len(prompts) < count:
         raise DepthError(
             f"The task {task.name} at level {level} has only {len(prompts)} prompts.",

@@ -8,7 +8,7 @@ from typing import Any
 from depthtui.depth.parting import parting, parting_sentence
 from depthtui.depth.reading import Reading
 from depthtui.depth.verdict_words import comparison_sentence, missing_headlines
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.report.blocks import AT_LENGTH, Block, Column, Note, Paragraph, Table
 from depthtui.report.groups import RunGroup
 from depthtui.report.phrases import depth_in_layers, rule_title

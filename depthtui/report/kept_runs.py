@@ -11,7 +11,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.store import Store
 from depthtui.metrics.registry import METRIC_BY_NAME, OF_THE_PASS
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.token_text import printable_chars
 
 

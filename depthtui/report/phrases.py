@@ -178,7 +178,7 @@ def _intervals(summary: Reading) -> str:
 
 def _population(tasks: Collection[str]) -> str:
     """The other prompts that a firm count of prompts of some tasks is a claim about."""
-    generated = [name for name in tasks if name in TASKS and TASKS[name].kind == "generated"]
+    generated = [name for name in tasks if name in TASKS and TASKS[name].is_generated]
     generators = "this generator" if len(generated) == 1 else "these generators"
     draws = [f"other draws of {generators}"] if generated else []
     prompts = ["other prompts like these"] if len(generated) < len(tasks) else []

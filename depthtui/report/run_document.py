@@ -34,8 +34,7 @@ from depthtui.metrics.registry import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME,
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import first_counted
 from depthtui.palettes import OWN_PALETTE
-from depthtui.prompts import prompt_title
-from depthtui.prompts.tasks import level_words
+from depthtui.prompts.tasks import level_words, prompt_title
 from depthtui.report import svg
 from depthtui.report.answers import answer_blocks
 from depthtui.report.blocks import (

@@ -13,8 +13,7 @@ from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
 from depthtui.depth.verdict_words import range_words
 from depthtui.metrics.evidence import rounded_up_count
-from depthtui.prompts import prompt_title
-from depthtui.prompts.tasks import level_words
+from depthtui.prompts.tasks import level_words, prompt_title
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,

@@ -29,8 +29,8 @@ from depthtui.data.sentence import Sentence
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import Bootstrap, curves_of, resampled_curves, too_few
+from depthtui.depth.rule import Rule
 from depthtui.depth.rules import kl
-from depthtui.depth.rules.rule import Rule
 from depthtui.depth.weights import WEIGHTINGS, Weighting, task_numbers
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, RESAMPLES
 from depthtui.sweep.rank_tests import kendall, mann_whitney, signed_rank

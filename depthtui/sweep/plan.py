@@ -23,9 +23,8 @@ from depthtui.files import expand_home
 from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.models.catalog import DEMO
 from depthtui.options import Option
-from depthtui.prompts.choices import MAKERS, no_choices
-from depthtui.prompts.dataset_formats import DATASETS, WITH_CHOICES
-from depthtui.prompts.tasks import TASKS
+from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.tasks import TASKS, WITH_CHOICES, no_choices
 
 ALL_LEVELS = "*"
 
@@ -86,7 +85,7 @@ class TaskChoice:
     @property
     def is_generated(self) -> bool:
         """Whether a generator draws the prompts, instead of a fixed set of prompts."""
-        return not self.data and self.name in TASKS and TASKS[self.name].kind == "generated"
+        return not self.data and self.name in TASKS and TASKS[self.name].is_generated
 
 
 def population(tasks: Iterable[TaskChoice]) -> str:
@@ -194,9 +193,9 @@ def _as_asked(task: TaskChoice) -> TaskChoice:
 
 def _check_asking(task: TaskChoice) -> None:
     """Refuse options for a task without any, and others before a prompt in two ways."""
-    has_choices = task.name in MAKERS or task.name in WITH_CHOICES
-    if task.choices and not (has_choices or (task.data and task.name not in DATASETS)):
-        raise no_choices(f"The task {task.name}", (*MAKERS, *WITH_CHOICES))
+    has_choices = task.name in WITH_CHOICES or (task.data and task.name not in DATASETS)
+    if task.choices and not has_choices:
+        raise no_choices(f"The task {task.name}")
     if task.matched and task.shots:
         raise DepthError(
             f"The task {task.name} has other prompts before each in two ways.",

@@ -13,7 +13,7 @@ from depthtui.prompts.asking import BETWEEN_SHOTS, Asking, behind
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.datasets import rows
 from depthtui.prompts.prompt_files import ask_prompts, read_prompts
-from depthtui.prompts.tasks import TASKS, draw_prompts, make_prompts, written_rows
+from depthtui.prompts.tasks import TASKS, draw_prompts, make_prompts, written_prompts
 from depthtui.sweep.plan import TaskChoice
 
 
@@ -125,10 +125,9 @@ def _source(task: TaskChoice, seed: int, datasets: Path | None) -> Iterator[Prom
         own_prompts = [replace(prompt, task=task.name) for prompt in read_prompts(task.data)]
         prompts = _sample(task, own_prompts, seed) if task.sample else own_prompts
         yield from ask_prompts(prompts, task.data, asking)
-    elif TASKS[task.name].kind == "written":
-        count = len(written_rows(task.name))
-        prompts = make_prompts(task.name, count=count, asking=Asking(task.choices))
-        prompts = _sample(task, prompts, seed) if task.sample else prompts
+    elif not TASKS[task.name].is_generated:
+        written = list(written_prompts(task.name))
+        prompts = _sample(task, written, seed) if task.sample else written
         yield from asking.ask_stored(prompts, f"The task {task.name}")
     else:
         # Generated prompts are already a sample.

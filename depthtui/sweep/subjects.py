@@ -21,7 +21,7 @@ MOST_PAIRS = 3
 """Most pairs of models; with more, only models of one shape are compared."""
 
 _DIFFICULTY_ORDERS = (
-    tuple(name for name, task in TASKS.items() if task.kind == "written"),
+    tuple(name for name, task in TASKS.items() if not task.is_generated),
     ("hellaswag", "gsm8k", "aime24"),
 )
 """Tasks that are ordered by difficulty, easiest first: ours, and the paper's."""

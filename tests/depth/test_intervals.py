@@ -15,7 +15,7 @@ from depthtui.depth import effective_depth, rules
 from depthtui.depth.effective_depth import depths, estimate_depths, pool
 from depthtui.depth.intervals import resampled_layers
 from depthtui.depth.reading import reading_of
-from depthtui.depth.rules.rule import Rule
+from depthtui.depth.rule import Rule
 from depthtui.depth.weights import task_numbers
 from depthtui.metrics.resampling import FEWEST_UNITS, draw, expanded_interval, freedom_of
 from tests.builders.results import random_result

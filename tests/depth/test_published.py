@@ -17,7 +17,7 @@ from depthtui.depth.published import (
     published_layers,
 )
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.prompts import TASKS
+from depthtui.prompts.tasks import TASKS
 from tests.builders.models import model_info
 
 

@@ -9,7 +9,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
-from depthtui.depth.rules.rule import Rule
+from depthtui.depth.rule import Rule
 from depthtui.metrics.settling import Settling
 from tests.builders.results import run
 

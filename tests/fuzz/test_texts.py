@@ -13,8 +13,8 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, Writing
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError
-from depthtui.prompts import read_prompts
 from depthtui.prompts.datasets import read_dataset
+from depthtui.prompts.prompt_files import read_prompts
 from depthtui.settings import load_settings, save_settings
 from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, with_absolute_paths
 from depthtui.sweep.plan_file import __doc__ as plan_example

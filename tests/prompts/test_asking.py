@@ -6,9 +6,8 @@ import pytest
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.prompts import TASKS, make_prompts
 from depthtui.prompts.asking import Asking
-from depthtui.prompts.tasks import written_rows
+from depthtui.prompts.tasks import TASKS, make_prompts, written_rows
 
 STORED = [Prompt(f"Question {n}? Answer {n}", f"Answer {n}", "own") for n in range(40)]
 

@@ -12,14 +12,14 @@ import pytest
 from depthtui.api.keywords import prompts_of
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.prompts import TASKS, make_prompts
 from depthtui.prompts.asking import Asking
-from depthtui.prompts.choices import MAKERS, problem_of
-from depthtui.prompts.dataset_formats import WITH_CHOICES
+from depthtui.prompts.choices import problem_of
+from depthtui.prompts.tasks import TASKS, WITH_CHOICES, make_prompts
 from depthtui.prompts.vocabulary import ENDINGS
 
 WITH = Asking(choices=True)
-EVERY_LEVEL = [(name, level) for name in MAKERS for level in TASKS[name].levels]
+DRAWN = [name for name in WITH_CHOICES if name in TASKS]
+EVERY_LEVEL = [(name, level) for name in DRAWN for level in TASKS[name].levels]
 
 
 @pytest.mark.parametrize(("name", "level"), EVERY_LEVEL)
@@ -34,7 +34,7 @@ def test_four_options_can_be_compared_at_every_level(name: str, level: int) -> N
     assert {prompt.right_choice for prompt in prompts} == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("name", MAKERS)
+@pytest.mark.parametrize("name", DRAWN)
 def test_options_change_nothing_but_with_the_seed(name: str) -> None:
     prompts = make_prompts(name, None, 9, 3, WITH)
     assert prompts == make_prompts(name, None, 9, 3, WITH)
@@ -125,12 +125,12 @@ def test_wrong_facts_are_of_the_same_kind() -> None:
         assert len(told) == 2
 
 
-@pytest.mark.parametrize("name", sorted(set(TASKS) - set(MAKERS)))
+@pytest.mark.parametrize("name", sorted(set(TASKS) - set(DRAWN)))
 def test_a_task_without_options_names_those_that_have_some(name: str) -> None:
     assert not TASKS[name].has_choices
     with pytest.raises(DepthError, match=f"The task {name} has no options") as caught:
         make_prompts(name, asking=WITH)
-    assert all(other in caught.value.hint for other in (*MAKERS, *WITH_CHOICES))
+    assert all(other in caught.value.hint for other in WITH_CHOICES)
 
 
 def test_choices_of_a_program_are_checked() -> None:

@@ -8,10 +8,11 @@ from random import Random
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.prompts import TASKS, generators, make_prompts
+from depthtui.prompts import generators
 from depthtui.prompts import vocabulary as words
+from depthtui.prompts.tasks import TASKS, make_prompts
 
-GENERATED = [task for task in TASKS.values() if task.kind == "generated"]
+GENERATED = [task for task in TASKS.values() if task.is_generated]
 EVERY_LEVEL = [(task.name, level) for task in GENERATED for level in task.levels]
 
 

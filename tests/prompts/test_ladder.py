@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from depthtui.prompts import TASKS, make_prompts
-from depthtui.prompts.tasks import written_rows
+from depthtui.prompts.tasks import TASKS, make_prompts, written_rows
 
-WRITTEN = [task.name for task in TASKS.values() if task.kind == "written"]
+WRITTEN = [task.name for task in TASKS.values() if not task.is_generated]
 WORKED = ["grade_school", "competition"]
 WORKED_ROWS = [row for task in WORKED for row in written_rows(task)]
 ROW_IDS = [row["id"] for row in WORKED_ROWS]

@@ -10,9 +10,10 @@ import pytest
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.prompts import make_prompts, parse_prompts, prompt_files, read_prompts
+from depthtui.prompts import prompt_files
 from depthtui.prompts.asking import Asking
-from depthtui.prompts.prompt_files import ask_prompts
+from depthtui.prompts.prompt_files import ask_prompts, parse_prompts, read_prompts
+from depthtui.prompts.tasks import make_prompts
 from tests.hostile import BROKEN, HOSTILE
 from tests.odd_files import ODD_FILES, put_odd_file
 

@@ -9,8 +9,7 @@ import pytest
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.prompts import TASKS, make_prompts, prompt_title
-from depthtui.prompts.tasks import level_words
+from depthtui.prompts.tasks import TASKS, level_words, make_prompts, prompt_title
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 
 
@@ -30,8 +29,8 @@ def test_tasks_are_described() -> None:
         assert task.name == name
         assert task.title
         assert task.sentence.endswith(".")
-        assert (task.kind == "generated") == bool(task.levels) == bool(task.dial)
-        assert task.default_level is None if task.kind == "written" else True
+        assert (task.is_generated) == bool(task.levels) == bool(task.dial)
+        assert task.default_level is None if not task.is_generated else True
         assert not task.levels or task.default_level in task.levels
         assert len(make_prompts(name, count=12)) == 12
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.prompts import TASKS, make_prompts
 from depthtui.prompts.answer_forms import last_box, last_number
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.tasks import TASKS, make_prompts
 from depthtui.prompts.written_answers import form_of, is_same_answer
 
 WORKED = "She has 6 bags.\nSo 6 * 7 = <<6*7=42>>42 nuts.\nThe final answer is 1,042"

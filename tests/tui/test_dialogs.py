@@ -39,7 +39,7 @@ from depthtui.manual import titles
 from depthtui.metrics import kept
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.palettes import OWN_PALETTE
-from depthtui.prompts import TASKS
+from depthtui.prompts.tasks import TASKS
 from depthtui.report.explanations import of_measure
 from depthtui.report.figures import csv_bytes, svg_bytes
 from depthtui.report.formats import FORMATS, format_titles

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from depthtui.data.verdict import KINDS
+from depthtui.depth.rule import Rule
 from depthtui.depth.rules import cosine, kl, margin, overlap, settled
-from depthtui.depth.rules.rule import Rule
 
 ALL: tuple[Rule, ...] = (cosine.RULE, kl.RULE, overlap.RULE, settled.RULE, margin.RULE)
 """All rules in the order of every table; the paper's first."""

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import Rule, Threshold, crossings_between
+from depthtui.depth.rule import Rule, Threshold, crossings_between
 from depthtui.metrics.evidence import FIFTH, Variant
 
 

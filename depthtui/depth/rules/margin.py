@@ -9,8 +9,8 @@ import numpy as np
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.rule import Threshold
 from depthtui.depth.rules.cosine import LastTurn
-from depthtui.depth.rules.rule import Threshold
 from depthtui.metrics.evidence import Variant
 from depthtui.metrics.margin import CURVE, decided_depths
 

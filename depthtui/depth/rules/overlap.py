@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.run_settings import SummarySettings
-from depthtui.depth.rules.rule import Rule, Threshold
+from depthtui.depth.rule import Rule, Threshold
 
 RULE = Rule(
     name="overlap",

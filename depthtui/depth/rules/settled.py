@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from depthtui.data.explanation import Explanation
-from depthtui.depth.rules.rule import Rule, Threshold
+from depthtui.depth.rule import Rule, Threshold
 from depthtui.metrics.settling import BAR
 
 RULE = Rule(

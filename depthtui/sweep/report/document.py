@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth import rules
+from depthtui.depth.rule import Rule
 from depthtui.depth.rules import margin
-from depthtui.depth.rules.rule import Rule
 from depthtui.metrics import kept
 from depthtui.metrics.kept.curve import SHARE
 from depthtui.report import svg

@@ -13,7 +13,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.depth import rules
 from depthtui.depth.reading import Reading
-from depthtui.depth.rules.rule import Rule
+from depthtui.depth.rule import Rule
 from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_rules
 from depthtui.report.run_document import curve_figures

@@ -11,7 +11,7 @@ from textual.message import Message
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of, through_words
 from depthtui.depth import rules
-from depthtui.depth.rules.rule import Rule
+from depthtui.depth.rule import Rule
 from depthtui.tui.draw.names import OTHER_NAME, in_a_row
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note

@@ -11,7 +11,7 @@ from rich.style import Style
 from depthtui.data.lens_view import through_words
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
-from depthtui.depth.rules.rule import Rule
+from depthtui.depth.rule import Rule
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from depthtui.data.explanation import Explanation
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.report.blocks import (
     Bar,
     Block,

@@ -24,7 +24,7 @@ from depthtui.metrics import kept
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable_chars, printable_sentence
 from depthtui.tui.commands import compare, moving

@@ -20,7 +20,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.metrics.patch import NO_SOURCE, why_not_beside
 from depthtui.metrics.spec import Measure
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import moving, what_if
 from depthtui.tui.commands.command import bindings_of

@@ -13,7 +13,7 @@ from depthtui.depth.parting import parting_sentence
 from depthtui.depth.verdict_words import comparison_sentence
 from depthtui.metrics import kept
 from depthtui.metrics.registry import METRIC_BY_NAME, METRICS
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable
 from depthtui.tui.state.alignment import Alignment, TokenMatch, is_special

@@ -17,7 +17,7 @@ from depthtui.data.session_files import SessionFile, SessionFolder, SessionWrite
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.metrics.registry import OF_THE_PASS
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.report.kept_runs import missing_words, read_run
 from depthtui.settings import Settings
 from depthtui.tui.state.engine_life import EngineLife

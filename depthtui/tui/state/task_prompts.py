@@ -6,10 +6,9 @@ from functools import lru_cache
 
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
-from depthtui.prompts import TASKS, make_prompts
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.dataset_formats import DATASETS
-from depthtui.prompts.tasks import written_rows
+from depthtui.prompts.tasks import TASKS, make_prompts, written_prompts
 from depthtui.token_text import printable_chars
 from depthtui.tui.state.dataset_prompts import Datasets
 
@@ -32,8 +31,8 @@ def prompts_of(
 
     The options are for a task that has some.
     """
-    if TASKS[task].kind == "written":
-        return tuple(make_prompts(task, count=len(written_rows(task))))
+    if not TASKS[task].is_generated:
+        return tuple(written_prompts(task))
     for count in range(GENERATED, 0, -1):
         # A low level may have fewer different prompts than requested.
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from depthtui.data.run import Prompt
-from depthtui.prompts import TASKS, make_prompts
+from depthtui.prompts.tasks import TASKS, make_prompts
 from depthtui.tui.state.task_prompts import first_prompt, neighbour, place, prompts_of, task_title
 
 

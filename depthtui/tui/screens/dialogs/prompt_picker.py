@@ -27,9 +27,11 @@ from textual.widgets.option_list import Option
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.files import expand_home
-from depthtui.prompts import TASKS, Task, prompt_title, read_prompts
 from depthtui.prompts.answers import with_answer
 from depthtui.prompts.dataset_formats import DATASETS, Dataset
+from depthtui.prompts.prompt_files import read_prompts
+from depthtui.prompts.task import Task
+from depthtui.prompts.tasks import TASKS, prompt_title
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, Dialog, is_there

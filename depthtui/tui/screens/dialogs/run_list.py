@@ -17,7 +17,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import kept
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.report.skips import changes_of
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_chars
 from depthtui.tui.draw.styles import fit_right

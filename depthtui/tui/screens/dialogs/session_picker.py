@@ -17,7 +17,7 @@ from textual.widgets import Input, Static
 
 from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
-from depthtui.prompts import prompt_title
+from depthtui.prompts.tasks import prompt_title
 from depthtui.token_text import fit_shown, printable_chars, printable_sentence
 from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs.ask import confirm
