@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from depthtui.data.run import RunResult
     from depthtui.data.run_settings import SummarySettings
     from depthtui.engine.control import Control
-    from depthtui.report.formats import Report, Subject
+    from depthtui.report.format import Subject
+    from depthtui.report.formats import Report
     from depthtui.settings import Settings
     from depthtui.trackers import TrackerChoice
 

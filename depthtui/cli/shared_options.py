@@ -28,7 +28,8 @@ from depthtui.data.run_settings import (
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, short_repr
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.report.formats import Subject, format_help, format_titles
+from depthtui.report.format import Subject
+from depthtui.report.formats import format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
 from depthtui.sizes import parse_size
 

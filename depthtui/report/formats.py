@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from depthtui.errors import DepthError
-from depthtui.files import begins_with, check_place, check_writable, write_over
-from depthtui.installing import install_extra
+from depthtui.files import check_place, check_writable, write_over
+from depthtui.report.format import Format, Subject
 
 if TYPE_CHECKING:
     from depthtui.report.blocks import Document
     from depthtui.report.long_table import TableRows
-
-Subject: TypeAlias = Literal["runs", "sweeps"]
-"""Subject of a report."""
 
 FILE_NAMES: Mapping[Subject, str] = {
     "runs": "summary",
@@ -31,76 +26,6 @@ FIGURES = "figures"
 
 Files: TypeAlias = Mapping[str, bytes]
 """Content by suffix; the suffix, mostly empty, goes between a file's name and its ending."""
-
-
-@dataclass(frozen=True)
-class Format:
-    """A format in which results are written to a file.
-
-    Attributes:
-        name: name on the command line, and ending of its files.
-        title: title for people.
-        begins: a pattern that the beginning of its files matches, in every version: depthtui
-            replaces no other file.
-        renderer: function that turns a document into bytes, as `module:function`; empty for a
-            format without a file of the whole, or of arrays or records.
-        data: subjects that make such a file of arrays or records themselves.
-        figure: function that turns a figure and the name of a palette into bytes, as
-            `module:function`; empty where figures have no files of their own.
-        subjects: subjects that can be written in it.
-        libraries: modules that it needs.
-        extra: the extra that installs them; empty for the one of its name.
-        knows: function of a path that begins so, whether depthtui wrote it, as `module:function`;
-            empty where the beginning tells.
-    """
-
-    name: str
-    title: str
-    begins: bytes
-    renderer: str = ""
-    data: Collection[Subject] = ()
-    figure: str = ""
-    subjects: Collection[Subject] = ("runs", "sweeps")
-    libraries: Collection[str] = ()
-    extra: str = ""
-    knows: str = ""
-
-    @property
-    def install(self) -> str:
-        """The command that installs the libraries that it needs; empty where they are there."""
-        return "" if all(map(find_spec, self.libraries)) else install_extra(self.extra or self.name)
-
-    def has_whole(self, subject: Subject) -> bool:
-        """Whether a report has a file of the whole, not of its figures alone."""
-        return bool(self.renderer) or subject in self.data
-
-    def render(self, document: Document) -> bytes:
-        """The document in this format."""
-        content: bytes = _function(self.renderer)(document)
-        return content
-
-    def figures(self, document: Document) -> dict[str, bytes]:
-        """The content of each figure's file by its name, such as `overlap.svg`."""
-        if not self.figure:
-            return {}
-        from depthtui.report.figures import figure_files
-
-        contents = figure_files(document, _function(self.figure))
-        return {f"{name}.{self.name}": content for name, content in contents.items()}
-
-    def is_report(self, path: Path) -> bool:
-        """Whether depthtui wrote a file in this format; False for a link."""
-        is_one: bool = begins_with(path, self.begins) and (
-            not self.knows or _function(self.knows)(path)
-        )
-        return is_one
-
-
-def _function(place: str) -> Callable[..., Any]:
-    """The function at a place such as `module:function`."""
-    module, _, name = place.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function
 
 
 FORMATS = {

@@ -15,10 +15,9 @@ from depthtui.errors import DepthError
 from depthtui.report import formats
 from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
+from depthtui.report.format import Format, Subject
 from depthtui.report.formats import (
     FORMATS,
-    Format,
-    Subject,
     check_folder,
     default_formats,
     format_help,

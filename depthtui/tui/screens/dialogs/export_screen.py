@@ -24,11 +24,11 @@ from depthtui.files import expand_home, slug, write_new
 from depthtui.options import Option
 from depthtui.report.blocks import Figure
 from depthtui.report.export import part_report, run_report
+from depthtui.report.format import Subject
 from depthtui.report.formats import (
     FIGURES,
     FORMATS,
     Report,
-    Subject,
     default_formats,
     format_titles,
 )
