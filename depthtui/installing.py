@@ -44,6 +44,16 @@ def install_package(requirement: str, *options: str) -> str:
     return f"{_pip()} {words}"
 
 
+def uninstall_package(package: str) -> str:
+    """The command that removes a package from beside depthtui."""
+    match _installer():
+        case "pipx":
+            return f"pipx runpip depthtui uninstall {_word(package)}"
+        case "uv tool":
+            return f"uv tool install --force {_word(_source())}"
+    return f"{_pip().removesuffix('install')}uninstall {_word(package)}"
+
+
 def _word(name: str) -> str:
     # Its module imports Rich, which `--help` does without.
     from depthtui.token_text import shell_word

@@ -6,6 +6,7 @@ import os
 import traceback
 
 from depthtui.files import PRIVATE_FILE, make_private_folder
+from depthtui.plugins import PluginFailure
 from depthtui.settings import log_path
 
 LARGEST_LOG = 1 << 20
@@ -14,6 +15,17 @@ LARGEST_LOG = 1 << 20
 
 def log_bug(error: Exception) -> str:
     """Append the traceback to the log, and return a message for people."""
+    where = _logged(error)
+    return f"Something unexpected went wrong ({type(error).__name__}: {error}). {where}"
+
+
+def log_failure(failure: PluginFailure) -> str:
+    """Append the traceback of a plug-in's error to the log, and return a message for people."""
+    return f"{failure.sentence} {_logged(failure.error) if failure.error else ''}".rstrip()
+
+
+def _logged(error: BaseException) -> str:
+    """Append the traceback to the log, and return where it is."""
     path = log_path()
     try:
         make_private_folder(path.parent)
@@ -21,10 +33,9 @@ def log_bug(error: Exception) -> str:
             path.replace(path.with_name(f"{path.name}.1"))
         with open(path, "a", encoding="utf-8", errors="backslashreplace", opener=_private) as log:
             traceback.print_exception(error, file=log)
-        where = f"The details are in {path}."
     except OSError:
-        where = f"The details could not be written to {path}."
-    return f"Something unexpected went wrong ({type(error).__name__}: {error}). {where}"
+        return f"The details could not be written to {path}."
+    return f"The details are in {path}."
 
 
 def _private(path: str, flags: int) -> int:

@@ -26,6 +26,7 @@ from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason, write_whole
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.palettes import OWN_PALETTE, PALETTES
+from depthtui.plugins import plugin_names
 from depthtui.sizes import LARGEST_SIZE, exact_size, parse_size
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def _read_names(value: Any) -> tuple[str, ...]:
 def _read_formats(value: Any) -> tuple[str, ...]:
     requirement = f"a list of formats among {', '.join(EXPORT_FORMATS)}"
     names = _read_texts(value, requirement)
-    if not set(names).issubset(EXPORT_FORMATS):
+    others = set(names) - set(EXPORT_FORMATS)
+    # To look for plug-ins takes time.
+    if others and not others.issubset(plugin_names("format")):
         raise WrongValue(requirement)
     return names
 
@@ -142,7 +145,7 @@ class Settings:
         tuple[str, ...],
         Option("Formats that an export begins with, those of the last one.", read=_read_formats),
     ] = ()
-    """Names in `EXPORT_FORMATS`; empty for the form's own choice."""
+    """Names in `EXPORT_FORMATS`, or of plug-ins; empty for the form's own choice."""
 
     lens_top_k: LensTopK = RunSettings.lens_top_k
     kl_threshold: KlThreshold = SummarySettings.kl_threshold

@@ -27,6 +27,7 @@ from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.manual import manual
 from depthtui.cli.no_argument import lines_for_model, sentence_on
+from depthtui.cli.no_plugins import add_no_plugins, print_failure
 from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
@@ -46,12 +47,14 @@ from depthtui.errors import DepthError
 from depthtui.log import log_bug
 from depthtui.models.catalog import may_be_a_model
 from depthtui.parallel.group import ranks_started
+from depthtui.plugins import report_failures_to
 from depthtui.settings import settings_path
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run a command and return its exit status: 0, 1 a failure, 2 bad usage, 130 ctrl-c."""
     open_streams()
+    report_failures_to(print_failure)
     if ranks_started() == 1:
         return written_out(_status(args))
     from depthtui.cli.ranks import run_as_rank
@@ -211,9 +214,10 @@ def _check_terminal() -> None:
 
 
 def _refuse_options(context: click.Context) -> None:
+    named = click.core.ParameterSource.COMMANDLINE
     for option in context.command.params:
         name = option.name or ""
-        if context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+        if option.expose_value and context.get_parameter_source(name) is named:
             where = "name the model after it" if name == "model" else "give it after"
             raise click.UsageError(
                 f"{option.opts[0]} before a command is for the explorer; {where}."
@@ -224,3 +228,5 @@ _MEASURING = (run, inspect, sweep, generate, lens, prune, compare_answers, diff,
 _MANAGING = (models, tasks, metrics, sessions, cache, doctor, completion, manual)
 for command in (*_MEASURING, *_MANAGING):
     commands.add_command(command)
+    add_no_plugins(command)
+add_no_plugins(commands, hidden=False)

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from packaging.requirements import Requirement
 
+from depthtui import plugins
 from depthtui.errors import DepthError, first_line
-from depthtui.installing import install_extra, install_package
+from depthtui.installing import install_extra, install_package, uninstall_package
 from depthtui.settings import Settings, load_settings, models_dir, settings_path
 from depthtui.sizes import format_size
 
@@ -32,6 +33,14 @@ LISTED = ("torch", "transformers", "accelerate", "textual")
 
 REACHING = ("ssh", "srun", "docker", "kubectl", "torchrun")
 """Commands that pass standard input and output on to a place that may have a model."""
+
+_PLUGGED = (
+    "depthtui.metrics.registry",
+    "depthtui.depth.rules",
+    "depthtui.prompts.tasks",
+    "depthtui.report.formats",
+)
+"""The modules whose lists have plug-ins in them."""
 
 _PATIENCE = 10.0
 """Seconds that a Slurm command may take; one whose cluster is away may wait for minutes."""
@@ -321,6 +330,24 @@ def check_settings() -> tuple[Settings, list[Check]]:
     ]
     finding = str(path) if path.exists() else f"none yet; the defaults apply ({path})"
     return settings, [*notes, Check("settings", "ok", finding, facts={"path": str(path)})]
+
+
+def check_plugins() -> Iterator[Check]:
+    """The plug-ins, each loaded, with the package that it comes from."""
+    if plugins.are_off():
+        yield Check("plug-ins", "note", "left out (--no-plugins)")
+        return
+    for module in _PLUGGED:
+        importlib.import_module(module)
+    reasons = {failure.plugin: failure.reason for failure in plugins.plugin_failures()}
+    for plugin in plugins.installed_plugins():
+        facts = vars(plugin) | {"reason": reasons.get(plugin, "")}
+        if plugin not in reasons:
+            yield Check("plug-ins", "ok", str(plugin), facts=facts)
+            continue
+        words = f"{plugin} is left out: {reasons[plugin]}"
+        remedy = f"Ask its author, or remove it: {uninstall_package(plugin.package)}"
+        yield Check("plug-ins", "broken", words, remedy, facts)
 
 
 def check_cache(settings: Settings) -> Iterator[Check]:

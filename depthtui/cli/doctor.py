@@ -159,6 +159,7 @@ def _checks(overrides: Overrides) -> Iterator[Check]:
     settings, settings_checks = checks.check_settings()
     yield from settings_checks
     settings = overrides.over(settings)
+    yield from checks.check_plugins()
     yield from checks.check_cache(settings)
     yield from checks.check_hub()
     yield from checks.check_models(settings, devices)

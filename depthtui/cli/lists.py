@@ -73,7 +73,18 @@ def tasks() -> None:
     ]
     click.echo("\nData sets, from a file (--data NAME=FILE), on this disk or on the hub:\n")
     print_table(("task", "levels", "what it is", "on the hub"), sets)
+    _echo_packages("task", list(TASKS))
     click.echo(f"\nWith options to choose from (--choices): {', '.join(WITH_CHOICES)}.")
+
+
+def _echo_packages(kind: str, names: Sequence[str]) -> None:
+    """Name the packages that some of these values come from."""
+    from depthtui.plugins import plugin_of
+
+    found_plugins = [plugin for name in names if (plugin := plugin_of(kind, name))]
+    if found_plugins:
+        words = ", ".join(f"{plugin.name} ({plugin.distribution})" for plugin in found_plugins)
+        click.echo(f"\nFrom other packages: {words}.")
 
 
 @click.command(cls=NoArgumentCommand, meant=_lines_for_metric)
@@ -91,3 +102,4 @@ def metrics() -> None:
     click.echo("\nFree with these:\n")
     derived = [(metric.title, metric.derived_from, metric.description) for metric in DERIVED]
     print_table(("metric", "comes with", "what it tells"), derived)
+    _echo_packages("metric", [metric.name for metric in (*METRICS, *DERIVED)])

@@ -29,7 +29,6 @@ from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, short_repr
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.report.format import Subject
-from depthtui.report.formats import format_help, format_titles
 from depthtui.settings import Settings, datasets_dir, load_settings
 from depthtui.sizes import parse_size
 
@@ -603,6 +602,27 @@ def _trackers(
         raise click.BadParameter(str(error)) from None
 
 
+class _FormatOption(click.Option):
+    """`--format`, whose help has the formats of plug-ins too, and loads them when it is read."""
+
+    def __init__(self, *args: Any, subject: Subject, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._subject = subject
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The option and its help."""
+        from depthtui.report.formats import format_help
+
+        record = super().get_help_record(ctx)
+        return record and (record[0], f"{format_help(self._subject)}.  {record[1]}")
+
+
+def _format_names(subject: Subject) -> Sequence[str]:
+    from depthtui.report.formats import format_titles
+
+    return tuple(format_titles(subject))
+
+
 def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decorator, ...]:
     """`--out`, `--format` and `--log`.
 
@@ -616,9 +636,11 @@ def files_to_write(folder: str, subject: Subject, formats: str) -> tuple[_Decora
         click.option(
             "--format",
             "formats",
-            callback=names_from(lambda: tuple(format_titles(subject))),
+            cls=_FormatOption,
+            subject=subject,
+            callback=names_from(partial(_format_names, subject)),
             metavar="NAME,…",
-            help=f"{format_help(subject)}.  [default: {formats}]",
+            help=f"[default: {formats}]",
         ),
         click.option(
             "--log",

@@ -45,7 +45,6 @@ from depthtui.files import expand_home
 from depthtui.log import log_bug
 from depthtui.options import options_of
 from depthtui.parallel.group import ranks_started
-from depthtui.report.formats import check_folder
 from depthtui.settings import Settings, datasets_dir
 
 if TYPE_CHECKING:
@@ -394,6 +393,7 @@ def sweep(
     prompt is kept: the same command continues where it was stopped.
     """
     from depthtui.data.lm_eval_results import read_answers
+    from depthtui.report.formats import check_folder
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import check_can_join
     from depthtui.sweep.saved import default_folder
@@ -645,6 +645,7 @@ def _merge(
     trackers: Sequence[TrackerChoice],
     logged: Sequence[Sequence[LoggedAnswers]],
 ) -> int:
+    from depthtui.report.formats import check_folder
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.merge import merge_sweeps
 

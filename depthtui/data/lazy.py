@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 if TYPE_CHECKING:
     lazy_value = cached_property
@@ -23,3 +24,59 @@ else:
             if self.attrname not in values:
                 values[self.attrname] = self.func(instance)
             return values[self.attrname]
+
+
+_Item = TypeVar("_Item")
+_Key = TypeVar("_Key")
+
+
+class LazyTuple(Sequence[_Item]):
+    """A tuple whose items are made at the first look."""
+
+    def __init__(self, make: Callable[[], Iterable[_Item]]) -> None:
+        self._make = make
+
+    @lazy_value
+    def _items(self) -> tuple[_Item, ...]:
+        return tuple(self._make())
+
+    @overload
+    def __getitem__(self, place: int) -> _Item: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[_Item, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> _Item | tuple[_Item, ...]:
+        return self._items[place]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[_Item]:
+        return iter(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
+
+
+class LazyDict(Mapping[_Key, _Item]):
+    """A mapping whose items are made at the first look."""
+
+    def __init__(self, make: Callable[[], Mapping[_Key, _Item]]) -> None:
+        self._make = make
+
+    @lazy_value
+    def _items(self) -> Mapping[_Key, _Item]:
+        return self._make()
+
+    def __getitem__(self, key: _Key) -> _Item:
+        return self._items[key]
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)

@@ -17,7 +17,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.depth import rules
 from depthtui.metrics.ranking import lowest
 
-RULES = tuple(rule.name for rule in rules.ALL if rule.of_paper)
+RULES = tuple(rule.name for rule in rules.BUILT_IN if rule.of_paper)
 """The paper's three rules."""
 
 DATASETS: dict[str, str] = {"hellaswag": "HellaSwag", "gsm8k": "GSM8K", "aime24": "AIME24"}

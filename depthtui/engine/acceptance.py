@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from depthtui.data.arrays import MetricResult, arrays_of
+from depthtui.data.lazy import LazyTuple
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
@@ -31,7 +32,7 @@ TOLERANCES = {"float32": 1e-3, "float16": 0.05, "bfloat16": 0.3}
 """Largest error of a metric, as a share of its size, by dtype. On a CPU, the demo model's errors
 reach 0.02 in float16 and 0.22 in bfloat16, for the overlap of five tokens; all others 0.08."""
 
-NAMES = tuple(metric.name for metric in ALL if not metric.lens_kind)
+NAMES = LazyTuple(lambda: (metric.name for metric in ALL if not metric.lens_kind))
 """Every metric that is measured or derived."""
 
 _SETTINGS = RunSettings(

@@ -20,6 +20,7 @@ from depthtui.metrics.spec import Metric
 from depthtui.models.devices import hardware
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
+from depthtui.plugins import plugin_of
 from depthtui.token_text import shortened
 from depthtui.tracing.activations import Activations
 
@@ -53,6 +54,9 @@ class ResultCache:
         parts = make_parts(result)
         if fit:
             parts = {**parts, "fit": fit}
+        if plugin := plugin_of("metric", metric.name):
+            # Another version may compute another value.
+            parts = {**parts, "package": plugin.distribution}
         return make_key("result", **_key_parts(self.info, result), metric=metric.name, **parts)
 
     def of_pass(self, result: RunResult) -> RunResult | None:

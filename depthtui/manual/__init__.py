@@ -41,6 +41,7 @@ PAGES = (
     "states",
     "diff",
     "python",
+    "plugins",
     "json",
     "cache",
     "settings",

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
+from depthtui.data.lazy import LazyDict, LazyTuple
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import DEFAULT_METRICS, RunSettings
@@ -52,11 +53,12 @@ from depthtui.metrics import (
     task_guess,
     token_depths,
 )
+from depthtui.metrics.plugin_metrics import with_plugins
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.ranking import Ranked
 from depthtui.metrics.spec import Measure, Metric
 
-ALL: tuple[Metric, ...] = (
+_BUILT_IN: tuple[Metric, ...] = (
     contributions.METRIC,
     logit_lens.METRIC,
     lens_margin.METRIC,
@@ -95,46 +97,62 @@ ALL: tuple[Metric, ...] = (
     integrated_gradients.METRIC,
     engine_distance.METRIC,
 )
-"""All metrics, measured or derived, the quick ones first: the order of every list."""
 
-METRICS = tuple(metric for metric in ALL if metric.stage != "derived")
+ALL = LazyTuple(lambda: with_plugins(_BUILT_IN))
+"""All metrics, measured or derived, the quick ones first: the order of every list.
+
+Those of plug-ins come last. They are loaded at the first look, when every module is there.
+"""
+
+METRICS = LazyTuple(lambda: (metric for metric in ALL if metric.stage != "derived"))
 """Metrics that a run can be asked for."""
 
-DERIVED = tuple(metric for metric in ALL if metric.stage == "derived")
+DERIVED = LazyTuple(lambda: (metric for metric in ALL if metric.stage == "derived"))
 """Metrics that come with another metric."""
 
-ON_DEMAND = tuple(metric for metric in METRICS if metric.on_demand)
+ON_DEMAND = LazyTuple(lambda: (metric for metric in METRICS if metric.on_demand))
 """Metrics that are computed on the recorded pass, only on demand."""
 
-LENS_REDUCED = tuple(metric for metric in METRICS if metric.lens_reducer)
+LENS_REDUCED = LazyTuple(lambda: (metric for metric in METRICS if metric.lens_reducer))
 """On-demand metrics that can be computed while the logit lens is read."""
 
-OF_THE_PASS = tuple(metric.name for metric in METRICS if not metric.on_demand)
+OF_THE_PASS = tuple(metric.name for metric in _BUILT_IN if metric.stage in ("layers", "lens"))
 """Names of the forward pass's own metrics, which a run has unless it is asked for fewer."""
 
-RANKINGS = tuple(
-    metric for metric in reversed(METRICS) if issubclass(metric.result or object, Ranked)
+RANKINGS = LazyTuple(
+    lambda: (
+        metric
+        for metric in (*reversed(_BUILT_IN), *ALL[len(_BUILT_IN) :])
+        if issubclass(metric.result or object, Ranked)
+    )
 )
-"""Metrics that rank the layers to leave out, the most reliable and most expensive first."""
+"""Metrics that rank the layers to leave out, the most reliable and most expensive first.
 
-METRIC_BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+Those of plug-ins come last.
+"""
+
+METRIC_BY_NAME = LazyDict(lambda: {metric.name: metric for metric in METRICS})
 
 _MOST_REASONS = 3
 """The most reasons that are named where they differ from prompt to prompt."""
 
-_ALL_MEASURES = tuple(
-    replace(measure, metric=measure.metric or metric.name)
-    for metric in ALL
-    for measure in metric.measures
+_ALL_MEASURES = LazyTuple(
+    lambda: (
+        replace(measure, metric=measure.metric or metric.name)
+        for metric in ALL
+        for measure in metric.measures
+    )
 )
 
-MEASURES = tuple(measure for measure in _ALL_MEASURES if measure.by_token)
+MEASURES = LazyTuple(lambda: (measure for measure in _ALL_MEASURES if measure.by_token))
 """The measures that a heatmap of layers x tokens can draw."""
 
-ALL_MEASURES = (*MEASURES, *(measure for measure in _ALL_MEASURES if not measure.by_token))
+ALL_MEASURES = LazyTuple(
+    lambda: (*MEASURES, *(measure for measure in _ALL_MEASURES if not measure.by_token))
+)
 """`MEASURES`, then the maps of layers x layers or heads."""
 
-MEASURE_BY_NAME: dict[str, Measure] = {measure.name: measure for measure in ALL_MEASURES}
+MEASURE_BY_NAME = LazyDict(lambda: {measure.name: measure for measure in ALL_MEASURES})
 
 
 def empty_result(

@@ -10,12 +10,14 @@ from itertools import islice
 from random import Random
 from typing import Any
 
+from depthtui.data.lazy import LazyDict, LazyTuple
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError, did_you_mean
 from depthtui.prompts import choices, generators
 from depthtui.prompts.answer_forms import NUMBER, TEXT, WORKED
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.dataset_formats import DATASETS
+from depthtui.prompts.plugin_tasks import with_plugins
 from depthtui.prompts.task import Task
 
 MOST_PROMPTS = 10_000
@@ -123,12 +125,17 @@ _BUILT_IN = (
     ),
 )
 
-TASKS: dict[str, Task] = {task.name: task for task in _BUILT_IN}
-"""Every task by name, in the order of the picker: the written ladder, then the generators."""
+LADDER = tuple(task.name for task in _BUILT_IN if not task.is_generated)
+"""The written tasks, easiest first."""
 
-WITH_CHOICES = (
-    *(name for name, task in TASKS.items() if task.choices),
-    *(name for name, dataset in DATASETS.items() if dataset.to_choices),
+TASKS = LazyDict(lambda: {task.name: task for task in with_plugins(_BUILT_IN, DATASETS)})
+"""Every task by name, in the order of the picker: the written ladder, generators, plug-ins."""
+
+WITH_CHOICES = LazyTuple(
+    lambda: (
+        *(name for name, task in TASKS.items() if task.choices),
+        *(name for name, dataset in DATASETS.items() if dataset.to_choices),
+    )
 )
 """Names of the tasks and data sets that can be asked with options to choose from."""
 

@@ -9,7 +9,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PROTOCOL
-from depthtui.metrics import kept
+from depthtui.metrics import kept, logit_lens
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
@@ -43,7 +43,7 @@ LENS_TABLE = Explanation(
     "l + 1, and `out` is the output. Each row has its most probable tokens and their "
     "probabilities; H near 0 is certain of one.",
     "The row where the final token is first seen, and from where on it stays first.",
-    METRIC_BY_NAME["logit_lens"].source,
+    logit_lens.METRIC.source,
 )
 
 _COLUMNS = {

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from depthtui.data.lazy import LazyDict
 from depthtui.errors import DepthError
 from depthtui.files import check_place, check_writable, write_over
+from depthtui.plugins import PluginError, plugin_of
 from depthtui.report.format import Format, Subject
+from depthtui.report.plugin_formats import with_plugins
 
 if TYPE_CHECKING:
     from depthtui.report.blocks import Document
@@ -28,70 +31,69 @@ Files: TypeAlias = Mapping[str, bytes]
 """Content by suffix; the suffix, mostly empty, goes between a file's name and its ending."""
 
 
-FORMATS = {
-    format_.name: format_
-    for format_ in (
-        Format(
-            "md",
-            "Markdown",
-            rb"# Effective depth over models and tasks\n"
-            rb"|# (Effective depth|Depth of generated text)\n.* layers of width \d"
-            rb"|# Effective depth: ",
-            "depthtui.report.as_markdown:markdown_bytes",
-        ),
-        Format(
-            "csv",
-            "CSV, the numbers as tables",
-            rb'"[xy]: |'
-            rb"model,source,revision,parameters,n_layers,dtype,device,task,level,prompts,tokens,rule,",
-            data=["sweeps"],
-            figure="depthtui.report.figures:csv_bytes",
-        ),
-        Format(
-            "json",
-            "JSON, for programs",
-            rb'\{\n "schema": \d+,\n "(model": \{\n  "name|depthtui": ")',
-            data=["runs", "sweeps"],
-        ),
-        Format(
-            "html",
-            "HTML with the figures, one file",
-            rb"<!doctype html>.*http-equiv=.Content-Security-Policy.*"
-            rb"<title>Effective depth",
-            "depthtui.report.as_html:html_bytes",
-        ),
-        Format(
-            "safetensors",
-            "safetensors, every array",
-            rb'.{8}\{"__metadata__":\{"runs":"\[',
-            data=["runs"],
-            subjects=["runs"],
-        ),
-        Format(
-            "parquet",
-            "Parquet, one long table",
-            b"PAR1",
-            data=["runs", "sweeps"],
-            libraries=["pyarrow"],
-            extra="datasets",
-            knows="depthtui.report.long_table:is_table",
-        ),
-        Format(
-            "svg",
-            "SVG, a file for each figure",
-            rb'<svg xmlns="http://www\.w3\.org/2000/svg" viewBox="0 0 420 [^>]*aria-label="',
-            figure="depthtui.report.figures:svg_bytes",
-        ),
-        Format(
-            "png",
-            "PNG, a file for each figure",
-            rb"\x89PNG\r\n\x1a\n.{29}tEXtSoftware\0depthtui",
-            figure="depthtui.report.figures:png_bytes",
-            libraries=["resvg_py", "fontpkg", "fontpkg_noto_serif"],
-        ),
-    )
-}
-"""Every format by its name."""
+_BUILT_IN = (
+    Format(
+        "md",
+        "Markdown",
+        rb"# Effective depth over models and tasks\n"
+        rb"|# (Effective depth|Depth of generated text)\n.* layers of width \d"
+        rb"|# Effective depth: ",
+        "depthtui.report.as_markdown:markdown_bytes",
+    ),
+    Format(
+        "csv",
+        "CSV, the numbers as tables",
+        rb'"[xy]: |'
+        rb"model,source,revision,parameters,n_layers,dtype,device,task,level,prompts,tokens,rule,",
+        data=["sweeps"],
+        figure="depthtui.report.figures:csv_bytes",
+    ),
+    Format(
+        "json",
+        "JSON, for programs",
+        rb'\{\n "schema": \d+,\n "(model": \{\n  "name|depthtui": ")',
+        data=["runs", "sweeps"],
+    ),
+    Format(
+        "html",
+        "HTML with the figures, one file",
+        rb"<!doctype html>.*http-equiv=.Content-Security-Policy.*"
+        rb"<title>Effective depth",
+        "depthtui.report.as_html:html_bytes",
+    ),
+    Format(
+        "safetensors",
+        "safetensors, every array",
+        rb'.{8}\{"__metadata__":\{"runs":"\[',
+        data=["runs"],
+        subjects=["runs"],
+    ),
+    Format(
+        "parquet",
+        "Parquet, one long table",
+        b"PAR1",
+        data=["runs", "sweeps"],
+        libraries=["pyarrow"],
+        extra="datasets",
+        knows="depthtui.report.long_table:is_table",
+    ),
+    Format(
+        "svg",
+        "SVG, a file for each figure",
+        rb'<svg xmlns="http://www\.w3\.org/2000/svg" viewBox="0 0 420 [^>]*aria-label="',
+        figure="depthtui.report.figures:svg_bytes",
+    ),
+    Format(
+        "png",
+        "PNG, a file for each figure",
+        rb"\x89PNG\r\n\x1a\n.{29}tEXtSoftware\0depthtui",
+        figure="depthtui.report.figures:png_bytes",
+        libraries=["resvg_py", "fontpkg", "fontpkg_noto_serif"],
+    ),
+)
+
+FORMATS = LazyDict(lambda: with_plugins(_BUILT_IN))
+"""Every format by its name; those of plug-ins are loaded at the first look."""
 
 
 def format_titles(subject: Subject) -> dict[str, str]:
@@ -100,8 +102,12 @@ def format_titles(subject: Subject) -> dict[str, str]:
 
 
 def default_formats(subject: Subject) -> list[str]:
-    """The formats of a subject that are written where none is named: those that need no extra."""
-    return [name for name in format_titles(subject) if not FORMATS[name].libraries]
+    """The formats of a subject that are written where none is named.
+
+    Those that need no extra, and are no plug-in's.
+    """
+    names = (name for name in format_titles(subject) if not FORMATS[name].libraries)
+    return [name for name in names if plugin_of("format", name) is None]
 
 
 def format_help(subject: Subject) -> str:
@@ -198,31 +204,36 @@ class Report:
 
         Raises:
             DepthError: the folder cannot be written, another file has the name of a report, a
-                format needs a library that is not installed, or there is nothing to write, since
-                the report has no figures.
+                format needs a library that is not installed, there is nothing to write, since
+                the report has no figures; or, once all others are written, a plug-in's format
+                raised.
         """
         check_writable(folder)
         stem = name or FILE_NAMES[self.subject]
         chosen = _formats(default_formats(self.subject) if formats is None else formats)
-        contents = {
-            f"{stem}{part}.{format_.name}": content
-            for format_ in chosen
-            for part, content in self.files(format_.name).items()
-        }
         figures_folder = FIGURES if stem == FILE_NAMES[self.subject] else f"{stem}-{FIGURES}"
-        figures = {
-            f"{figures_folder}/{file_name}": content
-            for format_ in chosen
-            for file_name, content in format_.figures(self.document()).items()
-        }
+        contents: dict[str, bytes] = {}
+        figures: dict[str, bytes] = {}
+        failures: list[PluginError] = []
+        for format_ in chosen:
+            try:
+                files, pictures = self.files(format_.name), format_.figures(self.document())
+            except PluginError as error:
+                failures.append(error)
+                continue
+            contents |= {f"{stem}{part}.{format_.name}": file for part, file in files.items()}
+            figures |= {f"{figures_folder}/{name}": picture for name, picture in pictures.items()}
         if figures:
             _check_figures_folder(folder / figures_folder)
-        if chosen and not contents and not figures:
+        if chosen and not contents and not figures and not failures:
             raise DepthError("The report has no figures.", "Choose another format.")
         for file_name in (*contents, *figures):
             check_place(folder / file_name, _is_report, "report")
         hint = "Move that file away, or choose another folder."
         paths = write_over(folder, contents | figures, _is_report, hint)
+        if failures:
+            others = f"The other files are in {folder}." if paths else ""
+            raise DepthError(" ".join(map(str, failures)), others)
         return [*paths[: len(contents)], *([folder / figures_folder] if figures else [])]
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from functools import cached_property
 
+from depthtui.data.lazy import LazyTuple
 from depthtui.metrics.registry import ALL
 
 
@@ -173,7 +174,9 @@ def _as_meaning(sentence: str) -> str:
     return sentence if second.isupper() else sentence[:1].lower() + sentence[1:]
 
 
-TERMS = tuple(sorted((*_WORDS, *_of_metrics()), key=lambda term: term.name.lower().lstrip("|")))
+TERMS = LazyTuple(
+    lambda: sorted((*_WORDS, *_of_metrics()), key=lambda term: term.name.lower().lstrip("|"))
+)
 """Every term, by name."""
 
 

@@ -14,8 +14,6 @@ from depthtui.metrics.registry import ON_DEMAND
 from depthtui.report.choices import canonical_settings, choice_words, choices_that_matter
 from depthtui.report.skips import changes_of
 
-_POOLED_WHERE_THEY_ARE = frozenset(metric.name for metric in ON_DEMAND)
-
 
 @dataclass(frozen=True)
 class PooledRuns:
@@ -134,7 +132,8 @@ def _by_model(results: Sequence[RunResult], choices: Collection[str]) -> list[li
 
 def _model_key(model: ModelInfo, settings: RunSettings) -> object:
     # The slower metrics are pooled over the runs that have them.
-    metrics = tuple(metric for metric in settings.metrics if metric not in _POOLED_WHERE_THEY_ARE)
+    on_demand = {metric.name for metric in ON_DEMAND}
+    metrics = tuple(name for name in settings.metrics if name not in on_demand)
     return (
         model.name,
         model.source,

@@ -11,7 +11,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.prompts.dataset_formats import DATASETS
-from depthtui.prompts.tasks import TASKS
+from depthtui.prompts.tasks import LADDER, TASKS
 from depthtui.sweep.comparisons import HARDER, TRAINED, Wording
 from depthtui.sweep.plan import TaskChoice
 from depthtui.sweep.records import Record
@@ -21,7 +21,7 @@ MOST_PAIRS = 3
 """Most pairs of models; with more, only models of one shape are compared."""
 
 _DIFFICULTY_ORDERS = (
-    tuple(name for name, task in TASKS.items() if not task.is_generated),
+    LADDER,
     ("hellaswag", "gsm8k", "aime24"),
 )
 """Tasks that are ordered by difficulty, easiest first: ours, and the paper's."""

@@ -28,7 +28,8 @@ from textual.widgets import Static
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, named_line
-from depthtui.log import log_bug
+from depthtui.log import log_bug, log_failure
+from depthtui.plugins import PluginFailure, plugin_failures, report_failures_to
 from depthtui.settings import Settings, change_settings
 from depthtui.tui import textual_patches
 from depthtui.tui.applied_settings import AppliedSettings
@@ -140,7 +141,14 @@ class DepthApp(Navigation):
         for theme in THEMES:
             self.register_theme(theme)
         self.settings.apply_theme()
+        report_failures_to(self._warn_of_plugin)
+        for failure in plugin_failures():
+            self._warn_of_plugin(failure)
         self.call_after_refresh(self._open)
+
+    def _warn_of_plugin(self, failure: PluginFailure) -> None:
+        """Show why a plug-in is left out; called in any thread."""
+        self.call_later(self.warn, log_failure(failure))
 
     def _open(self) -> None:
         from depthtui.tui.draw.styles import has_few_colours

@@ -5,14 +5,19 @@ Code that needs the rules uses `rules.ALL`, or one of the functions here.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
+from depthtui.data.lazy import LazyTuple
 from depthtui.data.verdict import KINDS
+from depthtui.depth.plugin_rules import with_plugins
 from depthtui.depth.rule import Rule
 from depthtui.depth.rules import cosine, kl, margin, overlap, settled
 
-ALL: tuple[Rule, ...] = (cosine.RULE, kl.RULE, overlap.RULE, settled.RULE, margin.RULE)
-"""All rules in the order of every table; the paper's first."""
+BUILT_IN = (cosine.RULE, kl.RULE, overlap.RULE, settled.RULE, margin.RULE)
+"""The rules of depthtui; the paper's first."""
+
+ALL: Sequence[Rule] = LazyTuple(lambda: with_plugins(BUILT_IN))
+"""All rules in the order of every table; those of plug-ins, which come last, load at a look."""
 
 
 def named(name: str) -> Rule:

@@ -18,7 +18,7 @@ from depthtui.data.pieces import Piece, part_of
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
-from depthtui.metrics import accuracy, parts
+from depthtui.metrics import accuracy, parts, similarity
 from depthtui.metrics.kept import Kept
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.parts import KeptParts
@@ -32,7 +32,7 @@ from depthtui.tui.state.session import SessionRun
 SUBLAYERS = frozenset({"attention", "mlp"})
 """The parts of a layer."""
 
-CHEAPEST_RANKING = RANKINGS[-1].name
+CHEAPEST_RANKING = similarity.METRIC.name
 """The metric that is computed where layers are to be ranked and no metric does so yet."""
 
 RANKING_TITLES = {CHEAPEST_RANKING: "Block influence", parts.NAME: parts.METRIC.title}
