@@ -96,6 +96,10 @@ class PluginFailure:
     reason: str
     error: BaseException | None = None
 
+    def is_like(self, other: PluginFailure) -> bool:
+        """Whether another failure is of the same plug-in, for the same reason."""
+        return (self.plugin, self.reason) == (other.plugin, other.reason)
+
     @property
     def sentence(self) -> str:
         """The plug-in and the reason."""
@@ -111,9 +115,7 @@ class _Failures:
 
     def add(self, failure: PluginFailure) -> None:
         """Keep and report a failure, where its plug-in has no other for the same reason."""
-        if any(
-            (known.plugin, known.reason) == (failure.plugin, failure.reason) for known in self.all
-        ):
+        if any(failure.is_like(earlier) for earlier in self.all):
             return
         self.all.append(failure)
         self._report(failure)

@@ -111,6 +111,7 @@ def test_help_shows_about_twenty_options_and_help_all_every_one(name: str, capsy
     flags = {
         flag
         for parameter in commands.commands[name].params
+        if not getattr(parameter, "hidden", False)
         for flag in parameter.opts
         if flag.startswith("--")
     }

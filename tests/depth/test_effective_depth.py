@@ -22,6 +22,7 @@ from depthtui.depth.reading import reading_of
 from depthtui.depth.rules import cosine, kl, overlap
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.registry import METRIC_BY_NAME
+from tests.builders.lists import plant
 from tests.builders.results import full_run, random_result
 
 SETTINGS = SummarySettings()
@@ -321,9 +322,9 @@ def test_curves_reduce_only_the_metrics_that_have_curves(monkeypatch: pytest.Mon
     def refuse(*arguments: object) -> None:
         raise AssertionError("no curve is made of it")
 
-    for name, metric in METRIC_BY_NAME.items():
+    for name, metric in list(METRIC_BY_NAME.items()):
         if not metric.curves:
-            monkeypatch.setitem(METRIC_BY_NAME, name, replace(metric, reduce=refuse))
+            plant(monkeypatch, METRIC_BY_NAME, name, replace(metric, reduce=refuse))
     reading = reading_of([full_run()], SummarySettings())
     assert reading.curves["kl"] is not None
     assert reading.depths

@@ -12,7 +12,6 @@ import pytest
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
-from depthtui.report import formats
 from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
 from depthtui.report.format import Format, Subject
@@ -23,6 +22,7 @@ from depthtui.report.formats import (
     format_help,
     format_titles,
 )
+from tests.builders.lists import plant
 from tests.builders.results import run
 from tests.golden.renew import golden_files
 from tests.odd_files import ODD_FILES, put_odd_file
@@ -78,7 +78,7 @@ def test_a_format_without_its_libraries_is_refused_before_anything_is_made(
 ) -> None:
     assert "png" not in default_formats("sweeps")
     lacking = replace(FORMATS["png"], libraries=["no_such_library"])
-    monkeypatch.setitem(formats.FORMATS, "png", lacking)
+    plant(monkeypatch, FORMATS, "png", lacking)
     with pytest.raises(DepthError, match=r"png needs libraries .*pip install .*\[png\]"):
         check_folder(tmp_path / "out", "runs", ["json", "png"])
     with pytest.raises(DepthError, match="png needs libraries"):
@@ -95,9 +95,8 @@ def test_a_new_format_is_a_line_and_a_renderer(
     renderer = ModuleType("as_title")
     monkeypatch.setattr(renderer, "render", render, raising=False)
     monkeypatch.setitem(sys.modules, "as_title", renderer)
-    monkeypatch.setitem(
-        formats.FORMATS, "title", Format("title", "The title", b"title", "as_title:render")
-    )
+    as_title = Format("title", "The title", b"title", "as_title:render")
+    plant(monkeypatch, FORMATS, "title", as_title)
     assert format_titles("sweeps")["title"] == "The title"
     (path,) = run_report([run()], SummarySettings()).write(tmp_path, ["title"])
     assert (path.name, path.read_bytes()) == ("summary.title", b"Effective depth")

@@ -115,6 +115,6 @@ def test_another_programs_file_is_not_replaced(tmp_path: Path) -> None:
 def test_without_pyarrow_its_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("depthtui.report.formats.find_spec", lambda name: name != "pyarrow" or None)
+    monkeypatch.setattr("depthtui.report.format.find_spec", lambda name: name != "pyarrow" or None)
     with pytest.raises(DepthError, match=r"parquet needs.*\[datasets\]"):
         written(tmp_path)

@@ -60,6 +60,7 @@ from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import prompts_of, task_title
 from tests.builders.engines import FakeEngine
+from tests.builders.lists import plant
 from tests.builders.models import model_info
 from tests.tui.app_helpers import SIZES, Explored, explore
 
@@ -1084,7 +1085,7 @@ async def test_a_format_that_is_not_installed_cannot_be_ticked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lacking = replace(FORMATS["png"], libraries=["no_such_library"])
-    monkeypatch.setitem(FORMATS, "png", lacking)
+    plant(monkeypatch, FORMATS, "png", lacking)
     async with explore(tmp_path) as it:
         await opened(it, "e", ExportScreen)
         [*_, of_pane] = it.app.screen.query("#what RadioButton").results(RadioButton)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from textual.widgets import Input, OptionList
 
 from depthtui.data.lens import AffineLens, FittedLens, JacobianLens, LogitLens
@@ -110,14 +108,7 @@ async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
         await it.until(lambda: it.main.seen_page.id == "pruning")
 
 
-async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if "affine_lens" not in METRIC_BY_NAME:
-        planted = replace(
-            METRIC_BY_NAME["settling"], name="affine_lens", title="Affine lens", result=AffineLens
-        )
-        monkeypatch.setitem(METRIC_BY_NAME, "affine_lens", planted)
+async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(tmp_path: Path) -> None:
     async with explore(tmp_path, size=WIDE) as it:
         it.main.measure = MEASURE_BY_NAME["kl"]
         it.engine.manual = True

@@ -108,7 +108,6 @@ class Pane(Widget, can_focus=True):
     hint: ClassVar[str] = ""
     footer: ClassVar[tuple[str, ...]] = ("reading", "open", "session", "export", "explain")
     """Names of the commands that the main screen's footer gives while the pane has the focus."""
-    view = View()
     area = Size()
     _cursor = Cursor()
     _pane_styles: PaneStyles | None = None
@@ -123,6 +122,7 @@ class Pane(Widget, can_focus=True):
         self, *, name: str | None = None, id: str | None = None, classes: str | None = None
     ) -> None:
         super().__init__(name=name, id=id, classes=classes)
+        self.view = View()
         self._shown_tokens: PromptTokens | None = None
         keep_frame(self)
 

@@ -60,7 +60,7 @@ class View:
     other_result: RunResult | None = None
     other_reading: Reading | None = None
     names: tuple[str, str] | None = None
-    measure: Measure = MEASURES[0]
+    measure: Measure = field(default_factory=lambda: MEASURES[0])
     mode: HeatmapMode = "tokens"
     lens: str = LOGIT
     layer_order: LayerOrder = "up"

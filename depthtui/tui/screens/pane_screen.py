@@ -99,7 +99,7 @@ class PaneScreen(CommandScreen):
     """Ids of the panes in the order of `tab`."""
 
     cursor: reactive[Cursor] = reactive(Cursor(), repaint=False)
-    measure: reactive[Measure] = reactive(MEASURES[0], repaint=False)
+    measure: reactive[Measure] = reactive(lambda: MEASURES[0], repaint=False)
     layer_order: reactive[str] = reactive("up", repaint=False)
     averaged: reactive[bool] = reactive(False, repaint=False)
     pace = Pace()
