@@ -12,8 +12,10 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from functools import cache, wraps
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from depthtui.errors import DepthError, first_line, named_line, short_repr
@@ -242,7 +244,7 @@ def check_value(value: Any, kind: type[_DataclassValue], plugin: Plugin) -> _Dat
         DepthError: it is not, or has another name.
     """
     if not isinstance(value, kind):
-        raise DepthError(f"{plugin.place} is a {type(value).__name__}, not a {kind.__name__}")
+        raise DepthError(f"{plugin.place} is of type {type(value).__name__}, not {kind.__name__}")
     name = getattr(value, "name", None)
     if name != plugin.name:
         raise DepthError(f"its entry point is named {plugin.name}, and the value {name}")
@@ -251,6 +253,19 @@ def check_value(value: Any, kind: type[_DataclassValue], plugin: Plugin) -> _Dat
     for field in fields(value):
         _check_field(field.name, str(field.type), getattr(value, field.name))
     return value
+
+
+def check_place(place: str, field: str) -> None:
+    """Check that a place such as `module:function` has a module, without loading it.
+
+    Raises:
+        DepthError: it has none; `field` is the field that names it.
+    """
+    module, _, function = place.partition(":")
+    with suppress(ModuleNotFoundError):
+        if function and find_spec(module) is not None:
+            return
+    raise DepthError(f"its {field} is {place!r}, not the place of a function, as `module:function`")
 
 
 def _check_field(name: str, declared: str, value: Any) -> None:
@@ -264,7 +279,7 @@ def _check_field(name: str, declared: str, value: Any) -> None:
         "Callable": lambda: callable(value) or value is None,
     }.get(declared.partition("[")[0])
     if is_right is not None and not is_right():
-        raise DepthError(f"its {name} is {short_repr(value)}, not a {declared}")
+        raise DepthError(f"its {name} is {short_repr(value)}, not of type {declared}")
 
 
 def raising(plugin: Plugin, function: Callable[..., _Value]) -> Callable[..., _Value]:

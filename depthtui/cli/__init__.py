@@ -228,5 +228,4 @@ _MEASURING = (run, inspect, sweep, generate, lens, prune, compare_answers, diff,
 _MANAGING = (models, tasks, metrics, sessions, cache, doctor, completion, manual)
 for command in (*_MEASURING, *_MANAGING):
     commands.add_command(command)
-    add_no_plugins(command)
 add_no_plugins(commands, hidden=False)

@@ -34,14 +34,6 @@ LISTED = ("torch", "transformers", "accelerate", "textual")
 REACHING = ("ssh", "srun", "docker", "kubectl", "torchrun")
 """Commands that pass standard input and output on to a place that may have a model."""
 
-_PLUGGED = (
-    "depthtui.metrics.registry",
-    "depthtui.depth.rules",
-    "depthtui.prompts.tasks",
-    "depthtui.report.formats",
-)
-"""The modules whose lists have plug-ins in them."""
-
 _PATIENCE = 10.0
 """Seconds that a Slurm command may take; one whose cluster is away may wait for minutes."""
 
@@ -337,8 +329,14 @@ def check_plugins() -> Iterator[Check]:
     if plugins.are_off():
         yield Check("plug-ins", "note", "left out (--no-plugins)")
         return
-    for module in _PLUGGED:
-        importlib.import_module(module)
+    from depthtui.depth import rules
+    from depthtui.metrics.registry import ALL
+    from depthtui.prompts.tasks import TASKS
+    from depthtui.report.formats import FORMATS
+
+    for values in (ALL, rules.ALL, TASKS, FORMATS):
+        # A look loads them.
+        len(values)
     reasons = {failure.plugin: failure.reason for failure in plugins.plugin_failures()}
     for plugin in plugins.installed_plugins():
         facts = vars(plugin) | {"reason": reasons.get(plugin, "")}

@@ -11,7 +11,9 @@ from depthtui.plugins import PluginFailure
 
 
 def add_no_plugins(command: click.Command, hidden: bool = True) -> None:
-    """Give a command the option, which is in the help of `depthtui` alone."""
+    """Give a command, and those in it, the option, which is in the help of `depthtui` alone."""
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        add_no_plugins(inner)
     command.params.append(
         click.Option(
             ["--no-plugins"],

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 
-from depthtui.data.arrays import Shape
+from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.codec import CodecError
 from depthtui.data.run import PromptTokens, RunResult
 
@@ -77,12 +77,20 @@ def check_sizes(result: RunResult) -> None:
     Raises:
         CodecError: one has others.
     """
-    sizes = result.model.n_layers, len(result.tokens), result.settings.lens_top_k
     for part in result.measured.values():
-        letter_sizes = part.sizes(*sizes)
-        for field, shape in part.shapes().items():
-            if not shape.fits(getattr(part, field).shape, letter_sizes):
-                raise CodecError(f"{type(part).__name__}.{field} is of another size")
+        check_part(part, result)
+
+
+def check_part(part: MetricResult, result: RunResult) -> None:
+    """Check that every array of a metric has the numbers of layers and tokens of its run.
+
+    Raises:
+        CodecError: one has others.
+    """
+    sizes = part.sizes(result.model.n_layers, len(result.tokens), result.settings.lens_top_k)
+    for field, shape in part.shapes().items():
+        if not shape.fits(getattr(part, field).shape, sizes):
+            raise CodecError(f"{type(part).__name__}.{field} is of another size")
 
 
 @cache

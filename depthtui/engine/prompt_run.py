@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from depthtui.data.arrays import MetricResult
+from depthtui.data.codec import CodecError
+from depthtui.data.declared import check_declared, check_part
 from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.pieces import Piece
 from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
@@ -32,6 +34,7 @@ from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.parallel.ending import end_unless_met_by_all
+from depthtui.plugins import PluginError, plugin_of
 from depthtui.tracing.activations import (
     ActivationRecorder,
     Activations,
@@ -291,6 +294,7 @@ class PromptRun:
         self._time_left = TimeLeft(began, None if partial is not None else 0.0, expected)
         context.metric = metric.name
         value = metric.kernel()(context, partial)
+        self._check(metric, value)
         seconds, self._time_left = time.perf_counter() - began, None
         self.emit_whole(metric, value)
         if partial is None:
@@ -299,6 +303,25 @@ class PromptRun:
             dtype = self._model.info.dtype
             hint = "" if dtype == "float32" else "The dtype float32 has larger numbers."
             raise DepthError(f"some of its values are no numbers in {dtype}.", hint)
+
+    def _check(self, metric: Metric, value: object) -> None:
+        """Check a result of a plug-in: the pipe would refuse a wrong one together with the run.
+
+        Raises:
+            PluginError: it is of another type, or its arrays are of other sizes.
+        """
+        plugin = plugin_of("metric", metric.name)
+        if plugin is None:
+            return
+        assert metric.result is not None
+        if not isinstance(value, metric.result):
+            made, asked = type(value).__name__, metric.result.__name__
+            raise PluginError(plugin, f"made a value of type {made}, not {asked}")
+        try:
+            check_declared(value)
+            check_part(value, self.result)
+        except (CodecError, AttributeError) as error:
+            raise PluginError(plugin, f"made a wrong result: {error}") from error
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Put a finished metric into the result, and emit it."""
@@ -317,6 +340,8 @@ class PromptRun:
         now = time.perf_counter()
         time_left = time_left or self._time_left
         if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
+            if value is not None:
+                self._check(METRIC_BY_NAME[metric], value)
             self._emitted_at = now
             seconds_left = -1.0 if time_left is None else time_left.at(now, share)
             self._emit(

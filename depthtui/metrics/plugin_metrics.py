@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from depthtui.data import codec
 from depthtui.data.arrays import MetricResult
 from depthtui.data.run import RunResult
 from depthtui.errors import DepthError
 from depthtui.metrics.spec import Measure, Metric
-from depthtui.plugins import Plugin, check_value, guarded, load_plugins
+from depthtui.plugins import Plugin, check_place, check_value, guarded, load_plugins
 
 _OF_THE_HOUSE = "depthtui."
 
@@ -70,6 +68,9 @@ def _check_derived(metric: Metric, others: Collection[Metric]) -> None:
 
 
 def _check_measured(metric: Metric) -> None:
+    # Its module imports safetensors, which panes do without.
+    from depthtui.data import codec
+
     kind = metric.result
     if not (isinstance(kind, type) and issubclass(kind, MetricResult) and is_dataclass(kind)):
         raise DepthError("its result is not a dataclass that is a MetricResult")
@@ -78,11 +79,7 @@ def _check_measured(metric: Metric) -> None:
     same_name = [other for other in MetricResult.kinds() if other.__name__ == kind.__name__]
     if kind.__name__ in codec.types_by_name() or len(same_name) > 1:
         raise DepthError(f"there is a {kind.__name__} already: results need a name of their own")
-    module, _, function = metric.compute.partition(":")
-    if not (module and function):
-        raise DepthError("its `compute` does not name a kernel, as `module:function`")
-    if find_spec(module) is None:
-        raise DepthError(f"there is no module {module}, which `compute` names")
+    check_place(metric.compute, "compute")
 
 
 def _measures(metric: Metric) -> list[str]:

@@ -66,7 +66,7 @@ def _written(
 
 def _checked(value: Any, plugin: Plugin) -> Prompt:
     if not isinstance(value, Prompt):
-        raise PluginError(plugin, f"made a {type(value).__name__}, not a Prompt")
+        raise PluginError(plugin, f"made a value of type {type(value).__name__}, not Prompt")
     if not (isinstance(value.text, str) and value.text.endswith(value.answer)):
         raise PluginError(plugin, "made a prompt whose text does not end in its answer")
     return value

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from depthtui.errors import DepthError
-from depthtui.plugins import Plugin, PluginError, check_value, load_plugins, raising
+from depthtui.plugins import Plugin, PluginError, check_place, check_value, load_plugins, raising
 from depthtui.report.format import Format, Subject
 
 if TYPE_CHECKING:
@@ -51,7 +50,9 @@ class PluginFormat(Format):
     def _checked(self, content: Any) -> bytes:
         assert self.plugin is not None
         if not isinstance(content, bytes):
-            raise PluginError(self.plugin, f"made a {type(content).__name__}, not bytes")
+            raise PluginError(
+                self.plugin, f"made a value of type {type(content).__name__}, not bytes"
+            )
         if not re.match(self.begins, content, re.DOTALL):
             raise PluginError(self.plugin, "made a file that does not begin as its `begins` has it")
         return content
@@ -73,13 +74,11 @@ def _accepted(value: Any, plugin: Plugin) -> PluginFormat:
     format_ = check_value(value, Format, plugin)
     if format_.data or format_.knows:
         raise DepthError("its `data` or `knows` is set, which is for depthtui's own formats")
-    places = [place for place in (format_.renderer, format_.figure) if place]
-    if not places:
-        raise DepthError("it has neither a `renderer` nor a `figure`")
-    for place in places:
-        module, _, function = place.partition(":")
-        if not function or find_spec(module) is None:
-            raise DepthError(f"there is no {place}, as `module:function`")
+    if not (format_.renderer or format_.figure):
+        raise DepthError("it has neither a renderer nor a figure")
+    for field in ("renderer", "figure"):
+        if place := getattr(format_, field):
+            check_place(place, field)
     if not format_.begins or re.match(format_.begins, b"", re.DOTALL):
         raise DepthError("its `begins` matches any file, so that it might replace any")
     if not set(format_.subjects) <= set(SUBJECTS):

@@ -26,6 +26,7 @@ from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Metric
+from depthtui.plugins import plugin_of
 from depthtui.sweep.plan import Cell
 
 SCHEMA = 6
@@ -73,6 +74,8 @@ def record_key(
     """
     texts = [prompt.text for prompt in before] if depends_on_former_prompts(settings) else []
     writing = cell.task.write
+    plugins = (plugin_of("metric", name) for name in settings.metrics)
+    packages = [plugin.distribution for plugin in plugins if plugin]
     return make_key(
         "record",
         SCHEMA,
@@ -86,6 +89,7 @@ def record_key(
         before=hashlib.sha256(json.dumps(texts).encode()).hexdigest(),
         **({} if writing is None else {"write": asdict(writing.effective)}),
         **({"choices": prompt.choices} if prompt.choices else {}),
+        **({"packages": packages} if packages else {}),
     )
 
 

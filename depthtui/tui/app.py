@@ -109,6 +109,7 @@ class DepthApp(Navigation):
         self._welcomes = welcomes
         self._shown_problem: Problem | None = None
         self._mishaps: Counter[str] = Counter()
+        self._plugin_warnings: list[str] = []
         self._has_warned_of_session = False
         self._last_resort: threading.Timer | None = None
         self.main: MainScreen | None = None
@@ -148,7 +149,16 @@ class DepthApp(Navigation):
 
     def _warn_of_plugin(self, failure: PluginFailure) -> None:
         """Show why a plug-in is left out; called in any thread."""
-        self.call_later(self.warn, log_failure(failure))
+        self._plugin_warnings.append(log_failure(failure))
+        if len(self._plugin_warnings) == 1:
+            self.call_later(self._warn_of_plugins)
+
+    def _warn_of_plugins(self) -> None:
+        """Show the first of the plug-ins that were left out by now, and the number of others."""
+        first, *others = self._plugin_warnings
+        self._plugin_warnings.clear()
+        more = f" So are {len(others)} more: see `depthtui doctor`." if others else ""
+        self.warn(f"{first}{more}")
 
     def _open(self) -> None:
         from depthtui.tui.draw.styles import has_few_colours

@@ -1,0 +1,505 @@
+"""Values of other packages: where they appear, and what a broken one costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from depthtui.plugins import GROUPS, OFF, Plugin, PluginFailure, _failures
+from tests.plugin_packages import make_package, make_template, template_files
+from tests.tui.app_helpers import explore
+
+ROOT = Path(__file__).parent.parent
+
+BROKEN = """
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import numpy as np
+
+from depthtui.data.arrays import MetricResult, Shape
+from depthtui.depth.rules import kl
+from depthtui.metrics import contributions, kept
+from depthtui.metrics.spec import Measure, Metric
+from depthtui.prompts.generators import addition
+from depthtui.prompts.task import Task
+from depthtui.report.format import Format
+
+
+@dataclass
+class Width(MetricResult):
+    width: Annotated[np.ndarray, Shape("L", "T")]
+
+
+@dataclass
+class Similarity(MetricResult):
+    width: Annotated[np.ndarray, Shape("L", "T")]
+
+
+def metric(name, **changes):
+    options = {"title": f"The {name}", "description": "", "formula": "", "result": Width}
+    return Metric(**{"name": name, "compute": "broken.kernels:raises", **options, **changes})
+
+
+a_number = 5
+one_name = metric("another_name")
+no_text = metric("no_text", description=None)
+no_function = metric("no_function", summary="text")
+no_list = metric("no_list", measures=[])
+no_kernel = metric("no_kernel", compute="")
+no_module = metric("no_module", compute="broken.nowhere:compute")
+no_result = metric("no_result", result=int)
+no_shape = metric("no_shape", result=MetricResult)
+taken_result = metric("taken_result", result=Similarity)
+taken_title = metric("taken_title", title=kept.METRIC.title)
+taken_measure = metric("taken_measure", measures=contributions.METRIC.measures[:1])
+in_the_pass = metric("in_the_pass", stage="layers")
+of_nothing = metric("of_nothing", stage="derived", derived_from="nothing")
+kept = metric("kept")
+Capital = metric("Capital")
+
+no_curve = replace(kl.RULE, name="no_curve", curve="nowhere", of_paper=False, of_token=False)
+no_kind = replace(no_curve, name="no_kind", curve="kl", kind="magic")
+of_tokens = replace(kl.RULE, name="of_tokens")
+no_words = replace(no_curve, name="no_words", curve="kl", meaning="until {nothing}")
+
+words = {"title": "A task", "sentence": "A task."}
+neither = Task(name="neither", **words)
+no_dial = Task(name="no_dial", draw=addition, **words)
+with_level = Task(name="with_level", written=list, dial="steps", **words)
+hellaswag = Task(name="hellaswag", written=list, **words)
+
+any_file = Format("any_file", "Any", b".*", "broken.kernels:raises")
+no_renderer = Format("no_renderer", "None", b"x")
+elsewhere = Format("elsewhere", "None", b"x", "nowhere.at_all:render")
+with_data = Format("with_data", "None", b"x", "broken.kernels:raises", data=["runs"])
+"""
+
+RAISING = """
+import numpy as np
+
+from broken import Width, metric, words
+from depthtui.data.run import Prompt
+from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.spec import Measure
+from depthtui.prompts.task import Task
+from depthtui.report.format import Format
+
+
+def raises(*arguments):
+    raise KeyError("a bug")
+
+
+def wide(context, partial):
+    return Width(np.zeros((1, 2), np.float32))
+
+
+def whole(context, partial):
+    return Width(np.ones((len(context.residuals) - 1, len(context.residuals[0])), np.float32))
+
+
+def number(context, partial):
+    return 5
+
+
+def over(result, run, tokens):
+    return Reduced(tokens=3)
+
+
+bad_kernel = metric("bad_kernel")
+bad_shape = metric("bad_shape", compute="broken.kernels:wide")
+bad_type = metric("bad_type", compute="broken.kernels:number")
+bad_words = metric(
+    "bad_words",
+    compute="broken.kernels:whole",
+    reduced=Reduced,
+    reduce=over,
+    measures=(Measure("bad_values", "Bad values", "", raises),),
+    **dict.fromkeys(["summary", "findings", "means", "per_layer", "maps", "evidence"], raises),
+)
+bad_reduction = metric(
+    "bad_reduction", compute="broken.kernels:whole", reduced=Reduced, reduce=raises
+)
+bad_pool = metric(
+    "bad_pool", compute="broken.kernels:whole", reduced=Reduced, reduce=over, pool=raises
+)
+bad_need = metric("bad_need", compute="broken.kernels:whole", needs=(raises,))
+bad_key = metric("bad_key", compute="broken.kernels:whole", cache_key=raises)
+
+bad_draw = Task(
+    name="bad_draw", draw=raises, dial="steps", levels=range(1, 3), default_level=1, **words
+)
+bad_prompt = Task(name="bad_prompt", written=lambda: [Prompt("a", ""), 5], **words)
+bad_render = Format("bad_render", "Bad", b"x", "broken.kernels:raises")
+bad_bytes = Format("bad_bytes", "Bad", b"x", "broken.kernels:zeros")
+
+
+def zeros(document):
+    return b"0"
+"""
+
+BROKEN_NAMES = {
+    "metric": (
+        *("a_number", "no_text", "no_function", "no_list", "no_kernel"),
+        *("no_module", "no_result", "no_shape", "taken_result", "taken_title", "taken_measure"),
+        *("in_the_pass", "of_nothing", "kept", "Capital", "not_there"),
+    ),
+    "rule": ("no_curve", "no_kind", "of_tokens", "no_words"),
+    "task": ("neither", "no_dial", "with_level", "hellaswag"),
+    "format": ("any_file", "no_renderer", "elsewhere", "with_data"),
+}
+
+RAISING_NAMES = {
+    "metric": (
+        *("bad_kernel", "bad_shape", "bad_type", "bad_words", "bad_reduction", "bad_pool"),
+        *("bad_need", "bad_key"),
+    ),
+    "task": ("bad_draw", "bad_prompt"),
+    "format": ("bad_render", "bad_bytes"),
+}
+
+REASONS = {
+    "a_number": "broken:a_number is of type int, not Metric",
+    "one_name": "its entry point is named one_name, and the value another_name",
+    "no_text": "its description is None, not of type str",
+    "no_function": "its summary is 'text', not of type Callable",
+    "no_list": "its measures is [], not of type tuple",
+    "no_kernel": "its compute is '', not the place",
+    "no_module": "its compute is 'broken.nowhere:compute'",
+    "no_result": "its result is not a dataclass that is a MetricResult",
+    "no_shape": "its result is not a dataclass that is a MetricResult",
+    "taken_result": "there is a Similarity already",
+    "taken_title": "there is a title Knowledge kept already",
+    "taken_measure": "there is a measure layer_norm_ratio already",
+    "in_the_pass": "its stage is layers",
+    "of_nothing": "there is no metric 'nothing'",
+    "kept": "depthtui has a metric of this name",
+    "Capital": "its name has other characters",
+    "not_there": "its import raised AttributeError",
+    "no_curve": "no metric has a curve nowhere",
+    "no_kind": "its kind is 'magic'",
+    "of_tokens": "its of_token or of_paper is set",
+    "no_words": "its check raised KeyError: 'nothing'",
+    "neither": "it has neither or both of `draw` and `written`",
+    "no_dial": "`draw` needs a `dial`",
+    "with_level": "a written task has no `dial`",
+    "hellaswag": "depthtui has a task of this name",
+    "any_file": "its `begins` matches any file",
+    "no_renderer": "it has neither a renderer nor a figure",
+    "elsewhere": "its renderer is 'nowhere.at_all:render'",
+    "with_data": "its `data` or `knows` is set",
+    "no_import": "its import raised ModuleNotFoundError: No module named 'nowhere'",
+    "ends": "its import ends the program",
+    "gain": "depthtui-gain 0.1 has a metric of this name",
+}
+
+LISTS = """
+from depthtui.depth import rules
+from depthtui.metrics.registry import ALL
+from depthtui.plugins import plugin_failures, report_failures_to
+from depthtui.prompts.tasks import TASKS
+from depthtui.report.formats import FORMATS
+
+report_failures_to(lambda failure: None)
+names = [[metric.name for metric in ALL], [rule.name for rule in rules.ALL], [*TASKS], [*FORMATS]]
+"""
+
+
+def broken_package(folder: Path) -> Path:
+    """A package whose values are broken in many ways."""
+    files = {
+        "broken/__init__.py": BROKEN,
+        "broken/kernels.py": RAISING,
+        "no_import.py": "import nowhere",
+        "ends.py": "raise SystemExit(3)",
+    }
+    entry_points: dict[str, dict[str, str]] = {group: {} for group in GROUPS.values()}
+    for module, by_kind in (("broken", BROKEN_NAMES), ("broken.kernels", RAISING_NAMES)):
+        for kind, names in by_kind.items():
+            entry_points[GROUPS[kind]] |= {name: f"{module}:{name}" for name in names}
+    entry_points["depthtui.metrics"] |= {
+        "one_name": "broken:one_name",
+        "no_import": "no_import:METRIC",
+        "ends": "ends:METRIC",
+        "gain": "broken:no_text",
+    }
+    # Behind the other package in the order of names.
+    return make_package(folder, "depthtui-xbroken", files, entry_points)
+
+
+def python(code: str, *folders: Path, arguments: tuple[str, ...] = (), off: bool = False) -> str:
+    """What Python prints for a code, with packages installed."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (*folders, ROOT)))}
+    environment.pop(OFF, None)
+    if off:
+        environment[OFF] = "1"
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(code), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=folders[0].parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_template(tmp_path_factory.mktemp("template") / "site")
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return broken_package(tmp_path_factory.mktemp("broken") / "site")
+
+
+def test_the_manuals_package_is_on_every_list_of_the_command_line(template: Path) -> None:
+    code = """
+        import sys
+        from click.shell_completion import ShellComplete
+        from depthtui.cli import commands, main
+
+        def completions(*words):
+            shell = ShellComplete(commands, {}, "depthtui", "_DEPTHTUI_COMPLETE")
+            return {item.value for item in shell.get_completions([*words], "")}
+
+        assert "depthtui_gain" not in sys.modules
+        for words in ("metrics", "tasks", "help metrics", "help rules", "help prompts",
+                      "help schema", "help gain", "run --help-all", "sweep --help-all"):
+            print("##", words)
+            assert main(words.split()) == 0
+        assert "gain" in completions("run", "--metrics")
+        assert "backwards" in completions("run", "--task")
+    """
+    out = python(code, template)
+    pages = dict(page.split("\n", 1) for page in out.split("## ")[1:])
+    assert "From other packages: gain (depthtui-gain 0.1)." in pages["metrics"]
+    assert "From other packages: backwards (depthtui-gain 0.1)." in pages["tasks"]
+    assert "Norm gain" in pages["help metrics"]
+    assert "How many layers run until the lens is certain." in pages["help rules"]
+    assert "backwards" in pages["help prompts"]
+    assert "|h_l+1| / |h_l|" in pages["help schema"]
+    assert "lengthens" in pages["help gain"]
+    assert "tsv" in pages["run --help-all"]
+    assert "tsv" in pages["sweep --help-all"]
+
+
+def test_no_import_of_a_module_loads_a_plugin(template: Path) -> None:
+    """So a plug-in can import any module, and a command without it does not pay for it."""
+    code = """
+        import importlib, pkgutil, sys
+        import depthtui
+
+        optional = ("depthtui.lm_eval", "depthtui.inspect_ai", "depthtui.__main__")
+        for module in pkgutil.walk_packages(depthtui.__path__, "depthtui."):
+            if module.name not in optional and not module.name.endswith("fused_kernel"):
+                importlib.import_module(module.name)
+                assert "depthtui_gain" not in sys.modules, module.name
+    """
+    python(code, template)
+
+
+def test_a_package_can_be_imported_before_depthtui(template: Path) -> None:
+    code = f"""
+        import depthtui_gain.others
+        {LISTS.replace(chr(10), chr(10) + "        ")}
+        assert not plugin_failures(), plugin_failures()
+        assert [kind[-1] for kind in names] == ["gain", "certain", "backwards", "tsv"]
+    """
+    python(code, template)
+
+
+def test_no_plugins_leaves_all_of_them_out(template: Path) -> None:
+    code = """
+        import os, sys
+        from depthtui.cli import main
+
+        assert main(sys.argv[1:]) == 0
+        assert "depthtui_gain" not in sys.modules
+        # Processes that are begun from here leave them out too.
+        assert os.environ["DEPTHTUI_NO_PLUGINS"]
+    """
+    for words in (("--no-plugins", "metrics"), ("metrics", "--no-plugins")):
+        out = python(code, template, arguments=words)
+        assert "similarity" in out
+        assert "lengthens" not in out
+
+
+def test_a_broken_one_is_left_out_and_named(template: Path, broken: Path) -> None:
+    code = f"""
+        import json
+        {LISTS.replace(chr(10), chr(10) + "        ")}
+        reasons = [[str(failure.plugin), failure.reason] for failure in plugin_failures()]
+        print(json.dumps([names, reasons]))
+    """
+    names, reasons = json.loads(python(code, template, broken))
+    assert {name for name, _ in reasons if "depthtui-xbroken 0.1" not in name} == set()
+    by_name = {name.split(" of ")[0].split()[-1].strip("'"): reason for name, reason in reasons}
+    assert {name: by_name.get(name, "")[: len(reason)] for name, reason in REASONS.items()} == (
+        REASONS
+    )
+    assert set(by_name) == set(REASONS)
+    for kind, values in zip(GROUPS, names, strict=True):
+        assert not set(values) & (set(BROKEN_NAMES[kind]) - {"kept"})
+        assert set(RAISING_NAMES.get(kind, ())) <= set(values)
+        assert len(values) == len(set(values))
+
+
+MEASURED = """
+    import json, sys, warnings
+    from pathlib import Path
+    import numpy as np
+    from depthtui import analyze
+    from depthtui.errors import DepthError
+    from depthtui.plugins import plugin_failures, report_failures_to
+    from depthtui.prompts.tasks import make_prompts
+    from tests.tiny_models import draw_weights, fresh, tiny_tokenizer
+
+    report_failures_to(lambda failure: None)
+    tokenizer = tiny_tokenizer()
+    model = fresh("llama")
+    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    draw_weights(model, seed=1)
+    texts = ["The ferry did not run, and seven plus five is twelve.", "She wound the clock."]
+    out = Path(sys.argv[1])
+"""
+
+
+def test_the_manuals_package_is_measured_pooled_and_written(template: Path, tmp_path: Path) -> None:
+    code = f"""{MEASURED}
+    names = ["logit_lens", "gain"]
+    runs = analyze(model, texts, tokenizer, names, name="tiny", progress=False)
+    assert not plugin_failures(), plugin_failures()
+    for run in runs:
+        stream = model(**tokenizer(run.prompt.text, return_tensors="pt"), output_hidden_states=True)
+        norms = [h[0].norm(dim=-1) for h in stream.hidden_states[:-1]]
+        for layer, (before, after) in enumerate(zip(norms, norms[1:])):
+            gain = run.measured["gain"].gain[layer]
+            np.testing.assert_allclose(gain, (after / before).detach().numpy(), rtol=1e-4)
+    runs.export(out, formats=["json", "html", "md", "tsv"])
+    frame = runs.to_dataframe()
+    assert set(frame[frame.metric == "gain"].measure) == {{"gain"}}
+    assert "certain" in [evidence.measure for evidence in runs.verdict().evidence]
+    (prompt,) = make_prompts("backwards", 3)
+    assert (prompt.task, prompt.level) == ("backwards", "3")
+    """
+    python(code, template, arguments=(str(tmp_path / "out"),))
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert len(summary["gain"]["gain"]) == summary["model"]["n_layers"]
+    assert "Norm gain" in (tmp_path / "out" / "summary.html").read_text()
+    rows = (tmp_path / "out" / "figures" / "norm-gain-by-layer.tsv").read_text().splitlines()
+    assert rows[0].split("\t")[0] == "x: layer"
+
+
+def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> None:
+    names = RAISING_NAMES["metric"]
+    code = f"""{MEASURED}
+    names = ["logit_lens", *{names!r}]
+    with warnings.catch_warnings(record=True):
+        runs = analyze(model, texts, tokenizer, names, name="tiny", progress=False)
+    errors = []
+    def attempt(work, *arguments, **options):
+        try:
+            work(*arguments, **options)
+        except DepthError as error:
+            errors.append(str(error))
+    attempt(runs.export, out, formats=["json", "html", "bad_render", "bad_bytes", "md"])
+    attempt(make_prompts, "bad_draw", 1)
+    attempt(make_prompts, "bad_prompt")
+    runs.to_dataframe()
+    lacking = dict(runs[0].unavailable)
+    reasons = [failure.sentence for failure in plugin_failures() if "bad_" in failure.sentence]
+    print(json.dumps([lacking, errors, reasons]))
+    """
+    lacking, errors, reasons = json.loads(python(code, broken, arguments=(str(tmp_path / "out"),)))
+    assert set(lacking) == {"bad_kernel", "bad_shape", "bad_type"}
+    assert "KeyError" in lacking["bad_kernel"]
+    assert lacking["bad_shape"].endswith("made a wrong result: Width.width is of another size")
+    assert lacking["bad_type"].endswith("made a value of type int, not Width")
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["logit_lens"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("summary.json", "summary.html", "summary.md")
+    }
+    assert "The format bad_render of depthtui-xbroken 0.1 raised KeyError: 'a bug'." in errors[0]
+    assert "The format bad_bytes of depthtui-xbroken 0.1 made a file" in errors[0]
+    assert errors[1:] == [
+        "The task bad_draw of depthtui-xbroken 0.1 raised KeyError: 'a bug'.",
+        "The task bad_prompt of depthtui-xbroken 0.1 made a value of type int, not Prompt.",
+    ]
+    told = "\n".join(reasons)
+    for part in ("summary", "findings", "per_layer", "measure bad_values", "evidence"):
+        assert f"bad_words of depthtui-xbroken 0.1 is left out: its {part} raised" in told
+    for name, part in (("reduction", "reduce"), ("pool", "pool"), ("need", "need")):
+        assert f"bad_{name} of depthtui-xbroken 0.1 is left out: its {part} raised" in told
+
+
+def test_another_version_is_computed_anew(tmp_path: Path) -> None:
+    first, second = (
+        make_package(tmp_path / version, "depthtui-gain", {}, {}, version)
+        for version in ("0.1", "0.2")
+    )
+    make_template(first)
+    files = {name: text for name, text in template_files().items() if name.endswith(".py")}
+    entry_points = {"depthtui.metrics": {"gain": "depthtui_gain:METRIC"}}
+    make_package(second, "depthtui-gain", files, entry_points, "0.2")
+    code = """
+        from depthtui.data.run import Prompt
+        from depthtui.data.store import Store
+        from depthtui.engine.result_cache import ResultCache
+        from depthtui.metrics.registry import METRIC_BY_NAME
+        from tests.builders.results import random_result
+        from pathlib import Path
+
+        run = random_result(4, 5)
+        cache = ResultCache(None, run.model)
+        print(cache.metric_key(run, METRIC_BY_NAME["gain"]))
+        print(cache.metric_key(run, METRIC_BY_NAME["similarity"]))
+    """
+    keys = [python(code, folder).split() for folder in (first, first, second)]
+    assert keys[0] == keys[1]
+    assert keys[0][0] != keys[2][0]
+    assert keys[0][1] == keys[2][1]
+
+
+def test_doctor_lists_them_with_their_packages(template: Path, broken: Path) -> None:
+    code = """
+        import json
+        from depthtui.cli.checks import check_plugins
+        from depthtui.plugins import report_failures_to
+        report_failures_to(lambda failure: None)
+        checks = check_plugins()
+        print(json.dumps([[one.level, one.finding, one.remedy] for one in checks]))
+    """
+    checks = json.loads(python(code, template, broken))
+    assert ["ok", "the metric gain of depthtui-gain 0.1", ""] in checks
+    (no_text,) = (check for check in checks if "no_text" in check[1])
+    assert no_text[0] == "broken"
+    assert no_text[1].endswith("is left out: its description is None, not of type str")
+    assert no_text[2].endswith("pip uninstall depthtui-xbroken")
+    ((level, words, _),) = json.loads(python(code, template, off=True))
+    assert (level, words) == ("note", "left out (--no-plugins)")
+
+
+async def test_the_explorer_warns_of_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_failures, "all", [])
+    monkeypatch.setattr(_failures, "_report", None)
+    plugin = Plugin("metric", "gain", "depthtui-gain", "0.1", "depthtui_gain:METRIC")
+    _failures.all.append(PluginFailure(plugin, "there is a Gain already"))
+    async with explore(tmp_path) as it:
+        sentence = "The metric gain of depthtui-gain 0.1 is left out: there is a Gain already."
+        await it.until(lambda: sentence in it.toasts())
+        for part in ("summary", "findings"):
+            _failures.add(PluginFailure(plugin, f"its {part} raised KeyError"))
+        more = "its summary raised KeyError. So are 1 more: see `depthtui doctor`."
+        await it.until(lambda: any(more in toast for toast in it.toasts()))
