@@ -12,7 +12,7 @@ EXCEPTIONS = {
     "data/cache_index.py check_index": "SQLite needs the file itself; a link to nothing is refused",
     "data/cache_index.py set_aside": "into a new folder of its own",
     "lenses/lens_files.py write_published": "into memory",
-    "log.py log_bug": "lines are appended, in depthtui's own folder",
+    "log.py _logged": "lines are appended, in depthtui's own folder",
     "log.py _private": "the opener of the log, which follows no link",
     "models/conversion.py convert": STAGED,
     "models/conversion.py _folder_with": "a link in a scratch folder of its own",
