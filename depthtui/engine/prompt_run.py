@@ -315,8 +315,8 @@ class PromptRun:
             return
         assert metric.result is not None
         if not isinstance(value, metric.result):
-            kind, wanted = type(value).__name__, metric.result.__name__
-            raise PluginError(plugin, f"made a value of type {kind}, not {wanted}")
+            kind, declared = type(value).__name__, metric.result.__name__
+            raise PluginError(plugin, f"made a value of type {kind}, not {declared}")
         try:
             check_declared(value)
             check_part(value, self.result)
