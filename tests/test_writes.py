@@ -24,7 +24,7 @@ EXCEPTIONS = {
     "models/staging.py _rename": "to a name that is free: a folder replaces empty folders alone",
     "models/staging.py _mend": "over a conversion of its own, which is damaged",
     "models/staging.py _sync": "nothing is written: a file is flushed",
-    "tui/engine_logs.py write": "a new file of a random name, exclusively",
+    "tui/process_logs.py write": "a new file of a random name, exclusively",
     "tui/text_editor.py edited": "into a temporary folder of its own, for the user's editor",
 }
 """The functions that write by themselves, and why they may."""

@@ -22,8 +22,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from depthtui.data.protocol import Command, Event, Progress, with_short_words
-from depthtui.tui.engine_logs import EngineLog, last_line_of
 from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.process_logs import ProcessLog, last_line_of
+from depthtui.tui.signals import end_group
 from depthtui.tui.state.engine_connection import EngineDeath, Post
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class EngineClient:
 
     def __init__(self, command: Sequence[str] = LOCAL_COMMAND) -> None:
         self.killed = False
-        self.log = EngineLog()
+        self.log = ProcessLog()
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
         self._commands: queue.SimpleQueue[Command | None] = queue.SimpleQueue()
@@ -115,7 +116,7 @@ class EngineClient:
         self.killed = True
         self._commands.put(None)
         if self._process is not None:
-            self._end_group()
+            end_group(self._process)
         with self._may_post:
             self._may_post.notify_all()
 
@@ -184,16 +185,10 @@ class EngineClient:
         except subprocess.TimeoutExpired:
             had_time = True
         # Processes that it has started may outlive it.
-        self._end_group()
+        end_group(self._process)
         code = self._process.wait()
         self.log.wait_for_end()
         words = self.log.last_line()
         if words and had_time:
             return EngineDeath(code, words, self.log.write(), problem)
         return EngineDeath(code, words or last_line_of(printed), "", problem)
-
-    def _end_group(self) -> None:
-        """Kill the command and every process that it has started, but for another user's."""
-        assert self._process is not None
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)

@@ -1,9 +1,10 @@
-"""The signals that end the explorer."""
+"""The signals that end the explorer, and the processes that it starts."""
 
 from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -67,3 +68,12 @@ def end_for_certain(
     watchdog.daemon = True
     watchdog.start()
     return watchdog
+
+
+def end_group(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
+    """Send a signal to a process, which leads a group, and to every process that it has started.
+
+    Another user's are left alone.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)

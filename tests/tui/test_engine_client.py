@@ -27,10 +27,10 @@ from depthtui.data.protocol import (
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
-from depthtui.tui import engine_logs
+from depthtui.tui import process_logs
 from depthtui.tui.engine_client import LOCAL_COMMAND, MOST_UNHANDLED, EngineClient
-from depthtui.tui.engine_logs import last_line_of
 from depthtui.tui.messages import EngineDied, EngineEvent
+from depthtui.tui.process_logs import last_line_of
 from depthtui.tui.state.session import RunState
 from tests.tui.app_helpers import explore
 
@@ -132,7 +132,7 @@ def test_a_log_that_tells_nothing_of_a_death_is_not_kept(child: Child, temporary
 def test_a_long_log_keeps_its_end(
     child: Child, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine_logs, "LONGEST_LOG", 10_000)
+    monkeypatch.setattr(process_logs, "LONGEST_LOG", 10_000)
     child.tell("babble")
     child.next()
     assert not list(temporary.iterdir())

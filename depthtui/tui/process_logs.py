@@ -1,4 +1,4 @@
-"""Logs of engine processes: the end of what an engine and its libraries print.
+"""Logs of processes: the end of what an engine, or a command of one's own, prints.
 
 A log is kept in memory. The log of a crashed engine is written to a temporary file, which stays.
 """
@@ -22,24 +22,24 @@ LONGEST_LOG = 4 << 20
 _AT_ONCE = 1 << 16
 
 _LAST_WORDS = 0.5
-"""Seconds for the last output of an engine that has ended: another process may hold its pipe."""
+"""Seconds for the last output of a process that has ended: another one may hold its pipe."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 """Escapes that colour text or name a terminal's window."""
 
 
-class EngineLog:
-    """The end of an engine's log, which a thread reads without pause: the engine never waits."""
+class ProcessLog:
+    """The end of a process's log, which a thread reads without pause: the process never waits."""
 
     def __init__(self) -> None:
         self._end = bytearray()
         self._reader: threading.Thread | None = None
 
     def open(self) -> int:
-        """Begin to read; returns the file descriptor for the engine, to be closed here."""
+        """Begin to read; returns the file descriptor for the process, to be closed here."""
         incoming, theirs = os.pipe()
         self._reader = threading.Thread(
-            target=self._read, args=(incoming,), name="engine-log", daemon=True
+            target=self._read, args=(incoming,), name="process-log", daemon=True
         )
         self._reader.start()
         return theirs
@@ -51,7 +51,7 @@ class EngineLog:
                 del self._end[:-LONGEST_LOG]
 
     def wait_for_end(self) -> None:
-        """Wait until everything has been read that an engine printed before it ended."""
+        """Wait until everything has been read that the process printed before it ended."""
         if self._reader is not None:
             self._reader.join(_LAST_WORDS)
 
