@@ -21,7 +21,18 @@ Value = TypeVar("Value")
 
 
 class WrongValue(ValueError):
-    """An option cannot have a value; the text is the expected value: `a number from 0 to 1`."""
+    """An option cannot have a value; the text is the expected value: `a number from 0 to 1`.
+
+    Args:
+        requirement: the expected value.
+        part: the wrong part of a table, such as `.note.key`; empty for the whole value.
+        actual: the wrong value in words; empty for the whole value.
+    """
+
+    def __init__(self, requirement: str, part: str = "", actual: str = "") -> None:
+        super().__init__(requirement)
+        self.part = part
+        self.actual = actual
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,11 @@ import os
 import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from depthtui.data.own_commands import OwnCommand, read_commands
 from depthtui.data.run_settings import (
     ChatTemplate,
     IncludeFirstToken,
@@ -190,6 +191,12 @@ class Settings:
     )
     """Keys that replace the explorer's own: binding id -> keys, such as `export = "ctrl+s"`."""
 
+    commands: Annotated[
+        dict[str, OwnCommand],
+        Option("Commands of your own, by their keys.", read=read_commands),
+    ] = field(default_factory=dict)
+    """Commands of one's own by name; a start reads them, and no dialog changes them."""
+
     @property
     def cache_folder(self) -> Path:
         """Folder of models and results."""
@@ -252,8 +259,8 @@ def _settings_in(path: Path, table: Mapping[str, Any]) -> Settings:
             values[name] = options[name].parse(table[name])
         except WrongValue as error:
             raise DepthError(
-                f"The settings file {path} is wrong: {name} must be {error}, "
-                f"not {short_repr(table[name])}.",
+                f"The settings file {path} is wrong: {name}{error.part} must be {error}, "
+                f"not {error.actual or short_repr(table[name])}.",
                 "Correct or remove that line.",
             ) from None
     return Settings(**values)
@@ -311,6 +318,10 @@ def _differs(name: str, a: Settings, b: Settings) -> bool:
 def _toml_value(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, dict):
+        return {name: _toml_value(part) for name, part in value.items()}
+    if isinstance(value, OwnCommand):
+        return asdict(value)
     return list(value) if isinstance(value, tuple) else value
 
 

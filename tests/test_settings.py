@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from depthtui import settings as module
+from depthtui.data.own_commands import OwnCommand
 from depthtui.data.run_settings import RunSettings, SummarySettings, Writing
 from depthtui.errors import DepthError
 from depthtui.options import options_of
@@ -56,6 +57,10 @@ EVERYTHING = Settings(
     recent_models=("/a folder", "demo"),
     export_formats=("md", "screen"),
     keys={"export": "ctrl+e", "quit": "q,ctrl+q"},
+    commands={
+        "note": OwnCommand("f6", 'Note "it"', "note {model}\n", in_browser=True),
+        "other": OwnCommand("f7", "Other", "true"),
+    },
 )
 
 
@@ -162,6 +167,8 @@ def test_every_format_of_reports_may_be_set() -> None:
         ('export_formats = ["pdf"]', "export_formats"),
         ("keys = 3", "keys"),
         ("[keys]\nquit = 3", "keys"),
+        ("commands = 3", "commands"),
+        ("[commands.note]\nkey = 3", "commands.note"),
     ],
 )
 def test_a_wrong_value_is_named(file: Path, line: str, name: str) -> None:
@@ -171,6 +178,48 @@ def test_a_wrong_value_is_named(file: Path, line: str, name: str) -> None:
     assert name in caught.value.message
     assert str(file) in caught.value.message
     assert caught.value.hint
+
+
+NOTE = """\
+[commands.note] # mine
+key = 'f6' # free
+title = "Note"
+run = "echo {layer}"
+"""
+
+
+def test_commands_stay_as_they_are_written_where_something_else_changes(file: Path) -> None:
+    file.write_text(NOTE)
+    settings = load_settings()
+    assert settings.commands == {"note": OwnCommand("f6", "Note", "echo {layer}")}
+    save_settings(replace(settings, seed=3))
+    assert NOTE in file.read_text()
+    assert load_settings() == replace(settings, seed=3)
+
+
+def test_a_wrong_command_is_named_with_its_place_in_the_file(file: Path) -> None:
+    file.write_text(NOTE.replace("{layer}", "{lyer}"))
+    with pytest.raises(DepthError) as caught:
+        load_settings()
+    names = "{model}, {layer}, {token}, {prompt_file}, {run_json}"
+    assert caught.value.message == (
+        f"The settings file {file} is wrong: commands.note.run must be a line with placeholders "
+        f"among {names}, not {{lyer}}."
+    )
+    file.write_text(NOTE + NOTE)
+    with pytest.raises(DepthError, match="line 5"):
+        load_settings()
+
+
+def test_no_file_but_the_user_s_own_has_commands(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloaded = tmp_path / "downloaded"
+    downloaded.mkdir()
+    for name in ("settings.toml", "depthtui.toml", ".depthtui.toml", "pyproject.toml"):
+        (downloaded / name).write_text(NOTE)
+    monkeypatch.chdir(downloaded)
+    assert load_settings().commands == {}
 
 
 def test_a_broken_file_names_the_line_and_is_left_alone(file: Path) -> None:

@@ -61,6 +61,7 @@ PARTS: Mapping[str, Part] = MappingProxyType(
         "datasets": parts.datasets_table,
         "sets with choices": parts.with_choices_sentence,
         "settings": parts.settings_table,
+        "placeholders": parts.placeholders_table,
         "extras": parts.extras_table,
         "types": types_list,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.own_commands import PLACEHOLDERS
 from depthtui.depth import rules
 from depthtui.installing import install_extra
 from depthtui.metrics.registry import ALL
@@ -34,7 +35,7 @@ EXTRAS = {
 }
 """Purpose of each extra."""
 
-_WRITTEN_BY_ITSELF = ("last_model", "recent_models", *SHOWN_ONCE, "keys")
+_WRITTEN_BY_ITSELF = ("last_model", "recent_models", *SHOWN_ONCE, "keys", "commands")
 """Settings that have a separate line in the page, or are written by the explorer."""
 
 
@@ -134,6 +135,12 @@ def settings_table() -> str:
         if name not in _WRITTEN_BY_ITSELF
     ]
     return table(("setting", "default", "meaning"), rows)
+
+
+def placeholders_table() -> str:
+    """The placeholders of the user's own commands."""
+    rows = [(f"`{{{name}}}`", words) for name, words in PLACEHOLDERS.items()]
+    return table(("placeholder", "value"), rows)
 
 
 def meaning(metric: Metric) -> str:

@@ -29,6 +29,9 @@ OWN_GROUP = "Explorer"
 MOST_CYCLED = 4
 """With more choices than these, one is picked from a list."""
 
+IN_FILE_ALONE = {"commands": "Commands are written in the settings file: depthtui help settings."}
+"""Settings that no dialog changes, and why."""
+
 
 class Source(Enum):
     """The source of a setting's value; the value is the text that people read."""
@@ -206,6 +209,8 @@ class SettingsList:
         return Source.FILE if name in self._names_in_file else Source.DEFAULT
 
     def _as_text(self, name: str, value: Any) -> str:
+        if name == "commands":
+            return f"{len(value)} of your own" if value else "none"
         if name == "keys":
             return f"{len(value)} remapped" if value else "none remapped"
         if name == "cache_dir" and value is None:
@@ -217,6 +222,8 @@ class SettingsList:
 def effect_of(name: str) -> EffectTime:
     """When a change of a setting takes effect."""
     if options_of(Settings)[name].group == "Cache" or name in ("last_model", *SHOWN_ONCE):
+        return EffectTime.NEXT_START
+    if name in IN_FILE_ALONE:
         return EffectTime.NEXT_START
     return EffectTime.NEXT_RUN if name in options_of(RunSettings) else EffectTime.AT_ONCE
 

@@ -88,8 +88,8 @@ class EditedList(Picker[None]):
 
     def action_reset(self) -> None:
         if self.highlighted_value:
-            self.reset(self.highlighted_value)
             self.note("")
+            self.reset(self.highlighted_value)
             self.show_change()
 
     def show_change(self) -> None:

@@ -17,7 +17,7 @@ from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.screens.dialogs import picker
 from depthtui.tui.screens.dialogs.dialog import MUTED, QUICK, WRONG
 from depthtui.tui.screens.dialogs.edited_list import EditedList
-from depthtui.tui.state.settings_list import MOST_CYCLED, SettingRow, Source, wrong
+from depthtui.tui.state.settings_list import IN_FILE_ALONE, MOST_CYCLED, SettingRow, Source, wrong
 
 _EDITING_HINT = "enter sets it · ctrl+s writes · esc leaves it as it was"
 """The keys of the field for a value."""
@@ -89,7 +89,9 @@ class SettingsScreen(EditedList):
 
     def choose(self, name: str) -> None:
         choices = self._settings.choices(name)
-        if name == "theme":
+        if name in IN_FILE_ALONE:
+            self.note(IN_FILE_ALONE[name])
+        elif name == "theme":
             self.action_turn_to("looks")
         elif len(choices) > MOST_CYCLED:
             self._pick(name, choices)
@@ -102,7 +104,10 @@ class SettingsScreen(EditedList):
             self._edit(name)
 
     def reset(self, name: str) -> None:
-        self._settings.reset(name)
+        if name in IN_FILE_ALONE:
+            self.note(IN_FILE_ALONE[name])
+        else:
+            self._settings.reset(name)
 
     def _pick(self, name: str, choices: Mapping[str, Any]) -> None:
         def chosen(value: Any) -> None:
