@@ -35,10 +35,13 @@ from depthtui.tui import textual_patches
 from depthtui.tui.applied_settings import AppliedSettings
 from depthtui.tui.commands import everywhere
 from depthtui.tui.commands.command import bindings_of
-from depthtui.tui.messages import EngineDied, EngineEvent, HangUp, PasteLimited
+from depthtui.tui.commands.own import commands_of
+from depthtui.tui.messages import EngineDied, EngineEvent, HangUp, OwnCommandEnded, PasteLimited
 from depthtui.tui.navigation import Navigation
+from depthtui.tui.own_commands import OwnCommands
 from depthtui.tui.signals import end_for_certain, ending_signals
 from depthtui.tui.state.toast import Toast
+from depthtui.tui.textual_patches.names import bind
 from depthtui.tui.textual_patches.versions import ARE_ON
 from depthtui.tui.themes import THEMES
 
@@ -106,6 +109,9 @@ class DepthApp(Navigation):
             os.environ.pop("NO_COLOR", None)
         super().__init__(_driver_class())
         self.settings = AppliedSettings(self, settings, settings_file)
+        self._own = OwnCommands(self)
+        self._commands = [*everywhere.COMMANDS, *commands_of(settings.commands)]
+        bind(self, bindings_of(commands_of(settings.commands)))
         self._welcomes = welcomes
         self._shown_problem: Problem | None = None
         self._mishaps: Counter[str] = Counter()
@@ -273,7 +279,7 @@ class DepthApp(Navigation):
         """Run a command of the app; ask first where it would lose work."""
         from depthtui.tui.screens.dialogs.ask import ask_first
 
-        (command,) = (candidate for candidate in everywhere.COMMANDS if candidate.name == name)
+        (command,) = (candidate for candidate in self._commands if candidate.name == name)
         lost = command.ends(self.explorer)
         ask_first(self, lost, name, command.does, partial(command.run, self))
 
@@ -285,6 +291,7 @@ class DepthApp(Navigation):
 
     def _close_explorer(self) -> None:
         """End the engine; an app that ends with the first frame has none."""
+        self._own.end()
         if self.main is not None:
             self.explorer.close()
             self.explorer.sessions.end()
@@ -437,6 +444,17 @@ class DepthApp(Navigation):
         from depthtui.tui.state.task_prompts import first_prompt
 
         return first_prompt()
+
+    # The user's own commands --------------------------------------------------
+
+    def run_own_command(self, name: str) -> None:
+        """Run a command of the settings file."""
+        if self.main is not None:
+            self._own.run(self.explorer.settings.commands[name])
+
+    @on(OwnCommandEnded)
+    def _own_command_ended(self) -> None:
+        self._own.ended()
 
     # Settings ---------------------------------------------------------------
 

@@ -97,7 +97,7 @@ class AppliedSettings:
 
     def remap_keys(self) -> None:
         """Remap keys as the settings name them, and warn of keys that cannot be remapped."""
-        if self.shown.keys:
+        if self.shown.keys or self.shown.commands:
             keys = self._app.keys
             self._app.set_keymap(keys.complete())
             for sentence in keys.problems():

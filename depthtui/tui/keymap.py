@@ -15,6 +15,9 @@ from depthtui.tui.textual_patches.names import key_of
 EVERYWHERE = "Everywhere"
 """The heading over the commands of the whole app."""
 
+OWN = GROUPS["own"]
+"""The heading over the user's own commands, which are the whole app's, too."""
+
 _RESERVED = {
     "escape": "it closes the open screen or dialog",
     "ctrl+c": "it quits, whatever happens",
@@ -30,7 +33,7 @@ class Keymap:
     """The commands of every screen, and the keys of each.
 
     Attributes:
-        screens: the commands of each screen, and of the whole app under `EVERYWHERE`.
+        screens: the commands of each screen, and of the whole app under `EVERYWHERE` and `OWN`.
         remapped: the keys that the settings file gives to commands, by their names.
     """
 
@@ -77,15 +80,20 @@ class Keymap:
         clashing: dict[tuple[str, str, str], None] = {}
         for commands in self.screens.values():
             names_by_key: dict[str, list[str]] = {}
-            for command in [*commands, *self.screens[EVERYWHERE]]:
+            for command in [*commands, *self.screens[EVERYWHERE], *self.screens[OWN]]:
                 for key in self.of(command.name):
                     names_by_key.setdefault(key, []).append(command.name)
             for key, names in names_by_key.items():
                 for first, second in combinations(dict.fromkeys(names), 2):
-                    # Commands that share a key of their own work at different times.
-                    if not (key in self.own(first) and key in self.own(second)):
+                    if not self._share_by_default(key, first, second):
                         clashing[key, first, second] = None
         yield from clashing
+
+    def _share_by_default(self, key: str, *names: str) -> bool:
+        """Whether commands of the explorer share a key of their own: they work at other times."""
+        commands = [self.commands[name] for name in names]
+        are_users = any(command in self.screens[OWN] for command in commands)
+        return not are_users and all(key in self.own(name) for name in names)
 
     def sharing_key(self, name: str) -> list[str]:
         """The commands that get a key of this one by the remapping, on one screen."""
@@ -100,6 +108,12 @@ class Keymap:
         shared = [f"{key} to both {first} and {second}" for key, first, second in self.clashes()]
         if shared:
             sentences.append(f"The settings give {', '.join(shared)}.")
+        sentences += [
+            f"The settings give {key} to {command.name}, and {why_not(key)}."
+            for command in self.screens[OWN]
+            for key in self.of(command.name)
+            if why_not(key)
+        ]
         return sentences
 
     def tables(self) -> str:

@@ -55,6 +55,10 @@ class EngineDied(EngineMessage):
         self.death = death
 
 
+class OwnCommandEnded(Message):
+    """The user's own command, of which one runs at a time, has ended."""
+
+
 class HangUp(Message):
     """The terminal or the page is gone."""
 

@@ -5,13 +5,15 @@ Screens and dialogs are imported when they are opened: the first frame does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from depthtui.tui.commands import everywhere
+from depthtui.tui.commands.command import Command
+from depthtui.tui.commands.own import commands_of
 from depthtui.tui.explorer_app import ExplorerApp
-from depthtui.tui.keymap import EVERYWHERE, Keymap
+from depthtui.tui.keymap import EVERYWHERE, OWN, Keymap
 from depthtui.tui.state.toast import Toast
 
 if TYPE_CHECKING:
@@ -39,10 +41,12 @@ def screens() -> dict[str, type[Any]]:
     }
 
 
-def keymap(remapped: Mapping[str, str] = MappingProxyType({})) -> Keymap:
-    """The keys of every screen's commands, and of those that work everywhere."""
+def keymap(
+    remapped: Mapping[str, str] = MappingProxyType({}), own: Sequence[Command] = ()
+) -> Keymap:
+    """The keys of every screen's commands, of those that work everywhere, and of the user's own."""
     commands = {name: screen.KEYS for name, screen in screens().items()}
-    return Keymap({**commands, EVERYWHERE: everywhere.COMMANDS}, remapped)
+    return Keymap({**commands, EVERYWHERE: everywhere.COMMANDS, OWN: own}, remapped)
 
 
 class Navigation(ExplorerApp):
@@ -50,7 +54,8 @@ class Navigation(ExplorerApp):
 
     @property
     def keys(self) -> Keymap:
-        return keymap(self.explorer.settings.keys)
+        settings = self.explorer.settings
+        return keymap(settings.keys, commands_of(settings.commands))
 
     def open_screen(
         self, name: str, *details: Any, then: Callable[[Any], None] | None = None

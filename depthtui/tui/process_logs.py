@@ -19,6 +19,9 @@ from depthtui.files import PRIVATE_FILE
 LONGEST_LOG = 4 << 20
 """Most bytes of a log; earlier ones are dropped."""
 
+LONGEST_END = 1 << 16
+"""Most bytes of the end that is shown."""
+
 _AT_ONCE = 1 << 16
 
 _LAST_WORDS = 0.5
@@ -59,6 +62,10 @@ class ProcessLog:
         """The last line with a word; empty for none."""
         return last_line_of(self._end[-4096:].decode("utf-8", "replace"))
 
+    def lines(self) -> list[str]:
+        """The lines at the end, as a terminal leaves them; the first may lack its beginning."""
+        return lines_of(self._end[-LONGEST_END:].decode("utf-8", "replace"))
+
     def write(self) -> str:
         """Write the log to a new temporary file; returns its path, or "" where this fails."""
         name = f"depthtui-crash-{platform.node()}-{os.getpid()}-{secrets.token_hex(4)}.log"
@@ -70,6 +77,12 @@ class ProcessLog:
                 log.write(bytes(self._end))
             return str(path)
         return ""
+
+
+def lines_of(printed: str) -> list[str]:
+    """The lines, without colour escapes and what was written over; none for an empty text."""
+    lines = _ESCAPES.sub("", printed).removesuffix("\n").split("\n")
+    return [line.rstrip("\r").rpartition("\r")[2] for line in lines] if printed else []
 
 
 def last_line_of(printed: str) -> str:

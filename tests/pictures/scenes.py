@@ -18,6 +18,7 @@ from textual.widgets import Input, TextArea
 from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import AffineLens
 from depthtui.data.model import ModelListing
+from depthtui.data.own_commands import OwnCommand
 from depthtui.data.protocol import Event, ModelLoaded, Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
@@ -26,6 +27,7 @@ from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
+from depthtui.tui.screens.dialogs.command_output import CommandOutput
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
 from depthtui.tui.state.engine_connection import EngineConnection
 from depthtui.tui.state.phase import CodeQuestion
@@ -287,6 +289,13 @@ async def what_if(it: Explored, folder: Path) -> None:
     await seen(it, "3 of 30 layers off, 1 attention off")
 
 
+async def own_command(it: Explored, folder: Path) -> None:
+    run = "seq 3; echo {model}: no note of layer {layer} yet; exit 2"
+    it.app._own.run(OwnCommand("f6", "Note this layer", run))
+    await it.until(lambda: isinstance(it.app.screen, CommandOutput), "the output")
+    await seen(it, "It ended with status 2.")
+
+
 async def welcome(it: Explored, folder: Path) -> None:
     it.app.action_welcome()
     await seen(it, "any key goes on")
@@ -372,6 +381,7 @@ SCENES = (
     Scene("datasets", datasets, SMALL),
     Scene("models", models, SMALL),
     Scene("own-code", own_code, SMALL),
+    Scene("own-command-light", own_command, SMALL, "depth-light"),
     Scene("help", keys("question_mark", says="Run and halt after each layer")),
     Scene("manual-page", manual_page),
     Scene("settings", settings, LARGE),

@@ -12,9 +12,11 @@ from textual.widgets import OptionList
 
 from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
+from depthtui.data.own_commands import OwnCommand
 from depthtui.data.run import RunResult
 from depthtui.report.blocks import TableCell
 from depthtui.tui.app import DepthApp
+from depthtui.tui.commands.own import commands_of
 from depthtui.tui.navigation import keymap, screens
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
@@ -191,10 +193,14 @@ async def test_a_menu_is_left_before_its_list_is_there(tmp_path: Path) -> None:
         await it.until(lambda: it.app.screen is it.main, "the main screen")
 
 
-@pytest.mark.parametrize("name", keymap().screens)
+WITH_OWN = keymap(own=commands_of({"note": OwnCommand("f6", "Note", "true")}))
+
+
+@pytest.mark.parametrize("name", WITH_OWN.screens)
 def test_a_screen_has_what_its_commands_name(name: str) -> None:
-    screen = {**screens(), "Everywhere": DepthApp}[name]
-    for command in keymap().screens[name]:
+    screen = screens().get(name, DepthApp)
+    assert WITH_OWN.screens[name]
+    for command in WITH_OWN.screens[name]:
         _, method, arguments = parse(command.effect)
         signature(getattr(screen, method)).bind(screen, *arguments)
         if command.why_not:

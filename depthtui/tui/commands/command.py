@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from depthtui.tui.state.explorer import Explorer
 
 GROUPS = {
+    "own": "Your commands",
     "move": "Move",
     "look": "Look",
     "compute": "Compute",

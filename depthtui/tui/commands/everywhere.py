@@ -16,7 +16,8 @@ def _unfinished(explorer: Explorer) -> str:
     # The app imports this file before its first frame, which does not wait for NumPy.
     from depthtui.tui.state.unfinished_work import unfinished_work
 
-    return unfinished_work(explorer)
+    own = f"“{explorer.own_command}” is running" if explorer.own_command else ""
+    return ". ".join(filter(None, (unfinished_work(explorer), own)))
 
 
 COMMANDS = [

@@ -39,6 +39,7 @@ from depthtui.tui.screens.command_screen import CommandScreen
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.measure_picker import MeasurePicker
 from depthtui.tui.state.explorer import Explorer
+from depthtui.tui.state.own_values import Pointed
 
 _RIGHT = 3
 """The number of the mouse's right button."""
@@ -157,6 +158,11 @@ class PaneScreen(CommandScreen):
     def from_pane(self, pane: Pane | None, cursor: Cursor) -> Cursor:
         """The screen's cursor for a cursor in a pane's layers and tokens."""
         return cursor
+
+    def pointed(self) -> Pointed | None:
+        """The run under the focused pane's cursor, with the place; None where no run is."""
+        pane = self.active_pane
+        return None if pane.result is None else Pointed(pane.result, *pane.cursor)
 
     # Panes ------------------------------------------------------------------
 

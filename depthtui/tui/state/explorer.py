@@ -71,6 +71,7 @@ class Explorer:
         writing: how the model writes answers.
         stepping: lets a halted run go on.
         automatic: the work that begins by itself behind a run.
+        own_command: title of the user's own command that is running; empty for none.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class Explorer:
         self.inspections = Inspections(self._free_engine, lambda: self.engine.model)
         self.pair = RunPair()
         self.writing = settings.writing()
+        self.own_command = ""
         self.draft: tuple[Prompt, bool] | None = None
         self._prompt_and_template: tuple[Prompt, bool] | None = None
         self.controls = KeptControls(lambda: lenses_dir(self.cache_dir))

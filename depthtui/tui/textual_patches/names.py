@@ -5,6 +5,10 @@ Replaces nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from textual.binding import Binding, BindingsMap
 from textual.geometry import Region
 from textual.keys import _character_to_key
 from textual.message import Message
@@ -18,6 +22,11 @@ from depthtui.tui.textual_patches.versions import ARE_ON
 def key_of(character: str) -> str:
     """The name of the key that types a character, such as `question_mark`."""
     return _character_to_key(character)
+
+
+def bind(app: App[Any], bindings: Iterable[Binding]) -> None:
+    """Bind keys of the app that its class does not have; `App.bind` gives them no id."""
+    app._bindings = BindingsMap.merge([app._bindings, BindingsMap(bindings)])
 
 
 def sender_of(message: Message) -> MessagePump | None:
