@@ -12,7 +12,6 @@ from typing import Any
 
 from depthtui.errors import short_repr
 from depthtui.options import WrongValue
-from depthtui.token_text import printable_line, shell_word
 
 PLACEHOLDERS = {
     "model": "name of the model, as it was opened",
@@ -76,6 +75,9 @@ class OwnCommand:
 
     def shown(self, values: Mapping[str, str]) -> str:
         """The line with these values, for people, on one line."""
+        # Every command of depthtui reads the settings; this line is for the explorer alone.
+        from depthtui.token_text import printable_line, shell_word
+
         words = {name: shell_word(value) for name, value in values.items()}
         return printable_line(self._with(words))
 
