@@ -24,6 +24,7 @@ from depthtui.report.groups import group_runs
 from depthtui.report.summary_json import summary_json
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.keymap import OWN
+from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.process_logs import lines_of
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.ask import Ask
@@ -121,6 +122,16 @@ async def test_a_key_runs_a_command_with_the_place_under_the_cursor(folder: Path
         await it.until(lambda: isinstance(it.app.screen, LayerScreen))
         await it.press("k", "f6")
         await it.until(lambda: (folder / "notes").read_text() == "demo 7 3\ndemo 8 3\n")
+
+
+async def test_at_the_output_the_layer_is_the_last_one(folder: Path) -> None:
+    async with explore_with(folder, "echo {layer} >> notes") as it:
+        result = it.main.active_pane.result
+        assert result is not None
+        n_layers = result.model.n_layers
+        it.main.cursor = Cursor(n_layers, 0)
+        await it.press("f6")
+        await it.until(lambda: (folder / "notes").read_text() == f"{n_layers - 1}\n")
 
 
 async def test_files_have_the_prompt_and_the_summary_and_go_with_the_command(

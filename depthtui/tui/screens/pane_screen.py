@@ -161,8 +161,11 @@ class PaneScreen(CommandScreen):
 
     def pointed(self) -> Pointed | None:
         """The run under the focused pane's cursor, with the place; None where no run is."""
-        pane = self.active_pane
-        return None if pane.result is None else Pointed(pane.result, *pane.cursor)
+        result, (layer, token) = self.active_pane.result, self.active_pane.cursor
+        if result is None:
+            return None
+        # At the output, too, heatmaps mark the last layer.
+        return Pointed(result, min(layer, result.model.n_layers - 1), token)
 
     # Panes ------------------------------------------------------------------
 
