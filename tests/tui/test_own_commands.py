@@ -162,10 +162,10 @@ async def test_a_pane_of_a_comparison_gives_its_own_run(folder: Path) -> None:
         a, b = (screen.query_one(f"#{name}") for name in ("lens-a", "lens-b"))
         lines = (folder / "notes").read_text().splitlines()
         assert lines == [
-            f"demo {a.cursor.layer} {a.cursor.token}",
-            f"nobody/shallow {b.cursor.layer} {b.cursor.token}",
+            f"demo {a.result.model.n_layers - 1} {a.cursor.token}",
+            f"nobody/shallow {b.result.model.n_layers - 1} {b.cursor.token}",
         ]
-        assert a.cursor.layer != b.cursor.layer
+        assert a.cursor.layer > b.cursor.layer == b.result.model.n_layers
 
 
 async def test_without_a_run_a_command_with_placeholders_reports_it(folder: Path) -> None:
