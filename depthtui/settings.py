@@ -83,7 +83,18 @@ def _read_texts(value: Any, requirement: str) -> tuple[str, ...]:
     raise WrongValue(requirement)
 
 
-EXPORT_FORMATS = ("md", "csv", "json", "html", "safetensors", "parquet", "svg", "png", "screen")
+EXPORT_FORMATS = (
+    "md",
+    "csv",
+    "json",
+    "html",
+    "safetensors",
+    "parquet",
+    "svg",
+    "png",
+    "pdf",
+    "screen",
+)
 """The formats that an export can begin with."""
 
 SHOWN_ONCE = ("welcome", "colours_hint")

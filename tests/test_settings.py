@@ -164,7 +164,7 @@ def test_every_format_of_reports_may_be_set() -> None:
         ('cache_limit = "plenty"', "cache_limit"),
         ("cache_limit = -1", "cache_limit"),
         ('export_dir = ""', "export_dir"),
-        ('export_formats = ["pdf"]', "export_formats"),
+        ('export_formats = ["doc"]', "export_formats"),
         ("keys = 3", "keys"),
         ("[keys]\nquit = 3", "keys"),
         ("commands = 3", "commands"),

@@ -314,8 +314,8 @@ class Runs(Sequence[Run]):
 
         Args:
             folder: folder of the files; made where missing.
-            formats: `md`, `json`, `html`, `safetensors`; `svg`, `png` and `csv` for a file of each
-                figure in the folder `figures`.
+            formats: `md`, `json`, `html`, `safetensors`; `svg`, `png`, `pdf` and `csv` for a
+                file of each figure in the folder `figures`.
             name: name of the files, without their endings; empty for `summary`.
             palette: colours of the heatmaps: `depth`, `blue-yellow` or `amber`.
 
@@ -323,8 +323,8 @@ class Runs(Sequence[Run]):
             The files written, then the folder of figures.
 
         Raises:
-            DepthError: there is no such format or palette, the folder cannot be written, or `png`
-                is not installed.
+            DepthError: there is no such format or palette, the folder cannot be written, or
+                `figures` is not installed.
         """
         chosen = names_of(formats)
         unknown = [name for name in chosen if name not in format_titles("runs")]

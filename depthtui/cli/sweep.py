@@ -358,7 +358,7 @@ _slurm_options = one_argument(
     *files_to_write(
         "Folder of records and report.  [default: one in the cache folder]",
         "sweeps",
-        "all but png and parquet",
+        "all but parquet, png and pdf",
     ),
     click.option(
         "--lm-eval",

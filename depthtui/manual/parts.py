@@ -21,11 +21,11 @@ from depthtui.settings import SHOWN_ONCE, Settings
 EXTRAS = {
     "adapters": "merging LoRA adapters",
     "datasets": "data sets from the hub or Parquet, and tables as Parquet",
+    "figures": "figures as PNG and PDF",
     "inspect": "models without layers in Inspect",
     "lm-eval": "models without layers in lm-evaluation-harness",
     "mlflow": "results in MLflow",
     "notebook": "frames of results, and progress bars in notebooks",
-    "png": "figures as PNG",
     "quantize": "8- and 4-bit weights",
     "ray": "sweeps on a Ray cluster",
     "serve": "the explorer in a browser",

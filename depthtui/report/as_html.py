@@ -31,6 +31,7 @@ from depthtui.report.blocks import (
     Tokens,
     blocks_in,
 )
+from depthtui.report.look import Look
 from depthtui.token_text import printable_line
 
 
@@ -46,13 +47,13 @@ def html_bytes(document: Document) -> bytes:
         "content=\"default-src 'none'; style-src 'unsafe-inline'\">",
         f"<title>{_safe(title)}</title><style>{css}</style></head><body>",
         f"<h1>{_safe(document.title)}</h1>",
-        *_blocks(document.blocks, document.palette, 2),
+        *_blocks(document.blocks, Look(document.palette), 2),
         "</body></html>\n",
     ]
     return "\n".join(page).encode("utf-8")
 
 
-def _blocks(blocks: Iterable[Block], palette: str, level: int) -> Iterator[str]:
+def _blocks(blocks: Iterable[Block], look: Look, level: int) -> Iterator[str]:
     """The blocks, whose headings have this level."""
     for block in blocks_in(blocks, "pictures"):
         match block:
@@ -72,7 +73,7 @@ def _blocks(blocks: Iterable[Block], palette: str, level: int) -> Iterator[str]:
             case Table():
                 yield from _table(block)
             case Figures(figures):
-                drawn = (_figure(figure, palette) for figure in figures)
+                drawn = (_figure(figure, look) for figure in figures)
                 yield from ('<div class="figures">', *drawn, "</div>")
             case Legend():
                 yield _legend(block)
@@ -80,10 +81,10 @@ def _blocks(blocks: Iterable[Block], palette: str, level: int) -> Iterator[str]:
                 heading = f"<h{level}>{_safe(title)}</h{level}>"
                 folded = f"<details><summary>{heading}</summary>"
                 yield f"<section>{heading}" if is_open else folded
-                yield from _blocks(inner, palette, level + 1)
+                yield from _blocks(inner, look, level + 1)
                 yield "</section>" if is_open else "</details>"
             case TightBlocks(inner):
-                yield from _blocks(inner, palette, level)
+                yield from _blocks(inner, look, level)
 
 
 def _in_a_row(token: Token) -> str:
@@ -132,8 +133,8 @@ def _inner(cell: TableCell) -> str:
             return _safe(cell)
 
 
-def _figure(figure: Figure, palette: str) -> str:
-    drawn = svg.drawing(figure.picture, palette)
+def _figure(figure: Figure, look: Look) -> str:
+    drawn = svg.drawing(figure.picture, look)
     meaning = f'<p class="soft">{_safe(figure.meaning)}</p>' if figure.meaning else ""
     return f"<figure><figcaption>{_safe(figure.title)}</figcaption>{drawn}{meaning}</figure>"
 

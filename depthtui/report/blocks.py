@@ -149,13 +149,31 @@ class Table:
 class Line:
     """One curve: a value per layer, NaN where unknown, and the CSS class of its colour.
 
-    The label is drawn; the name is that of a curve without one, where there is no room.
+    The label is drawn; the name is that of a curve without one, where there is no room, or of one
+    of several with the same label. The interval is the lower and the upper end at each place,
+    `[2, places]`, or None.
     """
 
     values: np.ndarray
     css: str
     label: str = ""
     name: str = ""
+    interval: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place on the horizontal axis that a rule found.
+
+    Attributes:
+        place: the place, in steps from the left end.
+        words: its label.
+        interval: the places of the ends of its interval; None where unknown.
+    """
+
+    place: float
+    words: str
+    interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,7 +184,7 @@ class Panel:
         lines: drawn in order; a line of L + 1 values ends at the model's output.
         n_layers: L.
         threshold: place of the rule's dashed line, in the lines' unit, or None.
-        crossing: the layer that the rule found, or None.
+        mark: the place that the rule found, or None.
         limits: ends of the vertical axis, or None where the data decide.
         log: whether the vertical axis is logarithmic.
         title: description of the plot, for readers who cannot see it.
@@ -177,7 +195,7 @@ class Panel:
     lines: Sequence[Line]
     n_layers: int
     threshold: float | None = None
-    crossing: int | None = None
+    mark: Mark | None = None
     limits: tuple[float, float] | None = None
     log: bool = False
     title: str = "Means over tokens, by layer"
@@ -231,11 +249,19 @@ class Bars:
 
 @dataclass(frozen=True)
 class Figure:
-    """A picture under its title, and beneath it its description and how to read it."""
+    """A picture under its title, and beneath it its description and how to read it.
+
+    Attributes:
+        title: the title.
+        picture: the picture.
+        meaning: its description, and how to read it.
+        name: name of its values on the command line, such as `kl`; empty for none.
+    """
 
     title: str
     picture: Panel | Heatmap | Bars
     meaning: str = ""
+    name: str = ""
 
 
 @dataclass(frozen=True)

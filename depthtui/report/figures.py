@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import zip_longest
-from typing import TypeAlias
+from pathlib import Path
+from typing import Any, TypeAlias
 from zlib import crc32
 
 import numpy as np
 
-from depthtui.files import distinct_names, slug
+from depthtui.errors import DepthError, did_you_mean
+from depthtui.files import distinct_names, read_whole, slug
 from depthtui.report import svg
 from depthtui.report.blocks import (
     Bars,
@@ -27,19 +31,35 @@ from depthtui.report.blocks import (
     blocks_in,
 )
 from depthtui.report.csv_text import csv_text
+from depthtui.report.look import Look
+from depthtui.token_text import printable_line
 
-_PNG_SCALE = 2
+_SCREEN_DOTS, _PAPER_DOTS = 192.0, 300.0
+"""Dots to an inch of a PNG: twice as many as pixels of a page, or as print asks for."""
+
 _PNG_HEAD = 33
 """Bytes of a PNG's signature and header, which come before every text in it."""
 
-_FONT = "Noto Serif"
-"""The font of the extra `png`, for a machine without fonts."""
+_KEYWORD = b"/Keywords(depthtui)"
+"""The mark of a PDF."""
+
+_FONT = "Libertinus Serif"
+"""The font of PNG and PDF where none is asked for, which typst has."""
+
+_LARGEST_PDF = 256 << 20
+
+_PAGE = """\
+#set document(title: sys.inputs.title, keywords: "depthtui", date: none)
+#set page(width: auto, height: auto, margin: 0pt, fill: none)
+#image(bytes(sys.inputs.drawing), format: "svg", width: %rpt)
+"""
+"""A page that is as large as its drawing, for typst."""
 
 Placed: TypeAlias = tuple[tuple[str, ...], Figure]
 """A figure, with the texts of the headings above it."""
 
 
-def figure_files(document: Document, render: Callable[[Figure, str], bytes]) -> dict[str, bytes]:
+def figure_files(document: Document, render: Callable[[Figure, Look], bytes]) -> dict[str, bytes]:
     """The content of each figure's file by its name, without an ending.
 
     A name is the figure's title; where several have one title, as those of each prompt, as many of
@@ -47,14 +67,12 @@ def figure_files(document: Document, render: Callable[[Figure, str], bytes]) -> 
 
     Args:
         document: the document.
-        render: makes a file of a figure and the name of a palette.
+        render: makes a file of a figure with a look.
     """
     placed = list(_figures(document.blocks, ()))
     names = distinct_names(slug(" ".join(words)).lower() for words in _words_of_names(placed))
-    return {
-        name: render(figure, document.palette)
-        for name, (_, figure) in zip(names, placed, strict=True)
-    }
+    look = Look(document.palette, is_alone=True)
+    return {name: render(figure, look) for name, (_, figure) in zip(names, placed, strict=True)}
 
 
 def _words_of_names(placed: Sequence[Placed]) -> Iterator[Sequence[str]]:
@@ -89,32 +107,79 @@ def _figures(blocks: Iterable[Block], above: tuple[str, ...]) -> Iterator[Placed
                 yield from _figures(inner, (*heading, *above))
 
 
-def svg_bytes(figure: Figure, palette: str) -> bytes:
-    """The figure as the report's page shows it, with the legend that is beside it there."""
-    return svg.drawing(figure.picture, palette, is_alone=True).encode("utf-8", "replace")
+def svg_bytes(figure: Figure, look: Look) -> bytes:
+    """The figure with the legend that is beside it on a report's page."""
+    return svg.drawing(figure.picture, look).encode("utf-8", "replace")
 
 
-def png_bytes(figure: Figure, palette: str) -> bytes:
-    """The figure at twice the size of its SVG, in fonts of this machine or one that is installed.
+def png_bytes(figure: Figure, look: Look) -> bytes:
+    """The figure in pixels; the file has its size, and names depthtui as its software."""
+    dots = _SCREEN_DOTS if look.width.unit == "px" else _PAPER_DOTS
+    drawing = _typeset(figure, look, format="png", ppi=dots)
+    per_metre = round(dots / 0.0254)
+    size = _chunk(b"pHYs", struct.pack(">IIB", per_metre, per_metre, 1))
+    mark = _chunk(b"tEXt", b"Software\0depthtui")
+    return drawing[:_PNG_HEAD] + mark + size + drawing[_PNG_HEAD:]
 
-    The file names depthtui as its software.
+
+def pdf_bytes(figure: Figure, look: Look) -> bytes:
+    """The figure as lines and text, in fonts that the file has; the same bytes each time."""
+    return _typeset(figure, look, format="pdf", pdf_tags=False)
+
+
+def is_pdf(path: Path) -> bool:
+    """Whether depthtui wrote a PDF."""
+    try:
+        return _KEYWORD in read_whole(path, _LARGEST_PDF)
+    except OSError:
+        return False
+
+
+def check_font(family: str, is_embedded: bool) -> None:
+    """Check that a family of fonts can be named, and embedded.
+
+    Args:
+        family: the family; empty for the usual one.
+        is_embedded: whether the file has the font itself.
+
+    Raises:
+        DepthError: it is no family's name, or this machine has no such font.
     """
-    import fontpkg
-    import resvg_py
+    if family and not re.fullmatch(r"\w[\w .+-]{0,79}", family):
+        raise DepthError(
+            f"{family[:80]!r} is no family of fonts.", "Name one, such as 'Times New Roman'."
+        )
+    if not family or not is_embedded:
+        return
+    import typst
 
-    drawing: bytes = resvg_py.svg_to_bytes(
-        svg_string=svg_bytes(figure, palette).decode(),
-        zoom=_PNG_SCALE,
-        font_files=[str(fontpkg.path(_FONT))],
-        serif_family=_FONT,
-        monospace_family=_FONT,
-    )
-    kind, text = b"tEXt", b"Software\0depthtui"
-    mark = struct.pack(">I", len(text)) + kind + text + struct.pack(">I", crc32(kind + text))
-    return drawing[:_PNG_HEAD] + mark + drawing[_PNG_HEAD:]
+    families = typst.Fonts().families()
+    if family.casefold() not in map(str.casefold, families):
+        similar = did_you_mean(family, families)
+        raise DepthError(
+            f"This machine has no font {family}.",
+            f"Install it, or choose one of {', '.join(sorted(families))}.{similar}",
+        )
 
 
-def csv_bytes(figure: Figure, palette: str) -> bytes:
+def _typeset(figure: Figure, look: Look, **options: Any) -> bytes:
+    """The figure's SVG in another format, in fonts of typst or of this machine."""
+    import typst
+
+    drawing = svg_bytes(figure, replace(look, font=look.font or _FONT)).decode()
+    inputs = {"drawing": drawing, "title": printable_line(figure.title)}
+    page = _PAGE % look.width.points
+    content: bytes = typst.compile(page.encode(), sys_inputs=inputs, **options)
+    return content
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    length, check = struct.pack(">I", len(content)), struct.pack(">I", crc32(kind + content))
+    return length + kind + content + check
+
+
+def csv_bytes(figure: Figure, look: Look) -> bytes:
     """The numbers of a figure: a column for each curve, or for each column of a heatmap.
 
     The first line names the axes, x and y, with their units. An unknown value is empty.
@@ -135,12 +200,18 @@ def csv_bytes(figure: Figure, palette: str) -> bytes:
 
 def _of_panel(panel: Panel) -> tuple[list[str], Iterable[np.ndarray]]:
     """The heads of the columns, and the curves."""
-    columns = [line.values for line in panel.lines]
-    has_output = max(map(len, columns)) == panel.n_layers + 1
+    has_output = max(len(line.values) for line in panel.lines) == panel.n_layers + 1
     across = f"x: {panel.across}" + f", {panel.n_layers} is the output" * has_output
-    names = (line.label or line.name for line in panel.lines)
     up = f"y: {panel.up or panel.title}"
-    return [across, *(f"{up}; {name}" if name else up for name in names)], columns
+    heads, columns = [across], []
+    for line in panel.lines:
+        name = line.name or line.label
+        heads.append(f"{up}; {name}" if name else up)
+        columns.append(line.values)
+        if line.interval is not None:
+            heads += [f"{heads[-1]}; low", f"{heads[-1]}; high"]
+            columns += list(line.interval)
+    return heads, columns
 
 
 def _of_heatmap(heatmap: Heatmap) -> tuple[list[str], Iterable[np.ndarray]]:

@@ -13,7 +13,8 @@ from depthtui.files import begins_with
 from depthtui.installing import install_extra
 
 if TYPE_CHECKING:
-    from depthtui.report.blocks import Document
+    from depthtui.report.blocks import Document, Figure
+    from depthtui.report.look import Look
 
 Subject: TypeAlias = Literal["runs", "sweeps"]
 """Subject of a report."""
@@ -31,8 +32,8 @@ class Format:
         renderer: function that turns a document into bytes, as `module:function`; empty for a
             format without a file of the whole, or of arrays or records.
         data: subjects that make such a file of arrays or records themselves.
-        figure: function that turns a figure and the name of a palette into bytes, as
-            `module:function`; empty where figures have no files of their own.
+        figure: function that turns a figure and its `Look` into bytes, as `module:function`;
+            empty where figures have no files of their own.
         subjects: subjects that can be written in it.
         libraries: modules that it needs.
         extra: the extra that installs them; empty for the one of its name.
@@ -71,8 +72,13 @@ class Format:
             return {}
         from depthtui.report.figures import figure_files
 
-        contents = figure_files(document, _function(self.figure))
+        contents = figure_files(document, self.draw)
         return {f"{name}.{self.name}": content for name, content in contents.items()}
+
+    def draw(self, figure: Figure, look: Look) -> bytes:
+        """A figure with a look in this format, which has figures."""
+        content: bytes = _function(self.figure)(figure, look)
+        return content
 
     def is_report(self, path: Path) -> bool:
         """Whether depthtui wrote a file in this format; False for a link."""

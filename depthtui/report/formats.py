@@ -80,7 +80,7 @@ _BUILT_IN = (
     Format(
         "svg",
         "SVG, a file for each figure",
-        rb'<svg xmlns="http://www\.w3\.org/2000/svg" viewBox="0 0 420 [^>]*aria-label="',
+        rb'<svg xmlns="http://www\.w3\.org/2000/svg" viewBox="0 0 [\d.]+ [^>]*aria-label="',
         figure="depthtui.report.figures:svg_bytes",
     ),
     Format(
@@ -88,7 +88,17 @@ _BUILT_IN = (
         "PNG, a file for each figure",
         rb"\x89PNG\r\n\x1a\n.{29}tEXtSoftware\0depthtui",
         figure="depthtui.report.figures:png_bytes",
-        libraries=["resvg_py", "fontpkg", "fontpkg_noto_serif"],
+        libraries=["typst"],
+        extra="figures",
+    ),
+    Format(
+        "pdf",
+        "PDF, a file for each figure",
+        b"%PDF-",
+        figure="depthtui.report.figures:pdf_bytes",
+        libraries=["typst"],
+        extra="figures",
+        knows="depthtui.report.figures:is_pdf",
     ),
 )
 
@@ -131,7 +141,7 @@ def check_folder(folder: Path, subject: Subject, formats: Iterable[str] | None =
     check_writable(folder)
     for format_ in _formats(default_formats(subject) if formats is None else formats):
         if format_.has_whole(subject):
-            check_place(folder / f"{FILE_NAMES[subject]}.{format_.name}", _is_report, "report")
+            check_place(folder / f"{FILE_NAMES[subject]}.{format_.name}", is_report, "report")
         if format_.figure:
             _check_figures_folder(folder / FIGURES)
 
@@ -144,12 +154,21 @@ def _formats(names: Iterable[str]) -> list[Format]:
     """
     formats = [FORMATS[name] for name in names]
     for format_ in formats:
-        if format_.install:
-            raise DepthError(
-                f"The format {format_.name} needs libraries that are not installed.",
-                f"Install them: {format_.install}",
-            )
+        check_installed(format_)
     return formats
+
+
+def check_installed(format_: Format) -> None:
+    """Check that a format can be written here.
+
+    Raises:
+        DepthError: it needs a library that is not installed.
+    """
+    if format_.install:
+        raise DepthError(
+            f"The format {format_.name} needs libraries that are not installed.",
+            f"Install them: {format_.install}",
+        )
 
 
 def _check_figures_folder(folder: Path) -> None:
@@ -228,15 +247,15 @@ class Report:
         if chosen and not contents and not figures and not failures:
             raise DepthError("The report has no figures.", "Choose another format.")
         for file_name in (*contents, *figures):
-            check_place(folder / file_name, _is_report, "report")
+            check_place(folder / file_name, is_report, "report")
         hint = "Move that file away, or choose another folder."
-        paths = write_over(folder, contents | figures, _is_report, hint)
+        paths = write_over(folder, contents | figures, is_report, hint)
         if failures:
             others = f"The other files are in {folder}." if paths else ""
             raise DepthError(" ".join(map(str, failures)), others)
         return [*paths[: len(contents)], *([folder / figures_folder] if figures else [])]
 
 
-def _is_report(path: Path) -> bool:
-    """Whether depthtui wrote a report, in the format that its ending names."""
+def is_report(path: Path) -> bool:
+    """Whether depthtui wrote a report or a figure, in the format that its ending names."""
     return FORMATS[path.suffix.removeprefix(".")].is_report(path)

@@ -12,7 +12,8 @@ from depthtui.plugins import Plugin, PluginError, check_place, check_value, load
 from depthtui.report.format import Format, Subject
 
 if TYPE_CHECKING:
-    from depthtui.report.blocks import Document
+    from depthtui.report.blocks import Document, Figure
+    from depthtui.report.look import Look
 
 SUBJECTS: tuple[Subject, ...] = ("runs", "sweeps")
 
@@ -37,15 +38,14 @@ class PluginFormat(Format):
         content = raising(self.plugin, super().render)(document)
         return self._checked(content)
 
-    def figures(self, document: Document) -> dict[str, bytes]:
-        """The content of each figure's file by its name.
+    def draw(self, figure: Figure, look: Look) -> bytes:
+        """A figure with a look in this format.
 
         Raises:
             PluginError: as by `render`.
         """
         assert self.plugin is not None
-        contents = raising(self.plugin, super().figures)(document)
-        return {name: self._checked(content) for name, content in contents.items()}
+        return self._checked(raising(self.plugin, super().draw)(figure, look))
 
     def _checked(self, content: Any) -> bytes:
         assert self.plugin is not None

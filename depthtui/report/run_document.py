@@ -8,7 +8,7 @@ from itertools import chain, zip_longest
 
 import numpy as np
 
-from depthtui.data.depth import Curves
+from depthtui.data.depth import Curves, DepthEstimate
 from depthtui.data.lens import FittedLens, LogitLens
 from depthtui.data.lens_view import (
     LOGIT,
@@ -28,6 +28,7 @@ from depthtui.depth import rules
 from depthtui.depth.published import PAPER, PROTOCOL, published_row
 from depthtui.depth.reading import Reading, reading_of, span_verdicts
 from depthtui.depth.spans import spans_of
+from depthtui.files import slug
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.contributions import BRANCHES
 from depthtui.metrics.registry import MEASURE_BY_NAME, MEASURES, METRIC_BY_NAME, METRICS, formula_in
@@ -51,6 +52,7 @@ from depthtui.report.blocks import (
     Heatmap,
     Items,
     Line,
+    Mark,
     Note,
     Panel,
     Paragraph,
@@ -368,14 +370,14 @@ def curve_figures(summary: Reading) -> Iterator[Figure]:
     if "layer_norm_ratio" in curves:
         lines = _branches(curves, [f"{branch}_norm_ratio" for branch in BRANCHES])
         panel = Panel(lines, n_layers, log=True, up="ratio of norms, log")
-        yield Figure("Contribution", panel, _meaning("layer_norm_ratio"))
+        yield Figure("Contribution", panel, _meaning("layer_norm_ratio"), "layer_norm_ratio")
     yield from _of_rules(summary, through_lens=True)
 
 
 def _of_rules(summary: Reading, through_lens: bool) -> Iterator[Figure]:
     """The curve of each rule, with the curves that it is the mean of."""
     curves, settings = summary.curves, summary.settings
-    crossings = {estimate.rule: estimate.layer for estimate in summary.depths}
+    estimates = {estimate.rule: estimate for estimate in summary.depths}
     for rule in rules.ALL:
         values = curves.get(rule.curve)
         if values is None or rule.through_lens != through_lens:
@@ -388,14 +390,21 @@ def _of_rules(summary: Reading, through_lens: bool) -> Iterator[Figure]:
             ],
             summary.n_layers,
             level if np.isfinite(level) else None,
-            crossings.get(rule.name),
+            _mark(estimates.get(rule.name)),
             rule.limits,
             up=rule.axis,
         )
         title = rule.figure_title("Lens")
         meaning = _meaning(rule.measure) if rule.measure else rule.explanation.in_short
         lens = settings.lens if through_lens else LOGIT
-        yield Figure(through_words(title, lens), panel, meaning)
+        yield Figure(through_words(title, lens), panel, meaning, rule.name)
+
+
+def _mark(estimate: DepthEstimate | None) -> Mark | None:
+    """The layer that a rule found, with its interval."""
+    if estimate is None or estimate.layer is None:
+        return None
+    return Mark(estimate.layer, f"layer {estimate.layer}", estimate.interval)
 
 
 def _meaning(measure: str) -> str:
@@ -435,30 +444,45 @@ def _by_layer(
 
 def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
     """Figures by layer: the maps, such as skip effects, and a bar per layer."""
-    figures = []
+    maps = [figure for figure in map_figures(reading) if budget.reserve(_cells(figure))]
+    figures = [*maps, *bar_figures(reading)]
+    if figures:
+        yield Chapter("By layer", [Figures(figures)])
+
+
+def _cells(figure: Figure) -> int:
+    """The number of cells of a heatmap."""
+    return figure.picture.values.size if isinstance(figure.picture, Heatmap) else 0
+
+
+def map_figures(reading: Reading) -> Iterator[Figure]:
+    """A heatmap of layers x layers or heads for each map, such as skip effects."""
     for metric, picture in layer_maps(reading):
-        if budget.reserve(picture.values.size):
-            numbers = [layer_number(reading.model, n) for n in range(len(picture.values))]
-            drawn = Heatmap(
-                picture.values,
-                picture.measure,
-                numbers,
-                picture.caption,
-                picture.up,
-                picture.across,
-                _row_names(reading.model, len(picture.values)),
-                picture.hatched,
-            )
-            figures.append(Figure(picture.title, drawn, of_metric(metric).in_short))
+        count = len(picture.values)
+        drawn = Heatmap(
+            picture.values,
+            picture.measure,
+            [layer_number(reading.model, n) for n in range(count)],
+            picture.caption,
+            picture.up,
+            picture.across,
+            _row_names(reading.model, count),
+            picture.hatched,
+        )
+        yield Figure(picture.title, drawn, of_metric(metric).in_short, picture.measure.name)
+
+
+def bar_figures(reading: Reading) -> Iterator[Figure]:
+    """Bars by layer for each metric with values of single layers."""
     for metric, values in by_layer(reading):
         if values.caption:
             title = sentence_case(values.title)
             marks = [layer_mark(reading.model, layer) for layer in range(len(values.values))]
             labels = marks if any(marks) else []
             bars = Bars(values.values, f"{title}, by layer", values.caption, labels)
-            figures.append(Figure(title, bars, values.reading or of_metric(metric).in_short))
-    if figures:
-        yield Chapter("By layer", [Figures(figures)])
+            name = slug(values.title.lower()).replace("-", "_")
+            meaning = values.reading or of_metric(metric).in_short
+            yield Figure(title, bars, meaning, name)
 
 
 def _row_names(model: ModelInfo, rows: int) -> list[str]:
@@ -551,26 +575,26 @@ def _position(result: RunResult, token: int) -> str:
 
 
 def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> Iterator[Block]:
-    drawn = [
-        (measure, values)
-        for measure in MEASURES
-        if (values := measure_of_lens(measure, lens).values(result)) is not None
-    ]
-    if not budget.reserve(sum(values.size for _, values in drawn)):
+    figures = list(heatmap_figures(result, lens))
+    if not budget.reserve(sum(map(_cells, figures))):
         yield Note("Heatmaps are left out: the page would be too large.")
         return
-    leading: list[Figure] = []
-    others: list[Figure] = []
-    for measure, values in drawn:
-        figure = measure_figure(measure, values, result, lens)
-        (leading if measure.leading else others).append(figure)
-    yield Figures(leading)
-    if others:
+    leading = {measure.name for measure in MEASURES if measure.leading}
+    yield Figures([figure for figure in figures if figure.name in leading])
+    if others := [figure for figure in figures if figure.name not in leading]:
         yield Chapter("The other measures", [Figures(others)])
     lens_values = lens_of(result, lens)
     if lens_values is not None:
         title = f"The {_lens_name(lens)} at {_position(result, token)}"
         yield Chapter(title, [_lens(result.model, lens_values, token)])
+
+
+def heatmap_figures(result: RunResult, lens: str) -> Iterator[Figure]:
+    """The heatmap of each measure that a run has, read by a lens."""
+    for measure in MEASURES:
+        values = measure_of_lens(measure, lens).values(result)
+        if values is not None:
+            yield measure_figure(measure, values, result, lens)
 
 
 def measure_figure(measure: Measure, values: np.ndarray, result: RunResult, lens: str) -> Figure:
@@ -586,7 +610,8 @@ def measure_figure(measure: Measure, values: np.ndarray, result: RunResult, lens
     unit = formula_in(measure, result)
     names = _row_names(result.model, len(values))
     heatmap = Heatmap(values, measure, result.tokens.readable_texts, unit, up, rows=names)
-    return Figure(measure_of_lens(measure, lens).title, heatmap, of_measure(measure)[0].reading)
+    title, reading = measure_of_lens(measure, lens).title, of_measure(measure)[0].reading
+    return Figure(title, heatmap, reading, measure.name)
 
 
 def _lens_name(lens: str) -> str:

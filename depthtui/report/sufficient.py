@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
+from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.kept import PooledKept
 from depthtui.metrics.kept.curve import SHARE, KeptCurve
 from depthtui.metrics.sufficient import METRIC, TOLERANCE, PooledSufficient, Way
@@ -16,11 +17,15 @@ from depthtui.report.blocks import (
     Figure,
     Figures,
     Line,
+    Mark,
     Note,
     Panel,
     Table,
     ViewBlocks,
 )
+
+CHOICES = "choices"
+"""The name of the curve of first choices that stay."""
 
 
 def kept_blocks(reading: Reading) -> Iterator[Block]:
@@ -37,27 +42,39 @@ def kept_blocks(reading: Reading) -> Iterator[Block]:
 
 def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
     """The share of what the model knows that is kept against the layers kept."""
-    drawn = curve.random_shares
     lines = [
-        Line(share, "layer", name=f"random order {number}")
-        for number, share in enumerate(drawn, start=1)
+        Line(share, "layer", "random orders", f"random order {number}")
+        for number, share in enumerate(curve.random_shares, start=1)
     ]
-    main = {"model": "the model's order", "own": "an order of these prompts"}[knowledge.kind]
-    lines.append(Line(curve.share, "mean", name=main))
+    main = {"model": "the model’s order", "own": "an order of these prompts"}[knowledge.kind]
+    lines.append(Line(curve.share, "mean", main))
     if curve.own_share is not None:
         lines.append(Line(curve.own_share, "attention", "own order"))
     panel = Panel(
         lines,
         knowledge.n_layers + 1,
         SHARE,
+        None if curve.why_too_little else _mark(curve.layers(), curve.range, knowledge.n_layers),
         limits=(0.0, 1.0),
         up="share kept",
         across="layers kept",
         falls_from=knowledge.n_layers,
     )
-    beside = "; thin: in random orders" * bool(drawn)
-    words = f"Of {curve.gain:.2f} nats a token that context saves{beside}."
-    return Figure(f"Knowledge kept, {curve.words}", panel, words)
+    words = f"Of {curve.gain:.2f} nats a token that context saves."
+    return Figure(f"Knowledge kept, {curve.words}", panel, words, kept_name(knowledge, curve))
+
+
+def kept_name(knowledge: PooledKept, curve: KeptCurve) -> str:
+    """The name of a curve on the command line; the headline's is the metric's own."""
+    return kept.NAME if curve is knowledge.curve else f"{kept.NAME}_{curve.scored}"
+
+
+def _mark(layers: float, between: tuple[float, float] | None, n_layers: int) -> Mark:
+    """A number of layers, rounded up, on an axis of the layers kept."""
+    count = rounded_up_count(layers)
+    ends = None if between is None else tuple(n_layers - rounded_up_count(e) for e in between)
+    words = f"{count} of {n_layers}"
+    return Mark(n_layers - count, words, None if ends is None else (ends[1], ends[0]))
 
 
 def sufficient_blocks(reading: Reading) -> Iterator[Block]:
@@ -75,7 +92,7 @@ def sufficient_blocks(reading: Reading) -> Iterator[Block]:
 def sufficient_figures(pooled: PooledSufficient) -> Iterator[Figure]:
     """The curves of cost and choices against the layers kept, for each order."""
     for way, order_number in _numbered(pooled):
-        yield from _figures(way, pooled.n_layers, order_number)
+        yield from _figures(pooled, way, order_number)
 
 
 def _numbered(pooled: PooledSufficient) -> Iterator[tuple[Way, str]]:
@@ -84,17 +101,20 @@ def _numbered(pooled: PooledSufficient) -> Iterator[tuple[Way, str]]:
         yield way, f", order {number}" if len(pooled.ways) > 1 else ""
 
 
-def _figures(way: Way, n_layers: int, order_number: str) -> Iterator[Figure]:
-    count, across = len(way.curve), "layers kept"
+def _figures(pooled: PooledSufficient, way: Way, order_number: str) -> Iterator[Figure]:
+    n_layers, count, across = pooled.n_layers, len(way.curve), "layers kept"
+    is_whole = len(pooled.ways) == 1
     cost = Panel(
         [Line(way.curve, "mean")],
         count,
         TOLERANCE,
+        _mark(pooled.within(), pooled.interval, n_layers) if is_whole else None,
         up="KL to its own output, nats",
         across=across,
         falls_from=n_layers,
     )
-    yield Figure(f"Cost of leaving layers out together{order_number}", cost, _order(way))
+    title = f"Cost of leaving layers out together{order_number}"
+    yield Figure(title, cost, _order(way), METRIC.name)
     choices = Panel(
         [Line(way.choices_curve, "mean")],
         count,
@@ -104,7 +124,7 @@ def _figures(way: Way, n_layers: int, order_number: str) -> Iterator[Figure]:
         falls_from=n_layers,
     )
     meaning = "At 1 the most probable token is the same at every scored token."
-    yield Figure(f"Choices that stay{order_number}", choices, meaning)
+    yield Figure(f"Choices that stay{order_number}", choices, meaning, CHOICES)
 
 
 def _table(way: Way, order_number: str) -> Table:

@@ -102,7 +102,7 @@ def depth_figures(
             up="depth, layers",
             across="token",
         )
-        yield Figure(title, panel, f"{sentence_case(measure.meaning)}.")
+        yield Figure(title, panel, f"{sentence_case(measure.meaning)}.", measure.name)
 
 
 def rolling_mean(values: np.ndarray, width: int = ROLLING) -> np.ndarray:

@@ -222,8 +222,8 @@ def test_they_are_written_as_the_command_line_writes_them(runs, tmp_path):
     assert [path.name for path in paths] == ["summary.json", "summary.html"]
     assert all(path.is_file() for path in paths)
     assert runs.export(str(tmp_path), "md", name="mine") == [tmp_path / "mine.md"]
-    with pytest.raises(DepthError, match=r"There is no format pdf.*safetensors"):
-        runs.export(tmp_path, "json,pdf")
+    with pytest.raises(DepthError, match=r"There is no format docx.*safetensors"):
+        runs.export(tmp_path, "json,docx")
     with pytest.raises(DepthError, match=r"There is no palette .*pink.*amber"):
         runs.export(tmp_path, "html", palette="pink")
 

@@ -22,18 +22,19 @@ from depthtui.depth import reading
 from depthtui.errors import DepthError
 from depthtui.metrics import kept
 from depthtui.metrics.contributions import Contributions
-from depthtui.palettes import OWN_PALETTE
 from depthtui.report import figures
 from depthtui.report.blocks import Document, Figure, Line, Panel
 from depthtui.report.export import run_report
 from depthtui.report.figures import png_bytes, svg_bytes
 from depthtui.report.formats import FORMATS, Report, check_folder, default_formats
+from depthtui.report.look import Look
 from depthtui.settings import Settings
 from tests.builders.metrics import smooth_metric
 from tests.builders.results import hostile_run, random_result, run
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
+ALONE = Look(is_alone=True)
 WHOLE = [f"summary.{end}" for end in default_formats("runs") if FORMATS[end].has_whole("runs")]
 """The files of a report, without those of its figures."""
 
@@ -61,7 +62,7 @@ def test_a_figure_is_a_file_named_by_its_title_as_the_page_shows_it(tmp_path: Pa
     drawn = {path.stem: path.read_text("utf-8") for path in figures.glob("*.svg")}
     text = page.read_text("utf-8")
     assert len(drawn) == text.count("<figure>")
-    assert all(picture in text for picture in drawn.values())
+    assert all('fill="#ffffff"' in picture for picture in drawn.values()), "on paper"
     assert {"contribution", "layer-contribution-prompt-1", "layer-contribution-prompt-2"} <= set(
         drawn
     )
@@ -100,21 +101,27 @@ def test_a_png_is_the_svg_at_twice_the_size_with_its_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     figure = Figure("Kept", Panel([Line(np.ones(2), "mean", "mean")], 2, up="layers"))
-    drawing, whole = png_bytes(figure, OWN_PALETTE), svg_bytes(figure, OWN_PALETTE)
+    drawing, whole = png_bytes(figure, ALONE), svg_bytes(figure, ALONE)
     width, height = struct.unpack(">II", drawing[16:24])
     assert f'width="{width // 2}" height="{height // 2}"'.encode() in whole
     textless = re.sub(b"<text.*?</text>", b"", whole)
     monkeypatch.setattr(figures, "svg_bytes", lambda *_: textless)
-    assert len(png_bytes(figure, OWN_PALETTE)) < len(drawing)
+    assert len(png_bytes(figure, ALONE)) < len(drawing)
 
 
-def test_a_png_is_drawn_of_any_text_and_is_known_as_a_report(tmp_path: Path) -> None:
-    lines = [Line(np.ones(2), "mean", text) for text in HOSTILE.values()]
-    path = tmp_path / "kept.png"
-    path.write_bytes(png_bytes(Figure("Kept", Panel(lines, 2)), OWN_PALETTE))
-    assert FORMATS["png"].is_report(path)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    assert not FORMATS["png"].is_report(path)
+@pytest.mark.parametrize(
+    ("name", "beginning"), [("png", b"\x89PNG\r\n\x1a\n"), ("pdf", b"%PDF-1.7\n")]
+)
+def test_a_figure_is_drawn_of_any_text_and_is_known_as_a_report(
+    name: str, beginning: bytes, tmp_path: Path
+) -> None:
+    lines = [Line(np.ones(2), f"m{n}", text) for n, text in enumerate(HOSTILE.values())]
+    path = tmp_path / f"kept.{name}"
+    for title in HOSTILE.values():
+        path.write_bytes(FORMATS[name].draw(Figure(title, Panel(lines, 2)), ALONE))
+        assert FORMATS[name].is_report(path)
+    path.write_bytes(beginning + bytes(100))
+    assert not FORMATS[name].is_report(path)
 
 
 def test_figures_are_not_written_through_a_link(tmp_path: Path) -> None:

@@ -28,8 +28,8 @@ from tests.golden.renew import golden_files
 from tests.odd_files import ODD_FILES, put_odd_file
 
 PROMISED: Mapping[Subject, set[str]] = {
-    "runs": {"md", "csv", "json", "html", "safetensors", "parquet", "svg", "png"},
-    "sweeps": {"md", "csv", "json", "html", "parquet", "svg", "png"},
+    "runs": {"md", "csv", "json", "html", "safetensors", "parquet", "svg", "png", "pdf"},
+    "sweeps": {"md", "csv", "json", "html", "parquet", "svg", "png", "pdf"},
 }
 """The formats that users rely on; the other tests loop over `FORMATS`."""
 
@@ -79,7 +79,7 @@ def test_a_format_without_its_libraries_is_refused_before_anything_is_made(
     assert "png" not in default_formats("sweeps")
     lacking = replace(FORMATS["png"], libraries=["no_such_library"])
     plant(monkeypatch, FORMATS, "png", lacking)
-    with pytest.raises(DepthError, match=r"png needs libraries .*pip install .*\[png\]"):
+    with pytest.raises(DepthError, match=r"png needs libraries .*pip install .*\[figures\]"):
         check_folder(tmp_path / "out", "runs", ["json", "png"])
     with pytest.raises(DepthError, match="png needs libraries"):
         run_report([run()], SummarySettings()).write(tmp_path / "out", ["json", "png"])

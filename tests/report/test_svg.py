@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,14 +12,27 @@ import pytest
 from depthtui import ramps
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.spec import Measure
-from depthtui.report.blocks import Bars, Heatmap, Line, Panel
-from depthtui.report.svg import COLOURS, bars, curves, heatmap, page_style, ramp_style
+from depthtui.palettes import PALETTES
+from depthtui.report.blocks import Bars, Heatmap, Line, Mark, Panel
+from depthtui.report.look import Length, Look
+from depthtui.report.svg import (
+    COLOURS,
+    MOST_IN_GREY,
+    bars,
+    curves,
+    drawing,
+    heatmap,
+    page_style,
+    ramp_style,
+)
 from tests.hostile import DOORS
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 SEQUENTIAL = MEASURE_BY_NAME["layer_norm_ratio"]
 DIVERGING = MEASURE_BY_NAME["layer_cosine"]
 
+
+ALONE = Look(is_alone=True)
 
 DRAWN = {"svg", "g", "path", "rect", "text", "tspan"}
 """What every renderer of SVG draws."""
@@ -129,7 +143,7 @@ class TestCurves:
         ]
 
     def test_the_threshold_and_the_crossing_are_where_the_curve_says(self) -> None:
-        svg = self.panel([4.0, 3.0, 2.0, 1.0, 0.0], threshold=2.0, crossing=3)
+        svg = self.panel([4.0, 3.0, 2.0, 1.0, 0.0], threshold=2.0, mark=Mark(3, "layer 3"))
         (points,) = self.points(svg)
         assert self.rule(svg, "threshold")[1] == pytest.approx(points[2][1], abs=0.1)
         assert self.rule(svg, "crossing")[0] == pytest.approx(points[3][0], abs=0.1)
@@ -137,6 +151,20 @@ class TestCurves:
         heights = [y for _, y in points]
         assert heights == sorted(heights), "downwards on paper"
         assert np.diff(heights) == pytest.approx(np.diff(heights)[0], abs=0.1)
+
+    def test_the_interval_of_a_mark_lies_behind_and_moves_nothing(self) -> None:
+        values = [4.0, 3.0, 2.0, 1.0, 0.0]
+        without = self.panel(values, threshold=2.0, mark=Mark(3, "layer 3"))
+        svg = self.panel(values, threshold=2.0, mark=Mark(3, "layer 3", (2.5, 9.0)))
+        (band,) = re.findall(r'<rect class="band"[^>]*>', svg)
+        assert svg.replace(band, "") == without
+        left, width = (
+            float(re.findall(rf' {name}="([\d.]+)"', band)[0]) for name in ("x", "width")
+        )
+        (points,) = self.points(svg)
+        assert left == pytest.approx((points[2][0] + points[3][0]) / 2, abs=0.1)
+        assert left + width == pytest.approx(points[-1][0], abs=0.1), "as far as the plot"
+        assert self.panel(values, mark=Mark(3, "layer 3", (3, 3))).count("band") == 0
 
     def test_no_crossing_no_mark(self) -> None:
         assert "crossing" not in self.panel([1.0, 1.0, 1.0])
@@ -214,7 +242,7 @@ PICTURES = {
             ],
             1,
             threshold=1.5,
-            crossing=1,
+            mark=Mark(1, "layer 1"),
             up="nats",
         )
     ),
@@ -260,7 +288,7 @@ class TestWithoutAStyleSheet:
     def test_curves_alone_name_lines_that_look_different(self) -> None:
         def texts(first: str, second: str, is_alone: bool) -> set[str | None]:
             lines = [Line(np.ones(3), first, name="one"), Line(np.ones(3), second, name="two")]
-            root = ElementTree.fromstring(curves(Panel(lines, 3), is_alone))
+            root = ElementTree.fromstring(curves(Panel(lines, 3), Look(is_alone=is_alone)))
             return {item.text for item in root.iter(f"{NAMESPACE}text")}
 
         assert {"one", "two"} <= texts("m0 t0", "m0 t1", is_alone=True)
@@ -270,7 +298,7 @@ class TestWithoutAStyleSheet:
     def test_every_line_is_named_where_some_look_alike(self) -> None:
         names = {"a": "m0", "b": "m1", "c": "m0"}
         panel = Panel([Line(np.ones(3), css, name=name) for name, css in names.items()], 3)
-        root = ElementTree.fromstring(curves(panel, True))
+        root = ElementTree.fromstring(curves(panel, ALONE))
         assert names.keys() <= {item.text for item in root.iter(f"{NAMESPACE}text")}
 
     def test_lines_have_their_colour_and_dashes(self) -> None:
@@ -280,3 +308,154 @@ class TestWithoutAStyleSheet:
         assert "stroke-dasharray" not in mean
         assert 'stroke-dasharray="5 2.5"' in other
         assert COLOURS["ink"][1] in page_style().partition("@media")[2]
+
+
+COLUMN = Look(is_alone=True, width=Length(3.25, "in"), font_size=Length(8, "pt"))
+PAGE = Look(is_alone=True, width=Length(6.75, "in"), font_size=Length(8, "pt"))
+
+
+def series(count: int, length: int = 30) -> list[Line]:
+    return [Line(np.arange(length) * 1.0 + n, f"m{n % 8} t0", name=f"{n}") for n in range(count)]
+
+
+def strokes(svg: str) -> list[tuple[str | None, str | None]]:
+    """The width and the dashes of each line of a plot, without those of the legend."""
+    paths = ElementTree.fromstring(svg).iter(f"{NAMESPACE}path")
+    return [
+        (path.get("stroke-width"), path.get("stroke-dasharray"))
+        for path in paths
+        if path.get("class", "").startswith("line") and "h" not in path.get("d", "")
+    ]
+
+
+def boxes(svg: str) -> list[tuple[float, float, float, str]]:
+    """The height, the left and the right end of each upright text, by a font of usual width."""
+    places = []
+    for text in ElementTree.fromstring(svg).iter(f"{NAMESPACE}text"):
+        if text.get("x") is None:
+            continue
+        words = "".join(text.itertext())
+        x, wide = float(text.get("x", "")), 0.5 * 11 * len(words)
+        left = {"start": x, "middle": x - wide / 2, "end": x - wide}[text.get("text-anchor", "")]
+        places.append((float(text.get("y", "")), left, left + wide, words))
+    return sorted(places)
+
+
+class TestOnPaper:
+    """A figure of its own: its size, and all that grey leaves."""
+
+    def test_lines_differ_without_colour(self) -> None:
+        lines = [Line(line.values, f"m{n}", name=line.name) for n, line in enumerate(series(12))]
+        assert len(lines) == MOST_IN_GREY
+        assert len(set(strokes(curves(Panel(lines, 30), COLUMN)))) == MOST_IN_GREY
+
+    def test_sublayers_and_means_differ_without_colour(self) -> None:
+        lines = [Line(np.ones(3), css, css) for css in ("layer", "attention", "mlp", "mean")]
+        assert len(set(strokes(curves(Panel(lines, 3), COLUMN)))) == 4
+        assert len(set(strokes(curves(Panel(lines, 3))))) == 2, "a page has colours"
+
+    def test_a_legend_has_each_line_as_it_is_drawn(self) -> None:
+        svg = curves(Panel(series(3), 30), COLUMN)
+        paths = list(ElementTree.fromstring(svg).iter(f"{NAMESPACE}path"))
+        samples = [path for path in paths if "h26" in path.get("d", "")]
+        lines = [path for path in paths if path.find(f"{NAMESPACE}title") is not None]
+        attributes = ("stroke", "stroke-width", "stroke-dasharray")
+        for sample, line in zip(samples, lines, strict=True):
+            assert [sample.get(name) for name in attributes] == [
+                line.get(name) for name in attributes
+            ]
+
+    def test_cells_below_zero_have_a_dash_that_is_seen_on_their_colour(self) -> None:
+        values = np.array([[-1.0, 0.5, -0.3, 0.0, np.nan, -0.001]])
+        picture = Heatmap(values, DIVERGING, ["x"] * 6)
+        root = ElementTree.fromstring(heatmap(picture, COLUMN))
+        dashes = {
+            float(x): path.get("stroke")
+            for path in root.iter(f"{NAMESPACE}path")
+            if path.get("class") == "sign"
+            for x in re.findall(r"M([\d.]+) [\d.]+h", path.get("d", ""))
+        }
+        # -0.001 has the colour of zero.
+        assert [ink for _, ink in sorted(dashes.items())] == ["#fff", "#000"]
+        assert "dashes: below zero" in heatmap(picture, COLUMN)
+        assert "below zero" not in heatmap(picture)
+        assert "below zero" not in heatmap(Heatmap(values, SEQUENTIAL, ["x"] * 6), COLUMN)
+
+    @pytest.mark.parametrize("palette", PALETTES)
+    def test_values_are_darker_the_larger_they_are(self, palette: str) -> None:
+        light = [ramps.lightness(colour) for colour in ramps.sequential(False, palette)]
+        assert light == sorted(light, reverse=True)
+        below, zero = ramps.diverging(False, palette), ramps.DIVERGING_LEVELS // 2
+        sizes = [ramps.lightness(colour) for colour in below[zero:]]
+        assert sizes == sorted(sizes, reverse=True)
+
+    @pytest.mark.parametrize("look", [COLUMN, PAGE], ids=["column", "page"])
+    @pytest.mark.parametrize(
+        "picture",
+        [
+            Panel(
+                [
+                    Line(
+                        line.values, f"m{n}", name=f"Qwen2.5-{n}B-Instruct, grade school, level {n}"
+                    )
+                    for n, line in enumerate(series(12))
+                ],
+                30,
+                mark=Mark(25, "layer 25", (20.0, 40.0)),
+                up="a title of an axis that is far too long for one column of a paper, in nats",
+            ),
+            Panel(series(1, 99_999), 99_999, across="token"),
+            Panel(series(2, 31), 30, falls_from=30, across="layers kept"),
+            Heatmap(np.ones((80, 3000)), DIVERGING, ["x"] * 3000, "a unit of many words, in nats"),
+            Heatmap(np.ones((12, 40)), SEQUENTIAL, ["token"] * 40, "|c| / |h|"),
+            Bars(np.ones(1000), "bars", "a title of an axis that is far too long for one column"),
+        ],
+        ids=["curves", "tokens", "falling", "many tokens", "some tokens", "bars"],
+    )
+    def test_no_label_is_cut_or_lies_on_another(
+        self, picture: Panel | Heatmap | Bars, look: Look
+    ) -> None:
+        texts = boxes(drawing(picture, look))
+        for _, left, right, words in texts:
+            assert left >= 0, words
+            assert right <= look.units, words
+        for (y, _, right, words), (other_y, left, _, other) in pairwise(texts):
+            assert y != other_y or right < left, (words, other)
+
+    def test_text_has_the_size_that_is_asked_for(self) -> None:
+        for size in (8, 9):
+            look = Look(is_alone=True, width=Length(3.25, "in"), font_size=Length(size, "pt"))
+            picture = Heatmap(np.ones((12, 40)), SEQUENTIAL, ["token"] * 40)
+            root = ElementTree.fromstring(heatmap(picture, look))
+            assert root.get("width") == "3.25in"
+            _, _, width, height = map(float, root.get("viewBox", "").split())
+            assert root.get("height") == f"{3.25 * height / width:.4g}in"
+            sizes = {item.get("font-size") for item in root.iter() if item.get("font-size")}
+            (units,) = sizes
+            assert float(units or 0) * 234 / width == pytest.approx(size, rel=1e-4)
+
+    def test_every_token_with_room_has_its_text(self) -> None:
+        labels = [f"t{n}" for n in range(40)]
+        picture = Heatmap(np.ones((2, 40)), SEQUENTIAL, labels)
+
+        def texts(look: Look) -> list[str]:
+            root = ElementTree.fromstring(heatmap(picture, look))
+            every = [item.text or "" for item in root.iter(f"{NAMESPACE}text")]
+            return [text for text in every if text.startswith("t") and text != "token"]
+
+        assert texts(PAGE) == labels
+        assert texts(COLUMN) == labels[::2]
+
+    def test_an_interval_lies_behind_its_line_and_counts_for_the_axis(self) -> None:
+        ends = np.array([[0.0, 1.0, np.nan], [2.0, 9.0, np.nan]])
+        svg = curves(Panel([Line(np.ones(3), "mean", interval=ends)], 3), COLUMN)
+        (ribbon,) = [
+            path
+            for path in ElementTree.fromstring(svg).iter(f"{NAMESPACE}path")
+            if path.get("class") == "ribbon"
+        ]
+        heights = [float(y) for _, y in re.findall(r"([\d.]+) ([\d.]+)", ribbon.get("d", ""))]
+        # There and back, without the unknown place.
+        assert len(heights) == 4
+        assert len(set(heights)) == 4, "none is cut off"
+        assert svg.index('class="ribbon"') < svg.index('class="line mean"')

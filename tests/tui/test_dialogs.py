@@ -38,11 +38,11 @@ from depthtui.depth.reading import reading_of
 from depthtui.manual import titles
 from depthtui.metrics import kept
 from depthtui.metrics.registry import MEASURE_BY_NAME
-from depthtui.palettes import OWN_PALETTE
 from depthtui.prompts.tasks import TASKS
 from depthtui.report.explanations import of_measure
 from depthtui.report.figures import csv_bytes, svg_bytes
 from depthtui.report.formats import FORMATS, format_titles
+from depthtui.report.look import Look
 from depthtui.report.tables import table_bytes
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.pane import Pane
@@ -1037,7 +1037,10 @@ async def test_a_pane_is_exported_as_its_figures_and_their_numbers(tmp_path: Pat
             await it.until(lambda: it.app.screen is it.main)
     folder = tmp_path / "exports"
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
-        *(f"heatmap-figures/layer-contribution.{ending}" for ending in ("csv", "png", "svg")),
+        *(
+            f"heatmap-figures/layer-contribution.{ending}"
+            for ending in ("csv", "pdf", "png", "svg")
+        ),
         "lens.csv",
     }
     head, *rows = (folder / "lens.csv").read_text().splitlines()
@@ -1053,8 +1056,8 @@ async def test_every_pane_with_numbers_has_figures_or_a_table(tmp_path: Path) ->
             await it.press("i")
             await it.ready()
             for figure in pane.figures():
-                assert svg_bytes(figure, OWN_PALETTE)
-                assert csv_bytes(figure, OWN_PALETTE)
+                assert svg_bytes(figure, Look())
+                assert csv_bytes(figure, Look())
             if table := pane.table():
                 rows = list(csv.reader(table_bytes(table).decode().splitlines()))
                 assert len({len(row) for row in rows}) == 1

@@ -40,6 +40,7 @@ from depthtui.report.blocks import (
     ViewBlocks,
 )
 from depthtui.report.phrases import kl_area, rule_title
+from depthtui.report.relative import POINTS, at_percents, relative
 from depthtui.sweep.comparisons import Claim, signed_text, signed_with_ends
 from depthtui.sweep.kept_answers import sentences_of
 from depthtui.sweep.plan import population
@@ -73,9 +74,6 @@ from depthtui.sweep.report.phrases import (
 from depthtui.sweep.report.right_answers import right_answers
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 from depthtui.token_text import printable_line
-
-_POINTS = 101
-"""Points at which curves of any number of layers are read: every percent of the depth."""
 
 _TASK_WIDTH = 24
 _MOST_ITEMS = 12
@@ -303,21 +301,20 @@ def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
         knowledge = cell.get(kept.METRIC)
         if knowledge is not None:
             share = knowledge.curve.share
-            left_out = np.linspace(0, 1, len(share))
-            values = np.interp(np.linspace(0, 1, _POINTS), left_out, share)
+            values = at_percents(share, np.linspace(0, 1, len(share)))
             lines.append(Line(values, _css(summary, cell), name=_name(cell)))
     title = "Knowledge kept"
     panel = Panel(
         lines,
-        _POINTS,
+        POINTS,
         SHARE,
         limits=(0.0, 1.0),
         title=title,
         up="share kept",
         across="layers kept, %",
-        falls_from=_POINTS - 1,
+        falls_from=POINTS - 1,
     )
-    yield Figures([Figure(title, panel, "Dashed across: nine tenths.")])
+    yield Figures([Figure(title, panel, "Dashed across: nine tenths.", kept.NAME)])
     yield _legend(summary)
 
 
@@ -346,13 +343,13 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
         title = rule.figure_title(lens, mean=True)
         panel = Panel(
             _lines(summary, rule),
-            _POINTS,
+            POINTS,
             rule.threshold.of(settings),
             title=f"{title}, over relative depth",
             up=rule.layer_axis,
             across="(layer + 1) / L, %",
         )
-        yield Figure(title, panel, rule.explanation.description)
+        yield Figure(title, panel, rule.explanation.description, rule.name)
 
 
 def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
@@ -367,15 +364,6 @@ def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
 def _name(cell: CellSummary) -> str:
     """The name of a cell's lines."""
     return f"{cell.title}, {cell.cell.task.title}"
-
-
-def relative(values: np.ndarray) -> np.ndarray:
-    """A curve of one value a layer, `[L]`, read at 0 … 100 percent of the depth.
-
-    Layer l lies at (l + 1) / L, as in the ratio of an effective depth; NaN before layer 0.
-    """
-    depth = np.arange(1, len(values) + 1) / len(values)
-    return np.interp(np.linspace(0, 1, _POINTS), depth, values, left=np.nan)
 
 
 def _answered_by_kept(questions: Sequence[Question]) -> Iterator[Block]:
