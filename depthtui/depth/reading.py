@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -220,6 +221,27 @@ class Reading(Pooled):
         estimate = self.depth(rule.name)
         if estimate is None or estimate.layer is None:
             return None
+
+        def count(curves: np.ndarray) -> np.ndarray:
+            writing = curves if rule.through_lens else writing_only(curves, self.idle)
+            return rule.ranked_layers(writing, self.settings) + 1
+
+        return self._interval_of(rule, count)
+
+    def curve_interval(self, rule: Rule) -> np.ndarray | None:
+        """The interval of a rule's curve at each of its places, `[2, L]` or `[2, L+1]`.
+
+        None where it is not known.
+        """
+        if rule.curve not in self.curves:
+            return None
+        places = range(len(self.curves[rule.curve]))
+        intervals = [self._interval_of(rule, partial(np.take, indices=n, axis=1)) for n in places]
+        ends = [(interval.low, interval.high) for interval in intervals if interval is not None]
+        return np.array(ends).T if len(ends) == len(intervals) else None
+
+    def _interval_of(self, rule: Rule, count: Count) -> CountInterval | None:
+        """The interval of a number that is read from a rule's curve, as that of its count."""
         metric = next(metric for metric in ALL if rule.curve in metric.curves)
         source = self.source(metric)
         by_prompt = [
@@ -230,11 +252,6 @@ class Reading(Pooled):
         ]
         if rule.of_prompt:
             prompts = [(replace(value, tokens=1), task) for value, task in prompts]
-
-        def count(curves: np.ndarray) -> np.ndarray:
-            writing = curves if rule.through_lens else writing_only(curves, self.idle)
-            return rule.ranked_layers(writing, self.settings) + 1
-
         return count_interval(prompts, count, [rule.curve], self.seed, equal_tasks=True)
 
     def _of_rules(self) -> Iterator[LayerCount]:

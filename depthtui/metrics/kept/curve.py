@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -254,6 +255,14 @@ class KeptCurve:
         bad one.
         """
         return _widened(self.interval, self.of_halves(), self.in_own_order())
+
+    @lazy_value
+    def share_interval(self) -> np.ndarray | None:
+        """The interval of the share at each number of layers left out, `[2, L + 1]`, or None."""
+        places = range(len(self.share))
+        intervals = [self._interval(partial(np.take, indices=n, axis=1)) for n in places]
+        ends = [(interval.low, interval.high) for interval in intervals if interval is not None]
+        return np.array(ends).T if len(ends) == len(intervals) else None
 
     @lazy_value
     def depth_interval(self) -> CountInterval | None:
