@@ -76,12 +76,7 @@ def missing_words(number: int, prompt: Prompt, model: ModelInfo) -> str:
 def _fits(name: str, part: Any, sizes: tuple[int, int, int]) -> bool:
     """Whether a part has its metric's type, and the shapes of these sizes: L, T and k."""
     kind = METRIC_BY_NAME[name].result if name in METRIC_BY_NAME else None
-    if kind is None or not isinstance(part, kind):
-        return False
-    lengths = kind.sizes(*sizes)
-    return all(
-        shape.fits(getattr(part, field).shape, lengths) for field, shape in kind.shapes().items()
-    )
+    return kind is not None and isinstance(part, kind) and part.fits(*sizes)
 
 
 def _decode(store: Store, key: str) -> Any:
