@@ -3,51 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from depthtui.cli import main
-from depthtui.data import codec
-from depthtui.data.kept_session import PASS, KeptRun, KeptSession
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec
 from depthtui.data.session_files import SessionFolder
-from depthtui.data.store import make_key, open_store
-from tests.builders.models import model_info
-from tests.builders.results import full_result
+from tests.builders.sessions import keep, kept_run
 
 Output = pytest.CaptureFixture[str]
-
-
-def kept_run(cache: Path, prompt: str | Prompt, spec: ModelSpec, in_cache: bool = True) -> KeptRun:
-    """A run of a session, whose result may be in the cache."""
-    model = model_info(spec)
-    prompt = Prompt(prompt) if isinstance(prompt, str) else prompt
-    result = full_result(prompt, model, RunSettings())
-    run = KeptRun(model, result.prompt, result.settings, "2026-01-02T03:04:05")
-    if not in_cache:
-        return run
-    key = make_key("result", text=prompt.text, model=model.name)
-    open_store(cache, 1 << 30, pytest.fail).put(key, codec.encode(result), "of a test", "result")
-    return KeptRun(
-        model,
-        result.prompt,
-        result.settings,
-        run.started,
-        keys={PASS: key},
-        answer_start=len(result.tokens),
-    )
-
-
-def keep(cache: Path, *runs: KeptRun, title: str = "Rivers", day: int = 2) -> str:
-    saved_at = datetime(2026, 1, day, 9, 30)
-    session = KeptSession(saved_at.isoformat(), runs, 0, 0, 0, "kl", 0.4, 0.6, title)
-    writer = SessionFolder(cache).create(session, saved_at)
-    writer.close()
-    return writer.path.stem
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -20,10 +20,13 @@ from depthtui.data.pool import POOLS, Pool
 from depthtui.errors import DepthError
 
 if TYPE_CHECKING:
+    from depthtui.data.run import RunResult
+    from depthtui.data.run_settings import SummarySettings
     from depthtui.data.session_files import SessionFile, SessionFolder
 
 _LONGEST_TITLE = 60
 _NAMES = "`depthtui sessions list` has the names."
+"""The hint of an error about a name."""
 
 
 @click.group(
@@ -79,10 +82,41 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
     NAME is in `depthtui sessions list`; its beginning is enough. The results come from the cache.
     A run that the cache no longer has is named, and the exit status is 1.
     """
+    output.check("runs")
+    session = read_session(name, overrides)
+    settings = overrides.settings()
+    is_logged = report_runs(
+        session.results, settings, session.pooling, output, session.missing_runs, pool
+    )
+    return 1 if session.missing_runs or not is_logged else 0
+
+
+@dataclass(frozen=True)
+class SessionResults:
+    """The results of a session's runs that the cache has.
+
+    Attributes:
+        results: at least one.
+        missing_runs: the other runs, each in words.
+        pooling: how the session reads them.
+    """
+
+    results: list[RunResult]
+    missing_runs: list[str]
+    pooling: SummarySettings
+
+
+def read_session(name: str, overrides: Overrides) -> SessionResults:
+    """The results of the session of a name, or of the only name that begins with it.
+
+    A run that the cache no longer has is named on stderr.
+
+    Raises:
+        DepthError: no session has the name, several do, or the cache has none of its runs.
+    """
     from depthtui.data.store import open_store
     from depthtui.report.kept_runs import missing_words, read_run
 
-    output.check("runs")
     settings = overrides.settings()
     session = _find_session(name, overrides).session
     store = open_store(settings.cache_folder, settings.cache_limit, print_notice)
@@ -105,8 +139,7 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
         kl_threshold=session.kl_threshold,
         overlap_threshold=session.overlap_threshold,
     )
-    is_logged = report_runs(results, settings, pooling, output, missing_runs, pool)
-    return 1 if missing_runs or not is_logged else 0
+    return SessionResults(results, missing_runs, pooling)
 
 
 @sessions.command()
