@@ -171,7 +171,7 @@ def test_words_lead_to_the_passages_that_explain_them(
         ("how do I prune", "pruning"),
         ("what is the logit lens", "lenses"),
         ("Which layers can be dropped?", "pruning"),
-        ("figure", "reports"),
+        ("figures as files", "reports"),
         ("lense", "lenses"),
     ],
 )

@@ -21,6 +21,7 @@ from depthtui.cli.completion import complete_models, completion
 from depthtui.cli.diff import diff
 from depthtui.cli.doctor import doctor
 from depthtui.cli.engine import engine
+from depthtui.cli.figure import figure
 from depthtui.cli.generate import generate
 from depthtui.cli.inspect import inspect
 from depthtui.cli.lens import lens
@@ -225,7 +226,7 @@ def _refuse_options(context: click.Context) -> None:
 
 
 _MEASURING = (run, inspect, sweep, generate, lens, prune, compare_answers, diff, serve, engine)
-_MANAGING = (models, tasks, metrics, sessions, cache, doctor, completion, manual)
+_MANAGING = (models, tasks, metrics, sessions, figure, cache, doctor, completion, manual)
 for command in (*_MEASURING, *_MANAGING):
     commands.add_command(command)
 add_no_plugins(commands, hidden=False)

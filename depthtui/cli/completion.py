@@ -74,3 +74,15 @@ def complete_models(
     models = [CompletionItem(name) for name in names]
     # A shell completes either models or files.
     return models or [CompletionItem(typed, type="file")]
+
+
+def complete_results(
+    context: click.Context, parameter: click.Parameter, typed: str
+) -> list[CompletionItem]:
+    """Sessions, or folders where none begins with the typed text."""
+    from depthtui.data.session_files import SessionFolder
+    from depthtui.settings import load_settings
+
+    folder = SessionFolder(load_settings(on_notice=lambda _: None).cache_folder)
+    names = [file.name for file in folder.files() if file.name.startswith(typed)]
+    return [CompletionItem(name) for name in names] or [CompletionItem(typed, type="dir")]
