@@ -27,11 +27,13 @@ from tests.builders.metrics import random_metric
 from tests.builders.results import random_result
 from tests.hostile import HOSTILE, HOSTILE_PROMPT
 
+# In the order of names: that of imports is another one in each process of the tests.
+RESULTS = sorted(MetricResult.kinds(), key=lambda kind: kind.__name__)
 CLASSES: list[Any] = list(
     {
         kind: None
         for module in (model, run, run_settings, lens, token_depths, protocol)
-        for kind in (*vars(module).values(), *MetricResult.kinds())
+        for kind in (*vars(module).values(), *RESULTS)
         if isinstance(kind, type) and dataclasses.is_dataclass(kind)
         if kind.__module__ == module.__name__ or issubclass(kind, MetricResult)
     }
@@ -73,7 +75,7 @@ def example(kind: Any, rng: random.Random) -> Any:
         hints = typing.get_type_hints(kind)
         return kind(**{field.name: example(hints[field.name], rng) for field in _fields(kind)})
     if kind is MetricResult:
-        return example(rng.choice([*MetricResult.kinds()]), rng)
+        return example(rng.choice(RESULTS), rng)
     if origin in (types.UnionType, typing.Union):
         return example(rng.choice(arguments), rng)
     if origin is typing.Literal:
