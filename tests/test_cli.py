@@ -684,7 +684,7 @@ def solutions(folder: Path) -> Path:
         ("run demo --prompt x --riemann-steps 0", "riemann-steps"),
         ("run demo --prompt x --skip-part head", "attention"),
         ("run demo --prompt x --baseline-file /nowhere/at/all", "/nowhere/at/all"),
-        ("run demo --prompt x --format pdf --out o", "pdf"),
+        ("run demo --prompt x --format docx --out o", "docx"),
         ("run demo --prompt x --format md", "--out"),
         ("run demo --prompt x --lens-top-k 0", "top-k"),
         ("run demo --prompt x --kl-threshold 2", "kl-threshold"),

@@ -59,6 +59,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return working
 
 
+@pytest.fixture
+def no_dialog(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent command is only reported, however slow this machine is."""
+    monkeypatch.setattr("depthtui.tui.own_commands._PATIENCE", 600)
+
+
 def explore_with(
     folder: Path, *runs: str, settings: dict[str, Any] | None = None, **options: Any
 ) -> AbstractAsyncContextManager[Explored]:
@@ -112,6 +118,7 @@ def is_gone(pid: int) -> bool:
 # Values ---------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_dialog")
 async def test_a_key_runs_a_command_with_the_place_under_the_cursor(folder: Path) -> None:
     async with explore_with(folder, "echo {model} {layer} {token} >> notes") as it:
         await it.press("7", "G", "3", "dollar_sign", "f6")
@@ -124,6 +131,7 @@ async def test_a_key_runs_a_command_with_the_place_under_the_cursor(folder: Path
         await it.until(lambda: (folder / "notes").read_text() == "demo 7 3\ndemo 8 3\n")
 
 
+@pytest.mark.usefixtures("no_dialog")
 async def test_at_the_output_the_layer_is_the_last_one(folder: Path) -> None:
     async with explore_with(folder, "echo {layer} >> notes") as it:
         result = it.main.active_pane.result
@@ -134,6 +142,7 @@ async def test_at_the_output_the_layer_is_the_last_one(folder: Path) -> None:
         await it.until(lambda: (folder / "notes").read_text() == f"{n_layers - 1}\n")
 
 
+@pytest.mark.usefixtures("no_dialog")
 async def test_files_have_the_prompt_and_the_summary_and_go_with_the_command(
     folder: Path,
 ) -> None:
@@ -168,6 +177,7 @@ async def test_a_pane_of_a_comparison_gives_its_own_run(folder: Path) -> None:
         assert a.cursor.layer > b.cursor.layer == b.result.model.n_layers
 
 
+@pytest.mark.usefixtures("no_dialog")
 async def test_without_a_run_a_command_with_placeholders_reports_it(folder: Path) -> None:
     runs = "echo {layer} >> notes", "echo any >> notes"
     engine = lambda: FakeEngine(silent=True)  # noqa: E731
@@ -198,6 +208,7 @@ async def test_a_run_that_is_not_through_has_no_summary_yet(folder: Path) -> Non
 HOSTILE_NAMES = ['"; touch x; "', "$(touch x)", "'; touch x; '", "a\ntouch x"]
 
 
+@pytest.mark.usefixtures("no_dialog")
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 async def test_nothing_of_a_name_or_a_prompt_is_run(folder: Path, name: str) -> None:
     run = "printf %s {model} > name; cp {prompt_file} prompt; cp {run_json} run"
