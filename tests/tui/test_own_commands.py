@@ -23,6 +23,7 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.report.groups import group_runs
 from depthtui.report.summary_json import summary_json
 from depthtui.settings import Settings, load_settings
+from depthtui.tui import own_commands
 from depthtui.tui.keymap import OWN
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.process_logs import lines_of
@@ -62,7 +63,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def no_dialog(monkeypatch: pytest.MonkeyPatch) -> None:
     """A silent command is only reported, however slow this machine is."""
-    monkeypatch.setattr("depthtui.tui.own_commands._PATIENCE", 600)
+    monkeypatch.setattr(own_commands, "_PATIENCE", 600)
 
 
 def explore_with(
@@ -337,7 +338,9 @@ async def test_a_command_is_stopped_with_all_that_it_has_started(
         assert it.toasts() == []
 
 
-async def test_a_command_goes_on_behind_the_screen_and_reports_its_end(folder: Path) -> None:
+async def test_a_command_goes_on_behind_the_screen_and_reports_its_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     os.mkfifo(folder / "go")
     async with explore_with(folder, "cat go; echo no such luck.; exit 2", "true") as it:
         await shown(it, "f6", "It is running.")
@@ -349,6 +352,7 @@ async def test_a_command_goes_on_behind_the_screen_and_reports_its_end(folder: P
         await it.press("escape")
         (folder / "go").write_text("")
         await it.until(lambda: "It ended with status 2: no such luck." in it.toasts())
+        monkeypatch.setattr(own_commands, "_PATIENCE", 600)
         await it.press("f7")
         await it.until(lambda: "It has ended, and printed nothing." in it.toasts())
 
