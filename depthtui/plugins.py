@@ -10,9 +10,10 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib.util import find_spec
@@ -231,7 +232,9 @@ def _loaded(plugin: Plugin) -> Any:
     """
     entry_point = importlib.metadata.EntryPoint(plugin.name, plugin.place, GROUPS[plugin.kind])
     try:
-        return entry_point.load()
+        # What it prints is no part of a report on standard output.
+        with redirect_stdout(sys.stderr):
+            return entry_point.load()
     except SystemExit as error:
         raise DepthError("its import ends the program") from error
     except Exception as error:

@@ -331,6 +331,8 @@ REASONS = {
     "elsewhere": "its renderer is 'nowhere.at_all:render'",
     "with_data": "its `data` or `knows` is set",
     "no_import": "its import raised ModuleNotFoundError: No module named 'nowhere'",
+    "looks": "its import raised DepthError: a list of depthtui's values is looked at while it is",
+    "prints": "its entry point is named prints, and the value of_nothing",
     "ends": "its import ends the program",
     "gain": "depthtui-gain 0.1 has a metric of this name",
 }
@@ -353,6 +355,8 @@ def broken_package(folder: Path) -> Path:
         "broken/__init__.py": BROKEN,
         "broken/kernels.py": RAISING,
         "no_import.py": "import nowhere",
+        "looks.py": "from depthtui.metrics.registry import ALL\nMETRIC = [*ALL][0]",
+        "prints.py": "print('printed')\nfrom broken import of_nothing as METRIC",
         "ends.py": "raise SystemExit(3)",
     }
     entry_points: dict[str, dict[str, str]] = {group: {} for group in GROUPS.values()}
@@ -362,6 +366,8 @@ def broken_package(folder: Path) -> Path:
     entry_points["depthtui.metrics"] |= {
         "one_name": "broken:one_name",
         "no_import": "no_import:METRIC",
+        "looks": "looks:METRIC",
+        "prints": "prints:METRIC",
         "ends": "ends:METRIC",
         "gain": "broken:no_text",
     }
@@ -623,6 +629,28 @@ def test_another_version_is_computed_anew(tmp_path: Path) -> None:
     assert keys[0] == keys[1]
     assert keys[0][0] != keys[2][0]
     assert keys[0][1] == keys[2][1]
+
+
+def test_threads_that_look_at_once_see_the_same_values(tmp_path: Path) -> None:
+    files = {"waits.py": "import time\ntime.sleep(0.2)\nfrom depthtui_gain import METRIC"}
+    make_package(
+        tmp_path / "site", "depthtui-gain", files, {"depthtui.metrics": {"gain": "waits:METRIC"}}
+    )
+    code = """
+        from threading import Thread
+        from depthtui.metrics.registry import ALL
+
+        seen = []
+        looks = [Thread(target=lambda: seen.append(ALL[-1])) for _ in range(4)]
+        for look in looks:
+            look.start()
+        for look in looks:
+            look.join()
+        assert [metric.name for metric in seen] == ["gain"] * 4
+        assert all(metric is ALL[-1] for metric in seen)
+    """
+    template = make_template(tmp_path / "template")
+    python(code, tmp_path / "site", template)
 
 
 def test_doctor_lists_them_with_their_packages(template: Path, broken: Path) -> None:
