@@ -197,6 +197,20 @@ def of_type(name, value, **changes):
 bad_none = of_type("bad_none", None)
 bad_number = of_type("bad_number", np.array(["text"]))
 bad_lists = of_type("bad_lists", ["text"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unkept(Reduced):
+    values: dict
+
+
+bad_record = metric(
+    "bad_record",
+    compute="broken.kernels:whole",
+    reduced=Unkept,
+    reduce=lambda result, run, tokens: Unkept(tokens=3, values={1: {2, 3}}),
+)
+bad_other = metric("bad_other", compute="broken.kernels:whole", reduced=Unkept, reduce=over)
 bad_over = metric(
     "bad_over", compute="broken.kernels:whole", reduced=Lacking, reduce=Lacking.over
 )
@@ -282,7 +296,7 @@ RAISING_NAMES = {
     "metric": (
         *("bad_kernel", "bad_shape", "bad_type", "bad_words", "bad_reduction", "bad_pool"),
         *("bad_need", "bad_key", "bad_none", "bad_number", "bad_lists", "bad_over", "bad_curve"),
-        *("bad_useful", "bad_end", "lost_rule", "a_part"),
+        *("bad_useful", "bad_end", "lost_rule", "a_part", "bad_record", "bad_other"),
     ),
     "rule": ("bad_rule",),
     "task": ("bad_draw", "bad_prompt", "bad_list", "bad_answer", "bad_choices"),
@@ -597,7 +611,7 @@ def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> Non
     assert [depth["layer"] for depth in summary["effective_depth"] if depth["rule"] == "kl"] == [
         depth["layer"] for depth in summary["effective_depth"] if depth["rule"] == "bad_rule"
     ]
-    for name in ("bad_over", "bad_curve"):
+    for name in ("bad_over", "bad_curve", "bad_record", "bad_other"):
         assert f"{name} of depthtui-xbroken 0.1 is left out: its reduce raised" in told
     for name, part in (("reduction", "reduce"), ("pool", "pool"), ("need", "need")):
         assert f"bad_{name} of depthtui-xbroken 0.1 is left out: its {part} raised" in told

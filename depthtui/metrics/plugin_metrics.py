@@ -13,7 +13,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens_view import FITTED
-from depthtui.data.plain import to_plain
+from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
@@ -186,15 +186,21 @@ def _check_number(metric: Metric, value: float, result: RunResult) -> None:
 
 
 def _check_reduced(
-    metric: Metric, value: Reduced | None, result: Any, run: RunResult, tokens: slice
+    metric: Metric, value: Reduced | None, result: MetricResult, run: RunResult, tokens: slice
 ) -> None:
+    """Check that a sweep's record can keep the values, and that curves are by layer or depth."""
+    if value is None or metric.reduced is None:
+        return
+    if type(value) is not metric.reduced:
+        raise ValueError(f"it is of type {type(value).__name__}, not {metric.reduced.__name__}")
+    if value.tokens < 1:
+        raise ValueError(f"it has {value.tokens} tokens")
     layers = run.model.n_layers
-    for name in metric.curves if value is not None else ():
+    from_plain(metric.reduced, json.loads(json.dumps(to_plain(value))), sizes={"L": layers})
+    for name in metric.curves:
         curve = getattr(value, name)
         if curve is not None and np.shape(curve) not in ((layers,), (layers + 1,)):
             raise ValueError(f"the shape of {name} is {np.shape(curve)}, not of a curve")
-    if value is not None and value.tokens < 1:
-        raise ValueError(f"it has {value.tokens} tokens")
 
 
 def _check_json(metric: Metric, value: Any, *arguments: Any) -> None:
