@@ -76,7 +76,7 @@ def first_line(error: object) -> str:
     return line[:_LONGEST_LINE].rstrip(". ") or type(error).__name__
 
 
-def named_line(error: Exception) -> str:
+def named_line(error: BaseException) -> str:
     """Type and first line of an unexpected error, to end a sentence with."""
     kind, line = type(error).__name__, first_line(error)
     return kind if line == kind else f"{kind}: {line}"

@@ -10,15 +10,17 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from depthtui.errors import DepthError, first_line, named_line, short_repr
+from depthtui.returned import fits, hints_of, type_words
 
 GROUPS = {
     "metric": "depthtui.metrics",
@@ -230,7 +232,9 @@ def _loaded(plugin: Plugin) -> Any:
     """
     entry_point = importlib.metadata.EntryPoint(plugin.name, plugin.place, GROUPS[plugin.kind])
     try:
-        return entry_point.load()
+        # What it prints is no part of a report on standard output.
+        with redirect_stdout(sys.stderr):
+            return entry_point.load()
     except SystemExit as error:
         raise DepthError("its import ends the program") from error
     except Exception as error:
@@ -250,8 +254,11 @@ def check_value(value: Any, kind: type[_DataclassValue], plugin: Plugin) -> _Dat
         raise DepthError(f"its entry point is named {plugin.name}, and the value {name}")
     if not re.fullmatch("[a-z][a-z0-9_]*", plugin.name):
         raise DepthError("its name has other characters than small letters, digits and _")
-    for field in fields(value):
-        _check_field(field.name, str(field.type), getattr(value, field.name))
+    hints = hints_of(kind)
+    for field in fields(kind):
+        part = getattr(value, field.name)
+        if not fits(part, hints[field.name]):
+            raise DepthError(f"its {field.name} is {short_repr(part)}, not of type {field.type}")
     return value
 
 
@@ -268,20 +275,6 @@ def check_place(place: str, field: str) -> None:
     raise DepthError(f"its {field} is {place!r}, not the place of a function, as `module:function`")
 
 
-def _check_field(name: str, declared: str, value: Any) -> None:
-    """Check a field whose declared type is a text, a tuple or a function."""
-    if value is None and declared.endswith("| None"):
-        return
-    is_right = {
-        "str": lambda: isinstance(value, str),
-        "bool": lambda: isinstance(value, bool),
-        "tuple": lambda: isinstance(value, tuple),
-        "Callable": lambda: callable(value) or value is None,
-    }.get(declared.partition("[")[0])
-    if is_right is not None and not is_right():
-        raise DepthError(f"its {name} is {short_repr(value)}, not of type {declared}")
-
-
 def raising(plugin: Plugin, function: Callable[..., _Value]) -> Callable[..., _Value]:
     """A function of a plug-in, whose errors are a `PluginError`."""
 
@@ -289,14 +282,23 @@ def raising(plugin: Plugin, function: Callable[..., _Value]) -> Callable[..., _V
     def call(*arguments: Any) -> _Value:
         try:
             return function(*arguments)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(plugin, f"raised {named_line(error)}") from error
 
     return call
 
 
+def no_check(value: Any, *arguments: Any) -> None:
+    """A check that every value passes."""
+
+
 def guarded(
-    plugin: Plugin, part: str, function: Callable[..., _Value], instead: Callable[..., Any]
+    plugin: Plugin,
+    part: str,
+    function: Callable[..., _Value],
+    instead: Callable[..., Any],
+    returns: Any = Any,
+    check: Callable[..., None] = no_check,
 ) -> Callable[..., _Value]:
     """A function of a plug-in that reports an error, and returns the value of another one then.
 
@@ -305,15 +307,34 @@ def guarded(
         part: name of the function in the plug-in's value.
         function: the function.
         instead: function of the same arguments.
+        returns: the declared type of its values; another one is an error too.
+        check: called with a value of this type and the arguments; raises where it is wrong.
     """
+
+    reported: list[PluginFailure] = []
 
     @wraps(function)
     def call(*arguments: Any, **options: Any) -> Any:
+        failure: BaseException | None = None
         try:
-            value = function(*arguments, **options)
-            return list(value) if isinstance(value, Iterator) else value
-        except Exception as error:
-            _failures.add(PluginFailure(plugin, f"its {part} raised {named_line(error)}", error))
-            return instead(*arguments, **options)
+            value: Any = function(*arguments, **options)
+            value = list(value) if isinstance(value, Iterator) else value
+            if fits(value, returns):
+                check(value, *arguments)
+                return value
+            shown = " ".join(short_repr(value).split())
+            clause = f"returned {shown}, not of type {type_words(returns)}"
+        except (Exception, SystemExit) as error:
+            clause, failure = f"raised {named_line(error)}", error
+        # Once is enough: it may be called for every cell of a heatmap.
+        if not reported:
+            reported.append(PluginFailure(plugin, f"its {part} {clause}", failure))
+            _failures.add(reported[0])
+        return instead(*arguments, **options)
 
     return call
+
+
+def leave_out(kind: str, name: str, reason: str) -> None:
+    """Report that a plug-in in use is left out after all; the reason is a clause."""
+    _failures.add(PluginFailure(_in_use.pop((kind, name)), reason))

@@ -11,7 +11,13 @@ from textwrap import dedent
 
 import pytest
 
+from depthtui.data.run_settings import SummarySettings
+from depthtui.metrics.plugin_metrics import OTHER_KEYS
+from depthtui.metrics.registry import ALL
 from depthtui.plugins import GROUPS, OFF, Plugin, PluginFailure, _failures
+from depthtui.report.summary_json import summary_json
+from tests.builders.readings import group_of
+from tests.builders.results import random_result
 from tests.plugin_packages import make_package, make_template, template_files
 from tests.tui.app_helpers import explore
 
@@ -26,6 +32,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.depth.rules import kl
 from depthtui.metrics import contributions, kept
+from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.prompts.generators import addition
 from depthtui.prompts.task import Task
@@ -60,6 +67,14 @@ taken_result = metric("taken_result", result=Similarity)
 taken_title = metric("taken_title", title=kept.METRIC.title)
 taken_measure = metric("taken_measure", measures=contributions.METRIC.measures[:1])
 in_the_pass = metric("in_the_pass", stage="layers")
+verdict = metric("verdict")
+with_lens = metric("with_lens", lens_reducer="broken.kernels:raises")
+of_other_lens = metric("of_other_lens", lens_kind="magic")
+of_no_setting = metric("of_no_setting", depends_on=("nowhere",))
+two_measures = metric("two_measures", measures=(Measure("twice", "", "", id),) * 2)
+of_no_metric = metric("of_no_metric", measures=(Measure("lost", "", "", id, metric="nowhere"),))
+derived_int = metric("derived_int", stage="derived", derived_from="kept", result=5)
+a_derived = metric("a_derived", stage="derived", derived_from="no_list", result=None)
 of_nothing = metric("of_nothing", stage="derived", derived_from="nothing")
 kept = metric("kept")
 Capital = metric("Capital")
@@ -68,6 +83,8 @@ no_curve = replace(kl.RULE, name="no_curve", curve="nowhere", of_paper=False, of
 no_kind = replace(no_curve, name="no_kind", curve="kl", kind="magic")
 of_tokens = replace(kl.RULE, name="of_tokens")
 no_words = replace(no_curve, name="no_words", curve="kl", meaning="until {nothing}")
+no_explanation = replace(no_curve, name="no_explanation", curve="kl", explanation=None)
+no_subclass = replace(no_curve, name="no_subclass", curve="mean_cosine", kind="geometric")
 
 words = {"title": "A task", "sentence": "A task."}
 neither = Task(name="neither", **words)
@@ -76,16 +93,24 @@ with_level = Task(name="with_level", written=list, dial="steps", **words)
 hellaswag = Task(name="hellaswag", written=list, **words)
 
 any_file = Format("any_file", "Any", b".*", "broken.kernels:raises")
+any_byte = Format("any_byte", "Any", b".", "broken.kernels:raises")
 no_renderer = Format("no_renderer", "None", b"x")
 elsewhere = Format("elsewhere", "None", b"x", "nowhere.at_all:render")
 with_data = Format("with_data", "None", b"x", "broken.kernels:raises", data=["runs"])
 """
 
 RAISING = """
+from dataclasses import dataclass
+from typing import Annotated
+
 import numpy as np
 
 from broken import Width, metric, words
+from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import Prompt
+from depthtui.depth.rule import Rule
+from depthtui.depth.rules import kl
+from depthtui.metrics.ranking import Ranked
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.spec import Measure
 from depthtui.prompts.task import Task
@@ -132,10 +157,120 @@ bad_pool = metric(
 bad_need = metric("bad_need", compute="broken.kernels:whole", needs=(raises,))
 bad_key = metric("bad_key", compute="broken.kernels:whole", cache_key=raises)
 
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lacking(Reduced):
+    nowhere: float
+
+
+@dataclass
+class Unranked(MetricResult, Ranked):
+    width: Annotated[np.ndarray, Shape("L", "T")]
+
+    @property
+    def useful(self):
+        raise KeyError("a bug")
+
+
+def unranked(context, partial):
+    return Unranked(whole(context, partial).width)
+
+
+def ends(context, partial):
+    raise SystemExit(3)
+
+
+def of_type(name, value, **changes):
+    functions = ["summary", "findings", "means", "per_layer", "maps", "evidence", "memory", "work"]
+    return metric(
+        name,
+        compute="broken.kernels:whole",
+        reduced=Reduced,
+        reduce=over,
+        cache_key=lambda result: value,
+        **dict.fromkeys(functions, lambda *arguments: value),
+        **changes,
+    )
+
+
+bad_none = of_type("bad_none", None)
+bad_number = of_type("bad_number", np.array(["text"]))
+bad_lists = of_type("bad_lists", ["text"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unkept(Reduced):
+    values: dict
+
+
+bad_record = metric(
+    "bad_record",
+    compute="broken.kernels:whole",
+    reduced=Unkept,
+    reduce=lambda result, run, tokens: Unkept(tokens=3, values={1: {2, 3}}),
+)
+bad_other = metric("bad_other", compute="broken.kernels:whole", reduced=Unkept, reduce=over)
+bad_over = metric(
+    "bad_over", compute="broken.kernels:whole", reduced=Lacking, reduce=Lacking.over
+)
+bad_curve = metric(
+    "bad_curve",
+    compute="broken.kernels:whole",
+    reduced=Reduced,
+    reduce=over,
+    curves=("lost_curve",),
+)
+bad_useful = metric("bad_useful", result=Unranked, compute="broken.kernels:unranked")
+bad_end = metric("bad_end", compute="broken.kernels:ends")
+lost_rule = metric(
+    "lost_rule",
+    compute="broken.kernels:whole",
+    measures=(
+        Measure("lost_rule", "Lost", "", lambda run: run.get(Width).width, rule="no_curve"),
+    ),
+)
+a_part = metric(
+    "a_part",
+    stage="derived",
+    derived_from="lost_rule",
+    result=None,
+    measures=(Measure("a_part", "Part", "", lambda run: None),),
+)
+
+
+class LateRule(Rule):
+    # It raises, or returns another type, on curves of other than seven depths.
+
+    def layers(self, curves, settings):
+        return super().layers(curves, settings)[..., : 0 if curves.shape[-1] != 7 else None]
+
+    def estimate(self, curve, settings):
+        if len(curve) != 7:
+            raise KeyError("a bug")
+        return super().estimate(curve, settings)
+
+    def criterion(self, threshold, short=False):
+        return 5
+
+
+bad_rule = LateRule(**(vars(kl.RULE) | {"name": "bad_rule", "of_paper": False, "of_token": False}))
+
 bad_draw = Task(
     name="bad_draw", draw=raises, dial="steps", levels=range(1, 3), default_level=1, **words
 )
 bad_prompt = Task(name="bad_prompt", written=lambda: [Prompt("a", ""), 5], **words)
+bad_list = Task(name="bad_list", written=lambda: None, **words)
+bad_answer = Task(name="bad_answer", written=lambda: [Prompt("a", 5)], **words)
+bad_choices = Task(
+    name="bad_choices",
+    draw=lambda level, rng: Prompt("a b", " b"),
+    choices=lambda prompt, rng: None,
+    dial="steps",
+    levels=range(1, 3),
+    default_level=1,
+    **words,
+)
 bad_render = Format("bad_render", "Bad", b"x", "broken.kernels:raises")
 bad_bytes = Format("bad_bytes", "Bad", b"x", "broken.kernels:zeros")
 
@@ -149,18 +284,22 @@ BROKEN_NAMES = {
         *("a_number", "no_text", "no_function", "no_list", "no_kernel"),
         *("no_module", "no_result", "no_shape", "taken_result", "taken_title", "taken_measure"),
         *("in_the_pass", "of_nothing", "kept", "Capital", "not_there"),
+        *("verdict", "with_lens", "of_other_lens", "of_no_setting", "two_measures"),
+        *("of_no_metric", "derived_int", "a_derived"),
     ),
-    "rule": ("no_curve", "no_kind", "of_tokens", "no_words"),
+    "rule": ("no_curve", "no_kind", "of_tokens", "no_words", "no_explanation", "no_subclass"),
     "task": ("neither", "no_dial", "with_level", "hellaswag"),
-    "format": ("any_file", "no_renderer", "elsewhere", "with_data"),
+    "format": ("any_file", "any_byte", "no_renderer", "elsewhere", "with_data"),
 }
 
 RAISING_NAMES = {
     "metric": (
         *("bad_kernel", "bad_shape", "bad_type", "bad_words", "bad_reduction", "bad_pool"),
-        *("bad_need", "bad_key"),
+        *("bad_need", "bad_key", "bad_none", "bad_number", "bad_lists", "bad_over", "bad_curve"),
+        *("bad_useful", "bad_end", "lost_rule", "a_part", "bad_record", "bad_other"),
     ),
-    "task": ("bad_draw", "bad_prompt"),
+    "rule": ("bad_rule",),
+    "task": ("bad_draw", "bad_prompt", "bad_list", "bad_answer", "bad_choices"),
     "format": ("bad_render", "bad_bytes"),
 }
 
@@ -179,6 +318,17 @@ REASONS = {
     "taken_measure": "there is a measure layer_norm_ratio already",
     "in_the_pass": "its stage is layers",
     "of_nothing": "there is no metric 'nothing'",
+    "verdict": "summary.json has another verdict",
+    "with_lens": "its lens_reducer is set",
+    "of_other_lens": "its lens_kind is 'magic'",
+    "of_no_setting": "no setting of a run is named nowhere",
+    "two_measures": "there is a measure twice already",
+    "of_no_metric": "its measure lost is of a metric nowhere",
+    "derived_int": "its result is 5, not of type type[MetricResult] | None",
+    "a_derived": "no_list is left out, from which it is derived",
+    "no_explanation": "its explanation is None",
+    "no_subclass": "its kind is geometric, for which a subclass of Rule finds the layer",
+    "any_byte": "its `begins` matches any file",
     "kept": "depthtui has a metric of this name",
     "Capital": "its name has other characters",
     "not_there": "its import raised AttributeError",
@@ -195,6 +345,8 @@ REASONS = {
     "elsewhere": "its renderer is 'nowhere.at_all:render'",
     "with_data": "its `data` or `knows` is set",
     "no_import": "its import raised ModuleNotFoundError: No module named 'nowhere'",
+    "looks": "its import raised DepthError: a list of depthtui's values is looked at while it is",
+    "prints": "its entry point is named prints, and the value of_nothing",
     "ends": "its import ends the program",
     "gain": "depthtui-gain 0.1 has a metric of this name",
 }
@@ -217,6 +369,8 @@ def broken_package(folder: Path) -> Path:
         "broken/__init__.py": BROKEN,
         "broken/kernels.py": RAISING,
         "no_import.py": "import nowhere",
+        "looks.py": "from depthtui.metrics.registry import ALL\nMETRIC = [*ALL][0]",
+        "prints.py": "print('printed')\nfrom broken import of_nothing as METRIC",
         "ends.py": "raise SystemExit(3)",
     }
     entry_points: dict[str, dict[str, str]] = {group: {} for group in GROUPS.values()}
@@ -226,6 +380,8 @@ def broken_package(folder: Path) -> Path:
     entry_points["depthtui.metrics"] |= {
         "one_name": "broken:one_name",
         "no_import": "no_import:METRIC",
+        "looks": "looks:METRIC",
+        "prints": "prints:METRIC",
         "ends": "ends:METRIC",
         "gain": "broken:no_text",
     }
@@ -360,6 +516,7 @@ MEASURED = """
     from depthtui import analyze
     from depthtui.errors import DepthError
     from depthtui.plugins import plugin_failures, report_failures_to
+    from depthtui.prompts.asking import Asking
     from depthtui.prompts.tasks import make_prompts
     from tests.tiny_models import draw_weights, fresh, tiny_tokenizer
 
@@ -400,7 +557,7 @@ def test_the_manuals_package_is_measured_pooled_and_written(template: Path, tmp_
 
 
 def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> None:
-    names = RAISING_NAMES["metric"]
+    names = [name for name in RAISING_NAMES["metric"] if name != "a_part"]
     code = f"""{MEASURED}
     names = ["logit_lens", *{names!r}]
     with warnings.catch_warnings(record=True):
@@ -413,14 +570,16 @@ def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> Non
             errors.append(str(error))
     attempt(runs.export, out, formats=["json", "html", "bad_render", "bad_bytes", "md"])
     attempt(make_prompts, "bad_draw", 1)
-    attempt(make_prompts, "bad_prompt")
+    for name in ("bad_prompt", "bad_list", "bad_answer"):
+        attempt(make_prompts, name)
+    attempt(make_prompts, "bad_choices", 1, asking=Asking(choices=True))
     runs.to_dataframe()
     lacking = dict(runs[0].unavailable)
     reasons = [failure.sentence for failure in plugin_failures() if "bad_" in failure.sentence]
     print(json.dumps([lacking, errors, reasons]))
     """
     lacking, errors, reasons = json.loads(python(code, broken, arguments=(str(tmp_path / "out"),)))
-    assert set(lacking) == {"bad_kernel", "bad_shape", "bad_type"}
+    assert set(lacking) == {"bad_kernel", "bad_shape", "bad_type", "bad_useful", "bad_end"}
     assert "KeyError" in lacking["bad_kernel"]
     assert lacking["bad_shape"].endswith("made a wrong result: Width.width is of another size")
     assert lacking["bad_type"].endswith("made a value of type int, not Width")
@@ -434,10 +593,26 @@ def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> Non
     assert errors[1:] == [
         "The task bad_draw of depthtui-xbroken 0.1 raised KeyError: 'a bug'.",
         "The task bad_prompt of depthtui-xbroken 0.1 made a value of type int, not Prompt.",
+        "The task bad_list of depthtui-xbroken 0.1 raised TypeError: 'NoneType' object is not"
+        " iterable.",
+        "The task bad_answer of depthtui-xbroken 0.1 made a prompt with a value of another type.",
+        "The task bad_choices of depthtui-xbroken 0.1 made choices that are no question with a list"
+        " of options.",
     ]
     told = "\n".join(reasons)
     for part in ("summary", "findings", "per_layer", "measure bad_values", "evidence"):
         assert f"bad_words of depthtui-xbroken 0.1 is left out: its {part} raised" in told
+    assert "bad_number of depthtui-xbroken 0.1 is left out: its summary" not in told
+    for part in ("findings", "per_layer", "maps", "evidence", "memory", "work", "cache_key"):
+        for name in ("none", "number", "lists"):
+            assert f"bad_{name} of depthtui-xbroken 0.1 is left out: its {part} returned" in told
+    for part in ("layers raised", "estimate raised", "criterion returned 5, not of type str"):
+        assert f"The rule bad_rule of depthtui-xbroken 0.1 is left out: its {part}" in told
+    assert [depth["layer"] for depth in summary["effective_depth"] if depth["rule"] == "kl"] == [
+        depth["layer"] for depth in summary["effective_depth"] if depth["rule"] == "bad_rule"
+    ]
+    for name in ("bad_over", "bad_curve", "bad_record", "bad_other"):
+        assert f"{name} of depthtui-xbroken 0.1 is left out: its reduce raised" in told
     for name, part in (("reduction", "reduce"), ("pool", "pool"), ("need", "need")):
         assert f"bad_{name} of depthtui-xbroken 0.1 is left out: its {part} raised" in told
 
@@ -470,6 +645,28 @@ def test_another_version_is_computed_anew(tmp_path: Path) -> None:
     assert keys[0][1] == keys[2][1]
 
 
+def test_threads_that_look_at_once_see_the_same_values(tmp_path: Path) -> None:
+    files = {"waits.py": "import time\ntime.sleep(0.2)\nfrom depthtui_gain import METRIC"}
+    make_package(
+        tmp_path / "site", "depthtui-gain", files, {"depthtui.metrics": {"gain": "waits:METRIC"}}
+    )
+    code = """
+        from threading import Thread
+        from depthtui.metrics.registry import ALL
+
+        seen = []
+        looks = [Thread(target=lambda: seen.append(ALL[-1])) for _ in range(4)]
+        for look in looks:
+            look.start()
+        for look in looks:
+            look.join()
+        assert [metric.name for metric in seen] == ["gain"] * 4
+        assert all(metric is ALL[-1] for metric in seen)
+    """
+    template = make_template(tmp_path / "template")
+    python(code, tmp_path / "site", template)
+
+
 def test_doctor_lists_them_with_their_packages(template: Path, broken: Path) -> None:
     code = """
         import json
@@ -487,6 +684,14 @@ def test_doctor_lists_them_with_their_packages(template: Path, broken: Path) -> 
     assert no_text[2].endswith("pip uninstall depthtui-xbroken")
     ((level, words, _),) = json.loads(python(code, template, off=True))
     assert (level, words) == ("note", "left out (--no-plugins)")
+
+
+def test_a_metric_replaces_no_other_key_of_the_summary() -> None:
+    runs = [random_result(6, 5), random_result(6, 5, seed=1)]
+    settings = SummarySettings()
+    groups = [group_of(runs, settings=settings), group_of(runs[:1], runs[1:], settings=settings)]
+    keys = {key for group in groups for key in json.loads(summary_json(group, ["a run"], {"a": 1}))}
+    assert keys - {metric.name for metric in ALL} <= OTHER_KEYS
 
 
 async def test_the_explorer_warns_of_a_broken_one(

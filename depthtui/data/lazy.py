@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from threading import RLock
 from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from depthtui.errors import DepthError
 
 if TYPE_CHECKING:
     lazy_value = cached_property
@@ -28,6 +31,33 @@ else:
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key")
+_Made = TypeVar("_Made")
+
+
+_MAKING = RLock()
+"""The lock of all lists below: one is made of another."""
+
+
+def _made_once(owner: object, make: Callable[[], _Made]) -> _Made:
+    """The items of a list, which are made once, whichever threads look at them first.
+
+    Values of plug-ins would else be loaded twice, and those of one list not be those of another.
+
+    Raises:
+        DepthError: they are looked at while they are made.
+    """
+    values = vars(owner)
+    with _MAKING:
+        if "_items" not in values:
+            if values.get("_is_making"):
+                raise DepthError("a list of depthtui's values is looked at while it is made")
+            values["_is_making"] = True
+            try:
+                values["_items"] = make()
+            finally:
+                values["_is_making"] = False
+        items: _Made = values["_items"]
+        return items
 
 
 class LazyTuple(Sequence[_Item]):
@@ -38,7 +68,7 @@ class LazyTuple(Sequence[_Item]):
 
     @lazy_value
     def _items(self) -> tuple[_Item, ...]:
-        return tuple(self._make())
+        return _made_once(self, lambda: tuple(self._make()))
 
     @overload
     def __getitem__(self, place: int) -> _Item: ...
@@ -67,7 +97,7 @@ class LazyDict(Mapping[_Key, _Item]):
 
     @lazy_value
     def _items(self) -> Mapping[_Key, _Item]:
-        return self._make()
+        return _made_once(self, self._make)
 
     def __getitem__(self, key: _Key) -> _Item:
         return self._items[key]

@@ -6,12 +6,12 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
 from depthtui.data.arrays import MetricResult
-from depthtui.data.codec import CodecError
 from depthtui.data.declared import check_declared, check_part
 from depthtui.data.lens import LensValues, LogitLens
 from depthtui.data.pieces import Piece
@@ -22,13 +22,14 @@ from depthtui.engine.control import Control
 from depthtui.engine.metric_context import MetricContext, UntrainedParts
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
-from depthtui.errors import DepthError, RunStopped, named_line
+from depthtui.errors import DepthError, RunStopped, first_line, named_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import logit_lens
 from depthtui.metrics.choices import chosen_layers
 from depthtui.metrics.estimates import TimeLeft, seconds_of, with_metric
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.logit_lens.compute import Logits, read_depth, read_lens
+from depthtui.metrics.ranking import Ranked
 from depthtui.metrics.registry import METRIC_BY_NAME, METRICS
 from depthtui.metrics.spec import Metric
 from depthtui.models.devices import execution_device
@@ -293,7 +294,7 @@ class PromptRun:
         began = time.perf_counter()
         self._time_left = TimeLeft(began, None if partial is not None else 0.0, expected)
         context.metric = metric.name
-        value = metric.kernel()(context, partial)
+        value = _computed(metric, context, partial)
         self._check(metric, value)
         seconds, self._time_left = time.perf_counter() - began, None
         self.emit_whole(metric, value)
@@ -320,8 +321,9 @@ class PromptRun:
         try:
             check_declared(value)
             check_part(value, self.result)
-        except (CodecError, AttributeError) as error:
-            raise PluginError(plugin, f"made a wrong result: {error}") from error
+            _check_members(value, self.result)
+        except Exception as error:
+            raise PluginError(plugin, f"made a wrong result: {first_line(error)}") from error
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Put a finished metric into the result, and emit it."""
@@ -457,6 +459,31 @@ class PromptRun:
         lens.vocabulary = self._model.vocabulary.texts(new_ids)
         logit_lens_values.put(first, lens, from_token)
         self._emit_rows(logit_lens.METRIC.name, first, lens, from_token)
+
+
+def _computed(metric: Metric, context: MetricContext, partial: MetricResult | None) -> Any:
+    """The value of a metric's kernel.
+
+    Raises:
+        DepthError: the kernel would end the program.
+    """
+    try:
+        return metric.kernel()(context, partial)
+    except SystemExit as error:
+        raise DepthError("its kernel would end the program") from error
+
+
+def _check_members(value: MetricResult, result: RunResult) -> None:
+    """Check what a result computes from its arrays.
+
+    Raises:
+        ValueError: its ranking has another shape; or the error of its code.
+    """
+    _ = value.is_whole
+    if isinstance(value, Ranked):
+        shape, declared = np.shape(value.useful), (result.model.n_layers, len(result.tokens))
+        if shape != declared:
+            raise ValueError(f"the shape of useful is {shape}, not {declared}")
 
 
 class _LensReducer:

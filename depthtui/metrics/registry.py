@@ -138,7 +138,7 @@ _MOST_REASONS = 3
 
 _ALL_MEASURES = LazyTuple(
     lambda: (
-        replace(measure, metric=measure.metric or metric.name)
+        replace(measure, metric=measure.metric or metric.derived_from or metric.name)
         for metric in ALL
         for measure in metric.measures
     )

@@ -10,7 +10,8 @@ from typing import Any
 from depthtui.data.run import Prompt
 from depthtui.errors import DepthError
 from depthtui.plugins import Plugin, PluginError, check_value, load_plugins, raising
-from depthtui.prompts.task import Task
+from depthtui.prompts.task import MakeChoices, Task
+from depthtui.returned import fits
 
 
 def with_plugins(built_in: Sequence[Task], others: Collection[str]) -> tuple[Task, ...]:
@@ -38,7 +39,7 @@ def _accepted(value: Any, plugin: Plugin) -> Task:
     if task.written is not None:
         changes["written"] = _written(task.written, plugin)
     if task.choices is not None:
-        changes["choices"] = raising(plugin, task.choices)
+        changes["choices"] = _choosing(task.choices, plugin)
     return replace(task, **changes)
 
 
@@ -56,17 +57,31 @@ def _drawing(
 def _written(
     written: Callable[[], Sequence[Prompt]], plugin: Plugin
 ) -> Callable[[], Sequence[Prompt]]:
-    written = raising(plugin, written)
+    made = raising(plugin, lambda: list(written()))
 
     def prompts() -> Sequence[Prompt]:
-        return [replace(_checked(prompt, plugin), task=plugin.name) for prompt in written()]
+        return [replace(_checked(prompt, plugin), task=plugin.name) for prompt in made()]
 
     return prompts
+
+
+def _choosing(choices: MakeChoices, plugin: Plugin) -> MakeChoices:
+    choices = raising(plugin, choices)
+
+    def chosen(prompt: Prompt, rng: Random) -> tuple[str, list[str]]:
+        question = choices(prompt, rng)
+        if not fits(question, tuple[str, list[str]]):
+            raise PluginError(plugin, "made choices that are no question with a list of options")
+        return question
+
+    return chosen
 
 
 def _checked(value: Any, plugin: Plugin) -> Prompt:
     if not isinstance(value, Prompt):
         raise PluginError(plugin, f"made a value of type {type(value).__name__}, not Prompt")
-    if not (isinstance(value.text, str) and value.text.endswith(value.answer)):
+    if not fits(value, Prompt):
+        raise PluginError(plugin, "made a prompt with a value of another type")
+    if not value.text.endswith(value.answer):
         raise PluginError(plugin, "made a prompt whose text does not end in its answer")
     return value

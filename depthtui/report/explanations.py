@@ -114,7 +114,9 @@ def of_measure(measure: Measure) -> tuple[Explanation, ...]:
         formula=measure.formula,
         reading=measure.reading or metric.reading,
     )
-    return (explanation, rules.named(measure.rule).explanation) if measure.rule else (explanation,)
+    # A plug-in's rule may be left out, and its metric not.
+    rule = [rule.explanation for rule in rules.ALL if rule.name == measure.rule]
+    return (explanation, *rule)
 
 
 def of_token_depth(name: str) -> Explanation:

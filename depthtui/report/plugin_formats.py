@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from depthtui.report.blocks import Document, Figure
     from depthtui.report.look import Look
 
+_OTHER_FILES = (b"", b"#!/bin/sh\necho a file of the user's own\n", b"\x00\x01 9 \xff" * 9)
+"""Files of other programs, which no pattern of a format may match."""
+
 SUBJECTS: tuple[Subject, ...] = ("runs", "sweeps")
 
 
@@ -79,7 +82,7 @@ def _accepted(value: Any, plugin: Plugin) -> PluginFormat:
     for field in ("renderer", "figure"):
         if place := getattr(format_, field):
             check_place(place, field)
-    if not format_.begins or re.match(format_.begins, b"", re.DOTALL):
+    if any(re.match(format_.begins, other, re.DOTALL) for other in _OTHER_FILES):
         raise DepthError("its `begins` matches any file, so that it might replace any")
     if not set(format_.subjects) <= set(SUBJECTS):
         raise DepthError(f"its subjects are not among {', '.join(SUBJECTS)}")

@@ -101,7 +101,12 @@ class OwnProcess:
     # Ending it ----------------------------------------------------------------
 
     def stop(self) -> None:
-        """Ask it to end, and all that it has started; a second call ends them for certain."""
+        """Ask it to end, and all that it has started; a second call ends them for certain.
+
+        One that has ended keeps its end.
+        """
+        if self.status is not None:
+            return
         self._signal(signal.SIGKILL if self._was_stopped else signal.SIGTERM)
         self._was_stopped = True
 

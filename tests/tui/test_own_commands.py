@@ -338,6 +338,13 @@ async def test_a_command_is_stopped_with_all_that_it_has_started(
         assert it.toasts() == []
 
 
+async def test_the_end_of_a_command_is_no_other_after_x(folder: Path) -> None:
+    async with explore_with(folder, "echo no such luck; exit 2") as it:
+        await shown(it, "f6", "It ended with status 2.")
+        await it.press("x")
+        assert state_of(it) == "It ended with status 2."
+
+
 async def test_a_command_goes_on_behind_the_screen_and_reports_its_end(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -133,7 +133,7 @@ class DifferenceHeatmap(HeatmapPane):
         labels = super()._column_labels(result)
         if self.other_result is None or not self.kind.by_token:
             return labels
-        theirs = self.kind.labels(self.other_result)
+        theirs = self.kind.labels(self.other_result, self._values.shape[1])
         return [
             labels[ours] if ours >= 0 else theirs[other]
             for ours, other in zip(self._columns, self._other_columns, strict=True)

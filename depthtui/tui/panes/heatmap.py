@@ -195,7 +195,7 @@ class HeatmapPane(Pane):
         return self.drawn_result
 
     def _column_labels(self, result: RunResult) -> Sequence[str]:
-        return self.kind.labels(result)
+        return self.kind.labels(result, self._values.shape[1])
 
     def _column_name(self, column: int) -> str:
         """The name of a column in the legend."""

@@ -11,7 +11,7 @@ from depthtui import ramps
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import direct_effects, pairs, repeat
+from depthtui.metrics import direct_effects, pairs, repeat, skip_effects
 from depthtui.metrics.choices import layers_words, stand_in_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
@@ -88,7 +88,8 @@ class TokensView:
         """`[rows]`, a separate column with its own scale, or None."""
         return None
 
-    def labels(self, result: RunResult) -> Sequence[str]:
+    def labels(self, result: RunResult, columns: int) -> Sequence[str]:
+        """The texts of so many columns."""
         return result.tokens.readable_texts
 
     def limits(self, measure: Measure) -> tuple[float, float] | None:
@@ -140,7 +141,7 @@ class MeansView(TokensView):
     ) -> np.ndarray | None:
         return None if reading is None else means_of(reading.curves, measure)
 
-    def labels(self, result: RunResult) -> Sequence[str]:
+    def labels(self, result: RunResult, columns: int) -> Sequence[str]:
         return _BRANCH_TITLES
 
     def limits(self, measure: Measure) -> tuple[float, float] | None:
@@ -189,7 +190,7 @@ class SkipsView(LaterLayersView):
         effects = result.get(SkipEffects)
         return None if effects is None else effects.output
 
-    def labels(self, result: RunResult) -> Sequence[str]:
+    def labels(self, result: RunResult, columns: int) -> Sequence[str]:
         return ["skipped"] * result.model.n_layers
 
     def note(self, result: RunResult) -> str:
@@ -229,7 +230,7 @@ class ReadsView(LaterLayersView):
         stand_in = "" if result is None else stand_in_words(result.settings)
         return f"{measure.title}{of_part}{stand_in and ', '}{stand_in} · {measure.formula}"
 
-    def labels(self, result: RunResult) -> Sequence[str]:
+    def labels(self, result: RunResult, columns: int) -> Sequence[str]:
         return ["read"] * result.model.n_layers
 
     def note(self, result: RunResult) -> str:
@@ -257,7 +258,7 @@ class RepeatsView(LayersView):
     def title(self, measure: Measure, result: RunResult | None) -> str:
         return f"{measure.title} · {measure.formula}"
 
-    def labels(self, result: RunResult) -> Sequence[str]:
+    def labels(self, result: RunResult, columns: int) -> Sequence[str]:
         return ["twice"] * result.model.n_layers
 
     def note(self, result: RunResult) -> str:
@@ -280,24 +281,11 @@ class RepeatsView(LayersView):
         return float(values[layer, layer]), f"{measure.title}, layer {layer} twice"
 
 
-class PairsView(LayersView):
-    """Rows and columns are layers left out together; the cursor is on its strongest partner."""
+class PartnersView(LayersView):
+    """Rows and columns are layers; the cursor is on a row's strongest partner."""
 
-    def title(self, measure: Measure, result: RunResult | None) -> str:
-        stand_in = "" if result is None else stand_in_words(result.settings)
-        return f"{measure.title}{stand_in and ', '}{stand_in} · {measure.formula}"
-
-    def labels(self, result: RunResult) -> Sequence[str]:
+    def labels(self, result: RunResult, columns: int) -> Sequence[str]:
         return ["with"] * result.model.n_layers
-
-    def note(self, result: RunResult) -> str:
-        costs = result.get(LayerPairs)
-        if costs is None:
-            return ""
-        words = [layers_words(costs.chosen, result.model.n_layers)]
-        words += [progress_words(costs.known_rows, "costs")]
-        words += [f"{ramps.HATCHED_GLYPH} above {WRECK:g} nat, says little"]
-        return " · ".join(filter(None, words))
 
     def column_of(self, cursor: Cursor, values: np.ndarray) -> int:
         layer = min(max(cursor.layer, 0), len(values) - 1)
@@ -324,6 +312,23 @@ class PairsView(LayersView):
         return float(values[layer, partner]), f"{measure.title}, layers {layer} and {partner}"
 
 
+class PairsView(PartnersView):
+    """Rows and columns are layers left out together."""
+
+    def title(self, measure: Measure, result: RunResult | None) -> str:
+        stand_in = "" if result is None else stand_in_words(result.settings)
+        return f"{measure.title}{stand_in and ', '}{stand_in} · {measure.formula}"
+
+    def note(self, result: RunResult) -> str:
+        costs = result.get(LayerPairs)
+        if costs is None:
+            return ""
+        words = [layers_words(costs.chosen, result.model.n_layers)]
+        words += [progress_words(costs.known_rows, "costs")]
+        words += [f"{ramps.HATCHED_GLYPH} above {WRECK:g} nat, says little"]
+        return " · ".join(filter(None, words))
+
+
 class HeadsView(TokensView):
     """Columns are the heads at the cursor's token; the cursor is on its layer's strongest head."""
 
@@ -343,9 +348,8 @@ class HeadsView(TokensView):
             return np.full(values.shape[:2], np.nan, values.dtype)
         return values[:, :, min(token, values.shape[2] - 1)]
 
-    def labels(self, result: RunResult) -> Sequence[str]:
-        heads = result.get(AttentionHeads)
-        return [] if heads is None else [str(head) for head in range(heads.norm.shape[1])]
+    def labels(self, result: RunResult, columns: int) -> Sequence[str]:
+        return [str(head) for head in range(columns)]
 
     def note(self, result: RunResult) -> str:
         heads = result.get(AttentionHeads)
@@ -383,6 +387,7 @@ VIEWS: dict[HeatmapMode, TokensView] = {
     "reads": ReadsView(),
     "repeats": RepeatsView(),
     "pairs": PairsView(),
+    "layers": PartnersView(),
     "heads": HeadsView(),
 }
 
@@ -391,8 +396,9 @@ _MAPS: dict[str, HeatmapMode] = {
     direct_effects.NAME: "reads",
     repeat.NAME: "repeats",
     pairs.NAME: "pairs",
+    skip_effects.METRIC.name: "skips",
 }
-"""The modes of maps of layers, by metric; other maps show skips."""
+"""The modes of maps of layers, by metric; those of plug-ins show layers alone."""
 
 
 def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
@@ -400,7 +406,7 @@ def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
     if measure.columns == "heads":
         return "heads"
     if not measure.by_token:
-        return _MAPS.get(measure.metric, "skips")
+        return _MAPS.get(measure.metric, "layers")
     return "means" if averaged else "tokens"
 
 

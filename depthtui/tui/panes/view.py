@@ -17,7 +17,9 @@ from depthtui.metrics.spec import Measure
 from depthtui.palettes import OWN_PALETTE
 from depthtui.tui.draw.styles import RampChoice
 
-HeatmapMode: TypeAlias = Literal["tokens", "means", "skips", "reads", "repeats", "pairs", "heads"]
+HeatmapMode: TypeAlias = Literal[
+    "tokens", "means", "skips", "reads", "repeats", "pairs", "layers", "heads"
+]
 LayerOrder: TypeAlias = Literal["up", "down"]
 
 _BY_IDENTITY = ("result", "reading", "other_result", "other_reading", "page")
