@@ -94,11 +94,13 @@ class PluginFailure:
         plugin: the plug-in.
         reason: the reason, as a clause.
         error: the unexpected error behind it; None where there is none.
+        is_of_part: whether a part alone is left out, which the reason begins with.
     """
 
     plugin: Plugin
     reason: str
     error: BaseException | None = None
+    is_of_part: bool = False
 
     def is_like(self, other: PluginFailure) -> bool:
         """Whether another failure is of the same plug-in, for the same reason."""
@@ -107,6 +109,8 @@ class PluginFailure:
     @property
     def sentence(self) -> str:
         """The plug-in and the reason."""
+        if self.is_of_part:
+            return f"{_capitalised(self.plugin)}: {self.reason}, and is left out."
         return f"{_capitalised(self.plugin)} is left out: {self.reason}."
 
 
@@ -328,7 +332,7 @@ def guarded(
             clause, failure = f"raised {named_line(error)}", error
         # Once is enough: it may be called for every cell of a heatmap.
         if not reported:
-            reported.append(PluginFailure(plugin, f"its {part} {clause}", failure))
+            reported.append(PluginFailure(plugin, f"its {part} {clause}", failure, True))
             _failures.add(reported[0])
         return instead(*arguments, **options)
 

@@ -10,12 +10,17 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import tokenise_source
 from depthtui.errors import DepthError
 from depthtui.metrics import patch
-from depthtui.metrics.registry import check_names
+from depthtui.metrics.registry import unknown_names
 
 
 def check_settings(settings: RunSettings, info: ModelInfo) -> None:
     """Refuse metrics and layers that do not exist."""
-    check_names(settings.metrics)
+    # Names are checked where they are typed: this engine may be elsewhere, with other packages.
+    if unknown := unknown_names(settings.metrics):
+        raise DepthError(
+            f"The engine has no metric named {', '.join(unknown)}.",
+            "Install the package that has it beside the engine, too.",
+        )
     check_layer(layers_in(settings.layers, info.n_layers)[-1], info.n_layers)
     if settings.skip_everywhere and settings.skip_positions:
         raise DepthError(

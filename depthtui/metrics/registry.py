@@ -241,12 +241,16 @@ def check_names(names: Iterable[str]) -> None:
     Raises:
         DepthError: a name is unknown; the message lists all metrics.
     """
-    unknown = set(names) - set(METRIC_BY_NAME)
-    if unknown:
+    if unknown := unknown_names(names):
         raise DepthError(
-            f"There is no metric named {', '.join(sorted(unknown))}.",
+            f"There is no metric named {', '.join(unknown)}.",
             f"Choose from {', '.join(METRIC_BY_NAME)}.",
         )
+
+
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """The names that no metric has."""
+    return sorted(set(names) - set(METRIC_BY_NAME))
 
 
 def metrics_with(words: str) -> list[str]:
