@@ -61,6 +61,9 @@ _TEXTS = (*OF_OTHER_PROMPTS, "baseline", "patch_from", "lens_texts")
 _PICTURES = "png"
 """The format of the figures that trackers take."""
 
+_MOST_PICTURES = 100
+"""The most figures that are sent: those of all prompts together come first, then each prompt's."""
+
 
 @dataclass(frozen=True)
 class TrackerChoice:
@@ -195,7 +198,7 @@ def log_report(
 
 
 def _pictures(report: Report) -> dict[str, np.ndarray]:
-    """The figures as pixels `[height, width, 3]`; none where libraries are missing."""
+    """The first figures as pixels `[height, width, 3]`; none where libraries are missing."""
     if FORMATS[_PICTURES].install or find_spec("PIL") is None:
         return {}
     from PIL import Image
@@ -204,7 +207,7 @@ def _pictures(report: Report) -> dict[str, np.ndarray]:
         name.removesuffix(f".{_PICTURES}"): np.asarray(
             Image.open(io.BytesIO(content)).convert("RGB")
         )
-        for name, content in FORMATS[_PICTURES].figures(report.document()).items()
+        for name, content in FORMATS[_PICTURES].figures(report.document(), _MOST_PICTURES).items()
     }
 
 

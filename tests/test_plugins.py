@@ -6,19 +6,23 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from depthtui.data.run_settings import SummarySettings
+from depthtui.engine.result_cache import ResultCache
 from depthtui.metrics.plugin_metrics import OTHER_KEYS
-from depthtui.metrics.registry import ALL
-from depthtui.plugins import GROUPS, OFF, Plugin, PluginFailure, _failures
+from depthtui.metrics.registry import ALL, METRIC_BY_NAME
+from depthtui.plugins import GROUPS, OFF, Plugin, PluginFailure, _failures, _in_use
 from depthtui.report.summary_json import summary_json
+from depthtui.sweep.records import record_key
 from tests.builders.readings import group_of
 from tests.builders.results import random_result
-from tests.plugin_packages import make_package, make_template, template_files
+from tests.plugin_packages import make_package, make_template
+from tests.sweep.sweeps import make_plan
 from tests.tui.app_helpers import explore
 
 ROOT = Path(__file__).parent.parent
@@ -617,32 +621,25 @@ def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> Non
         assert f"bad_{name} of depthtui-xbroken 0.1: its {part} raised" in told
 
 
-def test_another_version_is_computed_anew(tmp_path: Path) -> None:
-    first, second = (
-        make_package(tmp_path / version, "depthtui-gain", {}, {}, version)
-        for version in ("0.1", "0.2")
-    )
-    make_template(first)
-    files = {name: text for name, text in template_files().items() if name.endswith(".py")}
-    entry_points = {"depthtui.metrics": {"gain": "depthtui_gain:METRIC"}}
-    make_package(second, "depthtui-gain", files, entry_points, "0.2")
-    code = """
-        from depthtui.data.run import Prompt
-        from depthtui.data.store import Store
-        from depthtui.engine.result_cache import ResultCache
-        from depthtui.metrics.registry import METRIC_BY_NAME
-        from tests.builders.results import random_result
-        from pathlib import Path
+def test_another_version_is_computed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, metric = random_result(4, 5), METRIC_BY_NAME["similarity"]
+    cache = ResultCache(None, run.model)  # type: ignore[arg-type]
+    (cell,) = make_plan(("alpha",), ("addition",)).cells
+    settings = replace(run.settings, metrics=("similarity",))
 
-        run = random_result(4, 5)
-        cache = ResultCache(None, run.model)
-        print(cache.metric_key(run, METRIC_BY_NAME["gain"]))
-        print(cache.metric_key(run, METRIC_BY_NAME["similarity"]))
-    """
-    keys = [python(code, folder).split() for folder in (first, first, second)]
-    assert keys[0] == keys[1]
-    assert keys[0][0] != keys[2][0]
-    assert keys[0][1] == keys[2][1]
+    def keys() -> tuple[str, str]:
+        record = record_key(cell, 0, run.prompt, settings, [])
+        return cache.metric_key(run, metric), record
+
+    def of_version(version: str) -> tuple[str, str]:
+        plugin = Plugin("metric", "similarity", "depthtui-gain", version, "gain:METRIC")
+        monkeypatch.setitem(_in_use, ("metric", "similarity"), plugin)
+        return keys()
+
+    own = keys()
+    every = [own, of_version("0.1"), of_version("0.2")]
+    assert of_version("0.1") == every[1]
+    assert len({key for key, _ in every}) == len({record for _, record in every}) == 3
 
 
 def test_threads_that_look_at_once_see_the_same_values(tmp_path: Path) -> None:

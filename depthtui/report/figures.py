@@ -7,9 +7,10 @@ import struct
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from functools import cache
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from zlib import crc32
 
 import numpy as np
@@ -33,6 +34,9 @@ from depthtui.report.blocks import (
 from depthtui.report.csv_text import csv_text
 from depthtui.report.look import Look
 from depthtui.token_text import printable_line
+
+if TYPE_CHECKING:
+    import typst
 
 _SCREEN_DOTS, _PAPER_DOTS = 192.0, 300.0
 """Dots to an inch of a PNG: twice as many as pixels of a page, or as print asks for."""
@@ -59,7 +63,9 @@ Placed: TypeAlias = tuple[tuple[str, ...], Figure]
 """A figure, with the texts of the headings above it."""
 
 
-def figure_files(document: Document, render: Callable[[Figure, Look], bytes]) -> dict[str, bytes]:
+def figure_files(
+    document: Document, render: Callable[[Figure, Look], bytes], most: int | None = None
+) -> dict[str, bytes]:
     """The content of each figure's file by its name, without an ending.
 
     A name is the figure's title; where several have one title, as those of each prompt, as many of
@@ -68,11 +74,13 @@ def figure_files(document: Document, render: Callable[[Figure, Look], bytes]) ->
     Args:
         document: the document.
         render: makes a file of a figure with a look.
+        most: how many of the first figures; None for all.
     """
     placed = list(_figures(document.blocks, ()))
     names = distinct_names(slug(" ".join(words)).lower() for words in _words_of_names(placed))
     look = Look(document.palette, is_alone=True)
-    return {name: render(figure, look) for name, (_, figure) in zip(names, placed, strict=True)}
+    named = islice(zip(names, placed, strict=True), most)
+    return {name: render(figure, look) for name, (_, figure) in named}
 
 
 def _words_of_names(placed: Sequence[Placed]) -> Iterator[Sequence[str]]:
@@ -151,15 +159,21 @@ def check_font(family: str, is_embedded: bool) -> None:
         )
     if not family or not is_embedded:
         return
-    import typst
-
-    families = typst.Fonts().families()
+    families = _fonts().families()
     if family.casefold() not in map(str.casefold, families):
         similar = did_you_mean(family, families)
         raise DepthError(
             f"This machine has no font {family}.",
             f"Install it, or choose one of {', '.join(sorted(families))}.{similar}",
         )
+
+
+@cache
+def _fonts() -> typst.Fonts:
+    """The fonts of typst and of this machine, which take longer to find than a figure to draw."""
+    import typst
+
+    return typst.Fonts()
 
 
 def _typeset(figure: Figure, look: Look, **options: Any) -> bytes:
@@ -169,7 +183,7 @@ def _typeset(figure: Figure, look: Look, **options: Any) -> bytes:
     drawing = svg_bytes(figure, replace(look, font=look.font or _FONT)).decode()
     inputs = {"drawing": drawing, "title": printable_line(figure.title)}
     page = _PAGE % look.width.points
-    content: bytes = typst.compile(page.encode(), sys_inputs=inputs, **options)
+    content: bytes = typst.compile(page.encode(), sys_inputs=inputs, font_paths=_fonts(), **options)
     return content
 
 

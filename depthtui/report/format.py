@@ -66,13 +66,13 @@ class Format:
         content: bytes = _function(self.renderer)(document)
         return content
 
-    def figures(self, document: Document) -> dict[str, bytes]:
-        """The content of each figure's file by its name, such as `overlap.svg`."""
+    def figures(self, document: Document, most: int | None = None) -> dict[str, bytes]:
+        """The content of each figure's file by its name, `overlap.svg`; `most` limits them."""
         if not self.figure:
             return {}
         from depthtui.report.figures import figure_files
 
-        contents = figure_files(document, self.draw)
+        contents = figure_files(document, self.draw, most)
         return {f"{name}.{self.name}": content for name, content in contents.items()}
 
     def draw(self, figure: Figure, look: Look) -> bytes:

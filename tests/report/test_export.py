@@ -120,6 +120,8 @@ def test_a_figure_is_drawn_of_any_text_and_is_known_as_a_report(
     for title in HOSTILE.values():
         path.write_bytes(FORMATS[name].draw(Figure(title, Panel(lines, 2)), ALONE))
         assert FORMATS[name].is_report(path)
+        # Every label once is enough.
+        lines = lines[:1]
     path.write_bytes(beginning + bytes(100))
     assert not FORMATS[name].is_report(path)
 
