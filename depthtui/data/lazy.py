@@ -41,7 +41,7 @@ _MAKING = RLock()
 def _made_once(owner: object, make: Callable[[], _Made]) -> _Made:
     """The items of a list, which are made once, whichever threads look at them first.
 
-    Values of plug-ins would else be loaded twice, and those of one list not be those of another.
+    Otherwise two threads would load a plug-in twice, and two lists would have different values.
 
     Raises:
         DepthError: they are looked at while they are made.
