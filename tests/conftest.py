@@ -117,6 +117,14 @@ def chance_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder of the test's own, which the commands use."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Everything that depthtui keeps is kept in a folder of the test's own."""
     monkeypatch.setenv("DEPTHTUI_CONFIG", str(tmp_path / "settings.toml"))

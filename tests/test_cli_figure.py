@@ -30,13 +30,6 @@ Output = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(folder))
-    return folder
-
-
-@pytest.fixture
 def session(cache: Path) -> str:
     results = [full_run("The ferry was late.", 1), full_run("Two and two is four.", 2)]
     return keep(cache, *(kept_result(cache, result) for result in results))

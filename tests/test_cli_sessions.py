@@ -17,13 +17,6 @@ from tests.builders.sessions import keep, kept_run
 Output = pytest.CaptureFixture[str]
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("DEPTHTUI_CACHE_DIR", str(folder))
-    return folder
-
-
 def test_the_list_has_name_time_runs_models_and_title(cache: Path, capsys: Output) -> None:
     first_run = kept_run(cache, "The ferry was late.", ModelSpec())
     two = kept_run(cache, "The ferry was late.", ModelSpec("other/model"))

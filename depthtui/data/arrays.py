@@ -120,11 +120,13 @@ class MetricResult:
         """The sizes L, M, T and k."""
         return {"L": layers, "M": cls.per_layer * layers, "T": tokens, "k": top_k}
 
-    def fits(self, layers: int, tokens: int, top_k: int) -> bool:
-        """Whether its arrays have their declared shapes for L, T and k."""
+    def unfit(self, layers: int, tokens: int, top_k: int) -> list[str]:
+        """Names of its arrays that do not have their declared shapes for L, T and k."""
         lengths = self.sizes(layers, tokens, top_k)
         shapes = self.shapes().items()
-        return all(shape.fits(getattr(self, name).shape, lengths) for name, shape in shapes)
+        return [
+            name for name, shape in shapes if not shape.fits(getattr(self, name).shape, lengths)
+        ]
 
     @classmethod
     def unknown(cls, layers: int, tokens: int, top_k: int = 0, **others: Any) -> Self:

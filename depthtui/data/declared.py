@@ -87,10 +87,9 @@ def check_part(part: MetricResult, result: RunResult) -> None:
     Raises:
         CodecError: one has others.
     """
-    sizes = part.sizes(result.model.n_layers, len(result.tokens), result.settings.lens_top_k)
-    for field, shape in part.shapes().items():
-        if not shape.fits(getattr(part, field).shape, sizes):
-            raise CodecError(f"{type(part).__name__}.{field} is of another size")
+    sizes = result.model.n_layers, len(result.tokens), result.settings.lens_top_k
+    for field in part.unfit(*sizes):
+        raise CodecError(f"{type(part).__name__}.{field} is of another size")
 
 
 @cache

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from threading import RLock
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from depthtui.errors import DepthError
 
@@ -31,44 +31,52 @@ else:
 
 _Item = TypeVar("_Item")
 _Key = TypeVar("_Key")
-_Made = TypeVar("_Made")
+_Made = TypeVar("_Made", bound=Collection[Any])
 
 
 _MAKING = RLock()
 """The lock of all lists below: one is made of another."""
 
 
-def _made_once(owner: object, make: Callable[[], _Made]) -> _Made:
-    """The items of a list, which are made once, whichever threads look at them first.
+class _MadeOnce(Generic[_Made]):
+    """A list that is made once, whichever threads look at it first.
 
     Otherwise two threads would load a plug-in twice, and two lists would have different values.
-
-    Raises:
-        DepthError: they are looked at while they are made.
     """
-    values = vars(owner)
-    with _MAKING:
-        if "_items" not in values:
-            if values.get("_is_making"):
-                raise DepthError("a list of depthtui's values is looked at while it is made")
-            values["_is_making"] = True
-            try:
-                values["_items"] = make()
-            finally:
-                values["_is_making"] = False
-        items: _Made = values["_items"]
-        return items
+
+    def __init__(self, make: Callable[[], _Made]) -> None:
+        self._make = make
+        self._is_making = False
+
+    @lazy_value
+    def _items(self) -> _Made:
+        with _MAKING:
+            if "_items" not in vars(self):
+                if self._is_making:
+                    raise DepthError("a list of depthtui's values is looked at while it is made")
+                self._is_making = True
+                try:
+                    vars(self)["_items"] = self._make()
+                finally:
+                    self._is_making = False
+            items: _Made = vars(self)["_items"]
+            return items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __repr__(self) -> str:
+        return repr(self._items)
 
 
-class LazyTuple(Sequence[_Item]):
+class LazyTuple(_MadeOnce[tuple[_Item, ...]], Sequence[_Item]):
     """A tuple whose items are made at the first look."""
 
     def __init__(self, make: Callable[[], Iterable[_Item]]) -> None:
-        self._make = make
-
-    @lazy_value
-    def _items(self) -> tuple[_Item, ...]:
-        return _made_once(self, lambda: tuple(self._make()))
+        super().__init__(lambda: tuple(make()))
 
     @overload
     def __getitem__(self, place: int) -> _Item: ...
@@ -79,34 +87,9 @@ class LazyTuple(Sequence[_Item]):
     def __getitem__(self, place: int | slice) -> _Item | tuple[_Item, ...]:
         return self._items[place]
 
-    def __len__(self) -> int:
-        return len(self._items)
 
-    def __iter__(self) -> Iterator[_Item]:
-        return iter(self._items)
-
-    def __repr__(self) -> str:
-        return repr(self._items)
-
-
-class LazyDict(Mapping[_Key, _Item]):
+class LazyDict(_MadeOnce[Mapping[_Key, _Item]], Mapping[_Key, _Item]):
     """A mapping whose items are made at the first look."""
-
-    def __init__(self, make: Callable[[], Mapping[_Key, _Item]]) -> None:
-        self._make = make
-
-    @lazy_value
-    def _items(self) -> Mapping[_Key, _Item]:
-        return _made_once(self, self._make)
 
     def __getitem__(self, key: _Key) -> _Item:
         return self._items[key]
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __iter__(self) -> Iterator[_Key]:
-        return iter(self._items)
-
-    def __repr__(self) -> str:
-        return repr(self._items)

@@ -217,7 +217,7 @@ class PromptRun:
             self.sizes,
             self.result,
             self.control.checkpoint,
-            self._emit_part,
+            self._report_part,
             self._model.baselines,
             recorded_pass,
             self._model.can_read_on,
@@ -295,7 +295,6 @@ class PromptRun:
         self._time_left = TimeLeft(began, None if partial is not None else 0.0, expected)
         context.metric = metric.name
         value = _computed(metric, context, partial)
-        self._check(metric, value)
         seconds, self._time_left = time.perf_counter() - began, None
         self.emit_whole(metric, value)
         if partial is None:
@@ -327,8 +326,17 @@ class PromptRun:
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
         """Put a finished metric into the result, and emit it."""
+        self._check(metric, value)
         self.result.put(metric.name, value)
         self._emit_part(metric.name, value, 1, 1, 1.0)
+
+    def _report_part(
+        self, metric: str, value: MetricResult | None, done: int, total: int, share: float
+    ) -> None:
+        """Emit a part of a metric, as its kernel reports it."""
+        if value is not None:
+            self._check(METRIC_BY_NAME[metric], value)
+        self._emit_part(metric, value, done, total, share)
 
     def _emit_part(
         self,
@@ -342,8 +350,6 @@ class PromptRun:
         now = time.perf_counter()
         time_left = time_left or self._time_left
         if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
-            if value is not None:
-                self._check(METRIC_BY_NAME[metric], value)
             self._emitted_at = now
             seconds_left = -1.0 if time_left is None else time_left.at(now, share)
             self._emit(

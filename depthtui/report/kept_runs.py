@@ -76,7 +76,7 @@ def missing_words(number: int, prompt: Prompt, model: ModelInfo) -> str:
 def _fits(name: str, part: Any, sizes: tuple[int, int, int]) -> bool:
     """Whether a part has its metric's type, and the shapes of these sizes: L, T and k."""
     kind = METRIC_BY_NAME[name].result if name in METRIC_BY_NAME else None
-    return kind is not None and isinstance(part, kind) and part.fits(*sizes)
+    return kind is not None and isinstance(part, kind) and not part.unfit(*sizes)
 
 
 def _decode(store: Store, key: str) -> Any:

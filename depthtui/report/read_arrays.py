@@ -94,7 +94,7 @@ def _run(run: _Description, arrays: Mapping[str, np.ndarray]) -> RunResult:
     measured = {}
     for name, words in run.metrics.items():
         measured[name] = _metric(name, words, arrays, vocabulary)
-        if not measured[name].fits(*sizes):
+        if measured[name].unfit(*sizes):
             raise ValueError(f"{name} does not fit its run")
     return RunResult(
         run.model,
