@@ -130,7 +130,7 @@ def one_figure(
     for reading in readings:
         for figure in _figures(kind, reading.reading):
             by_name.setdefault(figure.name, []).append((reading, figure))
-    drawn = by_name[_measure(kind, measure, list(by_name))]
+    drawn = by_name[_measure(kind, measure, list(by_name), readings)]
     owners = [reading for reading, _ in drawn]
     if others := [reading.title for reading in readings if reading not in owners]:
         notice(f"Without this measure, and left out: {'; '.join(others)}.")
@@ -148,7 +148,9 @@ def one_figure(
     )
 
 
-def _measure(kind: FigureKind, name: str, names: Sequence[str]) -> str:
+def _measure(
+    kind: FigureKind, name: str, names: Sequence[str], readings: Sequence[NamedReading]
+) -> str:
     """The measure of this name, the only one, or the headline's.
 
     Raises:
@@ -158,7 +160,7 @@ def _measure(kind: FigureKind, name: str, names: Sequence[str]) -> str:
         raise DepthError(f"These results have nothing for the figure {kind}.", _REMEDIES[kind])
     if name and name not in names:
         raise DepthError(
-            f"The figure {kind} of these results has no measure {name!r}.",
+            f"The figure {kind} of these results has no measure {name!r}{_reason(name, readings)}.",
             f"Choose one of {', '.join(names)}.{did_you_mean(name, names)}",
         )
     if not name and len(names) > 1 and kind != "suffice":
@@ -167,6 +169,15 @@ def _measure(kind: FigureKind, name: str, names: Sequence[str]) -> str:
             "Choose one with --measure NAME.",
         )
     return name or names[0]
+
+
+def _reason(metric: str, readings: Sequence[NamedReading]) -> str:
+    """Why a metric is unavailable in a run of these readings, behind a colon; empty for none."""
+    for named in readings:
+        for prompt in named.reading.prompts:
+            if why := named.reading.unavailable(prompt).get(metric):
+                return f": {why}"
+    return ""
 
 
 def _figures(kind: FigureKind, reading: Reading) -> Iterator[Figure]:

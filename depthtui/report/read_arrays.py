@@ -81,7 +81,7 @@ def _arrays(file: Any, beginning: str) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _run(run: _Description, arrays: Mapping[str, np.ndarray]) -> RunResult:
-    """A run from its description and its arrays.
+    """A run from its description and its arrays; a metric of a missing package is unavailable.
 
     Raises:
         ValueError, LookupError: these do not fit each other.
@@ -91,8 +91,11 @@ def _run(run: _Description, arrays: Mapping[str, np.ndarray]) -> RunResult:
         raise ValueError("the tokens do not fit each other")
     vocabulary = {int(id_): text for id_, text in run.vocabulary.items()}
     sizes = run.model.n_layers, count, run.settings.lens_top_k
+    lacking = {name: "its package is not installed" for name in run.metrics.keys() - METRIC_BY_NAME}
     measured = {}
     for name, words in run.metrics.items():
+        if name in lacking:
+            continue
         measured[name] = _metric(name, words, arrays, vocabulary)
         if measured[name].unfit(*sizes):
             raise ValueError(f"{name} does not fit its run")
@@ -105,7 +108,7 @@ def _run(run: _Description, arrays: Mapping[str, np.ndarray]) -> RunResult:
         run.model.n_layers,
         True,
         run.provenance,
-        run.unavailable,
+        {**run.unavailable, **lacking},
     )
 
 

@@ -15,6 +15,8 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import run_report
+from depthtui.report.groups import group_runs
+from depthtui.report.one_figure import one_figure, readings_of
 from depthtui.report.read_arrays import read_runs
 from tests.builders.results import full_run, hostile_run, run
 from tests.odd_files import ODD_FILES, put_odd_file
@@ -66,7 +68,7 @@ def test_another_file_is_an_error(tmp_path: Path, kind: str) -> None:
         ("tokens", ["a"]),
         ("answer_start", 99),
         ("settings", {"lens_top_k": 7}),
-        ("metrics", {"x": {}}),
+        ("metrics", {"ablation": {}}),
     ],
 )
 def test_a_description_that_does_not_fit_its_arrays_is_an_error(
@@ -81,3 +83,21 @@ def test_a_description_that_does_not_fit_its_arrays_is_an_error(
     path.write_bytes(save(arrays, metadata={"runs": json.dumps([about | {key: value}])}))
     with pytest.raises(DepthError, match="is damaged, or of another version"):
         read_runs(path)
+
+
+def test_a_metric_of_a_missing_package_is_unavailable_and_costs_itself(tmp_path: Path) -> None:
+    path = written(tmp_path, run())
+    with safe_open(path, "numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        (about,) = json.loads(file.metadata()["runs"])
+    about["metrics"]["gain"] = {}
+    arrays["0/gain/gain"] = np.zeros(about["model"]["n_layers"], np.float32)
+    path.write_bytes(save(arrays, metadata={"runs": json.dumps([about])}))
+    runs = read_runs(path)
+    (result,) = runs.results
+    assert result.measured.keys() == run().measured.keys()
+    assert result.unavailable == {"gain": "its package is not installed"}
+    readings = readings_of(group_runs(runs.results, runs.settings))
+    assert one_figure("curves", readings, "cosine")
+    with pytest.raises(DepthError, match="no measure 'gain': its package is not installed"):
+        one_figure("curves", readings, "gain")
