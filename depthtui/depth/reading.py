@@ -60,9 +60,15 @@ class Reading(Pooled):
         return Reading(self.prompts, settings, self.runs, self.is_draft)
 
     def completed(self) -> Reading:
-        """The same reading with its intervals and its verdict, which take time."""
+        """The same reading with its verdict and all intervals, which take time.
+
+        An interval is drawn where it is read first: in the findings of a metric, all of its are.
+        """
         reading = Reading(self.prompts, self.settings, self.runs)
         _ = reading.verdict
+        for metric in ALL:
+            if (value := reading.get(metric)) is not None:
+                list(metric.findings(value, reading))
         return reading
 
     @lazy_value
