@@ -6,8 +6,10 @@ import ast
 import gc
 import os
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
+from unittest.mock import patch
 
 # Tests run side by side, each with one thread; torch reads this when it is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -89,6 +91,13 @@ def demo_folder() -> Path:
     checkout = Path(__file__).parent.parent
     cache = os.environ.get("DEPTHTUI_CACHE_DIR") or checkout / "cache"
     return ensure_demo(Path(cache) / "models", lambda _: None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_timings() -> Iterator[None]:
+    """Time each pass of a model once: only what is read of a time is tested."""
+    with patch.multiple("depthtui.metrics.speed.compute", ROUNDS=1, STEPS=1):
+        yield
 
 
 @pytest.fixture(scope="module")

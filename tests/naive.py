@@ -127,13 +127,33 @@ def layer_ends(model, ids, layer):
     return kept["in"], kept["out"]
 
 
+def mlp_parameters(model, layer):
+    """The parameters of the MLP of layer `layer`."""
+    block = blocks(model)[layer]
+    writing = [module for name in MLP_NAMES if (module := getattr(block, name, None))]
+    return [*torch.nn.ModuleList(writing).parameters()]
+
+
+@contextmanager
+def silent_mlp(model, layer):
+    """Let layer `layer` have an MLP of zeros for a while."""
+    parameters = mlp_parameters(model, layer)
+    values = [parameter.detach().clone() for parameter in parameters]
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.zero_()
+        try:
+            yield
+        finally:
+            for parameter, value in zip(parameters, values, strict=True):
+                parameter.copy_(value)
+
+
 def without_mlp(model, layer):
     """A copy of the model whose layer `layer` has an MLP of zeros."""
     silent = copy.deepcopy(model)
-    block = blocks(silent)[layer]
-    writing = [module for name in MLP_NAMES if (module := getattr(block, name, None))]
     with torch.no_grad():
-        for parameter in torch.nn.ModuleList(writing).parameters():
+        for parameter in mlp_parameters(silent, layer):
             parameter.zero_()
     return silent
 
@@ -143,7 +163,8 @@ def naive_writes(model, ids):
     rows = []
     for layer in range(len(blocks(model))):
         h, h_next = layer_ends(model, ids, layer)
-        _, after_attention = layer_ends(without_mlp(model, layer), ids, layer)
+        with silent_mlp(model, layer):
+            _, after_attention = layer_ends(model, ids, layer)
         rows.append((h, after_attention - h, h_next - after_attention, h_next))
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 

@@ -323,24 +323,24 @@ ABSENT = ("adapter", "engine_distance", "experts", "task_guess")
 """Metrics of what this model has not: an adapter, states of another engine, experts."""
 
 
+UNTIMED = tuple(
+    name
+    for name in EVERYTHING
+    if not (METRIC_BY_NAME[name].lens_kind or METRIC_BY_NAME[name].is_timed)
+)
+
+
 @pytest.fixture(scope="module")
 def on_one_device() -> Engine:
     model, tokenizer = with_tokenizer("llama")
     with pretended_devices():
         engine = ready(one_device(model, Path()), tokenizer)
         # The baseline, and whatever else is computed once for a model.
-        measured(engine, tuple(name for name in EVERYTHING if not METRIC_BY_NAME[name].lens_kind))
+        measured(engine, UNTIMED)
     return engine
 
 
-@pytest.mark.parametrize(
-    "metric",
-    [
-        name
-        for name in EVERYTHING
-        if not (METRIC_BY_NAME[name].lens_kind or METRIC_BY_NAME[name].is_timed or name in ABSENT)
-    ],
-)
+@pytest.mark.parametrize("metric", [name for name in UNTIMED if name not in ABSENT])
 def test_a_gpu_seldom_waits(metric: str, on_one_device: Engine) -> None:
     transfers = Transfers(PACKAGE)
     with pretended_devices(transfers):

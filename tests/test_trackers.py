@@ -21,7 +21,7 @@ from depthtui.report.export import run_report
 from depthtui.report.long_table import TableRows
 from depthtui.trackers import TITLES, TrackerChoice, log_report, logged
 from tests.builders.answers import answered_runs
-from tests.builders.results import full_run
+from tests.builders.results import full_run, run
 
 RUNS = answered_runs(at=5)
 
@@ -145,7 +145,7 @@ def test_a_tracker_that_fails_costs_itself(
     monkeypatch.setattr(recorder, "error", error)
     notices: list[str] = []
     board = TrackerChoice("tensorboard", str(tmp_path / "board"))
-    report = run_report([full_run()], SummarySettings())
+    report = run_report([run("small")], SummarySettings())
     assert log_report(report, [TrackerChoice("wandb"), board], notices.append) == [board]
     assert notices == ["Weights & Biases took nothing more: no network at all"]
 

@@ -68,9 +68,11 @@ def replaceme(whole, cut, ids, first, last):
     """ReplaceMe's map by least squares over the tokens' rows, float64: m A^T + y is to be h."""
     rows, targets = [], []
     for text in ids:
-        *_, m, h_next = (part[first - 1] for part in naive_writes(cut, text))
+        writes = naive_writes(cut, text)
+        *_, m, h_next = (part[first - 1] for part in writes)
         rows.append(m[1:])
-        targets.append(naive_writes(whole, text)[3][last][1:] - (h_next - m)[1:])
+        *_, ends = writes if whole is cut else naive_writes(whole, text)
+        targets.append(ends[last][1:] - (h_next - m)[1:])
     m, target = np.concatenate(rows), np.concatenate(targets)
     pull = RIDGE * (m**2).sum(axis=0).mean()
     m = np.concatenate([m, np.sqrt(pull) * np.eye(HIDDEN)])

@@ -19,6 +19,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics import kept
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.speed import METRIC, MOST_DRAFTED, ROUNDS, STEPS, Speed
+from depthtui.metrics.speed import compute as speed_compute
 from depthtui.metrics.speed.compute import compute
 from depthtui.metrics.speed.draft import Draft, fastest, speed_ups, tokens_a_pass
 from depthtui.tracing.shortened import shortened
@@ -95,8 +96,10 @@ class Clock:
         self.reported.append((done, total))
 
 
-def test_times_are_compared_within_a_round() -> None:
+def test_times_are_compared_within_a_round(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
+    monkeypatch.setattr(speed_compute, "ROUNDS", ROUNDS)
+    monkeypatch.setattr(speed_compute, "STEPS", STEPS)
     result = compute(clock, None)  # type: ignore[arg-type]
     assert result.order[:2] == (2, 0)
     assert clock.reported[-1] == (4 * ROUNDS, 4 * ROUNDS)

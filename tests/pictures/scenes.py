@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from time import monotonic
 from unittest.mock import patch
 
 from textual.widgets import Input, TextArea
@@ -37,7 +38,7 @@ from tests.builders.metrics import smooth_metric
 from tests.builders.models import model_info
 from tests.pictures.picture import Picture, take_picture, write_picture
 from tests.prompts.test_datasets import ROWS, write_lines
-from tests.tui.app_helpers import MANY_PAUSES, DrawnAtOnce, Explored, explore
+from tests.tui.app_helpers import MOST_SECONDS, DrawnAtOnce, Explored, explore
 from tests.tui.test_dialogs import three_runs
 from tests.tui.test_picked_datasets import choose
 from tests.tui.test_sweep import ran, show
@@ -89,7 +90,8 @@ async def picture_of(scene: Scene, folder: Path) -> str:
 async def settled(it: Explored) -> Picture:
     """Wait until nothing goes on any more and the picture stays as it is."""
     before: Picture = []
-    for _ in range(MANY_PAUSES):
+    end = monotonic() + MOST_SECONDS
+    while monotonic() < end:
         await it.pilot.pause(LONGER_THAN_A_FRAME)
         stop_blinking(it.app)
         picture = take_picture(it.app)

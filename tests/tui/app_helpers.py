@@ -6,8 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from time import monotonic
+from unittest.mock import patch
 
 import pytest
+import textual.app
+from textual import _wait
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
 from textual.message_pump import MessagePump
@@ -18,12 +22,12 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.status_line import StatusLine
-from depthtui.tui.screens.live_screen import LiveScreen
+from depthtui.tui.screens.live_screen import FRAME, LiveScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.engine_connection import EngineConnection
 from tests.builders.engines import FakeEngine
 
-MANY_PAUSES = 400
+MOST_SECONDS = 60.0
 
 SIZES = [
     pytest.param((80, 24), id="80x24"),
@@ -81,6 +85,18 @@ async def _wait_for_busy(self: Pilot[object], timeout: float = 30.0) -> bool:
 
 
 Pilot._wait_for_screen = _wait_for_busy  # type: ignore[method-assign]
+
+
+async def _wait_for_idle(min_sleep: float = 0.0) -> None:
+    """Wait until the process computes no more, looking often.
+
+    Textual waits twice so behind each key, for a fiftieth of a second at least.
+    """
+    with patch.object(_wait, "SLEEP_GRANULARITY", 1 / 200):
+        await _wait.wait_for_idle(min_sleep)
+
+
+textual.app.wait_for_idle = _wait_for_idle
 
 
 class Unforgiving(DepthApp):
@@ -142,11 +158,21 @@ class Explored:
 
     async def until(self, condition: Callable[[], object], what: str = "") -> None:
         """Wait until a condition holds."""
-        for _ in range(MANY_PAUSES):
-            if condition():
-                return
+        end = monotonic() + MOST_SECONDS
+        while not condition():
+            assert monotonic() < end, f"never came: {what or condition}"
             await self.pilot.pause(0.01)
-        raise AssertionError(f"never came: {what or condition}")
+        await self._drawn()
+
+    async def _drawn(self) -> None:
+        """Wait for the next frame of the screen, where one is planned."""
+        screen = self.app.screen if self.app.screen_stack else None
+        drawn_at = getattr(screen, "_drawn_at", 0.0)
+        end = monotonic() + 10 * FRAME
+        while getattr(screen, "_redraw_planned", False) and monotonic() < end:
+            if screen is not self.app.screen or screen._drawn_at != drawn_at:
+                break
+            await self.pilot.pause()
 
     async def ready(self) -> None:
         """Wait for a run that is over and drawn."""
@@ -164,6 +190,7 @@ class Explored:
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
         await self.pilot.pause()
+        await self._drawn()
 
     def draw(self) -> None:
         """Draw what has changed since the last look."""
