@@ -91,7 +91,7 @@ def _run(run: _Description, arrays: Mapping[str, np.ndarray]) -> RunResult:
         raise ValueError("the tokens do not fit each other")
     vocabulary = {int(id_): text for id_, text in run.vocabulary.items()}
     sizes = run.model.n_layers, count, run.settings.lens_top_k
-    lacking = {name: "its package is not installed" for name in run.metrics.keys() - METRIC_BY_NAME}
+    lacking = dict.fromkeys(run.metrics.keys() - METRIC_BY_NAME, "its package is not installed")
     measured = {}
     for name, words in run.metrics.items():
         if name in lacking:
