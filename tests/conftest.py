@@ -101,6 +101,13 @@ def few_timings() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
+def short_texts() -> Iterator[None]:
+    """Few and short texts on which the order of layers is searched for."""
+    with patch.multiple("depthtui.engine.layer_orders", TEXTS=4, LENGTH=16):
+        yield
+
+
+@pytest.fixture(scope="module")
 def package() -> dict[str, ast.Module]:
     """The package's modules, parsed, by their paths.
 

@@ -158,14 +158,17 @@ def without_mlp(model, layer):
     return silent
 
 
+def layer_writes(model, ids, layer):
+    """h, a, m and h_next of one layer, each `[T, d]`, float64."""
+    h, h_next = layer_ends(model, ids, layer)
+    with silent_mlp(model, layer):
+        _, after_attention = layer_ends(model, ids, layer)
+    return h, after_attention - h, h_next - after_attention, h_next
+
+
 def naive_writes(model, ids):
     """h, a, m and h_next of every layer, each `[L, T, d]`, float64."""
-    rows = []
-    for layer in range(len(blocks(model))):
-        h, h_next = layer_ends(model, ids, layer)
-        with silent_mlp(model, layer):
-            _, after_attention = layer_ends(model, ids, layer)
-        rows.append((h, after_attention - h, h_next - after_attention, h_next))
+    rows = [layer_writes(model, ids, layer) for layer in range(len(blocks(model)))]
     return tuple(np.stack(column) for column in zip(*rows, strict=True))
 
 

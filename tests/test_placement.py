@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -27,7 +26,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, Skip, Writing
 from depthtui.data.store import open_store
 from depthtui.engine import engine as engine_module
-from depthtui.engine import layer_orders, ready_model
+from depthtui.engine import ready_model
 from depthtui.engine.engine import Engine
 from depthtui.engine.tokens import tokenise
 from depthtui.engine.writing import write
@@ -54,11 +53,7 @@ WITHOUT_GRADIENTS = tuple(name for name in EVERYTHING if name != "integrated_gra
 """What works on `pretend:1` too."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def short_texts() -> Iterator[None]:
-    """Few and short texts on which the order of layers is searched for."""
-    with patch.multiple(layer_orders, TEXTS=4, LENGTH=16):
-        yield
+pytestmark = pytest.mark.usefixtures("short_texts")
 
 
 PLACEMENTS: dict[str, Callable[[PreTrainedModel, Path], PreTrainedModel]] = {}

@@ -22,6 +22,8 @@ from depthtui.models.in_memory import adopt
 from depthtui.prompts.tasks import baseline_texts
 from tests.tiny_models import tiny_folder
 
+pytestmark = pytest.mark.usefixtures("short_texts")
+
 PROMPTS = (
     Prompt(
         "The ferry did not run, and seven plus five is twelve.",

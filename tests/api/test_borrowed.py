@@ -15,6 +15,8 @@ from depthtui.data.arrays import arrays_of
 from depthtui.errors import DepthError
 from depthtui.metrics.registry import METRIC_BY_NAME
 
+pytestmark = pytest.mark.usefixtures("short_texts")
+
 PROMPT = Prompt(
     "The ferry did not run, and seven plus five is twelve.",
     " twelve.",

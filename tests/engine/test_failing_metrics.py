@@ -24,6 +24,8 @@ from depthtui.metrics.spec import Metric
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.tracing import batching
 
+pytestmark = pytest.mark.usefixtures("short_texts")
+
 PROMPT = Prompt(
     "seven plus five is twelve.", answer=" twelve.", contrast="seven plus twelve is five."
 )

@@ -18,7 +18,7 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.projections import Projection
 from depthtui.errors import DepthError, RunStopped
 from tests.engine.test_pruning import engine_of
-from tests.naive import naive_without, naive_writes, probabilities
+from tests.naive import layer_ends, layer_writes, naive_without, naive_writes, probabilities
 from tests.planted import without_writes
 from tests.tiny_models import CORPUS, HIDDEN, random_ids, tiny_folder
 
@@ -68,11 +68,10 @@ def replaceme(whole, cut, ids, first, last):
     """ReplaceMe's map by least squares over the tokens' rows, float64: m A^T + y is to be h."""
     rows, targets = [], []
     for text in ids:
-        writes = naive_writes(cut, text)
-        *_, m, h_next = (part[first - 1] for part in writes)
+        *_, m, h_next = layer_writes(cut, text, first - 1)
+        _, end = layer_ends(whole, text, last)
         rows.append(m[1:])
-        *_, ends = writes if whole is cut else naive_writes(whole, text)
-        targets.append(ends[last][1:] - (h_next - m)[1:])
+        targets.append(end[1:] - (h_next - m)[1:])
     m, target = np.concatenate(rows), np.concatenate(targets)
     pull = RIDGE * (m**2).sum(axis=0).mean()
     m = np.concatenate([m, np.sqrt(pull) * np.eye(HIDDEN)])
