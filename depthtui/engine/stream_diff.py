@@ -288,14 +288,22 @@ def _other_ids(ours: Sequence[int] | None, theirs: Sequence[int] | None) -> str:
 
 
 def _coarser(writes: Sequence[WriteDifference], dtype: torch.dtype) -> list[str]:
-    """The sentence on a first difference that rounding to a coarser dtype explains."""
+    """The sentence on a first difference that rounding to a coarser dtype explains.
+
+    To float16, where it is less than one rounding to bfloat16 makes.
+    """
     first = next((write for write in writes if write.differs), None)
-    coarse = MOST_ROUNDINGS * _one_rounding(torch.bfloat16)
-    if first is None or first.off > coarse or _one_rounding(dtype) >= coarse / MOST_ROUNDINGS:
+    if first is None:
         return []
+    is_fine = first.off < _one_rounding(torch.bfloat16) / 2
+    coarse = torch.float16 if is_fine else torch.bfloat16
+    explained = MOST_ROUNDINGS * _one_rounding(coarse)
+    if first.off > explained or _one_rounding(dtype) >= _one_rounding(coarse):
+        return []
+    name = str(coarse).removeprefix("torch.")
     return [
-        f"Rounding to bfloat16 would explain {100 * coarse:.2g} %: --dtype bfloat16 compares so, "
-        "where a model ran in it."
+        f"Rounding to {name} would explain {100 * explained:.2g} %: --dtype {name} compares so, "
+        "where a model rounded to it."
     ]
 
 

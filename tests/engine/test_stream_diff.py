@@ -150,9 +150,17 @@ def test_the_floor_is_of_the_coarser_dtype(compare: Compare) -> None:
     for theirs in (rounded, widened):
         diff = compare(ours, theirs)
         assert (diff.is_same, diff.dtype) == (True, "bfloat16")
-    diff = compare(ours, widened, torch.float32)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_finest_dtype_that_explains_a_difference_is_named(compare: Compare, dtype: str) -> None:
+    ours = stream()
+    kind = getattr(torch, dtype)
+    rounded = {name: values.to(kind).float() for name, values in ours.items()}
+    diff = compare(ours, rounded, torch.float32)
     assert (diff.is_same, diff.dtype) == (False, "float32")
-    assert any("--dtype bfloat16" in remark for remark in diff.remarks)
+    assert any(f"--dtype {dtype} " in remark for remark in diff.remarks)
+    assert compare(ours, rounded, kind).is_same
 
 
 def test_one_rounded_layer_is_a_fault_and_not_the_dtype(compare: Compare) -> None:
