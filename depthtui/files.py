@@ -422,6 +422,6 @@ def distinct_names(names: Iterable[str]) -> list[str]:
     return result
 
 
-def system_reason(error: Exception) -> str:
+def system_reason(error: BaseException) -> str:
     """The system's reason why a file could not be read or written."""
     return getattr(error, "strerror", None) or str(error) or type(error).__name__

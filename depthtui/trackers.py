@@ -21,7 +21,7 @@ import numpy as np
 from depthtui.data.plain import to_plain
 from depthtui.data.run_settings import OF_OTHER_PROMPTS
 from depthtui.errors import DepthError
-from depthtui.files import expand_home
+from depthtui.files import expand_home, system_reason
 from depthtui.installing import install_extra
 from depthtui.report.formats import FORMATS
 from depthtui.token_text import printable_sentence
@@ -253,8 +253,8 @@ class OpenTrackers:
             yield
         # A tracker may end the program where it is not logged in.
         except (Exception, SystemExit) as error:
-            words = printable_sentence(" ".join(str(error).split()) or type(error).__name__)
-            self._notice(f"{TITLES[choice.name]} took nothing more: {words}")
+            reason = printable_sentence(" ".join(system_reason(error).split()))
+            self._notice(f"{choice.words} took nothing more: {reason}")
             if (tracker := self._trackers.pop(choice, None)) is not None:
                 with suppress(Exception, SystemExit):
                     tracker.finish()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback
 
-from depthtui.api.analysis import analyze
+from depthtui.api.analysis import analyze, check_options
 from depthtui.api.keywords import names_of, prompts_of
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import DEFAULT_METRICS
@@ -61,7 +61,7 @@ class DepthLog:
             and `seconds`, the time of the call.
 
     Raises:
-        DepthError: there is no such tracker, or it is not installed.
+        DepthError: there is no such metric, option or tracker, or a tracker is not installed.
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class DepthLog:
     ) -> None:
         self._prompts, self._tokenizer = prompts_of(prompts), tokenizer
         self._metrics, self._options = names_of(metrics), options
+        check_options(self._metrics, **options)
         self._choices = [TrackerChoice.of(name) for name in names_of(log) if name]
         self._curves = tuple(curves)
         self._trackers: OpenTrackers | None = None

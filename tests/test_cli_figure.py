@@ -151,19 +151,24 @@ def test_bad_input_is_a_clear_error_and_nothing_is_written(
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("nothing", "No session is named nothing."), (".", "holds no sweep")],
+    [
+        ("nothing", "No session is named nothing."),
+        (".", "has neither a sweep nor the arrays of a run. Measure with `depthtui run --format"),
+        ("summary.json", "has neither a sweep nor the arrays of a run"),
+    ],
 )
 def test_a_source_that_is_none_is_an_error(
     source: str, words: str, cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    place = source if source != "." else str(tmp_path)
+    (tmp_path / "summary.json").write_text("{}")
+    place = source if source == "nothing" else str(tmp_path / source)
     assert main(["figure", "suffice", place, "--out", str(tmp_path / "fig.pdf")]) == 1
-    assert words in capsys.readouterr().err
+    assert words in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_sweep_has_no_values_of_tokens(cache: Path, tmp_path: Path, capsys: Output) -> None:
     folder = tmp_path / "sweep"
-    sweep(make_plan(models=("alpha",), tasks=("commonsense",)), folder)
+    sweep(make_plan(models=("alpha",), tasks=("commonsense", "grade_school")), folder)
     command = ["figure", "heatmap", str(folder), "--out", str(tmp_path / "fig.pdf")]
     assert main(command) == 1
     assert "Name a session or a run: a sweep keeps no values" in capsys.readouterr().err

@@ -133,7 +133,14 @@ def test_settings_that_differ_between_runs_are_left_out() -> None:
 
 
 @pytest.mark.parametrize("at", ["start", "log", "table", "finish"])
-@pytest.mark.parametrize("error", [OSError("no network\nat all"), SystemExit("no network at all")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("no network\nat all"),
+        OSError(2, "no network at all", "/board/1"),
+        SystemExit("no network at all"),
+    ],
+)
 def test_a_tracker_that_fails_costs_itself(
     at: str,
     error: BaseException,
@@ -147,7 +154,7 @@ def test_a_tracker_that_fails_costs_itself(
     board = TrackerChoice("tensorboard", str(tmp_path / "board"))
     report = run_report([run("small")], SummarySettings())
     assert log_report(report, [TrackerChoice("wandb"), board], notices.append) == [board]
-    assert notices == ["Weights & Biases took nothing more: no network at all"]
+    assert notices == ["Weights & Biases (depthtui) took nothing more: no network at all"]
 
 
 def test_tensorboard_is_read_back(tmp_path: Path) -> None:

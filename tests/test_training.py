@@ -163,6 +163,14 @@ def test_other_ranks_measure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_choice_is_refused_before_the_training() -> None:
     with pytest.raises(DepthError, match="There is no tracker comet"):
         DepthCallback(PROMPTS, tiny_tokenizer(), log="comet")
+    with pytest.raises(DepthError, match="There is no metric named kepd"):
+        DepthCallback(PROMPTS, tiny_tokenizer(), metrics=["kepd"])
+    with pytest.raises(DepthError, match="There is no option chat"):
+        DepthCallback(PROMPTS, tiny_tokenizer(), chat=True)
+    with pytest.raises(DepthError, match="lens_top_k must be"):
+        DepthCallback(PROMPTS, tiny_tokenizer(), lens_top_k="ten")
+    with pytest.raises(DepthError, match="dtype: only for a model that is loaded by name"):
+        DepthCallback(PROMPTS, tiny_tokenizer(), dtype="bfloat16")
     with pytest.raises(ValueError, match="1 or more steps"):
         DepthCallback(PROMPTS, tiny_tokenizer(), every=0)
 

@@ -127,6 +127,24 @@ def analyze(
     return _runs(results, failures, settings, pooling, inspector)
 
 
+def check_options(
+    metrics: str | Iterable[str], *, write: Writing | None = None, name: str = "", **options: Any
+) -> None:
+    """Check what `analyze` would be given for a loaded model, before there is time to lose.
+
+    Args:
+        metrics, write, name, options: as for `analyze`.
+
+    Raises:
+        DepthError: there is no such metric or option, or it is only for a model to load.
+    """
+    names = names_of(metrics)
+    check_names(names)
+    keywords = Keywords(options, load_settings())
+    keywords.run_settings(names), keywords.summary_settings()
+    keywords.check_nothing_to_load()
+
+
 def read_states(
     model: str | Path | PreTrainedModel,
     states: str | Path,

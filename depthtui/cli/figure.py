@@ -15,6 +15,7 @@ from depthtui.cli.sessions import read_session
 from depthtui.cli.shared_options import Overrides, cache_dir_option, palette_option
 from depthtui.data.figure_kind import FIGURE_KINDS, OF_ONE, FigureKind
 from depthtui.data.pool import POOLS, Pool
+from depthtui.errors import DepthError
 
 if TYPE_CHECKING:
     from depthtui.report.look import Length
@@ -160,8 +161,13 @@ def _readings(source: str, pool: Pool, overrides: Overrides) -> tuple[list[Named
     if file.suffix == _ARRAYS.suffix and file.exists():
         runs = read_runs(file)
         return readings_of(group_runs(runs.results, runs.settings, pool)), True
-    if path.is_dir():
+    if path.is_dir() and any(path.glob("sweep*.json")):
         return _of_sweep(path), True
+    if path.exists():
+        raise DepthError(
+            f"{path} has neither a sweep nor the arrays of a run.",
+            "Measure with `depthtui run --format safetensors`, and name its folder.",
+        )
     session = read_session(source, overrides)
     groups = group_runs(session.results, session.pooling, pool)
     return readings_of(groups), not session.missing_runs
@@ -169,7 +175,6 @@ def _readings(source: str, pool: Pool, overrides: Overrides) -> tuple[list[Named
 
 def _of_sweep(folder: Path) -> list[NamedReading]:
     """The reading of each cell of a sweep."""
-    from depthtui.errors import DepthError
     from depthtui.report.one_figure import NamedReading
     from depthtui.sweep.saved import open_sweep
     from depthtui.sweep.summary import summarise_sweep

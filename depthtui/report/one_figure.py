@@ -30,7 +30,7 @@ _MOST_LISTED = 12
 _LONGEST_TITLE = 40
 _REMEDIES: Mapping[FigureKind, str] = {
     "curves": "Measure contributions or logit_lens.",
-    "suffice": "Name one with the metric `kept`, which `i` on its pane computes.",
+    "suffice": "Measure `kept`: `i` computes it in the explorer, --metrics kept in a run.",
     "heatmap": "Name a session or a run: a sweep keeps no values of single tokens.",
     "patch": "Name a session or a run with the metric `patch`: a sweep keeps none.",
 }
@@ -121,7 +121,11 @@ def one_figure(
         DepthError: no reading has such a figure, the choice is open, or there are more lines than
             can be told apart in grey.
     """
-    if kind in OF_ONE and len(readings) > 1:
+    if (
+        kind in OF_ONE
+        and len(readings) > 1
+        and any(next(_figures(kind, reading.reading), None) for reading in readings)
+    ):
         raise DepthError(
             f"The figure {kind} is of one result, and there are {len(readings)}.",
             f"Choose one with --only. {list_of(readings)}",

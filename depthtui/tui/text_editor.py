@@ -17,6 +17,7 @@ from textual.app import App, SuspendNotSupported
 from textual.widgets import Input, TextArea
 
 from depthtui.errors import DepthError
+from depthtui.files import system_reason
 from depthtui.tui.state.pasted import LONGEST_LINE, LONGEST_TEXT, pasted_line, pasted_text
 
 _STAYS = "The text stays as it was."
@@ -100,7 +101,7 @@ def _run(words: list[str]) -> str:
     try:
         process = subprocess.Popen(words)
     except (OSError, ValueError) as error:
-        return f"The editor {words[0]} does not start: {error}."
+        return f"The editor {words[0]} does not start ({system_reason(error)})."
     # Ctrl-c in the editor is sent to both. One ignored before would be ignored by the editor, too.
     with _ignored(signal.SIGINT):
         status = process.wait()

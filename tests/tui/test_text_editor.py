@@ -170,7 +170,10 @@ async def test_control_characters_are_dropped(
     ("editor", "words"),
     [
         (None, "No editor is named. Name one before the start: export EDITOR=vim"),
-        ("no-such-editor -f", "The editor no-such-editor does not start"),
+        (
+            "no-such-editor -f",
+            "The editor no-such-editor does not start (No such file or directory).",
+        ),
         ("'vim", "$EDITOR is no command"),
     ],
 )
