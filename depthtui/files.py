@@ -150,6 +150,8 @@ def _write(
     except (OSError, ValueError) as error:
         for path_placed in new:
             path_placed.unlink(missing_ok=True)
+        if getattr(error, "errno", None) == errno.ENOSPC:
+            hint = "Make room on its disk, or choose another folder."
         raise DepthError(f"{path} could not be written ({system_reason(error)}).", hint) from None
     return list(parts)
 

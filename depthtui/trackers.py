@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -87,7 +88,7 @@ class TrackerChoice:
         """
         name, _, place = text.partition("=")
         if name not in TITLES:
-            raise DepthError(f"There is no tracker {name}.", f"Choose {', '.join(TITLES)}.")
+            raise DepthError(f"There is no tracker {name!r}.", f"Choose {', '.join(TITLES)}.")
         if find_spec(name) is None:
             raise DepthError(
                 f"{TITLES[name]} is not installed.", f"Install it: {install_extra(name)}"
@@ -190,11 +191,22 @@ def log_report(
     Returns:
         the trackers that took everything.
     """
-    trackers = OpenTrackers(choices, notice)
-    if trackers.are_there:
-        values, pictures = logged(report.rows(), report.about()), _pictures(report)
-        trackers.each(lambda tracker: _log(tracker, values, pictures))
-    return trackers.finish()
+    with _silent_threads():
+        trackers = OpenTrackers(choices, notice)
+        if trackers.are_there:
+            values, pictures = logged(report.rows(), report.about()), _pictures(report)
+            trackers.each(lambda tracker: _log(tracker, values, pictures))
+        return trackers.finish()
+
+
+@contextmanager
+def _silent_threads() -> Iterator[None]:
+    """Print no traceback of a tracker's own thread: the tracker raises its error here, too."""
+    before, threading.excepthook = threading.excepthook, lambda arguments: None
+    try:
+        yield
+    finally:
+        threading.excepthook = before
 
 
 def _pictures(report: Report) -> dict[str, np.ndarray]:

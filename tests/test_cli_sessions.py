@@ -113,8 +113,16 @@ def test_an_unclear_name_is_an_error(cache: Path, capsys: Output, name: str, wor
 
 def test_no_sessions_are_an_empty_list(cache: Path, capsys: Output) -> None:
     assert main(["sessions", "list"]) == 0
-    assert capsys.readouterr().out.split() == ["session", "kept", "runs", "models", "title"]
+    output = capsys.readouterr()
+    assert output.out.split() == ["session", "kept", "runs", "models", "title"]
+    assert "There is no session yet" in output.err
     assert not cache.exists()
+
+
+def test_no_name_is_no_session(cache: Path, capsys: Output) -> None:
+    keep(cache, kept_run(cache, "One", ModelSpec()))
+    assert main(["sessions", "export", ""]) == 1
+    assert "No session is named ''." in capsys.readouterr().err
 
 
 def exported(name: str, out: Path, *options: str) -> dict[str, Any]:

@@ -56,6 +56,11 @@ def test_a_write_that_fails_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_full_disk_has_its_own_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with full_disk(monkeypatch), pytest.raises(DepthError, match="Make room on its disk"):
+        write_over(tmp_path, {"file": b"new"}, lambda path: True)
+
+
 class TestOthersFiles:
     """What others have put into the folder of a file that is written."""
 

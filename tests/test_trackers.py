@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -157,6 +158,25 @@ def test_a_tracker_that_fails_costs_itself(
     assert notices == ["Weights & Biases (depthtui) took nothing more: no network at all"]
 
 
+def test_an_error_in_a_trackers_thread_is_no_traceback(
+    recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
+
+    def fail_beside(self: Recorder) -> None:
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+
+    monkeypatch.setattr(recorder, "finish", fail_beside)
+    hook = threading.excepthook
+    choice = TrackerChoice("wandb")
+    assert log_report(run_report([run("small")], SummarySettings()), [choice], print) == [choice]
+    assert threading.excepthook is hook
+    assert printed == []
+
+
 def test_tensorboard_is_read_back(tmp_path: Path) -> None:
     folder = tmp_path / "board"
     run = full_run()
@@ -193,7 +213,7 @@ def test_a_wrong_tracker_is_refused_before_anything_runs(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert main(["run", "demo", "--prompt", "a b", "--log", "comet"]) == 2
-    assert "There is no tracker comet. Choose trackio, wandb, " in capsys.readouterr().err
+    assert "There is no tracker 'comet'. Choose trackio, wandb, " in capsys.readouterr().err
     monkeypatch.setattr("depthtui.trackers.find_spec", lambda name: None)
     for name, title in TITLES.items():
         with pytest.raises(DepthError, match=rf"{title} is not installed.*\[{name}\]"):

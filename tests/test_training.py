@@ -161,7 +161,7 @@ def test_other_ranks_measure_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_wrong_choice_is_refused_before_the_training() -> None:
-    with pytest.raises(DepthError, match="There is no tracker comet"):
+    with pytest.raises(DepthError, match="There is no tracker 'comet'"):
         DepthCallback(PROMPTS, tiny_tokenizer(), log="comet")
     with pytest.raises(DepthError, match="There is no metric named kepd"):
         DepthCallback(PROMPTS, tiny_tokenizer(), metrics=["kepd"])

@@ -97,4 +97,4 @@ def diff(
         # A pipe has no width: the sentence stays in one line for programs.
         console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
         console.print(rich_lines(diff_document(result, every_layer)))
-    return int(not result.is_same)
+    return _FAILED if result.other_ids else int(not result.is_same)

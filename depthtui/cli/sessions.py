@@ -58,6 +58,8 @@ def list_(overrides: Overrides) -> None:
         for file in _folder(overrides).files(print_notice)
     ]
     print_table(("session", "kept", "runs", "models", "title"), rows, numbers=(2,))
+    if not rows:
+        print_notice("There is no session yet: the explorer keeps its runs as one.")
 
 
 @sessions.command(
@@ -171,9 +173,9 @@ def _find_session(name: str, overrides: Overrides) -> SessionFile:
     """
     files = _folder(overrides).files(print_notice)
     matches = [file for file in files if file.name == name]
-    matches = matches or [file for file in files if file.name.startswith(name)]
+    matches = matches or [file for file in files if name and file.name.startswith(name)]
     if not matches:
-        raise DepthError(f"No session is named {name}.", _NAMES)
+        raise DepthError(f"No session is named {name or repr(name)}.", _NAMES)
     if len(matches) > 1:
         raise DepthError(f"{len(matches)} sessions have names that begin with {name}.", _NAMES)
     return matches[0]

@@ -28,7 +28,7 @@ _VARIABLE = "DEPTHTUI_"
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 """A name that TOML writes without quotes."""
 
-_KEY = re.compile(r"([a-z0-9_]+\+)*([a-z0-9_]+|\S)")
+_KEY = re.compile(r"([a-z0-9_]+\+)*(f([1-9]|1\d|2[0-4])|(?!f\d)[a-z0-9_]+|\S)")
 """A key as the explorer names it, such as `f6`, `ctrl+n` or `N`."""
 
 _AROUND = 12

@@ -124,7 +124,7 @@ def open_recording(place: Path, names: Sequence[str] = ()) -> Recording:
         names: patterns such as `layer_{l}.npy` or `attention={l}_attn`; none for those of `FORMS`.
 
     Raises:
-        DepthError: nothing has such a name, or two arrays have the same meaning.
+        DepthError: nothing has such a name, a pattern is empty, or two arrays mean the same.
     """
     arrays = find_arrays(place)
     ids = _token_ids(arrays)
@@ -160,6 +160,10 @@ def _named(names: Sequence[str]) -> dict[Role, list[str]]:
         meaning, _, pattern = name.rpartition("=")
         if meaning not in MEANINGS:
             meaning, pattern = "", name
+        if not pattern:
+            raise DepthError(
+                f"{name!r} has no pattern.", "Name arrays by --names, such as 'layer_{l}.npy'."
+            )
         role: Role = "after"
         for other, words in _WORDS.items():
             if meaning == other or (not meaning and any(word in name.lower() for word in words)):

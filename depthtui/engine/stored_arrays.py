@@ -180,8 +180,9 @@ def _arrays_of(path: Path, place: Path) -> Iterator[StoredArray]:
             with zipfile.ZipFile(file) as archive:
                 keys = [key for key in archive.namelist() if key.endswith(".npy")]
         else:
-            check_safetensors(path)
             keys = sorted(read_header(path)[0])
+            if keys:
+                check_safetensors(path)
     for key in keys:
         name = key.removesuffix(".npy")
         yield StoredArray(f"{stem}/{name}", f"{path}, {name}", path, key)

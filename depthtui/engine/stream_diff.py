@@ -79,7 +79,7 @@ def compare_recordings(
     except _NotFinite as error:
         writes.append(error.write)
     remarks = [*_coarser(writes, dtype), *_stray(writes), *comparison.left_out]
-    remarks += _alone(ours, theirs)
+    remarks += [*_alone(ours, theirs), *_unchecked(ours.ids, theirs.ids, writes)]
     name = str(dtype).removeprefix("torch.")
     return StreamDiff(forms, name, comparison.shape[0], writes, remarks)
 
@@ -285,6 +285,19 @@ def _other_ids(ours: Sequence[int] | None, theirs: Sequence[int] | None) -> str:
     if token is not None:
         where = f"the first at token {token}, {ours[token]} and {theirs[token]}"
     return f"The token ids differ, {where}: layers are compared on the same tokens alone."
+
+
+def _unchecked(
+    ours: Sequence[int] | None, theirs: Sequence[int] | None, writes: Sequence[WriteDifference]
+) -> Iterator[str]:
+    """The sentence on token ids that are unknown, where other tokens would explain a difference."""
+    owners = [name for name, ids in (("first", ours), ("second", theirs)) if ids is None]
+    if owners and any(write.differs for write in writes):
+        have = "recordings have" if len(owners) > 1 else "recording has"
+        yield (
+            f"The {' and '.join(owners)} {have} no token ids: whether both are of the same tokens "
+            "was not checked."
+        )
 
 
 def _coarser(writes: Sequence[WriteDifference], dtype: torch.dtype) -> list[str]:

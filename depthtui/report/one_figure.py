@@ -309,4 +309,4 @@ def list_of(readings: Sequence[NamedReading]) -> str:
     listed = [f"{n} {title}" for n, title in enumerate(short_titles(readings), start=1)]
     more = len(listed) - _MOST_LISTED
     end = [f"and {more} more"] if more > 0 else []
-    return f"There are: {'; '.join([*listed[:_MOST_LISTED], *end])}."
+    return f"There are: {'; '.join([*listed[:_MOST_LISTED], *end]).removesuffix('.')}."

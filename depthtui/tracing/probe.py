@@ -186,7 +186,7 @@ def _check_numbers(runs: Sequence[LayerRun], logits: Tensor) -> None:
     """
     help_text = (
         "Where --dtype is float16, use --dtype float32; else the model's weights or config.json "
-        "are damaged: fetch them again."
+        "are damaged: fetch them again, or return to a checkpoint from before training diverged."
     )
     for index, run in enumerate(runs):
         if not run.after.isfinite().all():

@@ -107,6 +107,7 @@ NOTE = {"key": "f6", "title": "Note", "run": "true"}
         ({"a": NOTE | {"key": ""}}, ".a.key", "a key such as", "''"),
         ({"a": NOTE | {"key": "F6"}}, ".a.key", "a key such as", "'F6'"),
         ({"a": NOTE | {"key": "<c-n>"}}, ".a.key", "a key such as", "'<c-n>'"),
+        ({"a": NOTE | {"key": "f99"}}, ".a.key", "a key such as", "'f99'"),
         ({"a": NOTE | {"key": "f6,"}}, ".a.key", "a key such as", "'f6,'"),
         ({"a": NOTE | {"title": " "}}, ".a.title", "a line of text", "' '"),
         ({"a": NOTE | {"title": "x\x1b[2J"}}, ".a.title", "a line of text", "'x\\x1b[2J'"),
@@ -131,6 +132,8 @@ def test_a_wrong_command_is_named_with_its_place(
     assert found in caught.value.actual
 
 
-@pytest.mark.parametrize("key", ["f6", "ctrl+n", "N", "ctrl+shift+up", "f6, f7", "+"])
+@pytest.mark.parametrize(
+    "key", ["f6", "f24", "ctrl+f2", "f", "ctrl+n", "N", "ctrl+shift+up", "f6, f7", "+"]
+)
 def test_a_key_is_named_as_the_explorer_names_it(key: str) -> None:
     assert read_commands({"a": NOTE | {"key": key}})["a"].key == key

@@ -124,6 +124,18 @@ def test_names_that_match_nothing_are_an_error_with_some_that_are_there(tmp_path
     assert "--names" in caught.value.hint
 
 
+@pytest.mark.parametrize("name", ["", "mlp="])
+def test_an_empty_pattern_is_an_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DepthError, match=f"'{name}' has no pattern."):
+        open_recording(write(tmp_path, "layer_0"), [name])
+
+
+def test_a_file_without_arrays_is_none_of_a_recording(tmp_path: Path) -> None:
+    save_file({}, tmp_path / "empty.safetensors")
+    with pytest.raises(DepthError, match="has no arrays in"):
+        open_recording(tmp_path / "empty.safetensors")
+
+
 def test_two_arrays_of_one_meaning_are_an_error(tmp_path: Path) -> None:
     write(tmp_path, "first/layer_0", "second/layer_0")
     with pytest.raises(DepthError, match=r"first/layer_0\.npy and .*second/layer_0\.npy are both"):

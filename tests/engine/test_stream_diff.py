@@ -325,6 +325,18 @@ def test_other_token_ids_end_the_comparison(compare: Compare) -> None:
     assert "there are 40 in the first and 39 in the second" in compare(ours, theirs).other_ids
 
 
+def test_tokens_that_may_be_others_are_a_remark_on_a_difference(compare: Compare) -> None:
+    ours, theirs = stream(), stream(seed=1)
+    assert (
+        "The first and second recordings have no token ids: " in compare(ours, theirs).remarks[-1]
+    )
+    ours["token_ids"] = torch.arange(40)
+    assert "The second recording has no token ids: " in compare(ours, theirs).remarks[-1]
+    assert compare(ours, stream()).remarks == []
+    theirs["token_ids"] = torch.arange(40)
+    assert compare(ours, theirs).remarks == []
+
+
 def test_layers_that_one_alone_has_are_remarks(compare: Compare) -> None:
     ours, theirs = stream(depths=9), stream()
     ours["0_attn"] = ours["state_0"].clone()
