@@ -150,7 +150,7 @@ def _write(
     except (OSError, ValueError) as error:
         for path_placed in new:
             path_placed.unlink(missing_ok=True)
-        if getattr(error, "errno", None) == errno.ENOSPC:
+        if is_full_disk(error):
             hint = "Make room on its disk, or choose another folder."
         raise DepthError(f"{path} could not be written ({system_reason(error)}).", hint) from None
     return list(parts)
@@ -422,6 +422,13 @@ def distinct_names(names: Iterable[str]) -> list[str]:
             distinct = f"{name}-{number}"
         result.append(distinct)
     return result
+
+
+def is_full_disk(error: Exception) -> bool:
+    """Whether a file could not be written since a disk, or one's share of it, is full."""
+    # The safetensors writer has an error type of its own, without an errno.
+    code = getattr(error, "errno", None)
+    return code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error)
 
 
 def system_reason(error: BaseException) -> str:

@@ -103,7 +103,10 @@ def few_timings() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def short_texts() -> Iterator[None]:
     """Few and short texts on which the order of layers is searched for."""
-    with patch.multiple("depthtui.engine.layer_orders", TEXTS=4, LENGTH=16):
+    # Its import brings the engine, which most files of tests do without.
+    from tests.parallel.two_ranks import SHORT_TEXTS
+
+    with patch.multiple("depthtui.engine.layer_orders", **SHORT_TEXTS):
         yield
 
 

@@ -318,11 +318,12 @@ ABSENT = ("adapter", "engine_distance", "experts", "task_guess")
 """Metrics of what this model has not: an adapter, states of another engine, experts."""
 
 
-UNTIMED = tuple(
+WITHOUT_LENS_OR_TIME = tuple(
     name
     for name in EVERYTHING
     if not (METRIC_BY_NAME[name].lens_kind or METRIC_BY_NAME[name].is_timed)
 )
+"""Metrics that fit no lens and time nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -331,11 +332,11 @@ def on_one_device() -> Engine:
     with pretended_devices():
         engine = ready(one_device(model, Path()), tokenizer)
         # The baseline, and whatever else is computed once for a model.
-        measured(engine, UNTIMED)
+        measured(engine, WITHOUT_LENS_OR_TIME)
     return engine
 
 
-@pytest.mark.parametrize("metric", [name for name in UNTIMED if name not in ABSENT])
+@pytest.mark.parametrize("metric", [name for name in WITHOUT_LENS_OR_TIME if name not in ABSENT])
 def test_a_gpu_seldom_waits(metric: str, on_one_device: Engine) -> None:
     transfers = Transfers(PACKAGE)
     with pretended_devices(transfers):

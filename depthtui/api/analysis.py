@@ -128,20 +128,21 @@ def analyze(
 
 
 def check_options(
-    metrics: str | Iterable[str], *, write: Writing | None = None, name: str = "", **options: Any
+    names: tuple[str, ...], *, write: Writing | None = None, name: str = "", **options: Any
 ) -> None:
-    """Check what `analyze` would be given for a loaded model, before there is time to lose.
+    """Check the arguments of `analyze` for a loaded model, before it is measured.
 
     Args:
-        metrics, write, name, options: as for `analyze`.
+        names: the names of the metrics.
+        write, name, options: as for `analyze`.
 
     Raises:
-        DepthError: there is no such metric or option, or it is only for a model to load.
+        DepthError: there is no such metric or option, or an option is only for a model to load.
     """
-    names = names_of(metrics)
     check_names(names)
     keywords = Keywords(options, load_settings())
-    keywords.run_settings(names), keywords.summary_settings()
+    keywords.summary_settings()
+    keywords.run_settings(names)
     keywords.check_nothing_to_load()
 
 

@@ -155,13 +155,14 @@ def _readings(source: str, pool: Pool, overrides: Overrides) -> tuple[list[Named
     from depthtui.report.groups import group_runs
     from depthtui.report.one_figure import readings_of
     from depthtui.report.read_arrays import read_runs
+    from depthtui.sweep.folder import MANIFEST
 
     path = Path(source)
     file = path / _ARRAYS if path.is_dir() else path
     if file.suffix == _ARRAYS.suffix and file.exists():
         runs = read_runs(file)
         return readings_of(group_runs(runs.results, runs.settings, pool)), True
-    if path.is_dir() and any(path.glob("sweep*.json")):
+    if path.is_dir() and any(path.glob(f"{MANIFEST}*.json")):
         return _of_sweep(path), True
     if path.exists():
         raise DepthError(

@@ -62,7 +62,7 @@ class Reading(Pooled):
     def completed(self) -> Reading:
         """The same reading with its verdict and all intervals, which take time.
 
-        An interval is drawn where it is read first: in the findings of a metric, all of its are.
+        The findings of a metric read all of its intervals, which are drawn when first read.
         """
         reading = Reading(self.prompts, self.settings, self.runs)
         _ = reading.verdict

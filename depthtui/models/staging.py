@@ -11,7 +11,7 @@ from itertools import count
 from pathlib import Path
 
 from depthtui.errors import DepthError
-from depthtui.files import check_writable, scratch
+from depthtui.files import check_writable, is_full_disk, scratch
 from depthtui.models.catalog import provenance
 from depthtui.models.integrity import is_whole
 
@@ -114,13 +114,12 @@ def _disk_errors(folder: Path, elsewhere: str) -> Iterator[None]:
     except DepthError:
         raise
     except Exception as error:
-        code = error.errno if isinstance(error, OSError) else None
-        # The safetensors writer has an error type of its own, without an errno.
-        if code in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
+        if is_full_disk(error):
             raise DepthError(
                 f"The disk of {folder} is full.",
                 f"Free some space. {elsewhere}",
             ) from error
+        code = error.errno if isinstance(error, OSError) else None
         if code in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
             raise DepthError(f"{folder} cannot be written to.", elsewhere) from error
         raise

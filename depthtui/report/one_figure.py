@@ -121,19 +121,15 @@ def one_figure(
         DepthError: no reading has such a figure, the choice is open, or there are more lines than
             can be told apart in grey.
     """
-    if (
-        kind in OF_ONE
-        and len(readings) > 1
-        and any(next(_figures(kind, reading.reading), None) for reading in readings)
-    ):
-        raise DepthError(
-            f"The figure {kind} is of one result, and there are {len(readings)}.",
-            f"Choose one with --only. {list_of(readings)}",
-        )
     by_name: dict[str, list[tuple[NamedReading, Figure]]] = {}
     for reading in readings:
         for figure in _figures(kind, reading.reading):
             by_name.setdefault(figure.name, []).append((reading, figure))
+    if by_name and kind in OF_ONE and len(readings) > 1:
+        raise DepthError(
+            f"The figure {kind} is of one result, and there are {len(readings)}.",
+            f"Choose one with --only. {list_of(readings)}",
+        )
     drawn = by_name[_measure(kind, measure, list(by_name), readings)]
     owners = [reading for reading, _ in drawn]
     if others := [reading.title for reading in readings if reading not in owners]:
