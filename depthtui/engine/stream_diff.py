@@ -303,7 +303,7 @@ def _unchecked(
 def _coarser(writes: Sequence[WriteDifference], dtype: torch.dtype) -> list[str]:
     """The sentence on a first difference that rounding to a coarser dtype explains.
 
-    A difference below one rounding to bfloat16 is compared with float16.
+    A difference below half of one rounding to bfloat16 is compared with float16.
     """
     first = next((write for write in writes if write.differs), None)
     if first is None:
