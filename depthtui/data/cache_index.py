@@ -220,8 +220,9 @@ def _parts(folder: Path) -> list[Path]:
 
 def _is_ours(index: sqlite3.Connection) -> bool:
     """Whether an index is empty, or made by depthtui and without entries of another program."""
-    (id_,) = index.execute("PRAGMA application_id").fetchone()
+    # In this order: another process that makes the index gives it the id before the tables.
     tables = _tables(index)
+    (id_,) = index.execute("PRAGMA application_id").fetchone()
     if not tables:
         return id_ in (0, _OUR_ID)
     return id_ == _OUR_ID and ("Cache" not in tables or _has_our_labels(index))

@@ -766,6 +766,20 @@ class TestTwoAtOnce:
         assert store.info().bytes <= 300_000
         assert len(value_files(tmp_path)) == store.info().entries
 
+    def test_an_index_that_another_makes_during_a_look_is_ours(
+        self, open_: Callable[..., Store], notices: list[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tables = cache_index._tables
+
+        def tables_of_another(index: sqlite3.Connection) -> set[str]:
+            monkeypatch.setattr(cache_index, "_tables", tables)
+            open_()
+            return tables(index)
+
+        monkeypatch.setattr(cache_index, "_tables", tables_of_another)
+        put(open_(), "a", b"value")
+        assert notices == []
+
     def test_a_value_that_another_writes_during_a_look_is_not_damaged(
         self,
         open_: Callable[..., Store],
