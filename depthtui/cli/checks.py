@@ -349,7 +349,7 @@ def check_plugins() -> Iterator[Check]:
 
 
 def check_cache(settings: Settings) -> Iterator[Check]:
-    """Whether results are kept, and whether the kept ones can be read."""
+    """Whether results are saved, and whether the saved ones can be read."""
     from depthtui.data.store import open_store
 
     folder = settings.cache_folder

@@ -93,8 +93,8 @@ def conclusion(controls: Controls) -> str:
     return " ".join([*sentences, verdict[is_supported(controls)]])
 
 
-def kept_line(folder: Path, model: ModelInfo) -> str:
-    """The controls kept for a model, in one line; empty where there are none."""
+def saved_line(folder: Path, model: ModelInfo) -> str:
+    """The controls saved for a model, in one line; empty where there are none."""
     controls = load_controls(folder, model.fingerprint)
     return "" if controls is None else line(controls)
 

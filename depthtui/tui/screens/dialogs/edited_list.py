@@ -1,4 +1,4 @@
-"""A filtered list under headings, of things that are kept in the settings file."""
+"""A filtered list under headings, of things that are saved in the settings file."""
 
 from __future__ import annotations
 

@@ -173,14 +173,14 @@ class _SessionTable:
 
     @property
     def head(self) -> str:
-        return f"{self._cells('kept', 'runs', 'title')}  models"
+        return f"{self._cells('saved', 'runs', 'title')}  models"
 
     def _cells(self, when: str, runs: str, title: str) -> str:
         title_words = fit_shown(title, self._title) if title else ""
         return f"  {when:<12}  {runs:>4}  {title_words}"
 
     def line(self, file: SessionFile, is_open: bool) -> Content:
-        time = datetime.fromisoformat(file.session.kept)
+        time = datetime.fromisoformat(file.session.saved)
         title = _title(file)
         cells = self._cells(f"{time:%d %b %H:%M}", str(len(file.session.runs)), title)
         return Content.assemble(
