@@ -15,6 +15,7 @@ from depthtui.data.lens import TOKENS_A_WIDTH, LensFit
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
+from depthtui.data.sentence import plural
 from depthtui.engine.memory import available
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise
@@ -446,7 +447,7 @@ class Lenses:
         seconds_of_first = seconds_of_prompt(width, model, self.model.anatomy, remaining[0])
         seconds = seconds_of_first * sum(map(len, remaining)) / len(remaining[0])
         which = f"{len(remaining)} of {len(prompts)} prompts to go" if fitted_prompts else ""
-        which = which or f"{len(prompts)} prompt{'s' * (len(prompts) > 1)}"
+        which = which or plural(len(prompts), "prompt")
         notify(
             f"Fitting the Jacobian lens takes {about(seconds)}: {which}, {width:,} output "
             "dimensions each. A stop keeps the prompts that are done."

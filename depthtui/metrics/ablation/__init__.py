@@ -12,6 +12,7 @@ import numpy as np
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import noun_for
 from depthtui.metrics import needs
 from depthtui.metrics.choices import (
     STAND_INS,
@@ -327,7 +328,7 @@ def _left_out(shares: np.ndarray) -> str:
     if not set(shares) <= {0, 1}:
         return "each prompt's own"
     layers = np.flatnonzero(shares).tolist()
-    return f"layer{'s' * (len(layers) > 1)} {numbers_text(layers)}"
+    return f"{noun_for(len(layers), 'layer')} {numbers_text(layers)}"
 
 
 def _per_layer(ablation: ReducedAblation) -> list[LayerValues]:

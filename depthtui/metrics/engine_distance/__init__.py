@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import noun_for
 from depthtui.metrics import needs
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
@@ -97,7 +98,7 @@ def _findings(distance: ReducedEngineDistance, pooled: Pooled) -> list[Finding]:
     where = f"at layer {first - 1}" if first else "in the embedding"
     remark = f"its own work differs by {distance.own[first]:.3g} {roundings}; {floor}"
     if others:
-        remark += f"; so is that of layer{'s' * (len(others) > 1)} {numbers_text(others)}"
+        remark += f"; so is that of {noun_for(len(others), 'layer')} {numbers_text(others)}"
     return [Finding(title, where, remark)]
 
 

@@ -13,6 +13,7 @@ from depthtui.data.codec import encode
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.saved_session import PASS, SavedRun, SavedSession
+from depthtui.data.sentence import plural
 from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
@@ -269,12 +270,7 @@ def _as_saved_run(run: SessionRun) -> SavedRun:
 def words_of(session: SavedSession, now: datetime) -> str:
     """A saved session in words, such as `session of 3 runs from 10 minutes ago`."""
     ago = time_ago((now - datetime.fromisoformat(session.saved)).total_seconds())
-    return f"session of {runs_in_words(len(session.runs))} from {ago}"
-
-
-def runs_in_words(count: int) -> str:
-    """A number of runs, such as `3 runs`."""
-    return "1 run" if count == 1 else f"{count} runs"
+    return f"session of {plural(len(session.runs), 'run')} from {ago}"
 
 
 def time_ago(seconds: float) -> str:
@@ -282,5 +278,5 @@ def time_ago(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds / length)
         if count >= 1:
-            return f"{count} {unit}{'s' * (count != 1)} ago"
+            return f"{plural(count, unit)} ago"
     return "a moment ago"
