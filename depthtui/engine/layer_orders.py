@@ -49,7 +49,7 @@ Enough: TypeAlias = Callable[[LayerOrder], bool]
 
 
 def nothing_less(order: LayerOrder) -> bool:
-    """Accept no unfinished order."""
+    """The rule of a search that goes through to its end: no unfinished order is enough."""
     return False
 
 

@@ -43,7 +43,7 @@ CHANGED = 0.05
 
 
 MOST_CHOICES = 0.9
-"""The share of first choices that stay where a layer can go alone."""
+"""The share of first choices that stay where a single layer can go."""
 
 _OF_A_MEAN = 1e-9
 """The error of a mean of shares by rounding alone."""
@@ -146,7 +146,7 @@ class ReducedOutput(Reduced):
         noise: KL in runs with nothing changed.
         together: the share of prompts that leave out a layer together with others.
         together_kl, together_choices: KL and first choices without these layers; NaN where unknown.
-        together_apart: the sum of the KL without each of these alone; NaN where unknown.
+        together_apart: the sum of the KL without each of these by itself; NaN where unknown.
     """
 
     block_fields: ClassVar = {"kl": "kl_blocks"}
@@ -304,11 +304,11 @@ def _output_findings(ablation: ReducedAblation, words: str) -> Iterator[Finding]
         )
     if (layers := ablation.can_go) is not None:
         remark = _can_go_words(layers, output) + words
-        yield Finding("Layers that can go alone", f"{len(layers)} of {n_measured}", remark)
+        yield Finding("Single layers that can go", f"{len(layers)} of {n_measured}", remark)
 
 
 def _can_go_words(layers: Sequence[int], output: ReducedOutput) -> str:
-    """Whether one layer alone can be left out, and which, in words."""
+    """Whether a single layer can be left out, and which, in words."""
     if len(layers) > 1:
         return (
             f"without any one of layers {numbers_text(layers)} the output keeps "

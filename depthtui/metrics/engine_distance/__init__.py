@@ -27,7 +27,7 @@ class EngineDistance(MetricResult):
     Attributes:
         distance: |h - h'| / |h'|, h the engine's, h' of transformers' own pass: the differences
             of all layers up to that depth.
-        own: the difference of one layer alone, in units of the rounding error (see
+        own: the difference of one layer by itself, in units of the rounding error (see
             `tracing.rounding`): row l + 1 compares h_{l+1} with the output of transformers'
             layer l for the engine's own h_l, row 0 the embedding.
         floor: values of `own` up to this are rounding.

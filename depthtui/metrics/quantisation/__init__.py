@@ -139,7 +139,7 @@ class ReducedQuantisation(MeanLoss):
 class KeepHigh:
     """The layers to keep at 8 bits where the others have 4.
 
-    They are the fewest layers with half of the summed cost of rounding each layer alone to 4 bits.
+    They are the fewest layers with half of the summed cost of rounding single layers to 4 bits.
     The cost is KL, which is never negative, so that costs add up.
 
     Attributes:

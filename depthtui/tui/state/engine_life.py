@@ -246,7 +246,7 @@ class EngineLife:
             self._host.show_toast(Toast(failed.words, "error", f"{self.model.name} stays"))
 
     def left_with(self, model: ModelInfo | None) -> None:
-        """Handle the end of a sweep, which loads models of its own: the last one may be there."""
+        """Handle the end of a sweep, which leaves its last model loaded, or none."""
         self.model = model
         if self.is_loading:
             return

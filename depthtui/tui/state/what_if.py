@@ -443,7 +443,7 @@ class WhatIf:
         """Pieces, those to leave out first, and the ranking's name; None before there is a ranking.
 
         The order in which they can be left out together, once computed; for layers else the cost of
-        each alone.
+        each by itself.
         """
         if self.piece == "part":
             by_parts = self.kept_parts
