@@ -19,7 +19,7 @@ from depthtui.depth.verdict_words import (
     why_not_compared,
 )
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.metrics.right_answers import RightAnswers
+from depthtui.depth.right_answers import RightAnswers
 
 SAYS = {
     "cosine": "until layers strengthen what is there",

@@ -51,15 +51,14 @@ GOES_ON = {
     "quantisation",
     "patch",
     "direct_effects",
-    "answers_kept",
     "skip_effects",
 }
 """Metrics that go on from where they were left."""
 
-TELLS_LATE = {"answers_kept", "heads"}
+TELLS_LATE = {"heads"}
 """Those of them of which half the work tells no part of so few layers and tokens.
 
-Heads are the first to need the recorded pass, which is most of their work here.
+They are the first to need the recorded pass, which is most of their work here.
 """
 
 

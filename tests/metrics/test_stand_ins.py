@@ -405,7 +405,6 @@ METRICS = (
     "parts",
     "skip_effects",
     "direct_effects",
-    "answers_kept",
     "accuracy",
     "context_depth",
     "pairs",

@@ -6,7 +6,7 @@ What a model knows of a text is the loss that context saves: the gain over a gue
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -52,7 +52,6 @@ from depthtui.metrics.layer_order import (
 )
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
 from depthtui.metrics.reduced import Reduced
-from depthtui.metrics.right_answers import right_answers_of
 from depthtui.metrics.spec import Finding, Metric, noise_floor
 from depthtui.metrics.task_guess import task_guesses
 
@@ -423,7 +422,6 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
         return None if interval is None else [interval.low, interval.high]
 
     gain, is_counted = curve.gain_interval, not curve.why_too_little
-    accuracy = right_answers_of(curve.pooled.prompts) if curve.scored == "answer" else None
     halves = ("first half", "second half")
     return {
         "scored": curve.scored,
@@ -444,7 +442,6 @@ def _curve_summary(curve: KeptCurve) -> dict[str, Any]:
         ],
         "random": curve.random_shares,
         "own_order": _own_summary(curve),
-        "right": None if accuracy is None else asdict(accuracy),
     }
 
 
