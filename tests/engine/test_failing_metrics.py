@@ -51,6 +51,7 @@ GOES_ON = {
     "pairs",
     "repeat",
     "kept",
+    "parts",
     "quantisation",
     "patch",
     "direct_effects",
