@@ -493,8 +493,8 @@ def measured(
     )
     rng = np.random.default_rng(seed)
     for metric, part in result.measured.items():
-        for _, values in arrays_of(part):
-            if values.dtype == np.float32:
+        for name, values in arrays_of(part):
+            if values.dtype == np.float32 and not name.startswith("written_"):
                 values *= rng.uniform(0.5, 1.5, values.shape)
                 if values.ndim == 2 and metric not in (*_READ_BY_RULES, "context_depth"):
                     values *= rng.lognormal(0, 0.9, (len(values), 1))

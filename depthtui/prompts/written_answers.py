@@ -14,7 +14,8 @@ def form_of(prompt: Prompt) -> AnswerForm:
     Without a task of that name it is `answer_forms.TEXT`: texts are equal but for case, white space
     around them and a final full stop.
     """
-    form = _form_of_task(prompt.task)
+    source = TASKS.get(prompt.task) or DATASETS.get(prompt.task)
+    form = source.form if source else TEXT
     # The number alone, where the task has worked solutions without choices.
     return NUMBER if form is WORKED and prompt.choices else form
 
@@ -31,19 +32,3 @@ def is_written(run: RunResult) -> bool:
 def is_solution(prompt: Prompt) -> bool:
     """Whether the answer is a worked solution, which takes hundreds of tokens to write."""
     return form_of(prompt) in (WORKED, BOXED)
-
-
-def is_same_answer(task: str, written: str, answer: str) -> bool:
-    """Whether a written answer is the right one, after the task's own normalisation.
-
-    Args:
-        task: a task or a data set; any other name for texts of any kind.
-        written: the written text, with or without what follows the answer.
-        answer: the right answer.
-    """
-    return _form_of_task(task).is_same(written, answer)
-
-
-def _form_of_task(name: str) -> AnswerForm:
-    source = TASKS.get(name) or DATASETS.get(name)
-    return source.form if source else TEXT

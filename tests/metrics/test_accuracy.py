@@ -350,22 +350,6 @@ def test_chosen_layers_alone_are_written_without(tmp_path, monkeypatch):
     assert told == [(2, 6), (4, 6), (6, 6)]
 
 
-def test_whole_layers_are_left_out_whatever_the_part(tmp_path):
-    engine = engine_with(*with_tokenizer("llama"), tmp_path)
-    prompt = Prompt("the cat sat on the mat", " mat", "facts")
-    parts: list[str] = []
-    write = metric_context.write_greedily
-
-    def noted(model, anatomy, ids, count, left_out, part, *others):
-        parts.append(part)
-        return write(model, anatomy, ids, count, left_out, part, *others)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metric_context, "write_greedily", noted)
-        engine.run(prompt, replace(SETTINGS, skip_part="mlp"))
-    assert set(parts) == {"layer"}
-
-
 def test_a_prompt_without_choices_and_answer_has_none(tmp_path):
     engine = engine_with(*with_tokenizer("llama"), tmp_path)
     result = engine.run(Prompt("the cat sat"), SETTINGS)

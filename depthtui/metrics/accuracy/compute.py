@@ -129,9 +129,7 @@ def _write(context: Context, answers: Accuracy) -> Accuracy:
     reader = AnswerReader(form, context.end_ids, context.texts)
     for part in slices(len(unknown_rows), context.texts_at_once(len(unknown_rows))):
         left_out = [layers for _, _, layers in unknown_rows[part]]
-        texts = context.write(
-            start, left_out, count=most, is_over=reader.are_over, part="layer"
-        ).tolist()
+        texts = context.write(start, left_out, most, reader.are_over).tolist()
         answers = answers.copied()
         for (name, place, layers), ids in zip(unknown_rows[part], texts, strict=True):
             text = reader.answer(ids)
