@@ -57,8 +57,6 @@ SCREENS: dict[Callable[[Explored, Path], Awaitable[PaneScreen]], dict[str, str]]
         "verdict": "Knowledge kept",
         "evidence": "The verdict",
         "sufficient": "Layers that suffice",
-        "depths": RULES,
-        "decided": "Prediction depth",
         "exits": "Early exit",
         "pruning": TURNING,
         "answers": "Right answers",

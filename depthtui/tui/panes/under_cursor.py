@@ -14,7 +14,7 @@ _PAGES = {
     "similarity": "pruning",
     "kept": "verdict",
     "sufficient": "sufficient",
-    "settled": "decided",
+    "settled": "tokens",
 }
 """Pages with the evidence of one metric or rule alone, by its name."""
 
@@ -68,7 +68,7 @@ class MeasureRow:
     def page(self) -> str:
         """The id of the page with its evidence; empty where a heatmap has it."""
         if self.measure in _PAGES or self.heatmap_measure is None:
-            return _PAGES.get(self.measure, "depths")
+            return _PAGES.get(self.measure, "curves")
         return ""
 
     @property

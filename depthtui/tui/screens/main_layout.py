@@ -15,8 +15,6 @@ from textual.widgets import Static
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.answers_pane import AnswersPane
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.decided_pane import DecidedPane
-from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import HeatmapPane
@@ -57,12 +55,10 @@ PAGES = (
     Place(VerdictPane, "verdict", "Verdict", "page"),
     Place(EvidencePane, "evidence", "Evidence", "page"),
     Place(SufficientPane, "sufficient", "Suffice", "page"),
-    Place(DepthTable, "depths", "Depth", "page"),
-    Place(DecidedPane, "decided", "Decided", "page"),
-    Place(ExitPane, "exits", "Exit", "page"),
     Place(PrunePane, "pruning", "Prune", "page"),
     Place(AnswersPane, "answers", "Answers", "page"),
     Place(TokenDepthsPane, "tokens", "Tokens", "page"),
+    Place(ExitPane, "exits", "Exit", "page"),
 )
 """The pages, one of which is shown at a time, in the order of turning."""
 

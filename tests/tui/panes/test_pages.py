@@ -10,12 +10,12 @@ from depthtui.data.run import RunResult
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.tui.draw.bars import BarScale, axis_labels, axis_of, layers_in, upright_bars
-from depthtui.tui.panes.decided_pane import DecidedPane
 from depthtui.tui.panes.exit_pane import DIAL, ExitPane
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.sufficient_pane import SufficientPane
+from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from tests.builders.metrics import smooth_metric
 from tests.builders.results import half_run, make_result
 from tests.tui.panes.drawing import cells, framed, line_with, lines, show, summary_of
@@ -38,26 +38,6 @@ def text_of(pane: Page) -> str:
     return "\n".join(lines(pane))
 
 
-async def test_how_many_tokens_are_decided_at_each_depth():
-    result = decided_at([2, 2, 2, 6, 8])
-    pane = DecidedPane()
-    async with framed(pane, (62, 16)):
-        pane.cursor = Cursor(0, 3)
-        show(pane, result, summary_of(result))
-        title = lines(pane)[0]
-        assert "prediction depth 4.00 of 10 · token 3: 6" in title
-        last = max(y for y, line in enumerate(lines(pane)) if "█" in line or "▅" in line)
-        known = [lines(pane)[last][4 * index] != "·" for index in range(11)]
-        assert [depth for depth, flag in enumerate(known) if flag] == [2, 6, 8]
-        styles = [style for _, style in cells(pane.render_line(last))]
-        assert styles[4 * 6].color == pane.pane_styles.accent.color
-        assert styles[4 * 2].color == pane.pane_styles.text.color
-        show(pane, result, summary_of(result, include_first_token=False))
-        assert "prediction depth 4.50 of 10" in lines(pane)[0]
-        assert pane.border_subtitle is not None
-        assert "token 0 left out" in pane.border_subtitle
-
-
 async def test_parts_stand_beside_the_layers_that_suffice():
     result = make_result(layers=10, tokens=14)
     pane = SufficientPane()
@@ -72,21 +52,6 @@ async def test_parts_stand_beside_the_layers_that_suffice():
         assert "by parts 7 MLPs and 6 attentions" in beside
         pane.tolerance = 3.0
         assert "by parts 4 MLPs and 3 attentions" in lines(pane)[1]
-
-
-async def test_tokens_that_settle_late_stand_out():
-    result = decided_at([2, 2, 2, 2])
-    divergence = np.full((11, 4), 0.6, np.float32)
-    for token, depth in enumerate((1, 3, 9, 10)):
-        divergence[depth:, token] = 0.1
-    result.put("settling", Settling(divergence))
-    pane = DecidedPane()
-    async with framed(pane, (62, 16)):
-        show(pane, result, summary_of(result))
-        assert "settling depth 5.75 of 10 · 50.0% late · token 0: 1" in text_of(pane)
-        row = list(cells(pane.render_line(line_with(pane, "settling depth") + 1)))
-        assert row[4 * 9][1].color == pane.pane_styles.warning.color
-        assert row[4 * 3][1].color == pane.pane_styles.text.color
 
 
 async def test_early_exit_tells_the_token_under_the_cursor():
@@ -172,7 +137,7 @@ async def test_a_stream_that_is_not_finite_has_no_best_block():
         assert "No angular distance is known" in text_of(pane)
 
 
-@pytest.mark.parametrize("make", [DecidedPane, ExitPane, PrunePane])
+@pytest.mark.parametrize("make", [TokenDepthsPane, ExitPane, PrunePane])
 @pytest.mark.parametrize("size", SIZES, ids=["34x8", "62x12", "100x30"])
 async def test_every_page_fits_and_says_why_it_is_empty(make, size):
     pane = make()
@@ -212,7 +177,7 @@ def test_bars_have_an_axis_a_sign_and_a_scale():
 
 
 async def test_a_bar_is_as_high_as_its_value():
-    pane = DecidedPane()
+    pane = ExitPane()
     async with framed(pane, (40, 10)):
         values = np.array([4.0, 2.0, 0.0, np.nan])
         rows = upright_bars(
