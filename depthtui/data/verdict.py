@@ -126,17 +126,17 @@ class Headline:
     """
 
     measure: str
-    count: float | None
-    low: float | None
-    high: float | None
-    half: float | None
+    count: int | None
+    low: int | None
+    high: int | None
+    half: int | None
     mean_depth: float | None
     gain: float
     scored: Literal["answer", "text"] = "text"
     guess: Literal["text", "task"] = "text"
     too_little: str = ""
     order: str = "model"
-    own: tuple[float, float] | None = None
+    own: tuple[int, int] | None = None
     choices: tuple[int, int] | None = None
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, load_controls
 from depthtui.data.model import ModelInfo
-from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
+from depthtui.metrics.column import rounded_up_count
+from depthtui.metrics.evidence import rounded_up_range
 from depthtui.sizes import format_size
 
 TITLES: Mapping[ControlName, str] = {

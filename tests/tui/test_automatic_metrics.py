@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from depthtui.tui.panes.sufficient_pane import SufficientPane
 
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
-from depthtui.metrics.kept import NAME, Kept
+from depthtui.metrics.kept import NAME
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pooling import FEWEST_TOKENS
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.state.automatic_metrics import MOST_SECONDS, begins_by_itself
 from depthtui.tui.state.session import RunState
 from tests.builders import engines

@@ -19,7 +19,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import accuracy, parts, similarity
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
