@@ -16,14 +16,14 @@ from depthtui.metrics.early_exit import CONFIDENCE, early_exit
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
-from depthtui.metrics.similarity import Similarity, best_block
+from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.draw.styles import number
 from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
-from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -109,7 +109,7 @@ async def test_keys_that_come_faster_than_the_screen_all_count(
 ) -> None:
     async with explore(tmp_path, size=size) as it:
         it.main.action_go_to("evidence")
-        for _ in range(4):
+        for _ in range(3):
             it.main.turn_page()
         pane = it.main.query_one(TokenDepthsPane)
         assert it.main.seen_page is pane
@@ -244,21 +244,19 @@ async def test_settling_is_computed_by_its_page(tmp_path: Path) -> None:
         assert "i computes it" not in it.screen_text()
 
 
-async def test_the_dial_of_pruning_is_the_length_of_the_block(tmp_path: Path) -> None:
+async def test_x_on_the_page_left_out_begins_without_the_layers_of_its_dial(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await turn_to(it, "pruning")
-        assert "i computes it in about" in it.screen_text()
+        await turn_to(it, "left-out")
+        pane = it.main.query_one(LeftOutPane)
         await it.press("i")
-        await it.until(lambda: "n = 3  without layers" in it.screen_text())
-        similarity = it.session.current.result.get(Similarity)
-        await it.press("2", "plus")
-        for tokens in (slice(0, None), slice(1, None)):
-            await it.read(include_first_token=not tokens.start)
-            first, distance = best_block(similarity.distances(tokens), 5)
-            words = (
-                f"n = 5  without layers {first} to {first + 4} · angular distance {distance:.3f}"
-            )
-            await it.until(lambda w=words: w in it.screen_text())
+        await it.until(lambda: "▸" in pane.text, "the table")
+        await it.ready()
+        await it.press("2", "minus", "x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        off = it.app.screen.what_if.stack.skipped_layers
+        left_out = pane.reading.left_out
+        assert off == set(left_out.order[: len(off)])
+        assert len(off) == left_out.n_pieces - pane.kept_count
 
 
 async def measured(it: Explored, **values: object) -> None:

@@ -320,29 +320,15 @@ class EvidencePane(VerdictPage):
 
     def _rule_words(self, measure: Evidence) -> str:
         """A rule's ratio and crossing; blank for other measures."""
-        estimate = self._estimate(measure) if self._has_rule_cells else None
         if not self._has_rule_cells:
             return ""
-        ratio = "" if estimate is None or estimate.ratio is None else f"{estimate.ratio:.2f}"
-        known = estimate is not None and estimate.crossing is not None
-        crossing = f"{estimate.crossing:.1f}" if estimate is not None and known else ""
-        return "".join(map(fit_right, (ratio, crossing), _RULE_CELLS))
-
-    @property
-    def _count_cells(self) -> int:
-        digits = len(str(self.shown_verdict.n_layers))
-        return 2 * digits + len(" of ")
-
-    @property
-    def _range_cells(self) -> int:
-        digits = len(str(self.shown_verdict.n_layers))
-        return 2 * digits + len("   to ") if self.area.width >= _WIDE else 0
-
-    @property
-    def _track_cells(self) -> int:
-        beside = self._count_cells + self._range_cells + _RELIABILITY_CELLS + 1
-        beside += sum(_RULE_CELLS) * self._has_rule_cells
-        return max(0, self.area.width - self._name_cells - beside)
+        estimate = self._estimate(measure)
+        ratio, crossing = (None, None) if estimate is None else (estimate.ratio, estimate.crossing)
+        texts = (
+            "" if ratio is None else f"{ratio:.2f}",
+            "" if crossing is None else f"{crossing:.1f}",
+        )
+        return "".join(map(fit_right, texts, _RULE_CELLS))
 
     def _row(self, measure: Evidence) -> list[Piece]:
         """A measure's name, its line on the axis, its count, and whether the count holds."""

@@ -11,9 +11,7 @@ from depthtui.metrics.spec import Measure
 
 _PAGES = {
     "accuracy": "answers",
-    "similarity": "pruning",
-    "kept": "verdict",
-    "sufficient": "sufficient",
+    "kept": "left-out",
     "settled": "tokens",
 }
 """Pages with the evidence of one metric or rule alone, by its name."""

@@ -20,11 +20,11 @@ from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.layer_bars import LayerBars
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
-from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -53,7 +53,7 @@ LEFT = (Place(HeatmapPane, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "
 PAGES = (
     Place(VerdictPane, "verdict", "Verdict", "page"),
     Place(EvidencePane, "evidence", "Evidence", "page"),
-    Place(PrunePane, "pruning", "Prune", "page"),
+    Place(LeftOutPane, "left-out", "Left out", "page"),
     Place(AnswersPane, "answers", "Answers", "page"),
     Place(TokenDepthsPane, "tokens", "Tokens", "page"),
     Place(ExitPane, "exits", "Exit", "page"),

@@ -20,6 +20,7 @@ from depthtui.tui.panes.curves import DepthCurves
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import HeatmapPane
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
@@ -43,6 +44,7 @@ PANES = [
     DepthCurves,
     EvidencePane,
     VerdictPane,
+    LeftOutPane,
     AnswersPane,
 ]
 SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]

@@ -13,12 +13,9 @@ from depthtui.tui.draw.bars import BarScale, axis_labels, axis_of, layers_in, up
 from depthtui.tui.panes.exit_pane import DIAL, ExitPane
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import Cursor
-from depthtui.tui.panes.prune_pane import PrunePane
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
-from tests.builders.metrics import smooth_metric
 from tests.builders.results import half_run, make_result
-from tests.tui.panes.drawing import cells, framed, line_with, lines, show, summary_of
+from tests.tui.panes.drawing import framed, lines, show, summary_of
 
 SIZES = [(34, 8), (62, 12), (100, 30)]
 
@@ -36,22 +33,6 @@ def decided_at(depths: list[int], layers: int = 10) -> RunResult:
 
 def text_of(pane: Page) -> str:
     return "\n".join(lines(pane))
-
-
-async def test_parts_stand_beside_the_layers_that_suffice():
-    result = make_result(layers=10, tokens=14)
-    pane = SufficientPane()
-    async with framed(pane, (100, 16)):
-        result.put("kept", smooth_metric("kept", result))
-        show(pane, result, summary_of(result))
-        assert "by parts" not in text_of(pane)
-        result.put("parts", smooth_metric("parts", result))
-        show(pane, result, summary_of(result))
-        layers, beside = lines(pane)[:2]
-        assert "of its own output: 7 of 10 layers" in layers
-        assert "by parts 7 MLPs and 6 attentions" in beside
-        pane.tolerance = 3.0
-        assert "by parts 4 MLPs and 3 attentions" in lines(pane)[1]
 
 
 async def test_early_exit_tells_the_token_under_the_cursor():
@@ -85,59 +66,7 @@ async def test_early_exit_tells_the_token_under_the_cursor():
         assert "95% agreement: at no confidence" in text_of(pane)
 
 
-async def test_the_best_block_is_the_one_that_was_planted():
-    result = make_result(layers=10)
-    distance = np.full((10, 10), np.nan, np.float32)
-    for n in range(1, 11):
-        distance[n - 1, : 11 - n] = 0.1 * n
-    distance[2, 5] = 0.05
-    result.put("similarity", Similarity(np.full((10, 5), 0.1, np.float32), distance, distance))
-    pane = PrunePane()
-    async with framed(pane, (62, 14)):
-        show(pane, result, summary_of(result))
-        assert "n = 1  without layer 0 · angular distance 0.100" in text_of(pane)
-        pane.turn_dial(2)
-        assert "n = 3  without layers 5 to 7 · angular distance 0.0500" in text_of(pane)
-        y = line_with(pane, "▴n 3") - 1
-        assert list(cells(pane.render_line(y)))[4 * 2][1].color == pane.pane_styles.accent.color
-        first = line_with(pane, "distance over 3 layers")
-        ends = next(y for y in range(first, 20) if "▴0" in lines(pane)[y])
-        assert (
-            list(cells(pane.render_line(ends - 1)))[4 * 5][1].color == pane.pane_styles.good.color
-        )
-        pane.turn_dial(99)
-        assert pane.block == 9
-
-
-async def test_the_gains_of_a_shorter_model_follow_the_dial():
-    result = make_result(layers=10, tokens=20)
-    result.put("similarity", smooth_metric("similarity", result))
-    pane = PrunePane()
-    async with framed(pane, (120, 20)):
-        show(pane, result, summary_of(result))
-        assert "speed: i computes it" in text_of(pane)
-        for name in ("kept", "speed"):
-            result.put(name, smooth_metric(name, result))
-        show(pane, result, summary_of(result))
-        assert "a token: 92% of the time · 27.5 ms of 30 ms" in text_of(pane)
-        assert "10 of 11 million parameters" in text_of(pane)
-        pane.turn_dial(2)
-        assert "a token: 75% of the time · 22.5 ms of 30 ms" in text_of(pane)
-        assert "draft, layers of the order: " in text_of(pane)
-        assert "draft, early exit: " in text_of(pane)
-
-
-async def test_a_stream_that_is_not_finite_has_no_best_block():
-    result = make_result(layers=4)
-    unknown = np.full((4, 4), np.nan, np.float32)
-    result.put("similarity", Similarity(np.full((4, 5), np.nan, np.float32), unknown, unknown))
-    pane = PrunePane()
-    async with framed(pane, (62, 14)):
-        show(pane, result, summary_of(result))
-        assert "No angular distance is known" in text_of(pane)
-
-
-@pytest.mark.parametrize("make", [TokenDepthsPane, ExitPane, PrunePane])
+@pytest.mark.parametrize("make", [TokenDepthsPane, ExitPane])
 @pytest.mark.parametrize("size", SIZES, ids=["34x8", "62x12", "100x30"])
 async def test_every_page_fits_and_says_why_it_is_empty(make, size):
     pane = make()
