@@ -330,6 +330,22 @@ class EvidencePane(VerdictPage):
         )
         return "".join(map(fit_right, texts, _RULE_CELLS))
 
+    @property
+    def _count_cells(self) -> int:
+        digits = len(str(self.shown_verdict.n_layers))
+        return 2 * digits + len(" of ")
+
+    @property
+    def _range_cells(self) -> int:
+        digits = len(str(self.shown_verdict.n_layers))
+        return 2 * digits + len("   to ") if self.area.width >= _WIDE else 0
+
+    @property
+    def _track_cells(self) -> int:
+        beside = self._count_cells + self._range_cells + _RELIABILITY_CELLS + 1
+        beside += sum(_RULE_CELLS) * self._has_rule_cells
+        return max(0, self.area.width - self._name_cells - beside)
+
     def _row(self, measure: Evidence) -> list[Piece]:
         """A measure's name, its line on the axis, its count, and whether the count holds."""
         styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
