@@ -113,7 +113,8 @@ class LeftOutPane(Page):
         """What the key computes, and how long it takes; empty where nothing is missing."""
         names, result = self.computes(), self.drawn_result
         has_all = all(map(result.has_all, names))
-        if not self.view.can_compute or (has_all and not self._is_own):
+        is_busy = self.view.is_live and set(names) <= {*result.settings.metrics}
+        if not self.view.can_compute or is_busy or (has_all and not self._is_own):
             return ""
         metrics = [METRIC_BY_NAME[name] for name in names]
         times = [about_time(metric, self._computed, self.view.pace) for metric in metrics]
