@@ -107,6 +107,10 @@ def _scored(left_out: LeftOut) -> str:
     return f"the {left_out.knowledge.curve.words}"
 
 
+_RANKS = {KL: 2, TIME: 1}
+"""The columns that a narrow pane drops, the highest rank first."""
+
+
 def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None = None) -> Table:
     """A row for each number of pieces that stay.
 
@@ -115,8 +119,14 @@ def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None =
         stays: the numbers of pieces that stay, a row each.
         marked: the number whose row is marked; None for none.
     """
-    columns = [Column(f"{left_out.piece}s kept", number=True), Column("goes", number=True)]
-    columns += [Column(values.title, number=True) for values in left_out.columns.values()]
+    columns = [
+        Column(f"{left_out.piece}s kept", number=True, brief="kept"),
+        Column("goes", number=True),
+        *(
+            Column(values.title, number=True, rank=_RANKS.get(name, 0))
+            for name, values in left_out.columns.items()
+        ),
+    ]
     return Table(
         [*columns, *([] if marked is None else [Column("")])],
         [
