@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from depthtui.data.pieces import part_of, parts_of
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
 from depthtui.tracing.anatomy import Anatomy, Tap
@@ -142,7 +143,8 @@ def write_greedily(
         ids: `[n]`, the text to continue, on the embedding's device.
         count: tokens to write, at least 1.
         left_out: for each text, the layers that it is written without.
-        part: the part left out: `layer`, `attention` or `mlp`.
+        part: the part left out: `layer`, `attention` or `mlp`; with `part`, attentions and MLPs are
+            left out by their numbers (see `data/pieces.py`).
         checkpoint: called before every layer; raising there ends the writing.
         on_token: called with the number of tokens written of each text.
         cached: keep the keys and values of tokens that were read; otherwise all are read again
@@ -211,6 +213,13 @@ def _leave_out(
     It writes its mean update where that is the substitute. `keeps_first` returns whether the first
     token of a call keeps the layer.
     """
+    if part == "part":
+        for number in parts_of([layer]):
+            here = [[layer] if number in parts else [] for parts in left_out]
+            yield from _leave_out(
+                anatomy, layer, part_of(number).part, here, substitute, keeps_first
+            )
+        return
     texts = len(left_out)
     rows = [row for row, layers in enumerate(left_out) if layer in layers]
     if not rows:
