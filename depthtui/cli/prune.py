@@ -248,6 +248,7 @@ def prune(
         least=least,
         gate=None if gate is None else Gate(*gate),
         prompts=prompts,
+        names_prompts=_names_prompts(prompt_options),
         settings=overrides.over(
             RunSettings(chat_template=settings.chat_template, sufficient_search="greedy")
         ),
@@ -314,10 +315,14 @@ def _tell(pruning: Pruning, pruned: PrunedModel, storage: Storage) -> int:
     return 0
 
 
+def _names_prompts(prompt_options: PromptOptions) -> bool:
+    return bool(prompt_options.prompts or prompt_options.files or prompt_options.task)
+
+
 def _named(prompt_options: PromptOptions, task: str) -> PromptOptions:
     """The options, with a default task where they name no prompts."""
-    names_prompts = prompt_options.prompts or prompt_options.files or prompt_options.task
-    return prompt_options if names_prompts else replace(prompt_options, task=task)
+    is_named = _names_prompts(prompt_options)
+    return prompt_options if is_named else replace(prompt_options, task=task)
 
 
 def _prompts(

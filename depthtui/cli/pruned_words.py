@@ -160,8 +160,8 @@ def _print_models(pruning: Pruning) -> None:
     costs = list(models.values())
     rows = []
     for row in compared_rows(costs):
-        means = [float(values.mean()) for values in row.models]
-        rows.append([row.title, *(format(mean, row.form) if mean else "0" for mean in means)])
+        whole, *smaller = (format(values.mean(), row.form) for values in row.models)
+        rows.append([row.title, whole if row.models[0].any() else "0", *smaller])
     if rights := compared_answers(costs):
         rows.append(["answers right", *(f"{int(right.sum())} of {len(right)}" for right in rights)])
     count = len(costs[0])

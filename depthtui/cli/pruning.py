@@ -28,7 +28,7 @@ from depthtui.engine.layer_choice import (
 )
 from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, RunStopped
 from depthtui.models.catalog import check_layers, configured_layers
 from depthtui.models.reach import check_can_open
 
@@ -49,6 +49,7 @@ class PruneJob:
         gate: the limit up to which pieces go.
         prompts: the prompts to measure on; for a gate of answers, every second one chooses how many
             pieces go.
+        names_prompts: whether they were named, and are no default.
         settings: how prompts are read.
         piece: whether layers go, or parts of layers.
         heals: whether a map makes up for the layers that go.
@@ -63,6 +64,7 @@ class PruneJob:
     least: int | None
     gate: Gate | None
     prompts: Sequence[Prompt]
+    names_prompts: bool
     settings: RunSettings
     piece: Piece = "layer"
     heals: bool = False
@@ -161,7 +163,7 @@ def prune_model(
     with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, trusted=job.trusted)
         with stopped_by_ctrl_c(control):
-            pruning = choose(engine, job, control)
+            pruning = choose(engine, job, control, notice)
             with display.out_of_the_way():
                 show(pruning.choice)
             pruning = check(engine, job, pruning, control)
@@ -184,7 +186,9 @@ def _check_job(job: PruneJob) -> None:
         check_target(job.out)
 
 
-def choose(engine: Engine, job: PruneJob, control: Control) -> Pruning:
+def choose(
+    engine: Engine, job: PruneJob, control: Control, notice: Callable[[str], None]
+) -> Pruning:
     """Load the model and choose the pieces that go.
 
     Raises:
@@ -202,11 +206,7 @@ def choose(engine: Engine, job: PruneJob, control: Control) -> Pruning:
     pieces = coarsest(*pieces_in(job.layers, info.n_layers)) if job.layers else (job.piece, [])
     if pieces[0] == "part":
         surgery.check_can_write(engine, pieces[1])
-    # Where no output is known, named layers can be cut all the same.
-    prompts = () if job.layers and info.lens_missing else job.prompts
-    outputs = surgery.whole_outputs(
-        engine, prompts, job.settings.chat_template, control, solves=job.of_answers
-    )
+    outputs = _whole_outputs(engine, job, control, notice)
     choosing, held_out = (outputs[1::2], outputs[::2]) if job.of_answers else ([], outputs)
     if job.layers:
         return Pruning(info, named(engine, pieces[1], held_out, control, pieces[0]), held_out)
@@ -217,6 +217,25 @@ def choose(engine: Engine, job: PruneJob, control: Control) -> Pruning:
         choosing = surgery.order_outputs(engine, control)
     choice = keeping(engine, job.gate, choosing, held_out, job.settings, control, job.piece)
     return Pruning(info, choice, held_out)
+
+
+def _whole_outputs(
+    engine: Engine, job: PruneJob, control: Control, notice: Callable[[str], None]
+) -> list[WholeOutput]:
+    """The whole model's outputs on the prompts; none of default prompts that it cannot read.
+
+    Named pieces can go without a table of what they cost.
+    """
+    template = job.settings.chat_template
+    try:
+        return surgery.whole_outputs(engine, job.prompts, template, control, job.of_answers)
+    except RunStopped:
+        raise
+    except DepthError as error:
+        if job.names_prompts or not job.layers:
+            raise
+        notice(f"Nothing is measured: {error.message}")
+        return []
 
 
 def check(engine: Engine, job: PruneJob, pruning: Pruning, control: Control) -> Pruning:
