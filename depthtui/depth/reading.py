@@ -19,6 +19,7 @@ from depthtui.depth import rules
 from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
 from depthtui.depth.idle import idle_layers, past_idle, writing_only
+from depthtui.depth.left_out import LeftOut
 from depthtui.depth.rule import Rule
 from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.spans import spans_of
@@ -174,6 +175,16 @@ class Reading(Pooled):
     def known_idle(self) -> tuple[int, ...] | None:
         """The layers that write nothing on any prompt; None where unknown (see `depth.idle`)."""
         return idle_layers(self.prompts)
+
+    @lazy_value
+    def left_out(self) -> LeftOut | None:
+        """What is left as layers leave; None where nothing is known along an order."""
+        return LeftOut.of(self)
+
+    @lazy_value
+    def parts_left_out(self) -> LeftOut | None:
+        """What is left as attentions and MLPs leave; None where nothing is known."""
+        return LeftOut.of_parts(self)
 
     @lazy_value
     def evidence(self) -> tuple[Evidence, ...]:

@@ -17,12 +17,12 @@ import numpy as np
 from depthtui.data.pieces import (
     PER_LAYER,
     Piece,
-    count_words,
     piece_mark,
     piece_words,
     pieces_words,
 )
 from depthtui.data.run_settings import RunSettings
+from depthtui.data.sentence import plural
 from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -380,7 +380,7 @@ def least_costly(
     order = _first_pieces(engine, count + BEYOND, settings, control, piece)
     if len(order) < count:
         raise DepthError(
-            f"The order has {count_words(len(order), piece)}: without more the output is too far "
+            f"The order has {plural(len(order), piece)}: without more the output is too far "
             "away for an order.",
             f"--least {len(order)} leaves the most out; --drop names {piece}s.",
         )

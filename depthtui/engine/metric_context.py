@@ -321,7 +321,7 @@ class MetricContext:
         )
 
     def timed(self, layers: Sequence[int], passes: Sequence[int]) -> Times:
-        """The times of the run's tokens where some layers run alone, and of passes behind them."""
+        """The times of the run's tokens where only some layers run, and of passes behind them."""
         self.check()
         return times(self.model, self._ids, layers, passes)
 

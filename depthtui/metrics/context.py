@@ -195,7 +195,7 @@ class Context(Protocol):
         """
 
     def timed(self, layers: Sequence[int], passes: Sequence[int]) -> Times:
-        """The times of the run's tokens where some layers run alone, and of passes behind them.
+        """The times of the run's tokens where only some layers run, and of passes behind them.
 
         Args:
             layers: the layers that run.

@@ -49,7 +49,6 @@ from depthtui.metrics import (
     similarity,
     skip_effects,
     speed,
-    sufficient,
     task_guess,
     token_depths,
 )
@@ -81,7 +80,6 @@ _BUILT_IN: tuple[Metric, ...] = (
     nonlinear.METRIC,
     ablation.METRIC,
     kept.METRIC,
-    sufficient.METRIC,
     parts.METRIC,
     task_guess.METRIC,
     order.METRIC,

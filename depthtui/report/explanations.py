@@ -161,8 +161,8 @@ def of_column(part: str, rule: str = "") -> Explanation:
                 title=f"The paper's depth by {rule_title(rule)}",
                 reading="The number of layers that the paper reports for this model; with ≈ on "
                 f"the data set that is most like this task. {PROTOCOL}",
-                look_for="How far ours is from it: by other weights, prompts or bits, or by the "
-                "KL rule where the curve is flat beside its threshold.",
+                look_for="How far ours is from it. Other weights, prompts or bits may be why, and "
+                "by the KL rule a curve that is flat beside its threshold.",
             )
         case "ratio":
             return replace(

@@ -17,7 +17,7 @@ from depthtui.depth.intervals import Bootstrap, too_few
 from depthtui.depth.reading import Reading
 from depthtui.depth.weights import task_numbers
 from depthtui.metrics import kept
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept.curve import Guess, KeptCurve, Scored, mean_depth, share_kept
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
 from depthtui.metrics.right_answers import RightAnswers, right_answers_of

@@ -7,7 +7,7 @@ import numpy as np
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics.accuracy import Accuracy
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from tests.builders.results import full_result
 
 SETTINGS = RunSettings(metrics=("contributions", "logit_lens", "kept", "accuracy"))

@@ -20,7 +20,7 @@ from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.experts import ChosenExperts
 from depthtui.metrics.integrated_gradients import IntegratedGradients
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import Orders, drawn_orders
 from depthtui.metrics.order import Order
 from depthtui.metrics.pairs import LayerPairs

@@ -23,7 +23,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.needs import clean_run
 from depthtui.metrics.order import compute as order_module
 from depthtui.metrics.ranking import usefulness

@@ -18,8 +18,8 @@ from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import STAND_INS, key_parts
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
-from depthtui.metrics.kept import Kept
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME, depending_on
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals

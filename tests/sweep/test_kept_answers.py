@@ -14,7 +14,7 @@ from rich.console import Console
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.sweep.kept_answers import KeptAnswer, sentences_of

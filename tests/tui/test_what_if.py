@@ -18,7 +18,7 @@ from depthtui.data.run_settings import ModelSpec, PatchedCell, Repeated, RunSett
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.accuracy import Accuracy
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.parts import KeptParts
 from depthtui.report.answers import chances

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.selection import numbers_text
-from depthtui.metrics import kept, sufficient
+from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from depthtui.metrics.accuracy.pooled_accuracy import Answers, PooledAccuracy, with_counted_layers
+from depthtui.metrics.accuracy.pooled_accuracy import (
+    NEAR,
+    Answers,
+    PooledAccuracy,
+    with_counted_layers,
+)
 from depthtui.metrics.choices import chosen_key, left_out_words
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerValues
@@ -102,7 +107,7 @@ def findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
 
 _COUNTED = {
     kept.NAME: "that keep nine tenths",
-    sufficient.METRIC.name: "of an output within a nat, N(1)",
+    NEAR: "of an output within a nat, N(1)",
 }
 """The layers of other counts, in words."""
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from depthtui.data.verdict import AnswerKind, HeadlineAnswers, margin_words
-from depthtui.metrics import kept, sufficient
+from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import (
     FewestLayers,
     PairedAnswers,
@@ -21,8 +21,13 @@ from depthtui.metrics.accuracy.answer_statistics import (
     wilson,
 )
 from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
+from depthtui.metrics.column import Column
 from depthtui.metrics.evidence import progress_words
+from depthtui.metrics.kept.output import TOLERANCE
 from depthtui.metrics.pooling import Pooled
+
+NEAR = "kl"
+"""The name of the layers of an output within a nat."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,20 @@ class Answers:
         """Whether the answers along the order are known."""
         return bool(np.isfinite(self.along).all())
 
+    @property
+    def column(self) -> Column:
+        """The share of right answers; a limit is a margin that is tested (see `FewestLayers`)."""
+        share = self.along.mean(axis=0)
+        return Column(
+            self.kind, share, ".2f", True, of=self.questions, find_least=self._layers_within
+        )
+
+    def _layers_within(self, margin: float) -> int | None:
+        fewest = self.fewest_within(margin)
+        if fewest.left_out is None or self.why_at_chance:
+            return None
+        return self.along.shape[1] - 1 - fewest.left_out
+
     def without_first(self, count: int) -> PairedAnswers:
         """The answers of the whole model, and those without the first layers of the order."""
         return PairedAnswers.of(self.along[:, 0], self.along[:, count])
@@ -102,10 +121,7 @@ class Answers:
     @property
     def layers(self) -> int | None:
         """N(answers); None where the questions are too few, or the whole model is at chance."""
-        fewest = self.fewest
-        if fewest is None or fewest.left_out is None or self.why_at_chance:
-            return None
-        return self.along.shape[1] - 1 - fewest.left_out
+        return self._layers_within(self.margin) if self.has_order else None
 
     @property
     def why_no_count(self) -> str:
@@ -239,15 +255,15 @@ class WithLayers:
 def with_counted_layers(answers: Answers, pooled: Pooled) -> dict[str, WithLayers]:
     """The answers with the layers of other counts in the same order, by the name of their metric.
 
-    These are the layers that keep nine tenths (`kept`) and those of an output within a nat
-    (`sufficient`); one that is not known is absent.
+    These are the layers that keep nine tenths (`kept`) and those of an output within a nat (`kl`);
+    one that is not known is absent.
     """
-    knowledge, suffice = pooled.get(kept.METRIC), pooled.get(sufficient.METRIC)
+    knowledge, output = pooled.get(kept.METRIC), kept.output_of(pooled)
     counts = []
     if knowledge is not None and not knowledge.curve.why_too_little:
         counts.append((kept.NAME, knowledge.order, knowledge.layers))
-    if suffice is not None:
-        counts.append((sufficient.METRIC.name, suffice.ways[0].order, suffice.layers))
+    if output is not None and (near := output.kl.least(TOLERANCE)) is not None:
+        counts.append((NEAR, output.order, near))
     return {
         name: WithLayers(layers, answers.without_first(pooled.n_layers - layers))
         for name, order, layers in counts

@@ -15,7 +15,7 @@ from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence, range_words
 from depthtui.metrics.choices import stand_in_words
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.registry import unavailable_in_words
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words

@@ -8,9 +8,9 @@ from itertools import chain
 
 from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics import accuracy, kept, sufficient
+from depthtui.metrics import accuracy, kept
 from depthtui.metrics.accuracy.answer_statistics import share_range
-from depthtui.metrics.accuracy.pooled_accuracy import Answers, WithLayers, with_counted_layers
+from depthtui.metrics.accuracy.pooled_accuracy import NEAR, Answers, WithLayers, with_counted_layers
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
@@ -28,7 +28,7 @@ from depthtui.sweep.plan import model_from_root
 from depthtui.sweep.report.phrases import place
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
-_COUNTS = {kept.NAME: "nine tenths", sufficient.METRIC.name: "N(1)"}
+_COUNTS = {kept.NAME: "nine tenths", NEAR: "N(1)"}
 """The counts of layers with which answers are counted too."""
 
 _ANSWERS = (
