@@ -48,11 +48,7 @@ _TASK, _TASK_OF_ANSWERS = "grade_school", "addition"
 _WAYS = ("--keep", "--least", "--drop")
 """The options of which one chooses the layers."""
 
-_COLUMNS = ("knowledge", "loss", "kl", "choices", "answers")
-"""The columns that --keep limits."""
-
-_SHARES = {"knowledge", "choices", "answers"}
-"""Those that are shares, which are to be at least the limit; the others are nats, at most."""
+_GATE = re.compile(r"[a-z]+=[0-9.]+")
 
 
 def _layers(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
@@ -66,17 +62,19 @@ def _gate(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[str, float] | None:
     """A column and its limit."""
-    from depthtui.metrics.layer_order import MOST_COST
-
     if value is None:
         return None
+
+    from depthtui.engine.left_out_costs import GATE_COLUMNS, SHARES
+    from depthtui.metrics.layer_order import MOST_COST
+
     column, _, limit = value.partition("=")
-    if column not in _COLUMNS:
+    if column not in GATE_COLUMNS:
         raise click.BadParameter(
             f"{value!r} is no column with its limit: write one of knowledge=0.9, loss=0.1, kl=0.3, "
             "choices=0.9 and answers=0.95."
         )
-    most = 1 if column in _SHARES else None
+    most = 1 if column in SHARES else None
     number = NumberRange(min=0, max=most, min_open=True).convert(limit, parameter, context)
     if column == "kl" and number > MOST_COST:
         words = f"the order ends at {MOST_COST:g} nats."
@@ -98,7 +96,7 @@ class _PruneCommand(PromptCommand):
                 options += ["--least", word]
             elif _names_layers(word):
                 options += ["--drop", word]
-            elif word.partition("=")[0] in _COLUMNS:
+            elif _GATE.fullmatch(word):
                 options += ["--keep", word]
             else:
                 rest.append(word)

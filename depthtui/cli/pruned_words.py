@@ -11,14 +11,16 @@ import numpy as np
 from depthtui.cli.output import print_table, print_written
 from depthtui.cli.pruning import Pruning
 from depthtui.data.model import ModelInfo
-from depthtui.data.pieces import NO_PARTS, NumberedParts
+from depthtui.data.pieces import NO_PARTS
 from depthtui.data.selection import numbers_text, ranges_of
+from depthtui.data.sentence import plural
 from depthtui.engine.healing import Healing
 from depthtui.engine.layer_choice import BEYOND, MODEL_ORDER, LayerChoice
 from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.engine.pruning import PrunedModel
 from depthtui.models.recipe import RECIPE
 from depthtui.models.silent_parts import DROP_LISTS, SKIP_LAYERS
+from depthtui.report.left_out import left_out_table
 from depthtui.token_text import shell_word
 
 
@@ -26,38 +28,20 @@ def print_costs(choice: LayerChoice) -> None:
     """Print what the first pieces of the order cost, around the number that goes."""
     if choice.held_out is None:
         return
-    rows, held_out = [], choice.held_out
-    columns = {name: column.values for name, column in held_out.columns.items()}
-    first = max(1, choice.count - BEYOND)
-    for count in (0, *range(first, held_out.most_left_out + 1)):
-        asked = held_out.right[:, count][np.isfinite(held_out.right[:, count])]
-        knowledge = columns["knowledge"][count]
-        rows.append(
-            [
-                f"{choice.n_pieces - count}",
-                _piece_cell(choice, count),
-                "" if np.isnan(knowledge) else f"{knowledge:.0%}",
-                f"{columns['loss'][count]:+.2f}" if count else "0",
-                f"{columns['kl'][count]:.3f}",
-                f"{columns['choices'][count]:.0%}",
-                f"{int(asked.sum())} of {len(asked)}" if len(asked) else "",
-                f"<- {choice.option}" if count == choice.count else "",
-            ]
-        )
-    headings = ["kept", choice.piece, "known", "nats", "KL", "choices", "right", ""]
-    prompts = f"{len(held_out)} held-out prompt{'' if len(held_out) == 1 else 's'}"
+    costs = choice.held_out
+    left_out = costs.left_out(choice.order, choice.n_layers, choice.piece, "greedy")
+    counts = (0, *range(max(1, choice.count - BEYOND), costs.most_left_out + 1))
+    stays = [choice.n_pieces - count for count in counts]
+    table = left_out_table(left_out, stays, choice.n_pieces - choice.count)
+    titles = [column.title for column in table.columns]
+    rows = [
+        [*map(str, cells), f"{mark} {choice.option}" if mark else ""] for *cells, mark in table.rows
+    ]
     order = f"by {MODEL_ORDER}" if choice.in_order else "in the order of their numbers"
-    click.echo(f"{choice.n_pieces} {choice.piece}s, on {prompts}, left out {order}:")
-    print_table(headings, rows, range(len(headings) - 1))
+    prompts = plural(len(costs), "held-out prompt")
+    click.echo(f"{choice.piece.capitalize()}s left out {order}, on {prompts}:")
+    print_table(titles, rows, range(len(titles) - 1))
     click.echo()
-
-
-def _piece_cell(choice: LayerChoice, count: int) -> str:
-    """The piece that goes last of so many, such as `7` or `attention 7`."""
-    if not count:
-        return ""
-    number = choice.order[count - 1]
-    return str(number) if choice.piece == "layer" else NumberedParts.of([number]).numbers
 
 
 def print_choice(pruning: Pruning, writing: str) -> None:
@@ -164,8 +148,7 @@ def _print_models(pruning: Pruning) -> None:
         rows.append([row.title, whole if row.models[0].any() else "0", *smaller])
     if rights := compared_answers(costs):
         rows.append(["answers right", *(f"{int(right.sum())} of {len(right)}" for right in rights)])
-    count = len(costs[0])
-    on = f"on {count} prompts" if count > 1 else "on 1 prompt"
+    on = f"on {plural(len(costs[0]), 'prompt')}"
     print_table([on, "whole", *models], rows, range(1, len(models) + 2))
 
 

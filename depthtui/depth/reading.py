@@ -20,6 +20,7 @@ from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
 from depthtui.depth.idle import idle_layers, past_idle, writing_only
 from depthtui.depth.left_out import LeftOut
+from depthtui.depth.right_answers import RightAnswers, right_answers_of
 from depthtui.depth.rule import Rule
 from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.spans import spans_of
@@ -36,7 +37,6 @@ from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
 from depthtui.metrics.registry import ALL, METRICS, depending_on
-from depthtui.metrics.right_answers import RightAnswers, right_answers_of
 from depthtui.metrics.spec import Metric
 
 _NOT_RUN = "not every layer has been run yet"

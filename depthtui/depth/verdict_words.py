@@ -22,7 +22,7 @@ from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence, listed
 from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict, margin_words
-from depthtui.metrics.right_answers import RightAnswers
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4

@@ -13,6 +13,7 @@ from torch import Tensor
 from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import Skip
+from depthtui.engine.pruning import changed
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
 from depthtui.errors import DepthError
@@ -88,6 +89,11 @@ class WholeOutput:
     def tokens(self) -> PromptTokens:
         """The prompt's tokens."""
         return self.question.tokens
+
+    @property
+    def n_scored(self) -> int:
+        """How many losses are scored."""
+        return len(range(len(self.tokens) - 1)[self.scored])
 
 
 def read_prompt(
@@ -244,13 +250,19 @@ def right_answers(
         return _chosen_rightly(model, question, rows, checkpoint, piece)
     if not question.most_written:
         return None
+    if piece == "part":
+        return [
+            is_right
+            for parts in rows
+            for is_right in _written_without_parts(model, question, parts, checkpoint)
+        ]
     at_once = model.rows_at_once(len(rows), question.longest + question.most_written)
     if mixes_tokens(model.anatomy.layers):
         at_once = 1
     return [
         is_right
         for part in slices(len(rows), at_once)
-        for is_right in _written_rightly(model, question, rows[part], checkpoint, piece)
+        for is_right in _written_rightly(model, question, rows[part], checkpoint)
     ]
 
 
@@ -279,12 +291,19 @@ def _chosen_rightly(
     return [bool(choice == question.prompt.right_choice) for choice in chosen]
 
 
+def _written_without_parts(
+    model: ReadyModel, question: TokenisedPrompt, parts: Collection[int], checkpoint: Check
+) -> list[bool]:
+    silent = [model.anatomy.sublayer(part) for part in parts]
+    with changed(model.loaded.model, (), silent=silent):
+        return _written_rightly(model, question, [()], checkpoint)
+
+
 def _written_rightly(
     model: ReadyModel,
     question: TokenisedPrompt,
     rows: Sequence[Collection[int]],
     checkpoint: Check,
-    piece: Piece,
 ) -> list[bool]:
     module, start = model.loaded.model, question.tokens.answer_start
     form, longest = form_of(question.prompt), model.info.context_length
@@ -296,7 +315,6 @@ def _written_rightly(
         ids.to(execution_device(module.get_input_embeddings())),
         min(question.most_written, longest - start) if longest else question.most_written,
         rows,
-        piece,
         checkpoint,
         cached=model.can_read_on(),
         is_over=reader.are_over,

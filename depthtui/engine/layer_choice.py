@@ -23,11 +23,12 @@ from depthtui.data.pieces import (
 )
 from depthtui.data.run_settings import RunSettings
 from depthtui.data.sentence import plural
+from depthtui.depth.left_out import CHOICES, KL, KNOWLEDGE, LOSS
 from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.held_out_prompts import WholeOutput, check_not_at_chance
-from depthtui.engine.left_out_costs import LeftOutCosts
+from depthtui.engine.left_out_costs import ANSWERS, SHARES, LeftOutCosts
 from depthtui.errors import DepthError
 from depthtui.metrics.accuracy.answer_statistics import LEVEL, is_above_chance
 from depthtui.metrics.layer_order import order_words
@@ -48,29 +49,14 @@ BEYOND = 3
 """Pieces beyond the number that goes, and before it, whose costs are shown too."""
 
 
-@dataclass(frozen=True)
-class _Words:
-    """A column of a gate.
-
-    Attributes:
-        clause: a value in words.
-        true: a true value's words, of which an interval tells.
-        is_share: whether it is a share that is to be at least the limit; else nats, at most.
-    """
-
-    clause: str
-    true: str
-    is_share: bool = True
-
-
-COLUMNS: Mapping[str, _Words] = {
-    "knowledge": _Words("{:.0%} of what the model knows is kept", "share"),
-    "loss": _Words("the loss is {:.2f} nats higher", "change", is_share=False),
-    "kl": _Words("the output is {:.2f} nats away", "KL", is_share=False),
-    "choices": _Words("{:.0%} of first choices stay", "share"),
-    "answers": _Words("{:.0%} as many answers are right", "change"),
+_WORDS: Mapping[str, tuple[str, str]] = {
+    KNOWLEDGE: ("{:.0%} of what the model knows is kept", "share"),
+    LOSS: ("the loss is {:.2f} nats higher", "change"),
+    KL: ("the output is {:.2f} nats away", "KL"),
+    CHOICES: ("{:.0%} of first choices stay", "share"),
+    ANSWERS: ("{:.0%} as many answers are right", "change"),
 }
-"""The columns that a gate can limit, by name."""
+"""By column, a value as a clause, and the word for a true value."""
 
 
 @dataclass(frozen=True)
@@ -93,12 +79,17 @@ class Gate:
     def costs(self, costs: LeftOutCosts) -> np.ndarray:
         """The values that are to be at most `most_cost`, `[n + 1]`: shares with a minus."""
         values = costs.columns[self.column].values
-        return -values if COLUMNS[self.column].is_share else values
+        return -values if self.is_share else values
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the limit is the least share; else it is the most nats."""
+        return self.column in SHARES
 
     @property
     def most_cost(self) -> float:
         """The limit of `costs`."""
-        return -self.limit if COLUMNS[self.column].is_share else self.limit
+        return -self.limit if self.is_share else self.limit
 
     def passes(self, costs: LeftOutCosts, count: int) -> bool:
         """Whether a number of pieces may go; an unknown value is not within the limit."""
@@ -113,8 +104,9 @@ class Gate:
 
     def describe(self, costs: LeftOutCosts, count: int) -> str:
         """The value without so many pieces in words, as a clause."""
-        words = COLUMNS[self.column].clause.format(costs.columns[self.column].values[count])
-        pair = costs.answers(count) if self.column == "answers" else None
+        clause, _ = _WORDS[self.column]
+        words = clause.format(costs.columns[self.column].values[count])
+        pair = costs.answers(count) if self.column == ANSWERS else None
         return words if pair is None else f"{words}, {pair.words()}"
 
     def certainty(self, costs: LeftOutCosts, count: int) -> str:
@@ -122,18 +114,17 @@ class Gate:
 
         For answers a one-sided bound, of fresh questions asked once; else an interval over prompts.
         """
-        if self.column == "answers":
+        if self.column == ANSWERS:
             return self._certainty_of_answers(costs, count)
         interval = costs.columns[self.column].interval
         if interval is None:
             return ""
         low, high = interval[:, count]
-        shows = low >= self.limit if COLUMNS[self.column].is_share else high <= self.limit
-        form = ".0%" if COLUMNS[self.column].is_share else ".2f"
-        words = COLUMNS[self.column]
-        nats = "" if words.is_share else " nats"
+        shows = low >= self.limit if self.is_share else high <= self.limit
+        form, nats = (".0%", "") if self.is_share else (".2f", " nats")
+        _, true = _WORDS[self.column]
         return (
-            f"with {LEVEL:.0%} the true {words.true} is {low:{form}} to {high:{form}}{nats} "
+            f"with {LEVEL:.0%} the true {true} is {low:{form}} to {high:{form}}{nats} "
             f"(bootstrap over {len(costs)} prompts): beyond the limit is "
             f"{'' if shows else 'not '}excluded"
         )
@@ -413,7 +404,7 @@ def keeping(
             which a share could be kept.
         RunStopped: `control` stopped it.
     """
-    n_layers, of_answers = _layers_of(engine, piece), gate.column == "answers"
+    n_layers, of_answers = _layers_of(engine, piece), gate.column == ANSWERS
     chosen_on = f"{len(choosing)} texts that the model writes itself"
     checked_on = _held_out_words(len(held_out))
     if of_answers:
@@ -432,7 +423,7 @@ def keeping(
             break
         wanted *= 2
     checked = _held_out_costs(engine, order, max(1, count), held_out, control, piece)
-    if gate.column == "knowledge" and checked.knows_too_little:
+    if gate.column == KNOWLEDGE and checked.knows_too_little:
         raise DepthError(
             "The model knows too little of the prompts to check on: its loss is "
             f"{checked.gain:.2f} nats a token below that of a guess without context.",

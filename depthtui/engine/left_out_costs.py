@@ -2,45 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from depthtui.data.lazy import lazy_value
+from depthtui.data.pieces import PER_LAYER, Piece
+from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, LeftOut
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
+from depthtui.metrics.column import Column
 from depthtui.metrics.kept.curve import LEAST_GAIN, share_kept
 from depthtui.metrics.resampling import drawn_interval
 
+ANSWERS = "answers"
+"""The name of the column of right answers, as a share of the whole model's."""
 
-@dataclass(frozen=True)
-class Column:
-    """Values by the number of pieces left out.
+SHARES = (KNOWLEDGE, CHOICES, ANSWERS)
+"""The columns that a gate keeps at a share at least; the others are nats, at most."""
 
-    Attributes:
-        values: without 0, 1, 2, … pieces, `[n + 1]`; NaN where not known.
-        interval: the ends of each value's 95 % interval, `[2, n + 1]`; None without any.
-    """
-
-    values: np.ndarray
-    interval: np.ndarray | None = None
+GATE_COLUMNS = (KNOWLEDGE, LOSS, KL, CHOICES, ANSWERS)
+"""The columns that a gate can limit."""
 
 
 @dataclass(frozen=True)
 class LeftOutCosts:
     """What prompts show of a model without the first 0, 1, 2, … pieces of an order.
 
-    Each prompt counts once. A model that is written or healed has two columns: the whole model, and
-    itself.
+    A model that is written or healed has two columns: the whole model, and itself.
 
     Attributes:
         kl: KL(p || p~), p the whole model's output, a mean over the tokens of each prompt, in nats,
             `[prompts, n + 1]`.
         choices: the share of first choices that stay.
-        loss: in nats a token: of the answers where every prompt has one, else of all tokens.
+        loss: in nats a token: of the answers where every prompt has one, else of the texts.
         right: 1 for a right answer, 0 for a wrong one, NaN where none was asked for.
         guess: the loss of the same tokens by the guess without context, `[prompts]`; NaN where
             there is none.
+        scored: how many tokens `loss` is of, `[prompts]`.
+        tokens: how many tokens `choices` are of, `[prompts]`.
     """
 
     kl: np.ndarray
@@ -48,6 +48,8 @@ class LeftOutCosts:
     loss: np.ndarray
     right: np.ndarray
     guess: np.ndarray
+    scored: np.ndarray
+    tokens: np.ndarray
 
     def __len__(self) -> int:
         return len(self.kl)
@@ -62,29 +64,60 @@ class LeftOutCosts:
         kl, choices, loss, right = (
             values[:, [0, count]] for values in (self.kl, self.choices, self.loss, self.right)
         )
-        return LeftOutCosts(kl, choices, loss, right, self.guess)
+        return replace(self, kl=kl, choices=choices, loss=loss, right=right)
 
     @lazy_value
     def columns(self) -> Mapping[str, Column]:
-        """The means over the prompts, by the name of a `Gate`'s column."""
-        whole = self.loss[:, :1]
+        """The numbers that a gate can limit, by name: means over prompts, or over their tokens."""
+        ones = np.ones(len(self))
         return {
-            "knowledge": self._column(self._knowledge),
-            "loss": self._column(lambda weights: weights @ (self.loss - whole)),
-            "kl": self._column(lambda weights: weights @ self.kl),
-            "choices": self._column(lambda weights: weights @ self.choices),
-            "answers": Column(self._share_of_answers),
+            KNOWLEDGE: self._column("known", ".2f", self._knowledge, falls=True),
+            LOSS: self._column("nats", "+.2f", self._loss),
+            KL: self._column("KL", ".2f", lambda drawn: _mean(self.kl, drawn * ones)),
+            CHOICES: self._column(
+                "choices",
+                ".2f",
+                lambda drawn: _mean(self.choices, drawn * self.tokens),
+                falls=True,
+                of=int(self.tokens.sum()),
+            ),
+            ANSWERS: Column(ANSWERS, self._share_of_answers, ".2f", True),
         }
+
+    def left_out(self, order: Sequence[int], n_layers: int, piece: Piece, search: str) -> LeftOut:
+        """The table of these costs, of all pieces; NaN where more leave than were tried.
+
+        Args:
+            order: the pieces, the first to go first; others may follow.
+            n_layers: L.
+            piece: their kind.
+            search: how the order was found.
+        """
+        n_pieces = PER_LAYER[piece] * n_layers
+        others = (number for number in range(n_pieces) if number not in order)
+        columns = {name: self.columns[name] for name in (KNOWLEDGE, LOSS, KL, CHOICES)}
+        asked = np.isfinite(self.right[:, 0])
+        if asked.any():
+            right = self.right[asked].mean(axis=0)
+            columns[CHOSEN] = Column("right", right, ".2f", True, of=int(asked.sum()))
+        if not np.isfinite(columns[KNOWLEDGE].values).any():
+            del columns[KNOWLEDGE]
+        missing = np.full(n_pieces - self.most_left_out, np.nan)
+        filled = {
+            name: replace(column, values=np.concatenate([column.values, missing]))
+            for name, column in columns.items()
+        }
+        return LeftOut(piece, n_layers, "model", search, (*order, *others), filled)
 
     @property
     def gain(self) -> float:
         """What the whole model knows of a token, in nats: the loss that context saves."""
-        return float(np.mean(self.guess - self.loss[:, 0]))
+        return float(np.average(self.guess - self.loss[:, 0], weights=self.scored))
 
     @property
     def knows_too_little(self) -> bool:
         """Whether the whole model knows too little of these prompts for a share of it to count."""
-        return not self.gain >= LEAST_GAIN * float(np.mean(self.guess))
+        return not self.gain >= LEAST_GAIN * float(np.average(self.guess, weights=self.scored))
 
     def answers(self, count: int) -> PairedAnswers | None:
         """The right answers of the whole model and without so many pieces; None without any."""
@@ -93,11 +126,13 @@ class LeftOutCosts:
             return None
         return PairedAnswers.of(self.right[asked, 0], self.right[asked, count])
 
-    def _knowledge(self, weights: np.ndarray) -> np.ndarray:
-        """The share of the gain that is kept in means with these weights, `[means, n + 1]`."""
-        if self.knows_too_little:
-            return np.full((len(weights), self.loss.shape[1]), np.nan)
-        return share_kept(weights @ self.loss, weights @ self.guess)
+    def _knowledge(self, drawn: np.ndarray) -> np.ndarray:
+        weights = drawn * self.scored
+        share = share_kept(_mean(self.loss, weights), _mean(self.guess[:, None], weights)[:, 0])
+        return np.full_like(share, np.nan) if self.knows_too_little else share
+
+    def _loss(self, drawn: np.ndarray) -> np.ndarray:
+        return _mean(self.loss - self.loss[:, :1], drawn * self.scored)
 
     @property
     def _share_of_answers(self) -> np.ndarray:
@@ -112,16 +147,28 @@ class LeftOutCosts:
             ]
         )
 
-    def _column(self, means: Callable[[np.ndarray], np.ndarray]) -> Column:
-        """The column of a mean, a function of the weights of the prompts, `[means, prompts]`."""
-        n_prompts = len(self)
-        values = means(np.full((1, n_prompts), 1 / n_prompts))[0]
+    def _column(
+        self,
+        title: str,
+        form: str,
+        means: Callable[[np.ndarray], np.ndarray],
+        falls: bool = False,
+        of: int = 0,
+    ) -> Column:
+        """The column of a mean, a function of how often prompts are drawn, `[means, prompts]`."""
+        values = means(np.ones((1, len(self))))[0]
 
-        def ends(number: int) -> tuple[float, float] | None:
-            return drawn_interval(
-                [n_prompts], lambda counts: means(counts[0] / n_prompts)[:, number], seed=0
-            )
+        def ends(count: int) -> tuple[float, float] | None:
+            return drawn_interval([len(self)], lambda drawn: means(drawn[0])[:, count], seed=0)
 
-        intervals = [ends(number) for number in range(len(values))]
-        known = [interval for interval in intervals if interval is not None]
-        return Column(values, np.array(known).T if len(known) == len(values) else None)
+        def interval() -> np.ndarray | None:
+            intervals = list(map(ends, range(len(values))))
+            known = [interval for interval in intervals if interval is not None]
+            return np.array(known).T if len(known) == len(values) else None
+
+        return Column(title, values, form, falls, of=of, find_interval=interval)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The means of prompts' values `[prompts, n + 1]` by weights `[means, prompts]`."""
+    return np.asarray(weights @ values / weights.sum(axis=1, keepdims=True))

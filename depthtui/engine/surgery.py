@@ -422,7 +422,9 @@ def _costs(outputs: Sequence[WholeOutput], changes: np.ndarray, right: np.ndarra
     """The costs by the changes `[prompts, 3, n + 1]` of `held_out_prompts.without`."""
     loss = np.array([output.loss for output in outputs])[:, None] + changes[:, 2]
     guess = np.array([output.guess for output in outputs])
-    return LeftOutCosts(changes[:, 0], changes[:, 1], loss, right, guess)
+    scored = np.array([output.n_scored for output in outputs])
+    tokens = np.array([len(output.tokens) - 1 for output in outputs])
+    return LeftOutCosts(changes[:, 0], changes[:, 1], loss, right, guess, scored, tokens)
 
 
 @one_process_only

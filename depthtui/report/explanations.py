@@ -56,7 +56,8 @@ _COLUMNS = {
         "Right answers",
         "How many of the known answers the model gives itself.",
         "each token of the answer is the model's first choice after those before it "
-        "(teacher-forced); with answers kept, the text that the model writes is the answer",
+        "(teacher-forced); with right answers measured, the model chooses the right option, else "
+        "writes the answer",
         "A worked solution counts as one answer, and is rarely given word for word.",
         "Levels with few right answers: their depth is that of failures. The trend over levels is "
         "given again over right answers alone.",

@@ -27,9 +27,9 @@ from depthtui.data.run_settings import SummarySettings, reading_keys, settings_k
 from depthtui.data.verdict import Verdict
 from depthtui.depth.left_out import LOSS, LeftOut
 from depthtui.depth.reading import Reading
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
-from depthtui.metrics.right_answers import RightAnswers
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable

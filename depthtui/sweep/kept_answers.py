@@ -15,12 +15,12 @@ import numpy as np
 from depthtui.data.sentence import listed
 from depthtui.depth.intervals import Bootstrap, too_few
 from depthtui.depth.reading import Reading
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.weights import task_numbers
 from depthtui.metrics import kept
 from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept.curve import Guess, KeptCurve, Scored, mean_depth, share_kept
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL
-from depthtui.metrics.right_answers import RightAnswers, right_answers_of
 from depthtui.report.phrases import by_statement
 from depthtui.sweep.comparisons import Interval
 from depthtui.sweep.plan import Cell, population
@@ -240,7 +240,7 @@ def _group(name: str, reading: Reading, curve: KeptCurve) -> KeptGroup:
         curve.mean_depth if is_counted else None,
         curve.layers() if is_counted else None,
         curve.gain,
-        right_answers_of(reading.prompts),
+        reading.accuracy,
     )
 
 

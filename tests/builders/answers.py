@@ -43,6 +43,7 @@ def _answered(number: int, before: int, after: int, at: int) -> RunResult:
     accuracy.along[:] = _scores(is_right, accuracy.right)
     accuracy.clean[:] = accuracy.unchanged[:] = accuracy.along[0]
     accuracy.written_right[:] = is_right
+    accuracy.written_without[:] = before
     return run
 
 

@@ -10,6 +10,7 @@ import pytest
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, HeadlineAnswers, Verdict
 from depthtui.depth import rules
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import (
     _PLACES,
@@ -19,7 +20,6 @@ from depthtui.depth.verdict_words import (
     why_not_compared,
 )
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.metrics.right_answers import RightAnswers
 
 SAYS = {
     "cosine": "until layers strengthen what is there",

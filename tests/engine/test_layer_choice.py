@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.engine.layer_choice import COLUMNS, Gate, LayerChoice
+from depthtui.engine.layer_choice import Gate, LayerChoice
 from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.errors import DepthError
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
@@ -21,7 +21,8 @@ def costs(kl: list[float], prompts: int = 2, right: np.ndarray | None = None) ->
     rows = np.tile(np.array(kl, float), (prompts, 1))
     if right is None:
         right = np.full(rows.shape, np.nan)
-    return LeftOutCosts(rows, 1 - rows / 10, 1 + 2 * rows, right, np.full(prompts, 3.0))
+    guess, tokens = np.full(prompts, 3.0), np.full(prompts, 5)
+    return LeftOutCosts(rows, 1 - rows / 10, 1 + 2 * rows, right, guess, tokens, tokens)
 
 
 def answered(*pairs: PairedAnswers) -> LeftOutCosts:
@@ -90,7 +91,7 @@ def test_a_gate_is_a_column_and_a_limit(column: str, limit: float, words: str) -
     gate, known = Gate(column, limit), costs([0, 0.1, 0.2, 0.3])
     assert gate.within(known) == 2
     assert gate.describe(known, 2) == words
-    stricter = limit + (0.001 if COLUMNS[column].is_share else -0.001)
+    stricter = limit + (0.001 if gate.is_share else -0.001)
     assert Gate(column, stricter).within(known) == 1
     assert gate.option == f"--keep {column}={limit:g}"
 
@@ -140,6 +141,16 @@ def test_of_what_is_hardly_known_no_share_is_kept() -> None:
     assert known.knows_too_little
     assert not Gate("knowledge", 0.1).passes(known, 1)
     assert replace(known, guess=np.full(2, np.nan)).knows_too_little
+
+
+def test_losses_and_choices_are_means_over_tokens_and_kl_over_prompts() -> None:
+    rows = np.array([[0, 0.1], [0, 0.4]])
+    guess, tokens = np.array([3.0, 2.0]), np.array([1, 3])
+    known = LeftOutCosts(rows, 1 - rows, 1 + rows, rows, guess, tokens, tokens).columns
+    assert known["kl"].values[1] == pytest.approx(0.25)
+    assert known["loss"].values[1] == pytest.approx((0.1 + 3 * 0.4) / 4)
+    assert known["choices"].values[1] == pytest.approx(1 - (0.1 + 3 * 0.4) / 4)
+    assert known["knowledge"].values[1] == pytest.approx(1 - 1.3 / (2 + 3 * 1))
 
 
 def test_a_choice_that_passes_names_its_layers_in_order() -> None:

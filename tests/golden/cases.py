@@ -416,14 +416,17 @@ def _card_of_parts(folder: Path) -> None:
     gate = Gate("kl", 0.5)
     order, kl = [6, 15, 8, 0], np.array([0.0, 0.125, 0.25, 0.375, 0.75])
     alike, prompts = np.zeros((8, 1)), np.arange(8.0)
-    choosing = LeftOutCosts(alike + kl, alike + 1, alike + 2, alike + np.nan, alike[:, 0] + 3)
-    right = np.array([[1.0] * 5, *[[1.0, 1.0, 1.0, 0.0, 0.0]] * 1, *[[1.0] * 5] * 6])
+    guess, tokens = np.full(8, 3.0), np.full(8, 5)
+    choosing = LeftOutCosts(alike + kl, alike + 1, alike + 2, alike + np.nan, guess, tokens, tokens)
+    right = np.array([[1.0] * 5, [1.0, 1.0, 1.0, 0.0, 0.0], *[[1.0] * 5] * 6])
     held_out = LeftOutCosts(
         np.outer(prompts / 8, kl / 0.375),
         np.tile([1, 0.75, 0.75, 0.75, 0.75], (8, 1)),
         2 + np.outer(prompts / 16, kl / 0.375),
         right,
-        alike[:, 0] + 3,
+        guess,
+        tokens,
+        tokens,
     )
     choice = LayerChoice(
         order,

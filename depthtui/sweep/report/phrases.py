@@ -28,8 +28,8 @@ from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, ru
 
 RIGHT_ANSWER = (
     "Right: where right answers were measured, the model chooses the right option, else writes the "
-    "answer; where answers kept was, it writes the answer; else each token of the answer is its "
-    "first choice after those before it (teacher-forced)."
+    "answer; where they were not, each token of the answer is its first choice after those before "
+    "it (teacher-forced)."
 )
 """The meaning of a right answer, in a sentence."""
 

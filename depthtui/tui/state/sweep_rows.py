@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.verdict import Headline, Verdict
-from depthtui.metrics.right_answers import RightAnswers
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.report.phrases import rule_title
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell

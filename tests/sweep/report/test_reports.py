@@ -171,8 +171,7 @@ class TestNumbers:
     def test_a_cell_s_verdict_is_that_of_the_runs(self, first: bool) -> None:
         results = [full_run(f"text {n}", seed=n, tokens=20) for n in range(6)]
         for result in results:
-            for name in ("ablation", "answers_kept"):
-                result.put(name, replace(result.measured[name], part="layer"))
+            result.put("ablation", replace(result.measured["ablation"], part="layer"))
         settings = SummarySettings(include_first_token=first)
         (cell,) = of_results(results).cells
         cell = CellSummary(cell.cell, cell.records, settings)
@@ -184,7 +183,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("causal", [False, True])
     def test_a_cell_says_what_its_count_rests_on(self, causal: bool) -> None:
-        others = ("answers_kept", "order", "patch", "residual_erasure", "kept")
+        others = ("accuracy", "order", "patch", "residual_erasure", "kept")
         lacks = (*others, *(("ablation",) * (not causal)))
         results = [lacking(full_run(f"text {n}", seed=n), "context_depth", *lacks) for n in (1, 2)]
         for result in results:
@@ -196,11 +195,11 @@ class TestNumbers:
         assert expected is not None
         assert cell.verdict.sentence == expected.sentence
         assert cell.verdict.missing_metrics == expected.missing_metrics
-        assert {"answers_kept", "residual_erasure"} <= set(expected.missing_metrics)
+        assert {"accuracy", "residual_erasure"} <= set(expected.missing_metrics)
         assert ("ablation" in expected.missing_metrics) == (not causal)
 
     def test_a_cell_misses_nothing_that_its_prompts_cannot_have(self) -> None:
-        result = lacking(full_run(), "answers_kept", "context_depth")
+        result = lacking(full_run(), "accuracy", "context_depth")
         tokens = replace(result.tokens, answer_start=len(result.tokens))
         without_answer = replace(result, prompt=Prompt("a b"), tokens=tokens)
         (cell,) = of_results([without_answer]).cells
@@ -269,9 +268,7 @@ def answered(curves: list[np.ndarray], right: list[int]) -> tuple[SweepSummary, 
         records[cell] = []
         for number in range(10):
             text = f"{cell.task.level} {number}"
-            result = lacking(
-                full_result(full_run(text).prompt, model_info(layers=12)), "answers_kept"
-            )
+            result = lacking(full_result(full_run(text).prompt, model_info(layers=12)), "accuracy")
             lens, start = result.get(LogitLens), result.answer_start
             lens.top_ids[-1, start - 1 : -1, 0] = result.tokens.ids[start:] + (number >= n_right)
             lens.kl[:] = (kl if number < n_right else steep(10))[:, None]
@@ -339,15 +336,15 @@ class TestAccuracy:
         assert re.search(r"addition, 2 digits +4/10  8 · .67 [^\n]*\n +±½", console.export_text())
 
     def test_what_the_model_writes_counts_before_what_it_would_choose(self) -> None:
-        result = lacking(full_run(), "accuracy")
-        answers = result.measured["answers_kept"]
+        result = full_run()
+        answers = result.measured["accuracy"]
         for right in (True, False):
-            result.put("answers_kept", replace(answers, clean_right=right))
+            answers.written_right[:] = right
             (cell,) = of_results([result]).cells
             assert str(cell.accuracy) == f"{int(right)}/1"
-        (cell,) = of_results([lacking(result, "answers_kept", "logit_lens")]).cells
+        (cell,) = of_results([lacking(result, "accuracy", "logit_lens")]).cells
         assert cell.accuracy is None
-        summary = of_results([lacking(result, "answers_kept", "logit_lens")])
+        summary = of_results([lacking(result, "accuracy", "logit_lens")])
         assert "right |" not in markdown_bytes(sweep_document(summary, [])).decode()
 
     def test_the_trend_is_given_again_over_right_answers(self) -> None:
