@@ -130,10 +130,10 @@ def compared_rows(models: Sequence[LeftOutCosts]) -> list[ComparedRow]:
 
 def compared_answers(models: Sequence[LeftOutCosts]) -> list[np.ndarray]:
     """Which answers are right, of the whole model and of each smaller one; empty without any."""
-    asked = np.isfinite(models[0].right).all(axis=1)
-    if not asked.any():
+    has_answer = np.isfinite(models[0].right).all(axis=1)
+    if not has_answer.any():
         return []
-    return [models[0].right[asked, 0], *(costs.right[asked, 1] for costs in models)]
+    return [models[0].right[has_answer, 0], *(costs.right[has_answer, 1] for costs in models)]
 
 
 def _print_models(pruning: Pruning) -> None:

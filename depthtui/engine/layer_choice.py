@@ -413,15 +413,15 @@ def keeping(
         checked_on += f", {_right_words(held_out)}"
     else:
         check_not_at_chance(engine.freed_model(), held_out)
-    wanted = _FEWEST
+    n_searched = _FEWEST
     while True:
-        order = _first_pieces(engine, wanted, settings, control, piece)
-        asked = range(1, len(order) + 1) if of_answers else ()
-        costs = surgery.costs(engine, choosing, order, control, piece, asked)
+        order = _first_pieces(engine, n_searched, settings, control, piece)
+        counts = range(1, len(order) + 1) if of_answers else ()
+        costs = surgery.costs(engine, choosing, order, control, piece, counts)
         count = gate.within(costs)
-        if len(order) < wanted or count + BEYOND <= len(order):
+        if len(order) < n_searched or count + BEYOND <= len(order):
             break
-        wanted *= 2
+        n_searched *= 2
     checked = _held_out_costs(engine, order, max(1, count), held_out, control, piece)
     if gate.column == KNOWLEDGE and checked.knows_too_little:
         raise DepthError(
@@ -481,8 +481,8 @@ def _held_out_costs(
 ) -> LeftOutCosts:
     """The costs on the held-out prompts, with the answers around a number of pieces."""
     order = order[: count + BEYOND]
-    asked = range(max(1, count - BEYOND), len(order) + 1)
-    return surgery.costs(engine, held_out, order, control, piece, asked)
+    counts = range(max(1, count - BEYOND), len(order) + 1)
+    return surgery.costs(engine, held_out, order, control, piece, counts)
 
 
 def _layers_of(engine: Engine, piece: Piece) -> int:

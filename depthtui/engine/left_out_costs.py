@@ -96,10 +96,9 @@ class LeftOutCosts:
         n_pieces = PER_LAYER[piece] * n_layers
         others = (number for number in range(n_pieces) if number not in order)
         columns = {name: self.columns[name] for name in (KNOWLEDGE, LOSS, KL, CHOICES)}
-        asked = np.isfinite(self.right[:, 0])
-        if asked.any():
-            right = self.right[asked].mean(axis=0)
-            columns[CHOSEN] = Column("right", right, ".2f", True, of=int(asked.sum()))
+        if self.answers(0) is not None:
+            right = self.right[np.isfinite(self.right[:, 0])]
+            columns[CHOSEN] = Column("right", right.mean(axis=0), ".2f", True, of=len(right))
         if not np.isfinite(columns[KNOWLEDGE].values).any():
             del columns[KNOWLEDGE]
         missing = np.full(n_pieces - self.most_left_out, np.nan)
@@ -121,10 +120,9 @@ class LeftOutCosts:
 
     def answers(self, count: int) -> PairedAnswers | None:
         """The right answers of the whole model and without so many pieces; None without any."""
-        asked = np.isfinite(self.right[:, [0, count]]).all(axis=1)
-        if not asked.any():
-            return None
-        return PairedAnswers.of(self.right[asked, 0], self.right[asked, count])
+        pairs = self.right[:, [0, count]]
+        pairs = pairs[np.isfinite(pairs).all(axis=1)]
+        return PairedAnswers.of(*pairs.T) if len(pairs) else None
 
     def _knowledge(self, drawn: np.ndarray) -> np.ndarray:
         weights = drawn * self.scored
@@ -163,8 +161,7 @@ class LeftOutCosts:
 
         def interval() -> np.ndarray | None:
             intervals = list(map(ends, range(len(values))))
-            known = [interval for interval in intervals if interval is not None]
-            return np.array(known).T if len(known) == len(values) else None
+            return None if None in intervals else np.array(intervals).T
 
         return Column(title, values, form, falls, of=of, find_interval=interval)
 

@@ -380,7 +380,7 @@ def costs(
     order: Sequence[int],
     control: Control | None = None,
     piece: Piece = "layer",
-    asked: Sequence[int] = (),
+    counts: Sequence[int] = (),
 ) -> LeftOutCosts:
     """What leaving out the first 0, 1, 2, … pieces of an order costs.
 
@@ -390,7 +390,7 @@ def costs(
         order: the pieces, the first to leave out first.
         control: stops the work.
         piece: their kind.
-        asked: the numbers of pieces without which prompts are answered too.
+        counts: the numbers of pieces without which prompts are answered too.
 
     Raises:
         DepthError: no model is loaded, or a prompt cannot be run.
@@ -413,8 +413,9 @@ def costs(
     )
     right = np.full((len(outputs), len(rows)), np.nan)
     right[:, 0] = [np.nan if output.right is None else output.right for output in outputs]
-    if asked:
-        right[:, asked] = answers(engine, outputs, [rows[count] for count in asked], control, piece)
+    if counts:
+        sets = [rows[count] for count in counts]
+        right[:, counts] = answers(engine, outputs, sets, control, piece)
     return _costs(outputs, np.stack(changes), right)
 
 
@@ -452,12 +453,12 @@ def answers(
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    asked = [place for place, output in enumerate(outputs) if output.right is not None]
-    questions = [outputs[place].question for place in asked]
+    places = [place for place, output in enumerate(outputs) if output.right is not None]
+    questions = [outputs[place].question for place in places]
     right = np.full((len(outputs), len(left_out)), np.nan)
-    if asked:
+    if places:
         most, up_to = max(map(len, left_out)), "up to " if len(left_out) > 1 else ""
-        right[asked] = _of_each(
+        right[places] = _of_each(
             engine,
             f"Answering without {up_to}{plural(most, piece)}",
             questions,
