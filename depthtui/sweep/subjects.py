@@ -12,7 +12,6 @@ from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import LADDER, TASKS
-from depthtui.sweep.comparisons import HARDER, TRAINED, Wording
 from depthtui.sweep.plan import TaskChoice
 from depthtui.sweep.records import Record
 from depthtui.sweep.summary import CellSummary, SweepSummary
@@ -43,8 +42,6 @@ class Subject:
         is_trend: whether all groups count, in their order; else the last is compared with the
             first.
         paired: whether the groups are compared on the prompts that all have run.
-        wording: the words of a trend.
-        with_depths: whether an answer begins with the depth of each group.
     """
 
     compared: str
@@ -53,8 +50,6 @@ class Subject:
     names: Sequence[str]
     is_trend: bool = False
     paired: bool = True
-    wording: Wording = HARDER
-    with_depths: bool = False
 
     @property
     def cells(self) -> list[CellSummary]:
@@ -100,7 +95,6 @@ def sizes(summary: SweepSummary) -> Iterator[Subject]:
                     task.title,
                     [[cell] for cell in cells],
                     [cell.title for cell in cells],
-                    with_depths=True,
                 )
 
 
@@ -164,7 +158,7 @@ def trainings(summary: SweepSummary) -> Iterator[Subject]:
         for words, tasks in _tasks_together(summary.plan.tasks):
             steps = [_cells_on(summary, model, tasks) for model in models]
             revisions = [model.revision for model in models]
-            yield Subject(compared, words, steps, revisions, is_trend=True, wording=TRAINED)
+            yield Subject(compared, words, steps, revisions, is_trend=True)
 
 
 def _revisions_by_step(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
@@ -338,7 +332,8 @@ def origins(summary: SweepSummary) -> Iterator[Subject]:
             if first and second:
                 compared = f"{first[0].title}, written minus given"
                 sides = ["the given text", "its own text"]
-                yield Subject(compared, words, [first, second], sides, with_depths=True)
+                on = f"{words}, given and written"
+                yield Subject(compared, on, [first, second], sides)
 
 
 def _ladders(tasks: Iterable[TaskChoice]) -> Iterator[list[TaskChoice]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
@@ -39,12 +38,10 @@ from depthtui.report.blocks import (
     TightBlocks,
     ViewBlocks,
 )
-from depthtui.report.phrases import kl_area, rule_title
+from depthtui.report.phrases import kl_area, rule_title, sentence_case
 from depthtui.report.relative import POINTS, at_percents, relative
-from depthtui.sweep.comparisons import Claim, signed_text, signed_with_ends
-from depthtui.sweep.kept_answers import sentences_of
-from depthtui.sweep.plan import population
-from depthtui.sweep.questions import Answer, Question
+from depthtui.sweep.answers import Answer, p_words
+from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import (
     absences,
     accuracy_note,
@@ -64,10 +61,11 @@ from depthtui.sweep.report.phrases import (
     model_heading,
     other_titles,
     place,
-    problems_of,
     published_note,
     published_words,
+    reasons_of,
     run_note,
+    sentences_of,
     verdicts,
     writing_note,
 )
@@ -82,15 +80,14 @@ _MOST_ITEMS = 12
 _NARROW = {"of answers beyond the task": "beyond task"}
 """Shorter words for a narrow table."""
 
-_BY_RULES = "By the rules, as the paper answers."
+_BY_OTHERS = "By other numbers, the paper's rules among them."
 
-_FOLDED = "The report files have the answers by the rules, too."
+_FOLDED = "The report files have the answers by the paper's rules, too."
 
 _LEGEND = (
-    "First the difference in layers, or in ratios where L differs; beneath it its interval, "
-    "corrected for the number of comparisons. Bold: the interval excludes 0. ?: single prompts "
-    "disagree (rank test, Holm). No direction holds: a fragile count moves as far. "
-    "The report files have each comparison in a sentence."
+    "Change: from the first to the last, in layers, or in points of the share where L differs; "
+    "beneath it the interval, corrected for the number of comparisons. p: rank test of single "
+    "prompts, after Holm; ? where it disagrees."
 )
 
 
@@ -101,7 +98,7 @@ def sweep_document(summary: SweepSummary, questions: Sequence[Question]) -> Docu
 
 
 def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Block]:
-    yield from _answered_by_kept(questions)
+    yield from _headlines(questions)
     if summary.cells:
         yield ViewBlocks(AT_LENGTH, _first_tables(summary))
         notes = [kept_note, accuracy_note, method, published_note, matching_note, writing_note]
@@ -111,9 +108,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
     yield from right_answers(summary)
     for question in questions:
         yield from _question(question)
-    if any(map(_is_compared_in_brief, questions)):
-        yield ViewBlocks(["brief"], [Note(_LEGEND)])
-    if any(question.kept_answers for question in questions):
+    if any(question.headline for question in questions):
         yield ViewBlocks(["brief"], [Note(_FOLDED)])
     yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
     yield ViewBlocks(AT_LENGTH, _by_prompt(summary))
@@ -366,119 +361,65 @@ def _name(cell: CellSummary) -> str:
     return f"{cell.title}, {cell.cell.task.title}"
 
 
-def _answered_by_kept(questions: Sequence[Question]) -> Iterator[Block]:
-    """The answer to each question, by what is kept."""
+def _headlines(questions: Sequence[Question]) -> Iterator[Block]:
+    """The first answers to each question."""
     for question in questions:
-        sentences = sentences_of(question.kept_answers)
+        sentences = sentences_of(question.headline)
         yield from _list(question.title, Items(sentences, _MOST_ITEMS), is_open=True)
 
 
 def _question(question: Question) -> Iterator[Block]:
-    """The answers by the rules, folded where what is kept answers too."""
-    if question.kept_answers and question.answers:
-        folded = Chapter(f"{question.title} {_BY_RULES}", _by_rules(question))
-        yield ViewBlocks(AT_LENGTH, [folded])
-    elif question.answers:
-        yield Chapter(question.title, _by_rules(question), is_open=True)
+    """The answers by other numbers, folded beneath the headline's."""
+    if question.headline and question.others:
+        title = f"{question.title} {_BY_OTHERS}"
+        yield ViewBlocks(AT_LENGTH, [Chapter(title, _others(question.others))])
+    elif question.others or question.reason:
+        reason = [Paragraph(question.reason)] * bool(question.reason)
+        yield Chapter(question.title, [*reason, *_others(question.others)], is_open=True)
 
 
-def _by_rules(question: Question) -> Iterator[Block]:
-    """The sentences; in a brief view, a table of the compared layers and their intervals."""
-    sentences = Items(_sentences(question.answers), _MOST_ITEMS)
-    if _has_comparison(question):
-        answers = [answer for answer in question.answers if answer.comparison is not None]
-        yield ViewBlocks(AT_LENGTH, [sentences])
-        yield ViewBlocks(["brief"], _comparison_blocks(answers))
-    else:
-        yield sentences
-
-
-def _has_comparison(question: Question) -> bool:
-    """Whether the rules compare anything."""
-    return any(answer.comparison is not None for answer in question.answers)
-
-
-def _is_compared_in_brief(question: Question) -> bool:
-    """Whether a brief view has the comparisons by the rules."""
-    return not question.kept_answers and _has_comparison(question)
-
-
-def _sentences(answers: Sequence[Answer]) -> list[str]:
-    """The answers with a claim, then each reason why there is none, once."""
-    sentences = [str(answer) for answer in answers if not answer.problem]
-    return sentences + problems_of(answers)
-
-
-def _comparison_blocks(answers: Sequence[Answer]) -> Iterator[Block]:
-    rule_names = rules.names_in({answer.rule for answer in answers})
+def _others(answers: Sequence[Answer]) -> Iterator[Block]:
+    """A table for the models that are compared, and each reason why nothing is known, once."""
     for compared in dict.fromkeys(answer.compared for answer in answers):
-        of_models = [answer for answer in answers if answer.compared == compared]
-        verdicts = "; ".join(filter(None, (_verdict(of_models, rule) for rule in rule_names)))
-        words = [f"{verdicts}."] * bool(verdicts) + problems_of(of_models)
-        table = _changes(of_models, rule_names)
-        yield TightBlocks([Paragraph(compared), table, *map(Paragraph, words)])
-    over = population(cell.task for answer in answers for cell in answer.cells)
-    yield Note(f"Intervals and tests are over {over}.")
+        known = [one for one in answers if one.compared == compared and one.is_known]
+        if known:
+            yield TightBlocks([Paragraph(compared), _comparisons(known)])
+    doubts = dict.fromkeys(answer.reason for answer in answers if answer.is_known)
+    doubtful = [f"{sentence_case(doubt)}." for doubt in doubts if ":" in doubt]
+    yield Items([*doubtful, *reasons_of(answers)], _MOST_ITEMS)
+    if over := dict.fromkeys(answer.population for answer in answers if answer.is_known):
+        yield Note(f"{_LEGEND} Intervals and tests are over {'; '.join(over)}.")
 
 
-def _changes(answers: Sequence[Answer], rule_names: Sequence[str]) -> Table:
-    """Rows for each task that two models, or one model's levels, are compared on.
-
-    Each row has the changes, their intervals beneath, and layers where the changes are of the
-    ratio.
-    """
-    by_subject = {(answer.on, answer.rule): answer for answer in answers}
+def _comparisons(answers: Sequence[Answer]) -> Table:
+    """A row for each number of each comparison: its change, its test, and its direction."""
     columns = [
-        Column("", width=_TASK_WIDTH),
-        *(Column(rule_title(rule), number=True, wraps=False) for rule in rule_names),
+        Column("on", width=_TASK_WIDTH),
+        Column("by", wraps=False),
+        Column("from first to last", views=AT_LENGTH),
+        Column("change", number=True, wraps=False),
+        Column("p", number=True, wraps=False),
+        Column("direction"),
     ]
     rows: list[list[TableCell]] = []
-    for on in dict.fromkeys(answer.on for answer in answers):
-        of_task = [by_subject.get((on, rule)) for rule in rule_names]
-        claims = [answer.claim if answer else None for answer in of_task]
-        rows.append([on, *map(_change, of_task)])
-        if any(claims):
-            rows.append(["", *map(_ends, claims)])
-        if any(claim and claim.is_of_ratio for claim in claims):
-            rows.append(["  in layers", *map(_layers, claims)])
+    last = ""
+    for answer in answers:
+        comparison, on = answer.comparison, answer.on
+        change, ends = comparison.change_in_words
+        direction, reason = comparison.direction, comparison.reason
+        style: Style = "strong" if direction in ("more", "fewer") else ""
+        rows.append(
+            [
+                "" if on == last else on,
+                answer.number.title,
+                answer.number.in_words(comparison.groups),
+                Noted(change, ends),
+                f"{p_words(comparison)}{'?' * comparison.disagrees}",
+                Spans([(reason.headline if reason else direction, style)]),
+            ]
+        )
+        last = on
     return Table(columns, rows)
-
-
-def _change(answer: Answer | None) -> Spans:
-    """The change: bold where its interval excludes zero, ? where the test disagrees."""
-    if answer is None or answer.claim is None:
-        return Spans([("– ", "soft")])
-    change, _ = _change_and_ends(answer.claim)
-    style: Style = "" if answer.unclear else "strong"
-    return Spans([(change, style), ("?" if answer.doubtful else " ", "")])
-
-
-def _ends(claim: Claim | None) -> Spans:
-    return Spans([("" if claim is None else f"{_change_and_ends(claim)[1]} ", "soft")])
-
-
-def _layers(claim: Claim | None) -> Spans:
-    return Spans([("" if claim is None else f"{signed_text(claim.layers, 1)} ", "soft")])
-
-
-def _change_and_ends(claim: Claim) -> tuple[str, str]:
-    """The change that is claimed, such as `+2.1` or `+0.10`, and its interval."""
-    return signed_with_ends(*claim.claimed_change, 2 if claim.is_of_ratio else 1, "…")
-
-
-def _verdict(answers: Sequence[Answer], rule: str) -> str:
-    """The claims over all tasks, such as `KL: no clear trend in 3 of 4`; empty without one."""
-    comparisons = [
-        answer.comparison for answer in answers if answer.rule == rule and answer.comparison
-    ]
-    claims = Counter(
-        comparison.words.headline for comparison in comparisons if comparison.claim is not None
-    )
-    if not claims:
-        return ""
-    return f"{rule_title(rule)}: " + ", ".join(
-        f"{claim} in {count} of {len(comparisons)}" for claim, count in claims.most_common()
-    )
 
 
 def _by_prompt(summary: SweepSummary) -> Iterator[Block]:

@@ -19,11 +19,11 @@ from depthtui.metrics.evidence import rounded_up_count
 from depthtui.metrics.registry import unavailable_in_words
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
-from depthtui.report.phrases import by_statement, interval, rule_title, sentence_case, uneven
+from depthtui.report.phrases import by_statement, interval, rule_title, uneven
 from depthtui.report.written import drawing_words
+from depthtui.sweep.answers import UNKNOWN, Answer
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, population
-from depthtui.sweep.questions import Answer
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of
 
 RIGHT_ANSWER = (
@@ -337,37 +337,19 @@ def _pooling(summary: SweepSummary) -> str:
     return f"Means over all tokens of a cell's prompts, {first}; {thresholds}{lens}."
 
 
-def problems_of(answers: Sequence[Answer]) -> list[str]:
-    """Each reason why there is no claim, once, with the comparisons that it is about."""
-    by_problem = by_statement((answer.problem, answer) for answer in answers if answer.problem)
-    return [
-        f"{sentence_case(problem)}: {_compared(unknown, answers)}."
-        for problem, unknown in by_problem.items()
-    ]
+def reasons_of(answers: Sequence[Answer]) -> list[str]:
+    """Each reason why nothing is known, once, with the comparisons that it is about."""
+    unknown = by_statement((answer.reason, answer) for answer in answers if not answer.is_known)
+    return [f"{UNKNOWN}: {reason}: {_compared(some)}." for reason, some in unknown.items()]
 
 
-def _compared(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
-    """The rules and subjects of some of the answers; those that are all are not named."""
-    subjects = {answer.subject for answer in answers}
-    every_rule = ", ".join(dict.fromkeys(rule_title(answer.rule) for answer in answers))
-    by_subject = by_statement((answer.subject, answer) for answer in some)
-    by_rules = by_statement(
-        (", ".join(rule_title(answer.rule) for answer in of_subject), of_subject[0])
-        for of_subject in by_subject.values()
-    )
-    words = []
-    for titles, of_rules in by_rules.items():
-        where = "" if len(of_rules) == len(subjects) else _subjects(of_rules, answers)
-        if titles == every_rule:
-            words.append(where or "every comparison")
-        else:
-            words.append(f"{titles} ({where})" if where else titles)
-    return "; ".join(words)
+def _compared(answers: Sequence[Answer]) -> str:
+    """The subjects of some answers, those of the same numbers together."""
+    by_subject = by_statement((answer.subject, answer.number.title) for answer in answers)
+    by_numbers = by_statement((", ".join(titles), on) for on, titles in by_subject.items())
+    return "; ".join(f"{titles} {'; '.join(on)}" for titles, on in by_numbers.items())
 
 
-def _subjects(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
-    """The models and tasks of some of the answers; tasks alone where all are of the same models."""
-    by_models = by_statement((answer.compared, answer.on) for answer in some)
-    if len({answer.compared for answer in answers}) == 1:
-        return " · ".join(on for tasks in by_models.values() for on in tasks)
-    return "; ".join(f"{compared} on {' · '.join(on)}" for compared, on in by_models.items())
+def sentences_of(answers: Sequence[Answer]) -> list[str]:
+    """The answers that are known in words, then each reason why others are not, once."""
+    return [str(answer) for answer in answers if answer.is_known] + reasons_of(answers)
