@@ -1,4 +1,4 @@
-"""The user's settings, kept in a TOML file, and the folders of depthtui."""
+"""The user's settings, saved in a TOML file, and the folders of depthtui."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Settings:
 
     use_cache: Annotated[
         bool,
-        Option("Neither read nor keep results on disk.", switch="--no-cache", group="Cache"),
+        Option("Neither read nor save results on disk.", switch="--no-cache", group="Cache"),
     ] = True
     cache_limit: Annotated[
         int,
@@ -133,7 +133,7 @@ class Settings:
     activation_limit: Annotated[
         int,
         Option(
-            "Activations of one run that take more are not kept.",
+            "Activations of one run that take more are not saved.",
             read=_read_size,
             write=exact_size,
             group="Cache",
@@ -144,7 +144,7 @@ class Settings:
     cache_activations: Annotated[
         bool,
         Option(
-            "Keep the residual stream and what is written to it beside the results.",
+            "Save the residual stream and what is written to it beside the results.",
             group="Cache",
         ),
     ] = True

@@ -26,7 +26,7 @@ _LONGEST = 3600
 async def opened(size: tuple[int, int], theme: str) -> AsyncIterator[Pilot[int]]:
     """The explorer at a size, in a theme, as it is when its first screen is there.
 
-    Models and fitted lenses are those of the cache; results and sessions are kept nowhere, so
+    Models and fitted lenses are those of the cache; results and sessions are saved nowhere, so
     that what is seen is computed. What is exported is gone with it.
     """
     os.environ |= {"COLORTERM": "truecolor", "TERM": "xterm-256color"}

@@ -30,10 +30,10 @@ from depthtui.errors import DepthError
 from depthtui.manual.model_types import (
     FAULT,
     IN_PART,
-    KEPT,
     MEASURED,
     NOT_MADE,
     REFUSED,
+    SAVED,
 )
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.skip_effects import SkipEffects
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str]) -> None:
     chosen = [argument for argument in arguments if argument != "--renew"]
     found = find_all(chosen or kinds())
     if renew and not chosen:
-        KEPT.write_text(listed(found), encoding="utf-8")
+        SAVED.write_text(listed(found), encoding="utf-8")
     worst = [
         (miss, f"{kind}'s {name}")
         for kind, one in found.items()

@@ -34,7 +34,6 @@ from depthtui.data.run_settings import (
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import reading_of, span_verdicts
 from depthtui.metrics.accuracy import Accuracy
-from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.direct_effects import DirectEffects, later_pairs
 from depthtui.metrics.early_exit import CONFIDENCE
@@ -50,7 +49,6 @@ from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.sweep_rows import SweepViewBuilder
 from depthtui.tui.state.sweeping import sweep_of_session
 from depthtui.tui.state.verdicts import LastReading
-from tests.builders.metrics import random_metric
 from tests.builders.models import tiny_model
 from tests.builders.readings import summary_of
 from tests.builders.results import full_result, lacking
@@ -372,17 +370,12 @@ def run_means(results: Results, settings: SummarySettings) -> dict[str, float]:
         "context depth": ("context_depth", "depth"),
         "context depth, later tokens": ("context_depth", "later_tokens", "depth"),
         "sequential depth": ("order", "depth"),
-        "layers that keep nine tenths": ("kept", "n", "0.9"),
-        "mean depth": ("kept", "mean_depth"),
-        "layers within 1 nat": ("sufficient", "n", "1"),
-        "parts kept": ("parts", "n", "0.9"),
-        "parts within 1 nat": ("parts", "sufficient", "n", "1"),
+        "layers that keep nine tenths": ("left_out", "layer", "least", "knowledge", "0.9"),
+        "mean depth": ("left_out", "layer", "mean_depth"),
+        "parts kept": ("left_out", "part", "least", "knowledge", "0.9"),
         "DepthScore": ("depth_score", "output"),
-        "answers right": ("answers_kept", "clean"),
     }
     means = {title: _at(body, place) for title, place in places.items()}
-    if means["answers right"]:
-        means["layers that answers need"] = len(_at(body, ("answers_kept", "needed")))
     answers = body.get("accuracy") or {}
     kinds = [kind for kind in ("chosen", "written") if kind in answers]
     for kind in kinds:
@@ -497,12 +490,9 @@ def measured(
         tokens=PromptTokens(np.arange(tokens, dtype=np.int64) + 300, words, len(asked)),
     )
     rng = np.random.default_rng(seed)
-    if result.get(AnswersKept) is not None:
-        answers = random_metric("answers_kept", result, rng)
-        result.put("answers_kept", replace(answers, part=result.settings.skip_part))  # type: ignore[type-var]
     for metric, part in result.measured.items():
-        for _, values in arrays_of(part):
-            if values.dtype == np.float32 and metric != "answers_kept":
+        for name, values in arrays_of(part):
+            if values.dtype == np.float32 and not name.startswith("written_"):
                 values *= rng.uniform(0.5, 1.5, values.shape)
                 if values.ndim == 2 and metric not in (*_READ_BY_RULES, "context_depth"):
                     values *= rng.lognormal(0, 0.9, (len(values), 1))
@@ -594,9 +584,9 @@ def wrong_answers() -> Results:
     """Answers none of which is right."""
     results = many(3)
     for result in results:
-        answers = result.get(AnswersKept)
+        answers = result.get(Accuracy)
         assert answers is not None
-        answers.clean_right = False
+        answers.written_right[:] = 0
     return results
 
 

@@ -618,7 +618,7 @@ class TestRun:
     ) -> None:
         (home / "cache").touch()
         assert cli.main(["run", "demo", "--prompt", "x"]) == 0
-        assert "runs are not kept" in capsys.readouterr().err
+        assert "runs are not saved" in capsys.readouterr().err
 
     def test_what_takes_long_is_told_before_it_begins(self) -> None:
         notices: list[str] = []

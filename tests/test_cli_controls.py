@@ -71,7 +71,7 @@ def test_ten_commonsense_prompts_by_itself(
 
     monkeypatch.setattr("depthtui.engine.controls.find_controls", find)
     assert doctor(home, "--device", "cpu") == 130
-    assert "Nothing was kept" in capsys.readouterr().err
+    assert "Nothing was saved" in capsys.readouterr().err
     assert {prompt.task for prompt in used_prompts} == {"commonsense"}
     assert len(used_prompts) == 10
 

@@ -23,7 +23,7 @@ from depthtui.sweep.saved import open_sweep
 from depthtui.sweep.summary import summarise_sweep
 from tests.builders.lists import plant
 from tests.builders.results import full_run, run
-from tests.builders.sessions import keep, kept_result
+from tests.builders.sessions import save, saved_result
 from tests.sweep.sweeps import make_plan, sweep
 
 Output = pytest.CaptureFixture[str]
@@ -32,7 +32,7 @@ Output = pytest.CaptureFixture[str]
 @pytest.fixture
 def session(cache: Path) -> str:
     results = [full_run("The ferry was late.", 1), full_run("Two and two is four.", 2)]
-    return keep(cache, *(kept_result(cache, result) for result in results))
+    return save(cache, *(saved_result(cache, result) for result in results))
 
 
 def numbers(path: Path) -> tuple[list[str], np.ndarray]:
@@ -45,7 +45,7 @@ def test_the_numbers_beside_a_heatmap_are_those_of_the_run(
     cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
     result = run("The ferry was late.")
-    name = keep(cache, kept_result(cache, result))
+    name = save(cache, saved_result(cache, result))
     out = tmp_path / "new" / "fig.svg"
     command = ["figure", "heatmap", name[:8], "--measure", "kl", "--out", str(out)]
     assert main(command) == 0
@@ -188,7 +188,7 @@ def test_a_run_that_the_cache_lost_is_named_and_the_others_are_drawn(
     cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
     there, gone = full_run("The ferry was late."), full_run("Gone")
-    name = keep(cache, kept_result(cache, there), kept_result(cache, gone, in_cache=False))
+    name = save(cache, saved_result(cache, there), saved_result(cache, gone, in_cache=False))
     assert main(["figure", "suffice", name, "--out", str(tmp_path / "fig.svg")]) == 1
     assert "Run 2, “Gone”" in capsys.readouterr().err
     assert (tmp_path / "fig.svg").exists()
@@ -209,7 +209,7 @@ def test_a_run_with_its_arrays_is_drawn_as_its_session_is(
     cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
     results = [full_run("The ferry was late.", 1), full_run("Two and two is four.", 2)]
-    session = keep(cache, *(kept_result(cache, result) for result in results))
+    session = save(cache, *(saved_result(cache, result) for result in results))
     settings = SummarySettings(kl_threshold=0.4, overlap_threshold=0.6)
     run_report(results, settings).write(tmp_path / "mine", ["safetensors"])
     drawn = {}

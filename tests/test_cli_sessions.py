@@ -1,4 +1,4 @@
-"""`depthtui sessions`: list, export and remove what the explorer has kept."""
+"""`depthtui sessions`: list, export and remove what the explorer has saved."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from depthtui.cli import main
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.session_files import SessionFolder
-from tests.builders.sessions import keep, kept_run
+from tests.builders.sessions import save, saved_run
 
 Output = pytest.CaptureFixture[str]
 
 
 def test_the_list_has_name_time_runs_models_and_title(cache: Path, capsys: Output) -> None:
-    first_run = kept_run(cache, "The ferry was late.", ModelSpec())
-    two = kept_run(cache, "The ferry was late.", ModelSpec("other/model"))
-    name = keep(cache, first_run, two)
-    later = keep(cache, first_run, title="Lakes\x1b[2J", day=3)
+    first_run = saved_run(cache, "The ferry was late.", ModelSpec())
+    two = saved_run(cache, "The ferry was late.", ModelSpec("other/model"))
+    name = save(cache, first_run, two)
+    later = save(cache, first_run, title="Lakes\x1b[2J", day=3)
     assert main(["sessions", "list"]) == 0
     head, first, second = capsys.readouterr().out.splitlines()
-    assert head.split() == ["session", "kept", "runs", "models", "title"]
+    assert head.split() == ["session", "saved", "runs", "models", "title"]
     assert first.startswith(later)
     assert "\x1b" not in first
     assert name in second
@@ -35,7 +35,7 @@ def test_the_list_has_name_time_runs_models_and_title(cache: Path, capsys: Outpu
 
 def test_every_run_of_a_session_is_exported(cache: Path, tmp_path: Path, capsys: Output) -> None:
     texts = ("The ferry was late.", "Two and two is four.")
-    name = keep(cache, *(kept_run(cache, text, ModelSpec()) for text in texts))
+    name = save(cache, *(saved_run(cache, text, ModelSpec()) for text in texts))
     out = tmp_path / "out"
     command = ["sessions", "export", name[:8], "--out", str(out), "--format", "json,html,md"]
     assert main(command) == 0
@@ -52,9 +52,9 @@ def test_every_run_of_a_session_is_exported(cache: Path, tmp_path: Path, capsys:
 def test_a_run_that_the_cache_lost_is_named_everywhere(
     cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    cached_run = kept_run(cache, "The ferry was late.", ModelSpec())
-    gone = kept_run(cache, "<b>Gone</b>", ModelSpec("other/model"), in_cache=False)
-    name = keep(cache, cached_run, gone)
+    cached_run = saved_run(cache, "The ferry was late.", ModelSpec())
+    gone = saved_run(cache, "<b>Gone</b>", ModelSpec("other/model"), in_cache=False)
+    name = save(cache, cached_run, gone)
     out = tmp_path / "out"
     command = ["sessions", "export", name, "--out", str(out), "--format", "json,html,md"]
     assert main(command) == 1
@@ -72,16 +72,16 @@ def test_a_run_that_the_cache_lost_is_named_everywhere(
 def test_a_session_without_any_result_is_an_error(
     cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    name = keep(cache, kept_run(cache, "Gone", ModelSpec(), in_cache=False))
+    name = save(cache, saved_run(cache, "Gone", ModelSpec(), in_cache=False))
     assert main(["sessions", "export", name, "--out", str(tmp_path / "out")]) == 1
     assert "The cache has no run of this session" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_sessions_are_removed_by_name(cache: Path, capsys: Output) -> None:
-    run = kept_run(cache, "The ferry was late.", ModelSpec())
+    run = saved_run(cache, "The ferry was late.", ModelSpec())
     names = [
-        keep(cache, run, title=title, day=day) for day, title in ((2, "A"), (3, "B"), (4, "C"))
+        save(cache, run, title=title, day=day) for day, title in ((2, "A"), (3, "B"), (4, "C"))
     ]
     assert main(["sessions", "remove", *names[:2], names[0]]) == 0
     assert capsys.readouterr().out.split() == ["deleted", names[0], "deleted", names[1]]
@@ -89,7 +89,7 @@ def test_sessions_are_removed_by_name(cache: Path, capsys: Output) -> None:
 
 
 def test_a_session_that_is_open_is_not_removed(cache: Path, capsys: Output) -> None:
-    name = keep(cache, kept_run(cache, "The ferry was late.", ModelSpec()))
+    name = save(cache, saved_run(cache, "The ferry was late.", ModelSpec()))
     (file,) = SessionFolder(cache).files()
     writer = SessionFolder(cache).open(file)
     assert main(["sessions", "remove", name]) == 1
@@ -100,9 +100,9 @@ def test_a_session_that_is_open_is_not_removed(cache: Path, capsys: Output) -> N
 
 @pytest.mark.parametrize(("name", "words"), [("nobody", "No session is named"), ("2026", "2 ses")])
 def test_an_unclear_name_is_an_error(cache: Path, capsys: Output, name: str, words: str) -> None:
-    run = kept_run(cache, "The ferry was late.", ModelSpec())
+    run = saved_run(cache, "The ferry was late.", ModelSpec())
     for day in (2, 3):
-        keep(cache, run, day=day)
+        save(cache, run, day=day)
     assert main(["sessions", "export", name]) == 1
     assert words in capsys.readouterr().err
     # What is deleted is named in full.
@@ -114,13 +114,13 @@ def test_an_unclear_name_is_an_error(cache: Path, capsys: Output, name: str, wor
 def test_no_sessions_are_an_empty_list(cache: Path, capsys: Output) -> None:
     assert main(["sessions", "list"]) == 0
     output = capsys.readouterr()
-    assert output.out.split() == ["session", "kept", "runs", "models", "title"]
+    assert output.out.split() == ["session", "saved", "runs", "models", "title"]
     assert "There is no session yet" in output.err
     assert not cache.exists()
 
 
 def test_no_name_is_no_session(cache: Path, capsys: Output) -> None:
-    keep(cache, kept_run(cache, "One", ModelSpec()))
+    save(cache, saved_run(cache, "One", ModelSpec()))
     assert main(["sessions", "export", ""]) == 1
     assert "No session is named ''." in capsys.readouterr().err
 
@@ -138,7 +138,7 @@ def test_runs_are_pooled_only_where_that_is_asked(
 ) -> None:
     prompts = [Prompt("The ferry was late."), Prompt("Two and two " * 40, task="file")]
     prompts += [Prompt(f"{n} + 1 =", task="sums", level="1") for n in (1, 2)]
-    name = keep(cache, *(kept_run(cache, prompt, ModelSpec()) for prompt in prompts))
+    name = save(cache, *(saved_run(cache, prompt, ModelSpec()) for prompt in prompts))
 
     summary = exported(name, tmp_path)
     assert "effective_depth" not in summary

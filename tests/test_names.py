@@ -1,10 +1,11 @@
-"""Names are nouns, and no two classes share one."""
+"""Names are nouns; no two classes share one, and no two files the words of one."""
 
 from __future__ import annotations
 
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import PurePath
 
 NAMELESS = {"found", "known", "kept", "wanted", "told", "asked", "given", "said", "held", "so_far"}
 """Participles and fragments that name no value."""
@@ -42,6 +43,15 @@ def test_no_two_classes_share_a_name(package: dict[str, ast.Module]) -> None:
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path}:{node.lineno}")
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_no_two_files_have_the_same_words_in_another_order(package: dict[str, ast.Module]) -> None:
+    """`kept_answers` and `answers_kept` would be two things that nobody tells apart."""
+    names: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for path in map(PurePath, package):
+        name = path.parent.name if path.stem == "__init__" else path.stem
+        names[tuple(sorted(name.split("_")))].add(name)
+    assert [sorted(same) for same in names.values() if len(same) > 1] == []
 
 
 def test_a_value_is_named_by_a_noun(package: dict[str, ast.Module]) -> None:

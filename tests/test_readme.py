@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from depthtui.manual import PAGES
-from depthtui.manual.model_types import IN_PART, MEASURED, kept_lines
+from depthtui.manual.model_types import IN_PART, MEASURED, saved_lines
 from screenshots.renew import PICTURES, PIXELS
 from tests.documented import check_command_line, command_lines, unknown_names
 
@@ -45,7 +45,7 @@ def test_every_page_of_the_manual_that_it_names_is_there() -> None:
 
 
 def test_it_counts_the_types_of_models_as_the_list_does() -> None:
-    lines = kept_lines().values()
+    lines = saved_lines().values()
     measured = sum(line.startswith(MEASURED) for line in lines)
     in_part = sum(line.startswith(IN_PART) for line in lines)
     assert f"{measured} of {len(lines)} types of transformers are measured, {in_part} of" in TEXT

@@ -264,8 +264,8 @@ def _engine_of_model(
     keywords.check_nothing_to_load()
     loaded = adopt(model, tokenizer, name)
     bar.show_at_first(model)
-    nothing_kept = replace(Storage.of(keywords.file()), keep_results=False, activation_limit=0)
-    engine = make_engine(nothing_kept, bar.emit, _warn)
+    nothing_saved = replace(Storage.of(keywords.file()), save_results=False, activation_limit=0)
+    engine = make_engine(nothing_saved, bar.emit, _warn)
     with joined_by(model), libraries_silenced(), borrowed(model):
         engine.use(loaded)
         yield engine

@@ -13,11 +13,13 @@ from depthtui.api.keywords import names_of
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.inspection import Inspection
 from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import Piece
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.token_depths import TokenDepths
 from depthtui.data.verdict import Verdict
 from depthtui.depth.by_type import LayersOfType, by_type
+from depthtui.depth.left_out import LeftOut
 from depthtui.depth.reading import Reading
 from depthtui.depth.token_depths import depths_of_run
 from depthtui.errors import DepthError, short_repr
@@ -25,14 +27,12 @@ from depthtui.metrics.accuracy import METRIC as ACCURACY
 from depthtui.metrics.accuracy.pooled_accuracy import PooledAccuracy
 from depthtui.metrics.quantisation import KeepHigh, ReducedQuantisation
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.metrics.sufficient import METRIC as SUFFICIENT
-from depthtui.metrics.sufficient import PooledSufficient
 from depthtui.palettes import OWN_PALETTE, PALETTES
 from depthtui.report.as_html import html_bytes
 from depthtui.report.export import run_report
 from depthtui.report.formats import format_help, format_titles
 from depthtui.report.groups import group_runs
-from depthtui.report.long_table import dataframe, rows_of_groups, rows_of_run
+from depthtui.report.long_table import dataframe, left_out_frame, rows_of_groups, rows_of_run
 from depthtui.report.phrases import rule_title
 from depthtui.report.run_document import run_document
 from depthtui.token_text import printable_line, shortened
@@ -48,6 +48,18 @@ _MOST_CELLS = 200_000
 
 _LONGEST_TEXT = 60
 """Most characters of a prompt in a line."""
+
+
+class LeftOutTable(LeftOut):
+    """What is left of a model as pieces leave; a frame of pandas, too."""
+
+    def to_dataframe(self) -> DataFrame:
+        """A row for each number of pieces that stay; needs pandas.
+
+        Raises:
+            DepthError: pandas is missing.
+        """
+        return left_out_frame(self)
 
 
 class Run(RunResult):
@@ -197,20 +209,32 @@ class Runs(Sequence[Run]):
         """
         return self._reading().verdict
 
-    def layers_that_suffice(self) -> PooledSufficient | None:
-        """The number of layers that together still give the model's own output, and how closely.
+    def left_out(self, piece: Piece = "layer") -> LeftOutTable | None:
+        """What is left as layers, or their parts, leave in the order that was found.
 
-            suffice = runs.layers_that_suffice()
-            suffice.within(1), suffice.keeping(0.9)
+            left_out = runs.left_out()
+            left_out.least("knowledge", 0.9), left_out.sentence(left_out.n_pieces - 1)
+            left_out.to_dataframe()
+
+        Args:
+            piece: `layer`, or `part` for attentions and MLPs.
 
         Returns:
-            `within(nats)` and `keeping(share)` count layers, `interval` is the interval of
-            `within(1)`, `layers` the whole number of layers that is enough for a nat, `choices`
-            the share of first choices kept with these, `ways` have the orders and curves; None
-            where `kept` was not among the metrics.
+            the `order`, its `columns` (`knowledge`, `loss`, `kl`, `choices`, `chosen`, `written`,
+            `time`, as far as they were measured) with `values` and `interval` by the number that
+            has left, `least(column, limit)`, the fewest that keep a limit, `sentence(n)` of the
+            model with n of them, and `to_dataframe()`, a row for each number that stays. None where
+            neither `kept` nor `accuracy` was among the metrics, or `parts` for parts.
         """
-        pooled: PooledSufficient | None = self._reading().get(SUFFICIENT)
-        return pooled
+        reading = self._reading()
+        left_out = reading.left_out if piece == "layer" else reading.parts_left_out
+        return (
+            None
+            if left_out is None
+            else LeftOutTable(
+                **{field.name: getattr(left_out, field.name) for field in fields(LeftOut)}
+            )
+        )
 
     def right_answers(self) -> PooledAccuracy | None:
         """The right answers of the model, whole and with layers left out.

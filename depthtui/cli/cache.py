@@ -11,6 +11,7 @@ import click
 from depthtui.cli.command_help import SectionedGroup
 from depthtui.cli.output import print_notice, print_table
 from depthtui.cli.shared_options import Overrides, cache_dir_option
+from depthtui.data.sentence import plural
 from depthtui.errors import DepthError
 from depthtui.files import system_reason
 from depthtui.sizes import format_size
@@ -66,7 +67,7 @@ def clear(overrides: Overrides) -> None:
         count = store.clear()
     except OSError as error:
         raise DepthError(f"{folder} cannot be emptied ({system_reason(error)}).") from None
-    click.echo("1 entry deleted." if count == 1 else f"{count} entries deleted.")
+    click.echo(f"{plural(count, 'entry', 'entries')} deleted.")
 
 
 @cache.command()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from packaging.requirements import Requirement
 
 from depthtui import plugins
+from depthtui.data.sentence import plural
 from depthtui.errors import DepthError, first_line
 from depthtui.installing import install_extra, install_package, uninstall_package
 from depthtui.settings import Settings, load_settings, models_dir, settings_path
@@ -172,7 +173,7 @@ def check_schedulers(devices: Sequence[Device]) -> Iterator[Check]:
     words = [
         f"Slurm {slurm}{partition_names}" if slurm else "no Slurm",
         f"Ray {ray}" if ray else "no Ray",
-        "no CUDA GPU" if not n_gpus else f"{n_gpus} CUDA GPU{'s' * (n_gpus > 1)}",
+        "no CUDA GPU" if not n_gpus else plural(n_gpus, "CUDA GPU"),
     ]
     facts = {"slurm": slurm, "partitions": partitions, "ray": ray, "gpus": n_gpus}
     yield Check("schedulers", "ok", ", ".join(words), facts=facts)
@@ -349,7 +350,7 @@ def check_plugins() -> Iterator[Check]:
 
 
 def check_cache(settings: Settings) -> Iterator[Check]:
-    """Whether results are kept, and whether the kept ones can be read."""
+    """Whether results are saved, and whether the saved ones can be read."""
     from depthtui.data.store import open_store
 
     folder = settings.cache_folder

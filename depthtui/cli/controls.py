@@ -25,7 +25,7 @@ def print_controls(
     overrides: Overrides,
     as_json: bool,
 ) -> int:
-    """Compute the controls of a model, print them, and keep them with its fitted lenses.
+    """Compute the controls of a model, print them, and save them with its fitted lenses.
 
     Raises:
         DepthError: the model cannot be loaded, or no prompt can be used.
@@ -50,7 +50,7 @@ def print_controls(
                 engine.load(spec, control)
                 controls = find_controls(engine, prompts, settings.run_settings(), control)
         except RunStopped:
-            print_notice("Nothing was kept.")
+            print_notice("Nothing was saved.")
             return INTERRUPTED
     if as_json:
         _print_json(controls)

@@ -171,7 +171,7 @@ def _compare(spec: ModelSpec, trusted: TrustedModels, overrides: Overrides, as_j
     from depthtui.settings import models_dir
 
     folder = overrides.settings().cache_folder
-    storage = Storage(folder, models_dir(folder), keep_results=False)
+    storage = Storage(folder, models_dir(folder), save_results=False)
     engine = make_engine(storage, lambda event: None, print_notice, trusted=trusted)
     comparisons = list(compare_devices(spec, engine, print_notice))
     is_ok = all(comparison.ok for comparison in comparisons)

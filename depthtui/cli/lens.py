@@ -1,4 +1,4 @@
-"""`depthtui lens`: fits lenses, and manages the kept ones."""
+"""`depthtui lens`: fits lenses, and manages the saved ones."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def fit(
     trusted: TrustedModels,
     overrides: Overrides,
 ) -> int:
-    """Fit a lens for MODEL, and keep it.
+    """Fit a lens for MODEL, and save it.
 
     The affine lens takes about as long as reading and writing ten tokens for each dimension of
     the residual stream; a Jacobian lens a backward pass for each dimension and prompt. Ctrl-c
@@ -127,7 +127,7 @@ def fit(
 @lens.command("list")
 @cache_dir_option
 def list_(overrides: Overrides) -> None:
-    """List the kept lenses, the latest first."""
+    """List the saved lenses, the latest first."""
     rows = [
         (
             file.name,
@@ -197,7 +197,7 @@ def _folder(overrides: Overrides) -> LensFolder:
 
 
 def _check_writable(overrides: Overrides) -> None:
-    """Check that a lens can be kept, before the model loads.
+    """Check that a lens can be saved, before the model loads.
 
     Raises:
         DepthError: the folder cannot be written.

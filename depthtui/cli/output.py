@@ -134,14 +134,14 @@ def report_runs(
     from rich.console import Console
 
     from depthtui.report.as_rich import rich_lines
-    from depthtui.report.controls import kept_line
+    from depthtui.report.controls import saved_line
     from depthtui.report.export import run_report
     from depthtui.settings import lenses_dir
 
     console = Console(highlight=False)
     models = {run.model.fingerprint: run.model for run in results}
     folder = lenses_dir(settings.cache_folder)
-    controls = {mark: kept_line(folder, model) for mark, model in models.items()}
+    controls = {mark: saved_line(folder, model) for mark, model in models.items()}
     report = run_report(
         results,
         pooling,

@@ -1,4 +1,4 @@
-"""`depthtui sessions`: the kept sessions of the explorer."""
+"""`depthtui sessions`: the saved sessions of the explorer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NAMES = "`depthtui sessions list` has the names."
     ],
 )
 def sessions() -> None:
-    """List, export and remove the kept sessions of the explorer."""
+    """List, export and remove the saved sessions of the explorer."""
 
 
 @sessions.command("list")
@@ -50,16 +50,16 @@ def list_(overrides: Overrides) -> None:
     rows = [
         (
             file.name,
-            file.session.kept[:16].replace("T", " "),
+            file.session.saved[:16].replace("T", " "),
             str(len(file.session.runs)),
             ", ".join(dict.fromkeys(run.model.name for run in file.session.runs)),
             shortened(" ".join(file.title.split()), _LONGEST_TITLE),
         )
         for file in _folder(overrides).files(print_notice)
     ]
-    print_table(("session", "kept", "runs", "models", "title"), rows, numbers=(2,))
+    print_table(("session", "saved", "runs", "models", "title"), rows, numbers=(2,))
     if not rows:
-        print_notice("There is no session yet: the explorer keeps its runs as one.")
+        print_notice("There is no session yet: the explorer saves its runs as one.")
 
 
 @sessions.command(
@@ -117,7 +117,7 @@ def read_session(name: str, overrides: Overrides) -> SessionResults:
         DepthError: no session has the name, several do, or the cache has none of its runs.
     """
     from depthtui.data.store import open_store
-    from depthtui.report.kept_runs import missing_words, read_run
+    from depthtui.report.saved_runs import missing_words, read_run
 
     settings = overrides.settings()
     session = _find_session(name, overrides).session

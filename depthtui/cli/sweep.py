@@ -39,6 +39,7 @@ from depthtui.data.run_settings import (
     RunSettings,
     Writing,
 )
+from depthtui.data.sentence import plural
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home
@@ -569,7 +570,7 @@ def _run_on_gpus(
 
     gpus = visible_gpus()
     if len(gpus) < max(n_gpus, 1):
-        words = f"{len(gpus)} CUDA GPU{'s' * (len(gpus) > 1)}" if gpus else "no CUDA GPU"
+        words = plural(len(gpus), "CUDA GPU") if gpus else "no CUDA GPU"
         hint = "--gpus all uses all of them." if gpus else "Leave --gpus out."
         raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
     cache = str(settings.cache_folder)

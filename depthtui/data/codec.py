@@ -19,13 +19,13 @@ from safetensors.numpy import load, save
 
 from depthtui.data import (
     inspection,
-    kept_session,
     lens,
     model,
     protocol,
     remarks,
     run,
     run_settings,
+    saved_session,
     token_depths,
 )
 from depthtui.data.arrays import MetricResult
@@ -38,7 +38,7 @@ _MODULES = (
     remarks,
     lens,
     inspection,
-    kept_session,
+    saved_session,
     protocol,
 )
 

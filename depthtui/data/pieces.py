@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run_settings import Skip
 from depthtui.data.selection import layers_in, numbers_text, read_layers
+from depthtui.data.sentence import plural
 from depthtui.options import WrongValue
 
 Piece: TypeAlias = Literal["layer", "part"]
@@ -78,7 +79,7 @@ class NumberedParts:
     def words(self) -> str:
         """How many of each there are, such as `29 MLPs and 21 attentions`."""
         counts = ((len(self.mlp), "MLP"), (len(self.attention), "attention"))
-        return " and ".join(f"{count} {name}{'s' * (count != 1)}" for count, name in counts)
+        return " and ".join(plural(count, name) for count, name in counts)
 
     @property
     def numbers(self) -> str:
@@ -134,7 +135,7 @@ def piece_mark(number: int, piece: Piece) -> str:
 
 def count_words(count: int, piece: Piece) -> str:
     """A number of pieces in words, such as `3 layers`."""
-    return f"{count} {piece}{'s' * (count != 1)}"
+    return plural(count, piece)
 
 
 def pieces_words(pieces: Sequence[int], piece: Piece) -> str:

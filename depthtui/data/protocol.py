@@ -120,7 +120,7 @@ class StartSweep:
     """Run the missing prompts of a sweep; answered by `SweepProgress`, `PromptDone` and
     `PromptFailed`, in the end `SweepFinished`.
 
-    `plan` is JSON (see `sweep.saved`); records are kept in `folder`; an engine on another machine
+    `plan` is JSON (see `sweep.saved`); records are saved in `folder`; an engine on another machine
     uses only its last name.
     """
 
@@ -162,7 +162,7 @@ class Stop:
     """Stop the run; its results so far come back as an incomplete `RunFinished`.
 
     A generation ends with `GenerationFinished` and the tokens so far, a sweep with
-    `SweepFinished`; its records are kept.
+    `SweepFinished`; its records are saved.
     """
 
 
@@ -325,7 +325,7 @@ class Halted:
 class RunFinished:
     """The run's end; `result.complete` is False where it was stopped.
 
-    `keys` are the cache keys of the result's parts, as in `KeptRun`.
+    `keys` are the cache keys of the result's parts, as in `SavedRun`.
     """
 
     run_id: int

@@ -294,6 +294,13 @@ class RunResult:
         return marked if marked >= 0 else self.tokens.answer_start
 
     @property
+    def answer(self) -> str:
+        """The text of the answer, marked or the prompt's own; empty where there is none."""
+        if self.settings.answer_start < 0:
+            return self.prompt.answer
+        return joined_text(self.tokens.texts[self.answer_start :])
+
+    @property
     def source_text(self) -> str:
         """The text that is patched from: `patch_from`, else the prompt's contrast."""
         return self.settings.patch_from or self.prompt.contrast

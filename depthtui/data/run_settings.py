@@ -243,7 +243,7 @@ class RunSettings:
             existing lens, else for the best weight on held-out texts.
         sufficient_order: the order in which layers are left out together: `model`, found once on
             texts that the model writes, or `own`, found on other tokens of the prompts.
-        sufficient_search: how the order is found: `ranked`, by the cost of each layer alone, or
+        sufficient_search: how the order is found: `ranked`, by the cost of each layer by itself, or
             `greedy`, one layer after another.
         order_texts: the prompts on which an own order is found, the one that is read beside the
             model's included; empty for one half of the prompt's blocks of tokens, read on the
@@ -303,7 +303,7 @@ class RunSettings:
     layers: Annotated[
         str,
         Option(
-            "Go through these layers alone in slower metrics: 0-5,20, or /4 for every fourth.",
+            "Go through only these layers in slower metrics: 0-5,20, or /4 for every fourth.",
             read=read_layers,
             example="all · 0-5,20 · /4 for every fourth",
         ),
@@ -370,7 +370,7 @@ class RunSettings:
     sufficient_search: Annotated[
         str,
         Option(
-            "Find that order by the cost of each layer alone, or layer by layer, which is slow.",
+            "Find that order by each layer's own cost, or layer by layer, which is slow.",
             choices=("ranked", "greedy"),
         ),
     ] = "ranked"

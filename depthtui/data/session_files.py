@@ -16,10 +16,10 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.model import PART_TITLES
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import RunSettings, why_not_repeated
+from depthtui.data.saved_session import SavedRun, SavedSession
 from depthtui.data.selection import layers_in
 from depthtui.errors import DepthError
 from depthtui.files import (
@@ -37,7 +37,7 @@ from depthtui.options import WrongValue, options_of
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-SCHEMA = 2
+SCHEMA = 3
 """Increased when the meaning of a field changes: files of another schema are not read."""
 
 _LARGEST = 64 << 20
@@ -52,7 +52,7 @@ class SessionFile:
     """A saved session and its file."""
 
     path: Path
-    session: KeptSession
+    session: SavedSession
 
     @property
     def name(self) -> str:
@@ -76,7 +76,7 @@ class SessionWriter:
         self.path = path
         self._lock = lock
 
-    def write(self, session: KeptSession) -> None:
+    def write(self, session: SavedSession) -> None:
         """Write the session, whole or not at all.
 
         Raises:
@@ -119,7 +119,7 @@ class SessionFolder:
                 notify(f"{path} cannot be read: {system_reason(error)}.")
             except ValueError as error:
                 notify(f"{path.name} is no session of this version: {error}. The file stays.")
-        return sorted(files, key=lambda file: file.session.kept, reverse=True)
+        return sorted(files, key=lambda file: file.session.saved, reverse=True)
 
     def latest(self) -> SessionFile | None:
         """The session that was saved last, or None."""
@@ -132,7 +132,7 @@ class SessionFolder:
                 return _read(path)
         return None
 
-    def create(self, session: KeptSession, started: datetime) -> SessionWriter:
+    def create(self, session: SavedSession, started: datetime) -> SessionWriter:
         """Write a session into a new file, named by time and title.
 
         Raises:
@@ -244,15 +244,15 @@ class SessionFolder:
             return []
 
 
-def _title(session: KeptSession) -> str:
+def _title(session: SavedSession) -> str:
     return session.title or session.runs[0].prompt.text
 
 
-def _content(session: KeptSession) -> bytes:
+def _content(session: SavedSession) -> bytes:
     return json.dumps({"schema": SCHEMA, "session": to_plain(session)}, indent=1).encode()
 
 
-def _is_written_new(path: Path, session: KeptSession) -> bool:
+def _is_written_new(path: Path, session: SavedSession) -> bool:
     """Write a session to a new file; False where the file exists.
 
     Raises:
@@ -299,10 +299,10 @@ def _read(path: Path) -> SessionFile:
         raise ValueError("it has no schema, or no session") from None
     if schema != SCHEMA:
         raise ValueError("it is of another version")
-    session = from_plain(KeptSession, values)
+    session = from_plain(SavedSession, values)
     for run in session.runs:
         _check_settings(run)
-    times = [session.kept, *(run.started for run in session.runs)]
+    times = [session.saved, *(run.started for run in session.runs)]
     is_local = all(datetime.fromisoformat(time).tzinfo is None for time in times)
     thresholds = (session.kl_threshold, session.overlap_threshold)
     if not (
@@ -315,7 +315,7 @@ def _read(path: Path) -> SessionFile:
     return SessionFile(path, session)
 
 
-def _check_settings(run: KeptRun) -> None:
+def _check_settings(run: SavedRun) -> None:
     """Check that a run's model can run with its settings.
 
     Raises:

@@ -82,7 +82,7 @@ class Entry:
 class StoreInfo:
     """Usage of the cache; `kinds` maps a kind to its (entries, bytes).
 
-    `folder` is None where nothing is kept on disk; `limit` is in bytes.
+    `folder` is None where nothing is saved on disk; `limit` is in bytes.
     """
 
     folder: Path | None
@@ -132,13 +132,13 @@ def _plain(value: Any) -> Any:
 
 
 def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[str], None]) -> Store:
-    """Open the cache in `cache_dir/results`, or one that keeps nothing.
+    """Open the cache in `cache_dir/results`, or one that saves nothing.
 
     A damaged index is moved away, and a new one made. Another program's index is not touched,
-    and nothing is kept. One that cannot be written is read.
+    and nothing is saved. One that cannot be written is read.
 
     Args:
-        cache_dir: the cache folder, made where missing; None to keep nothing.
+        cache_dir: the cache folder, made where missing; None to save nothing.
         limit_bytes: most bytes of all values together.
         on_notice: gets messages for people, each one sentence.
     """
@@ -149,12 +149,12 @@ def open_store(cache_dir: Path | None, limit_bytes: int, on_notice: Callable[[st
         return _store_in(folder, limit_bytes, on_notice)
     except ForeignIndex as error:
         on_notice(
-            f"{folder / INDEX} is left as it is ({error}), and nothing is kept on disk: choose "
+            f"{folder / INDEX} is left as it is ({error}), and nothing is saved on disk: choose "
             "another --cache-dir."
         )
     except (*_FAILURES, DamagedIndex) as error:
         on_notice(
-            f"The cache folder {folder} cannot be used ({_reason(error)}): runs are not kept on "
+            f"The cache folder {folder} cannot be used ({_reason(error)}): runs are not saved on "
             "disk in this session."
         )
     return Store(None, folder, limit_bytes, on_notice)
@@ -166,7 +166,9 @@ def _store_in(folder: Path, limit_bytes: int, on_notice: Callable[[str], None]) 
     except (DamagedIndex, sqlite3.Error, OSError) as error:
         if is_unwritable(error) and (folder / INDEX).is_file():
             check_read_only_index(folder, _LOCK_TIMEOUT)
-            on_notice(f"The cache in {folder} is read-only: its values are used, and none is kept.")
+            on_notice(
+                f"The cache in {folder} is read-only: its values are used, and none is saved."
+            )
             return Store(_ReadOnlyCache(folder), folder, limit_bytes, on_notice)
         if not is_damage(error):
             raise
@@ -220,12 +222,12 @@ class Store:
 
     @property
     def on_disk(self) -> bool:
-        """Whether values are kept on disk."""
+        """Whether values are saved on disk."""
         return self._cache is not None
 
     @property
     def is_read_only(self) -> bool:
-        """Whether values are read, and none is kept or dropped."""
+        """Whether values are read, and none is saved or dropped."""
         return isinstance(self._cache, _ReadOnlyCache)
 
     def get(self, key: str) -> bytes | None:
@@ -246,7 +248,7 @@ class Store:
         return None
 
     def put(self, key: str, value: bytes, description: str, kind: str) -> None:
-        """Keep a value; one larger than the limit is not kept.
+        """Save a value; one larger than the limit is not saved.
 
         Args:
             key: key from `make_key`.

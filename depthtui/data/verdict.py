@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
-from depthtui.data.sentence import Sentence
+from depthtui.data.sentence import Sentence, noun_for
 
 EvidenceKind: TypeAlias = Literal["causal", "readable", "geometric"]
 """The source of a count: the effect of interventions on layers, the readings of a lens, or the
@@ -126,17 +126,17 @@ class Headline:
     """
 
     measure: str
-    count: float | None
-    low: float | None
-    high: float | None
-    half: float | None
+    count: int | None
+    low: int | None
+    high: int | None
+    half: int | None
     mean_depth: float | None
     gain: float
     scored: Literal["answer", "text"] = "text"
     guess: Literal["text", "task"] = "text"
     too_little: str = ""
     order: str = "model"
-    own: tuple[float, float] | None = None
+    own: tuple[int, int] | None = None
     choices: tuple[int, int] | None = None
 
 
@@ -174,7 +174,7 @@ class HeadlineAnswers:
 def margin_words(margin: float) -> str:
     """A margin of a share, such as `5 points`."""
     points = 100 * margin
-    return f"{points:g} point{'s' * (points != 1)}"
+    return f"{points:g} {noun_for(points, 'point')}"
 
 
 @dataclass(frozen=True)

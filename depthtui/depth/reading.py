@@ -19,6 +19,8 @@ from depthtui.depth import rules
 from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
 from depthtui.depth.idle import idle_layers, past_idle, writing_only
+from depthtui.depth.left_out import LeftOut
+from depthtui.depth.right_answers import RightAnswers, right_answers_of
 from depthtui.depth.rule import Rule
 from depthtui.depth.rule_evidence import rule_evidence
 from depthtui.depth.spans import spans_of
@@ -35,7 +37,6 @@ from depthtui.metrics.pooling import Count, Pooled, PromptReading
 from depthtui.metrics.reduced import Reduced, weighted_mean
 from depthtui.metrics.reduction import reduce_run, reduce_tokens
 from depthtui.metrics.registry import ALL, METRICS, depending_on
-from depthtui.metrics.right_answers import RightAnswers, right_answers_of
 from depthtui.metrics.spec import Metric
 
 _NOT_RUN = "not every layer has been run yet"
@@ -174,6 +175,16 @@ class Reading(Pooled):
     def known_idle(self) -> tuple[int, ...] | None:
         """The layers that write nothing on any prompt; None where unknown (see `depth.idle`)."""
         return idle_layers(self.prompts)
+
+    @lazy_value
+    def left_out(self) -> LeftOut | None:
+        """What is left as layers leave; None where nothing is known along an order."""
+        return LeftOut.of(self)
+
+    @lazy_value
+    def parts_left_out(self) -> LeftOut | None:
+        """What is left as attentions and MLPs leave; None where nothing is known."""
+        return LeftOut.of_parts(self)
 
     @lazy_value
     def evidence(self) -> tuple[Evidence, ...]:

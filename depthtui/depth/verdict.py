@@ -20,8 +20,8 @@ from depthtui.data.verdict import (
     HeadlineAnswers,
     Verdict,
 )
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.verdict_words import verdict_sentence
-from depthtui.metrics.right_answers import RightAnswers
 
 
 def verdict_of(

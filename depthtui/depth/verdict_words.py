@@ -22,8 +22,7 @@ from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence, listed
 from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict, margin_words
-from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
-from depthtui.metrics.right_answers import RightAnswers
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
@@ -101,14 +100,13 @@ def verdict_sentence(
         bold = f"{model} knows too little of {subject} to say how many layers it takes"
         return Sentence(bold, (f" ({headline.too_little}).", *clauses))
     row = next((row for row in evidence if row.measure == headline.measure), None)
-    count = rounded_up_count(headline.count)
-    bold = f"{model} keeps nine tenths of what it knows of {subject} with {count} of its "
+    bold = f"{model} keeps nine tenths of what it knows of {subject} with {headline.count} of its "
     how_sure = ", ".join(filter(None, [range_words(headline, " to "), _reliability(row, headline)]))
     prompts = "one prompt" if n_prompts == 1 else f"{n_prompts} prompts"
     own_order = "its own order" if n_prompts == 1 else "their own order"
     order = "the model's order" if headline.order == "model" else own_order
     sure = "; ".join(filter(None, [how_sure, f"{prompts}, in {order}"]))
-    rest = f" ({sure}), half with {rounded_up_count(headline.half)}{_own(headline, n_prompts)}."
+    rest = f" ({sure}), half with {headline.half}{_own(headline, n_prompts)}."
     return Sentence(bold + _layers(n_layers), (rest, *clauses))
 
 
@@ -117,7 +115,7 @@ def _own(headline: Headline, n_prompts: int) -> str:
     if headline.own is None or headline.low is None:
         return ""
     of = "prompt's" if n_prompts == 1 else "prompts'"
-    nine_tenths, half = map(rounded_up_count, headline.own)
+    nine_tenths, half = headline.own
     return f"; in the {of} own order it takes {nine_tenths} and {half}"
 
 
@@ -133,7 +131,7 @@ def range_words(headline: Headline, to: str) -> str:
     """The range of the headline's count, such as `26 to 28`; empty where unknown."""
     if headline.low is None or headline.high is None:
         return ""
-    return rounded_up_range((headline.low, headline.high), to)
+    return to.join(dict.fromkeys(map(str, (headline.low, headline.high))))
 
 
 def _wrong_answers(accuracy: RightAnswers | None, headline: Headline | None) -> Iterator[str]:
@@ -237,14 +235,14 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str
     """The counts that hold in both, without a direction."""
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
     if (headlines := _counted_headlines(a, b)) is not None:
-        ours, other = (rounded_up_count(count) for count in headlines)
+        ours, other = headlines
         counts.insert(0, _both("nine tenths kept with", ours, other, a, b))
     if not counts:
         return why_not_compared(a, b, names)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
 
 
-def _counted_headlines(a: Verdict, b: Verdict) -> tuple[float, float] | None:
+def _counted_headlines(a: Verdict, b: Verdict) -> tuple[int, int] | None:
     """The layers that keep nine tenths in both; None where unknown, or of another kind."""
     first, second = a.headline, b.headline
     if first is None or second is None or first.count is None or second.count is None:
@@ -259,7 +257,7 @@ def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     first, second, counts = a.headline, b.headline, _counted_headlines(a, b)
     if first is None or second is None or counts is None:
         return ""
-    ours, other = (rounded_up_count(count) for count in counts)
+    ours, other = counts
     shares = f"{ours} of {a.n_layers} and {other} of {b.n_layers}"
     keep = "keep nine tenths of what they know"
     if None in (first.low, first.high, second.low, second.high):

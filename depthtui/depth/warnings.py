@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from depthtui.data.sentence import plural
 from depthtui.depth.effective_depth import NOT_FINITE
 from depthtui.metrics import kept
 from depthtui.metrics.pooling import FEWEST_TOKENS, Pooled
@@ -20,7 +21,7 @@ def no_verdict(reading: Pooled) -> str:
     if not is_finite(reading):
         return "No verdict: the model's values are not finite (NaN or infinite)."
     if reading.is_too_short:
-        scored = "1 scored token" if reading.n_scored == 1 else f"{reading.n_scored} scored tokens"
+        scored = plural(reading.n_scored, "scored token")
         return f"Too short: no verdict on {scored}, {FEWEST_TOKENS} are needed."
     return ""
 

@@ -22,8 +22,8 @@ from depthtui.engine.shared_calls import one_process_only
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import kept
 from depthtui.metrics.evidence import CountInterval
-from depthtui.metrics.kept import PooledKept
 from depthtui.metrics.kept.curve import SHARE, KeptCurve, layers_keeping, mean_depth, share_kept
+from depthtui.metrics.kept.pool import PooledKept
 from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.metrics.registry import OF_THE_PASS
 from depthtui.models.untrained import Blueprint

@@ -48,7 +48,7 @@ from depthtui.models.devices import responds
 from depthtui.models.loading import LoadedModel, load
 from depthtui.models.out_of_memory import free_caches
 from depthtui.parallel.agreements import first_rank
-from depthtui.parallel.ending import keeping
+from depthtui.parallel.ending import saving
 from depthtui.tracing.activations import Activations
 from depthtui.tracing.batching import in_smaller_parts, ran_out
 from depthtui.tracing.products import fast_products
@@ -290,13 +290,13 @@ class Engine:
         with (
             self.errors_noted(model, run.sizes),
             fast_products(model.loaded.model),
-            keeping(measurement.keep),
+            saving(measurement.save),
         ):
             measurement.fill(recall)
         if text is not None and not result.complete:
             keep_readings(result, text)
         self.emit(RunFinished(run_id, result, measurement.keys))
-        if not measurement.keep():
+        if not measurement.save():
             self.emit(Notice("Too little memory was left to put all of the run into the cache."))
         self._emit_memory()
         return result
@@ -381,7 +381,7 @@ class Engine:
 
     @on_every_rank
     def fit_lens(self, choice: LensChoice, control: Control | None = None) -> LensMaps:
-        """Fit a lens of the loaded model, and keep it.
+        """Fit a lens of the loaded model, and save it.
 
         Raises:
             DepthError: no model is loaded, or the lens cannot be fitted.
@@ -393,7 +393,7 @@ class Engine:
 
     @on_every_rank
     def import_lens(self, path: Path, control: Control | None = None) -> LensMaps:
-        """Keep a published Jacobian lens for the loaded model.
+        """Save a published Jacobian lens for the loaded model.
 
         Raises:
             DepthError: no model is loaded, or the file holds no lens of the model.
@@ -441,7 +441,7 @@ class Engine:
         if lost := self.lost_device:
             raise DepthError(
                 f"An error on {lost} cost this process the device.",
-                "Start depthtui again; what was finished is kept.",
+                "Start depthtui again; what was finished is saved.",
             )
         return self._loaded_model()
 

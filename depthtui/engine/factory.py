@@ -26,14 +26,14 @@ class Storage:
     Attributes:
         cache_dir: the folder of results.
         models_dir: the folder of converted models.
-        keep_results: whether results are read from and kept in the cache.
+        save_results: whether results are read from and saved in the cache.
         cache_limit: most bytes of all results.
-        activation_limit: activations of a run that take more bytes are not kept; 0 for none.
+        activation_limit: activations of a run that take more bytes are not saved; 0 for none.
     """
 
     cache_dir: Path
     models_dir: Path
-    keep_results: bool = True
+    save_results: bool = True
     cache_limit: int = 0
     activation_limit: int = 0
 
@@ -43,7 +43,7 @@ class Storage:
         return cls(
             cache_dir=settings.cache_folder,
             models_dir=models_dir(settings.cache_folder),
-            keep_results=settings.use_cache,
+            save_results=settings.use_cache,
             cache_limit=settings.cache_limit,
             activation_limit=settings.activation_limit if settings.cache_activations else 0,
         )
@@ -68,7 +68,7 @@ def make_engine(
     """An engine without a model.
 
     Args:
-        storage: where models and results are kept.
+        storage: where models and results are saved.
         emit: receives every event of the engine.
         on_notice: called with messages for the user on the cache.
         on_bug: logs the details of an error that cost a run one metric.
@@ -78,7 +78,7 @@ def make_engine(
     from depthtui.prompts.tasks import baseline_texts
 
     _share(storage)
-    cache_dir = storage.cache_dir if storage.keep_results else None
+    cache_dir = storage.cache_dir if storage.save_results else None
     store = open_store(cache_dir, storage.cache_limit, on_notice)
     store.evict()
     return Engine(

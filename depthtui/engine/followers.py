@@ -34,8 +34,8 @@ def follow() -> None:
 
 def _follower(storage: Storage) -> Engine:
     """The engine of a rank other than rank 0, which keeps nothing."""
-    keeps_nothing = replace(storage, keep_results=False)
-    return make_engine(keeps_nothing, lambda event: None, lambda notice: None, log_bug)
+    saves_nothing = replace(storage, save_results=False)
+    return make_engine(saves_nothing, lambda event: None, lambda notice: None, log_bug)
 
 
 def _arguments(method: Callable[..., Any], plain: dict[str, Any]) -> dict[str, Any]:

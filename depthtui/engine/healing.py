@@ -21,6 +21,7 @@ from torch import Tensor
 
 from depthtui.data.run_settings import Skip
 from depthtui.data.selection import ranges_of
+from depthtui.data.sentence import noun_for
 from depthtui.engine.held_out_prompts import last_residual, unembedding_of
 from depthtui.engine.memory import available
 from depthtui.engine.projections import Projection, Projections, map_target, probe_replay
@@ -117,7 +118,7 @@ class Healing:
             return ""
         return (
             f"fitted on {self.tokens:,} tokens of {self.texts:,} texts ({self.source}); on "
-            f"{self.held_out:,} further one{'s' * (self.held_out > 1)} the KL is "
+            f"{self.held_out:,} {noun_for(self.held_out, 'further one')} the KL is "
             f"{self.kl_cut:.3f} nats cut, "
             f"{self.kl_healed:.3f} healed"
         )

@@ -49,7 +49,7 @@ Enough: TypeAlias = Callable[[LayerOrder], bool]
 
 
 def nothing_less(order: LayerOrder) -> bool:
-    """Accept no unfinished order."""
+    """The rule of a search that goes through to its end: no unfinished order is enough."""
     return False
 
 
@@ -151,7 +151,7 @@ class LayerOrders:
         key, count = self._key(settings, piece), self._count(piece)
         is_stored = settings.sufficient_order == "model"
 
-        def keep(order: LayerOrder) -> None:
+        def save(order: LayerOrder) -> None:
             if is_stored:
                 self._write_file(key, _StoredOrder.of(order, is_whole=False))
 
@@ -177,7 +177,7 @@ class LayerOrders:
                     texts,
                     count,
                     None if unfinished is None else unfinished.order,
-                    keep,
+                    save,
                     enough,
                     on_tried,
                 )
@@ -298,7 +298,7 @@ class LayerOrders:
         """
         name = self._name_of("untrained-parts")
         if self._untrained_parts is None:
-            content = self._read("a kept control", name)
+            content = self._read("a saved control", name)
             with contextlib.suppress(ValueError, DepthError):
                 parts = from_plain(tuple[int, ...], parse_json((content or b"").decode()))
                 if set(parts) <= set(range(self._count("part"))):
@@ -313,7 +313,7 @@ class LayerOrders:
 
     def _read_untrained(self) -> float | None:
         """The stored knowledge of an untrained model; None where it is missing or damaged."""
-        content = self._read("a kept control", self._name_of("untrained"))
+        content = self._read("a saved control", self._name_of("untrained"))
         with contextlib.suppress(ValueError, DepthError):
             nats = from_plain(float, parse_json((content or b"").decode()))
             return nats if math.isfinite(nats) else None
@@ -321,7 +321,7 @@ class LayerOrders:
 
     def _read_guess(self) -> np.ndarray | None:
         """The stored guess; None where there is none, or a damaged one."""
-        content = self._read("a kept guess", self._name_of("guess"))
+        content = self._read("a saved guess", self._name_of("guess"))
         unembedding = self.model.anatomy.unembedding
         if content is None or unembedding is None or len(content) != 12 * unembedding.vocab_size:
             return None
@@ -401,7 +401,7 @@ class LayerOrders:
 
     def _read_file(self, key: str, piece: Piece) -> _StoredOrder | None:
         """A stored order; None where there is none, or a damaged one."""
-        content = self._read("a kept order", f"{key}.order.json")
+        content = self._read("a saved order", f"{key}.order.json")
         with contextlib.suppress(ValueError, DepthError):
             stored_order = from_plain(_StoredOrder, parse_json((content or b"").decode()))
             order = stored_order.pieces

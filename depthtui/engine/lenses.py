@@ -15,6 +15,7 @@ from depthtui.data.lens import TOKENS_A_WIDTH, LensFit
 from depthtui.data.lens_view import lens_title
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
+from depthtui.data.sentence import plural
 from depthtui.engine.memory import available
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise
@@ -105,8 +106,8 @@ class Lenses:
     @classmethod
     def of(cls, model: ReadyModel, folder: Path | None, notify: Notify) -> Lenses:
         """The lenses of a loaded model."""
-        keeps = folder is not None and bool(model.info.fingerprint)
-        return cls(model, LensFolder(folder) if keeps and folder is not None else None, notify)
+        saves = folder is not None and bool(model.info.fingerprint)
+        return cls(model, LensFolder(folder) if saves and folder is not None else None, notify)
 
     def stored(self, choice: LensChoice) -> LensMaps | None:
         """The chosen lens, or None where it has not been fitted.
@@ -165,9 +166,9 @@ class Lenses:
             )
         maps, digest = self._fit(choice, report, checkpoint, self.notify)
         try:
-            return self.keep(maps, digest, choice)
+            return self.save(maps, digest, choice)
         except DepthError as error:
-            self.notify(f"The {lens_title(choice.kind)} is used now and was not kept: {error}")
+            self.notify(f"The {lens_title(choice.kind)} is used now and was not saved: {error}")
             return self._keep_in_memory(maps, choice)
 
     def fit(
@@ -184,7 +185,7 @@ class Lenses:
             RunStopped: `checkpoint` stopped it; a Jacobian lens continues there next time.
         """
         maps, digest = self._fit(choice, report, checkpoint, notify)
-        return self.keep(maps, digest, choice)
+        return self.save(maps, digest, choice)
 
     def _fit(
         self, choice: LensChoice, report: Report, checkpoint: Check, notify: Notify
@@ -228,9 +229,9 @@ class Lenses:
                     f"{path} makes values that are infinite or no numbers at depth {depth}.",
                     "Import another lens of this model, or load it with --dtype float32.",
                 )
-        return self.keep(maps, "", choice)
+        return self.save(maps, "", choice)
 
-    def keep(self, maps: LensMaps, calibration: str, choice: LensChoice) -> LensMaps:
+    def save(self, maps: LensMaps, calibration: str, choice: LensChoice) -> LensMaps:
         """Store a lens, on disk where there is a folder.
 
         Raises:
@@ -241,10 +242,10 @@ class Lenses:
         maps, info = with_digest(maps), self.model.info
         folder = self.folder
 
-        def keep() -> None:
-            folder.keep(maps, info.name, info.fingerprint, calibration)
+        def save() -> None:
+            folder.save(maps, info.name, info.fingerprint, calibration)
 
-        first_rank("a lens to keep", keep, patient=True)
+        first_rank("a lens to save", save, patient=True)
         return maps
 
     def _keep_in_memory(self, maps: LensMaps, choice: LensChoice) -> LensMaps:
@@ -446,7 +447,7 @@ class Lenses:
         seconds_of_first = seconds_of_prompt(width, model, self.model.anatomy, remaining[0])
         seconds = seconds_of_first * sum(map(len, remaining)) / len(remaining[0])
         which = f"{len(remaining)} of {len(prompts)} prompts to go" if fitted_prompts else ""
-        which = which or f"{len(prompts)} prompt{'s' * (len(prompts) > 1)}"
+        which = which or plural(len(prompts), "prompt")
         notify(
             f"Fitting the Jacobian lens takes {about(seconds)}: {which}, {width:,} output "
             "dimensions each. A stop keeps the prompts that are done."

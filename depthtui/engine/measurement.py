@@ -10,9 +10,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from depthtui.data.kept_session import PASS
 from depthtui.data.pieces import Piece
 from depthtui.data.run_settings import RunSettings
+from depthtui.data.saved_session import PASS
 from depthtui.engine import memory
 from depthtui.engine.layer_orders import FINDING, LayerOrders
 from depthtui.engine.lenses import LensChoice, Lenses, Report
@@ -79,7 +79,7 @@ class Measurement:
         self._activation_limit = activation_limit
         self._fresh = fresh
         self._states = states
-        self._to_keep: list[Callable[[], None]] = []
+        self._to_save: list[Callable[[], None]] = []
         self.keys: dict[str, str] = {}
 
     def fill(self, recall: bool) -> None:
@@ -102,16 +102,16 @@ class Measurement:
             pass
         finally:
             self._run.flush()
-        if self._to_keep or self._result.provenance is None:
+        if self._to_save or self._result.provenance is None:
             self._result.provenance = self._model.provenance(started, self._run.seconds)
 
-    def keep(self) -> bool:
+    def save(self) -> bool:
         """Put new values into the cache; False where the memory does not suffice for all."""
-        stored = [_try_to_store(keep) for keep in self._to_keep]
+        stored = [_try_to_store(save) for save in self._to_save]
         return all(stored)
 
-    def _keep_later(self, keep: Callable[..., None], *values: object) -> None:
-        self._to_keep.append(functools.partial(keep, *values))
+    def _save_later(self, save: Callable[..., None], *values: object) -> None:
+        self._to_save.append(functools.partial(save, *values))
 
     def _name_key(self, metric: Metric, fit: str = "") -> None:
         self.keys[metric.name] = self._cache.metric_key(self._result, metric, fit)
@@ -128,15 +128,15 @@ class Measurement:
             assert cached.provenance is not None
             result.provenance = dataclasses.replace(cached.provenance, cached=True)
             return
-        keeps = self._keeps_activations()
-        recorded = self._recorded_before() if keeps or self._states else None
+        saves = self._saves_activations()
+        recorded = self._recorded_before() if saves or self._states else None
         beside = [metric for metric in LENS_REDUCED if self._comes_with_lens(metric)]
         if recorded is not None:
             run.read_activations(recorded, beside)
         else:
-            activations, keeps = _forward(run, keeps, beside)
-            if keeps:
-                self._keep_later(self._cache.keep_activations, result, activations)
+            activations, saves = _forward(run, saves, beside)
+            if saves:
+                self._save_later(self._cache.save_activations, result, activations)
         provenance = self._model.provenance(datetime.now(UTC), run.seconds)
         stored_result = dataclasses.replace(
             result, complete=True, unavailable={}, failed=(), provenance=provenance
@@ -144,11 +144,11 @@ class Measurement:
         if stored_result.measured:
             # The key has no failed metric, so that a run without these finds the result.
             self.keys[PASS] = self._cache.pass_key(result)
-            self._keep_later(self._cache.keep_pass, result, stored_result)
+            self._save_later(self._cache.save_pass, result, stored_result)
         for metric, value in run.computed_with_lens:
             run.emit_whole(metric, value)
             self._name_key(metric)
-            self._keep_later(self._cache.keep_metric, result, metric, value)
+            self._save_later(self._cache.save_metric, result, metric, value)
 
     def _comes_with_lens(self, metric: Metric) -> bool:
         """Whether to compute a metric with the lens: it is asked for, possible and not cached."""
@@ -205,7 +205,7 @@ class Measurement:
                 self._measure(metric, context, rooms)
 
     def _measure(self, metric: Metric, context: MetricContext, rooms: Rooms) -> None:
-        """Fill a slower metric, from the cache or by computing; an unfinished value is kept too."""
+        """Fill a slower metric, from the cache or by computing; one unfinished is saved too."""
         run, result = self._run, self._result
         fit = ""
         if metric.lens_kind:
@@ -230,7 +230,7 @@ class Measurement:
             value = result.measured.get(metric.name)
             if value is not None:
                 self._name_key(metric, fit)
-                self._keep_later(self._cache.keep_metric, result, metric, value, fit)
+                self._save_later(self._cache.save_metric, result, metric, value, fit)
 
     def _why_no_room(self, metric: Metric, rooms: Rooms) -> str:
         model, run = self._model, self._run
@@ -343,7 +343,7 @@ class Measurement:
         self._emit_prepared()
         return has_order
 
-    def _keeps_activations(self) -> bool:
+    def _saves_activations(self) -> bool:
         """Whether activations are cached: where reading is quicker, and they are small enough."""
         info, n_tokens = self._model.info, len(self._result.tokens)
         size = 4 if info.dtype == "float32" else 2
@@ -388,10 +388,10 @@ def _finds_order(settings: RunSettings) -> bool:
     return settings.sufficient_order == "model" or bool(settings.order_texts)
 
 
-def _try_to_store(keep: Callable[[], None]) -> bool:
+def _try_to_store(save: Callable[[], None]) -> bool:
     """Store a value in the cache; False where the memory does not suffice."""
     try:
-        keep()
+        save()
     except BaseException as error:  # safetensors panics
         if not is_out_of_memory(error):
             raise

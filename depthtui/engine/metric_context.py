@@ -286,22 +286,18 @@ class MetricContext:
         self,
         start: int,
         left_out: Sequence[Collection[int]],
-        on_token: Callable[[int], None] = lambda count: None,
-        count: int = 0,
-        is_over: Callable[[np.ndarray], bool] = lambda texts: False,
-        part: str = "",
+        count: int,
+        is_over: Callable[[np.ndarray], bool],
     ) -> np.ndarray:
         """Texts that the model writes greedily from a token on.
 
-        Each text leaves out layers, or a part of them, and has the substitute.
+        Each text leaves out layers, and has the substitute.
 
         Args:
             start: index of the first token that the model writes itself.
             left_out: for each text, the layers that it is written without.
-            on_token: called with the number of tokens written of each text.
-            count: the most tokens to write; 0 for those up to the prompt's length.
+            count: the most tokens to write.
             is_over: returns whether the texts so far, `[texts, n]`, are long enough.
-            part: the part left out; the settings' where it is empty.
 
         Returns:
             `[texts, n]` token ids.
@@ -310,18 +306,16 @@ class MetricContext:
             self.model,
             self.anatomy,
             self._ids[:start],
-            count or len(self._ids) - start,
+            count,
             left_out,
-            part or self.result.settings.skip_part,
             self.check,
-            on_token,
             self.can_read_on(),
             self.substitute,
             is_over,
         )
 
     def timed(self, layers: Sequence[int], passes: Sequence[int]) -> Times:
-        """The times of the run's tokens where some layers run alone, and of passes behind them."""
+        """The times of the run's tokens where only some layers run, and of passes behind them."""
         self.check()
         return times(self.model, self._ids, layers, passes)
 

@@ -24,7 +24,7 @@ def load_for_states(
     """Load the part of a model that reads files of its states, in the dtype of the states.
 
     The whole model is loaded for `engine_distance`, which is left out where that fails; and
-    where the first layer cannot be loaded alone, as in Gemma 4, whose embedding holds a part
+    where the first layer cannot be loaded by itself, as in Gemma 4, whose embedding holds a part
     for each layer.
 
     Args:
@@ -55,6 +55,6 @@ def load_for_states(
         engine.load(spec, readout_only=True)
     except DepthError:
         info = engine.load(spec)
-        words = f"All of {info.name} was loaded: its first layer cannot stand alone."
+        words = f"All of {info.name} was loaded: its first layer cannot be loaded by itself."
         engine.emit(Notice(words))
     return settings

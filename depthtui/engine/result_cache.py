@@ -64,9 +64,9 @@ class ResultCache:
         cached = self._decode(self.pass_key(result))
         return cached if isinstance(cached, RunResult) else None
 
-    def keep_pass(self, result: RunResult, pass_result: RunResult) -> None:
+    def save_pass(self, result: RunResult, pass_result: RunResult) -> None:
         """Store the metrics of the forward pass, as they were before any other metric."""
-        self._keep(self.pass_key(result), pass_result, _title(result, "forward pass"))
+        self._save(self.pass_key(result), pass_result, _title(result, "forward pass"))
 
     def of_metric(self, result: RunResult, metric: Metric, fit: str = "") -> MetricResult | None:
         """A slower metric of a run, whole or in part; `fit` is the digest of its lens."""
@@ -74,24 +74,24 @@ class ResultCache:
         assert metric.result is not None
         return cached if isinstance(cached, metric.result) else None
 
-    def keep_metric(
+    def save_metric(
         self, result: RunResult, metric: Metric, value: MetricResult, fit: str = ""
     ) -> None:
         """Store a slower metric, whole or in part."""
-        self._keep(self.metric_key(result, metric, fit), value, _title(result, metric.title))
+        self._save(self.metric_key(result, metric, fit), value, _title(result, metric.title))
 
     def written(self, tokens: PromptTokens, writing: Writing) -> WrittenAnswer | None:
         """A stored text that was written after these tokens."""
         cached = self._decode(_written_key(self.info, tokens, writing))
         return cached if isinstance(cached, WrittenAnswer) else None
 
-    def keep_written(self, tokens: PromptTokens, prompt: Prompt) -> None:
+    def save_written(self, tokens: PromptTokens, prompt: Prompt) -> None:
         """Store the answer of a prompt that was written after these tokens."""
         written = prompt.written
         assert written is not None
         beginning = _beginning(prompt, f"{len(tokens)} + {len(written.ids)} tokens")
         title = f"{self.info.name} · written text · {beginning}"
-        self._keep(_written_key(self.info, tokens, written.writing), written, title)
+        self._save(_written_key(self.info, tokens, written.writing), written, title)
 
     def activations(self, result: RunResult) -> Activations | None:
         """The stored activations of a run."""
@@ -99,7 +99,7 @@ class ResultCache:
         data = first_rank_bytes("activations in the cache", lambda: self.store.get(key))
         return None if data is None else Activations.from_bytes(data)
 
-    def keep_activations(self, result: RunResult, activations: Activations) -> None:
+    def save_activations(self, result: RunResult, activations: Activations) -> None:
         """Store the activations of a run."""
         key = _activations_key(self.info, result)
         if is_first():
@@ -115,7 +115,7 @@ class ResultCache:
         except codec.CodecError:
             return None
 
-    def _keep(self, key: str, value: object, title: str) -> None:
+    def _save(self, key: str, value: object, title: str) -> None:
         if is_first():
             self.store.put(key, codec.encode(value), title, "result")
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from depthtui.data.pieces import NumberedParts, Piece, coarsest, count_words, parts_of
+from depthtui.data.pieces import NumberedParts, Piece, coarsest, parts_of
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings
+from depthtui.data.sentence import plural
 from depthtui.engine import healing, held_out_prompts, memory, projections, pruning
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -374,7 +375,7 @@ def paired_answers(
     most, up_to = max(map(len, left_out)), "up to " * (len(left_out) > 1)
     right = _of_each(
         engine,
-        f"Answering without {up_to}{count_words(most, piece)}",
+        f"Answering without {up_to}{plural(most, piece)}",
         questions,
         lambda number: right_answers(model, questions[number], left_out, check, piece),
     )

@@ -15,10 +15,9 @@ from depthtui.engine.guess import gain_over_guess
 from depthtui.engine.held_out_prompts import costs
 from depthtui.engine.ready_model import ReadyModel, make_ready
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.column import crossing_above, rounded_up_count
 from depthtui.metrics.kept.order_search import Texts, ranked
-from depthtui.metrics.layer_order import crossing_above
-from depthtui.metrics.sufficient import TOLERANCE
+from depthtui.metrics.kept.output import TOLERANCE
 from depthtui.models.free_space import free_memory
 from depthtui.models.untrained import Blueprint
 from depthtui.parallel.group import joined

@@ -179,7 +179,7 @@ class TextWriting:
         stopped_by = self._write(checkpoint)
         self._end(stopped_by, np.zeros(0, np.int64), [])
         if stopped_by not in ("user", "memory"):
-            self._cache.keep_written(question, text.prompt)
+            self._cache.save_written(question, text.prompt)
 
     def _end(self, stopped_by: str, ids: np.ndarray, texts: list[str]) -> None:
         self._text.end_writing(self._writing, stopped_by)

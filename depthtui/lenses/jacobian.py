@@ -35,7 +35,7 @@ _TOKENS_AT_ONCE = 4096
 
 @dataclass
 class JacobianSums:
-    """Sums over prompts, to continue from.
+    """The Jacobians of a lens, summed over the prompts fitted so far; a later fit continues them.
 
     Attributes:
         sums: `[L, d, d]`, float32 on the CPU: sums of each prompt's mean over positions.

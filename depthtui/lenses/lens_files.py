@@ -101,7 +101,7 @@ class LensFolder:
                 return file
         return None
 
-    def keep(
+    def save(
         self,
         maps: LensMaps,
         model: str,

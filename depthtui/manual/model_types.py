@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-KEPT = Path(__file__).parent / "every_type.txt"
+SAVED = Path(__file__).parent / "every_type.txt"
 """File with a line for each type, and why it is not measured; `tests/every_type.py` writes it."""
 
 MEASURED, IN_PART, REFUSED = "measured", "measured in part", "refused"
@@ -36,15 +36,15 @@ _GROUPS = (
 """The groups of types, each with a pattern of lines; the first that fits counts."""
 
 
-def kept_lines() -> dict[str, str]:
+def saved_lines() -> dict[str, str]:
     """The line of each type in the list, by the name of the type."""
-    lines = KEPT.read_text("utf-8").splitlines()
+    lines = SAVED.read_text("utf-8").splitlines()
     return dict(line.split(": ", 1) for line in lines if line and not line.startswith("#"))
 
 
 def types_list() -> str:
     """The types as a list in Markdown, group by group."""
-    lines = kept_lines()
+    lines = saved_lines()
     items = [f"Of {len(lines)} types:", ""]
     for group, pattern in _GROUPS:
         fitting = [kind for kind, line in lines.items() if re.fullmatch(pattern, line)]

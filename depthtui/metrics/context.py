@@ -175,27 +175,23 @@ class Context(Protocol):
         self,
         start: int,
         left_out: Sequence[Collection[int]],
-        on_token: Callable[[int], None] = lambda count: None,
-        count: int = 0,
-        is_over: Callable[[np.ndarray], bool] = lambda texts: False,
-        part: str = "",
+        count: int,
+        is_over: Callable[[np.ndarray], bool],
     ) -> np.ndarray:
         """Let the model write from a token on, `[texts, n]` token ids.
 
-        Always the most probable token. Each text is written without some layers, or a part of
-        them, and with the substitute for them.
+        Always the most probable token. Each text is written without some layers, and with the
+        substitute for them.
 
         Args:
             start: index of the first token that the model writes itself.
             left_out: the layers that each text is written without.
-            on_token: called with the number of tokens that are written of each text.
-            count: the most tokens to write; 0 for those up to the prompt's length.
+            count: the most tokens to write.
             is_over: returns whether the texts so far, `[texts, n]`, are long enough.
-            part: the part left out; the settings' where it is empty.
         """
 
     def timed(self, layers: Sequence[int], passes: Sequence[int]) -> Times:
-        """The times of the run's tokens where some layers run alone, and of passes behind them.
+        """The times of the run's tokens where only some layers run, and of passes behind them.
 
         Args:
             layers: the layers that run.

@@ -10,6 +10,7 @@ import numpy as np
 
 from depthtui.data.depth import HALF_A_LAYER
 from depthtui.data.verdict import EvidenceCurve, EvidenceKind
+from depthtui.metrics.column import rounded_up_count
 
 FIFTH = 0.2
 """The share by which thresholds are lowered and raised."""
@@ -39,11 +40,6 @@ def widest(layers: int) -> float:
 def rounded_count(mean: float) -> int:
     """A mean as a number of layers; a half is rounded up."""
     return math.floor(mean + 0.5)
-
-
-def rounded_up_count(layers: float) -> int:
-    """A number of layers that is enough, rounded up to a whole one."""
-    return math.ceil(round(layers, 6))
 
 
 def rounded_up_range(ends: tuple[float, float], to: str) -> str:

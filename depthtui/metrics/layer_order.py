@@ -85,22 +85,6 @@ def drawn_orders(count: int) -> Orders:
     return tuple(tuple(random.Random(seed).sample(range(count), count)) for seed in _RANDOM)
 
 
-def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
-    """Where curves `[curves, n + 1]` first pass a threshold, interpolated linearly between counts.
-
-    n where a curve never does.
-    """
-    if curves.shape[1] < 2:
-        return np.zeros(len(curves))
-    above = curves[:, 1:] > threshold
-    first = above.argmax(axis=1)
-    rows = np.arange(len(curves))
-    before, after = curves[rows, first], curves[rows, first + 1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        at = first + (threshold - before) / (after - before)
-    return np.where(above.any(axis=1), at, curves.shape[1] - 1)
-
-
 def staying_layers(order: Sequence[int], n_layers: int, count: int) -> tuple[int, ...]:
     """The `count` of L layers that stay where the first ones of an order are left out."""
     left_out = order[: n_layers - count]

@@ -7,7 +7,6 @@ from typing import TypeAlias
 
 from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
-from depthtui.prompts.written_answers import is_written
 
 Need: TypeAlias = Callable[[RunResult], str]
 """Returns why a run cannot have a metric; empty where it can."""
@@ -103,6 +102,6 @@ def choices_or_answer(result: RunResult) -> str:
     prompt = result.prompt
     if prompt.choices:
         return "" if prompt.right_choice >= 0 else "none of its choices is the right one"
-    if is_written(prompt):
-        return answer(result)
-    return "the prompt has no options to choose from (--choices), and no known answer"
+    if result.answer_start >= len(result.tokens):
+        return "the prompt has no options to choose from (--choices), and no known answer"
+    return answer(result)

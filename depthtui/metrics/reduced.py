@@ -48,11 +48,6 @@ class Reduced:
 
     tokens: int
 
-    @property
-    def is_right(self) -> bool | None:
-        """Whether every answer is right; None where the metric has no answers, or not all."""
-        return None
-
     @classmethod
     def of(cls, result: object, **others: Any) -> Self:
         """Reduce a metric's result to its attributes, arrays in float64, and other fields."""

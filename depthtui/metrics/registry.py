@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import cast
 
+import numpy as np
+
 from depthtui.data.lazy import LazyDict, LazyTuple
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, RunResult
@@ -19,7 +21,6 @@ from depthtui.metrics import (
     ablation,
     accuracy,
     adapter,
-    answers_kept,
     context_depth,
     contributions,
     depth_score,
@@ -49,7 +50,6 @@ from depthtui.metrics import (
     similarity,
     skip_effects,
     speed,
-    sufficient,
     task_guess,
     token_depths,
 )
@@ -74,14 +74,12 @@ _BUILT_IN: tuple[Metric, ...] = (
     experts.METRIC,
     settling.METRIC,
     context_depth.METRIC,
-    answers_kept.METRIC,
     accuracy.METRIC,
     fitted_lens.AFFINE,
     fitted_lens.JACOBIAN,
     nonlinear.METRIC,
     ablation.METRIC,
     kept.METRIC,
-    sufficient.METRIC,
     parts.METRIC,
     task_guess.METRIC,
     order.METRIC,
@@ -176,18 +174,27 @@ def empty_result(
 
 
 def ranking_names(result: RunResult | None) -> tuple[str, ...]:
-    """Names of the rankings, the most reliable first; none that need an answer a run lacks."""
+    """Names of the rankings to compute, the most reliable first.
+
+    None that need an answer that a run lacks, nor an order of layers, whose search takes longer.
+    """
 
     def has_no_use(metric: Metric) -> bool:
+        if metric.needs_order is not None:
+            return True
         return result is not None and metric.needs_answer and bool(metric.why_unavailable(result))
 
     return tuple(metric.name for metric in RANKINGS if not has_no_use(metric))
 
 
 def rankings_of(result: RunResult) -> list[Ranked]:
-    """The rankings of layers that a run has, the most reliable first."""
-    rankings = (result.measured.get(metric.name) for metric in RANKINGS)
-    return [cast(Ranked, ranking) for ranking in rankings if ranking is not None]
+    """The rankings of which a run knows any layer, the most reliable first."""
+    rankings = (cast(Ranked | None, result.measured.get(metric.name)) for metric in RANKINGS)
+    return [ranking for ranking in rankings if ranking is not None and _is_begun(ranking)]
+
+
+def _is_begun(ranking: Ranked) -> bool:
+    return bool(np.isfinite(ranking.useful).any())
 
 
 def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> list[str]:

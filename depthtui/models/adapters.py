@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.sentence import plural
 from depthtui.errors import DepthError, first_line, short_repr
 from depthtui.installing import install_extra
 from depthtui.models.adapter_files import (
@@ -141,7 +142,7 @@ def _inject(model: PreTrainedModel, adapter: Adapter, without_values: bool = Fal
         ("has no place in its base for", result.unexpected_keys),
     ):
         if names:
-            weights = "1 weight" if len(names) == 1 else f"{len(names)} weights"
+            weights = plural(len(names), "weight")
             raise DepthError(
                 f"{adapter.name} {problem} {weights}, such as {min(names)}.",
                 _another_base(adapter),

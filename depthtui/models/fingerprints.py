@@ -68,7 +68,7 @@ def fingerprint(
     if hash_file is not None:
         lasting_paths = [path for path in paths if _will_last(path, identities[path])]
         entries = {str(path.resolve()): [*identities[path], hashes[path]] for path in lasting_paths}
-        _keep(entries, hash_file)
+        _save(entries, hash_file)
     names_and_hashes = [[path.name, hashes[path]] for path in paths]
     return hashlib.sha256(json.dumps(names_and_hashes).encode()).hexdigest()
 
@@ -213,7 +213,7 @@ def _is_entry(path: str, entry: object) -> bool:
     return path.startswith("/") and _HASH.fullmatch(entry[-1]) is not None
 
 
-def _keep(entries: Mapping[str, list[Any]], hash_file: Path) -> None:
+def _save(entries: Mapping[str, list[Any]], hash_file: Path) -> None:
     """Add entries to the list; where it cannot be written, the files are read again next time."""
     stored = _read_entries(hash_file)
     if all(stored.get(path) == entry for path, entry in entries.items()):

@@ -227,7 +227,7 @@ def _hub_errors(model_id: str, revision: str) -> Iterator[None]:
             raise
         raise DepthError(
             f"The connection to the hub broke: {first_line(error)}.",
-            "Try again: what was fetched is kept.",
+            "Try again: what was fetched is saved.",
         ) from error
 
 

@@ -103,7 +103,7 @@ def load(
     Raises:
         NeedsCode: it needs such code.
         DepthError: it cannot be found, fetched or opened safely, does not fit into memory, or its
-            first layer cannot be loaded alone.
+            first layer cannot be loaded by itself.
     """
     silence_libraries()
     _check_spec(spec)

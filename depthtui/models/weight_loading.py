@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.sentence import plural
 from depthtui.errors import DepthError, first_line
 from depthtui.models.auto_class import auto_class
 from depthtui.models.out_of_memory import is_out_of_memory
@@ -89,7 +90,8 @@ def check_complete(source: Path, missing_names: Iterable[str], hint: str) -> Non
     names = sorted(missing_names)
     if names:
         raise DepthError(
-            f"{source.name} lacks {_weights(len(names))} of its architecture, such as {names[0]}.",
+            f"{source.name} lacks {plural(len(names), 'weight')} of its architecture, such as "
+            f"{names[0]}.",
             hint,
         )
 
@@ -108,8 +110,8 @@ def _check_shapes(folder: Path, mismatches: Collection[tuple[str, Any, Any]]) ->
         return
     name, shape, expected = min(mismatches)
     raise DepthError(
-        f"{folder.name} holds {_weights(len(mismatches))} of another shape than its configuration "
-        f"asks for, such as {name}: {tuple(shape)}, not {tuple(expected)}.",
+        f"{folder.name} holds {plural(len(mismatches), 'weight')} of another shape than its "
+        f"configuration asks for, such as {name}: {tuple(shape)}, not {tuple(expected)}.",
         "config.json may be of another model, or the files are damaged: fetch them again.",
     )
 
@@ -128,10 +130,6 @@ def untied_weights(folder: Path, model: PreTrainedModel) -> str:
     )
 
 
-def _weights(count: int) -> str:
-    return "1 weight" if count == 1 else f"{count} weights"
-
-
 def _check_all_is_used(folder: Path, model: PreTrainedModel, unused_names: set[str]) -> None:
     """Check that the model uses all tensors of its files that text needs.
 
@@ -142,8 +140,8 @@ def _check_all_is_used(folder: Path, model: PreTrainedModel, unused_names: set[s
     if not not_used:
         return
     raise DepthError(
-        f"{folder.name} holds {_weights(len(not_used))} that its configuration does not use as a "
-        f"{type(model).__name__}, such as {not_used[0]}.",
+        f"{folder.name} holds {plural(len(not_used), 'weight')} that its configuration does not "
+        f"use as a {type(model).__name__}, such as {not_used[0]}.",
         "config.json may name too few layers, or another model than the weights are of. Where the "
         "rest is no part of the language model, load and save it once with transformers.",
     )

@@ -1,7 +1,7 @@
 """How ranks end: together, with a sentence, and without losing computed results.
 
 A rank that cannot continue writes the reason into the group's store, which all others read twice a
-second. They would wait for it in vain: they keep their results, and end or start again. A rank that
+second. They would wait for it in vain: they save their results, and end or start again. A rank that
 is killed writes nothing; its launcher ends the others by a signal, or their wait for it fails. A
 launcher that is killed signals nothing; each rank looks for it as often, from its start.
 """
@@ -25,12 +25,12 @@ from depthtui.errors import GroupEnds, named_line
 from depthtui.log import log_bug
 from depthtui.parallel.group import attempt, joined, launcher_has_ended, rank_started
 
-KEPT = "What was finished is kept."
+SAVED = "What was finished is saved."
 
-LOST = f"A rank of the model has ended, or does not answer. {KEPT}"
-STOPPED = f"The ranks were stopped by ctrl-c. {KEPT}"
-LAUNCHER_ENDED = f"The launcher of the ranks has ended. {KEPT}"
-TOLD_TO_END = f"The ranks were told to end, as they are where one of them dies. {KEPT}"
+LOST = f"A rank of the model has ended, or does not answer. {SAVED}"
+STOPPED = f"The ranks were stopped by ctrl-c. {SAVED}"
+LAUNCHER_ENDED = f"The launcher of the ranks has ended. {SAVED}"
+TOLD_TO_END = f"The ranks were told to end, as they are where one of them dies. {SAVED}"
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 _GRACE = 5.0
@@ -48,11 +48,11 @@ _WORDS_OF_LOSS = ("gloo/transport", "nccl", "connection closed", "connection res
 
 
 class _Ending:
-    """The reason why this process ends, if any, and the functions that keep its results."""
+    """The reason why this process ends, if any, and the functions that save its results."""
 
     def __init__(self) -> None:
         self.why: GroupEnds | None = None
-        self.keeps: list[Callable[[], object]] = []
+        self.saves: list[Callable[[], object]] = []
         self.failures = 0
         self.lock = threading.Lock()
         self.interrupted = False
@@ -99,7 +99,7 @@ def start_again_smaller(error: BaseException, factor: int = 4) -> None:
     if not _ending.restarts or not factor or attempt() == _MOST_ATTEMPTS:
         smallest = " in small parts too" if attempt() else ""
         end_group(
-            f"The memory ran out on rank {group.rank}{smallest}. {KEPT} Use more ranks, fewer "
+            f"The memory ran out on rank {group.rank}{smallest}. {SAVED} Use more ranks, fewer "
             "metrics or a shorter prompt."
         )
     smaller = divisor() * factor
@@ -135,7 +135,7 @@ def end_unless_met_by_all(error: Exception) -> None:
         if group.store.check(rank_keys):
             return
         time.sleep(0.05)
-    end_group(f"Rank {group.rank} met an error ({named_line(error)}). {KEPT}")
+    end_group(f"Rank {group.rank} met an error ({named_line(error)}). {SAVED}")
 
 
 def _is_loss(error: Exception) -> bool:
@@ -149,29 +149,29 @@ def _is_loss(error: Exception) -> bool:
 
 
 @contextmanager
-def keeping(keep: Callable[[], object]) -> Iterator[None]:
-    """Call `keep` if the ranks end within the block, to keep the results so far."""
+def saving(save: Callable[[], object]) -> Iterator[None]:
+    """Call `save` if the ranks end within the block, to save the results so far."""
     if joined() is None:
         yield
         return
-    _ending.keeps.append(keep)
+    _ending.saves.append(save)
     try:
         yield
     except (GroupEnds, KeyboardInterrupt):
-        _keep_all()
+        _save_all()
         raise
     finally:
         with contextlib.suppress(ValueError):
-            _ending.keeps.remove(keep)
+            _ending.saves.remove(save)
 
 
-def _keep_all() -> None:
-    """Keep all results, once."""
+def _save_all() -> None:
+    """Save all results, once."""
     with _ending.lock:
-        while _ending.keeps:
-            # A result that cannot be kept must not stop the process from ending.
+        while _ending.saves:
+            # A result that cannot be saved must not stop the process from ending.
             with contextlib.suppress(Exception):
-                _ending.keeps.pop()()
+                _ending.saves.pop()()
 
 
 def _note_end(end: GroupEnds) -> GroupEnds:
@@ -334,7 +334,7 @@ class _Watch:
     def _end_without_main(self, end: GroupEnds) -> None:
         """End the process where the main thread waits in vain, such as for a GPU."""
         if not self._stopped.wait(_GRACE):
-            _keep_all()
+            _save_all()
             _report_once(self._report, end)
             self._finish(end)
 

@@ -9,19 +9,13 @@ import numpy as np
 
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
-from depthtui.metrics.accuracy import Accuracy
+from depthtui.metrics.accuracy import Accuracy, chances
 from depthtui.report.blocks import Block, Column, Note, Paragraph, Table
 from depthtui.report.tables import ValueTable
 from depthtui.token_text import shortened
 
 LONGEST_ANSWER = 40
 """Characters of an answer in a sentence."""
-
-
-def chances(scores: np.ndarray) -> np.ndarray:
-    """The chance of each option among all of them, from log-likelihoods `[..., O]`."""
-    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=-np.inf))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,7 @@ def answer_words(result: RunResult) -> str:
             ending = _ending(option.is_right, right)
             verbs.setdefault((option.text, ending), []).append("chooses")
     if np.isfinite(answers.written_right[:1]).all():
-        ending = _ending(bool(answers.written_right[0]), result.prompt.answer)
+        ending = _ending(bool(answers.written_right[0]), result.answer)
         verbs.setdefault((answers.written.strip(), ending), []).append("writes")
     sentences = [
         f"{' and '.join(names)} {_quoted(text) if text else 'nothing'}{ending}"
@@ -101,29 +95,44 @@ def _quoted(text: str) -> str:
     return f"'{shortened(text.strip(), LONGEST_ANSWER)}'"
 
 
-def turning_words(answers: Accuracy) -> str:
-    """The layers whose absence turns the chosen answer, in a sentence; empty where unknown."""
-    is_known = np.isfinite(answers.is_right(answers.without))
-    if not _is_scored(answers) or not is_known.any():
+def turning_words(answers: Accuracy) -> list[str]:
+    """The layers whose absence turns each kind of answer, in sentences; none where unknown."""
+    chosen = ""
+    if _is_scored(answers):
+        before, clean = answers.is_right(answers.unchanged), answers.is_right(answers.clean)
+        chosen = _turning(answers, before, answers.is_right(answers.without))
+        if chosen and before != clean:
+            chosen = "is turned by rounding alone, so no layer is compared with it"
+    return _of_kinds(
+        answers, chosen, _turning(answers, answers.written_right[0], answers.written_without)
+    )
+
+
+def _turning(answers: Accuracy, before: np.ndarray, without: np.ndarray) -> str:
+    """The layers without which `[L]` an answer turns, from the verb on; empty where unknown."""
+    is_known, is_right = np.isfinite(without) & np.isfinite(before), bool(before)
+    if not is_known.any():
         return ""
-    if answers.is_right(answers.unchanged) != answers.is_right(answers.clean):
-        return "Rounding alone turns the answer, so no layer is compared with it."
-    is_right, layers = bool(answers.is_right(answers.clean)), answers.turning_layers
+    layers = np.flatnonzero(is_known & (without != before)).tolist()
     n_layers, remark = len(answers.chosen) or len(is_known), ""
     if not is_known[list(answers.chosen) or slice(None)].all():
         remark = f", as far as known ({is_known.sum()} of {n_layers} layers)"
     elif answers.chosen:
         remark = f", of the {n_layers} left out by themselves"
     if not layers:
-        return f"It stays {_verdict(is_right)} without any one layer{remark}."
+        return f"stays {_verdict(is_right)} without any one layer{remark}"
     one = "layer" if len(layers) == 1 else "any one of the layers"
-    return f"Without {one} {numbers_text(layers)} it turns {_verdict(not is_right)}{remark}."
+    return f"turns {_verdict(not is_right)} without {one} {numbers_text(layers)}{remark}"
 
 
 def order_words(answers: Accuracy) -> list[str]:
     """How far along the order each kind of answer stays as it is, in sentences."""
     chosen = _along(answers.is_right(answers.along), answers.order) if _is_scored(answers) else ""
-    written = _along(answers.written_right, answers.order)
+    return _of_kinds(answers, chosen, _along(answers.written_right, answers.order))
+
+
+def _of_kinds(answers: Accuracy, chosen: str, written: str) -> list[str]:
+    """Sentences on the chosen and the written answer; one where both have the same words."""
     if chosen == written:
         return [f"Chosen and written, it {chosen}."] if chosen else []
     subject = "Written, it" if _is_scored(answers) else "It"
@@ -181,12 +190,12 @@ def answer_blocks(result: RunResult) -> Iterator[Block]:
             for option in options
         ]
         yield Table(columns, rows)
-    if notes := [turning_words(answers), *order_words(answers)]:
-        yield Note(" ".join(filter(None, notes)))
+    if notes := [*turning_words(answers), *order_words(answers)]:
+        yield Note(" ".join(notes))
 
 
 def answer_table(result: RunResult) -> ValueTable:
-    """The options by depth, in long form; without options, the written answers by layers left out.
+    """The options by depth, in long form; without options, the written answers along the order.
 
     Log-likelihoods are in nats.
     """

@@ -8,6 +8,7 @@ from dataclasses import replace
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import CHOICES, RunSettings
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import noun_for, plural
 from depthtui.metrics.choices import chosen_layers, stand_in_words
 from depthtui.metrics.registry import METRIC_BY_NAME
 
@@ -55,15 +56,12 @@ def choice_words(settings: RunSettings) -> str:
 def part_words(settings: RunSettings) -> str:
     """The chosen part, such as `layers 0-5,20, 32 tokens erased`; empty for everything."""
     positions, n_erased = settings.skip_positions, settings.erase_tokens
+    tokens = noun_for(len(positions), "token")
     words = {
         f"layers {settings.layers}": settings.layers,
-        f"skipped before {_tokens(len(positions))} {numbers_text(positions, ',')}": positions,
-        f"{n_erased} {_tokens(n_erased)} erased": n_erased,
+        f"skipped before {tokens} {numbers_text(positions, ',')}": positions,
+        f"{plural(n_erased, 'token')} erased": n_erased,
         "spans erased first": settings.erase_search == "spans",
         f"depths bisected at {settings.erase_threshold:g}": settings.erase_search,
     }
     return ", ".join(text for text, is_chosen in words.items() if is_chosen)
-
-
-def _tokens(count: int) -> str:
-    return "token" if count == 1 else "tokens"

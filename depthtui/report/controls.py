@@ -7,7 +7,9 @@ from pathlib import Path
 
 from depthtui.data.controls import NAMES, ControlName, ControlRow, Controls, load_controls
 from depthtui.data.model import ModelInfo
-from depthtui.metrics.evidence import rounded_up_count, rounded_up_range
+from depthtui.data.sentence import plural
+from depthtui.metrics.column import rounded_up_count
+from depthtui.metrics.evidence import rounded_up_range
 from depthtui.sizes import format_size
 
 TITLES: Mapping[ControlName, str] = {
@@ -93,8 +95,8 @@ def conclusion(controls: Controls) -> str:
     return " ".join([*sentences, verdict[is_supported(controls)]])
 
 
-def kept_line(folder: Path, model: ModelInfo) -> str:
-    """The controls kept for a model, in one line; empty where there are none."""
+def saved_line(folder: Path, model: ModelInfo) -> str:
+    """The controls saved for a model, in one line; empty where there are none."""
     controls = load_controls(folder, model.fingerprint)
     return "" if controls is None else line(controls)
 
@@ -108,7 +110,7 @@ def line(controls: Controls) -> str:
     counts = ", ".join(f"{TITLES[row.name]} {_count(row)}" for row in rows)
     same = ", ".join(TITLES[row.name] for row in overlapping_rows(controls))
     doubt = f"; not told apart: {same}" if same else ""
-    prompts = "1 prompt" if controls.prompts == 1 else f"{controls.prompts} prompts"
+    prompts = plural(controls.prompts, "prompt")
     return (
         f"Controls on all tokens of {prompts} of {', '.join(controls.tasks)}: "
         f"{_number(model.layers)} of {controls.n_layers}; {counts}{doubt} (doctor --controls)."

@@ -56,7 +56,8 @@ _COLUMNS = {
         "Right answers",
         "How many of the known answers the model gives itself.",
         "each token of the answer is the model's first choice after those before it "
-        "(teacher-forced); with answers kept, the text that the model writes is the answer",
+        "(teacher-forced); with right answers measured, the model chooses the right option, else "
+        "writes the answer",
         "A worked solution counts as one answer, and is rarely given word for word.",
         "Levels with few right answers: their depth is that of failures. The trend over levels is "
         "given again over right answers alone.",
@@ -161,8 +162,8 @@ def of_column(part: str, rule: str = "") -> Explanation:
                 title=f"The paper's depth by {rule_title(rule)}",
                 reading="The number of layers that the paper reports for this model; with ≈ on "
                 f"the data set that is most like this task. {PROTOCOL}",
-                look_for="How far ours is from it: by other weights, prompts or bits, or by the "
-                "KL rule where the curve is flat beside its threshold.",
+                look_for="How far ours is from it. Other weights, prompts or bits may be why, and "
+                "by the KL rule a curve that is flat beside its threshold.",
             )
         case "ratio":
             return replace(

@@ -10,10 +10,9 @@ from depthtui.depth.rules import margin
 from depthtui.depth.verdict_words import range_words, spread
 from depthtui.metrics import accuracy, kept
 from depthtui.metrics.accuracy.answer_statistics import share_range
-from depthtui.metrics.evidence import rounded_up_count
-from depthtui.metrics.kept import PooledKept
+from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.blocks import Block, Column, Figures, Paragraph, Table, ViewBlocks
-from depthtui.report.sufficient import kept_figure
+from depthtui.report.left_out import kept_figure
 
 _NUMBERS = (
     Column("", style="name"),
@@ -69,11 +68,10 @@ def _of_headline(
 ) -> Iterator[list[str]]:
     curve, of_all = reading.get(kept.METRIC).curve, f"of {reading.n_layers}"
     if headline.count is not None and headline.half is not None:
-        count, half = rounded_up_count(headline.count), rounded_up_count(headline.half)
         certainty = "" if evidence is None else evidence.reliability
         range_ = range_words(headline, " to ")
-        yield ["layers that keep nine tenths", f"{count} {of_all}", range_, certainty]
-        yield ["layers that keep half", f"{half} {of_all}", "", ""]
+        yield ["layers that keep nine tenths", f"{headline.count} {of_all}", range_, certainty]
+        yield ["layers that keep half", f"{headline.half} {of_all}", "", ""]
         depth = f"{headline.mean_depth:.1f} {of_all}"
         yield ["mean depth", depth, _ends(curve.depth_range), ""]
     gain = f"{headline.gain:.1f} nats"

@@ -20,14 +20,16 @@ from depthtui import __version__
 from depthtui.data.arrays import Shape, arrays_of
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo, weights_dtype
+from depthtui.data.pieces import piece_mark
 from depthtui.data.plain import to_plain
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings, reading_keys, settings_keys
 from depthtui.data.verdict import Verdict
+from depthtui.depth.left_out import LOSS, LeftOut
 from depthtui.depth.reading import Reading
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.errors import DepthError
 from depthtui.installing import install_extra
-from depthtui.metrics.right_answers import RightAnswers
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.skips import changes_of
 from depthtui.token_text import printable
@@ -207,6 +209,14 @@ def rows_of_reading(reading: Reading, keys: Mapping[str, str | int]) -> Iterator
         axis = "layer" if len(values) == reading.n_layers else "depth"
         columns = {axis: places, "value": values[places]}
         yield TableRows({**keys, "metric": "curves", "measure": name}, columns)
+    for left_out in filter(None, (reading.left_out, reading.parts_left_out)):
+        metric = f"{left_out.piece}s_left_out"
+        for name, column in left_out.columns.items():
+            (places,) = np.nonzero(~np.isnan(column.values))
+            columns = {"left_out": places, "value": column.values[places]}
+            if column.interval is not None:
+                columns["low"], columns["high"] = column.interval[:, places]
+            yield TableRows({**keys, "metric": metric, "measure": name}, columns)
 
 
 _Count = tuple[str, str, float | None, float | None, float | None]
@@ -291,6 +301,25 @@ def is_table(path: Path) -> bool:
         return ABOUT in (parquet.read_schema(path).metadata or {})
     except (pyarrow.ArrowException, OSError):
         return False
+
+
+def left_out_frame(left_out: LeftOut) -> DataFrame:
+    """What is left of a model, a row for each number of pieces that stay, as a frame of pandas.
+
+    Beside each column stand the ends of its interval, where it has one, such as `loss_low`.
+
+    Raises:
+        DepthError: pandas is missing.
+    """
+    goes = [None, *(piece_mark(piece, left_out.piece) for piece in left_out.order)]
+    columns: dict[str, Any] = {"stay": range(left_out.n_pieces, -1, -1), "goes": goes}
+    for name, column in left_out.columns.items():
+        columns[name] = column.values
+        if name == LOSS:
+            columns["perplexity"] = np.exp(column.values)
+        if column.interval is not None:
+            columns[f"{name}_low"], columns[f"{name}_high"] = column.interval
+    return _import("pandas", "notebook").DataFrame(columns)
 
 
 def dataframe(rows: Iterable[TableRows]) -> DataFrame:

@@ -13,18 +13,17 @@ from depthtui.depth import rules
 from depthtui.depth.reading import Reading
 from depthtui.errors import DepthError, did_you_mean
 from depthtui.metrics import kept
-from depthtui.metrics.kept import PooledKept
+from depthtui.metrics.kept.pool import PooledKept
 from depthtui.metrics.patch import NAME as PATCH
-from depthtui.metrics.sufficient import METRIC as SUFFICIENT
 from depthtui.prompts.tasks import prompt_title
 from depthtui.report import svg
 from depthtui.report.blocks import Bars, Figure, Line, Panel
 from depthtui.report.groups import RunGroup
+from depthtui.report.left_out import kept_figure, kept_name, left_out_figures
 from depthtui.report.relative import POINTS, at_percents, relative
 from depthtui.report.run_document import bar_figures, curve_figures, heatmap_figures, map_figures
 from depthtui.report.run_rows import task_words
 from depthtui.report.skips import changes_of
-from depthtui.report.sufficient import kept_figure, kept_name, sufficient_figures
 
 _MOST_LISTED = 12
 _LONGEST_TITLE = 40
@@ -189,8 +188,8 @@ def _figures(kind: FigureKind, reading: Reading) -> Iterator[Figure]:
         case "suffice":
             if (knowledge := reading.get(kept.METRIC)) is not None:
                 yield from (kept_figure(knowledge, curve) for curve in knowledge.curves)
-            if (pooled := reading.get(SUFFICIENT)) is not None:
-                yield from sufficient_figures(pooled)
+            for left_out in filter(None, (reading.left_out, reading.parts_left_out)):
+                yield from left_out_figures(left_out)
         case "heatmap":
             yield from _of_tokens(reading)
             yield from map_figures(reading)

@@ -10,6 +10,7 @@ from depthtui.data.lens import FittedLens
 from depthtui.data.lens_view import fit_words, lens_of, lens_title
 from depthtui.data.model import ModelInfo, layer_label
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import plural
 from depthtui.depth import rules
 from depthtui.depth.published import PublishedModel
 from depthtui.depth.reading import Reading
@@ -125,7 +126,7 @@ def pooling(part: PooledRuns) -> str:
     reading = part.reading
     n_prompts, counted = len(reading.prompts), reading.n_tokens
     tokens = {0: "no tokens", 1: "1 token"}.get(counted, f"{counted:,} tokens")
-    prompts = "1 prompt" if n_prompts == 1 else f"{n_prompts} prompts"
+    prompts = plural(n_prompts, "prompt")
     stopped = {0: "", 1: "; 1 stopped run left out"}.get(
         part.n_stopped, f"; {part.n_stopped} stopped runs left out"
     )

@@ -71,6 +71,7 @@ from depthtui.report.findings import by_layer, findings, layer_maps, published_s
 from depthtui.report.first_page import first_page
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.layer_types import type_blocks
+from depthtui.report.left_out import kept_blocks, left_out_blocks
 from depthtui.report.logged_answers import logged_blocks
 from depthtui.report.phrases import (
     each_prompt_once,
@@ -84,7 +85,6 @@ from depthtui.report.phrases import (
 )
 from depthtui.report.remarks import remark_blocks
 from depthtui.report.run_rows import run_counts, run_rows, run_verdicts, task_words
-from depthtui.report.sufficient import kept_blocks, sufficient_blocks
 from depthtui.report.summary_json import combined_provenance
 from depthtui.report.token_depths import (
     depth_figures,
@@ -264,7 +264,7 @@ def _of_part(
 def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
     reading = part.reading
     yield from kept_blocks(reading)
-    yield from sufficient_blocks(reading)
+    yield from left_out_blocks(reading)
     if reading.parts:
         yield from _over_depth(reading)
     yield ViewBlocks(["pictures"], _layer_figures(reading, budget))

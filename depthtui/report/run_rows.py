@@ -12,7 +12,6 @@ from depthtui.depth import rules
 from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
 from depthtui.depth.verdict_words import range_words
-from depthtui.metrics.evidence import rounded_up_count
 from depthtui.prompts.tasks import level_words, prompt_title
 from depthtui.report.blocks import (
     AT_LENGTH,
@@ -176,7 +175,7 @@ def _kept_cells(reading: Reading) -> list[str]:
     if headline.count is None or headline.mean_depth is None:
         return ["too little known", _NONE, decided, gain]
     ends = range_words(headline, "–")
-    count = f"{rounded_up_count(headline.count)}" + (f" ({ends})" if ends else "")
+    count = f"{headline.count}" + (f" ({ends})" if ends else "")
     return [count, f"{headline.mean_depth:.1f}", decided, gain]
 
 

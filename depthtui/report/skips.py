@@ -7,6 +7,7 @@ from collections.abc import Collection
 from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip
 from depthtui.data.selection import ranges_of
+from depthtui.data.sentence import noun_for
 
 _MOST_CELLS = 2
 
@@ -21,7 +22,7 @@ def skipped_text(skipped: Collection[Skip]) -> str:
         if layers:
             ranges = [str(a) if a == b else f"{a}-{b}" for a, b in ranges_of(layers)]
             last = f" and {ranges[-1]}" if len(ranges) > 1 else ranges[0]
-            noun = "layer" if len(layers) == 1 else "layers"
+            noun = noun_for(len(layers), "layer")
             words.append(f"{noun} {', '.join(ranges[:-1])}{last}{name}")
     return ", ".join(words)
 

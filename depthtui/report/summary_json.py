@@ -30,6 +30,7 @@ from depthtui.metrics.registry import ALL
 from depthtui.report.choices import choices_that_matter
 from depthtui.report.groups import RunGroup
 from depthtui.report.layer_types import types_dict
+from depthtui.report.left_out import left_out_dict
 from depthtui.report.logged_answers import logged_dict
 from depthtui.report.remarks import remarks_dict
 
@@ -102,8 +103,10 @@ def _pooled(reading: Reading) -> dict[str, Any]:
     part: dict[str, Any] = {}
     for metric in ALL:
         value = reading.get(metric)
-        if value is not None:
-            part[metric.name] = metric.summary(value, reading)
+        if value is not None and (values := metric.summary(value, reading)) is not None:
+            part[metric.name] = values
+    if left_out := left_out_dict(reading):
+        part["left_out"] = left_out
     if reading.known_idle is not None:
         part["idle"] = list(reading.known_idle)
     if types := types_dict(reading):

@@ -168,7 +168,7 @@ def dash(number: int) -> str:
 
 
 def sample(css: str) -> str:
-    """A short line in the dashes of a class."""
+    """A short line for a legend, in the dashes that a CSS class gives a series."""
     return f'<svg viewBox="0 0 26 6"><path {_line(f"soft {css}")} d="M0 3L26 3"/></svg>'
 
 

@@ -12,6 +12,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LOGIT, lens_of, lens_title
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import plural
 from depthtui.depth.agreement import agreement
 from depthtui.depth.reading import Reading
 from depthtui.report.groups import PooledRuns, RunGroup
@@ -151,7 +152,7 @@ def _reading(places: Sequence[tuple[Reading, int]]) -> Reading:
 def _layer(estimate: DepthEstimate | None) -> str:
     if estimate is None or estimate.count is None:
         return "–"
-    return "1 layer" if estimate.count == 1 else f"{estimate.count} layers"
+    return plural(estimate.count, "layer")
 
 
 def _change(clean: float, changed: float) -> tuple[str, str, str]:

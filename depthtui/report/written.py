@@ -8,6 +8,7 @@ import numpy as np
 
 from depthtui.data.run import WrittenAnswer
 from depthtui.data.run_settings import Writing
+from depthtui.data.sentence import plural
 
 QUARTERS = 4
 
@@ -44,7 +45,7 @@ class TextTrend:
 
 def written_words(written: WrittenAnswer) -> str:
     """The number of tokens that a model wrote, how, and the reason for their end."""
-    n_tokens, end = _tokens(len(written.ids)), ENDS.get(written.stopped_by, "stopped")
+    n_tokens, end = plural(len(written.ids), "token"), ENDS.get(written.stopped_by, "stopped")
     return f"{n_tokens} written, {writing_words(written)}; {end}"
 
 
@@ -118,13 +119,9 @@ def independent_tokens(depths: np.ndarray) -> float:
 def _too_short(depths: np.ndarray) -> str:
     n, worth = len(depths), independent_tokens(depths)
     if n < _FEWEST or np.isnan(worth):
-        return f"A text of {_tokens(n)} is too short to tell whether depth rises or falls."
+        return f"A text of {plural(n, 'token')} is too short to tell whether depth rises or falls."
     return (
         f"A text of {n} tokens is too short to tell whether depth rises or falls: neighbouring "
         f"tokens are so alike that they are worth {worth:.0f} independent ones, and {_FEWEST} are "
         "needed."
     )
-
-
-def _tokens(n: int) -> str:
-    return "1 token" if n == 1 else f"{n} tokens"

@@ -321,17 +321,17 @@ def _end_without_explorer() -> NoReturn:
 
 
 def _storage_of(command: Configure, default: Storage | None) -> Storage:
-    """The storage: an engine elsewhere has its own folders, and may keep no results."""
-    keeps, activation_limit = bool(command.cache_dir), command.activation_limit
+    """The storage: an engine elsewhere has its own folders, and may save no results."""
+    saves, activation_limit = bool(command.cache_dir), command.activation_limit
     if not command.cache_activations:
         activation_limit = 0
     if default is not None:
-        keeps = keeps and default.keep_results
-        return replace(default, keep_results=keeps, activation_limit=activation_limit)
+        saves = saves and default.save_results
+        return replace(default, save_results=saves, activation_limit=activation_limit)
     return Storage(
         cache_dir=Path(command.cache_dir),
         models_dir=Path(command.models_dir),
-        keep_results=keeps,
+        save_results=saves,
         cache_limit=command.cache_limit,
         activation_limit=activation_limit,
     )

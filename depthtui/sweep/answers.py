@@ -11,6 +11,7 @@ from depthtui.report.phrases import sentence_case
 from depthtui.sweep.comparisons import Comparison
 from depthtui.sweep.numbers import MEAN_DEPTH, Number
 from depthtui.sweep.plan import Cell, population
+from depthtui.sweep.subjects import Subject
 
 UNKNOWN = "Not known"
 
@@ -51,36 +52,31 @@ class Group:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to a question by one number, of some models on some tasks.
+    """The answer to a question by one number.
 
     Attributes:
-        compared: the model or models, such as `Qwen2.5-7B`, or `b minus a`.
-        on: the tasks, such as `addition, 1 to 5 digits`.
-        names: every model, in words.
-        of_one_model: whether all groups are of one model.
+        subject: the models and tasks that are compared.
         has_direction: whether the question is of more depth, not of other depth.
-        paired: whether all groups have the same prompts.
         groups: the groups of prompts, in the question's order.
         comparison: the comparison of their numbers.
-        cells: the cells that it is about.
         beside: a sentence on another number of the groups; may be empty.
     """
 
-    compared: str
-    on: str
-    names: str
-    of_one_model: bool
+    subject: Subject
     has_direction: bool
-    paired: bool
     groups: Sequence[Group]
     comparison: Comparison
-    cells: Sequence[Cell]
     beside: str = ""
 
     @property
     def number(self) -> Number:
         """The number that the groups are compared by."""
         return self.comparison.number
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells that it is about."""
+        return [cell.cell for cell in self.subject.cells]
 
     @property
     def is_headline(self) -> bool:
@@ -93,19 +89,9 @@ class Answer:
         return self.comparison.change is not None
 
     @property
-    def is_clear(self) -> bool:
-        """Whether there is a direction, or as many."""
-        return bool(self.comparison.direction)
-
-    @property
     def reason(self) -> str:
         """Why there is no direction; empty where there is one."""
         return str(self.comparison.reason or "")
-
-    @property
-    def subject(self) -> str:
-        """The tasks and the models, such as `on gsm8k, for a and b`."""
-        return f"on {self.on}, for {self.names}"
 
     @property
     def population(self) -> str:
@@ -131,7 +117,7 @@ class Answer:
         tokens = [group.tokens for group in self.groups]
         if max(tokens) > _OTHER_LENGTH * min(tokens):
             yield f"the prompts have {listed([f'{length:.0f}' for length in tokens])} tokens"
-        if not self.paired and self.comparison.groups[0].of_other_tokens:
+        if not self.subject.paired and self.comparison.groups[0].of_other_tokens:
             yield "the tokens that count differ"
         right = [group.right for group in self.groups if group.right is not None]
         if len(right) == len(self.groups) and min(right) < _MOSTLY_RIGHT:
@@ -144,9 +130,12 @@ class Answer:
             return f"{UNKNOWN}: {self.subject}, {self.number.title}: {self.reason}."
         groups, number = self.comparison.groups, self.number
         claim = number.words.format(
-            s="s" * self.of_one_model, values=number.in_words(groups), known=groups[0].known
+            s="s" * self.subject.of_one_model, values=number.in_words(groups), known=groups[0].known
         )
-        sentences = [f"{self.verdict}: on {self.on}, {self.names} {claim}.", self.beside]
+        sentences = [
+            f"{self.verdict}: on {self.subject.on}, {self.subject.models} {claim}.",
+            self.beside,
+        ]
         change, ends = self.comparison.change_in_words
         tested = f"; single prompts: {words}" if (words := test_words(self.comparison)) else ""
         level = f"{100 * self.comparison.level:.4g} % interval"

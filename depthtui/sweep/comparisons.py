@@ -10,7 +10,7 @@ or one reason why it has none.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
@@ -33,31 +33,6 @@ SIGNIFICANT = 0.05
 
 _TOO_FEW = "too few prompts"
 _UNCLEAR, _BOTH_WAYS = Sentence("not clear"), Sentence("not in one direction")
-
-
-@dataclass(frozen=True)
-class FragileCount:
-    """A fragile count of layers that a comparison uses.
-
-    Attributes:
-        subject: the model and the task.
-        low, high: the fewest and the most layers that the count moves to.
-        n_layers: L.
-    """
-
-    subject: str
-    low: int
-    high: int
-    n_layers: int
-
-    @property
-    def width(self) -> float:
-        """Range of the count, as a share of L."""
-        return (self.high - self.low) / self.n_layers
-
-    def __str__(self) -> str:
-        counts = f"{self.low} to {self.high} of {self.n_layers} layers"
-        return f"the count of {self.subject} is fragile ({counts})"
 
 
 @dataclass(frozen=True)
@@ -138,7 +113,7 @@ class Comparison:
         test_name: its name.
         in_other_orders: the change in other orders.
         resamples: the change on resamples.
-        doubt: the widest count that is fragile, whether or not the change is wider.
+        doubt: how far the widest fragile count moves, as a share of L, and a clause on it.
         problem: why there is no change; None where there is one.
     """
 
@@ -152,7 +127,7 @@ class Comparison:
     test_name: str = ""
     in_other_orders: tuple[float, ...] = ()
     resamples: Bootstrap | None = field(default=None, repr=False, compare=False)
-    doubt: FragileCount | None = None
+    doubt: tuple[float, str] = (0.0, "")
     problem: Sentence | None = None
 
     def at_level(self, level: float) -> Comparison:
@@ -173,8 +148,9 @@ class Comparison:
         if _goes_both_ways([group.value for group in self.groups]):
             return _BOTH_WAYS
         if low > 0 or high < 0:
-            is_wide = self.doubt is not None and self.doubt.width >= abs(self.change)
-            return Sentence("no direction holds", (f": {self.doubt}",)) if is_wide else None
+            width, words = self.doubt
+            is_wide = width >= abs(self.change)
+            return Sentence("no direction holds", (f": {words}",)) if is_wide else None
         return None if low >= -ALIKE and high <= ALIKE else _UNCLEAR
 
     @property
@@ -359,8 +335,3 @@ def holm(ps: Sequence[float]) -> np.ndarray:
     adjusted = np.empty_like(values)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(steps))
     return adjusted
-
-
-def widest(counts: Iterable[FragileCount]) -> FragileCount | None:
-    """The fragile count that moves furthest; None where there is none."""
-    return max(counts, key=lambda count: count.width, default=None)

@@ -19,11 +19,12 @@ from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
 from depthtui.depth.intervals import curves_of, resampled_curves
 from depthtui.depth.reading import Reading
+from depthtui.depth.right_answers import are_right
 from depthtui.depth.rule import Rule
 from depthtui.depth.weights import task_numbers
 from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import wilson
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept.curve import (
     SHARE,
     Guess,
@@ -278,25 +279,23 @@ NINE_TENTHS = Number(
 
 def _with_answers(readings: Sequence[Reading]) -> list[list[bool]]:
     """Which prompts have an answer; none where all are right, or all wrong: nothing differs."""
-    found = [[one.accuracy for one in reading.alone] for reading in readings]
-    differ = len({one.right for of_group in found for one in of_group if one is not None}) > 1
-    return [[differ and one is not None for one in of_group] for of_group in found]
-
-
-def _right_answers(readings: Sequence[Reading]) -> list[GroupNumber]:
-    return [_right_of(reading) for reading in readings]
+    every = are_right([prompt for reading in readings for prompt in reading.prompts])
+    differ = len(set(every) - {None}) > 1
+    of_every = iter(every)
+    return [
+        [differ and next(of_every) is not None for _ in reading.prompts] for reading in readings
+    ]
 
 
 def _right_of(reading: Reading) -> GroupNumber:
-    shares = [one.accuracy.share for one in reading.alone if one.accuracy is not None]
-    right, n = np.array(shares), len(shares)
+    right = np.array(are_right(reading.prompts), float)
     return GroupNumber(
         lambda counts: counts @ right / counts.sum(axis=1),
         task_numbers(reading.prompts),
         reading.n_layers,
         singles=right,
-        resolution=_RULE_OF_THREE / n,
-        range=wilson(round(right.sum()), n),
+        resolution=_RULE_OF_THREE / len(right),
+        range=wilson(right.sum(), len(right)),
     )
 
 
@@ -305,7 +304,7 @@ RIGHT_ANSWERS = Number(
     "right answers",
     "give{s} {values} right answers",
     _with_answers,
-    _right_answers,
+    lambda readings: list(map(_right_of, readings)),
     is_of_layers=False,
 )
 """The share of right answers."""

@@ -43,20 +43,20 @@ class GpuEngine:
 
     Attributes:
         cache_dir: folder of results and converted models.
-        keep_results: whether results are read from and kept in the cache.
+        save_results: whether results are read from and kept in the cache.
         cache_limit: most bytes of all results together.
         trusts_code: whether Python code that comes with models may run.
     """
 
     cache_dir: str
-    keep_results: bool
+    save_results: bool
     cache_limit: int
     trusts_code: bool
 
     def __call__(self, emit: Callable[[Event], None], notify: Notify) -> SweepEngine:
         """Make the engine."""
         folder = Path(self.cache_dir)
-        storage = Storage(folder, models_dir(folder), self.keep_results, self.cache_limit)
+        storage = Storage(folder, models_dir(folder), self.save_results, self.cache_limit)
         return make_engine(storage, emit, notify, log_bug, TrustedModels(every=self.trusts_code))
 
 

@@ -66,7 +66,7 @@ class NodeEngine:
     def __call__(self) -> SweepEngine:
         """The engine, which keeps no results: the driver does."""
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir()
-        storage = Storage(folder, models_dir(folder), keep_results=False)
+        storage = Storage(folder, models_dir(folder), save_results=False)
         trusted = TrustedModels(every=self.trusts_code)
         return make_engine(storage, _ignore, _ignore, trusted=trusted)
 

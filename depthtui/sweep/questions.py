@@ -6,7 +6,7 @@ rules among them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -18,11 +18,9 @@ from depthtui.sweep import subjects
 from depthtui.sweep.answers import Answer, Group
 from depthtui.sweep.comparisons import (
     Comparison,
-    FragileCount,
     as_one_family,
     compare,
     too_few_words,
-    widest,
 )
 from depthtui.sweep.numbers import NINE_TENTHS, Number, numbers_by
 from depthtui.sweep.plan import Cell
@@ -154,18 +152,8 @@ def _answer(subject: Subject, number: Number, has_direction: bool) -> Answer | N
         comparison = Comparison(number=number, problem=Sentence("not measured everywhere"))
     else:
         comparison = _comparison(subject, number, readings)
-    titles = list(dict.fromkeys(cell.title for cell in subject.cells))
-    return Answer(
-        subject.compared,
-        subject.on,
-        listed(titles),
-        subject.of_one_model,
-        has_direction,
-        subject.paired,
-        [Group.of(name, one) for name, one in zip(subject.names, readings, strict=True)],
-        comparison,
-        [cell.cell for cell in subject.cells],
-    )
+    groups = [Group.of(name, one) for name, one in zip(subject.names, readings, strict=True)]
+    return Answer(subject, has_direction, groups, comparison)
 
 
 def _that_have(
@@ -199,20 +187,17 @@ def _comparison(subject: Subject, number: Number, readings: Sequence[Reading | N
         seed=subject.cells[0].settings.seed,
     )
     ends = subject.groups if subject.is_trend else (subject.groups[0], subject.groups[-1])
-    doubt = widest(_fragile([cell for cells in ends for cell in cells], number))
-    return replace(comparison, doubt=doubt)
+    doubts = _doubts([cell for cells in ends for cell in cells], number)
+    return replace(comparison, doubt=max(doubts, default=(0.0, "")))
 
 
-def _fragile(cells: Iterable[CellSummary], number: Number) -> list[FragileCount]:
-    """A number's counts that are fragile."""
-    return [
-        FragileCount(
-            f"{cell.title} on {cell.cell.task.title}", count.low, count.high, cell.n_layers
-        )
-        for cell in cells
-        for count in cell.evidence
-        if count.measure == number.name
-        and count.is_fragile
-        and count.low is not None
-        and count.high is not None
-    ]
+def _doubts(cells: Iterable[CellSummary], number: Number) -> Iterator[tuple[float, str]]:
+    """How far each fragile count moves, as a share of L, and a clause that calls it fragile."""
+    for cell in cells:
+        for row in cell.evidence:
+            if row.measure != number.name or not row.is_fragile:
+                continue
+            if row.low is not None and row.high is not None:
+                ends = f"{row.low} to {row.high} of {cell.n_layers} layers"
+                words = f"the count of {cell.place} is fragile ({ends})"
+                yield (row.high - row.low) / cell.n_layers, words

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.sentence import listed
 from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.prompts.dataset_formats import DATASETS
@@ -60,6 +61,14 @@ class Subject:
     def of_one_model(self) -> bool:
         """Whether all groups are of one model."""
         return len({cell.cell.model for cell in self.cells}) == 1
+
+    @property
+    def models(self) -> str:
+        """The models of all groups, in words."""
+        return listed(list(dict.fromkeys(cell.title for cell in self.cells)))
+
+    def __str__(self) -> str:
+        return f"on {self.on}, for {self.models}"
 
     def keys(self, cells: Iterable[CellSummary]) -> list[tuple[str, Record]]:
         """The records of some cells with the text that pairs them.

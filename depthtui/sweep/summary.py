@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import compress
 
 from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.model import ModelInfo
@@ -12,7 +13,7 @@ from depthtui.data.run_settings import ModelSpec, SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, NEAREST, published_row
 from depthtui.depth.reading import Reading
-from depthtui.metrics.right_answers import is_right
+from depthtui.depth.right_answers import are_right
 from depthtui.sweep.folder import Failure, model_options
 from depthtui.sweep.plan import Cell, SweepPlan
 from depthtui.sweep.records import Record
@@ -59,10 +60,15 @@ class CellSummary(Reading):
         self.records = records
         self.title = titles_of(cell.model, self.model)
 
+    @property
+    def place(self) -> str:
+        """The model and the task, such as `Qwen2.5-7B on gsm8k`."""
+        return f"{self.title} on {self.cell.task.title}"
+
     @cached_property
     def of_right_answers(self) -> CellSummary | None:
         """The summary of rightly answered prompts alone; None where there are none."""
-        records = [record for record in self.records if is_right(record)]
+        records = list(compress(self.records, are_right(self.records)))
         if not records:
             return None
         summary = CellSummary(self.cell, records, self.settings)

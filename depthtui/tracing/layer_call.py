@@ -1,6 +1,6 @@
 """A layer run again at some tokens, with its projections, attention and experts observed.
 
-The layer runs alone on the recorded residual, behind the recorded keys and values where it can.
+The layer runs by itself on the recorded residual, behind the recorded keys and values where it can.
 It uses the attention that is written out in the model's own code (`written_out_attention.py`):
 other attention functions return no weights.
 """

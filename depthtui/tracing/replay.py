@@ -296,7 +296,7 @@ class Replay:
     def run_span(self, layer: int, start: int, stop: int) -> tuple[Tensor, KeysValues | None]:
         """Run some tokens of the clean pass through a layer again, for hooks.
 
-        They run alone behind the recorded keys and values, or within the whole prompt where
+        They run by themselves behind the recorded keys and values, or within the whole prompt where
         tokens cannot be run behind others.
 
         Returns:

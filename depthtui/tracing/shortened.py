@@ -1,4 +1,4 @@
-"""A loaded model that runs some of its blocks alone, at the speed of a model of as many layers."""
+"""A loaded model that runs only some of its blocks, at the speed of a model of as many layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from depthtui.tracing.modules import decoder, find_blocks, text_config
 
 @contextmanager
 def shortened(model: nn.Module, layers: Sequence[int]) -> Iterator[None]:
-    """Let a model run these of its blocks alone, in this order, each at its new place in a cache.
+    """Let a model run only these of its blocks, in this order, each at its new place in a cache.
 
     Args:
         model: a model with one list of blocks.

@@ -33,7 +33,7 @@ class Times:
 
 
 def times(model: nn.Module, ids: Tensor, layers: Sequence[int], passes: Sequence[int]) -> Times:
-    """Time a model that runs some of its blocks alone.
+    """Time a model that runs only some of its blocks.
 
     Args:
         model: a causal language model.
@@ -51,7 +51,7 @@ def times(model: nn.Module, ids: Tensor, layers: Sequence[int], passes: Sequence
             raise
         # Blocks that count on their number in the configuration fail in ways of their own.
         raise DepthError(
-            f"{type(model).__name__} does not run with some of its layers alone: "
+            f"{type(model).__name__} does not run with only some of its layers: "
             f"{first_line(error)}."
         ) from error
 

@@ -177,7 +177,7 @@ class DepthApp(Navigation):
         self.call_after_refresh(self._start_explorer)
 
     def _start_explorer(self) -> None:
-        from depthtui.tui.state.kept_paces import kept_paces, paces_path
+        from depthtui.tui.state.saved_paces import paces_path, saved_paces
 
         if not gc.isenabled():
             # Objects that exist now stay: collections need not traverse them, key by key.
@@ -185,7 +185,7 @@ class DepthApp(Navigation):
             gc.enable()
         if self.explorer.settings.use_cache:
             self.explorer.sessions.offered = self.explorer.sessions.folder.latest()
-            self.explorer.engine.paces = kept_paces(paces_path(self.explorer.cache_dir))
+            self.explorer.engine.paces = saved_paces(paces_path(self.explorer.cache_dir))
         if self._welcomes and self.explorer.sessions.offered is None:
             self.action_welcome()
         self._hint_at_colours()
@@ -193,29 +193,29 @@ class DepthApp(Navigation):
         self.explorer.engine.start()
         self.show_changes()
 
-    def keep_session(self) -> bool:
+    def save_session(self) -> bool:
         """Write the session into its file, and the paces of models for the next start.
 
         False where the session cannot be written.
         """
         if self.main is None or not self.explorer.sessions.is_on:
             return True
-        self._keep_paces()
+        self._save_paces()
         try:
-            self.explorer.sessions.keep(*self.main.cursor, self.main.measure.name)
+            self.explorer.sessions.save(*self.main.cursor, self.main.measure.name)
         except DepthError as error:
             if not self._has_warned_of_session:
                 self._has_warned_of_session = True
-                self.warn(f"The session is not kept. {error}")
+                self.warn(f"The session is not saved. {error}")
             return False
         return True
 
-    def _keep_paces(self) -> None:
+    def _save_paces(self) -> None:
         """Write the paces of models to disk, for the next start's estimates."""
-        from depthtui.tui.state.kept_paces import keep_paces, paces_path
+        from depthtui.tui.state.saved_paces import paces_path, save_paces
 
         if self.explorer.engine.paces:
-            keep_paces(paces_path(self.explorer.cache_dir), self.explorer.engine.paces)
+            save_paces(paces_path(self.explorer.cache_dir), self.explorer.engine.paces)
 
     def start_engine(self) -> EngineConnection:
         """Create an engine that posts its messages to this app."""
@@ -240,7 +240,7 @@ class DepthApp(Navigation):
             signal.signal(number, self._end_for_certain)
 
     def _end_for_certain(self, number: int, *_: object) -> None:
-        """End soon, even if the app is busy or its terminal no longer reads; keeps no session."""
+        """End soon, even if the app is busy or its terminal no longer reads; saves no session."""
         self._cancel_last_resort()
         self._last_resort = end_for_certain(number, self._give_everything_back)
 
@@ -258,7 +258,7 @@ class DepthApp(Navigation):
         self._cancel_last_resort()
         # Interrupted code may not have a session that can be written.
         with contextlib.suppress(Exception):
-            self.keep_session()
+            self.save_session()
         self._close_explorer()
         self._end_for_certain(number)
         self.exit(128 + number, return_code=128 + number)
@@ -285,7 +285,7 @@ class DepthApp(Navigation):
 
     def quit(self) -> None:
         """Write the session, end the engine and leave."""
-        self.keep_session()
+        self.save_session()
         self._close_explorer()
         self.exit(0)
 
@@ -320,7 +320,7 @@ class DepthApp(Navigation):
         """End the app; `main` raises the error again once the terminal is restored."""
         # An app that cannot continue may not have a session that can be written.
         with contextlib.suppress(Exception):
-            self.keep_session()
+            self.save_session()
         self._close_explorer()
         super().end_with(error)
 
@@ -398,7 +398,7 @@ class DepthApp(Navigation):
         if self.main is not None and isinstance(message.event, Progress):
             self.main.advance(message.event)
         if isinstance(message.event, RunFinished):
-            self.keep_session()
+            self.save_session()
         self.show_changes()
 
     def _could_handle(self, message: EngineEvent) -> bool:
@@ -479,8 +479,8 @@ class DepthApp(Navigation):
         with contextlib.suppress(DepthError):
             change_settings({name: False}, self.settings.file)
 
-    def keep_settings(self, changes: dict[str, Any]) -> None:
-        self.settings.keep(changes)
+    def save_settings(self, changes: dict[str, Any]) -> None:
+        self.settings.save(changes)
 
     def show_settings(self, tab: str = "settings") -> None:
         """Show the settings, the keys or the looks."""

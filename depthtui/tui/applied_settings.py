@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class AppliedSettings:
-    """Applies changed settings to the app, and keeps them.
+    """Applies changed settings to the app, and saves them.
 
     Args:
         app: shows the settings.
@@ -33,7 +33,7 @@ class AppliedSettings:
         self.file = file
         self.shown = settings
 
-    def keep(self, changes: dict[str, Any]) -> None:
+    def save(self, changes: dict[str, Any]) -> None:
         """Write these settings alone into the user's file: a command-line option is no habit."""
         try:
             change_settings(changes, self.file)

@@ -11,7 +11,7 @@ from textual import on
 from textual.driver import Driver
 from textual.notifications import Notify
 
-from depthtui.tui.state.toast import KeptMessage, Toast
+from depthtui.tui.state.toast import ShownMessage, Toast
 from depthtui.tui.textual_patches import toasts
 from depthtui.tui.textual_patches.app import App
 
@@ -38,7 +38,7 @@ class ExplorerApp(App[int]):
 
     def __init__(self, driver_class: type[Driver] | None = None) -> None:
         super().__init__(driver_class)
-        self.messages: deque[KeptMessage] = deque(maxlen=MOST_MESSAGES)
+        self.messages: deque[ShownMessage] = deque(maxlen=MOST_MESSAGES)
 
     @property
     def explorer(self) -> Explorer:
@@ -74,7 +74,7 @@ class ExplorerApp(App[int]):
 
     def notify(self, message: str, **options: Any) -> None:
         """Show a toast, and keep its message for the list of messages."""
-        self.messages.appendleft(KeptMessage(datetime.now(), options.get("title", ""), message))
+        self.messages.appendleft(ShownMessage(datetime.now(), options.get("title", ""), message))
         super().notify(message, **options)
 
     @on(Notify)

@@ -3,7 +3,7 @@
     python -m tests.benchmarks.answers [--model demo] [--examples 10]
 
 One- to three-digit sums and two-hop facts: Spearman's rank correlation over layers of the loss
-without a layer, and of how much of the answer changes without it. Float32 on the CPU; minutes.
+without a layer, and of how many written answers are lost without it. Float32 on the CPU; minutes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from depthtui.data.selection import numbers_text
 from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
-from depthtui.metrics import ablation, answers_kept
-from depthtui.metrics.ranking import usefulness
+from depthtui.metrics import ablation, accuracy
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
 
@@ -43,15 +42,14 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     for task, level in SETS:
         prompts = make_prompts(task, level, options.examples)
-        wanted = RunSettings(metrics=("ablation", "answers_kept"))
+        wanted = RunSettings(metrics=("ablation", "accuracy"), sufficient_search="ranked")
         runs = [engine.run(prompt, wanted) for prompt in prompts]
         pooled = reading_of(runs, SummarySettings())
-        loss, answers = pooled.get(ablation.METRIC), pooled.get(answers_kept.METRIC)
-        changed = 1 - (answers.differs_after / answers.tokens[:, None]).mean(axis=0)
-        found = np.corrcoef(ranks(usefulness(loss)), ranks(changed))[0, 1]
-        right = f"{answers.clean_right.sum()} of {len(prompts)}"
-        needed = numbers_text(answers.needed.tolist()) or "none"
-        print(f"| {task} {level} | {right} | {needed} | {found:.2f} |", flush=True)
+        loss, answers = pooled.get(ablation.METRIC), pooled.get(accuracy.METRIC).written
+        lost = np.array([pair.lost for pair in answers.pairs])
+        found = np.corrcoef(ranks(loss.loss_change), ranks(lost))[0, 1]
+        needed = numbers_text(np.flatnonzero(lost).tolist()) or "none"
+        print(f"| {task} {level} | {answers.counts} | {needed} | {found:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

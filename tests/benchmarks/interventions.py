@@ -261,7 +261,7 @@ class Bench:
             texts * count * sum(range(prompt, tokens)),
         )
         flops = pairs[0] * self.layer_flops + texts * length * self.head_flops
-        what = f"answers kept, T = {tokens}, answer of {length} tokens"
+        what = f"texts without each layer, T = {tokens}, answer of {length} tokens"
         self.row(what, seconds, mine, float((found != expected).sum()), flops, pairs)
 
     def text_ids(self, tokens: int) -> Tensor:

@@ -36,7 +36,7 @@ METRICS = (
     "context_depth",
     "order",
     "ablation",
-    "answers_kept",
+    "accuracy",
     "kept",
 )
 
@@ -56,8 +56,7 @@ def first_prompts(every_level: bool) -> Iterator[Prompt]:
 
 def tell(engine: Engine, prompt: Prompt, title: str, at_length: bool = False) -> None:
     """Print the sentence, and each measure's count."""
-    metrics = (*METRICS, "answers_kept") if prompt.answer else METRICS
-    result = engine.run(prompt, RunSettings(metrics=metrics))
+    result = engine.run(prompt, RunSettings(metrics=METRICS))
     found = verdict([result], SummarySettings())
     assert found is not None
     print(f"**{title}** ({len(result.tokens)} tokens). {found.sentence}\n", flush=True)

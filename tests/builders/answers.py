@@ -7,7 +7,7 @@ import numpy as np
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.metrics.accuracy import Accuracy
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from tests.builders.results import full_result
 
 SETTINGS = RunSettings(metrics=("contributions", "logit_lens", "kept", "accuracy"))
@@ -43,6 +43,7 @@ def _answered(number: int, before: int, after: int, at: int) -> RunResult:
     accuracy.along[:] = _scores(is_right, accuracy.right)
     accuracy.clean[:] = accuracy.unchanged[:] = accuracy.along[0]
     accuracy.written_right[:] = is_right
+    accuracy.written_without[:] = before
     return run
 
 

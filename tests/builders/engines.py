@@ -21,7 +21,6 @@ import numpy as np
 
 from depthtui.data import codec
 from depthtui.data.arrays import MetricResult, arrays_of
-from depthtui.data.kept_session import PASS
 from depthtui.data.model import ModelInfo, ModelListing
 from depthtui.data.protocol import (
     Command,
@@ -59,6 +58,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
+from depthtui.data.saved_session import PASS
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.engine.control import Control
 from depthtui.errors import DepthError
@@ -104,7 +104,7 @@ class FakeEngine:
         silent: take commands and say nothing.
         results: what makes a run's result; the run fails with what it raises.
         in_cache: slower metrics that the cache has of every run.
-        keeps: whether results go into the cache folder that the explorer names.
+        saves: whether results go into the cache folder that the explorer names.
 
     Attributes:
         fails_at: the metric at which runs fail for want of memory; empty for none.
@@ -130,10 +130,10 @@ class FakeEngine:
         silent: bool = False,
         results: MakeResult = full_result,
         in_cache: tuple[str, ...] = (),
-        keeps: bool = False,
+        saves: bool = False,
     ) -> None:
         self.in_cache = in_cache
-        self.keeps = keeps
+        self.saves = saves
         self._store: Store | None = None
         self.commands: list[Command] = []
         self.load = load
@@ -181,7 +181,7 @@ class FakeEngine:
     def _answer(self, command: Command) -> None:
         match command:
             case Configure(cache_dir=cache_dir):
-                if self.keeps:
+                if self.saves:
                     self._store = open_store(Path(cache_dir), 1 << 30, _refuse)
                 self.say(EngineReady("2.13", "5.24"))
             case LoadModel(spec=spec):

@@ -14,13 +14,12 @@ from depthtui.data.lens import AffineLens, JacobianLens
 from depthtui.data.run import RunResult
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.accuracy import Accuracy
-from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.experts import ChosenExperts
 from depthtui.metrics.integrated_gradients import IntegratedGradients
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import Orders, drawn_orders
 from depthtui.metrics.order import Order
 from depthtui.metrics.pairs import LayerPairs
@@ -108,18 +107,6 @@ def _smooth_direct_effects(result: RunResult) -> DirectEffects:
     return DirectEffects(skip.part, skip.positions, direct, 0.005)
 
 
-def _smooth_answers_kept(result: RunResult) -> AnswersKept:
-    """The layers that are useful change the answer, the more so the earlier."""
-    start, useful = result.answer_start, _useful_parts(result)
-    clean = np.where(np.arange(len(result.tokens)) < start, -1, result.tokens.ids).astype(np.int32)
-    without = np.repeat(clean[None], len(useful), axis=0)
-    count = len(clean) - start
-    for layer in np.flatnonzero(useful > 0.2):
-        without[layer, start + int(count / (1 + 2 * useful[layer])) :] = 0
-    right = (without == clean).all(axis=1).astype(np.float32)
-    return AnswersKept(result.settings.skip_part, clean, without, clean.copy(), right, True)
-
-
 def _smooth_accuracy(result: RunResult) -> Accuracy:
     """The right choice leads until too many layers are gone, on each question another number.
 
@@ -142,7 +129,7 @@ def _smooth_accuracy(result: RunResult) -> Accuracy:
         right=prompt.right_choice,
         order=order,
         chosen=(),
-        is_written=is_written(prompt),
+        is_written=is_written(result),
         written=prompt.answer.strip(),
         lengths=np.array([len(choice.strip()) for choice in prompt.choices], np.int32),
         clean=scores(along[0]),
@@ -150,10 +137,12 @@ def _smooth_accuracy(result: RunResult) -> Accuracy:
         unchanged=scores(along[0]),
         without=scores(lead - useful),
         along=scores(along),
-        written_right=np.where(is_written(prompt), along > lead / 2, np.nan).astype(np.float32),
+        written_without=np.where(is_written(result), useful < lead / 2, np.nan).astype(np.float32),
+        written_right=np.where(is_written(result), along > lead / 2, np.nan).astype(np.float32),
     )
     if not result.settings.is_clean:
-        for values in (answers.without, answers.along, answers.written_right):
+        unknown = ("without", "along", "written_without", "written_right")
+        for values in (getattr(answers, name) for name in unknown):
             values[:] = np.nan
         answers = replace(answers, order=(), is_written=False, written="", is_changed=True)
     return answers
@@ -462,7 +451,6 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "jacobian_lens": lambda result: smooth_lens(JacobianLens, result),
     "skip_effects": _smooth_skip_effects,
     "direct_effects": _smooth_direct_effects,
-    "answers_kept": _smooth_answers_kept,
     "accuracy": _smooth_accuracy,
     "residual_erasure": _smooth_erasure,
     "integrated_gradients": _smooth_gradients,
@@ -497,15 +485,6 @@ def _random_skip_effects(result: RunResult, rng: np.random.Generator) -> SkipEff
 def _random_direct_effects(result: RunResult, rng: np.random.Generator) -> DirectEffects:
     layers = result.model.n_layers
     return DirectEffects("mlp", (8, 16), np.triu(_draw(rng, layers, layers), 1), 0.125)
-
-
-def _random_answers_kept(result: RunResult, rng: np.random.Generator) -> AnswersKept:
-    layers, tokens = result.model.n_layers, len(result.tokens)
-    in_answer = np.arange(tokens) >= result.answer_start
-    clean, unchanged = (np.where(in_answer, 7, -1).astype(np.int32) for _ in range(2))
-    without = np.where(in_answer, rng.integers(6, 8, (layers, tokens)), -1).astype(np.int32)
-    right = rng.integers(0, 2, layers).astype(np.float32)
-    return AnswersKept("mlp", clean, without, unchanged, right, bool(rng.integers(0, 2)))
 
 
 def _random_erasure(result: RunResult, rng: np.random.Generator) -> ResidualErasure:
@@ -625,7 +604,6 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "jacobian_lens": lambda result, rng: random_lens(JacobianLens, result, rng),
     "skip_effects": _random_skip_effects,
     "direct_effects": _random_direct_effects,
-    "answers_kept": _random_answers_kept,
     # Without draws: those of the other metrics stay as they are.
     "accuracy": lambda result, rng: _smooth_accuracy(result),
     "residual_erasure": _random_erasure,

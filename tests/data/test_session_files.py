@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.plain import to_plain
 from depthtui.data.remarks import Bookmark, Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings, Skip
+from depthtui.data.saved_session import SavedRun, SavedSession
 from depthtui.data.session_files import SCHEMA, SessionFolder
 from depthtui.errors import DepthError
 from tests.builders.models import model_info
@@ -22,15 +22,15 @@ from tests.builders.models import model_info
 NOON = datetime(2026, 1, 2, 12, 30, 15)
 
 
-def session(prompt: str = "One plus one is two.", kept: datetime = NOON) -> KeptSession:
-    run = KeptRun(model_info(), Prompt(prompt), RunSettings(), kept.isoformat())
-    return KeptSession(kept.isoformat(), (run,), 0, 1, 2, "kl", 0.5, 0.5)
+def session(prompt: str = "One plus one is two.", saved: datetime = NOON) -> SavedSession:
+    run = SavedRun(model_info(), Prompt(prompt), RunSettings(), saved.isoformat())
+    return SavedSession(saved.isoformat(), (run,), 0, 1, 2, "kl", 0.5, 0.5)
 
 
-WHOLE = KeptSession(
+WHOLE = SavedSession(
     NOON.isoformat(),
     (
-        KeptRun(
+        SavedRun(
             model_info(),
             Prompt("One plus one is \ud800two.", "two."),
             RunSettings(
@@ -58,15 +58,15 @@ WHOLE = KeptSession(
 """A session with every field."""
 
 
-def keep(folder: SessionFolder, kept: KeptSession) -> Path:
-    writer = folder.create(kept, datetime.fromisoformat(kept.kept))
+def save(folder: SessionFolder, saved: SavedSession) -> Path:
+    writer = folder.create(saved, datetime.fromisoformat(saved.saved))
     writer.close()
     return writer.path
 
 
 def test_a_session_is_named_by_its_time_and_first_prompt(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    path = keep(folder, session())
+    path = save(folder, session())
     assert path.name == "20260102-123015-One-plus-one-is-two.json"
     assert path.stat().st_mode & 0o777 == 0o600
     (file,) = folder.files()
@@ -77,7 +77,7 @@ def test_a_session_is_named_by_its_time_and_first_prompt(tmp_path: Path) -> None
 @pytest.mark.parametrize("prompt", ["", "法国的首都是", "../../../etc/passwd", "a" * 500, "\0\n"])
 def test_any_prompt_names_a_file_in_the_folder(tmp_path: Path, prompt: str) -> None:
     folder = SessionFolder(tmp_path)
-    path = keep(folder, session(prompt))
+    path = save(folder, session(prompt))
     assert path.parent == folder.path
     assert len(path.name) < 80
     assert [file.path for file in folder.files()] == [path]
@@ -110,7 +110,7 @@ def test_a_session_that_is_open_elsewhere_is_read_but_not_written(tmp_path: Path
 
 def test_a_session_that_was_deleted_meanwhile_is_not_continued(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    keep(folder, session())
+    save(folder, session())
     (file,) = folder.files()
     folder.remove(file)
     assert folder.open(file) is None
@@ -124,16 +124,16 @@ def test_latest_first_and_the_latest_alone(tmp_path: Path) -> None:
     assert folder.latest() is None
     days = [3, 1, 2]
     for day in days:
-        keep(folder, session(f"Day {day}", NOON.replace(day=day)))
+        save(folder, session(f"Day {day}", NOON.replace(day=day)))
     titles = [file.title for file in folder.files()]
     assert titles == ["Day 3", "Day 2", "Day 1"]
     # The latest is the one that was written last.
     assert folder.latest().title == "Day 2"
 
 
-def test_a_title_is_kept_beside_the_name(tmp_path: Path) -> None:
+def test_a_title_is_saved_beside_the_name(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    path = keep(folder, session())
+    path = save(folder, session())
     (file,) = folder.files()
     renamed = folder.rename(file, "Sums")
     assert folder.files() == [renamed]
@@ -142,8 +142,8 @@ def test_a_title_is_kept_beside_the_name(tmp_path: Path) -> None:
 
 def test_a_removed_session_leaves_nothing_behind(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    keep(folder, session())
-    other = keep(folder, session("Another"))
+    save(folder, session())
+    other = save(folder, session("Another"))
     first = next(file for file in folder.files() if file.path != other)
     folder.remove(first)
     folder.remove(first)
@@ -153,7 +153,7 @@ def test_a_removed_session_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_session_comes_back_as_it_was(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    keep(folder, WHOLE)
+    save(folder, WHOLE)
     (file,) = folder.files(pytest.fail)
     assert file.session == WHOLE
     assert folder.rename(file, "Mine").session == replace(WHOLE, title="Mine")
@@ -173,9 +173,9 @@ def test_a_list_that_is_old_overwrites_nothing(tmp_path: Path) -> None:
 
 def test_a_new_title_is_no_new_use(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    old = keep(folder, session("Old"))
+    old = save(folder, session("Old"))
     os.utime(old, (1, 1))
-    keep(folder, session("New"))
+    save(folder, session("New"))
     first = next(file for file in folder.files() if file.path == old)
     folder.rename(first, "Renamed")
     assert folder.latest().title == "New"
@@ -183,7 +183,7 @@ def test_a_new_title_is_no_new_use(tmp_path: Path) -> None:
 
 def test_a_link_to_nothing_hides_no_session(tmp_path: Path) -> None:
     folder = SessionFolder(tmp_path)
-    path = keep(folder, session())
+    path = save(folder, session())
     path.with_name("x.json").symlink_to("nowhere")
     path.with_name("y.json").mkdir()
     os.mkfifo(path.with_name("z.json"))
@@ -209,7 +209,7 @@ def damaged() -> dict[str, bytes]:
         "list": b"[]",
         "deep": 100_000 * b"[",
         "deep field": changed(measure="DEEP").replace(b'"DEEP"', 900 * b"[" + 900 * b"]"),
-        "time of a zone": changed(kept="2026-01-02T03:04:05+00:00"),
+        "time of a zone": changed(saved="2026-01-02T03:04:05+00:00"),
         "earlier schema": json.dumps({"schema": SCHEMA - 1, "session": plain}).encode(),
         "later schema": json.dumps({"schema": SCHEMA + 1, "session": plain}).encode(),
         "list as a schema": json.dumps({"schema": [], "session": plain}).encode(),
@@ -219,7 +219,7 @@ def damaged() -> dict[str, bytes]:
         "threshold": changed(overlap_threshold=7.0),
         "number for runs": changed(runs=3),
         "no runs": changed(runs=[]),
-        "no time": changed(kept="yesterday"),
+        "no time": changed(saved="yesterday"),
         "number for a measure": changed(measure=3),
         "layer": settings(skipped=(Skip(10**9),)),
         "block": settings(repeated=(Repeated(0, 10**9),)),
@@ -232,7 +232,7 @@ def damaged() -> dict[str, bytes]:
 @pytest.mark.parametrize("name", damaged())
 def test_a_damaged_file_is_named_and_stays(tmp_path: Path, name: str) -> None:
     folder = SessionFolder(tmp_path)
-    path = keep(folder, session("Another"))
+    path = save(folder, session("Another"))
     bad = path.with_name("bad.json")
     bad.write_bytes(damaged()[name])
     notices: list[str] = []

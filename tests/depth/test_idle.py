@@ -25,7 +25,7 @@ from tests.planted import with_idle
 from tests.tiny_models import CORPUS, LAYERS, with_tokenizer
 
 SETTINGS = SummarySettings()
-METRICS = ("contributions", "similarity", "ablation", "order", "answers_kept")
+METRICS = ("contributions", "similarity", "ablation", "order")
 
 PLACES = {"start": [0, 0], "middle": [3, 3], "end": [LAYERS, LAYERS], "between": [0, 2, 3, LAYERS]}
 """Where idle layers are put, by name: before which layer of the model each stands."""
@@ -73,7 +73,7 @@ def test_a_model_without_idle_layers_has_none() -> None:
     result, _ = reading()
     assert (result.known_idle, result.idle) == ((), ())
     base = counts(result)
-    assert {"cosine", "similarity", "answers_kept", "ablation", "order"} == {*base}
+    assert {"cosine", "similarity", "ablation", "order"} == {*base}
     assert all(one.count for one in base.values())
 
 
@@ -83,7 +83,7 @@ def test_planted_layers_are_found_and_are_in_no_count(place: str) -> None:
     assert result.idle == tuple(idle)
     base, planted = counts(reading()[0]), counts(result)
     own = [layer for layer in range(result.n_layers) if layer not in idle]
-    for measure in ("similarity", "answers_kept", "ablation", "order"):
+    for measure in ("similarity", "ablation", "order"):
         theirs, ours = base[measure], planted[measure]
         assert (ours.count, ours.low, ours.high) == (theirs.count, theirs.low, theirs.high)
         assert ours.layers == tuple(own[layer] for layer in theirs.layers or ())

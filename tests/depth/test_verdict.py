@@ -314,7 +314,7 @@ def test_tasks_that_are_pooled_are_named() -> None:
 
 def ablated(text: str) -> RunResult:
     """A run of 4 layers, each of which is missed when it is left out; nothing else is causal."""
-    others = ("context_depth", "order", "answers_kept", "residual_erasure", "similarity")
+    others = ("context_depth", "order", "accuracy", "residual_erasure", "similarity")
     result = lacking(full_run(text), *others)
     result.put("ablation", ablation(np.ones((4, len(result.tokens) - 1))))
     return result

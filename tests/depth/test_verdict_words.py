@@ -10,6 +10,7 @@ import pytest
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, HeadlineAnswers, Verdict
 from depthtui.depth import rules
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import (
     _PLACES,
@@ -19,7 +20,6 @@ from depthtui.depth.verdict_words import (
     why_not_compared,
 )
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.metrics.right_answers import RightAnswers
 
 SAYS = {
     "cosine": "until layers strengthen what is there",
@@ -42,7 +42,7 @@ def fragile(measure: str, title: str, count: int, low: int, high: int) -> Eviden
     return Evidence("readable", measure, title, count, low, high, firm=False, reason="it moves")
 
 
-KEPT = Headline("kept", 18.2, 17.5, 18.9, 11.3, 12.4, 4.2)
+KEPT = Headline("kept", 19, 18, 19, 12, 12.4, 4.2)
 ABLATION = firm("causal", "ablation", "ablation", 23)
 COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 21)
@@ -293,33 +293,31 @@ def of_layers(n_layers: int, headline: Headline) -> Verdict:
     [
         (
             24,
-            (21.2, 20.5, 22.0),
+            (22, 21, 22),
             "B takes 12% more of its layers than A to keep nine tenths of what it knows: ",
         ),
         (
             24,
-            (17.2, 16.5, 17.4),
-            "B takes 4% less of its layers than A to keep nine tenths of what it knows: ",
+            (17, 16, 17),
+            "B takes 8% less of its layers than A to keep nine tenths of what it knows: ",
         ),
-        (24, (19.0, 18.5, 20.0), ABOUT_AS_MANY),
-        (24, (19.0, 18.95, 19.0), ABOUT_AS_MANY),
+        (24, (19, 19, 20), ABOUT_AS_MANY),
+        (24, (19, 19, 19), ABOUT_AS_MANY),
         (
             30,
-            (26.3, 26.1, 26.5),
+            (27, 27, 27),
             "B takes 11% more of its layers than A to keep nine tenths of what it knows: ",
         ),
-        (30, (22.5, 22.0, 23.0), ABOUT_AS_MANY),
-        # B needs more, yet rounded up its share is the lower one.
-        (100, (78.9, 78.8, 79.0), ABOUT_AS_MANY),
+        (30, (23, 22, 23), ABOUT_AS_MANY),
         (
             24,
-            (21.2, None, None),
+            (22, None, None),
             "A and B keep nine tenths of what they know with 19 of 24 and 22 of 24 layers, with",
         ),
     ],
 )
 def test_what_is_kept_is_compared_first_and_by_share(
-    layers: int, second: tuple[float, float | None, float | None], says: str
+    layers: int, second: tuple[int, int | None, int | None], says: str
 ) -> None:
     a = of_layers(24, KEPT)
     count, low, high = second
@@ -331,7 +329,7 @@ def test_what_is_kept_is_compared_first_and_by_share(
 def test_one_prompt_each_gives_counts_without_a_direction() -> None:
     a, b = (
         verdict_of([firm("readable", "decided", "decided", count)], n, tasks=["x"], headline=line)
-        for count, n, line in ((28, 30, KEPT), (16, 18, replace(KEPT, count=9.0)))
+        for count, n, line in ((28, 30, KEPT), (16, 18, replace(KEPT, count=9)))
     )
     assert comparison_sentence(a, b) == (
         "One prompt each gives no direction: nine tenths kept with 19 of 30 and 9 of 18 (0.63 and "
@@ -404,12 +402,3 @@ def test_models_of_other_depth_are_compared_with_their_layers() -> None:
         "the chat model is shallower than the base by 27% of its layers, by kl: kl 18 of 30 and "
         "6 of 18 (0.60 and 0.33)."
     )
-
-
-def test_counts_are_whole_layers_that_are_enough() -> None:
-    headline = Headline("kept", 22.46, 20.9, 23.6, 10.1, 9.0, 4.2)
-    words = str(verdict_sentence([ABLATION], 30, headline=headline))
-    assert "with 23 of its 30 layers (21 to 24; " in words
-    assert ", half with 11." in words
-    exact = replace(headline, count=22.0000001)
-    assert "with 22 of its 30 layers" in str(verdict_sentence([ABLATION], 30, headline=exact))

@@ -15,7 +15,6 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.depth.warnings import is_finite
-from depthtui.metrics.answers_kept import AnswersKept
 from depthtui.report.findings import findings
 from depthtui.report.summary_json import verdict_dict
 from depthtui.sweep.plan import Cell, TaskChoice
@@ -164,10 +163,9 @@ def test_where_most_answers_are_wrong_it_is_said(right: list[bool], words: str) 
     results = [random_result(tokens=12, text=f"text {n}") for n in range(len(right))]
     for result, is_right in zip(results, right, strict=True):
         result.tokens = replace(result.tokens, answer_start=10)
-        answers = AnswersKept.unknown(4, 12, part="layer", clean_right=is_right)
-        answers.clean[-2:] = answers.unchanged[-2:] = 1
-        answers.without[:, -2:], answers.right[:] = 1, float(is_right)
-        result.put("answers_kept", answers)
+        lens = result.get(LogitLens)
+        assert lens is not None
+        lens.top_ids[-1, 9:-1, 0] = result.tokens.ids[10:] + (not is_right)
     assert verdict(results).warnings == ()
     clauses = verdict(results).words.clauses
     assert (words in clauses) == bool(words)

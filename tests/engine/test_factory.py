@@ -23,7 +23,7 @@ def test_it_is_where_the_settings_say() -> None:
 
 
 def test_settings_may_keep_less() -> None:
-    assert not Storage.of(replace(SETTINGS, use_cache=False)).keep_results
+    assert not Storage.of(replace(SETTINGS, use_cache=False)).save_results
     assert Storage.of(replace(SETTINGS, cache_activations=False)).activation_limit == 0
 
 

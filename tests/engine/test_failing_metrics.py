@@ -37,6 +37,9 @@ NAMES = tuple(
     if metric.name
     not in ("jacobian_lens", "nonlinear", "experts", "adapter", "engine_distance", "task_guess")
 )
+DIVIDED = tuple(name for name in NAMES if name != "speed")
+"""Those that can be computed in smaller parts: a pass that is timed is a whole one."""
+
 EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
 GOES_ON = {
     "heads",
@@ -48,18 +51,18 @@ GOES_ON = {
     "pairs",
     "repeat",
     "kept",
+    "parts",
     "quantisation",
     "patch",
     "direct_effects",
-    "answers_kept",
     "skip_effects",
 }
 """Metrics that go on from where they were left."""
 
-TELLS_LATE = {"answers_kept", "heads"}
+TELLS_LATE = {"heads"}
 """Those of them of which half the work tells no part of so few layers and tokens.
 
-Heads are the first to need the recorded pass, which is most of their work here.
+They are the first to need the recorded pass, which is most of their work here.
 """
 
 
@@ -197,8 +200,8 @@ def assert_same(one, other, names):
 def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, name, stage, kind):
     reference, seen = healthy
     n_operations = seen[name].count
-    # In the middle of knowledge kept a control is computed, which an error costs alone.
-    middle = n_operations // (4 if name == "kept" else 2)
+    # In the middle of what is kept a control is computed, which an error costs alone.
+    middle = n_operations // (4 if name in ("kept", "parts") else 2)
     fails_at = {"start": 1, "middle": middle, "end": n_operations}[stage]
     monkeypatch.setattr(run_module, "_SECONDS_BETWEEN_PARTS", 0)
     others = [other for other in NAMES if other != name]
@@ -246,7 +249,7 @@ def smallest(loaded, healthy):
         return seen
 
 
-@pytest.mark.parametrize("name", [one_of_two(*each) for each in enumerate(NAMES)])
+@pytest.mark.parametrize("name", [one_of_two(*each) for each in enumerate(DIVIDED)])
 def test_memory_that_suffices_for_smaller_parts_is_enough(
     engine, healthy, smallest, monkeypatch, name
 ):

@@ -149,7 +149,7 @@ def test_a_lens_that_overflows_in_a_run_is_named_and_not_the_model(made, tmp_pat
     engine = made()
     torch.save(HUGE, tmp_path / "lens.pt")
     maps = read_published(tmp_path / "lens.pt", LAYERS, HIDDEN)
-    engine.lenses.keep(maps, "", LensChoice("jacobian"))
+    engine.lenses.save(maps, "", LensChoice("jacobian"))
     result = engine.run(PROMPT, RunSettings(metrics=("logit_lens", "jacobian_lens")))
     reason = result.unavailable["jacobian_lens"]
     assert reason.startswith("the Jacobian lens makes values that are infinite or no numbers")
@@ -164,7 +164,7 @@ def test_a_lens_that_cannot_be_kept_is_used_and_told(made, tmp_path, events, mon
     assert np.isfinite(lens.kl).all()
     notices = [event.message for event in events if isinstance(event, Notice)]
     assert len(notices) == 1
-    assert notices[0].startswith("The affine lens is used now and was not kept: ")
+    assert notices[0].startswith("The affine lens is used now and was not saved: ")
     assert "could not be written" in notices[0]
     monkeypatch.setattr(lenses, "fit_affine", lambda *_: pytest.fail("fitted again"))
     other = engine.run(Prompt("The ferry did not run."), THROUGH).get(AffineLens)

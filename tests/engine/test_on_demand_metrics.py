@@ -23,7 +23,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.needs import clean_run
 from depthtui.metrics.order import compute as order_module
 from depthtui.metrics.ranking import usefulness
@@ -290,7 +290,7 @@ def test_a_stopped_metric_goes_on_where_it_was_left(folder, tmp_path, metric, mo
     "metric",
     [
         "ablation",
-        "answers_kept",
+        "accuracy",
         "context_depth",
         "direct_effects",
         "order",
@@ -306,6 +306,7 @@ def test_what_is_told_of_a_metric_by_and_by_is_kept_as_a_part(
 ):
     monkeypatch.setattr("depthtui.engine.prompt_run._SECONDS_BETWEEN_PARTS", 0)
     monkeypatch.setattr(context_module.MetricContext, "layers_at_once", lambda *_: 1)
+    monkeypatch.setattr(context_module.MetricContext, "texts_at_once", lambda *_: 1)
     store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
     settings = RunSettings(metrics=(*BASE, metric), skip_positions=(5,))
     control, parts = Control(), []

@@ -14,7 +14,7 @@ from depthtui.engine import layer_orders, lenses
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.metrics.fitted_lens import AffineLens
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.logit_lens import LogitLens
 from tests.read_only import read_only
 

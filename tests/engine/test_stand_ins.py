@@ -18,7 +18,7 @@ from depthtui.engine import metric_context as context_module
 from depthtui.engine.engine import Engine
 from depthtui.engine.layer_orders import LayerOrders
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.prompts.tasks import baseline_texts
 from depthtui.tracing.replay import Replay
 from tests.metrics.test_stand_ins import VARIANTS

@@ -1,4 +1,4 @@
-"""Kept sessions and paces."""
+"""Saved sessions and paces."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from depthtui.data.protocol import Pace
 from depthtui.data.session_files import SessionFolder
-from depthtui.tui.state.kept_paces import keep_paces, kept_paces
-from tests.data.test_session_files import WHOLE, keep
+from depthtui.tui.state.saved_paces import save_paces, saved_paces
+from tests.data.test_session_files import WHOLE, save
 from tests.fuzz.fuzzing import examples, fuzz, mutated, mutated_json, with_each_piece
 
 
 @examples
-def test_kept_sessions(count: int, home: Path) -> None:
+def test_saved_sessions(count: int, home: Path) -> None:
     folder = SessionFolder(home)
-    path = keep(folder, WHOLE)
+    path = save(folder, WHOLE)
     original = path.read_bytes()
 
     def read(changed: Any) -> None:
@@ -34,14 +34,14 @@ def test_kept_sessions(count: int, home: Path) -> None:
 
 
 @examples
-def test_kept_paces(count: int, home: Path) -> None:
+def test_saved_paces(count: int, home: Path) -> None:
     path = home / "paces.json"
-    keep_paces(path, {"a": Pace(0.5, {"order": 0.1}), "b": Pace()})
+    save_paces(path, {"a": Pace(0.5, {"order": 0.1}), "b": Pace()})
     original = path.read_bytes()
 
     def read(changed: Any) -> None:
         path.write_bytes(changed if isinstance(changed, bytes) else json.dumps(changed).encode())
-        for pace in kept_paces(path).values():
+        for pace in saved_paces(path).values():
             assert all(isinstance(seconds, float) for seconds in pace.metrics.values())
 
     fuzz(read, mutated_json([json.loads(original)]) | mutated([original]), count)

@@ -56,7 +56,7 @@ def same(maps: LensMaps, expected: LensMaps) -> None:
 @pytest.mark.parametrize("kind", ["affine", "jacobian"])
 def test_a_lens_is_found_again(tmp_path, kind):
     folder, lens = LensFolder(tmp_path / "lenses"), maps(kind)
-    folder.keep(lens, "a/model: [/]", "f1", "c1")
+    folder.save(lens, "a/model: [/]", "f1", "c1")
     file = folder.find("f1", kind, "c1")
     assert file is not None
     assert file.model == "a/model: [/]"
@@ -67,7 +67,7 @@ def test_a_lens_is_found_again(tmp_path, kind):
 
 def test_only_the_lens_that_was_asked_for_is_found(tmp_path):
     folder = LensFolder(tmp_path)
-    folder.keep(maps(), "m", "f1", "c1")
+    folder.save(maps(), "m", "f1", "c1")
     assert folder.find("f2", "affine") is None
     assert folder.find("f1", "jacobian") is None
     assert folder.find("f1", "affine", "c2") is None
@@ -78,14 +78,14 @@ def test_only_the_lens_that_was_asked_for_is_found(tmp_path):
 
 def test_a_fit_of_the_same_kind_takes_the_place_of_the_one_before(tmp_path):
     folder = LensFolder(tmp_path)
-    folder.keep(maps(seed=1), "m", "f1", "c1")
-    folder.keep(maps(seed=2), "m", "f1", "c1")
+    folder.save(maps(seed=1), "m", "f1", "c1")
+    folder.save(maps(seed=2), "m", "f1", "c1")
     (file,) = folder.files()
     same(read_lens_file(file, LAYERS, WIDTH), maps(seed=2))
 
 
 def test_a_lens_of_another_shape_is_refused(tmp_path):
-    file = LensFolder(tmp_path).keep(maps(), "m", "f1", "c1")
+    file = LensFolder(tmp_path).save(maps(), "m", "f1", "c1")
     for layers, width in ((LAYERS + 1, WIDTH), (LAYERS, WIDTH + 1)):
         with pytest.raises(DepthError, match="of another model"):
             read_lens_file(file, layers, width)
@@ -203,13 +203,13 @@ def test_a_matrix_that_is_no_map_is_refused(tmp_path, weight, words):
 def test_a_matrix_of_another_form_is_a_map(tmp_path, weight):
     torch.save({"J": {0: weight}}, tmp_path / "lens.pt")
     maps = read_published(tmp_path / "lens.pt", LAYERS, WIDTH)
-    LensFolder(tmp_path).keep(maps, "m", "f1", "")
+    LensFolder(tmp_path).save(maps, "m", "f1", "")
     torch.testing.assert_close(maps.at(1).weight, weight.detach().resolve_neg().float())
 
 
 def rewritten(tmp_path, **changes):
-    """A kept lens in which somebody has changed some tensors; None for one taken out."""
-    file = LensFolder(tmp_path).keep(maps(), "m", "f1", "c1")
+    """A saved lens in which somebody has changed some tensors; None for one taken out."""
+    file = LensFolder(tmp_path).save(maps(), "m", "f1", "c1")
     with safe_open(file.path, "pt") as opened:
         about = opened.metadata()
         names = list(opened.keys())

@@ -232,7 +232,7 @@ def test_which_layers_alone_can_go(
 ) -> None:
     value, reading = pooled(choosing(choices))
     (line,) = [
-        one for one in METRIC.findings(value, reading) if one.title == "Layers that can go alone"
+        one for one in METRIC.findings(value, reading) if one.title == "Single layers that can go"
     ]
     assert line.value == f"{len(layers)} of {len(choices)}"
     assert words in line.remark

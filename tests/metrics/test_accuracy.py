@@ -19,6 +19,8 @@ from depthtui.errors import DepthError
 from depthtui.metrics.accuracy import METRIC, Accuracy, compute
 from depthtui.metrics.accuracy.continuations import Continuations
 from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
+from depthtui.metrics.ranking import usefulness
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.prompts.answer_forms import AnswerForm, folded
 from depthtui.tracing.left_out import Substitute
 from depthtui.tracing.probe import probe_architecture
@@ -169,10 +171,9 @@ def test_a_layer_that_alone_has_the_answers(tmp_path):
     assert chosen.n_right == chosen.questions == 60
     assert pooled.reduced.order[-1] == 2
     assert chosen.layers == 1
-    lost = [pooled.without(layer).lost for layer in range(len(blocks(model)))]
+    lost = [pair.lost for pair in chosen.pairs]
     assert lost[2] > 10
     assert [layer for layer, count in enumerate(lost) if count] == [2]
-    assert runs[0].get(Accuracy).turning_layers in ([], [2])
     # With a sixth of the questions, nothing can be said.
     few = pooled_of(runs[:10])
     assert few.chosen.layers is None
@@ -187,13 +188,13 @@ def test_a_layer_of_noise_is_named(tmp_path):
     noisy = working_only_in(model, {0: 1.0, 1: 1.0, 2: 40.0, 3: 1.0})
     engine = engine_with(noisy, tokenizer, tmp_path)
     runs = answered_as([engine.run(prompt, SETTINGS) for prompt in questions_of(60)], layer=2)
-    pooled = pooled_of(runs)
-    assert pooled.raising.layers == (2,)
-    assert pooled.raising.gain > 0.2
-    assert pooled.without(2).lost == 0
+    chosen = pooled_of(runs).chosen
+    assert chosen.raising.layers == (2,)
+    assert chosen.raising.gain > 0.2
+    assert chosen.pairs[2].lost == 0
     titles = {
         finding.title: finding
-        for finding in METRIC.findings(pooled, reading_of(runs, SummarySettings()))
+        for finding in METRIC.findings(pooled_of(runs), reading_of(runs, SummarySettings()))
     }
     assert titles["Layers that cost right answers"].value == "2"
 
@@ -260,20 +261,93 @@ def test_written_answers_end_at_a_stop_and_are_compared_by_their_task(tmp_path, 
     assert pooled.written.n_right == 1
 
 
-def test_whole_layers_are_left_out_whatever_the_part(tmp_path):
+def naive_text(model, tokenizer, ids, count, left_out):
+    """The likeliest `count` tokens after `ids` as a text: a whole forward for each of them."""
+    for _ in range(count):
+        log = naive_without(model, ids, left_out)
+        ids = torch.cat([ids, torch.tensor([[int(log[-1].argmax())]])], dim=1)
+    return tokenizer.decode(ids[0, -count:].tolist())
+
+
+def question_of(model, tokenizer):
+    """A question, an answer of two tokens that the model writes, and the question's ids."""
+    for text in CORPUS:
+        for words in range(2, 8):
+            question = " ".join(text.split()[:words])
+            ids = torch.tensor([tokenizer(question)["input_ids"]])
+            answer = naive_text(model, tokenizer, ids, 2, ())
+            again = tokenizer(question + answer)["input_ids"]
+            if len(again) == ids.shape[1] + 2 and again[: ids.shape[1]] == ids[0].tolist():
+                changed = naive_text(model, tokenizer, ids, 2, (1,))
+                if folded(changed) != folded(answer):
+                    return question, answer, ids
+    raise AssertionError("no text has an answer that a layer changes")
+
+
+@pytest.mark.parametrize("name", ["llama", "falcon", "mixtral"])
+def test_written_answers_are_those_of_a_whole_forward_a_token(name, tmp_path):
+    """Typed, without a task and without options: as texts, but for case."""
+    model, tokenizer = with_tokenizer(name)
+    question, answer, ids = question_of(model, tokenizer)
+    engine = engine_with(model, tokenizer, tmp_path)
+    run = engine.run(Prompt(question + answer, answer), SETTINGS)
+    actual = run.get(Accuracy)
+
+    def is_right(left_out):
+        return folded(naive_text(model, tokenizer, ids, 2, left_out)) == folded(answer)
+
+    count = len(blocks(model))
+    assert actual.order
+    assert actual.written_without.tolist() == [is_right((layer,)) for layer in range(count)]
+    assert actual.written_right.tolist() == [
+        is_right(actual.order[:gone]) for gone in range(count + 1)
+    ]
+    assert (actual.written_right[0], actual.written_without[1]) == (1, 0)
+    # The layers whose absence loses the answer would be missed, and are those of the heatmap.
+    lost = 1 - actual.written_without
+    np.testing.assert_array_equal(usefulness(actual), lost)
+    drawn = MEASURE_BY_NAME[METRIC.name].values(run)
+    assert np.isnan(drawn[:, : run.answer_start]).all()
+    np.testing.assert_array_equal(1 - drawn[:, run.answer_start :].T, [lost, lost])
+
+
+def test_a_marked_answer_is_written_too(tmp_path):
+    model, tokenizer = with_tokenizer("llama")
+    question, answer, ids = question_of(model, tokenizer)
+    marked = replace(SETTINGS, answer_start=ids.shape[1])
+    result = engine_with(model, tokenizer, tmp_path).run(Prompt(question + answer), marked)
+    assert result.answer.strip() == answer.strip()
+    assert result.get(Accuracy).written_right[0] == 1
+
+
+def test_a_layer_that_alone_has_what_is_written(tmp_path):
+    model, tokenizer = with_tokenizer("llama")
+    planted = working_only_in(model, {1: 1.0})
+    question, answer, _ = question_of(planted, tokenizer)
+    engine = engine_with(planted, tokenizer, tmp_path)
+    run = engine.run(Prompt(question + answer, answer), SETTINGS)
+    actual, written = run.get(Accuracy), pooled_of([run]).written
+    assert actual.written_without.tolist() == [1, 0, *[1] * (len(blocks(model)) - 2)]
+    assert [pair.lost for pair in written.pairs] == [0, 1, *[0] * (len(blocks(model)) - 2)]
+    assert actual.order[-1] == 1
+    assert actual.written_right.tolist() == [1] * len(blocks(model)) + [0]
+
+
+def test_chosen_layers_alone_are_written_without(tmp_path, monkeypatch):
     engine = engine_with(*with_tokenizer("llama"), tmp_path)
     prompt = Prompt("the cat sat on the mat", " mat", "facts")
-    parts: list[str] = []
-    write = metric_context.write_greedily
+    told = []
 
-    def noted(model, anatomy, ids, count, left_out, part, *others):
-        parts.append(part)
-        return write(model, anatomy, ids, count, left_out, part, *others)
+    def report(context, done, total, value, *_others):
+        if isinstance(value, Accuracy):
+            told.append((done, total))
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metric_context, "write_greedily", noted)
-        engine.run(prompt, replace(SETTINGS, skip_part="mlp"))
-    assert set(parts) == {"layer"}
+    monkeypatch.setattr(metric_context.MetricContext, "report", report)
+    monkeypatch.setattr(metric_context.MetricContext, "texts_at_once", lambda self, texts: 2)
+    actual = engine.run(prompt, replace(SETTINGS, layers="1")).get(Accuracy)
+    assert np.isfinite(actual.written_without).tolist() == [False, True, False, False]
+    assert actual.is_whole
+    assert told == [(2, 6), (4, 6), (6, 6)]
 
 
 def test_a_prompt_without_choices_and_answer_has_none(tmp_path):
@@ -375,6 +449,7 @@ def test_reduced_answers_are_stored_and_read():
         unchanged=np.array([1.0]),
         without=np.array([[1.0, 0.0]]),
         along=np.array([[1.0, 1.0, 0.0]]),
+        written_without=np.full((1, 2), np.nan),
         written=np.full((1, 3), np.nan),
     )
     back = from_plain(ReducedAccuracy, to_plain(reduced))
@@ -388,4 +463,4 @@ def test_chosen_layers_do_not_stand_in_the_place_of_chosen_answers():
     reading = reading_of(runs, SummarySettings())
     summary = METRIC.summary(reading.get(METRIC), reading)
     assert (summary["chosen"]["right"], summary["chosen"]["questions"]) == (2, 3)
-    assert summary["without_each"]["chosen"] == [0, 2]
+    assert summary["chosen"]["without_each"]["chosen"] == [0, 2]

@@ -13,7 +13,7 @@ from depthtui.data.run_settings import Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.integrated_gradients.compute import integrated_gradients
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.settling.compute import divergence
 from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals

@@ -239,7 +239,7 @@ def test_what_is_read_from_the_pipe_is_what_was_sent() -> None:
 def test_experts_are_offered_only_where_the_model_has_some(
     name: str, reason: str, tmp_path: Path
 ) -> None:
-    engine = make_engine(Storage(tmp_path, tmp_path, keep_results=False), lambda event: None, print)
+    engine = make_engine(Storage(tmp_path, tmp_path, save_results=False), lambda event: None, print)
     engine.load(ModelSpec(str(tiny_folder(tmp_path, name)), device="cpu"))
     assert engine.model is not None
     assert METRIC.why_unavailable(dataclasses.replace(run(), model=engine.model)) == reason

@@ -12,10 +12,12 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
-from depthtui.metrics.kept import METRIC, Kept, ReducedKept
+from depthtui.metrics.kept import METRIC
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
+from depthtui.metrics.kept.pool import ReducedKept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
 from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.tracing.left_out import LayersToLeave
@@ -107,7 +109,7 @@ def test_against_whole_forwards(name):
         for count in range(len(order) + 1):
             kl, kept = naive_changes(model, ids, order[:count])
             np.testing.assert_allclose(result.kl[count, tokens], kl[tokens], rtol=2e-3, atol=2e-5)
-            np.testing.assert_array_equal(result.kept[count, tokens], kept[tokens])
+            np.testing.assert_array_equal(result.choices[count, tokens], kept[tokens])
             loss = naive_losses(model, ids, order[:count])
             np.testing.assert_allclose(
                 result.loss[count, tokens[:-1]], loss[tokens[:-1]], rtol=1e-3, atol=1e-4
@@ -431,7 +433,7 @@ def constructed(loss, guess=6.0, tokens=13, answer_start=13, halves=()):
         empty_kept(layers, tokens, (order,)),
         way=np.where(np.arange(tokens) > 0, 0, -1).astype(np.int32),
         kl=np.zeros((layers + 1, tokens), np.float32),
-        kept=np.ones((layers + 1, tokens), np.float32),
+        choices=np.ones((layers + 1, tokens), np.float32),
         loss=np.repeat(np.asarray(loss, np.float32)[:, None], tokens - 1, axis=1),
         guess=np.full(tokens - 1, guess, np.float32),
         half_guess=np.full((2, tokens - 1), guess, np.float32),
@@ -472,9 +474,9 @@ def test_the_controls_stand_in_a_row(drawn, untrained, value, words):
     result.put(METRIC.name, replace(result.measured[METRIC.name], untrained=untrained))
     rows = METRIC.findings(*pooled([result]))
     titles = [row.title for row in rows]
-    assert ("Controls of what is kept" in titles) is bool(words)
+    assert ("Layers kept, controls" in titles) is bool(words)
     for row in rows:
-        if row.title == "Controls of what is kept":
+        if row.title == "Layers kept, controls":
             assert row.value == value
             assert row.remark.startswith(words)
             assert ("untrained" in row.remark) is (untrained is not None)
@@ -507,9 +509,9 @@ def test_a_lower_count_in_the_own_order_is_in_the_range_and_makes_it_fragile():
     [row] = [row for row in reading.evidence if row.measure == "kept"]
     assert row.is_fragile
     assert row.reason == "by the order: in the prompt's own order it takes 2"
-    assert kept.curve.range[0] == pytest.approx(1.5)
+    assert kept.curve.range[0] == 2
     assert kept.curve.depth_range[0] == pytest.approx(kept.curve.own_mean_depth)
-    words = METRIC.findings(kept, reading)[0].remark
+    words = next(iter(METRIC.findings(kept, reading))).remark
     assert words.endswith("; in the prompt's own order 2, 0.7 on average")
 
 
@@ -565,7 +567,7 @@ def test_of_answers_their_tokens_alone_are_counted():
 def test_first_choices_that_stay_are_those_with_the_layers_of_the_count():
     first, second = constructed(LOSS), constructed(LOSS)
     for result, stay in ((first, 7), (second, 2)):
-        values = result.measured[METRIC.name].kept
+        values = result.measured[METRIC.name].choices
         values[4] = 0
         values[4, 1 : 1 + stay] = 1
     assert pooled([first])[0].headline.choices == (7, 12)

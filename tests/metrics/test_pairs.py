@@ -195,7 +195,8 @@ def test_the_strongest_pairs_in_words_and_numbers() -> None:
     lines = lines_of(value, reading)
     assert lines["Layers that cover for each other"] == (
         "0 and 1, 1 and 2",
-        "layers 0 and 1 cost 0.125 and 0.25 nats alone, 0.625 together, +0.25 beyond their sum; "
+        "layers 0 and 1 cost 0.125 and 0.25 nats by themselves, 0.625 together, "
+        "+0.25 beyond their sum; "
         "then +0.00781",
     )
     named, remark = lines["Layers needed only for another"]

@@ -15,7 +15,8 @@ from depthtui.errors import DepthError
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
 from depthtui.metrics.layer_order import FEWEST_TRIED
-from depthtui.metrics.parts import METRIC, KeptParts, ReducedParts, places_of
+from depthtui.metrics.parts import METRIC, KeptParts, ReducedParts, output_of, places_of
+from depthtui.report.left_out import left_out_dict
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.parts_left_out import PartsToLeave
 from depthtui.tracing.probe import probe_architecture
@@ -224,7 +225,7 @@ def constructed(loss, order, untrained=None):
         untrained_parts=untrained,
         way=np.where(np.arange(33) > 0, 0, -1).astype(np.int32),
         kl=np.repeat(np.asarray(loss, np.float32)[:, None] - 1, 33, axis=1),
-        kept=np.ones((5, 33), np.float32),
+        choices=np.ones((5, 33), np.float32),
         loss=np.repeat(np.asarray(loss, np.float32)[:, None], 32, axis=1),
         guess=np.full(32, 6.0, np.float32),
         half_guess=np.full((2, 32), 6.0, np.float32),
@@ -238,7 +239,7 @@ def test_parts_are_counted_by_their_order_and_given_as_attentions_and_mlps():
     parts = reading.get(METRIC)
     # A tenth of five nats is lost between two and three parts, a nat too.
     assert parts.knowledge.curve.layers() == pytest.approx(4 - 2 - 0.1 / 2.6)
-    assert parts.sufficient.within() == pytest.approx(4 - 2 - 0.6 / 2.6)
+    assert output_of(reading).kl.crossing(1) == pytest.approx(4 - 2 - 0.6 / 2.6)
     assert parts.left_out(2) == NumberedParts((1,), (0,))
     assert parts.staying(2) == NumberedParts((0,), (1,))
     assert parts.staying(3) == NumberedParts((0,), (0, 1))
@@ -247,16 +248,16 @@ def test_parts_are_counted_by_their_order_and_given_as_attentions_and_mlps():
     (row,) = (row for row in reading.evidence if row.measure == "parts")
     # Two parts are a layer, wherever they are.
     assert (row.count, row.layers) == (1, (0, 1))
-    summary = METRIC.summary(parts, reading)
-    assert summary["order"][0] == {"layer": 1, "part": "attention"}
-    assert summary["stay"]["0.9"] == {"attention": (0,), "mlp": (1,)}
-    assert summary["sufficient"]["n"]["1"] == pytest.approx(parts.sufficient.within())
-    assert summary["sufficient"]["stay"] == {"1": {"attention": (0,), "mlp": (1,)}}
+    of_parts = left_out_dict(reading)["part"]
+    assert of_parts["order"][0] == {"layer": 1, "part": "attention"}
+    assert of_parts["least"]["knowledge"]["0.9"] == of_parts["least"]["kl"]["1"] == 2
+    assert of_parts["staying"]["knowledge"]["0.9"] == {"attention": (0,), "mlp": (1,)}
+    assert reading.parts_left_out.sentence(2).startswith("Without attention 1; MLP 0: loss +0.40")
     titles = {finding.title: finding for finding in METRIC.findings(parts, reading)}
-    found = titles["Parts kept, text"]
+    found = titles["Parts that keep nine tenths, text"]
     assert (found.value[:6], found.remark[:24]) == ("2 of 4", "1 MLP and 1 attention; h")
-    order = titles["Order of parts kept"]
-    assert order.value == "attention 1, MLP 0, attention 0, MLP 1 …"
+    order = titles["Parts kept, order"]
+    assert order.value == "1a, 0m, 0a, 1m …"
 
 
 def test_an_untrained_models_parts_stand_beside_those_of_the_model():
@@ -264,8 +265,8 @@ def test_an_untrained_models_parts_stand_beside_those_of_the_model():
     run_.put(METRIC.name, replace(run_.get(KeptParts), untrained=0.0))
     reading = reading_of([run_], SummarySettings())
     parts = reading.get(METRIC)
-    assert METRIC.summary(parts, reading)["untrained_parts"] == {"attention": (0,), "mlp": (1,)}
-    (row,) = (row for row in METRIC.findings(parts, reading) if row.title.startswith("Controls"))
+    assert left_out_dict(reading)["part"]["untrained_parts"] == {"attention": (0,), "mlp": (1,)}
+    (row,) = (row for row in METRIC.findings(parts, reading) if row.title.endswith("controls"))
     assert row.remark.endswith("and stays within a nat with 1 MLP and 1 attention")
 
 
@@ -274,7 +275,7 @@ def test_of_what_is_hardly_known_no_part_is_counted():
     parts = reading.get(METRIC)
     (row,) = (row for row in reading.evidence if row.measure == "parts")
     assert (row.count, row.reason[:19]) == (None, "too little is known")
-    assert METRIC.summary(parts, reading)["stay"] == {}
+    assert left_out_dict(reading)["part"]["least"]["knowledge"] == {"0.5": None, "0.9": None}
     assert "parts kept" not in METRIC.means(parts, reading)
 
 

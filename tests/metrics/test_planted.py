@@ -19,7 +19,6 @@ from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.metrics import ablation, kept, parts
 from depthtui.metrics.needed_settings import with_other_prompts
-from depthtui.metrics.sufficient import METRIC
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
 from tests import tiny_models
@@ -85,7 +84,11 @@ def read(model, texts=CORPUS[:4], settings=SETTINGS, tokenizer=None):
 
 
 def layers_within(reading):
-    return reading.get(METRIC).within()
+    return kept.output_of(reading).kl.crossing(1)
+
+
+def staying_within(reading):
+    return reading.left_out.staying(reading.left_out.least("kl", 1))
 
 
 def layers_of(reading):
@@ -104,7 +107,7 @@ def test_idle_layers_are_named_and_counted_nowhere(where, before):
     assert result.idle == tuple(idle), where
     assert layers_within(result) == pytest.approx(layers_within(base), abs=1e-3)
     assert layers_of(result) == layers_of(base)
-    for way in result.get(METRIC).ways:
+    for way in kept.output_of(result).ways:
         assert set(way.order[: len(idle)]) == set(idle)
         assert np.abs(way.curve[: len(idle) + 1]).max() < 1e-5
     most = len(blocks(model)) - len(idle)
@@ -147,7 +150,7 @@ def test_another_basis_of_the_stream_changes_nothing():
 def test_one_layer_that_does_all_is_the_one_that_stays(layer):
     result = read(working_only_in(tiny()[0], {layer: 4.0}))
     assert layers_within(result) == 1.0
-    assert result.get(METRIC).kept_layers == (layer,)
+    assert staying_within(result) == (layer,)
     assert result.idle == tuple(one for one in range(LAYERS) if one != layer)
     assert layers_of(result)["ablation"] == 1
     assert "tiny knows too little of these texts to say" in result.verdict.text
@@ -161,7 +164,7 @@ def test_of_layers_that_alone_work_no_other_stays():
     assert idle == [1, 5]
     assert set(result.idle) == {1, 2, 3, 5}
     assert 1 < layers_within(result) <= 2
-    assert set(result.get(METRIC).kept_layers) <= {0, 4}
+    assert set(staying_within(result)) <= {0, 4}
 
 
 @pytest.mark.parametrize("metrics", [("kept",), SETTINGS.metrics, ("ablation", "kept")])
@@ -206,7 +209,7 @@ def test_two_layers_that_undo_each_other_are_missed_alone_and_not_together():
     assert min(kl[2], kl[3]) > 0.05
     assert layers_of(result)["ablation"] == layers_of(base)["ablation"] + 2
     assert layers_within(result) == pytest.approx(layers_within(base), abs=1e-3)
-    for way in result.get(METRIC).ways:
+    for way in kept.output_of(result).ways:
         assert set(way.order[:2]) == {2, 3}
         assert way.curve[2] < 1e-5
 
@@ -219,7 +222,7 @@ def test_a_layer_that_writes_where_nothing_reads_moves_the_stream_and_is_not_mis
     assert result.idle == ()
     assert result.get(ablation.METRIC).output.kl[2] < 0.02
     assert layers_of(result)["ablation"] == layers_of(base)["ablation"]
-    assert all(way.order[0] == 2 for way in result.get(METRIC).ways)
+    assert all(way.order[0] == 2 for way in kept.output_of(result).ways)
     assert layers_within(result) == pytest.approx(layers_within(base), abs=0.1)
 
 

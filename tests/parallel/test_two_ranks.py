@@ -78,7 +78,7 @@ def fail(how: str, tmp_path: Path) -> tuple[list[int], str]:
     return [rank.returncode for rank in ranks], "".join(words)
 
 
-def kept_results(tmp_path: Path) -> str:
+def saved_results(tmp_path: Path) -> str:
     """What the cache has, in words."""
     store = open_store(tmp_path, 1 << 30, pytest.fail)
     return "\n".join(entry.description for entry in store.entries())
@@ -89,7 +89,7 @@ def test_a_rank_that_dies_costs_nothing_that_was_computed(tmp_path: Path) -> Non
     assert (first, other) == (1, -9)
     assert words.count("A rank of the model has ended, or does not answer.") == 1
     # The pass, and half a metric.
-    assert len(kept_results(tmp_path).splitlines()) >= 2
+    assert len(saved_results(tmp_path).splitlines()) >= 2
 
 
 @pytest.mark.by_hand
@@ -114,4 +114,4 @@ def test_ranks_end_together(how: str, words: str, tmp_path: Path) -> None:
     (first, _other), output = fail(how, tmp_path)
     assert first == (130 if how == "press_ctrl_c" else 1)
     assert words in output
-    assert kept_results(tmp_path)
+    assert saved_results(tmp_path)

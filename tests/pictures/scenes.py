@@ -16,13 +16,13 @@ from unittest.mock import patch
 
 from textual.widgets import Input, TextArea
 
-from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.lens import AffineLens
 from depthtui.data.model import ModelListing
 from depthtui.data.own_commands import OwnCommand
 from depthtui.data.protocol import Event, ModelLoaded, Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.saved_session import SavedRun, SavedSession
 from depthtui.data.session_files import SessionFolder
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings
@@ -214,13 +214,13 @@ async def sessions(it: Explored, folder: Path) -> None:
         (2, "Where the lens first reads the river", ["demo"] * 2),
         (3, "法国的首都是巴黎", ["demo", "Qwen/Qwen2.5-1.5B-Instruct", "demo"]),
     ):
-        kept = NOON.replace(day=day)
+        saved = NOON.replace(day=day)
         runs = tuple(
-            KeptRun(model_info(ModelSpec(name)), Prompt(text), RunSettings(), kept.isoformat())
+            SavedRun(model_info(ModelSpec(name)), Prompt(text), RunSettings(), saved.isoformat())
             for name, text in zip(names, RIVERS, strict=False)
         )
-        session = KeptSession(kept.isoformat(), runs, 0, 0, 0, "kl", 0.5, 0.5, title)
-        SessionFolder(folder / "cache").create(session, kept).close()
+        session = SavedSession(saved.isoformat(), runs, 0, 0, 0, "kl", 0.5, 0.5, title)
+        SessionFolder(folder / "cache").create(session, saved).close()
     await it.press("b", "R")
     await seen(it, "The Ebro")
 

@@ -9,7 +9,7 @@ from depthtui.prompts.answer_forms import last_box, last_number
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS, make_prompts
-from depthtui.prompts.written_answers import form_of, is_same_answer
+from depthtui.prompts.written_answers import form_of
 
 WORKED = "She has 6 bags.\nSo 6 * 7 = <<6*7=42>>42 nuts.\nThe final answer is 1,042"
 
@@ -31,7 +31,7 @@ WORKED = "She has 6 bags.\nSo 6 * 7 = <<6*7=42>>42 nuts.\nThe final answer is 1,
     ],
 )
 def test_the_same_answer(task: str, written: str, answer: str) -> None:
-    assert is_same_answer(task, written, answer)
+    assert form_of(Prompt("", task=task)).is_same(written, answer)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_same_answer(task: str, written: str, answer: str) -> None:
     ],
 )
 def test_another_answer(task: str, written: str, answer: str) -> None:
-    assert not is_same_answer(task, written, answer)
+    assert not form_of(Prompt("", task=task)).is_same(written, answer)
 
 
 def test_the_last_number() -> None:
@@ -66,7 +66,7 @@ def test_the_right_answer_is_the_same_as_itself_and_has_room(name: str) -> None:
     assert form.most_tokens > 0
     assert all(form.stops)
     for prompt in make_prompts(name, None, 12) if name in TASKS else ():
-        assert is_same_answer(name, prompt.answer, prompt.answer)
+        assert form_of(Prompt("", task=name)).is_same(prompt.answer, prompt.answer)
         assert form.cut(prompt.answer) == prompt.answer.lstrip()
 
 

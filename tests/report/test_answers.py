@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 
 from depthtui.data.run import Prompt, RunResult
-from depthtui.metrics.accuracy import Accuracy
+from depthtui.metrics.accuracy import Accuracy, chances
 from depthtui.report.answers import (
     answer_table,
     answer_words,
-    chances,
     options_of,
     order_words,
     turning_words,
@@ -30,11 +29,13 @@ def answered(
     without: dict[int, tuple[float, ...]] | None = None,
     along: str = "",
     written: str = "",
+    each: str = "????",
     **changes: object,
 ) -> RunResult:
     """A run of four layers on a question with the options 46 and 64.
 
-    `along` and `written` have a letter for each number of layers left out: r right, w wrong.
+    `along` and `written` have a letter for each number of layers left out, `each` one for each
+    layer that is written without: r right, w wrong.
     """
     result = full_result(Prompt("19 + 27 = 46", " 46", choices=(" 46", " 64")), tiny_model(LAYERS))
     scores = {"r": RIGHT, "w": WRONG, "?": (np.nan, np.nan)}
@@ -51,12 +52,15 @@ def answered(
         "unchanged": np.array(clean, np.float32),
         "without": np.array(rows, np.float32),
         "along": np.array([scores[letter] for letter in along or "?????"], np.float32),
-        "written_right": np.array(
-            [{"r": 1, "w": 0}.get(letter, np.nan) for letter in written or "?????"], np.float32
-        ),
+        "written_without": written_rightly(each),
+        "written_right": written_rightly(written or "?????"),
     }
     result.put("accuracy", Accuracy(**values | changes))
     return result
+
+
+def written_rightly(letters: str) -> np.ndarray:
+    return np.array([{"r": 1, "w": 0}.get(letter, np.nan) for letter in letters], np.float32)
 
 
 def answers(result: RunResult) -> Accuracy:
@@ -93,29 +97,37 @@ def test_the_answer_in_words(result: RunResult, words: str) -> None:
 @pytest.mark.parametrize(
     ("result", "words"),
     [
-        (answered(), "It stays right without any one layer."),
-        (answered(without={2: WRONG}), "Without layer 2 it turns wrong."),
+        (answered(), ["It stays right without any one layer."]),
+        (answered(without={2: WRONG}), ["It turns wrong without layer 2."]),
         (
             answered(without={0: WRONG, 1: WRONG, 3: WRONG}),
-            "Without any one of the layers 0-1, 3 it turns wrong.",
+            ["It turns wrong without any one of the layers 0-1, 3."],
         ),
-        (answered(WRONG, {1: RIGHT}), "Without layer 1 it turns right."),
+        (answered(WRONG, {1: RIGHT}), ["It turns right without layer 1."]),
         (
             answered(without={1: WRONG, 3: (np.nan, np.nan)}),
-            "Without layer 1 it turns wrong, as far as known (3 of 4 layers).",
+            ["It turns wrong without layer 1, as far as known (3 of 4 layers)."],
         ),
         (
             answered(without={0: (np.nan, np.nan), 1: (np.nan, np.nan)}, chosen=(2, 3)),
-            "It stays right without any one layer, of the 2 left out by themselves.",
+            ["It stays right without any one layer, of the 2 left out by themselves."],
         ),
         (
             answered(unchanged=np.array(WRONG, np.float32)),
-            "Rounding alone turns the answer, so no layer is compared with it.",
+            ["It is turned by rounding alone, so no layer is compared with it."],
         ),
-        (answered((np.nan, np.nan), written="rrrrr"), ""),
+        (answered((np.nan, np.nan), written="rrrrr"), []),
+        (
+            answered((np.nan, np.nan), written="rrrrr", each="rwrr"),
+            ["It turns wrong without layer 1."],
+        ),
+        (
+            answered(without={2: WRONG}, written="wwwww", each="wwww"),
+            ["It turns wrong without layer 2.", "Written, it stays wrong without any one layer."],
+        ),
     ],
 )
-def test_the_layers_without_which_it_turns(result: RunResult, words: str) -> None:
+def test_the_layers_without_which_it_turns(result: RunResult, words: list[str]) -> None:
     assert turning_words(answers(result)) == words
 
 
@@ -188,4 +200,4 @@ def test_a_report_has_the_options_of_each_question() -> None:
     page = markdown([answered(without={2: WRONG}, along="rrrrr")])
     assert "The model chooses '46', which is right." in page
     assert "| 46 | -1.00 | 73% | chosen, right |" in " ".join(page.replace("**", "").split())
-    assert "Without layer 2 it turns wrong." in page
+    assert "It turns wrong without layer 2." in page

@@ -306,12 +306,12 @@ class TestEveryDocument:
 
 class TestMarkdown:
     def test_its_tables_are_tables_whatever_they_hold(self) -> None:
-        of_every_run, of_sufficient = 8, 1
+        of_every_run, of_left_out = 8, 2
         for results, count in (
             ([run(tokens=12)], of_every_run),
             ([hostile_run()], of_every_run),
             ([run(tokens=12, layers=28, name="Qwen2.5-7B-Instruct")], of_every_run),
-            ([full_run()], of_every_run + of_sufficient),
+            ([full_run()], of_every_run + of_left_out),
         ):
             text = re.sub(r"(?ms)^(`+)text$.*?^\1$", "", markdown(results))
             tables = re.findall(r"(?m)(?:^\|.*\n)+", text)

@@ -11,9 +11,9 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.verdict import Evidence, Headline
 from depthtui.depth import rules
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.verdict import verdict_of
 from depthtui.metrics.registry import ALL, ALL_MEASURES
-from depthtui.metrics.right_answers import RightAnswers
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.explanations import (

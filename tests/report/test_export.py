@@ -87,7 +87,7 @@ def test_numbers_of_layers_kept_fall_as_in_their_figure(tmp_path: Path) -> None:
     # The curve ends where it costs more than anybody allows.
     result.put(kept.NAME, replace(found, kl=found.kl * 40))
     (figures,) = run_report([result], SETTINGS).write(tmp_path, ["csv"])
-    path = figures / "cost-of-leaving-layers-out-together.csv"
+    path = figures / "kl-to-its-own-output-as-layers-leave.csv"
     with open(path, encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
     assert head[0] == "x: layers kept"

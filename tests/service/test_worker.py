@@ -241,7 +241,7 @@ def test_an_engine_elsewhere_has_places_of_its_own(tmp_path):
     assert worker._storage == own
     assert worker._folder_of("/cache/there/sweeps/mine", "sweeps") == tmp_path / "sweeps" / "mine"
     worker._receive(Configure("", "/models/there", 9, activation_limit=5))
-    assert worker._storage == replace(own, keep_results=False, activation_limit=5)
+    assert worker._storage == replace(own, save_results=False, activation_limit=5)
 
 
 def test_quit_ends_it_and_an_interrupt_does_not(tmp_path):

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
 from depthtui.sweep.answers import Answer
@@ -116,13 +116,13 @@ def test_a_planted_trend_is_found_in_closed_form() -> None:
     assert "From the first to the last +8.0 layers (95 % interval " in str(answer)
     # Steps at 8 ± 1 layers keep nine tenths with 9 or more.
     assert "Nine tenths of it are there with 9, 13 and 17." in str(answer)
-    assert answer.is_clear
+    assert not answer.reason
 
 
 def test_levels_that_take_as_many_are_no() -> None:
     answer = on_levels(12 + AROUND, 12.2 + AROUND, 12 + AROUND)
     assert answer.verdict == "No"
-    assert answer.is_clear
+    assert not answer.reason
 
 
 def test_fewer_layers_are_less() -> None:
@@ -150,14 +150,14 @@ def test_a_small_step_back_is_no_other_direction() -> None:
 def test_what_varies_too_much_is_not_clear() -> None:
     answer = on_levels(10 + 6 * AROUND, 11 + 6 * AROUND)
     assert answer.verdict == "Not clear"
-    assert not answer.is_clear
+    assert answer.reason
 
 
 def test_few_prompts_and_little_knowledge_are_said_once() -> None:
     few = on_levels(AROUND[:4] + 10, AROUND + 12)
     assert str(few) == (
         "Not known: on addition, 1 to 2 digits, for "
-        f"{few.names}, mean depth: too few prompts (4; 5 are needed)."
+        f"{few.subject.models}, mean depth: too few prompts (4; 5 are needed)."
     )
     little = on_levels(AROUND + 10, AROUND + 12, whole=4.9)
     why = "0.1 nats a token better than a guess"
@@ -167,7 +167,7 @@ def test_few_prompts_and_little_knowledge_are_said_once() -> None:
 
 def test_answers_that_lack_the_same_are_named_together() -> None:
     known, few = on_levels(AROUND + 10, AROUND + 12), on_levels(AROUND[:4] + 10, AROUND + 12)
-    other = replace(few, on="facts, 1 to 2 hops")
+    other = replace(few, subject=replace(few.subject, on="facts, 1 to 2 hops"))
     assert sentences_of([few, known, other]) == [
         str(known),
         f"Not known: too few prompts (4; 5 are needed): mean depth {few.subject}; {other.subject}.",
@@ -194,7 +194,7 @@ def test_other_lengths_and_wrong_answers_are_in_the_way() -> None:
     ]
     assert "But the prompts have" in str(answer)
     # Too few of them are right.
-    assert right.on.endswith("right answers alone")
+    assert right.subject.on.endswith("right answers alone")
     assert right.verdict == "Not known"
 
 

@@ -27,7 +27,6 @@ from depthtui.metrics.resampling import (
 from depthtui.sweep.answers import p_words
 from depthtui.sweep.comparisons import (
     Comparison,
-    FragileCount,
     Resampled,
     as_one_family,
     compare,
@@ -291,17 +290,15 @@ def claimed(layers: float, *interval: float, **fields: object) -> Comparison:
 def test_there_is_no_direction_where_a_count_moves_as_far() -> None:
     falling = claimed(-8.0, -9.0, -7.0, test=RankTest(0.0004, -0.3))
     assert falling.direction == "fewer"
-    assert replace(falling, doubt=FragileCount("b", 10, 17, 20)).direction == "fewer"
-    fragile = replace(falling, doubt=FragileCount("c", 1, 13, 20))
-    assert str(fragile.reason) == (
-        "no direction holds: the count of c is fragile (1 to 13 of 20 layers)"
-    )
+    assert replace(falling, doubt=(7 / 20, "b is fragile")).direction == "fewer"
+    fragile = replace(falling, doubt=(12 / 20, "c is fragile"))
+    assert str(fragile.reason) == "no direction holds: c is fragile"
     assert fragile.disagrees
     # Between models of other sizes it is the share that moves.
-    assert replace(falling, doubt=FragileCount("a", 20, 40, 64)).direction == "fewer"
-    assert replace(falling, doubt=FragileCount("a", 20, 46, 64)).direction == ""
+    assert replace(falling, doubt=(20 / 64, "a is fragile")).direction == "fewer"
+    assert replace(falling, doubt=(26 / 64, "a is fragile")).direction == ""
     # Where the interval includes 0, that is the one reason.
-    unclear = claimed(-8.0, -17.0, 1.0, doubt=FragileCount("c", 1, 13, 20))
+    unclear = claimed(-8.0, -17.0, 1.0, doubt=(12 / 20, "c is fragile"))
     assert unclear.reason == Sentence("not clear")
 
 

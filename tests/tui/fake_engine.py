@@ -20,7 +20,7 @@ def main() -> None:
     pipe = standard_pipe()
     pipe.greet()
     print("Loading extension modules")
-    engine = FakeEngine(keeps=True)
+    engine = FakeEngine(saves=True)
 
     def post(message: EngineMessage) -> None:
         assert isinstance(message, EngineEvent)

@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from depthtui.tui.panes.sufficient_pane import SufficientPane
 
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
-from depthtui.metrics.kept import NAME, Kept
+from depthtui.metrics.kept import NAME
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pooling import FEWEST_TOKENS
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.state.automatic_metrics import MOST_SECONDS, begins_by_itself
 from depthtui.tui.state.session import RunState
 from tests.builders import engines
@@ -59,7 +60,7 @@ async def test_the_prompts_order_begins_where_the_models_takes_long(
         begun = it.engine.sent(StartRun)[-1].settings
         assert (begun.sufficient_order, begun.sufficient_search) == ("own", "ranked")
         # It is the run of every start still: no session is offered at the next one.
-        assert not it.app.explorer.sessions._is_worth_keeping
+        assert not it.app.explorer.sessions._is_worth_saving
         # The next prompt has these settings, yet the model's order where that comes soon.
         monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.001)
         await it.press("n")
@@ -101,9 +102,9 @@ async def test_what_began_by_itself_is_kept_once_a_key_has_begun_it(tmp_path: Pa
         run, explorer = it.session.current, it.app.explorer
         await it.press("escape")
         await it.until(lambda: run.state is RunState.FINISHED)
-        assert not explorer.sessions._is_worth_keeping
+        assert not explorer.sessions._is_worth_saving
         explorer.compute(NAME)
-        assert explorer.sessions._is_worth_keeping
+        assert explorer.sessions._is_worth_saving
 
 
 async def test_it_gives_way_to_what_the_user_changes(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.layer_screen import LayerScreen
-from depthtui.tui.state.kept_paces import pace_key
+from depthtui.tui.state.saved_paces import pace_key
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.readings import verdict

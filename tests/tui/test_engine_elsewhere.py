@@ -20,7 +20,7 @@ from depthtui.data.protocol import Command, PromptDone
 from depthtui.data.run import Prompt
 from depthtui.data.session_files import SessionFolder
 from depthtui.data.store import open_store
-from depthtui.report.kept_runs import read_run
+from depthtui.report.saved_runs import read_run
 from depthtui.settings import load_settings
 from depthtui.sweep.records import record_bytes, record_of
 from depthtui.sweep.saved import open_sweep, saved_sweeps
@@ -106,7 +106,7 @@ async def test_the_picker_lists_the_models_of_the_engine(tmp_path: Path) -> None
         await it.until(lambda: "The engine is gone." in it.screen_text())
 
 
-async def test_results_and_records_are_kept_here(tmp_path: Path) -> None:
+async def test_results_and_records_are_saved_here(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     async with explore(tmp_path, engine_command=COMMAND) as it:
         it.app.explorer.run(Prompt("Seven plus five"))
@@ -127,10 +127,10 @@ async def test_results_and_records_are_kept_here(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "there")
     (file,) = SessionFolder(cache).files()
     store = open_store(cache, 1 << 30, pytest.fail)
-    kept = read_run(store, file.session.runs[-1])
-    assert kept.prompt == result.prompt
-    np.testing.assert_array_equal(kept.get(LogitLens).kl, result.get(LogitLens).kl)
-    assert kept.measured.keys() == result.measured.keys()
+    saved = read_run(store, file.session.runs[-1])
+    assert saved.prompt == result.prompt
+    np.testing.assert_array_equal(saved.get(LogitLens).kl, result.get(LogitLens).kl)
+    assert saved.measured.keys() == result.measured.keys()
 
 
 async def test_a_command_that_reaches_no_engine_says_why(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ async def test_an_event_that_fits_nothing_ends_the_connection_alone(tmp_path: Pa
 
 
 async def test_a_record_names_no_other_file(tmp_path: Path) -> None:
-    sweep = Sweeping(make_plan(("us/own",)), tmp_path / "sweep", 7, keeps=True)
+    sweep = Sweeping(make_plan(("us/own",)), tmp_path / "sweep", 7, saves=True)
     (cell, *_) = sweep.plan.cells
     record = record_of(full_result(Prompt("a b")), "../../../../x", cell, 0)
     with pytest.raises(ValueError, match="another file"):

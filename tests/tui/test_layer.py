@@ -13,7 +13,7 @@ from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.layer_part import PARTS, LayerPart
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.layer_screen import LayerScreen
-from depthtui.tui.state.inspections import MOST_KEPT, NOT_YET, Inspections
+from depthtui.tui.state.inspections import MOST_INSPECTIONS, NOT_YET, Inspections
 from depthtui.tui.state.session import RunState, Session
 from tests.builders.engines import FakeEngine
 from tests.builders.inspections import inspection, with_experts
@@ -245,9 +245,9 @@ def test_pages_are_kept_up_to_a_number() -> None:
     listed.result, listed.state = result, RunState.FINISHED
     engine = FakeEngine(silent=True)
     asked = Inspections(lambda: engine, lambda: result.model)
-    for token in range(MOST_KEPT + 5):
+    for token in range(MOST_INSPECTIONS + 5):
         asked.request(listed, 0, token, "logit")
         asked.answered(LayerInspected(1, 0, token, inspection()))
     assert asked.of(listed, 0, 0, "logit") is None
-    assert asked.of(listed, 0, MOST_KEPT + 4, "logit") is not None
-    assert len(engine.sent(InspectLayer)) == MOST_KEPT + 5
+    assert asked.of(listed, 0, MOST_INSPECTIONS + 4, "logit") is not None
+    assert len(engine.sent(InspectLayer)) == MOST_INSPECTIONS + 5

@@ -153,8 +153,8 @@ async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path
             kept = it.app.explorer.settings
             assert kept == (before if last == "escape" else settings)
         # The lens is kept for good, the rest with the session.
-        kept_file = load_settings(tmp_path / "settings.toml")
-        assert (kept_file.lens, kept_file.kl_threshold) == ("affine", before.kl_threshold)
+        saved_file = load_settings(tmp_path / "settings.toml")
+        assert (saved_file.lens, saved_file.kl_threshold) == ("affine", before.kl_threshold)
         assert reading.thresholds_turned
         await open_reading(it)
         await it.press("d")

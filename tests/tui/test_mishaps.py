@@ -114,14 +114,14 @@ async def test_the_same_error_is_told_once_a_key(tmp_path: Path, log: list[str])
 
 
 async def test_errors_without_end_end_the_explorer(tmp_path: Path, log: list[str]) -> None:
-    def kept() -> list[SessionFile]:
+    def saved() -> list[SessionFile]:
         return SessionFolder(tmp_path / "cache").files()
 
     async def loop() -> None:
         async with fragile(tmp_path) as it:
             it.app.explorer.run(Prompt("Another one"))
-            await it.until(kept, "a session that is kept")
-            kept()[0].path.unlink()
+            await it.until(saved, "a saved session")
+            saved()[0].path.unlink()
             for _ in range(MOST_MISHAPS + 1):
                 it.main.post_message(events.Callback(callback=fail))
             await it.until(lambda: it.app.error is not None, "the end")
@@ -129,7 +129,7 @@ async def test_errors_without_end_end_the_explorer(tmp_path: Path, log: list[str
 
     with pytest.raises(RuntimeError, match="planned"):
         await loop()
-    assert kept()
+    assert saved()
 
 
 async def test_without_a_main_screen_there_is_nothing_to_go_on_with(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, Static
 
-from depthtui.data.kept_session import KeptRun, KeptSession
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.saved_session import SavedRun, SavedSession
 from depthtui.data.session_files import SessionFolder
 from depthtui.settings import Settings
 from depthtui.sweep.plan import Drawing
@@ -162,9 +162,9 @@ async def test_going_on_with_a_strangers_sweep_runs_no_code_until_the_model_is_t
 
 async def test_a_strangers_session_asks(own_code: OwnCode, tmp_path: Path) -> None:
     spec = ModelSpec(str(own_code.folder))
-    run = KeptRun(model_info(spec), Prompt("one two"), RunSettings(), "2026-01-02T03:04:05")
-    kept = KeptSession("2026-01-02T03:04:05", (run,), 0, 0, 0, "kl", 0.5, 0.3)
-    writer = SessionFolder(tmp_path / "cache").create(kept, datetime(2026, 1, 2, 3, 4))
+    run = SavedRun(model_info(spec), Prompt("one two"), RunSettings(), "2026-01-02T03:04:05")
+    saved = SavedSession("2026-01-02T03:04:05", (run,), 0, 0, 0, "kl", 0.5, 0.3)
+    writer = SessionFolder(tmp_path / "cache").create(saved, datetime(2026, 1, 2, 3, 4))
     writer.close()
     async with explorer_of(tmp_path) as it:
         await it.press("b", "R")

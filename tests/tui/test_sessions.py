@@ -1,4 +1,4 @@
-"""Sessions in the explorer: kept whole, listed by R, opened from the cache, none overwritten."""
+"""Sessions in the explorer: saved whole, listed by R, opened from the cache; none overwritten."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from unittest.mock import patch
 import pytest
 from textual.widgets import Input
 
-from depthtui.data.kept_session import PASS
 from depthtui.data.protocol import EngineReady, LoadModel, RunStarted, StartRun
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.saved_session import PASS
 from depthtui.data.session_files import SessionFile, SessionFolder
 from depthtui.errors import DepthError
 from depthtui.metrics.registry import MEASURE_BY_NAME
@@ -40,7 +40,7 @@ from tests.tui.test_dialogs import three_runs
 small = partial(explore, size=(80, 24))
 """An explorer in a small window, which is drawn sooner."""
 
-keeping = partial(FakeEngine, keeps=True)
+saving = partial(FakeEngine, saves=True)
 """An engine whose results are in the cache at the next start."""
 
 
@@ -71,18 +71,18 @@ async def one_session(tmp_path: Path) -> None:
 
 
 async def session_in_cache(tmp_path: Path) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=saving) as it:
         await a_session(it)
 
 
-async def keep(tmp_path: Path, sessions: Callable[[Path], Awaitable[None]]) -> None:
-    """Keep sessions, which are made once and then copied."""
-    kept = tmp_path.parent / sessions.__name__
-    if kept.exists():
-        shutil.copytree(kept, tmp_path, dirs_exist_ok=True)
+async def save(tmp_path: Path, sessions: Callable[[Path], Awaitable[None]]) -> None:
+    """Save sessions, which are made once and then copied."""
+    saved = tmp_path.parent / sessions.__name__
+    if saved.exists():
+        shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
         return
     await sessions(tmp_path)
-    shutil.copytree(tmp_path, kept)
+    shutil.copytree(tmp_path, saved)
 
 
 async def listed(it: Explored) -> SessionPicker:
@@ -102,7 +102,7 @@ async def opened(it: Explored, runs: int = 3) -> None:
     await it.until(lambda: len(it.session.runs) == runs)
 
 
-@pytest.mark.parametrize("engine", [FakeEngine, keeping])
+@pytest.mark.parametrize("engine", [FakeEngine, saving])
 async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine: object) -> None:
     """From the cache, and with its models where the cache has nothing."""
     async with small(tmp_path, make_engine=engine) as it:
@@ -137,7 +137,7 @@ async def test_a_session_has_all_the_time_to_be_written_at_a_signal(
         ends_meanwhile: list[bool] = []
         monkeypatch.setattr(
             it.app,
-            "keep_session",
+            "save_session",
             lambda: ends_meanwhile.extend(not timer.finished.is_set() for timer in timers),
         )
         # Two signals, such as those of a logout.
@@ -149,27 +149,27 @@ async def test_a_session_has_all_the_time_to_be_written_at_a_signal(
 
 
 async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) -> None:
-    await keep(tmp_path, session_in_cache)
+    await save(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
-    async with small(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
         await it.press("g", "h")
         await quit_(it)
     (looked_at,) = files(tmp_path)
     assert looked_at.session.layer != before.session.layer
-    assert looked_at.session.kept == before.session.kept
-    async with small(tmp_path, make_engine=keeping) as it:
+    assert looked_at.session.saved == before.session.saved
+    async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         it.session.runs[0].remarks = Remarks("something new")
         await quit_(it)
     (changed,) = files(tmp_path)
-    assert changed.session.kept > before.session.kept
+    assert changed.session.saved > before.session.saved
 
 
 async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
-    await keep(tmp_path, session_in_cache)
-    async with small(tmp_path, make_engine=keeping) as it:
+    await save(tmp_path, session_in_cache)
+    async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
         assert {run.state for run in it.session.runs} == {RunState.FINISHED}
@@ -184,7 +184,7 @@ async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
 async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
     tmp_path: Path,
 ) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     async with small(tmp_path) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
@@ -200,7 +200,7 @@ async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
         assert len(it.engine.sent(StartRun)) == 3
 
 
-async def test_a_text_that_is_being_written_is_kept_as_far_as_it_is(tmp_path: Path) -> None:
+async def test_a_text_that_is_being_written_is_saved_as_far_as_it_is(tmp_path: Path) -> None:
     async with small(tmp_path) as it:
         it.engine.manual = True
         await it.press("w")
@@ -253,9 +253,9 @@ async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
 
 
 async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
-    await keep(tmp_path, session_in_cache)
+    await save(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
-    async with small(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
         await it.press("n")
@@ -270,7 +270,7 @@ async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
 
 
 async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     async with small(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
@@ -285,7 +285,7 @@ async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Pa
 
 
 async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     async with small(tmp_path) as it:
         it.engine.manual = True
         await it.press("r")
@@ -305,7 +305,7 @@ async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None
 
 
 async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     before = files(tmp_path)
     async with small(tmp_path) as it:
         await quit_(it)
@@ -332,7 +332,7 @@ async def two_sessions(tmp_path: Path) -> None:
 
 
 async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> None:
-    await keep(tmp_path, two_sessions)
+    await save(tmp_path, two_sessions)
     async with explore(tmp_path) as it:
         await listed(it)
         shown = text(it)
@@ -346,7 +346,7 @@ async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> 
 
 
 async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     (file,) = files(tmp_path)
     SessionFolder(tmp_path / "cache").rename(file, "A\x1b]0;B\x07\x1b[5;5H\u202e\n" + 9999 * "C")
     async with small(tmp_path) as it:
@@ -361,7 +361,7 @@ async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
 
 
 async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
-    await keep(tmp_path, two_sessions)
+    await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("slash", *"instruct, model")
@@ -371,7 +371,7 @@ async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
 
 
 async def test_nothing_found_is_said(tmp_path: Path) -> None:
-    await keep(tmp_path, two_sessions)
+    await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("slash", *"xyz")
@@ -382,7 +382,7 @@ async def test_nothing_found_is_said(tmp_path: Path) -> None:
 
 
 async def test_a_session_is_renamed(tmp_path: Path) -> None:
-    await keep(tmp_path, two_sessions)
+    await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
         await it.press("r", "escape")
@@ -411,7 +411,7 @@ async def test_the_open_session_keeps_its_new_title(tmp_path: Path) -> None:
 
 
 async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
-    await keep(tmp_path, two_sessions)
+    await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         await listed(it)
         await it.press("d")
@@ -435,7 +435,7 @@ async def test_the_open_session_is_not_deleted(tmp_path: Path) -> None:
 
 
 async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     bad = tmp_path / "cache" / "sessions" / "bad.json"
     bad.write_bytes(b'{"schema": 1, "session": {"$type": "Run"}}')
     async with small(tmp_path) as it:
@@ -448,7 +448,7 @@ async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> No
     assert bad.exists()
 
 
-# What is kept -----------------------------------------------------------------
+# What is saved -----------------------------------------------------------------
 
 
 async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> None:
@@ -484,7 +484,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
     assert len(files(tmp_path)) == count
 
 
-async def test_a_note_is_kept_at_once(tmp_path: Path) -> None:
+async def test_a_note_is_saved_at_once(tmp_path: Path) -> None:
     """A window that is killed after it has lost nothing."""
     async with small(tmp_path) as it:
         await it.press("M", *"here", "enter")
@@ -531,7 +531,7 @@ async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: P
 async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
     tmp_path: Path,
 ) -> None:
-    await keep(tmp_path, session_in_cache)
+    await save(tmp_path, session_in_cache)
     async with small(tmp_path, make_engine=lambda: FakeEngine(silent=True), wait=False) as it:
         await it.until(lambda: it.app.explorer.engine.is_loading)
         await opened(it)
@@ -544,8 +544,8 @@ async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
         assert len(it.session.runs) == 3
 
 
-async def test_a_session_that_cannot_be_kept_stays_open(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+async def test_a_session_that_cannot_be_saved_stays_open(tmp_path: Path) -> None:
+    await save(tmp_path, one_session)
     async with small(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
@@ -584,7 +584,7 @@ async def test_the_open_session_is_renamed_as_it_is_now(tmp_path: Path) -> None:
 
 
 async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=saving) as it:
         await three_runs(it)
         run = it.session.current
         for part in ("layer", "mlp"):
@@ -597,23 +597,23 @@ async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None
         assert layer != mlp
         await quit_(it)
     (file,) = files(tmp_path)
-    kept = file.session.runs[-1]
-    assert (kept.settings.skip_part, kept.keys["skip_effects"]) == ("layer", layer)
-    async with small(tmp_path, make_engine=keeping) as it:
+    saved = file.session.runs[-1]
+    assert (saved.settings.skip_part, saved.keys["skip_effects"]) == ("layer", layer)
+    async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[2])
         it.session.choose(it.session.current, skip_part="attention", skip_everywhere=False)
         await quit_(it)
     (file,) = files(tmp_path)
     assert "skip_effects" not in file.session.runs[-1].keys
-    async with small(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[2])
         assert "skip_effects" not in it.session.current.result.measured
 
 
 async def test_a_stopped_metric_takes_no_other_along(tmp_path: Path) -> None:
-    async with small(tmp_path, make_engine=keeping) as it:
+    async with small(tmp_path, make_engine=saving) as it:
         run = it.session.current
         it.app.explorer.compute("order")
         await it.until(lambda: "order" in run.keys)
@@ -625,7 +625,7 @@ async def test_a_stopped_metric_takes_no_other_along(tmp_path: Path) -> None:
         assert {PASS, "order"} <= set(run.keys)
 
 
-async def test_without_a_cache_nothing_is_kept(tmp_path: Path) -> None:
+async def test_without_a_cache_nothing_is_saved(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", use_cache=False)
     async with small(tmp_path, settings=settings) as it:
         await three_runs(it)
@@ -645,17 +645,17 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return messages
 
 
-async def test_a_session_that_cannot_be_kept_is_said_once(tmp_path: Path, told: list[str]) -> None:
+async def test_a_session_that_cannot_be_saved_is_said_once(tmp_path: Path, told: list[str]) -> None:
     (tmp_path / "cache").write_text("")
     async with small(tmp_path) as it:
         await three_runs(it)
-        assert sum("is not kept" in message for message in told) == 1
+        assert sum("is not saved" in message for message in told) == 1
 
 
 async def test_its_age_in_words(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     (file,) = files(tmp_path)
-    then = datetime.fromisoformat(file.session.kept)
+    then = datetime.fromisoformat(file.session.saved)
     ages = {0: "a moment ago", 61: "1 minute ago", 7300: "2 hours ago", 260_000: "3 days ago"}
     for seconds, words in ages.items():
         assert time_ago(seconds) == words
@@ -679,8 +679,8 @@ async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
 
 
 async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: Path) -> None:
-    await keep(tmp_path, session_in_cache)
-    async with small(tmp_path, make_engine=keeping) as it:
+    await save(tmp_path, session_in_cache)
+    async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: it.session.current is not None)
         run = it.session.runs[2]
@@ -694,7 +694,7 @@ async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: 
 
 
 async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
-    await keep(tmp_path, one_session)
+    await save(tmp_path, one_session)
     async with small(tmp_path) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])

@@ -87,7 +87,7 @@ async def test_the_guide_is_one_of_the_tabs_of_help(tmp_path: Path) -> None:
 async def test_a_start_after_a_kept_session_is_not_the_first(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("M", "enter")
-        it.app.keep_session()
+        it.app.save_session()
     async with explore(tmp_path, welcomes=True) as it:
         assert it.app.explorer.sessions.offered is not None
         assert it.app.screen is it.main

@@ -17,11 +17,10 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, PatchedCell, Repeated, RunSettings, Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.accuracy import Accuracy
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.accuracy import Accuracy, chances
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.parts import KeptParts
-from depthtui.report.answers import chances
 from depthtui.tui.draw.styles import probability
 from depthtui.tui.panes.output_bars import OptionBars
 from depthtui.tui.panes.prompt_pane import PromptPane

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from depthtui.tui.panes.sufficient_pane import SufficientPane
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading
@@ -18,7 +19,6 @@ from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.layer_part import PARTS, CellValues, LayerPart
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.layer_screen import LayerScreen
 from depthtui.tui.screens.pane_screen import PaneScreen

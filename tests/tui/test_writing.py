@@ -233,9 +233,9 @@ async def test_a_written_run_is_compared_changed_and_exported(tmp_path: Path) ->
     assert '"stopped_by": "limit"' in (tmp_path / "exports" / "text.json").read_text()
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-async def test_a_session_keeps_the_text_with_its_ids(tmp_path: Path, keeps: bool) -> None:
-    engine = partial(FakeEngine, keeps=keeps)
+@pytest.mark.parametrize("saves", [True, False])
+async def test_a_session_keeps_the_text_with_its_ids(tmp_path: Path, saves: bool) -> None:
+    engine = partial(FakeEngine, saves=saves)
     async with explore(tmp_path, engine) as it:
         prompt = (await written(it)).prompt
         await quit_(it)
@@ -244,4 +244,4 @@ async def test_a_session_keeps_the_text_with_its_ids(tmp_path: Path, keeps: bool
         await it.until(lambda: current(it).prompt == prompt, "the text")
         await it.ready()
         assert current(it).state is RunState.FINISHED
-        assert [command.write for command in asked(it)] == [None] * (1 if keeps else 2)
+        assert [command.write for command in asked(it)] == [None] * (1 if saves else 2)

@@ -12,6 +12,7 @@ import numpy as np
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import noun_for
 from depthtui.metrics import needs
 from depthtui.metrics.choices import (
     STAND_INS,
@@ -42,7 +43,7 @@ CHANGED = 0.05
 
 
 MOST_CHOICES = 0.9
-"""The share of first choices that stay where a layer can go alone."""
+"""The share of first choices that stay where a single layer can go."""
 
 _OF_A_MEAN = 1e-9
 """The error of a mean of shares by rounding alone."""
@@ -145,7 +146,7 @@ class ReducedOutput(Reduced):
         noise: KL in runs with nothing changed.
         together: the share of prompts that leave out a layer together with others.
         together_kl, together_choices: KL and first choices without these layers; NaN where unknown.
-        together_apart: the sum of the KL without each of these alone; NaN where unknown.
+        together_apart: the sum of the KL without each of these by itself; NaN where unknown.
     """
 
     block_fields: ClassVar = {"kl": "kl_blocks"}
@@ -303,11 +304,11 @@ def _output_findings(ablation: ReducedAblation, words: str) -> Iterator[Finding]
         )
     if (layers := ablation.can_go) is not None:
         remark = _can_go_words(layers, output) + words
-        yield Finding("Layers that can go alone", f"{len(layers)} of {n_measured}", remark)
+        yield Finding("Single layers that can go", f"{len(layers)} of {n_measured}", remark)
 
 
 def _can_go_words(layers: Sequence[int], output: ReducedOutput) -> str:
-    """Whether one layer alone can be left out, and which, in words."""
+    """Whether a single layer can be left out, and which, in words."""
     if len(layers) > 1:
         return (
             f"without any one of layers {numbers_text(layers)} the output keeps "
@@ -327,7 +328,7 @@ def _left_out(shares: np.ndarray) -> str:
     if not set(shares) <= {0, 1}:
         return "each prompt's own"
     layers = np.flatnonzero(shares).tolist()
-    return f"layer{'s' * (len(layers) > 1)} {numbers_text(layers)}"
+    return f"{noun_for(len(layers), 'layer')} {numbers_text(layers)}"
 
 
 def _per_layer(ablation: ReducedAblation) -> list[LayerValues]:

@@ -23,7 +23,8 @@ from depthtui.metrics.costs import head, text_in_the_cache
 from depthtui.metrics.evidence import CountMeasure, LayerCount, Variant
 from depthtui.metrics.layer_order import RECALLED_ORDERS, staying_layers
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Metric
+from depthtui.metrics.ranking import Ranked
+from depthtui.metrics.spec import Measure, Metric
 from depthtui.prompts.written_answers import form_of, is_written
 
 NAME = "accuracy"
@@ -31,13 +32,20 @@ NAME = "accuracy"
 COUNT_MEASURE = CountMeasure("causal", NAME, "right answers", "that the right answers need")
 
 
+def chances(scores: np.ndarray) -> np.ndarray:
+    """The chance of each option among all of them, from log-likelihoods `[..., O]`."""
+    shifted = np.exp(scores - scores.max(axis=-1, keepdims=True, initial=-np.inf))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
 @dataclass
-class Accuracy(MetricResult):
+class Accuracy(MetricResult, Ranked):
     """The model's answers to a question, chosen and written, with layers left out.
 
     Chosen: a choice's log-likelihood is the sum over its tokens; the model chooses the likeliest,
     the first of equals, as lm-evaluation-harness does (`acc`). Written: always the most probable
-    token, up to the end of an answer of the task (`prompts.answer_forms`).
+    token, up to the end of an answer of the task, by whose own rule it is right
+    (`prompts.answer_forms`).
 
     Attributes:
         right: index of the right choice; -1 where there are no choices.
@@ -51,11 +59,16 @@ class Accuracy(MetricResult):
         along: those without the first 0, 1, 2, … layers of the order; NaN where there is none.
         is_written: whether the answers are written too.
         written: the text that the whole model writes.
+        written_without: 1 where the answer that is written without layer l is right, 0 where it is
+            not; NaN where it is not written.
         written_right: 1 where the answer that is written without the first 0, 1, 2, … layers is
             right, 0 where it is not; NaN where it is not written.
         is_changed: whether the run is a what-if, whose own layers are left out of `clean`,
             `by_depth` and `unchanged`: nothing else is known then.
     """
+
+    rule = "right answers"
+    of_one = "chance of the right answer lost"
 
     right: int
     order: tuple[int, ...]
@@ -68,6 +81,7 @@ class Accuracy(MetricResult):
     unchanged: Annotated[np.ndarray, Shape("O")]
     without: Annotated[np.ndarray, Shape("L", "O")]
     along: Annotated[np.ndarray, Shape("M+1", "O")]
+    written_without: Annotated[np.ndarray, Shape("L")]
     written_right: Annotated[np.ndarray, Shape("M+1")]
     is_changed: bool = False
 
@@ -75,16 +89,19 @@ class Accuracy(MetricResult):
     def is_known(self) -> np.ndarray:
         """Whether each row is known.
 
-        Those without each chosen layer, then those of the order, then the written answers; in a
+        Those without each chosen layer, then those of the order, chosen and then written; in a
         what-if its options.
         """
         if self.is_changed:
             return np.isfinite(self.clean)
-        rows = [self.without[list(self.chosen) or slice(None)].sum(axis=1)]
-        if self.order:
+        layers = list(self.chosen) or slice(None)
+        rows = []
+        if len(self.clean):
+            rows.append(self.without[layers].sum(axis=1))
+        if len(self.clean) and self.order:
             rows.append(self.along.sum(axis=1))
         if self.is_written:
-            rows.append(self.written_right[: len(self.order) + 1])
+            rows += [self.written_without[layers], self.written_right[: len(self.order) + 1]]
         return np.isfinite(np.concatenate(rows))
 
     def is_right(self, scores: np.ndarray) -> np.ndarray:
@@ -95,11 +112,23 @@ class Accuracy(MetricResult):
         return np.where(np.isfinite(scores).all(axis=-1), is_first, np.nan)
 
     @property
-    def turning_layers(self) -> list[int]:
-        """The layers without which the answer turns, from right to wrong or from wrong to right."""
-        without = self.is_right(self.without)
-        is_turned = np.isfinite(without) & (without != self.is_right(self.unchanged))
-        return np.flatnonzero(is_turned).tolist()
+    def chance_without(self) -> np.ndarray:
+        """The chance of the right answer without layer l, `[L]`; NaN where unknown.
+
+        Among the options, where there are any; else 1 where the answer is written, and 0 where not.
+        """
+        has_choices = bool(len(self.clean))
+        return chances(self.without)[:, self.right] if has_choices else self.written_without
+
+    @property
+    def useful(self) -> np.ndarray:
+        """By how much the chance of the right answer falls without each layer, `[L, 2]`.
+
+        Both columns are equal: an answer is of the whole prompt.
+        """
+        has_choices = bool(len(self.clean))
+        before = chances(self.unchanged)[self.right] if has_choices else self.written_right[0]
+        return np.repeat(before - self.chance_without[:, None], 2, axis=1)
 
 
 def _reduce(result: Accuracy, run: RunResult, tokens: slice) -> ReducedAccuracy:
@@ -116,6 +145,7 @@ def _reduce(result: Accuracy, run: RunResult, tokens: slice) -> ReducedAccuracy:
         order=result.order,
         chosen=result.chosen,
         options=np.array([len(result.clean)]),
+        written_without=result.written_without[None].astype(np.float64),
         written=result.written_right[None].astype(np.float64),
         **{name: result.is_right(values)[None] for name, values in scores.items()},
     )
@@ -154,21 +184,20 @@ def _choices_of_what_if(result: RunResult) -> str:
 def _work(result: RunResult) -> float:
     """The work in passes of the prompt: half of all layers for each layer, and for the order.
 
-    Each choice adds its tokens, about as many as the answer has. Answers are written along the
-    order alone, each at most as long as its task allows.
+    Each choice adds its tokens, about as many as the answer has. Written answers are at most as
+    long as their task allows.
     """
     n_tokens, choices = len(result.tokens), len(result.prompt.choices)
     if not result.settings.is_clean:
         return choices
     answer, n_layers = max(1, n_tokens - result.answer_start), result.model.n_layers
-    chosen = written = 0.0
+    rows, chosen, written = len(measured_layers(result)) + n_layers, 0.0, 0.0
     if choices:
         texts = (n_tokens + (choices - 1) * answer) / n_tokens
-        rows = len(measured_layers(result)) + n_layers
         chosen = choices + rows * (texts / 2 + choices * answer / n_tokens * head(result))
-    if is_written(result.prompt):
+    if is_written(result):
         most = form_of(result.prompt).tokens_for(answer)
-        written = (n_layers + 1) * (1 + most / n_tokens * (1 + head(result)))
+        written = (rows + 1) * (1 + most / n_tokens * (1 + head(result)))
     return chosen + written
 
 
@@ -186,7 +215,17 @@ def _cache_key(result: RunResult) -> dict[str, Any]:
     """The cache key: the same text may be asked with other choices, or as another task."""
     prompt = result.prompt
     question = {"choices": prompt.choices, "ending": prompt.common_ending, "task": prompt.task}
-    return {**key_parts(result, _DEPENDS_ON), **question, "answer": prompt.answer}
+    return {**key_parts(result, _DEPENDS_ON), **question, "answer": result.answer}
+
+
+def _by_token(run: RunResult) -> np.ndarray | None:
+    """The chance of the right answer without each layer, at the answer's tokens, `[L, T]`."""
+    answers = run.get(Accuracy)
+    if answers is None:
+        return None
+    chance = np.repeat(answers.chance_without[:, None], len(run.tokens), axis=1)
+    chance[:, : run.answer_start] = np.nan
+    return chance
 
 
 METRIC = Metric(
@@ -198,7 +237,7 @@ METRIC = Metric(
     formula=(
         "the largest sum of the log-likelihoods of a choice's tokens is the model's answer (`acc` "
         "of lm-evaluation-harness); a written answer is right by its task's own rule; both without "
-        "the first n layers of the order, the chosen ones without each layer too"
+        "each layer, and without the first n layers of the order"
     ),
     reading=(
         "Answers lost and answers gained are counted apart. N(answers) is the fewest layers, kept "
@@ -210,8 +249,8 @@ METRIC = Metric(
         "look at all layers. With few questions little can be said: the number that would tell is "
         "named."
     ),
-    source="After lm-evaluation-harness; the tests are defined here",
-    cost="2 L resumed forwards of context and choices",
+    source="After lm-evaluation-harness and arXiv 2510.02091; the tests are defined here",
+    cost="2 L resumed forwards of context and choices, 2 L texts written",
     work=_work,
     result=Accuracy,
     needs=(needs.own_states, needs.lens, needs.choices_or_answer, _choices_of_what_if),
@@ -221,6 +260,17 @@ METRIC = Metric(
     recalled_with=RECALLED_ORDERS,
     depends_on=_DEPENDS_ON,
     cache_key=_cache_key,
+    measures=(
+        Measure(
+            NAME,
+            "Chance of the right answer",
+            "p(right) without layer l",
+            _by_token,
+            limits=(0.0, 1.0),
+            reading="The chance of the right option among all, without that layer. With no options "
+            "1 where the model writes the right answer, 0 where it does not.",
+        ),
+    ),
     reduced=ReducedAccuracy,
     reduce=_reduce,
     pool=pool,

@@ -41,7 +41,7 @@ def _begun(context: Context) -> Accuracy:
         right=prompt.right_choice,
         order=() if order is None else order.whole(n_layers),
         chosen=chosen_layers(result),
-        is_written=is_written(prompt) and not is_changed,
+        is_written=is_written(result) and not is_changed,
         written="",
         is_changed=is_changed,
     )
@@ -112,24 +112,29 @@ def _choose(context: Context, answers: Accuracy) -> Accuracy:
 
 
 def _write(context: Context, answers: Accuracy) -> Accuracy:
-    """Let the model write along the order; the whole model alone where there is none."""
+    """Let the model write with layers left out: without each, and along the order.
+
+    Where there is no order, the whole model writes in its place.
+    """
     result, form = context.result, form_of(context.result.prompt)
     start, longest = result.answer_start, result.model.context_length
     most = form.tokens_for(len(result.tokens) - start)
     most = min(most, longest - start) if longest else most
-    rows = len(answers.order) + 1
-    unknown = np.flatnonzero(np.isnan(answers.written_right[:rows])).tolist()
+    # A place in one array, and the layers that its text leaves out.
+    rows = [
+        ("written_right", count, answers.order[:count]) for count in range(len(answers.order) + 1)
+    ]
+    rows += [("written_without", layer, (layer,)) for layer in measured_layers(result)]
+    unknown_rows = [row for row in rows if np.isnan(getattr(answers, row[0])[row[1]])]
     reader = AnswerReader(form, context.end_ids, context.texts)
-    for part in slices(len(unknown), context.texts_at_once(len(unknown))):
-        left_out = [answers.order[:count] for count in unknown[part]]
-        texts = context.write(
-            start, left_out, count=most, is_over=reader.are_over, part="layer"
-        ).tolist()
+    for part in slices(len(unknown_rows), context.texts_at_once(len(unknown_rows))):
+        left_out = [layers for _, _, layers in unknown_rows[part]]
+        texts = context.write(start, left_out, most, reader.are_over).tolist()
         answers = answers.copied()
-        for count, ids in zip(unknown[part], texts, strict=True):
+        for (name, place, layers), ids in zip(unknown_rows[part], texts, strict=True):
             text = reader.answer(ids)
-            answers.written_right[count] = form.is_same(text, result.prompt.answer)
-            if not count:
+            getattr(answers, name)[place] = form.is_same(text, result.answer)
+            if not layers:
                 answers = replace(answers, written=text)
         _report(context, answers)
     return answers

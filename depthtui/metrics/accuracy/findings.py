@@ -10,35 +10,23 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.selection import numbers_text
-from depthtui.metrics import kept, sufficient
+from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from depthtui.metrics.accuracy.pooled_accuracy import Answers, PooledAccuracy, with_counted_layers
+from depthtui.metrics.accuracy.pooled_accuracy import (
+    NEAR,
+    Answers,
+    PooledAccuracy,
+    with_counted_layers,
+)
 from depthtui.metrics.choices import chosen_key, left_out_words
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, LayerValues
 
 
 def summary(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
-    pairs = [accuracy.without(layer) for layer in range(accuracy.n_layers)]
-    raising, has_pairs = accuracy.raising, any(pairs)
-    of_pairs: dict[str, Callable[[PairedAnswers], float]] = {
-        "lost": lambda pair: pair.lost,
-        "gained": lambda pair: pair.gained,
-        "p_value": lambda pair: pair.p_value,
-    }
     return {
         **summary_by_kind(accuracy, pooled),
         "right_per_character": accuracy.n_right_per_character,
-        "order": list(accuracy.reduced.order),
-        "without_each": {
-            name: [None if pair is None else value(pair) for pair in pairs]
-            for name, value in of_pairs.items()
-        }
-        | chosen_key(accuracy.reduced.chosen)
-        if has_pairs
-        else None,
-        "raising": None if raising is None else asdict(raising),
-        "unchanged_differs": accuracy.n_moved,
     }
 
 
@@ -47,14 +35,30 @@ def summary_by_kind(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
     return {answers.kind: _kind_summary(answers, pooled) for answers in accuracy.kinds}
 
 
+_OF_PAIRS: dict[str, Callable[[PairedAnswers], float]] = {
+    "lost": lambda pair: pair.lost,
+    "gained": lambda pair: pair.gained,
+    "p_value": lambda pair: pair.p_value,
+}
+"""The numbers of the answers without a layer, by name."""
+
+
 def _kind_summary(answers: Answers, pooled: Pooled) -> dict[str, Any]:
-    fewest = answers.fewest
+    fewest, raising, pairs = answers.fewest, answers.raising, answers.pairs
     return {
         "questions": answers.questions,
         "right": answers.n_right,
         "interval": list(answers.interval),
         "guesses": sum(answers.chances),
-        "along": answers.along.sum(axis=0) if answers.has_order else None,
+        "unchanged_differs": answers.n_moved,
+        "without_each": {
+            name: [None if pair is None else value(pair) for pair in pairs]
+            for name, value in _OF_PAIRS.items()
+        }
+        | chosen_key(answers.layers_alone)
+        if any(pairs)
+        else None,
+        "raising": None if raising is None else asdict(raising),
         "margin": answers.margin,
         "n": answers.layers,
         "questions_for_one_fewer": None if fewest is None else fewest.questions,
@@ -86,23 +90,21 @@ def findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
             remark += f"; {accuracy.n_right_per_character} by the likelihood per character"
         lines.append(Finding(_TITLES[answers.kind], answers.counts, remark))
         lines += [*_with_layers_of_others(answers, pooled), *_along(answers)]
+        lines += _raising(answers, pooled)
     if accuracy.chosen is None:
         return lines
-    floor = f"{accuracy.n_moved} of {accuracy.chosen.questions} differ"
-    return [
-        *lines,
-        *_raising(accuracy, pooled),
-        Finding(
-            "Right answers, nothing left out",
-            floor if accuracy.n_moved else "the same answers",
-            "in a batch with those without a layer; rounding alone changes what differs",
-        ),
-    ]
+    moved = accuracy.chosen.n_moved
+    floor = Finding(
+        "Right answers, nothing left out",
+        f"{moved} of {accuracy.chosen.questions} differ" if moved else "the same answers",
+        "in a batch with those without a layer; rounding alone changes what differs",
+    )
+    return [*lines, floor]
 
 
 _COUNTED = {
     kept.NAME: "that keep nine tenths",
-    sufficient.METRIC.name: "of an output within a nat, N(1)",
+    NEAR: "of an output within a nat, N(1)",
 }
 """The layers of other counts, in words."""
 
@@ -151,28 +153,31 @@ def _layers(count: int) -> str:
     return "1 layer" if count == 1 else f"{count} layers"
 
 
-def _raising(accuracy: PooledAccuracy, pooled: Pooled) -> Iterator[Finding]:
+def _raising(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
     """The row of the layers without which more answers are right."""
-    raising = accuracy.raising
+    raising = answers.raising
     if raising is None:
         return
-    left_out = left_out_words("layer", accuracy.reduced.chosen, pooled.n_layers, pooled.stand_in)
-    if accuracy.progress_words:
-        left_out += f"; {accuracy.progress_words}"
+    left_out = left_out_words("layer", answers.layers_alone, pooled.n_layers, pooled.stand_in)
+    if answers.progress_words:
+        left_out += f"; {answers.progress_words}"
+    title = "Layers that cost right answers"
+    if answers.kind == "written":
+        title += ", written"
     value = numbers_text(raising.layers) or "none"
-    yield Finding("Layers that cost right answers", value, raising.words + left_out)
+    yield Finding(title, value, raising.words + left_out)
 
 
 def per_layer(accuracy: PooledAccuracy) -> list[LayerValues]:
-    if accuracy.chosen is None:
-        return []
-    pairs = [accuracy.without(layer) for layer in range(accuracy.n_layers)]
-    share = accuracy.reduced.without[accuracy.has_choices].mean(axis=0)
-    lost = np.array([np.nan if pair is None else pair.lost for pair in pairs])
-    gained = np.array([np.nan if pair is None else pair.gained for pair in pairs])
-    caption = "share of answers right without the layer"
+    answers = accuracy.lead
+    lost = np.array([np.nan if pair is None else pair.lost for pair in answers.pairs])
+    gained = np.array([np.nan if pair is None else pair.gained for pair in answers.pairs])
+    # Where no answer is right with all layers, a figure would show every layer as vital.
+    caption = "share of answers right without the layer" if answers.n_right else ""
+    reading = "1: every answer is right without the layer; 0: none is."
+    share = answers.without.mean(axis=0)
     return [
-        LayerValues("right answers", share, caption, of_layer=True),
+        LayerValues("right answers", share, caption, reading, of_layer=True),
         LayerValues("answers lost", lost),
         LayerValues("answers gained", gained),
     ]

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from depthtui.data.verdict import AnswerKind, HeadlineAnswers, margin_words
-from depthtui.metrics import kept, sufficient
+from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import (
     FewestLayers,
     PairedAnswers,
@@ -21,8 +21,13 @@ from depthtui.metrics.accuracy.answer_statistics import (
     wilson,
 )
 from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
+from depthtui.metrics.column import Column
 from depthtui.metrics.evidence import progress_words
+from depthtui.metrics.kept.output import TOLERANCE
 from depthtui.metrics.pooling import Pooled
+
+NEAR = "kl"
+"""The name of the layers of an output within a nat."""
 
 
 @dataclass(frozen=True)
@@ -32,19 +37,27 @@ class Answers:
     Attributes:
         kind: `chosen` or `written`.
         order: the order in which layers are left out.
+        layers_alone: the layers that were left out by themselves; empty for every one.
         right: of the whole model, `[questions]`.
+        unchanged: the same in a batch with those without a layer, `[questions]`.
+        without: without layer l, `[questions, L]`; NaN where unknown.
         along: without the first 0, 1, 2, … layers of the order, `[questions, L + 1]`; NaN where
             unknown.
         chances: the chance of a right guess at each question.
         margin: the share by which right answers may be fewer.
+        seed: seed of the draws; None to draw nothing.
     """
 
     kind: AnswerKind
     order: tuple[int, ...]
+    layers_alone: tuple[int, ...]
     right: np.ndarray
+    unchanged: np.ndarray
+    without: np.ndarray
     along: np.ndarray
     chances: tuple[float, ...]
     margin: float
+    seed: int | None
 
     @property
     def questions(self) -> int:
@@ -86,6 +99,46 @@ class Answers:
         """Whether the answers along the order are known."""
         return bool(np.isfinite(self.along).all())
 
+    @property
+    def column(self) -> Column:
+        """The share of right answers; a limit is a margin that is tested (see `FewestLayers`)."""
+        share = self.along.mean(axis=0)
+        return Column(
+            self.kind, share, ".2f", True, of=self.questions, find_least=self._layers_within
+        )
+
+    def _layers_within(self, margin: float) -> int | None:
+        fewest = self.fewest_within(margin)
+        if fewest.left_out is None or self.why_at_chance:
+            return None
+        return self.along.shape[1] - 1 - fewest.left_out
+
+    @property
+    def n_moved(self) -> int:
+        """How many answers with nothing left out differ from those of the texts run alone."""
+        return int((self.unchanged != self.right).sum())
+
+    @property
+    def progress_words(self) -> str:
+        """For how many of the layers there are answers, in words; empty for all of them."""
+        layers = list(self.layers_alone) or slice(None)
+        return progress_words(np.isfinite(self.without[:, layers]).all(axis=0))
+
+    @cached_property
+    def pairs(self) -> list[PairedAnswers | None]:
+        """By layer, the answers of the whole model and those without it; None where unknown."""
+        return [
+            PairedAnswers.of(self.unchanged, after) if np.isfinite(after).all() else None
+            for after in self.without.T
+        ]
+
+    @cached_property
+    def raising(self) -> RaisingLayers | None:
+        """The layers without which more answers are right; None in a draft, or of one question."""
+        if self.seed is None:
+            return None
+        return raising_layers(self.unchanged, self.without, self.seed)
+
     def without_first(self, count: int) -> PairedAnswers:
         """The answers of the whole model, and those without the first layers of the order."""
         return PairedAnswers.of(self.along[:, 0], self.along[:, count])
@@ -102,10 +155,7 @@ class Answers:
     @property
     def layers(self) -> int | None:
         """N(answers); None where the questions are too few, or the whole model is at chance."""
-        fewest = self.fewest
-        if fewest is None or fewest.left_out is None or self.why_at_chance:
-            return None
-        return self.along.shape[1] - 1 - fewest.left_out
+        return self._layers_within(self.margin) if self.has_order else None
 
     @property
     def why_no_count(self) -> str:
@@ -135,14 +185,12 @@ class PooledAccuracy:
         reduced: the answers to each question.
         chosen, written: the answers of each kind; None where there are none.
         n_layers: the number of layers, L.
-        seed: seed of the draws; None to draw nothing.
     """
 
     reduced: ReducedAccuracy
     chosen: Answers | None
     written: Answers | None
     n_layers: int
-    seed: int | None
 
     @property
     def kinds(self) -> list[Answers]:
@@ -155,62 +203,51 @@ class PooledAccuracy:
         return self.kinds[0]
 
     @property
-    def has_choices(self) -> np.ndarray:
-        """Whether each question has options."""
-        return self.reduced.options > 0
-
-    @property
     def n_right_per_character(self) -> int:
         """Right answers of the whole model, by the log-likelihood per character."""
-        return int(self.reduced.right_per_character[self.has_choices].sum())
-
-    @property
-    def n_moved(self) -> int:
-        """How many answers with nothing left out differ from those of the texts run alone."""
-        moved = self.reduced.unchanged != self.reduced.right
-        return int(moved[self.has_choices].sum())
-
-    @property
-    def progress_words(self) -> str:
-        """For how many of the layers there are answers, in words; empty for all of them."""
-        layers = list(self.reduced.chosen) or slice(None)
-        without = self.reduced.without[self.has_choices]
-        return progress_words(np.isfinite(without[:, layers]).all(axis=0))
-
-    def without(self, layer: int) -> PairedAnswers | None:
-        """The chosen answers of the whole model, and those without a layer; None where unknown."""
-        before = self.reduced.unchanged[self.has_choices]
-        after = self.reduced.without[self.has_choices, layer]
-        if not len(after) or not np.isfinite(after).all():
-            return None
-        return PairedAnswers.of(before, after)
-
-    @cached_property
-    def raising(self) -> RaisingLayers | None:
-        """The layers without which more answers are right; None in a draft, or of one question."""
-        if self.seed is None or self.chosen is None:
-            return None
-        has_choices = self.has_choices
-        unchanged, without = self.reduced.unchanged[has_choices], self.reduced.without[has_choices]
-        return raising_layers(unchanged, without, self.seed)
+        return int(self.reduced.right_per_character[self.reduced.options > 0].sum())
 
 
 def pool(reduced: Sequence[ReducedAccuracy], pooled: Pooled) -> PooledAccuracy | None:
     if len({answers.order for answers in reduced}) > 1:
         return None
-    answers, margin = ReducedAccuracy.pooled(reduced), pooled.settings.answers_within / 100
-    chosen = written = None
-    if (has_choices := answers.options > 0).any():
-        right, along = answers.right[has_choices], answers.along[has_choices]
-        chances = tuple((1 / answers.options[has_choices]).tolist())
-        chosen = Answers("chosen", answers.order, right, along, chances, margin)
-    if (is_written := np.isfinite(answers.written[:, 0])).any():
-        right, along = answers.written[is_written, 0], answers.written[is_written]
-        chances = (0.0,) * len(right)
-        written = Answers("written", answers.order, right, along, chances, margin)
+    answers = ReducedAccuracy.pooled(reduced)
+    has_choices, is_written = answers.options > 0, np.isfinite(answers.written[:, 0])
+    chances = 1 / np.maximum(1, answers.options)
+    chosen = _of_kind("chosen", answers, has_choices, chances, pooled)
+    written = _of_kind("written", answers, is_written, np.zeros(len(chances)), pooled)
     if chosen is None and written is None:
         return None
-    return PooledAccuracy(answers, chosen, written, pooled.n_layers, pooled.seed)
+    return PooledAccuracy(answers, chosen, written, pooled.n_layers)
+
+
+def _of_kind(
+    kind: AnswerKind,
+    answers: ReducedAccuracy,
+    is_known: np.ndarray,
+    chances: np.ndarray,
+    pooled: Pooled,
+) -> Answers | None:
+    """The answers of a kind to the questions `[P]` that have one; None where none has."""
+    if not is_known.any():
+        return None
+    written = answers.written[:, 0]
+    right, unchanged, without, along = {
+        "chosen": (answers.right, answers.unchanged, answers.without, answers.along),
+        "written": (written, written, answers.written_without, answers.written),
+    }[kind]
+    return Answers(
+        kind=kind,
+        order=answers.order,
+        layers_alone=answers.chosen,
+        right=right[is_known],
+        unchanged=unchanged[is_known],
+        without=without[is_known],
+        along=along[is_known],
+        chances=tuple(chances[is_known].tolist()),
+        margin=pooled.settings.answers_within / 100,
+        seed=pooled.seed,
+    )
 
 
 @dataclass(frozen=True)
@@ -239,15 +276,15 @@ class WithLayers:
 def with_counted_layers(answers: Answers, pooled: Pooled) -> dict[str, WithLayers]:
     """The answers with the layers of other counts in the same order, by the name of their metric.
 
-    These are the layers that keep nine tenths (`kept`) and those of an output within a nat
-    (`sufficient`); one that is not known is absent.
+    These are the layers that keep nine tenths (`kept`) and those of an output within a nat (`kl`);
+    one that is not known is absent.
     """
-    knowledge, suffice = pooled.get(kept.METRIC), pooled.get(sufficient.METRIC)
+    knowledge, output = pooled.get(kept.METRIC), kept.output_of(pooled)
     counts = []
     if knowledge is not None and not knowledge.curve.why_too_little:
         counts.append((kept.NAME, knowledge.order, knowledge.layers))
-    if suffice is not None:
-        counts.append((sufficient.METRIC.name, suffice.ways[0].order, suffice.layers))
+    if output is not None and (near := output.kl.least(TOLERANCE)) is not None:
+        counts.append((NEAR, output.order, near))
     return {
         name: WithLayers(layers, answers.without_first(pooled.n_layers - layers))
         for name, order, layers in counts

@@ -24,11 +24,21 @@ class ReducedAccuracy(Reduced):
         unchanged: chosen with nothing left out, in a batch.
         without: chosen without layer l.
         along: chosen without the first 0, 1, 2, … layers of the order.
+        written_without: written without layer l.
         written: written without the first 0, 1, 2, … layers of the order.
     """
 
     pools: ClassVar = dict.fromkeys(
-        ("options", "right", "right_per_character", "unchanged", "without", "along", "written"),
+        (
+            "options",
+            "right",
+            "right_per_character",
+            "unchanged",
+            "without",
+            "along",
+            "written_without",
+            "written",
+        ),
         np.concatenate,
     )
 
@@ -40,6 +50,7 @@ class ReducedAccuracy(Reduced):
     unchanged: Annotated[np.ndarray, Shape("P", dtype=np.float64)]
     without: Annotated[np.ndarray, Shape("P", "L", dtype=np.float64)]
     along: Annotated[np.ndarray, Shape("P", "L+1", dtype=np.float64)]
+    written_without: Annotated[np.ndarray, Shape("P", "L", dtype=np.float64)]
     written: Annotated[np.ndarray, Shape("P", "L+1", dtype=np.float64)]
 
     @property

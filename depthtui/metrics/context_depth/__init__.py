@@ -10,6 +10,7 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import plural
 from depthtui.metrics import needs
 from depthtui.metrics.choices import STAND_INS, left_out_words
 from depthtui.metrics.costs import head, row_of_logits
@@ -205,7 +206,7 @@ def _findings(context: ReducedContext, pooled: Pooled) -> list[Finding]:
 
 
 def _line(title: str, curve: ContextCurve, n_layers: int) -> Finding:
-    tokens = f"{curve.tokens} token{'s' * (curve.tokens > 1)}"
+    tokens = plural(curve.tokens, "token")
     worth = f"the context is worth {curve.worth:.2g} nats over {tokens}"
     if curve.depth is None:
         return Finding(title, "–", curve.progress_words or f"{worth}, too little to tell")

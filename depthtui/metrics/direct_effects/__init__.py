@@ -218,7 +218,7 @@ METRIC = Metric(
     title="Direct effects",
     description=("How a layer's update depends on the write of each earlier layer."),
     formula=(
-        "call layer l alone on `h_l` minus `c_s` at tokens 1 … t-1 (positions t as for skip "
+        "call layer l by itself on `h_l` minus `c_s` at tokens 1 … t-1 (positions t as for skip "
         "effects); largest relative change of `c_l` at tokens from t on; also its share of the "
         "skip effect"
     ),

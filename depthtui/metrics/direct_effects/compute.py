@@ -1,4 +1,4 @@
-"""Which layers read an earlier layer's write: layers are called alone, without it.
+"""Which layers read an earlier layer's write: layers are called by themselves, without it.
 
 Layer l is called on its clean input minus the update of layer s at tokens 1 … t-1; no later layer
 runs.

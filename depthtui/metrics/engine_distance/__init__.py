@@ -10,6 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import noun_for
 from depthtui.metrics import needs
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
@@ -26,7 +27,7 @@ class EngineDistance(MetricResult):
     Attributes:
         distance: |h - h'| / |h'|, h the engine's, h' of transformers' own pass: the differences
             of all layers up to that depth.
-        own: the difference of one layer alone, in units of the rounding error (see
+        own: the difference of one layer by itself, in units of the rounding error (see
             `tracing.rounding`): row l + 1 compares h_{l+1} with the output of transformers'
             layer l for the engine's own h_l, row 0 the embedding.
         floor: values of `own` up to this are rounding.
@@ -97,7 +98,7 @@ def _findings(distance: ReducedEngineDistance, pooled: Pooled) -> list[Finding]:
     where = f"at layer {first - 1}" if first else "in the embedding"
     remark = f"its own work differs by {distance.own[first]:.3g} {roundings}; {floor}"
     if others:
-        remark += f"; so is that of layer{'s' * (len(others) > 1)} {numbers_text(others)}"
+        remark += f"; so is that of {noun_for(len(others), 'layer')} {numbers_text(others)}"
     return [Finding(title, where, remark)]
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from depthtui.data.lens import TOKENS_A_WIDTH, AffineLens, FittedLens, JacobianLens
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import noun_for
 from depthtui.metrics import needs
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
 from depthtui.metrics.lens_reduction import reduce_lens
@@ -53,7 +54,7 @@ def _findings(title: str, value: ReducedFittedLens) -> list[Finding]:
         return []
     words = f"KL {np.nanmean(through):.2f} nats, the logit lens {np.nanmean(plain):.2f}"
     worse = np.flatnonzero(through > plain).tolist()
-    depths = "depth" if len(worse) == 1 else "depths"
+    depths = noun_for(len(worse), "depth")
     remark = f"it reads worse at {depths} {numbers_text(worse)}" if worse else ""
     return [Finding(f"{title}, held-out text", words, remark)]
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import plural
 from depthtui.metrics import needs
 from depthtui.metrics.choices import left_out_words, measured_layers, with_choices
 from depthtui.metrics.costs import head, saving_backward
@@ -103,7 +104,7 @@ def _findings(reduced: Sequence[ReducedGradients], pooled: Pooled) -> list[Findi
     n_missed = sum(gradients.missed for gradients in reduced)
     remark = f"wanted {reduced[0].tolerance:.3g}"
     if n_missed:
-        remark += f"; missed in {n_missed} layer{'' if n_missed == 1 else 's'}"
+        remark += f"; missed in {plural(n_missed, 'layer')}"
     remark += left_out_words("layer", reduced[0].chosen, pooled.n_layers)
     floor = max(gradients.floor for gradients in reduced)
     return [

@@ -12,8 +12,8 @@ import torch
 from depthtui.data.pieces import Piece
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
-from depthtui.metrics.kept import Kept, is_short, reads_own
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked
+from depthtui.metrics.kept.result import Kept, is_short, reads_own
 from depthtui.metrics.layer_order import (
     LayerOrder,
     Orders,
@@ -232,5 +232,5 @@ def _fill(
     """Fill in the rows of some numbers of pieces, at the tokens of one order."""
     rows, losses = np.ix_(counts, tokens), np.ix_(counts, tokens[:-1])
     result.kl[rows] = changes.kl.numpy()[:, tokens]
-    result.kept[rows] = changes.kept.numpy()[:, tokens]
+    result.choices[rows] = changes.kept.numpy()[:, tokens]
     result.loss[losses] = (clean + changes.loss.numpy())[:, tokens[:-1]]

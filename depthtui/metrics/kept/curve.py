@@ -6,17 +6,16 @@ Layers stand for the M pieces that are left out, which may be parts of layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.lazy import lazy_value
+from depthtui.metrics.column import Column, crossing_above, rounded_up_count
 from depthtui.metrics.evidence import CountInterval, widest
-from depthtui.metrics.layer_order import crossing_above
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
 
@@ -174,9 +173,24 @@ class KeptCurve:
         """The share of the gain that is kept, `[L + 1]`."""
         return share_kept(self.loss, np.array(self.guess))
 
+    @lazy_value
+    def column(self) -> Column:
+        """The share of the gain that is kept, on which layers are counted."""
+        return Column("known", self.share, ".2f", True, find_interval=lambda: self.share_interval)
+
+    @lazy_value
+    def cost_column(self) -> Column:
+        """How much the loss is above the whole model's, in nats a token."""
+        cost = self.loss - self.loss[0]
+        return Column("nats", cost, "+.2f", find_interval=lambda: self.cost_interval)
+
     def layers(self, least: float = SHARE) -> float:
-        """The layers that keep a share of the gain."""
-        return float(layers_keeping(self.share[None], least)[0])
+        """The layers that keep a share of the gain, with decimals."""
+        return self.column.crossing(least)
+
+    def count(self, least: float = SHARE) -> int:
+        """The layers that keep a share of the gain, a whole number."""
+        return rounded_up_count(self.layers(least))
 
     @property
     def mean_depth(self) -> float:
@@ -231,7 +245,7 @@ class KeptCurve:
         """The mean depth in the prompts' own orders; None where these are not read."""
         return None if self.own_share is None else float(mean_depth(self.own_share[None])[0])
 
-    def in_better_own_order(self) -> tuple[float, float] | None:
+    def in_better_own_order(self) -> tuple[int, int] | None:
         """The layers that keep nine tenths, and half, in the prompts' own orders.
 
         None unless these take fewer by more than a tenth of all, for nine tenths or on average.
@@ -240,7 +254,9 @@ class KeptCurve:
         if layers is None or half is None or depth is None:
             return None
         saved = max(self.layers() - layers, self.mean_depth - depth)
-        return (layers, half) if saved > widest(len(self.loss) - 1) else None
+        if saved <= widest(len(self.loss) - 1):
+            return None
+        return rounded_up_count(layers), rounded_up_count(half)
 
     @lazy_value
     def interval(self) -> CountInterval | None:
@@ -248,19 +264,36 @@ class KeptCurve:
         return self._interval(lambda share: layers_keeping(share, SHARE))
 
     @property
-    def range(self) -> tuple[float, float] | None:
+    def range(self) -> tuple[int, int] | None:
         """The interval, widened to the counts in the orders of both halves of the texts.
 
         To that in the prompts' own order only where it is lower: an order of few tokens may be a
         bad one.
         """
-        return _widened(self.interval, self.of_halves(), self.in_own_order())
+        ends = _widened(self.interval, self.of_halves(), self.in_own_order())
+        return None if ends is None else (rounded_up_count(ends[0]), rounded_up_count(ends[1]))
 
     @lazy_value
     def share_interval(self) -> np.ndarray | None:
         """The interval of the share at each number of layers left out, `[2, L + 1]`, or None."""
-        places = range(len(self.share))
-        intervals = [self._interval(partial(np.take, indices=n, axis=1)) for n in places]
+        return self._by_count(share_kept)
+
+    @lazy_value
+    def cost_interval(self) -> np.ndarray | None:
+        """The interval of the cost in nats at each number of layers left out, or None."""
+        return self._by_count(lambda loss, guess: loss - loss[:, :1])
+
+    def _by_count(self, of_losses: Callable[..., np.ndarray]) -> np.ndarray | None:
+        """The interval of a curve at each number of layers left out, `[2, L + 1]`, or None."""
+        intervals = [
+            self.pooled.interval(
+                self.parts,
+                lambda loss, guess, n=n: of_losses(loss, guess)[:, n],
+                "loss",
+                "guess",
+            )
+            for n in range(len(self.loss))
+        ]
         ends = [(interval.low, interval.high) for interval in intervals if interval is not None]
         return np.array(ends).T if len(ends) == len(intervals) else None
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import plural
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import (
@@ -147,7 +148,7 @@ def _depth_line(order: ReducedOrder, n_layers: int) -> Finding:
     if order.progress_words:
         return Finding(title, "–", order.progress_words)
     joined_pairs = pairs_side_by_side(order.costs)
-    pairs = f"{len(joined_pairs)} pairs of layers" if len(joined_pairs) != 1 else "1 pair of layers"
+    pairs = plural(len(joined_pairs), "pair of layers", "pairs of layers")
     cost = f"each less than {FELT:g} nats" if joined_pairs else f"none less than {FELT:g} nats"
     remark = (
         f"{pairs} could run side by side, {cost}"
@@ -155,8 +156,8 @@ def _depth_line(order: ReducedOrder, n_layers: int) -> Finding:
         else f"no pair side by side: {cost}"
     )
     idle = len(order.idle)
-    write = "1 layer writes nothing and is" if idle == 1 else f"{idle} layers write nothing and are"
     if idle:
+        write = plural(idle, "layer writes nothing and is", "layers write nothing and are")
         remark += f"; {write} no step"
     return Finding(title, f"{order.depth} of {n_layers} layers", remark)
 
@@ -203,7 +204,7 @@ def _depth_evidence(
     costs, steps = order.costs, order.steps()
     least, most = FELT * (1 - FIFTH), FELT * (1 + FIFTH)
     n_between = int(((costs >= least) & (costs < most)).sum())
-    pairs = "1 pair of layers costs" if n_between == 1 else f"{n_between} pairs of layers cost"
+    pairs = plural(n_between, "pair of layers costs", "pairs of layers cost")
     reason = f"{pairs} between {least:.2g} and {most:.2g} nats side by side"
     variants = [Variant(len(order.steps(allowed_cost)), reason) for allowed_cost in (most, least)]
     # A pair's cost is drawn at its second layer, which may run beside the first.

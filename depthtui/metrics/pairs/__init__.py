@@ -55,7 +55,7 @@ def interactions(kl: np.ndarray) -> np.ndarray:
 
 
 def wrecks(kl: np.ndarray) -> np.ndarray:
-    """Whether a pair, or one of its layers alone, costs more than `WRECK`, `[L, L]`, symmetric."""
+    """Whether a pair, or a single layer of it, costs more than `WRECK`, `[L, L]`, symmetric."""
     alone = kl.diagonal() > WRECK
     is_wreck = (_symmetric(kl) > WRECK) | alone[:, None] | alone
     np.fill_diagonal(is_wreck, False)
@@ -157,7 +157,7 @@ class PairCosts:
 
     Attributes:
         layers: the lower and the upper one.
-        alone: the cost without each alone.
+        alone: the cost without each by itself.
         both: the cost without both.
     """
 
@@ -199,7 +199,7 @@ class ReducedPairs(Reduced):
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether the cost of each pair, or layer alone, is known."""
+        """Whether the cost of each pair, or layer by itself, is known."""
         return np.isfinite(self.kl[_index(pairs_among(self.chosen or range(len(self.kl))))])
 
     @property
@@ -334,7 +334,7 @@ def _sentence(pairs: Sequence[PairCosts], pooled: Pooled) -> str:
     )
     then = "".join(f", {pair.interaction:+.3g}" for pair in others)
     return (
-        f"layers {first.words} cost {one:.3g} and {other:.3g} nats alone, {first.both:.3g} "
+        f"layers {first.words} cost {one:.3g} and {other:.3g} nats by themselves, {first.both:.3g} "
         f"together, {first.interaction:+.3g} beyond their sum{ends}{then and '; then'}{then[1:]}"
     )
 
@@ -371,7 +371,7 @@ MAP = Measure(
 def _work(result: RunResult) -> float:
     """The work: parts of L costs, with an unchanged run each.
 
-    A run without a layer alone begins behind it, and that of a pair behind its upper layer.
+    A run without a single layer begins behind it, and that of a pair behind its upper layer.
     """
     count, places = result.model.n_layers, pairs_among(measured_layers(result))
     calls = reads = 0

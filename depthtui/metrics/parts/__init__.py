@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
-from depthtui.data.model import PART_TITLES
-from depthtui.data.pieces import PARTS, PER_LAYER, NumberedParts, Piece, part_of
+from depthtui.data.pieces import PARTS, PER_LAYER, NumberedParts, Piece
 from depthtui.data.run import RunResult
-from depthtui.metrics import kept, needs, sufficient
-from depthtui.metrics.choices import STAND_INS, left_out_words
+from depthtui.metrics import kept, needs
+from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.costs import MemoryNeed, Sizes, row_of_logits
-from depthtui.metrics.evidence import CountMeasure, LayerCount, rounded_up_count, rounded_up_range
-from depthtui.metrics.kept import Kept, PooledKept, ReducedKept
-from depthtui.metrics.kept.curve import HALF, SHARE
-from depthtui.metrics.layer_order import RECALLED_ORDERS, order_words
+from depthtui.metrics.evidence import CountMeasure, LayerCount
+from depthtui.metrics.kept import pool, words
+from depthtui.metrics.kept.output import PooledOutput, pool_output
+from depthtui.metrics.kept.pool import PooledKept, ReducedKept
+from depthtui.metrics.kept.result import Kept
+from depthtui.metrics.layer_order import RECALLED_ORDERS
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.spec import Finding, LayerValues, Metric, noise_floor
-from depthtui.metrics.sufficient import TOLERANCE, PooledSufficient
+from depthtui.metrics.spec import Finding, LayerValues, Metric
 
 NAME = "parts"
-
-_NAMED = 4
 
 
 @dataclass
@@ -62,13 +60,11 @@ class PooledParts:
 
     Attributes:
         knowledge: what is kept of what the model knows; it counts parts.
-        sufficient: how near the output stays, counted in parts; None where it is not known.
         untrained: the parts that an untrained model takes to stay within a nat; None where they
             are not known.
     """
 
     knowledge: PooledKept
-    sufficient: PooledSufficient | None
     untrained: NumberedParts | None
 
     @property
@@ -93,69 +89,31 @@ def places_of(order: Sequence[int]) -> np.ndarray:
 
 
 def _reduce(result: KeptParts, run: RunResult, tokens: slice) -> ReducedParts:
-    reduced = kept.reduce(result, run, tokens)
+    reduced = pool.reduce(result, run, tokens)
     return ReducedParts(**vars(reduced), untrained_parts=result.untrained_parts)
 
 
 def _pool(reduced: Sequence[ReducedParts], pooled: Pooled) -> PooledParts | None:
-    knowledge = kept.pool_prompts(pooled.reduced(METRIC), pooled)
+    knowledge = pool.pool_prompts(pooled.reduced(METRIC), pooled)
     if knowledge is None:
         return None
     untrained = reduced[0].untrained_parts
     return PooledParts(
         knowledge,
-        sufficient.pool(reduced, pooled),
         None if untrained is None else NumberedParts.of(untrained),
     )
 
 
-def _summary(parts: PooledParts, pooled: Pooled) -> dict[str, Any]:
-    curve, near = parts.knowledge.curve, parts.sufficient
-    counts = {} if curve.why_too_little else {least: curve.layers(least) for least in (HALF, SHARE)}
-    values = {
-        **kept.summary(parts.knowledge, pooled),
-        "order": _named(parts.order),
-        "stay": {
-            f"{least:g}": asdict(parts.staying(rounded_up_count(count)))
-            for least, count in counts.items()
-        },
-        "untrained_parts": None if parts.untrained is None else asdict(parts.untrained),
-        "sufficient": None,
-    }
-    if near is not None:
-        of_output = sufficient.summary(near, pooled)
-        ways = [{**way, "order": _named(way["order"])} for way in of_output["ways"]]
-        stay = {f"{TOLERANCE:g}": asdict(parts.staying(near.layers))}
-        values["sufficient"] = {**of_output, "ways": ways, "stay": stay}
-    return values
-
-
-def _named(order: Sequence[int]) -> list[dict[str, Any]]:
-    return [asdict(part_of(piece)) for piece in order]
+def output_of(pooled: Pooled) -> PooledOutput | None:
+    """How near the output stays without parts; None where it is not known."""
+    return pool_output(pooled.reduced(METRIC), pooled)
 
 
 def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
-    knowledge, near = parts.knowledge, parts.sufficient
-    in_order = f"in {order_words(knowledge.kind, knowledge.search)}"
-    yield from kept.curve_findings(
-        knowledge, pooled, "Parts kept", lambda count: f"{parts.staying(count).words}; "
-    )
-    if near is not None:
-        interval = "" if near.interval is None else f" ({rounded_up_range(near.interval, '-')})"
-        yield Finding(
-            "Parts within 1 nat",
-            f"{near.layers} of {near.n_layers}{interval}",
-            f"{parts.staying(near.layers).words}; {near.choices:.0%} of first choices stay",
-        )
     untrained = (
         "" if parts.untrained is None else f", and stays within a nat with {parts.untrained.words}"
     )
-    yield from kept.control_findings(knowledge, "Controls of parts kept", untrained)
-    first = [part_of(piece) for piece in parts.order[:_NAMED]]
-    go = ", ".join(f"{PART_TITLES[part.part]} {part.layer}" for part in first)
-    stand_in = left_out_words("layer", (), pooled.n_layers, pooled.stand_in)
-    yield Finding("Order of parts kept", f"{go} …", f"{in_order}{stand_in}")
-    yield noise_floor(METRIC.title, f"{knowledge.floor:.2g} nats")
+    return words.findings(parts.knowledge, output_of(pooled), pooled, "part", untrained)
 
 
 COUNT_MEASURE = CountMeasure("causal", NAME, "kept by parts")
@@ -166,13 +124,12 @@ def _evidence(parts: PooledParts, pooled: Pooled) -> list[LayerCount]:
     stay = parts.staying(knowledge.layers)
     meaning = f"in parts that keep nine tenths, each half a layer: {stay.words}"
     measure = replace(COUNT_MEASURE, meaning=meaning)
-    return [kept.counted(measure, knowledge, pooled, stay.layers, KeptParts.per_layer)]
+    return [words.counted(measure, knowledge, pooled, stay.layers, KeptParts.per_layer)]
 
 
 def _means(parts: PooledParts, pooled: Pooled) -> dict[str, float]:
-    curve, near = parts.knowledge.curve, parts.sufficient
-    means = {} if curve.why_too_little else {"parts kept": curve.layers()}
-    return means if near is None else {**means, "parts within 1 nat": near.within()}
+    curve = parts.knowledge.curve
+    return {} if curve.why_too_little else {"parts kept": curve.count()}
 
 
 def _per_layer(parts: PooledParts) -> list[LayerValues]:
@@ -233,7 +190,6 @@ METRIC = Metric(
     reduced=ReducedParts,
     reduce=_reduce,
     pool=_pool,
-    summary=_summary,
     findings=_findings,
     means=_means,
     per_layer=_per_layer,

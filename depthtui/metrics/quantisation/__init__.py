@@ -12,6 +12,7 @@ import numpy as np
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import plural
 from depthtui.metrics import needs
 from depthtui.metrics.choices import chosen_key, layers_words, measured_layers
 from depthtui.metrics.costs import MemoryNeed, Sizes, head, row_of_logits
@@ -138,7 +139,7 @@ class ReducedQuantisation(MeanLoss):
 class KeepHigh:
     """The layers to keep at 8 bits where the others have 4.
 
-    They are the fewest layers with half of the summed cost of rounding each layer alone to 4 bits.
+    They are the fewest layers with half of the summed cost of rounding single layers to 4 bits.
     The cost is KL, which is never negative, so that costs add up.
 
     Attributes:
@@ -271,9 +272,9 @@ def _keep_high_line(quantisation: ReducedQuantisation, pooled: Pooled) -> Findin
         return Finding(title, "none", "rounding to 4 bits costs nothing")
     interval = _interval(pooled)
     of_them = "" if interval is None else f" ({_range(interval)} over {interval.over})"
-    count = len(keep_high.layers)
+    cost = plural(len(keep_high.layers), "layer costs", "layers cost")
     remark = (
-        f"{count} layer{'s cost' if count > 1 else ' costs'} {keep_high.share:.0%} of the summed "
+        f"{cost} {keep_high.share:.0%} of the summed "
         f"KL at 4 bits{of_them}; 8 bits of them take {format_size(keep_high.extra_bytes)} more"
     )
     layers = numbers_text(sorted(keep_high.layers))

@@ -13,8 +13,9 @@ import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
-from depthtui.metrics import early_exit, kept, needs, sufficient
+from depthtui.metrics import early_exit, kept, needs
 from depthtui.metrics.choices import key_parts, stand_in_words
+from depthtui.metrics.column import Column
 from depthtui.metrics.costs import text_in_the_cache
 from depthtui.metrics.layer_order import RECALLED_ORDERS
 from depthtui.metrics.pooling import Pooled
@@ -104,6 +105,11 @@ class PooledSpeed:
         """The number of layers, L."""
         return self.pooled.n_layers
 
+    @property
+    def column(self) -> Column:
+        """The time of a token, as a share of the whole model's."""
+        return Column("time", self.mean.token_share, ".0%")
+
     def share_with(self, layers: np.ndarray) -> np.ndarray:
         """The time of one token with so many layers, as a share of the whole model's."""
         return np.asarray(self.mean.token_share[self.n_layers - layers])
@@ -114,7 +120,7 @@ class PooledSpeed:
 
         Where all layers are alike, a draft of as many others takes the same time.
         """
-        suffice = self.pooled.get(sufficient.METRIC)
+        suffice = kept.output_of(self.pooled)
         if suffice is None:
             return None
         are_same = all(way.order == self.mean.order for way in suffice.ways)
@@ -177,7 +183,8 @@ def _draft_summary(draft: Draft | None) -> dict[str, Any] | None:
 
 def _summary(speed: PooledSpeed, pooled: Pooled) -> dict[str, Any]:
     mean = asdict(speed.mean)
-    del mean["tokens"]
+    # The share of a token's time stands among what is left without layers.
+    del mean["tokens"], mean["token_share"]
     drafts = {"draft": speed.draft, "early_exit": speed.early_exit}
     return mean | {name: _draft_summary(draft) for name, draft in drafts.items()}
 

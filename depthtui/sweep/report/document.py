@@ -60,7 +60,6 @@ from depthtui.sweep.report.phrases import (
     method,
     model_heading,
     other_titles,
-    place,
     published_note,
     published_words,
     reasons_of,
@@ -157,7 +156,7 @@ def _kept_table(summary: SweepSummary) -> Table:
     ]
     rows: list[list[TableCell]] = [
         [
-            place(cell),
+            cell.place,
             Noted(kept_words(cell.headline, cell.model.n_layers), _kind(summary, cell)),
             mean_depth_words(cell.headline),
             *([depth_words(cell.depth(margin.RULE.name))] if has_decided else []),
@@ -183,7 +182,7 @@ def _rule_table(summary: SweepSummary) -> Table:
     ]
     rows: list[list[TableCell]] = [
         [
-            place(cell),
+            cell.place,
             str(cell.model.n_layers),
             str(len(cell.records)),
             f"{cell.n_tokens:,}",
@@ -380,8 +379,8 @@ def _question(question: Question) -> Iterator[Block]:
 
 def _others(answers: Sequence[Answer]) -> Iterator[Block]:
     """A table for the models that are compared, and each reason why nothing is known, once."""
-    for compared in dict.fromkeys(answer.compared for answer in answers):
-        known = [one for one in answers if one.compared == compared and one.is_known]
+    for compared in dict.fromkeys(answer.subject.compared for answer in answers):
+        known = [one for one in answers if one.subject.compared == compared and one.is_known]
         if known:
             yield TightBlocks([Paragraph(compared), _comparisons(known)])
     doubts = dict.fromkeys(answer.reason for answer in answers if answer.is_known)
@@ -404,7 +403,7 @@ def _comparisons(answers: Sequence[Answer]) -> Table:
     rows: list[list[TableCell]] = []
     last = ""
     for answer in answers:
-        comparison, on = answer.comparison, answer.on
+        comparison, on = answer.comparison, answer.subject.on
         change, ends = comparison.change_in_words
         direction, reason = comparison.direction, comparison.reason
         style: Style = "strong" if direction in ("more", "fewer") else ""
@@ -442,7 +441,7 @@ def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
     ]
     rows: list[list[TableCell]] = [
         [
-            place(cell),
+            cell.place,
             str(len(cell.parts)),
             f"{cell.effective_prompts:.1f}",
             *(_crossing(weighted_depths(cell).get(rule)) for rule in names),
@@ -474,7 +473,7 @@ def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
     columns = [Column("model and task", style="name"), *numbers]
     rows = [
         [
-            place(cell),
+            cell.place,
             *(f"{cell.means[title]:.4g}" if title in cell.means else "–" for title in titles),
         ]
         for cell in summary.cells

@@ -69,8 +69,8 @@ def _answer(answer: Answer) -> dict[str, Any]:
     numbers = zip_longest(answer.groups, found.groups, found.ranges)
     return {
         "number": answer.number.name,
-        "compared": answer.compared,
-        "on": answer.on,
+        "compared": answer.subject.compared,
+        "on": answer.subject.on,
         "known": found.groups[0].known if found.groups else "",
         "values": [
             {

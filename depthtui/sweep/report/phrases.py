@@ -15,7 +15,7 @@ from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import comparison_sentence, range_words
 from depthtui.metrics.choices import stand_in_words
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.registry import unavailable_in_words
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
@@ -28,8 +28,8 @@ from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, ru
 
 RIGHT_ANSWER = (
     "Right: where right answers were measured, the model chooses the right option, else writes the "
-    "answer; where answers kept was, it writes the answer; else each token of the answer is its "
-    "first choice after those before it (teacher-forced)."
+    "answer; where they were not, each token of the answer is its first choice after those before "
+    "it (teacher-forced)."
 )
 """The meaning of a right answer, in a sentence."""
 
@@ -162,11 +162,6 @@ def verdicts(summary: SweepSummary) -> list[str]:
             compared = comparison_sentence(a.verdict, b.verdict, (a.title, b.title))
             sentences.append(f"On {a.cell.task.title}: {compared}")
     return sentences
-
-
-def place(cell: CellSummary) -> str:
-    """The model and the task of a cell, such as `Qwen2.5-7B on gsm8k`."""
-    return f"{cell.title} on {cell.cell.task.title}"
 
 
 def _where(cells: Sequence[CellSummary], summary: SweepSummary) -> str:
@@ -345,7 +340,7 @@ def reasons_of(answers: Sequence[Answer]) -> list[str]:
 
 def _compared(answers: Sequence[Answer]) -> str:
     """The subjects of some answers, those of the same numbers together."""
-    by_subject = by_statement((answer.subject, answer.number.title) for answer in answers)
+    by_subject = by_statement((str(answer.subject), answer.number.title) for answer in answers)
     by_numbers = by_statement((", ".join(titles), on) for on, titles in by_subject.items())
     return "; ".join(f"{titles} {'; '.join(on)}" for titles, on in by_numbers.items())
 

@@ -8,9 +8,9 @@ from itertools import chain
 
 from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.run_settings import ModelSpec
-from depthtui.metrics import accuracy, kept, sufficient
+from depthtui.metrics import accuracy, kept
 from depthtui.metrics.accuracy.answer_statistics import share_range
-from depthtui.metrics.accuracy.pooled_accuracy import Answers, WithLayers, with_counted_layers
+from depthtui.metrics.accuracy.pooled_accuracy import NEAR, Answers, WithLayers, with_counted_layers
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
@@ -25,10 +25,9 @@ from depthtui.report.blocks import (
 )
 from depthtui.report.logged_answers import LoggedCount, logged_counts, model_words
 from depthtui.sweep.plan import model_from_root
-from depthtui.sweep.report.phrases import place
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
-_COUNTS = {kept.NAME: "nine tenths", sufficient.METRIC.name: "N(1)"}
+_COUNTS = {kept.NAME: "nine tenths", NEAR: "N(1)"}
 """The counts of layers with which answers are counted too."""
 
 _ANSWERS = (
@@ -100,7 +99,7 @@ def _of_cell(cell: CellSummary) -> Iterator[_Row]:
     measured = cell.get(accuracy.METRIC)
     for answers in [] if measured is None else measured.kinds:
         yield _Row(
-            place(cell),
+            cell.place,
             answers.kind,
             Noted(answers.counts, share_range(answers.interval)),
             with_counted_layers(answers, cell),

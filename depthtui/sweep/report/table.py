@@ -7,7 +7,7 @@ from typing import Any
 
 from depthtui import __version__
 from depthtui.data.run_settings import reading_keys, settings_keys
-from depthtui.metrics.right_answers import is_right
+from depthtui.depth.right_answers import are_right
 from depthtui.report.long_table import TableRows, keys_of_model, rows_of_reading
 from depthtui.sweep.plan import plan_values
 from depthtui.sweep.summary import CellSummary, SweepSummary
@@ -46,10 +46,11 @@ def _rows_of_cell(cell: CellSummary) -> Iterator[TableRows]:
 
 def _of_prompts(cell: CellSummary) -> dict[str, dict[int, Any]]:
     """The numbers of each prompt by its number in the cell."""
+    numbers = [record.number for record in cell.records]
     return {
         "tokens": {record.number: record.n_tokens for record in cell.records},
         "loss": {record.number: record.loss for record in cell.records},
-        "right": {record.number: is_right(record) for record in cell.records},
+        "right": dict(zip(numbers, are_right(cell.records), strict=True)),
     }
 
 

@@ -69,7 +69,7 @@ class AnswersPane(Page):
         if answer_words(self.result):
             return None
         prompt = self.result.prompt
-        if not prompt.choices and not is_written(prompt):
+        if not prompt.choices and not is_written(self.result):
             return _NO_OPTIONS, _GIVE_OPTIONS
         return not_computed(self.result, METRIC, self.view.pace, self.compute_key)
 
@@ -81,7 +81,7 @@ class AnswersPane(Page):
         answers = run.get(Accuracy)
         assert answers is not None
         head = lines_of([Heading(answer_words(run))], width, styles)
-        words = filter(None, [turning_words(answers), *order_words(answers)])
+        words = [*turning_words(answers), *order_words(answers)]
         end = lines_of(map(Paragraph, words), width, styles, gaps=False)
         room = height - len(head) - len(end)
         rows = self._options(options_of(run), room)

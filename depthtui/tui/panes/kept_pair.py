@@ -6,9 +6,9 @@ import numpy as np
 
 from depthtui.data.explanation import Explanation
 from depthtui.metrics import kept
-from depthtui.metrics.evidence import rounded_up_count
-from depthtui.metrics.kept import PooledKept
+from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept.curve import HALF, SHARE
+from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.plot import Curve
 from depthtui.tui.draw.share_plot import share_plot
@@ -63,7 +63,7 @@ class KeptPair(LinesPane):
             words = ["too little known"]
             if not curve.why_too_little:
                 layers, half = map(rounded_up_count, (curve.layers(), curve.layers(HALF)))
-                words = [f"{layers} of {knowledge.n_layers} layers", " keep nine tenths"]
+                words = [f"{layers} of {knowledge.n_pieces} layers", " keep nine tenths"]
                 words += [f", {half} half", f" · of {curve.words}"]
         sign = f"{_SIGNS[place]} {letter} "
         line: list[Piece] = [(sign, self.line_style(place))]
@@ -74,7 +74,7 @@ class KeptPair(LinesPane):
         """Both curves in so many lines, and their axis."""
         curves = [
             Curve(
-                np.linspace(0, 1, knowledge.n_layers + 1),
+                np.linspace(0, 1, knowledge.n_pieces + 1),
                 knowledge.curve.share,
                 self.line_style(place),
                 dotted=place > 0,

@@ -9,7 +9,6 @@ from rich.style import Style
 
 from depthtui.data.explanation import Explanation
 from depthtui.depth.reading import Reading
-from depthtui.metrics import answers_kept
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
 from depthtui.metrics.registry import ranking_names, rankings_of
@@ -53,10 +52,6 @@ class LayerBars(LinesPane):
                 "stream."
             )
             hint = f"{self.compute_key} computes both: L forwards, half of each."
-            if answers_kept.NAME in self.computes():
-                words += " Whether the answer stays."
-                forwards = "L forwards, and half of each once more."
-                hint = f"{self.compute_key} computes all three: {forwards}"
             return words, f"{hint} L chooses what is left out."
         return None
 

@@ -6,6 +6,7 @@ from rich.cells import cell_len
 from textual.strip import Strip
 
 from depthtui.data.model import ModelInfo
+from depthtui.data.sentence import plural
 from depthtui.sweep.eta import time_words
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.styles import Piece, bar, strip_of
@@ -44,7 +45,7 @@ class SweepLine(StatusLine):
         if self._sweep is None:
             return brand
         plan = self._sweep.plan
-        counts = f"{_count(len(plan.models), 'model')} x {_count(len(plan.tasks), 'task')}"
+        counts = f"{plural(len(plan.models), 'model')} x {plural(len(plan.tasks), 'task')}"
         names = [" x ".join(names_of(plan, levels)) for levels in (True, False)]
         if self._sweep.is_session:
             names = [f"{counts} · runs of this session"]
@@ -80,7 +81,7 @@ class SweepLine(StatusLine):
             case "opened" if sweep.is_session:
                 return [
                     ("● ", styles.good),
-                    (_count(sweep.n_done, "prompt"), styles.text),
+                    (plural(sweep.n_done, "prompt"), styles.text),
                     (loaded, styles.muted),
                 ]
             case "opened":
@@ -106,7 +107,3 @@ class SweepLine(StatusLine):
             *pieces,
             (fit_shown(f"   {printable_sentence(sweep.now)}", max(0, width - used)), styles.muted),
         ]
-
-
-def _count(count: int, name: str) -> str:
-    return f"1 {name}" if count == 1 else f"{count} {name}s"

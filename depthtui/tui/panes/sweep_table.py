@@ -15,7 +15,7 @@ from textual.strip import Strip
 from depthtui.depth import rules
 from depthtui.depth.verdict_words import range_words
 from depthtui.metrics import kept
-from depthtui.metrics.evidence import rounded_up_count
+from depthtui.metrics.column import rounded_up_count
 from depthtui.report.phrases import interval, rule_title
 from depthtui.sweep.report.phrases import mean_depth_words
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence

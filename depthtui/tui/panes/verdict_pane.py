@@ -14,12 +14,13 @@ from textual.renderables.digits import Digits
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.metrics import kept
-from depthtui.metrics.evidence import rounded_up_count
-from depthtui.metrics.kept import PooledKept, share_so_far
+from depthtui.metrics.column import rounded_up_count
+from depthtui.metrics.kept import share_so_far
 from depthtui.metrics.kept.curve import SHARE, KeptCurve
+from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics, of_verdict
-from depthtui.report.sufficient import kept_figure
+from depthtui.report.left_out import kept_figure
 from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.block_lines import cut_lines
 from depthtui.tui.draw.plot import Curve
@@ -307,7 +308,7 @@ class VerdictPane(VerdictPage):
     def _order_line(self) -> Lines:
         """The layers that go first in the order, and those that stay longest."""
         knowledge, styles = self._knowledge, self.pane_styles
-        if knowledge is None or knowledge.n_layers <= _NAMED or not self._has_evidence:
+        if knowledge is None or knowledge.n_pieces <= _NAMED or not self._has_evidence:
             return []
         order = list(map(str, knowledge.order))
         of = "" if knowledge.kind == "model" else "on this text, "

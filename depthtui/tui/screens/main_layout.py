@@ -28,7 +28,6 @@ from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.status_line import StatusLine
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.dialog import MUTED
@@ -56,7 +55,6 @@ LEFT = (Place(HeatmapPane, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "
 PAGES = (
     Place(VerdictPane, "verdict", "Verdict", "page"),
     Place(EvidencePane, "evidence", "Evidence", "page"),
-    Place(SufficientPane, "sufficient", "Suffice", "page"),
     Place(DepthTable, "depths", "Depth", "page"),
     Place(DecidedPane, "decided", "Decided", "page"),
     Place(ExitPane, "exits", "Exit", "page"),

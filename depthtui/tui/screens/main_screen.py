@@ -105,7 +105,7 @@ class MainScreen(RunScreen):
         return self.explorer.session.current
 
     def remarked(self) -> None:
-        self.explorer.host.keep_session()
+        self.explorer.host.save_session()
         self.redraw()
 
     def extent(self) -> tuple[int, int]:
@@ -253,7 +253,7 @@ class MainScreen(RunScreen):
         self._cover_panes(covers)
 
     def _show_offer(self) -> None:
-        """Offer the session kept last, until something else is done; at a halt, show the step."""
+        """Offer the session saved last, until something else is done; at a halt, show the step."""
         run = self.run
         if run is not None and run.state is RunState.HALTED and run.result is not None:
             self._show_step(run.result, run.halted_at)
@@ -390,7 +390,7 @@ class MainScreen(RunScreen):
         ask_first(self.app, lost, "session", does, compute)
 
     def _open_session(self, file: SessionFile) -> None:
-        """Replace this session, which stays in its file, by a kept one."""
+        """Replace this session, which stays in its file, by a saved one."""
         sessions = self.explorer.sessions
         try:
             run, file = sessions.open(file)
@@ -403,7 +403,7 @@ class MainScreen(RunScreen):
         self._show_run(run)
         if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)
-        self.run_worker(self._read_runs(), group="kept runs", exclusive=True)
+        self.run_worker(self._read_runs(), group="saved runs", exclusive=True)
         self.redraw()
 
     async def _read_runs(self) -> None:

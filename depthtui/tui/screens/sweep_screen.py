@@ -472,7 +472,7 @@ class SweepScreen(LiveScreen):
         sweep = self.sweep
         if sweep is None or sweep.folder is None:
             return
-        # Their contents are kept in the sweep's folder, which may be a stranger's.
+        # Their contents are in the sweep's folder, which may be a stranger's.
         files = sweep.plan.files if sweep.stage == "opened" else []
         reads = f"This sweep takes texts from {_and(files)}" if files else ""
         start = partial(self._start, sweep.plan, sweep.folder)

@@ -23,8 +23,8 @@ from depthtui.errors import DepthError
 from depthtui.settings import Settings, models_dir
 from depthtui.tui.state.engine_connection import EngineConnection, EngineDeath
 from depthtui.tui.state.host import Host
-from depthtui.tui.state.kept_paces import join_paces, pace_key
 from depthtui.tui.state.phase import CodeQuestion, NotLoaded, Phase, Problem, Then
+from depthtui.tui.state.saved_paces import join_paces, pace_key
 from depthtui.tui.state.stage import Stage, next_stage
 from depthtui.tui.state.toast import Toast
 
@@ -142,12 +142,12 @@ class EngineLife:
             self.connection.kill()
             self.connection = None
 
-    def died(self, death: EngineDeath, kept_words: str) -> None:
+    def died(self, death: EngineDeath, results_words: str) -> None:
         """Handle the end of the process.
 
         Args:
             death: how it ended.
-            kept_words: what has become of the results, in words.
+            results_words: what has become of the results, in words.
         """
         self._pop_then()
         self.connection, self.phase, self.stage = None, Phase.DEAD, None
@@ -158,7 +158,7 @@ class EngineLife:
         if self.command:
             end_words, key_words = f"The engine is gone: `{self.command}`.", "connects again"
         self.problem = Problem(
-            f"{end_words} {death.reason}{detail}", f"{kept_words}; r {key_words}.{where}"
+            f"{end_words} {death.reason}{detail}", f"{results_words}; r {key_words}.{where}"
         )
         self._on_end("the engine process ended")
 
@@ -246,7 +246,7 @@ class EngineLife:
             self._host.show_toast(Toast(failed.words, "error", f"{self.model.name} stays"))
 
     def left_with(self, model: ModelInfo | None) -> None:
-        """Handle the end of a sweep, which loads models of its own: the last one may be there."""
+        """Handle the end of a sweep, which leaves its last model loaded, or none."""
         self.model = model
         if self.is_loading:
             return

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from depthtui.data import protocol
-from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Writing
+from depthtui.data.saved_session import SavedRun
 from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.automatic_metrics import AutomaticWork
@@ -25,12 +25,12 @@ from depthtui.tui.state.engine_connection import EngineDeath
 from depthtui.tui.state.engine_life import EngineLife
 from depthtui.tui.state.host import Host
 from depthtui.tui.state.inspections import Inspections
-from depthtui.tui.state.kept_controls import KeptControls
 from depthtui.tui.state.model_list import ModelList, opened_last
 from depthtui.tui.state.next_run import settings_after, settings_beside, with_marked_answer
 from depthtui.tui.state.phase import CodeQuestion, Phase, Then
 from depthtui.tui.state.reading_choices import ReadingChoices
 from depthtui.tui.state.run_pair import RunPair
+from depthtui.tui.state.saved_controls import SavedControls
 from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.sessions import Sessions
 from depthtui.tui.state.side_work import SideWork
@@ -109,7 +109,7 @@ class Explorer:
         self.own_command = ""
         self.draft: tuple[Prompt, bool] | None = None
         self._prompt_and_template: tuple[Prompt, bool] | None = None
-        self.controls = KeptControls(lambda: lenses_dir(self.cache_dir))
+        self.controls = SavedControls(lambda: lenses_dir(self.cache_dir))
 
     @property
     def prompt_and_template(self) -> tuple[Prompt, bool]:
@@ -220,14 +220,14 @@ class Explorer:
         self._send(second)
 
     def _recall(self, run: SessionRun, model: ModelInfo) -> None:
-        """Compute a kept session's run that the cache no longer has."""
+        """Compute a saved session's run that the cache no longer has."""
         if run not in self.session.runs:
             return
         self.session.recall(run, model)
         self._send(run)
 
-    def begin_session(self, kept_runs: Sequence[KeptRun]) -> list[SessionRun]:
-        """Replace the session's runs by those of a kept session; a live run is stopped."""
+    def begin_session(self, saved_runs: Sequence[SavedRun]) -> list[SessionRun]:
+        """Replace the session's runs by those of a saved session; a live run is stopped."""
         if self.session.live is not None:
             self.stop()
         self.pair.forget()
@@ -235,7 +235,7 @@ class Explorer:
         if self.engine.is_loading:
             # The model being loaded is for these runs, not for a run of its own.
             self.engine.follow_with(lambda model: None)
-        return self.session.begin(kept_runs)
+        return self.session.begin(saved_runs)
 
     def run(
         self,
@@ -358,7 +358,7 @@ class Explorer:
     def show_run(self, run: SessionRun) -> bool:
         """Show a run; its prompt is the one that `run` runs from now on.
 
-        False for a run of a kept session that the cache no longer has: see `compute_unopened`.
+        False for a run of a saved session that the cache no longer has: see `compute_unopened`.
         """
         if run.state is RunState.UNOPENED:
             self.open_run(run, self.sessions.result_of(run))
@@ -369,13 +369,13 @@ class Explorer:
         return True
 
     def compute_unopened(self, run: SessionRun) -> None:
-        """Compute a kept session's run with its model, which is loaded first."""
+        """Compute a saved session's run with its model, which is loaded first."""
         self.pair.forget()
         self._prompt_and_template = run.prompt, run.settings.chat_template
         self.with_model(run.model.spec, partial(self._recall, run))
 
     def open_run(self, run: SessionRun, result: RunResult | None) -> None:
-        """Set the result of a kept session's run; None where the cache no longer has it."""
+        """Set the result of a saved session's run; None where the cache no longer has it."""
         if result is not None and run.state is RunState.UNOPENED:
             self.session.open_run(run, result)
             if self.engine.model is not None:
@@ -422,7 +422,7 @@ class Explorer:
         changed = {k: v for k, v in changes.items() if getattr(self.settings, k) != v}
         if changed:
             self.settings = replace(self.settings, **changed)
-            self.host.keep_settings(changed)
+            self.host.save_settings(changed)
 
     def change_session(self, **changes: Any) -> None:
         """Change some settings for this session, as if it had begun with them."""
@@ -432,7 +432,7 @@ class Explorer:
     def handle(self, event: protocol.Event) -> None:
         """Update the state with an engine's event."""
         if self.engine.command and isinstance(event, protocol.RunFinished):
-            event = replace(event, keys=self.sessions.keep_in_cache(event.result, event.keys))
+            event = replace(event, keys=self.sessions.save_in_cache(event.result, event.keys))
         if self.work.handle(event):
             return
         run = self.session.apply(event)

@@ -26,11 +26,11 @@ class Host(Protocol):
     def show_toast(self, toast: Toast) -> None:
         """Show a toast."""
 
-    def keep_session(self) -> bool:
+    def save_session(self) -> bool:
         """Write the session into its file; False where it cannot be written."""
 
     def ask_for_trust(self, question: CodeQuestion) -> None:
         """Ask whether a model's own Python code may run; `Explorer.trust` is called for yes."""
 
-    def keep_settings(self, changes: dict[str, Any]) -> None:
+    def save_settings(self, changes: dict[str, Any]) -> None:
         """Write changed settings to the user's file."""

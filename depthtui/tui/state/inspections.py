@@ -11,7 +11,7 @@ from depthtui.data.protocol import InspectLayer, LayerInspected
 from depthtui.tui.state.engine_life import EngineLife
 from depthtui.tui.state.session import RunState, SessionRun
 
-MOST_KEPT = 512
+MOST_INSPECTIONS = 512
 """Inspections that are kept; one takes some kilobytes, and a key requests one."""
 
 WHAT_IF = "A layer is opened on clean runs, not in a what-if."
@@ -88,7 +88,7 @@ class Inspections:
             return
         self._pending = None
         self._answers[place] = event
-        while len(self._answers) > MOST_KEPT:
+        while len(self._answers) > MOST_INSPECTIONS:
             del self._answers[next(iter(self._answers))]
 
     def drop_requests(self) -> None:

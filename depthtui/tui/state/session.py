@@ -11,7 +11,6 @@ from typing import Any
 
 from depthtui.data.arrays import MetricResult, arrays_of
 from depthtui.data.declared import check_declared, check_sizes
-from depthtui.data.kept_session import KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import (
     Event,
@@ -26,6 +25,7 @@ from depthtui.data.protocol import (
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings, Writing
+from depthtui.data.saved_session import SavedRun
 from depthtui.metrics import logit_lens
 from depthtui.metrics.estimates import TimeLeft
 from depthtui.metrics.registry import (
@@ -48,7 +48,7 @@ class RunState(Enum):
     STOPPED = "stopped"
     FAILED = "failed"
     UNOPENED = "not opened"
-    """The run is of a kept session: its result is read from the cache, or computed again."""
+    """The run is of a saved session: its result is read from the cache, or computed again."""
 
     @property
     def is_live(self) -> bool:
@@ -89,8 +89,8 @@ class SessionRun:
         remarks: the user's marks and notes.
         writing: how the model writes its answer; None for a given one, and once it is measured
             further.
-        kept_run: the run in the kept session that it comes from, or None.
-        keys: cache keys of the parts of the result, as in `KeptRun`.
+        saved_run: the run in the saved session that it comes from, or None.
+        keys: cache keys of the parts of the result, as in `SavedRun`.
         recalled: names of slower metrics that were not requested in this session: those from the
             cache, and those that began by themselves.
         lens_time_left: how long the lens still takes, while it is computed after the last layer.
@@ -114,7 +114,7 @@ class SessionRun:
     remarks: Remarks = field(default_factory=Remarks)
     lens_time_left: TimeLeft | None = None
     writing: Writing | None = None
-    kept_run: KeptRun | None = None
+    saved_run: SavedRun | None = None
     keys: dict[str, str] = field(default_factory=dict)
     recalled: tuple[str, ...] = ()
 
@@ -242,22 +242,22 @@ class Session:
         self.asides.append(run)
         return run
 
-    def begin(self, kept_runs: Sequence[KeptRun]) -> list[SessionRun]:
-        """Replace the runs by those of a kept session, not opened yet.
+    def begin(self, saved_runs: Sequence[SavedRun]) -> list[SessionRun]:
+        """Replace the runs by those of a saved session, not opened yet.
 
         A run of both sessions stays as it is.
         """
         former_runs, self.runs = self.runs, []
         self.current, self.marked, self._last_number = None, None, 0
-        return [self._add_kept(run, former_runs) for run in kept_runs]
+        return [self._add_saved(run, former_runs) for run in saved_runs]
 
-    def _add_kept(self, kept_run: KeptRun, former_runs: Sequence[SessionRun]) -> SessionRun:
-        metrics = tuple(name for name in kept_run.settings.metrics if name in METRIC_BY_NAME)
+    def _add_saved(self, saved_run: SavedRun, former_runs: Sequence[SessionRun]) -> SessionRun:
+        metrics = tuple(name for name in saved_run.settings.metrics if name in METRIC_BY_NAME)
         run = self.start(
-            kept_run.model, kept_run.prompt, replace(kept_run.settings, metrics=metrics)
+            saved_run.model, saved_run.prompt, replace(saved_run.settings, metrics=metrics)
         )
-        run.state, run.kept_run = RunState.UNOPENED, kept_run
-        run.started, run.remarks = datetime.fromisoformat(kept_run.started), kept_run.remarks
+        run.state, run.saved_run = RunState.UNOPENED, saved_run
+        run.started, run.remarks = datetime.fromisoformat(saved_run.started), saved_run.remarks
         same = (
             other for other in former_runs if other.answers(run.model, run.prompt, run.settings)
         )
@@ -267,9 +267,9 @@ class Session:
         return run
 
     def open_run(self, run: SessionRun, result: RunResult) -> None:
-        """Set the result of a kept session's run."""
+        """Set the result of a saved session's run."""
         run.result, run.settings, run.state = result, result.settings, RunState.FINISHED
-        run.keys = run.kept_run.keys if run.kept_run is not None else {}
+        run.keys = run.saved_run.keys if run.saved_run is not None else {}
         if result.provenance is not None:
             run.seconds = result.provenance.seconds
 
@@ -282,7 +282,7 @@ class Session:
                     run.result.model = model
 
     def recall(self, run: SessionRun, model: ModelInfo) -> None:
-        """Prepare a kept session's run to be computed, with its model as it is loaded now."""
+        """Prepare a saved session's run to be computed, with its model as it is loaded now."""
         run.engine_id, run.model, run.state = self.next_id(), model, RunState.WAITING
         run.reported_at = time.monotonic()
         # Slower metrics come from the cache, or are requested again.
@@ -517,7 +517,7 @@ class Session:
             run.prompt = run.result.prompt
         run.state, run.problem, run.halted_at = state, problem, -1
         run.work, run.former_result = None, None
-        if run.result is None and run.kept_run is not None:
+        if run.result is None and run.saved_run is not None:
             run.state = RunState.UNOPENED
         elif run.result is None and run in self.runs:
             self.runs.remove(run)

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import Protocol
 
 from depthtui.data.codec import encode
-from depthtui.data.kept_session import PASS, KeptRun, KeptSession
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult
+from depthtui.data.saved_session import PASS, SavedRun, SavedSession
+from depthtui.data.sentence import plural
 from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.metrics.registry import OF_THE_PASS
 from depthtui.prompts.tasks import prompt_title
-from depthtui.report.kept_runs import missing_words, read_run
+from depthtui.report.saved_runs import missing_words, read_run
 from depthtui.settings import Settings
 from depthtui.tui.state.engine_life import EngineLife
 from depthtui.tui.state.host import Host
@@ -40,8 +41,8 @@ class SessionOwner(Protocol):
     engine: EngineLife
     host: Host
 
-    def begin_session(self, kept_runs: Sequence[KeptRun]) -> list[SessionRun]:
-        """Replace the session's runs by those of a kept session."""
+    def begin_session(self, saved_runs: Sequence[SavedRun]) -> list[SessionRun]:
+        """Replace the session's runs by those of a saved session."""
 
 
 class Sessions:
@@ -64,7 +65,7 @@ class Sessions:
         self.last_export: Path | None = None
         self._owner = owner
         self._writer: SessionWriter | None = None
-        self._last: KeptSession | None = None
+        self._last: SavedSession | None = None
         self._is_continued = False
         self._is_ended = False
 
@@ -86,10 +87,10 @@ class Sessions:
         if not self.is_own(file):
             return self.folder.rename(file, title)
         self.title = title
-        self._owner.host.keep_session()
+        self._owner.host.save_session()
         return self.folder.reread(file)
 
-    def keep(self, layer: int, token: int, measure: str) -> None:
+    def save(self, layer: int, token: int, measure: str) -> None:
         """Write the session, with the cursor and the measure that is shown.
 
         A session with only the run of every start is not written.
@@ -97,11 +98,11 @@ class Sessions:
         Raises:
             DepthError: the folder cannot be written.
         """
-        if not (self.is_on and self._is_worth_keeping):
+        if not (self.is_on and self._is_worth_saving):
             return
         session = self._contents(layer, token, measure)
         if self._last is not None and session.differs_by_looks(self._last):
-            session = replace(session, kept=self._last.kept)
+            session = replace(session, saved=self._last.saved)
         self._last = session
         if self._writer is not None:
             self._writer.write(session)
@@ -110,7 +111,7 @@ class Sessions:
         self._writer = self.folder.create(session, started)
 
     def open(self, file: SessionFile) -> tuple[SessionRun, SessionFile]:
-        """Replace this session, which stays in its file, by a kept one.
+        """Replace this session, which stays in its file, by a saved one.
 
         Returns:
             The run that was on the screen, for its owner to show, and the session as it is
@@ -119,7 +120,7 @@ class Sessions:
         Raises:
             DepthError: this session cannot be written, so it stays open.
         """
-        if not self._owner.host.keep_session():
+        if not self._owner.host.save_session():
             raise DepthError("This session cannot be saved, so it stays open.", "Free some space.")
         self._leave()
         self._writer, self._is_continued = self.folder.open(file), True
@@ -155,9 +156,9 @@ class Sessions:
 
     def result_of(self, run: SessionRun) -> RunResult | None:
         """The result from the cache of a run that is not opened yet; None where it is gone."""
-        if run.kept_run is None or self._store is None:
+        if run.saved_run is None or self._store is None:
             return None
-        return read_run(self._store, run.kept_run)
+        return read_run(self._store, run.saved_run)
 
     def all_results(self) -> tuple[list[RunResult], list[str]]:
         """The results of every run of the session, and the names of the runs without one.
@@ -173,8 +174,8 @@ class Sessions:
                 results.append(replace(result, remarks=run.remarks))
         return results, missing
 
-    def keep_in_cache(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
-        """Keep the results of an engine elsewhere; returns the keys of their parts in this cache.
+    def save_in_cache(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
+        """Save the results of an engine elsewhere; returns the keys of their parts in this cache.
 
         The engine is not trusted with the cache: its own `keys` name nothing here.
         """
@@ -202,10 +203,12 @@ class Sessions:
     # Contents of the file ------------------------------------------------------------
 
     @property
-    def _is_worth_keeping(self) -> bool:
+    def _is_worth_saving(self) -> bool:
         runs = list(self._owner.session.listed())
         if self.is_copy:
-            return any(run.kept_run is None or run.remarks != run.kept_run.remarks for run in runs)
+            return any(
+                run.saved_run is None or run.remarks != run.saved_run.remarks for run in runs
+            )
         is_more = len({run.model.spec for run in runs}) > 1 or any(
             run.remarks or not self._is_by_itself(run) for run in runs
         )
@@ -222,12 +225,12 @@ class Sessions:
         metrics = self._owner.settings.run_settings().metrics
         return self._owner.host.first_prompt(), metrics
 
-    def _contents(self, layer: int, token: int, measure: str) -> KeptSession:
+    def _contents(self, layer: int, token: int, measure: str) -> SavedSession:
         session, settings = self._owner.session, self._owner.settings
         runs = list(session.listed())
-        return KeptSession(
+        return SavedSession(
             datetime.now().isoformat(timespec="milliseconds"),
-            tuple(map(_as_kept_run, runs)),
+            tuple(map(_as_saved_run, runs)),
             runs.index(session.current) if session.current in runs else -1,
             layer,
             token,
@@ -243,15 +246,15 @@ class Sessions:
         return prompt_title(first.prompt, _LONGEST_TITLE)
 
 
-def _as_kept_run(run: SessionRun) -> KeptRun:
-    if run.state is RunState.UNOPENED and run.kept_run is not None:
-        return replace(run.kept_run, remarks=run.remarks)
+def _as_saved_run(run: SessionRun) -> SavedRun:
+    if run.state is RunState.UNOPENED and run.saved_run is not None:
+        return replace(run.saved_run, remarks=run.remarks)
     result, prompt = run.result, run.prompt
     if run.is_being_written and run.writing is not None and result is not None:
         text = replace(result)
         text.end_writing(run.writing, "user")
         prompt = text.prompt
-    return KeptRun(
+    return SavedRun(
         run.model,
         prompt,
         run.settings,
@@ -264,15 +267,10 @@ def _as_kept_run(run: SessionRun) -> KeptRun:
     )
 
 
-def words_of(session: KeptSession, now: datetime) -> str:
-    """A kept session in words, such as `session of 3 runs from 10 minutes ago`."""
-    ago = time_ago((now - datetime.fromisoformat(session.kept)).total_seconds())
-    return f"session of {runs_in_words(len(session.runs))} from {ago}"
-
-
-def runs_in_words(count: int) -> str:
-    """A number of runs, such as `3 runs`."""
-    return "1 run" if count == 1 else f"{count} runs"
+def words_of(session: SavedSession, now: datetime) -> str:
+    """A saved session in words, such as `session of 3 runs from 10 minutes ago`."""
+    ago = time_ago((now - datetime.fromisoformat(session.saved)).total_seconds())
+    return f"session of {plural(len(session.runs), 'run')} from {ago}"
 
 
 def time_ago(seconds: float) -> str:
@@ -280,5 +278,5 @@ def time_ago(seconds: float) -> str:
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         count = int(seconds / length)
         if count >= 1:
-            return f"{count} {unit}{'s' * (count != 1)} ago"
+            return f"{plural(count, unit)} ago"
     return "a moment ago"

@@ -67,7 +67,7 @@ class SideWork:
         from depthtui.tui.state.sweeping import Sweeping
 
         try:
-            self.sweep = Sweeping(plan, folder, work_id, keeps=bool(self._engine.command))
+            self.sweep = Sweeping(plan, folder, work_id, saves=bool(self._engine.command))
         except DepthError as error:
             self._host.show_toast(Toast(str(error), "error", "The sweep did not run"))
             return

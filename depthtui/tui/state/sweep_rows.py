@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.verdict import Headline, Verdict
-from depthtui.metrics.right_answers import RightAnswers
+from depthtui.depth.right_answers import RightAnswers
 from depthtui.sweep.answers import Answer
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
@@ -259,7 +259,7 @@ def _title(cell: Cell, outcome: Outcome) -> str:
 def _kind(answer: Answer) -> Literal["clear", "unclear", "disputed"]:
     if answer.comparison.disagrees:
         return "disputed"
-    return "clear" if answer.is_clear else "unclear"
+    return "unclear" if answer.reason else "clear"
 
 
 def _one_or_many(titles: Sequence[str], plural: str) -> str:

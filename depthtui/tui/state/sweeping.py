@@ -46,7 +46,7 @@ class Sweeping:
         plan: the prompts to run.
         folder: the folder of its records; None for the runs of a session.
         sweep_id: the engine's id of the sweep; 0 for one that it does not run.
-        keeps: whether records are written into the folder here, as for an engine elsewhere.
+        saves: whether records are written into the folder here, as for an engine elsewhere.
 
     Raises:
         DepthError: the folder cannot be written.
@@ -64,7 +64,7 @@ class Sweeping:
     """
 
     def __init__(
-        self, plan: SweepPlan, folder: Path | None, sweep_id: int = 0, keeps: bool = False
+        self, plan: SweepPlan, folder: Path | None, sweep_id: int = 0, saves: bool = False
     ) -> None:
         self.plan = plan
         self.folder = folder
@@ -80,7 +80,7 @@ class Sweeping:
         self.version = 0
         self.reading = ReadingChoices(self)
         self._sweep_folder: SweepFolder | None = None
-        if keeps and folder is not None:
+        if saves and folder is not None:
             self._sweep_folder = SweepFolder(folder, lambda notice: None)
             self._sweep_folder.claim()
 

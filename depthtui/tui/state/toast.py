@@ -17,7 +17,7 @@ class Toast:
 
 
 @dataclass(frozen=True)
-class KeptMessage:
+class ShownMessage:
     """A message that was shown, its texts printable."""
 
     time: datetime

@@ -11,7 +11,7 @@ def unfinished_work(explorer: Explorer) -> str:
     """The engine's current work, in words; empty where there is none."""
     sweep, writing = explorer.work.sweep, explorer.work.writing
     if sweep is not None and sweep.is_live:
-        return f"A sweep is running, {sweep.n_done} of {sweep.n_prompts} prompts are kept"
+        return f"A sweep is running, {sweep.n_done} of {sweep.n_prompts} prompts are saved"
     if writing is not None and writing.is_live:
         return "A model is being written"
     run = explorer.session.live
@@ -45,7 +45,7 @@ def slow_work(explorer: Explorer) -> str:
 
 
 def lost_by_opening(explorer: Explorer, run: SessionRun) -> str:
-    """The work lost by opening a kept session's run: none for the loaded model's."""
+    """The work lost by opening a saved session's run: none for the loaded model's."""
     model = explorer.engine.model
     is_here = model is not None and model.spec == run.model.spec
     return "" if is_here and explorer.can_run else unfinished_work(explorer)

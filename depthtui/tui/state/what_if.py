@@ -17,9 +17,10 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.pieces import Piece, part_of
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip, path_of
+from depthtui.data.sentence import plural
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import accuracy, parts, similarity
-from depthtui.metrics.kept import Kept
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
@@ -215,12 +216,12 @@ class Stack:
         for part, name in (("attention", "attention"), ("mlp", "MLP")):
             count = sum(off == {part} for off in self.off)
             if count:
-                parts.append(f"{count} {name}{'s' if count > 1 else ''} off")
+                parts.append(f"{plural(count, name)} off")
         count = len(self.repeated_layers)
         if count:
-            parts.append("1 layer runs twice" if count == 1 else f"{count} layers run twice")
+            parts.append(plural(count, "layer runs twice", "layers run twice"))
         if self.patched:
-            parts.append(f"{len(self.patched)} state{'s' * (len(self.patched) > 1)} patched")
+            parts.append(f"{plural(len(self.patched), 'state')} patched")
         return ", ".join(parts) or f"all {len(self.off)} layers on"
 
 
@@ -442,7 +443,7 @@ class WhatIf:
         """Pieces, those to leave out first, and the ranking's name; None before there is a ranking.
 
         The order in which they can be left out together, once computed; for layers else the cost of
-        each alone.
+        each by itself.
         """
         if self.piece == "part":
             by_parts = self.kept_parts

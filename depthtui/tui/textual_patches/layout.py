@@ -16,7 +16,7 @@ textuals = Widget.refresh
 
 
 def refresh(self: Widget, *regions: Region, layout: bool = False, **options: bool) -> Widget:
-    """Count every change of the layout."""
+    """Refresh a widget as Textual does, but count a change that comes while another waits."""
     if layout and self._layout_required:
         self._layout_updates += 1
     return textuals(self, *regions, layout=layout, **options)

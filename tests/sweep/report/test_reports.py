@@ -24,8 +24,9 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.published import RULES
 from depthtui.depth.reading import reading_of
-from depthtui.metrics import kept, sufficient
+from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import wilson
+from depthtui.metrics.kept.output import TOLERANCE
 from depthtui.metrics.registry import METRICS
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
@@ -61,7 +62,6 @@ WHOLE = [f"report.{end}" for end in default_formats("sweeps") if FORMATS[end].ha
 MODELS = ("Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-14B", "Qwen2.5-Math-1.5B")
 PAIRS = tuple(combinations(MODELS, 2))
 # Every level of a task is one of its own.
-COUNTS = (kept.METRIC, sufficient.METRIC)
 TASKS = ("gsm8k", "commonsense", "addition, 1", "addition, 2", "addition, 3")
 
 
@@ -180,8 +180,7 @@ class TestNumbers:
     def test_a_cell_s_verdict_is_that_of_the_runs(self, first: bool) -> None:
         results = [full_run(f"text {n}", seed=n, tokens=20) for n in range(6)]
         for result in results:
-            for name in ("ablation", "answers_kept"):
-                result.put(name, replace(result.measured[name], part="layer"))
+            result.put("ablation", replace(result.measured["ablation"], part="layer"))
         settings = SummarySettings(include_first_token=first)
         (cell,) = of_results(results).cells
         cell = CellSummary(cell.cell, cell.records, settings)
@@ -193,7 +192,7 @@ class TestNumbers:
 
     @pytest.mark.parametrize("causal", [False, True])
     def test_a_cell_says_what_its_count_rests_on(self, causal: bool) -> None:
-        others = ("answers_kept", "order", "patch", "residual_erasure", "kept")
+        others = ("accuracy", "order", "patch", "residual_erasure", "kept")
         lacks = (*others, *(("ablation",) * (not causal)))
         results = [lacking(full_run(f"text {n}", seed=n), "context_depth", *lacks) for n in (1, 2)]
         for result in results:
@@ -205,11 +204,11 @@ class TestNumbers:
         assert expected is not None
         assert cell.verdict.sentence == expected.sentence
         assert cell.verdict.missing_metrics == expected.missing_metrics
-        assert {"answers_kept", "residual_erasure"} <= set(expected.missing_metrics)
+        assert {"accuracy", "residual_erasure"} <= set(expected.missing_metrics)
         assert ("ablation" in expected.missing_metrics) == (not causal)
 
     def test_a_cell_misses_nothing_that_its_prompts_cannot_have(self) -> None:
-        result = lacking(full_run(), "answers_kept", "context_depth")
+        result = lacking(full_run(), "accuracy", "context_depth")
         tokens = replace(result.tokens, answer_start=len(result.tokens))
         without_answer = replace(result, prompt=Prompt("a b"), tokens=tokens)
         (cell,) = of_results([without_answer]).cells
@@ -278,9 +277,7 @@ def answered(curves: list[np.ndarray], right: list[int]) -> tuple[SweepSummary, 
         records[cell] = []
         for number in range(10):
             text = f"{cell.task.level} {number}"
-            result = lacking(
-                full_result(full_run(text).prompt, model_info(layers=12)), "answers_kept"
-            )
+            result = lacking(full_result(full_run(text).prompt, model_info(layers=12)), "accuracy")
             lens, start = result.get(LogitLens), result.answer_start
             lens.top_ids[-1, start - 1 : -1, 0] = result.tokens.ids[start:] + (number >= n_right)
             lens.kl[:] = (kl if number < n_right else steep(10))[:, None]
@@ -348,22 +345,22 @@ class TestAccuracy:
         assert re.search(r"addition, 2 digits +4/10  8 · .67 [^\n]*\n +±½", console.export_text())
 
     def test_what_the_model_writes_counts_before_what_it_would_choose(self) -> None:
-        result = lacking(full_run(), "accuracy")
-        answers = result.measured["answers_kept"]
+        result = full_run()
+        answers = result.measured["accuracy"]
         for right in (True, False):
-            result.put("answers_kept", replace(answers, clean_right=right))
+            answers.written_right[:] = right
             (cell,) = of_results([result]).cells
             assert str(cell.accuracy) == f"{int(right)}/1"
-        (cell,) = of_results([lacking(result, "answers_kept", "logit_lens")]).cells
+        (cell,) = of_results([lacking(result, "accuracy", "logit_lens")]).cells
         assert cell.accuracy is None
-        summary = of_results([lacking(result, "answers_kept", "logit_lens")])
+        summary = of_results([lacking(result, "accuracy", "logit_lens")])
         assert "right |" not in markdown_bytes(sweep_document(summary, [])).decode()
 
     def test_the_trend_is_given_again_over_right_answers(self) -> None:
         """Rightly answered prompts are no deeper at harder levels: wrong ones make the trend."""
         _, (question,) = answered([steep(4), steep(4), steep(4)], [10, 8, 6])
         every, right = by_kl(question.answers)
-        assert (every.on, right.on) == (
+        assert (every.subject.on, right.subject.on) == (
             "addition, 1 to 3 digits",
             "addition, 1 to 3 digits, right answers alone",
         )
@@ -380,21 +377,26 @@ class TestAccuracy:
 
     def test_levels_with_few_right_answers_are_left_out_of_that_trend(self) -> None:
         _, (question,) = answered([steep(3), steep(5), steep(7)], [10, 5, 1])
-        (right,) = (answer for answer in by_kl(question.answers) if "right" in answer.on)
-        assert right.on == "addition, 1 to 2 digits, right answers alone"
+        (right,) = (answer for answer in by_kl(question.answers) if "right" in answer.subject.on)
+        assert right.subject.on == "addition, 1 to 2 digits, right answers alone"
         assert [group.prompts for group in right.groups] == [10, 5]
         assert layers(right) == pytest.approx(2)
         assert [cell.task.level for cell in right.cells] == ["1", "2"]
 
     def test_few_right_answers_tell_no_trend(self) -> None:
         _, (question,) = answered([steep(3), steep(6)], [9, 0])
-        answers = [answer for answer in question.answers if "right" in answer.on]
+        answers = [answer for answer in question.answers if "right" in answer.subject.on]
         assert {answer.reason for answer in answers} == {"too few prompts (0; 5 are needed)"}
 
     @pytest.mark.parametrize("right", [10, 0])
     def test_where_all_are_alike_there_is_one_trend(self, right: int) -> None:
         _, (question,) = answered([steep(3), steep(6)], [right, right])
-        assert {answer.on for answer in question.answers} == {"addition, 1 to 2 digits"}
+        assert {answer.subject.on for answer in question.answers} == {"addition, 1 to 2 digits"}
+
+
+def counts_of(cell: CellSummary) -> tuple[int, int]:
+    """The layers that keep nine tenths, and those within a nat."""
+    return cell.get(kept.METRIC).layers, kept.output_of(cell).kl.least(TOLERANCE)
 
 
 @pytest.fixture(scope="module")
@@ -407,7 +409,7 @@ class TestRightAnswers:
     """50 questions: without the layers that nine tenths do without, 4 are lost and 1 is gained."""
 
     def test_each_kind_has_its_counts_intervals_and_changes(self, questioned: SweepSummary) -> None:
-        layers, suffice = (questioned.cells[0].get(metric).layers for metric in COUNTS)
+        layers, suffice = counts_of(questioned.cells[0])
         text = markdown_bytes(sweep_document(questioned, [])).decode()
         (title,) = re.findall(r"(?m)^## Right answers\n\n(.*)$", text)
         assert title == ("| model and task | answers | right | nine tenths | N(1) | N(answers) |")
@@ -425,7 +427,7 @@ class TestRightAnswers:
         assert f"| {at_most} of 30<br>within 5 points |" in text
 
     def test_a_terminal_has_what_fits(self, questioned: SweepSummary) -> None:
-        layers, suffice = (questioned.cells[0].get(metric).layers for metric in COUNTS)
+        layers, suffice = counts_of(questioned.cells[0])
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(questioned, [])))
         text = console.export_text()
@@ -436,7 +438,7 @@ class TestRightAnswers:
 
     def test_json_has_them(self, questioned: SweepSummary) -> None:
         (found,) = json.loads(sweep_json(questioned, []))["cells"]
-        layers, suffice = (questioned.cells[0].get(metric).layers for metric in COUNTS)
+        layers, suffice = counts_of(questioned.cells[0])
         assert found["right_answers"].keys() == {"chosen", "written"}
         chosen = found["right_answers"]["chosen"]
         assert (chosen["right"], chosen["questions"], chosen["n"]) == (34, 50, None)
@@ -444,10 +446,10 @@ class TestRightAnswers:
         others = chosen["with_layers_of"]
         assert {name: others[name]["layers"] for name in others} == {
             "kept": layers,
-            "sufficient": suffice,
+            "kl": suffice,
         }
         assert (others["kept"]["lost"], others["kept"]["gained"]) == (4, 1)
-        assert others["sufficient"]["right"] == 31
+        assert others["kl"]["right"] == 31
 
     def test_they_are_the_right_answers_of_the_cell(self, questioned: SweepSummary) -> None:
         assert str(questioned.cells[0].accuracy) == "34/50"
@@ -549,9 +551,9 @@ class TestQuestions:
                 "small, other on all tasks: these models are of different families"
             )
             answers = of(small, other, large).answers
-            assert {answer.compared for answer in answers} == {"small to large"}
+            assert {answer.subject.compared for answer in answers} == {"small to large"}
         given = of(small, ("other", 6, "B", 11), families=(("small", "x"), ("other", "x"))).answers
-        assert {answer.compared for answer in given} == {"small to other"}
+        assert {answer.subject.compared for answer in given} == {"small to other"}
         parted = of(small, large, families=(("large", "x"),))
         assert "different families" in parted.reason
 
@@ -561,9 +563,11 @@ class TestQuestions:
         by_name = {question.name: question for question in questions(summarise_sweep(outcome))}
         assert set(by_name) == {"training"}
         (answer,) = by_kl(by_name["training"].answers)
-        assert answer.compared == "m from step9 to step1000"
-        assert answer.paired
-        assert str(answer).startswith(f"Yes: on commonsense, {answer.names} take 3.7, 4.7 and 6.7")
+        assert answer.subject.compared == "m from step9 to step1000"
+        assert answer.subject.paired
+        assert str(answer).startswith(
+            f"Yes: on commonsense, {answer.subject.models} take 3.7, 4.7 and 6.7"
+        )
         assert layers(answer) == pytest.approx(3)
         assert step_of("stage2-step50") > step_of("stage1-step90-tokens3B")
         assert step_of("main") is None
@@ -578,26 +582,28 @@ class TestQuestions:
         outcome = planted(specs, [7, 5, 5, 5])
         by_name = {question.name: question for question in questions(summarise_sweep(outcome))}
         kl = by_kl(by_name["precision"].answers)
-        assert [(answer.compared, layers(answer)) for answer in kl] == [
+        assert [(answer.subject.compared, layers(answer)) for answer in kl] == [
             ("m, bfloat16 minus m, float32", 0),
             ("m, 4bit minus m, float32", pytest.approx(2)),
         ]
-        pairs = {answer.compared for answer in by_name["models"].answers}
+        pairs = {answer.subject.compared for answer in by_name["models"].answers}
         others = ("m, 4bit", "m, bfloat16", "m, float32")
         assert pairs == {f"n, float32 minus {other}" for other in others}
 
     def test_pairs_are_on_the_same_prompts(self, all_questions) -> None:
         _, pairs, _ = all_questions
-        on = list(dict.fromkeys(answer.on for answer in pairs.answers))
+        on = list(dict.fromkeys(answer.subject.on for answer in pairs.answers))
         assert len(of_paper(pairs)) == len(PAIRS) * len(on) * len(RULES)
         answer = of_paper(pairs)[0]
-        assert answer.compared == "Qwen2.5-14B minus Qwen2.5-1.5B-Instruct"
-        assert answer.subject == "on gsm8k, for Qwen2.5-1.5B-Instruct and Qwen2.5-14B"
-        assert answer.paired
+        assert answer.subject.compared == "Qwen2.5-14B minus Qwen2.5-1.5B-Instruct"
+        assert str(answer.subject) == "on gsm8k, for Qwen2.5-1.5B-Instruct and Qwen2.5-14B"
+        assert answer.subject.paired
         assert [group.prompts for group in answer.groups] == [6, 6]
         # All levels of a task count as one, and in the end all tasks.
         assert on[-1] == "all tasks"
-        levels = next(answer for answer in pairs.answers if answer.on.startswith("addition, "))
+        levels = next(
+            answer for answer in pairs.answers if answer.subject.on.startswith("addition, ")
+        )
         assert levels.groups[0].prompts > 6
         # One family for the question.
         tested = [answer.comparison for answer in pairs.others if answer.is_known]
@@ -611,7 +617,7 @@ class TestQuestions:
         plan = make_plan(("a", "b", "c", "d"), ("commonsense",), Drawing(2))
         all_questions = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
         (pairs,) = (question for question in all_questions if question.name == "models")
-        assert {answer.subject for answer in pairs.answers} == {"on commonsense, for b and c"}
+        assert {str(answer.subject) for answer in pairs.answers} == {"on commonsense, for b and c"}
         assert pairs.answers[0].reason == "too few prompts (2; 5 are needed)"
 
     def test_trends_go_over_levels_from_the_easiest(self, tmp_path) -> None:
@@ -619,7 +625,7 @@ class TestQuestions:
         plan = make_plan(("a",), ("facts:3,1,2", "grade_school", "commonsense"), Drawing(5))
         all_questions = questions(summarise_sweep(sweep(plan, tmp_path, engine)))
         (trends,) = all_questions
-        assert list(dict.fromkeys(answer.subject for answer in trends.answers)) == [
+        assert list(dict.fromkeys(str(answer.subject) for answer in trends.answers)) == [
             "on facts, 1 to 3 hops, for a",
             "on commonsense → grade_school, for a",
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from depthtui.tui.panes.sufficient_pane import SufficientPane
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult
@@ -15,7 +16,6 @@ from depthtui.tui.panes.exit_pane import DIAL, ExitPane
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.prune_pane import PrunePane
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 from tests.builders.metrics import smooth_metric
 from tests.builders.results import half_run, make_result
 from tests.tui.panes.drawing import cells, framed, line_with, lines, show, summary_of

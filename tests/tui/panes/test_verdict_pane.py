@@ -10,7 +10,8 @@ import pytest
 from depthtui.data.run import RunResult
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Verdict
-from depthtui.metrics.kept import NAME, Kept
+from depthtui.metrics.kept import NAME
+from depthtui.metrics.kept.result import Kept
 from depthtui.tui.panes.under_cursor import PageBehind
 from depthtui.tui.panes.verdict_pane import DIAL, VerdictPane
 from tests.builders.metrics import smooth_metric

@@ -13,7 +13,7 @@ from depthtui.data.protocol import Pace
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Skip
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.answers_kept import AnswersKept
+from depthtui.metrics.accuracy import Accuracy
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.registry import MEASURE_BY_NAME
@@ -276,7 +276,7 @@ async def test_useful_layers_stand_taller():
     result = make_result(layers=6)
     async with framed(pane, (40, 10)):
         show(pane, result)
-        assert "i computes all three" in " ".join(lines(pane))
+        assert "i computes both" in " ".join(lines(pane))
         result.put("ablation", ablated([4.0, 2.0, 1.0, 0.5, 0.0, -1.0]))
         show(pane, result)
         shown = lines(pane)
@@ -296,26 +296,22 @@ async def test_useful_layers_stand_taller():
         assert "without MLP" in str(pane.border_title)
 
 
-async def test_an_answer_is_ranked_by_too_where_there_is_one():
+async def test_right_answers_rank_too_where_they_are_known():
+    """They are not computed here: the order of layers that they need takes longer to find."""
     pane = LayerBars()
     result = make_result(layers=3)
-    result.tokens = replace(result.tokens, answer_start=len(result.tokens))
-    assert pane.computes() == ("ablation", "answers_kept", "similarity")
+    result.put("similarity", smooth_metric("similarity", result))
+    values = Accuracy.unknown(
+        3, 4, right=-1, order=(), chosen=(), is_written=True, written="", is_changed=False
+    )
+    result.put("accuracy", values)
     async with framed(pane, (70, 10)):
         show(pane, result)
         assert pane.computes() == ("ablation", "similarity")
-        tokens = len(result.tokens)
-        result.tokens = replace(result.tokens, answer_start=tokens - 2)
+        assert "chance of the right answer" not in " ".join(lines(pane))
+        values.written_right[0], values.written_without[:] = 1, [0, 1, 1]
         show(pane, result)
-        assert pane.computes() == ("ablation", "answers_kept", "similarity")
-        assert "i computes all three" in " ".join(lines(pane))
-        clean = np.array([-1] * (tokens - 2) + [7, 7])
-        without = np.tile(clean, (3, 1))
-        without[0, -2:] = 8
-        right = np.array([0.0, 1, 1])
-        result.put("answers_kept", AnswersKept("layer", clean, without, clean, right, True))
-        show(pane, result)
-        assert "answer changed · max 1.00 · least 1 2 0" in lines(pane)[0]
+        assert "chance of the right answer lost · max 1.00 · least 1 2 0" in lines(pane)[0]
 
 
 async def test_the_map_of_reads_names_the_reader():
@@ -355,7 +351,7 @@ async def test_the_map_of_repeated_blocks_is_a_band():
 def test_the_columns_follow_the_measure():
     modes = [
         mode_of(MEASURE_BY_NAME[name], averaged)
-        for name in ("kl", "skip_effects", "direct_effects", "repeat", "pairs", "answers_kept")
+        for name in ("kl", "skip_effects", "direct_effects", "repeat", "pairs", "accuracy")
         for averaged in (False, True)
     ]
     maps = ["skips", "skips", "reads", "reads", "repeats", "repeats", "pairs", "pairs"]

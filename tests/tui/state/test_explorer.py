@@ -65,10 +65,10 @@ class SilentHost:
     def show_toast(self, toast: Toast) -> None:
         pass
 
-    def keep_session(self) -> bool:
+    def save_session(self) -> bool:
         return True
 
-    def keep_settings(self, changes: dict[str, Any]) -> None:
+    def save_settings(self, changes: dict[str, Any]) -> None:
         pass
 
 

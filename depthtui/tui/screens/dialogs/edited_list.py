@@ -1,4 +1,4 @@
-"""A filtered list under headings, of things that are kept in the settings file."""
+"""A filtered list under headings, of things that are saved in the settings file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Static
 
+from depthtui.data.sentence import plural
 from depthtui.errors import DepthError
 from depthtui.token_text import printable_chars
 from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
@@ -109,4 +110,4 @@ class EditedList(Picker[None]):
             self.note(str(error), WRONG)
             return
         self.fill()
-        self.note(f"{count} setting{'s' * (count > 1)} written to {path}.", "$text-success")
+        self.note(f"{plural(count, 'setting')} written to {path}.", "$text-success")

@@ -19,6 +19,7 @@ from textual.widgets import Button, Input, Static
 
 from depthtui.data.pool import POOLS, Pool
 from depthtui.data.run import RunResult
+from depthtui.data.sentence import plural
 from depthtui.errors import DepthError
 from depthtui.files import expand_home, slug, write_new
 from depthtui.options import Option
@@ -42,7 +43,6 @@ from depthtui.tui.screens.dialogs.fields import field_lines
 from depthtui.tui.screens.dialogs.toggles import Checkbox, RadioButton, RadioSet
 from depthtui.tui.screenshot import take_screenshot
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.sessions import runs_in_words
 from depthtui.tui.system_open import most_readable
 
 SCREEN = {"screen": "SVG, this screen as it is"}
@@ -370,7 +370,7 @@ def open_export(
         return [exportable(pool) for pool in pools_of(noted)]
 
     session, missing_runs = explorer.sessions.all_results()
-    count = runs_in_words(len(session))
+    count = plural(len(session), "run")
     if missing_runs:
         count = f"{len(session)} of {len(session) + len(missing_runs)} runs"
         count += "; the files name the missing ones"

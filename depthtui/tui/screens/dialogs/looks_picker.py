@@ -37,7 +37,7 @@ class LooksPicker(Picker[None]):
     """Shows the theme or palette under the cursor; enter keeps it, leaving restores the old one.
 
     Args:
-        explorer: keeps the choice in the settings.
+        explorer: saves the choice in the settings.
         set_colours: draws every screen in a ramp and a palette, by their names.
     """
 

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
-from depthtui.tui.state.toast import KeptMessage
+from depthtui.tui.state.toast import ShownMessage
 
 
 class MessagesDialog(Picker[None]):
@@ -23,7 +23,7 @@ class MessagesDialog(Picker[None]):
     noun = "message"
     empty_words = "There was no message yet."
 
-    def __init__(self, messages: Sequence[KeptMessage]) -> None:
+    def __init__(self, messages: Sequence[ShownMessage]) -> None:
         super().__init__()
         self._messages = messages
 

@@ -25,6 +25,7 @@ from textual.widgets import (
 from textual.widgets.option_list import Option
 
 from depthtui.data.run import Prompt
+from depthtui.data.sentence import plural
 from depthtui.errors import DepthError
 from depthtui.files import expand_home
 from depthtui.prompts.answers import with_answer
@@ -230,7 +231,7 @@ class PromptPicker(Dialog[PromptChoice]):
         if not self.is_mounted or counted is None or counted.count < 0:
             return
         if (counted.prompt, counted.chat_template) == self._choice:
-            words = "1 token" if counted.count == 1 else f"{counted.count} tokens"
+            words = plural(counted.count, "token")
             self.query_one("#token-note", Static).update(words)
 
     @property

@@ -15,6 +15,7 @@ from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
+from depthtui.data.sentence import plural
 from depthtui.data.session_files import SessionFile
 from depthtui.errors import DepthError
 from depthtui.prompts.tasks import prompt_title
@@ -25,7 +26,6 @@ from depthtui.tui.screens.dialogs.dialog import MUTED, WRONG, line_cells
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.screens.dialogs.run_list import WIDEST
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.state.sessions import runs_in_words
 
 _LONGEST_MODELS = 28
 _LONGEST_TITLE = 400
@@ -147,7 +147,7 @@ class SessionPicker(Picker[SessionFile]):
             self.note(OPEN_HERE)
             return
 
-        title, count = fit_shown(_title(file), 40).rstrip(), runs_in_words(len(file.session.runs))
+        title, count = fit_shown(_title(file), 40).rstrip(), plural(len(file.session.runs), "run")
         question = f"Delete the session “{title}” of {count}? The results stay in the cache."
         confirm(self.app, question, "deletes it", partial(self._delete, file))
 
@@ -173,14 +173,14 @@ class _SessionTable:
 
     @property
     def head(self) -> str:
-        return f"{self._cells('kept', 'runs', 'title')}  models"
+        return f"{self._cells('saved', 'runs', 'title')}  models"
 
     def _cells(self, when: str, runs: str, title: str) -> str:
         title_words = fit_shown(title, self._title) if title else ""
         return f"  {when:<12}  {runs:>4}  {title_words}"
 
     def line(self, file: SessionFile, is_open: bool) -> Content:
-        time = datetime.fromisoformat(file.session.kept)
+        time = datetime.fromisoformat(file.session.saved)
         title = _title(file)
         cells = self._cells(f"{time:%d %b %H:%M}", str(len(file.session.runs)), title)
         return Content.assemble(

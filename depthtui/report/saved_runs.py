@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from depthtui.data import codec
-from depthtui.data.kept_session import PASS, KeptRun
 from depthtui.data.model import ModelInfo
 from depthtui.data.run import Prompt, PromptTokens, RunResult
+from depthtui.data.saved_session import PASS, SavedRun
 from depthtui.data.store import Store
 from depthtui.metrics.registry import METRIC_BY_NAME, OF_THE_PASS
 from depthtui.prompts.tasks import prompt_title
 from depthtui.token_text import printable_chars
 
 
-def read_run(store: Store, run: KeptRun) -> RunResult | None:
+def read_run(store: Store, run: SavedRun) -> RunResult | None:
     """The result of a saved run; None where the cache no longer has its forward pass.
 
     A slower metric that the cache no longer has is left out.
@@ -54,7 +54,7 @@ def read_run(store: Store, run: KeptRun) -> RunResult | None:
     )
 
 
-def _is_of(forward_pass: RunResult, run: KeptRun) -> bool:
+def _is_of(forward_pass: RunResult, run: SavedRun) -> bool:
     """Whether a cached forward pass has a run's model, prompt and layers."""
     return (
         forward_pass.model.fingerprint == run.model.fingerprint

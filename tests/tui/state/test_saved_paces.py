@@ -1,4 +1,4 @@
-"""Paces of models, kept between two starts."""
+"""Paces of models, saved between two starts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.protocol import Pace
-from depthtui.tui.state.kept_paces import join_paces, keep_paces, kept_paces, pace_key
+from depthtui.tui.state.saved_paces import join_paces, pace_key, save_paces, saved_paces
 from tests.builders.models import model_info
 from tests.odd_files import ODD_FILES, put_odd_file
 
@@ -17,8 +17,8 @@ from tests.odd_files import ODD_FILES, put_odd_file
 def test_paces_are_found_again_the_latest_models(tmp_path: Path) -> None:
     paces = {str(n): Pace(0.5, {"order": float(n)}) for n in range(30)}
     path = tmp_path / "new" / "paces.json"
-    keep_paces(path, paces)
-    assert kept_paces(path) == {str(n): paces[str(n)] for n in range(10, 30)}
+    save_paces(path, paces)
+    assert saved_paces(path) == {str(n): paces[str(n)] for n in range(10, 30)}
 
 
 @pytest.mark.parametrize(
@@ -38,22 +38,22 @@ def test_paces_are_found_again_the_latest_models(tmp_path: Path) -> None:
 )
 def test_what_is_no_pace_is_forgotten(tmp_path: Path, content: str) -> None:
     path = tmp_path / "paces.json"
-    assert kept_paces(path) == {}
+    assert saved_paces(path) == {}
     path.write_text(content)
-    assert kept_paces(path) == {}
-    keep_paces(path, {"a": Pace(metrics={"poetry": 1.0})})
-    assert kept_paces(path) == {}
+    assert saved_paces(path) == {}
+    save_paces(path, {"a": Pace(metrics={"poetry": 1.0})})
+    assert saved_paces(path) == {}
 
 
 @pytest.mark.parametrize("kind", ODD_FILES)
 def test_an_odd_file_holds_none(tmp_path: Path, kind: str) -> None:
     put_odd_file(tmp_path / "paces.json", kind)
-    assert kept_paces(tmp_path / "paces.json") == {}
+    assert saved_paces(tmp_path / "paces.json") == {}
 
 
 def test_a_folder_that_cannot_be_written_costs_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    keep_paces(tmp_path / "file" / "paces.json", {"a": Pace(1.0)})
+    save_paces(tmp_path / "file" / "paces.json", {"a": Pace(1.0)})
 
 
 def test_a_new_timing_takes_the_place_of_the_former_one() -> None:
@@ -73,8 +73,8 @@ def test_a_pace_is_of_a_model_where_it_computes() -> None:
 def test_a_file_of_others_stays(tmp_path: Path) -> None:
     path = tmp_path / "paces.json"
     path.write_text('{"running": "5 min/km"}')
-    keep_paces(path, {"a": Pace(1.0)})
+    save_paces(path, {"a": Pace(1.0)})
     assert path.read_text() == '{"running": "5 min/km"}'
     path.write_text('{"schema": 0, "paces": {}}')
-    keep_paces(path, {"a": Pace(1.0)})
-    assert kept_paces(path) == {"a": Pace(1.0)}
+    save_paces(path, {"a": Pace(1.0)})
+    assert saved_paces(path) == {"a": Pace(1.0)}

@@ -1,4 +1,4 @@
-"""The paces of models, kept between two starts: an estimate then needs no new timing."""
+"""The paces of models, saved between two starts: an estimate then needs no new timing."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SCHEMA = 2
 
 _LARGEST = 1 << 24
 
-_MOST_KEPT = 20
-"""Models whose pace is kept, those timed last."""
+_MOST_SAVED = 20
+"""Models whose pace is saved, those timed last."""
 
 
 def paces_path(cache_dir: Path) -> Path:
@@ -37,8 +37,8 @@ def pace_key(model: ModelInfo, engine_command: str = "") -> str:
     return " ".join((name, model.dtype, model.quantize or "-", model.device, *place))
 
 
-def kept_paces(path: Path) -> dict[str, Pace]:
-    """The kept paces, by `pace_key`; none where they cannot be read.
+def saved_paces(path: Path) -> dict[str, Pace]:
+    """The saved paces, by `pace_key`; none where they cannot be read.
 
     The models are then timed again, without a message.
     """
@@ -52,9 +52,9 @@ def kept_paces(path: Path) -> dict[str, Pace]:
     return {key: pace for key, pace in paces.items() if _is_sound(pace)}
 
 
-def keep_paces(path: Path, paces: Mapping[str, Pace]) -> None:
+def save_paces(path: Path, paces: Mapping[str, Pace]) -> None:
     """Write the paces, whole or not at all; if they cannot be written, models are timed again."""
-    latest = dict(list(paces.items())[-_MOST_KEPT:])
+    latest = dict(list(paces.items())[-_MOST_SAVED:])
     content = {"schema": SCHEMA, "paces": to_plain(latest)}
     with suppress(DepthError):
         file = {path.name: json.dumps(content, indent=1).encode()}

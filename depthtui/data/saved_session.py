@@ -17,7 +17,7 @@ PASS = ""
 
 
 @dataclass(frozen=True)
-class KeptRun:
+class SavedRun:
     """A run of a saved session.
 
     Attributes:
@@ -41,11 +41,11 @@ class KeptRun:
 
 
 @dataclass(frozen=True)
-class KeptSession:
+class SavedSession:
     """The runs of a session and the state of the screen.
 
     Attributes:
-        kept: local time of the last change, ISO 8601.
+        saved: local time of the last change, ISO 8601.
         runs: at least one run, oldest first.
         shown: index of the run on the screen, or -1.
         layer, token: the cursor.
@@ -54,8 +54,8 @@ class KeptSession:
         title: its name for people; empty for the first prompt.
     """
 
-    kept: str
-    runs: tuple[KeptRun, ...]
+    saved: str
+    runs: tuple[SavedRun, ...]
     shown: int
     layer: int
     token: int
@@ -64,9 +64,9 @@ class KeptSession:
     overlap_threshold: float
     title: str = ""
 
-    def differs_by_looks(self, other: KeptSession) -> bool:
+    def differs_by_looks(self, other: SavedSession) -> bool:
         """Whether the two sessions differ at most in the state of the screen."""
         looks = {
-            name: getattr(other, name) for name in ("kept", "shown", "layer", "token", "measure")
+            name: getattr(other, name) for name in ("saved", "shown", "layer", "token", "measure")
         }
         return replace(self, **looks) == other

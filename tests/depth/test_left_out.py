@@ -1,4 +1,4 @@
-"""Layers that suffice: closed forms."""
+"""What is left as layers leave: closed forms, and one number for one thing."""
 
 from dataclasses import replace
 
@@ -7,11 +7,12 @@ import pytest
 
 from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import SummarySettings
+from depthtui.depth.left_out import LeftOut
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import kept
-from depthtui.metrics.kept import ReducedKept
-from depthtui.metrics.layer_order import crossing_above
-from depthtui.metrics.sufficient import METRIC
+from depthtui.metrics.column import Column, crossing_above
+from depthtui.metrics.kept.pool import ReducedKept
+from depthtui.report.left_out import row_of
 from tests.builders.metrics import empty_kept
 from tests.builders.results import run
 
@@ -32,7 +33,7 @@ def constructed(kl, choices, orders=((3, 2, 1, 0),), way=None, tokens=13):
         for curve in (kl, choices)
     ]
     actual = replace(
-        empty_kept(len(kl), tokens, orders), way=way.astype(np.int32), kl=rows[0], kept=rows[1]
+        empty_kept(len(kl), tokens, orders), way=way.astype(np.int32), kl=rows[0], choices=rows[1]
     )
     result.put(kept.NAME, actual)
     return result
@@ -40,29 +41,63 @@ def constructed(kl, choices, orders=((3, 2, 1, 0),), way=None, tokens=13):
 
 def test_counts_in_closed_form():
     reading = reading_of([constructed([0, 0.5, 2.5, 3.5], [1, 0.8, 0.4, 0])], SummarySettings())
-    result = reading.get(METRIC)
-    assert result.within() == pytest.approx(4 - 1.25)
-    assert result.within(0.1) == pytest.approx(4 - 0.2)
-    assert result.keeping(0.9) == pytest.approx(4 - 0.5)
-    assert result.keeping(0.5) == pytest.approx(4 - 1.75)
-    assert result.choices_between == pytest.approx(0.8 - 0.25 * 0.4)
+    left_out, output = reading.left_out, kept.output_of(reading)
+    assert output.kl.crossing(1) == pytest.approx(4 - 1.25)
+    assert output.kl.crossing(0.1) == pytest.approx(4 - 0.2)
+    assert output.choices.crossing(0.9) == pytest.approx(4 - 0.5)
+    assert output.choices.crossing(0.5) == pytest.approx(4 - 1.75)
     # 2.75 layers are no number that could be run: with 3 the cost is below a nat.
-    assert (result.layers, result.choices) == (3, pytest.approx(0.8))
-    assert (result.units, result.kept_layers) == ("blocks", (0, 1, 2))
-    assert METRIC.summary(result, reading)["ways"] == [
-        {
-            "order": [3, 2, 1, 0],
-            "kl": [0, 0.5, 2.5, 3.5],
-            "choices": pytest.approx([1, 0.8, 0.4, 0]),
-        }
-    ]
+    assert (left_out.least("kl", 1), left_out.least("kl", 0.1)) == (3, 4)
+    assert (left_out.staying(3), left_out.leaving(2)) == ((0, 1, 2), (2, 3))
+    assert output.units == "blocks"
+    # Of twelve tokens.
+    np.testing.assert_allclose(left_out.columns["kl"].values, [0, 0.5, 2.5, 3.5, np.nan])
+    assert [left_out.columns["choices"].text(n) for n in range(3)] == ["12/12", "10/12", "5/12"]
+    assert left_out.least("time", 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("values", "falls", "limit", "least"),
+    [
+        ([1, 0.95, 0.9, 0.4], True, 0.9, 1),
+        ([1, 0.95, 0.8, 0.4], True, 0.9, 2),
+        ([0.8, 0.7, 0.6, 0.5], True, 0.9, 3),
+        ([1, 1, 1, 1], True, 0.9, 0),
+        ([0, 0.1, 0.2, 0.9], False, 0.2, 1),
+        ([0, 0.1, 0.3, 0.9], False, 0.2, 2),
+        ([0, 1 - 1e-9, 2, 3], False, 1, 2),
+    ],
+)
+def test_the_least_that_keeps_a_limit_is_a_whole_number(values, falls, limit, least):
+    assert Column("x", np.array(values, float), ".2f", falls).least(limit) == least
+
+
+def test_a_row_is_a_sentence():
+    of_questions = np.array([1, 0.9, 0.5, 0.4, 0])
+    columns = {
+        "loss": Column("nats", np.array([0, 0.09, 0.5, 1, 2]), "+.2f"),
+        "choices": Column("choices", of_questions, ".2f", True, of=10),
+        "chosen": Column("chosen", of_questions, ".2f", True, of=10),
+        "written": Column("written", of_questions, ".2f", True, of=20),
+        "time": Column("time", np.array([1, 0.874, 0.7, 0.6, np.nan]), ".0%"),
+    }
+    left_out = LeftOut("layer", 4, "model", "ranked", (3, 1, 2, 0), columns)
+    assert left_out.sentence(3) == (
+        "Without layer 3: loss +0.09 nats, perplexity x 1.1; 9 of 10 first choices stay; 9 of 10 "
+        "answers right when chosen; 18 of 20 answers right when written; a token takes 87% of its "
+        "time."
+    )
+    assert left_out.sentence(2).startswith("Without layers 1 and 3: loss +0.50")
+    assert left_out.sentence(0).endswith("0 of 20 answers right when written.")
+    assert left_out.sentence(4).startswith("With all 4 layers: loss +0.00")
+    assert row_of(left_out, 2) == ["2", "1", "+0.50", "5/10", "5/10", "10/20", "70%"]
 
 
 def test_prompts_are_the_units_from_four_on():
     """Each counts once, whatever its length; below four, each block of four tokens does."""
     runs = [constructed([0, 0.5, 1.5, 3.5], [1, 1, 1, 0], tokens=tokens) for tokens in (5, 9, 33)]
     runs.append(constructed([0, 2.0, 3.0, 3.5], [1, 1, 1, 0], tokens=65))
-    four, three = (reading_of(some, SummarySettings()).get(METRIC) for some in (runs, runs[1:]))
+    four, three = (kept.output_of(reading_of(some, SummarySettings())) for some in (runs, runs[1:]))
     assert (four.units, three.units) == ("prompts", "blocks")
     np.testing.assert_allclose(four.ways[0].curve, [0, 3.5 / 4, 7.5 / 4, 3.5])
     blocks_of = np.array([2, 8, 16])
@@ -74,10 +109,10 @@ def test_prompts_are_the_units_from_four_on():
 def test_the_interval_is_over_units_and_takes_five():
     curves = [[0, 0.5 + 0.2 * number, 2.5, 3.5] for number in range(5)]
     runs = [constructed(curve, [1, 1, 1, 0], tokens=5) for curve in curves]
-    result = reading_of(runs, SummarySettings()).get(METRIC)
+    result = kept.output_of(reading_of(runs, SummarySettings()))
     low, high = result.interval
-    assert low < result.within() < high
-    assert reading_of(runs[:4], SummarySettings()).get(METRIC).interval is None
+    assert low < result.kl.crossing(1) < high
+    assert kept.output_of(reading_of(runs[:4], SummarySettings())).interval is None
 
 
 def test_two_orders_are_read_apart_and_their_counts_averaged():
@@ -85,10 +120,10 @@ def test_two_orders_are_read_apart_and_their_counts_averaged():
     run_ = constructed([0, 0.5, 2.5, 3.5], [1, 0.8, 0.4, 0], ((0, 1, 2, 3), (3, 2, 1, 0)), way)
     result = run_.measured[kept.NAME]
     result.kl[:, way == 1] *= 2
-    pooled = reading_of([run_], SummarySettings()).get(METRIC)
+    pooled = kept.output_of(reading_of([run_], SummarySettings()))
     assert [each.order for each in pooled.ways] == [(0, 1, 2, 3), (3, 2, 1, 0)]
     # 1 nat is passed at 1.25 layers, and, where every cost is twice as much, at 1.
-    assert pooled.within() == pytest.approx(4 - (1.25 + 1) / 2)
+    assert pooled.kl.crossing(1) == pytest.approx(4 - (1.25 + 1) / 2)
 
 
 @pytest.mark.parametrize("tokens", [2, 5, 6, 9, 200])

@@ -1,4 +1,4 @@
-"""The controls of models, as they were kept by `depthtui doctor --controls`."""
+"""The controls of models, as they were saved by `depthtui doctor --controls`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from depthtui.data.model import ModelInfo
-from depthtui.report.controls import kept_line
+from depthtui.report.controls import saved_line
 
 
-class KeptControls:
+class SavedControls:
     """Reads the controls of each model once, until they are forgotten.
 
     Args:
@@ -21,9 +21,9 @@ class KeptControls:
         self._lines: dict[str, str] = {}
 
     def of(self, model: ModelInfo) -> str:
-        """The kept controls of a model, in a line; empty where there are none."""
+        """The saved controls of a model, in a line; empty where there are none."""
         if model.fingerprint not in self._lines:
-            self._lines[model.fingerprint] = kept_line(self._folder(), model)
+            self._lines[model.fingerprint] = saved_line(self._folder(), model)
         return self._lines[model.fingerprint]
 
     def forget(self) -> None:

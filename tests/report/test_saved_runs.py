@@ -1,4 +1,4 @@
-"""Runs of a kept session are put together from the cache, as the engine left them there."""
+"""Runs of a saved session are put together from the cache, as the engine left them there."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from depthtui.data.arrays import arrays_of
-from depthtui.data.kept_session import PASS, KeptRun
 from depthtui.data.protocol import RunFinished
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.saved_session import PASS, SavedRun
 from depthtui.data.store import Store, open_store
 from depthtui.engine.engine import Engine
 from depthtui.metrics.registry import METRIC_BY_NAME, ON_DEMAND
 from depthtui.prompts.tasks import baseline_texts
-from depthtui.report.kept_runs import read_run
+from depthtui.report.saved_runs import read_run
 from tests.tiny_models import tiny_folder
 
 PROMPT = Prompt(
@@ -32,9 +32,9 @@ METRICS = tuple(
 )
 
 
-def kept(finished: RunFinished) -> KeptRun:
+def saved(finished: RunFinished) -> SavedRun:
     result = finished.result
-    return KeptRun(
+    return SavedRun(
         result.model,
         result.prompt,
         result.settings,
@@ -78,7 +78,7 @@ def same(a: RunResult, b: RunResult) -> bool:
 
 
 def test_the_cache_has_every_part_of_a_run(store: Store, finished: RunFinished) -> None:
-    result, read_back = finished.result, read_run(store, kept(finished))
+    result, read_back = finished.result, read_run(store, saved(finished))
     assert read_back is not None
     assert {metric.name for metric in ON_DEMAND} - {
         "jacobian_lens",
@@ -103,7 +103,7 @@ def test_the_answer_begins_where_the_session_says(store: Store, finished: RunFin
     """The cache knows tokens, not where an answer begins."""
     count = len(finished.result.tokens)
     for start, expected in ((3, 3), (count, count), (99, count), (-1, count)):
-        result = read_run(store, replace(kept(finished), answer_start=start))
+        result = read_run(store, replace(saved(finished), answer_start=start))
         assert result is not None
         assert result.answer_start == expected
 
@@ -112,13 +112,13 @@ def test_the_answer_begins_where_the_session_says(store: Store, finished: RunFin
 def test_values_of_another_run_are_not_taken(
     store: Store, finished: RunFinished, changes: dict[str, object]
 ) -> None:
-    run = kept(finished)
+    run = saved(finished)
     model = replace(run.model, fingerprint=changes.pop("fingerprint", run.model.fingerprint))
     assert read_run(store, replace(run, model=model, **changes)) is None
 
 
 def test_a_slow_metric_that_is_gone_is_left_out(store: Store, finished: RunFinished) -> None:
-    run = kept(finished)
+    run = saved(finished)
     read_back = read_run(store, replace(run, keys={**run.keys, "ablation": "0" * 64}))
     assert read_back is not None
     assert "ablation" not in read_back.measured
@@ -127,7 +127,7 @@ def test_a_slow_metric_that_is_gone_is_left_out(store: Store, finished: RunFinis
 
 
 def test_a_run_without_its_forward_pass_is_none(store: Store, finished: RunFinished) -> None:
-    run = kept(finished)
+    run = saved(finished)
     assert read_run(store, replace(run, keys={})) is None
     assert read_run(store, replace(run, keys={**run.keys, PASS: "0" * 64})) is None
     # The part of a metric is no run.
@@ -136,7 +136,7 @@ def test_a_run_without_its_forward_pass_is_none(store: Store, finished: RunFinis
 
 def test_parts_of_another_shape_are_left_out(store: Store, finished: RunFinished) -> None:
     """A session's file may be a stranger's, and its keys name parts of other runs."""
-    run = kept(finished)
+    run = saved(finished)
     crossed = {**run.keys, "ablation": run.keys["order"]}
     read_back = read_run(store, replace(run, keys=crossed))
     assert read_back is not None

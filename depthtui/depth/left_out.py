@@ -1,0 +1,165 @@
+"""What is left of a model as layers, or their parts, leave one after the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from depthtui.data.lazy import lazy_value
+from depthtui.data.pieces import NumberedParts, Piece
+from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import listed
+from depthtui.errors import DepthError
+from depthtui.metrics import accuracy, kept, parts, speed
+from depthtui.metrics.column import Column
+from depthtui.metrics.kept.output import PooledOutput
+from depthtui.metrics.kept.pool import PooledKept
+from depthtui.metrics.layer_order import staying_layers
+from depthtui.metrics.pooling import Pooled
+
+KNOWLEDGE, LOSS, KL, CHOICES = "knowledge", "loss", "kl", "choices"
+CHOSEN, WRITTEN, TIME = "chosen", "written", "time"
+"""The names of the columns."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What is left of a model by how many pieces of an order have left.
+
+    Attributes:
+        piece: the kind of the pieces.
+        n_layers: L.
+        kind: where the order comes from: `model`, or `own` for the prompts themselves.
+        search: how it was found: `ranked` or `greedy`.
+        order: all pieces, the first to leave first.
+        columns: by name, what is known without the first 0, 1, 2, … of them: `knowledge`, the
+            share of what the model knows; `loss`, the nats a token above the whole model's; `kl`,
+            the nats to its output; `choices`, the share of its first choices; `chosen` and
+            `written`, the share of right answers; `time`, the share of a token's time.
+        knowledge: what is kept, with the order's controls; None where it is not known.
+        output: how near the output stays; None where it is not known.
+    """
+
+    piece: Piece
+    n_layers: int
+    kind: str
+    search: str
+    order: tuple[int, ...]
+    columns: Mapping[str, Column]
+    knowledge: PooledKept | None = None
+    output: PooledOutput | None = None
+
+    @classmethod
+    def of(cls, pooled: Pooled) -> LeftOut | None:
+        """What is left without layers; None where nothing is known along an order."""
+        knowledge, output = pooled.get(kept.METRIC), kept.output_of(pooled)
+        columns = _columns(knowledge, output)
+        answers, times = pooled.get(accuracy.METRIC), pooled.get(speed.METRIC)
+        source = knowledge or output
+        if source is not None:
+            kind, search, order = source.kind, source.search, source.order
+        elif answers is not None and answers.lead.has_order:
+            settings = pooled.prompts[0].settings
+            kind, search = settings.sufficient_order, settings.sufficient_search
+            order = answers.lead.order
+        else:
+            return None
+        for each in () if answers is None else answers.kinds:
+            if each.has_order and each.order == order:
+                columns[each.kind] = each.column
+        if times is not None and times.mean.order == order:
+            columns[TIME] = times.column
+        return cls("layer", pooled.n_layers, kind, search, order, columns, knowledge, output)
+
+    @classmethod
+    def of_parts(cls, pooled: Pooled) -> LeftOut | None:
+        """What is left without parts of layers; None where nothing is known along an order."""
+        kept_parts, output = pooled.get(parts.METRIC), parts.output_of(pooled)
+        knowledge = None if kept_parts is None else kept_parts.knowledge
+        source = knowledge or output
+        if source is None:
+            return None
+        columns = _columns(knowledge, output)
+        order = source.kind, source.search, source.order
+        return cls("part", pooled.n_layers, *order, columns, knowledge, output)
+
+    @property
+    def n_pieces(self) -> int:
+        """The number of pieces."""
+        return len(self.order)
+
+    def least(self, column: str, limit: float) -> int | None:
+        """The fewest pieces that keep a limit of a column; None where that is not known."""
+        return self.columns[column].least(limit) if column in self.columns else None
+
+    def leaving(self, stay: int) -> tuple[int, ...]:
+        """The pieces that leave where `stay` of them stay, by number."""
+        return tuple(sorted(self.order[: self.n_pieces - stay]))
+
+    def staying(self, stay: int) -> tuple[int, ...]:
+        """The `stay` pieces that stay, by number."""
+        return staying_layers(self.order, self.n_pieces, stay)
+
+    @lazy_value
+    def stays(self) -> list[int]:
+        """The numbers of pieces that stay, from all of them down, of which a value is known."""
+        counts = range(self.n_pieces + 1)
+        known = [n for n in counts if any(col.is_known(n) for col in self.columns.values())]
+        return [self.n_pieces - n for n in known]
+
+    def pieces_words(self, stay: int) -> str:
+        """The pieces that leave, such as `layers 14 and 16-19`."""
+        pieces = self.leaving(stay)
+        if self.piece == "part":
+            return NumberedParts.of(pieces).numbers
+        plural = "s" * (len(pieces) > 1)
+        return f"layer{plural} {listed(numbers_text(pieces).split(', '))}"
+
+    def sentence(self, stay: int) -> str:
+        """What is left with `stay` pieces, in a sentence.
+
+        Raises:
+            DepthError: there are not so many pieces.
+        """
+        if not 0 <= stay <= self.n_pieces:
+            raise DepthError(f"{stay} of {self.n_pieces} {self.piece}s cannot stay.")
+        words = "; ".join(self._clauses(self.n_pieces - stay))
+        if stay == self.n_pieces:
+            return f"With all {self.n_pieces} {self.piece}s: {words}."
+        return f"Without {self.pieces_words(stay)}: {words}."
+
+    def _clauses(self, left_out: int) -> Iterator[str]:
+        """What is known without the first pieces, in clauses."""
+        known = {
+            name: column.values[left_out]
+            for name, column in self.columns.items()
+            if column.is_known(left_out)
+        }
+        if LOSS in known:
+            yield f"loss {known[LOSS] + 0.0:+.2f} nats, perplexity x {math.exp(known[LOSS]):.1f}"
+        elif KL in known:
+            yield f"KL {known[KL] + 0.0:.2f} nats"
+        if CHOICES in known:
+            yield f"{self._of(CHOICES, left_out)} first choices stay"
+        for name, verb in ((CHOSEN, "chosen"), (WRITTEN, "written")):
+            if name in known:
+                both = f" when {verb}" * (CHOSEN in known and WRITTEN in known)
+                yield f"{self._of(name, left_out)} answers right{both}"
+        if TIME in known:
+            yield f"a token takes {known[TIME]:.0%} of its time"
+
+    def _of(self, name: str, left_out: int) -> str:
+        """A share of a column as a count, such as `7 of 10`."""
+        return self.columns[name].text(left_out).replace("/", " of ")
+
+
+def _columns(knowledge: PooledKept | None, output: PooledOutput | None) -> dict[str, Column]:
+    """The columns of what is kept, and of how near the output stays."""
+    columns: dict[str, Column] = {}
+    if knowledge is not None:
+        curve = knowledge.curve
+        columns |= {KNOWLEDGE: curve.column, LOSS: curve.cost_column}
+    if output is not None:
+        columns |= {KL: output.kl, CHOICES: output.choices}
+    return columns

@@ -1,0 +1,316 @@
+"""What is left as layers, or their parts, leave: in a report's tables and figures, and in JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from depthtui.data.pieces import NumberedParts, Piece, part_of, piece_mark
+from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, TIME, WRITTEN, LeftOut
+from depthtui.depth.reading import Reading
+from depthtui.metrics import kept
+from depthtui.metrics.column import Column as Values
+from depthtui.metrics.column import rounded_up_count
+from depthtui.metrics.kept.curve import HALF, SHARE, KeptCurve
+from depthtui.metrics.kept.output import (
+    HALF_OF_CHOICES,
+    STRICT_CHOICES,
+    STRICT_TOLERANCE,
+    TOLERANCE,
+    Way,
+)
+from depthtui.metrics.kept.pool import PooledKept
+from depthtui.metrics.parts import METRIC as PARTS
+from depthtui.report.blocks import (
+    Block,
+    Chapter,
+    Column,
+    Figure,
+    Figures,
+    Line,
+    Mark,
+    Note,
+    Panel,
+    Table,
+    ViewBlocks,
+)
+
+
+def kept_blocks(reading: Reading) -> Iterator[Block]:
+    """How to read the curve of what is kept, and the curves of other tokens and guesses."""
+    knowledge: PooledKept | None = reading.get(kept.METRIC)
+    if knowledge is None:
+        return
+    _, *others = knowledge.curves
+    blocks: list[Block] = [Note(f"{kept.METRIC.description} {kept.METRIC.look_for}")]
+    if others:
+        blocks.append(Figures([kept_figure(knowledge, curve) for curve in others]))
+    yield ViewBlocks(["pictures"], [Chapter("Knowledge kept", blocks)])
+
+
+def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
+    """The share of what the model knows that is kept against the layers kept."""
+    lines = [
+        Line(share, "layer", "random orders", f"random order {number}")
+        for number, share in enumerate(curve.random_shares, start=1)
+    ]
+    main = {"model": "the model’s order", "own": "an order of these prompts"}[knowledge.kind]
+    lines.append(Line(curve.share, "mean", main))
+    if curve.own_share is not None:
+        lines.append(Line(curve.own_share, "attention", "own order"))
+    panel = Panel(
+        lines,
+        knowledge.n_pieces + 1,
+        SHARE,
+        None if curve.why_too_little else _mark(curve.count(), curve.range, knowledge.n_pieces),
+        limits=(0.0, 1.0),
+        up="share kept",
+        across="layers kept",
+        falls_from=knowledge.n_pieces,
+    )
+    words = f"Of {curve.gain:.2f} nats a token that context saves."
+    return Figure(f"Knowledge kept, {curve.words}", panel, words, kept_name(knowledge, curve))
+
+
+def kept_name(knowledge: PooledKept, curve: KeptCurve) -> str:
+    """The name of a curve on the command line; the headline's is the metric's own."""
+    return kept.NAME if curve is knowledge.curve else f"{kept.NAME}_{curve.scored}"
+
+
+def _mark(count: int, ends: tuple[int, int] | None, n_pieces: int) -> Mark:
+    """A number of pieces on an axis of the pieces that stay."""
+    between = None if ends is None else (n_pieces - ends[1], n_pieces - ends[0])
+    return Mark(n_pieces - count, f"{count} of {n_pieces}", between)
+
+
+def left_out_blocks(reading: Reading) -> Iterator[Block]:
+    """The tables of what is left without layers, and without parts of layers, with their curves."""
+    for left_out in filter(None, (reading.left_out, reading.parts_left_out)):
+        note = Note(
+            f"A row for each number of {left_out.piece}s that stay. Known: the share of what the "
+            f"model knows of {_scored(left_out)}; nats: its loss above the whole model's; KL and "
+            "choices: of all tokens but token 0."
+        )
+        figures = ViewBlocks(["pictures"], [Figures(left_out_figures(left_out))])
+        table = left_out_table(left_out, left_out.stays)
+        yield Chapter(f"{left_out.piece.capitalize()}s left out", [note, figures, table])
+
+
+def _scored(left_out: LeftOut) -> str:
+    """The tokens of which the knowledge is, in words."""
+    if left_out.knowledge is None or left_out.knowledge.curve.scored == "text":
+        return "the text"
+    return f"the {left_out.knowledge.curve.words}"
+
+
+def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None = None) -> Table:
+    """A row for each number of pieces that stay.
+
+    Args:
+        left_out: what is left.
+        stays: the numbers of pieces that stay, a row each.
+        marked: the number whose row is marked; None for none.
+    """
+    columns = [Column(f"{left_out.piece}s kept", number=True), Column("goes", number=True)]
+    columns += [Column(values.title, number=True) for values in left_out.columns.values()]
+    return Table(
+        [*columns, *([] if marked is None else [Column("")])],
+        [
+            [*row_of(left_out, stay), *([] if marked is None else ["<-" * (stay == marked)])]
+            for stay in stays
+        ],
+    )
+
+
+def row_of(left_out: LeftOut, stay: int) -> list[str]:
+    """The cells of the row with `stay` pieces: their number, the piece that goes, the columns."""
+    gone = left_out.n_pieces - stay
+    goes = piece_mark(left_out.order[gone - 1], left_out.piece) if gone else "–"
+    return [str(stay), goes, *(values.text(gone) for values in left_out.columns.values())]
+
+
+_CURVES = {
+    LOSS: ("Loss", "nats above the whole model's", None),
+    KL: ("KL to its own output", "nats", TOLERANCE),
+    CHOICES: ("First choices", "share that stays", STRICT_CHOICES),
+    CHOSEN: ("Right answers, chosen", "share of the questions", None),
+    WRITTEN: ("Right answers, written", "share of the questions", None),
+    TIME: ("Time of a token", "share of the whole model's", None),
+}
+"""By column, the title of its figure, its axis, and the limit that is marked."""
+
+
+_MEANING = "Without the first pieces of the order, beside the whole model."
+
+
+def left_out_figures(left_out: LeftOut) -> Iterator[Figure]:
+    """The columns against the pieces that stay, those of the output for each order."""
+    ways = () if left_out.output is None else left_out.output.ways
+    for name, (title, _, _) in _CURVES.items():
+        if name not in left_out.columns:
+            continue
+        full_title = f"{title} as {left_out.piece}s leave"
+        if name not in (KL, CHOICES):
+            panel = _panel(left_out, name, left_out.columns[name].values)
+            yield Figure(full_title, panel, _MEANING, name)
+            continue
+        for number, way in enumerate(ways, start=1):
+            which = f", order {number}" if len(ways) > 1 else ""
+            panel = _panel(left_out, name, way.curve if name == KL else way.choices_curve)
+            yield Figure(full_title + which, panel, _order(way, left_out.piece), name)
+
+
+def _panel(left_out: LeftOut, name: str, curve: np.ndarray) -> Panel:
+    """The plot of a column, with the pieces that keep its limit."""
+    _, up, limit = _CURVES[name]
+    is_one = left_out.output is None or len(left_out.output.ways) == 1
+    count = left_out.least(name, limit) if limit is not None and is_one else None
+    return Panel(
+        [Line(curve, "mean")],
+        len(curve),
+        limit,
+        None if count is None else _mark(count, None, left_out.n_pieces),
+        limits=None if name in (LOSS, KL, TIME) else (0.0, 1.0),
+        up=up,
+        across=f"{left_out.piece}s kept",
+        falls_from=left_out.n_pieces,
+    )
+
+
+def _order(way: Way, piece: Piece) -> str:
+    """The pieces that are left out, in their order."""
+    marks = ", ".join(piece_mark(number, piece) for number in way.order[: len(way.curve) - 1])
+    return f"{piece.capitalize()}s go in this order: {marks}."
+
+
+_LIMITS = {
+    KNOWLEDGE: (HALF, SHARE),
+    KL: (STRICT_TOLERANCE, TOLERANCE),
+    CHOICES: (HALF_OF_CHOICES, STRICT_CHOICES),
+}
+"""By column, the limits at which JSON counts pieces; right answers are counted by their margin."""
+
+
+def left_out_dict(reading: Reading) -> dict[str, Any]:
+    """What is left without layers and without parts, by kind of piece, as JSON values."""
+    tables = filter(None, (reading.left_out, reading.parts_left_out))
+    return {left_out.piece: _dict(left_out, reading) for left_out in tables}
+
+
+def _dict(left_out: LeftOut, reading: Reading) -> dict[str, Any]:
+    knowledge, output = left_out.knowledge, left_out.output
+    too_little = knowledge is not None and knowledge.curve.why_too_little
+    margin = (reading.settings.answers_within / 100,)
+    limits = {**_LIMITS, CHOSEN: margin, WRITTEN: margin}
+    others = () if output is None else output.ways[1:]
+    interval = None if output is None else output.interval
+    least = {
+        name: {
+            f"{limit:g}": None if name == KNOWLEDGE and too_little else left_out.least(name, limit)
+            for limit in of_column
+        }
+        for name, of_column in limits.items()
+        if name in left_out.columns
+    }
+    return {
+        "order": [_named(piece, left_out.piece) for piece in left_out.order],
+        "order_of": left_out.kind,
+        "search": left_out.search,
+        "stay": list(range(left_out.n_pieces, -1, -1)),
+        "columns": {name: _column_dict(name, values) for name, values in left_out.columns.items()},
+        "least": least,
+        "units": None if output is None else output.units,
+        "interval_kl": None if interval is None else list(interval),
+        "other_orders": [_way_dict(way, left_out.piece) for way in others],
+        **({} if knowledge is None else _knowledge_dict(knowledge)),
+        **(_of_parts(left_out, reading, least) if left_out.piece == "part" else {}),
+    }
+
+
+def _of_parts(left_out: LeftOut, reading: Reading, least: Mapping[str, Any]) -> dict[str, Any]:
+    """The attentions and MLPs that stay with each count, and those of an untrained model."""
+    untrained = reading.get(PARTS).untrained if left_out.knowledge is not None else None
+    return {
+        "staying": {
+            name: {
+                limit: asdict(NumberedParts.of(left_out.staying(count)))
+                for limit, count in counts.items()
+                if count is not None
+            }
+            for name, counts in least.items()
+        },
+        "untrained_parts": None if untrained is None else asdict(untrained),
+    }
+
+
+def _named(piece: int, kind: Piece) -> Any:
+    return piece if kind == "layer" else asdict(part_of(piece))
+
+
+def _column_dict(name: str, values: Values) -> dict[str, Any]:
+    ends = values.interval
+    shape: dict[str, Any] = {"values": values.values}
+    if name == LOSS:
+        shape["perplexity"] = [math.exp(cost) for cost in values.values]
+    if values.of:
+        shape["of"] = values.of
+    return shape | ({} if ends is None else {"low": ends[0], "high": ends[1]})
+
+
+def _way_dict(way: Way, piece: Piece) -> dict[str, Any]:
+    order = [_named(number, piece) for number in way.order]
+    return {"order": order, "kl": way.curve, "choices": way.choices_curve}
+
+
+def _knowledge_dict(knowledge: PooledKept) -> dict[str, Any]:
+    """What is known of the tokens, with the order's controls; then of the other tokens."""
+    first, *others = knowledge.curves
+    return {
+        "found_by_search": knowledge.search_length,
+        "untrained": knowledge.untrained,
+        **_curve_dict(first),
+        "other_tokens": [_other_curve(curve) for curve in others],
+    }
+
+
+def _other_curve(curve: KeptCurve) -> dict[str, Any]:
+    """What is known of tokens that are not the headline's."""
+    is_counted = not curve.why_too_little
+    counts = {f"{least:g}": curve.count(least) if is_counted else None for least in (HALF, SHARE)}
+    return {**_curve_dict(curve), "share": curve.share, "least": counts}
+
+
+def _curve_dict(curve: KeptCurve) -> dict[str, Any]:
+    is_counted, gain = not curve.why_too_little, curve.gain_interval
+    halves = ("first half", "second half")
+    return {
+        "scored": curve.scored,
+        "guess": curve.guess_of,
+        "gain": curve.gain,
+        "interval_gain": None if gain is None else list(gain),
+        "too_little_known": curve.why_too_little,
+        "loss_by_guess": curve.guess,
+        "loss": curve.loss,
+        "range": curve.range,
+        "mean_depth": curve.mean_depth if is_counted else None,
+        "range_mean_depth": curve.depth_range,
+        "half_orders": [
+            {"texts": texts, "n": rounded_up_count(layers)}
+            for texts, layers in zip(halves, curve.of_halves(), strict=False)
+        ],
+        "random": curve.random_shares,
+        "own_order": _own_dict(curve),
+    }
+
+
+def _own_dict(curve: KeptCurve) -> dict[str, Any] | None:
+    """The share that is kept in the prompts' own orders; None where these are not read."""
+    if curve.own_share is None:
+        return None
+    counts = {least: curve.in_own_order(least) or 0.0 for least in (HALF, SHARE)}
+    n = {f"{least:g}": rounded_up_count(count) for least, count in counts.items()}
+    return {"share": curve.own_share, "n": n, "mean_depth": curve.own_mean_depth}
