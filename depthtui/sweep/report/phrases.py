@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
@@ -13,7 +12,7 @@ from depthtui.data.run_settings import RunSettings, Writing
 from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
-from depthtui.depth.verdict_words import comparison_sentence, range_words
+from depthtui.depth.verdict_words import range_words
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.registry import unavailable_in_words
@@ -32,9 +31,6 @@ RIGHT_ANSWER = (
     "it (teacher-forced)."
 )
 """The meaning of a right answer, in a sentence."""
-
-MOST_MODELS = 3
-"""The most models whose verdicts are compared in pairs."""
 
 
 @dataclass(frozen=True)
@@ -149,19 +145,9 @@ def model_heading(cells: list[CellSummary]) -> str:
 
 
 def verdicts(summary: SweepSummary) -> list[str]:
-    """The verdicts, cells of the same one together, and the comparison of pairs of few models.
-
-    Counts of models of different L are not compared: they cannot but differ.
-    """
-    cells = [cell for cell in summary.cells if cell.verdict is not None]
-    by_text = by_statement((cell.verdict.text, cell) for cell in cells if cell.verdict)
-    sentences = [f"{_where(of_text, summary)}: {text}" for text, of_text in by_text.items()]
-    for a, b in combinations(cells, 2):
-        alike = len(summary.models) <= MOST_MODELS and a.n_layers == b.n_layers
-        if alike and a.cell.task == b.cell.task and a.verdict and b.verdict:
-            compared = comparison_sentence(a.verdict, b.verdict, (a.title, b.title))
-            sentences.append(f"On {a.cell.task.title}: {compared}")
-    return sentences
+    """The verdicts, cells of the same one together."""
+    by_text = by_statement((cell.verdict.text, cell) for cell in summary.cells if cell.verdict)
+    return [f"{_where(cells, summary)}: {text}" for text, cells in by_text.items()]
 
 
 def _where(cells: Sequence[CellSummary], summary: SweepSummary) -> str:

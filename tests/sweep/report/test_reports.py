@@ -735,8 +735,6 @@ class TestFiles:
         for cell in summary.cells:
             assert cell.verdict is not None
             assert text.count(f": {cell.verdict.sentence}\n") == 1
-        # Two of the three models have as many layers.
-        assert len(re.findall(r"(?m)^- On .* (is|there is|compared)", text)) == len(TASKS)
 
     def test_the_table_has_every_cell_and_prompt(
         self, summary, all_questions, tmp_path: Path
