@@ -13,8 +13,7 @@ from depthtui.data.pieces import NumberedParts, Piece, part_of, piece_mark
 from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, TIME, WRITTEN, LeftOut
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
-from depthtui.metrics.column import Column as Values
-from depthtui.metrics.column import rounded_up_count
+from depthtui.metrics.column import LeftOutColumn, rounded_up_count
 from depthtui.metrics.kept.curve import HALF, SHARE, KeptCurve
 from depthtui.metrics.kept.output import (
     HALF_OF_CHOICES,
@@ -262,7 +261,7 @@ def _named(piece: int, kind: Piece) -> Any:
     return piece if kind == "layer" else asdict(part_of(piece))
 
 
-def _column_dict(name: str, values: Values) -> dict[str, Any]:
+def _column_dict(name: str, values: LeftOutColumn) -> dict[str, Any]:
     ends = values.interval
     shape: dict[str, Any] = {"values": values.values}
     if name == LOSS:

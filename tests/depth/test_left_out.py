@@ -10,7 +10,7 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.left_out import LeftOut
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import kept
-from depthtui.metrics.column import Column, crossing_above
+from depthtui.metrics.column import LeftOutColumn, crossing_above
 from depthtui.metrics.kept.pool import ReducedKept
 from depthtui.report.left_out import row_of
 from tests.builders.metrics import empty_kept
@@ -69,17 +69,17 @@ def test_counts_in_closed_form():
     ],
 )
 def test_the_least_that_keeps_a_limit_is_a_whole_number(values, falls, limit, least):
-    assert Column("x", np.array(values, float), ".2f", falls).least(limit) == least
+    assert LeftOutColumn("x", np.array(values, float), ".2f", falls).least(limit) == least
 
 
 def test_a_row_is_a_sentence():
     of_questions = np.array([1, 0.9, 0.5, 0.4, 0])
     columns = {
-        "loss": Column("nats", np.array([0, 0.09, 0.5, 1, 2]), "+.2f"),
-        "choices": Column("choices", of_questions, ".2f", True, of=10),
-        "chosen": Column("chosen", of_questions, ".2f", True, of=10),
-        "written": Column("written", of_questions, ".2f", True, of=20),
-        "time": Column("time", np.array([1, 0.874, 0.7, 0.6, np.nan]), ".0%"),
+        "loss": LeftOutColumn("nats", np.array([0, 0.09, 0.5, 1, 2]), "+.2f"),
+        "choices": LeftOutColumn("choices", of_questions, ".2f", True, of=10),
+        "chosen": LeftOutColumn("chosen", of_questions, ".2f", True, of=10),
+        "written": LeftOutColumn("written", of_questions, ".2f", True, of=20),
+        "time": LeftOutColumn("time", np.array([1, 0.874, 0.7, 0.6, np.nan]), ".0%"),
     }
     left_out = LeftOut("layer", 4, "model", "ranked", (3, 1, 2, 0), columns)
     assert left_out.sentence(3) == (

@@ -30,7 +30,7 @@ from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
 PROMPTS = [Prompt(text) for text in TEXTS]
 
-GREEDY = RunSettings(sufficient_search="greedy")
+GREEDY = RunSettings(order_search="greedy")
 
 
 def naive_change(whole, pruned, ids):
