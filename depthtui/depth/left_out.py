@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from depthtui.data.lazy import lazy_value
 from depthtui.data.pieces import NumberedParts, Piece
@@ -162,6 +162,8 @@ def _columns(knowledge: PooledKept | None, output: PooledOutput | None) -> dict[
     if knowledge is not None:
         curve = knowledge.curve
         columns |= {KNOWLEDGE: curve.column, LOSS: curve.cost_column}
+        if curve.why_too_little:
+            columns[KNOWLEDGE] = replace(curve.column, find_least=lambda limit: None)
     if output is not None:
         columns |= {KL: output.kl, CHOICES: output.choices}
     return columns

@@ -213,16 +213,12 @@ def left_out_dict(reading: Reading) -> dict[str, Any]:
 
 def _dict(left_out: LeftOut, reading: Reading) -> dict[str, Any]:
     knowledge, output = left_out.knowledge, left_out.output
-    too_little = knowledge is not None and knowledge.curve.why_too_little
     margin = (reading.settings.answers_within / 100,)
     limits = {**_LIMITS, CHOSEN: margin, WRITTEN: margin}
     others = () if output is None else output.ways[1:]
     interval = None if output is None else output.interval
     least = {
-        name: {
-            f"{limit:g}": None if name == KNOWLEDGE and too_little else left_out.least(name, limit)
-            for limit in of_column
-        }
+        name: {f"{limit:g}": left_out.least(name, limit) for limit in of_column}
         for name, of_column in limits.items()
         if name in left_out.columns
     }

@@ -12,9 +12,10 @@ from depthtui.depth.reading import reading_of
 from depthtui.metrics import kept
 from depthtui.metrics.column import LeftOutColumn, crossing_above
 from depthtui.metrics.kept.pool import ReducedKept
-from depthtui.report.left_out import row_of
+from depthtui.report.left_out import left_out_dict, row_of
+from depthtui.report.long_table import left_out_frame, rows_of_reading
 from tests.builders.metrics import empty_kept
-from tests.builders.results import run
+from tests.builders.results import full_run, run
 
 
 def test_a_straight_line_lies_between_counts():
@@ -146,3 +147,31 @@ def test_a_record_keeps_it():
     again = from_plain(ReducedKept, to_plain(reduced))
     assert again.orders == reduced.orders
     np.testing.assert_array_equal(again.kl, reduced.kl)
+
+
+def test_every_file_has_the_same_numbers():
+    runs = [full_run(tokens=24) for _ in range(5)]
+    reading = reading_of(runs, SummarySettings(seed=1))
+    left_out, of_json = reading.left_out, left_out_dict(reading)["layer"]
+    assert set(left_out.columns) >= {"knowledge", "loss", "kl", "choices", "time"}
+    of_table = {
+        row.keys["measure"]: row.columns
+        for row in rows_of_reading(reading, {})
+        if row.keys.get("metric") == "layers_left_out"
+    }
+    of_pandas = left_out_frame(left_out)
+    for name, column in left_out.columns.items():
+        values = of_json["columns"][name]["values"]
+        np.testing.assert_array_equal(values, column.values)
+        np.testing.assert_array_equal(of_pandas[name], column.values)
+        places = of_table[name]["left_out"]
+        np.testing.assert_array_equal(of_table[name]["value"], column.values[places])
+        assert np.isnan(np.delete(column.values, places)).all()
+    low, high = left_out.columns["loss"].interval
+    np.testing.assert_array_equal(of_pandas["loss_low"], low)
+    np.testing.assert_array_equal(of_json["columns"]["loss"]["high"], high)
+    np.testing.assert_array_equal(of_pandas["perplexity"], np.exp(of_pandas["loss"]))
+    assert of_pandas["stay"].tolist() == of_json["stay"]
+    # The verdict counts on the same column.
+    assert reading.headline.count == of_json["least"]["knowledge"]["0.9"]
+    assert reading.headline.count == left_out.least("knowledge", 0.9)
