@@ -318,7 +318,7 @@ def _written_rightly(
         ids.to(execution_device(module.get_input_embeddings())),
         min(question.most_written, longest - start) if longest else question.most_written,
         rows,
-        checkpoint,
+        checkpoint=checkpoint,
         cached=model.can_read_on(),
         is_over=reader.are_over,
     )
