@@ -84,6 +84,17 @@ class LeftOutCosts:
             ANSWERS: LeftOutColumn(ANSWERS, self._share_of_answers, ".2f", True),
         }
 
+    @lazy_value
+    def table(self) -> Mapping[str, LeftOutColumn]:
+        """The columns that are shown: those of a gate that are known, and the right answers."""
+        columns = {name: column for name, column in self.columns.items() if name != ANSWERS}
+        if self.knows_too_little:
+            del columns[KNOWLEDGE]
+        if self.answers(0) is not None:
+            right = self.right[np.isfinite(self.right[:, 0])]
+            columns[CHOSEN] = LeftOutColumn("right", right.mean(axis=0), ".2f", True, of=len(right))
+        return columns
+
     def left_out(self, order: Sequence[int], n_layers: int, piece: Piece, search: str) -> LeftOut:
         """The table of these costs, of all pieces; NaN where more leave than were tried.
 
@@ -95,18 +106,12 @@ class LeftOutCosts:
         """
         n_pieces = PER_LAYER[piece] * n_layers
         others = (number for number in range(n_pieces) if number not in order)
-        columns = {name: self.columns[name] for name in (KNOWLEDGE, LOSS, KL, CHOICES)}
-        if self.answers(0) is not None:
-            right = self.right[np.isfinite(self.right[:, 0])]
-            columns[CHOSEN] = LeftOutColumn("right", right.mean(axis=0), ".2f", True, of=len(right))
-        if not np.isfinite(columns[KNOWLEDGE].values).any():
-            del columns[KNOWLEDGE]
         missing = np.full(n_pieces - self.most_left_out, np.nan)
-        filled = {
+        columns = {
             name: replace(column, values=np.concatenate([column.values, missing]))
-            for name, column in columns.items()
+            for name, column in self.table.items()
         }
-        return LeftOut(piece, n_layers, "model", search, (*order, *others), filled)
+        return LeftOut(piece, n_layers, "model", search, (*order, *others), columns)
 
     @property
     def gain(self) -> float:
