@@ -25,7 +25,6 @@ from depthtui.sweep.questions import questions
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.summary import summarise_sweep
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_table import ColumnKey, columns_of
@@ -151,13 +150,12 @@ def test_a_sweep_has_it(tmp_path: Path) -> None:
 async def test_panes_draw_it(tmp_path: Path) -> None:
     result = random_result(LAYERS, 12)
     summary = summary_of(result)
-    for pane in (DepthCurves(), DepthTable(), EvidencePane()):
+    for pane in (DepthCurves(), EvidencePane()):
         async with framed(pane, (100, 50)):
             pane.show(View(result, summary, verdict=reading_of([result], SETTINGS).verdict))
             shown = "\n".join(lines(pane))
             assert "certainty" in shown
-            if isinstance(pane, DepthTable):
-                assert TOLD in shown
+            if isinstance(pane, EvidencePane):
                 assert "< 0.9 of max" in shown
             # No key turns a threshold that no option sets.
             assert "certainty" not in str(pane.border_subtitle)

@@ -16,17 +16,6 @@ from depthtui.report.phrases import depth_in_layers, rule_title
 _LONGEST_PROMPT = 100
 _NOTHING = "–"
 
-_HEADS = ("A", "B", "A - B, layers", "A - B, share")
-_IN_SHORT = ("A", "B", "A-B")
-
-_COLUMNS = [
-    Column("rule", style="name"),
-    *(Column(head, number=True, views=(*AT_LENGTH, "brief")) for head in _HEADS),
-    *(Column(head, number=True, views=["pane"]) for head in _IN_SHORT),
-    *(Column(head, number=True, views=["pane"], rank=1) for head in _IN_SHORT),
-]
-"""Counts with their shares in one column; in a pane, counts and shares in separate ones."""
-
 
 def compared_blocks(a: RunGroup, b: RunGroup) -> Iterator[Block]:
     """Names of the two runs, which uses more layers, where they part, each rule's two counts."""
@@ -56,11 +45,14 @@ def compared_dict(a: RunGroup, b: RunGroup) -> dict[str, Any]:
     return {"runs": [a.title, b.title], **parted, "sentence": sentence}
 
 
-def compared_table(readings: Sequence[Reading]) -> Table:
-    """A row for each rule of either reading: A, B, and A minus B."""
-    names = dict.fromkeys(estimate.rule for reading in readings for estimate in reading.depths)
+def compared_table(readings: Sequence[Reading], names: Sequence[str] = ("A", "B")) -> Table:
+    """A row for each rule of two readings: the first, the second, the first minus the second.
+
+    Counts have their shares in one column; in a pane, counts and shares have separate ones.
+    """
+    rules = dict.fromkeys(estimate.rule for reading in readings for estimate in reading.depths)
     rows = []
-    for rule in names:
+    for rule in rules:
         estimates = [reading.depth(rule) for reading in readings]
         in_layers = [
             _NOTHING if estimate is None else depth_in_layers(estimate, reading.n_layers)
@@ -70,7 +62,15 @@ def compared_table(readings: Sequence[Reading]) -> Table:
         ratios = [estimate.ratio if estimate is not None else None for estimate in estimates]
         layers, shares = _three(counts, ""), _three(ratios, ".2f")
         rows.append([rule_title(rule), *in_layers, layers[-1], shares[-1], *layers, *shares])
-    return Table(_COLUMNS, rows)
+    heads = (*names, "A - B, layers", "A - B, share")
+    in_short = (*names, "-".join(names))
+    columns = [
+        Column("rule", style="name"),
+        *(Column(head, number=True, views=(*AT_LENGTH, "brief")) for head in heads),
+        *(Column(head, number=True, views=["pane"]) for head in in_short),
+        *(Column(head, number=True, views=["pane"], rank=1) for head in in_short),
+    ]
+    return Table(columns, rows)
 
 
 def _three(values: Sequence[float | None], form: str) -> list[str]:

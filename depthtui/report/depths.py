@@ -1,12 +1,24 @@
-"""How reports and panes show effective depths: a row for each rule, and remarks beneath."""
+"""How reports and panes show effective depths: a row for each rule, remarks, the paper's."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from depthtui.data.depth import DepthEstimate
-from depthtui.depth.published import DATASETS, PublishedModel
+from depthtui.data.model import ModelInfo
+from depthtui.depth.published import DATASETS, PAPER, RULES, PublishedModel, published_row
 from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
-from depthtui.report.blocks import ALL_VIEWS, AT_LENGTH, Bar, Column, Table, TableCell
+from depthtui.report.blocks import (
+    ALL_VIEWS,
+    AT_LENGTH,
+    Bar,
+    Block,
+    Column,
+    Note,
+    Table,
+    TableCell,
+)
 from depthtui.report.phrases import (
     by_prompt,
     criterion,
@@ -17,43 +29,28 @@ from depthtui.report.phrases import (
 )
 
 
-def depth_table(
-    reading: Reading,
-    published: PublishedModel | None = None,
-    beside: tuple[str, Reading] | None = None,
-) -> Table:
-    """A row for each rule of a reading.
-
-    Args:
-        reading: reading of pooled runs.
-        published: the paper's values for their model.
-        beside: another reading and its name; its rows follow beneath.
-    """
+def depth_table(reading: Reading, published: PublishedModel | None = None) -> Table:
+    """A row for each rule of a reading, with the paper's values for its model."""
     many, has_intervals = reading.n_prompts > 1, reading.n_prompts >= FEWEST_UNITS
     columns = [
         Column("rule", style="name"),
         Column("effective depth", views=AT_LENGTH),
-        Column("layers", views=["brief", "pane"], wraps=False),
-        Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH, rank=3),
-        Column("after layer", number=True, views=[*AT_LENGTH, "pane"], rank=5),
+        Column("layers", views=["brief"], wraps=False),
+        Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH),
+        Column("after layer", number=True, views=AT_LENGTH),
         Column("each prompt once", number=True, views=AT_LENGTH if many else []),
-        Column("", views=["pictures", "brief", "pane"], rank=1),
+        Column("", views=["pictures", "brief"]),
         Column("criterion", views=["text", "brief"]),
-        Column("criterion", views=["pane"], rank=2),
         Column("criterion", views=["pictures"]),
         Column("remark", views=["text"]),
     ]
     if published is not None:
         paper = f"paper: {' / '.join(DATASETS.values())}"
-        columns.append(Column(paper, brief="paper", rank=4))
+        columns.append(Column(paper, brief="paper"))
     rows: list[list[TableCell]] = []
     for estimate in reading.depths:
         paper_cell = [published_counts(published, estimate.rule)] if published is not None else []
         rows.append([*_row(estimate, reading.n_layers), *paper_cell])
-        other = beside[1].depth(estimate.rule) if beside is not None else None
-        if beside is not None and other is not None:
-            cells = _row(other, beside[1].n_layers)[1:]
-            rows.append([f"  {beside[0]}", *cells, *[""] * len(paper_cell)])
     return Table(columns, rows)
 
 
@@ -68,10 +65,21 @@ def _row(estimate: DepthEstimate, n_layers: int) -> list[TableCell]:
         by_prompt(estimate),
         Bar(estimate.ratio),
         rule,
-        criterion(estimate, short=True),
         f"{rule} ({remark})" if remark else rule,
         remark,
     ]
+
+
+def paper_blocks(models: Mapping[str, ModelInfo]) -> list[Block]:
+    """The paper's numbers of layers of these models, by name; nothing for models of others."""
+    rows = [published_row(model) for model in models.values()]
+    if not any(rows):
+        return []
+    counts = [
+        [rule_title(rule), *(published_counts(row, rule) if row else "–" for row in rows)]
+        for rule in RULES
+    ]
+    return [Table([Column("paper", style="soft"), *map(Column, models)], counts), Note(PAPER)]
 
 
 def depth_remarks(reading: Reading) -> list[str]:

@@ -107,6 +107,10 @@ def _scored(left_out: LeftOut) -> str:
     return f"the {left_out.knowledge.curve.words}"
 
 
+_RANKS = {KL: 2, TIME: 1}
+"""The columns that a narrow pane drops, the highest rank first."""
+
+
 def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None = None) -> Table:
     """A row for each number of pieces that stay.
 
@@ -115,8 +119,14 @@ def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None =
         stays: the numbers of pieces that stay, a row each.
         marked: the number whose row is marked; None for none.
     """
-    columns = [Column(f"{left_out.piece}s kept", number=True), Column("goes", number=True)]
-    columns += [Column(values.title, number=True) for values in left_out.columns.values()]
+    columns = [
+        Column(f"{left_out.piece}s kept", number=True, brief="kept"),
+        Column("goes", number=True),
+        *(
+            Column(values.title, number=True, rank=_RANKS.get(name, 0))
+            for name, values in left_out.columns.items()
+        ),
+    ]
     return Table(
         [*columns, *([] if marked is None else [Column("")])],
         [
@@ -153,15 +163,16 @@ def left_out_figures(left_out: LeftOut) -> Iterator[Figure]:
     for name, (title, _, _) in _CURVES.items():
         if name not in left_out.columns:
             continue
+        figure_name = name if left_out.piece == "layer" else f"{left_out.piece}s_{name}"
         full_title = f"{title} as {left_out.piece}s leave"
         if name not in (KL, CHOICES):
             panel = _panel(left_out, name, left_out.columns[name].values)
-            yield Figure(full_title, panel, _MEANING, name)
+            yield Figure(full_title, panel, _MEANING, figure_name)
             continue
         for number, way in enumerate(ways, start=1):
             which = f", order {number}" if len(ways) > 1 else ""
             panel = _panel(left_out, name, way.curve if name == KL else way.choices_curve)
-            yield Figure(full_title + which, panel, _order(way, left_out.piece), name)
+            yield Figure(full_title + which, panel, _order(way, left_out.piece), figure_name)
 
 
 def _panel(left_out: LeftOut, name: str, curve: np.ndarray) -> Panel:

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 from depthtui.data.protocol import Command
 from depthtui.data.run import Prompt
-from depthtui.tui.panes.page import dial_rule
+from depthtui.tui.panes.evidence_pane import dial_rule
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.layer_screen import LayerScreen
 from depthtui.tui.screens.live_screen import LiveScreen

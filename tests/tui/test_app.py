@@ -402,10 +402,10 @@ async def test_average_and_first_token(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("v", "a", "escape")
         assert it.main.query_one("#heatmap", HeatmapPane).view.mode == "means"
-        before = it.main.query_one("#depths", Pane).reading
+        before = it.main.query_one("#evidence", Pane).reading
         await it.read(include_first_token=False)
-        await it.until(lambda: it.main.query_one("#depths", Pane).reading is not before)
-        after = it.main.query_one("#depths", Pane).reading
+        await it.until(lambda: it.main.query_one("#evidence", Pane).reading is not before)
+        after = it.main.query_one("#evidence", Pane).reading
         assert before is not None
         assert after is not None
         assert after.n_tokens == before.n_tokens - 1

@@ -8,19 +8,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
 from depthtui.metrics.kept import NAME
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pooling import FEWEST_TOKENS
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.state.automatic_metrics import MOST_SECONDS, begins_by_itself
 from depthtui.tui.state.session import RunState
 from tests.builders import engines
 from tests.builders.engines import FakeEngine
 from tests.builders.results import make_result
 from tests.tui.app_helpers import Explored, explore
-from tests.tui.panes.drawing import lines
 
 LONG = 1e9
 
@@ -139,11 +138,13 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
         await it.ready()
         asked = it.engine.sent(StartRun)[-1].settings
         assert (asked.sufficient_order, asked.sufficient_search) == ("own", "ranked")
-        it.main.action_go_to("sufficient")
-        pane = it.main.query_one(SufficientPane)
-        await it.until(lambda: "i finds the model's, about" in "\n".join(lines(pane)))
-        await it.press("i")
-        await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
+        it.main.action_go_to("left-out")
+        pane = it.main.query_one(LeftOutPane)
+        for words in ("i computes right answers", "i computes speed", "i finds the model's order"):
+            await it.until(lambda words=words: words in pane.text, words)
+            await it.ready()
+            await it.press("i")
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 5)
         asked = it.engine.sent(StartRun)[-1].settings
         assert (asked.sufficient_order, asked.sufficient_search) == ("model", "ranked")
         assert NAME in asked.metrics

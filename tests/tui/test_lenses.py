@@ -16,7 +16,7 @@ from depthtui.metrics.registry import MEASURE_BY_NAME, METRIC_BY_NAME
 from depthtui.metrics.settling import settling_depth
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane, lens_values
@@ -39,7 +39,7 @@ def read_by(it: Explored, *kinds: type[FittedLens]) -> None:
 
 
 def shown_depths(it: Explored) -> list[int | None]:
-    summary = it.main.query_one(DepthTable).reading
+    summary = it.main.query_one(EvidencePane).reading
     return [estimate.layer for estimate in summary.depths if estimate.rule != "cosine"]
 
 
@@ -95,17 +95,14 @@ async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
         read_by(it, AffineLens)
         lens = it.session.current.result.get(AffineLens)
         await it.read(lens="affine")
-        await it.press("d", "d", "d")
-        await it.until(lambda: titled_by(it, "depths"))
-        await it.press("d")
-        await it.until(lambda: it.main.seen_page.id == "decided")
-        await it.until(lambda: "Tokens, affine lens" in it.screen_text())
-        mean = settling_depth(lens.divergence).mean()
-        assert f"settling depth {mean:.3g}" in it.screen_text()
-        await it.press("d")
-        await it.until(lambda: titled_by(it, "exits"))
-        await it.press("d")
-        await it.until(lambda: it.main.seen_page.id == "pruning")
+        for page in ("evidence", "tokens", "exits"):
+            it.main.action_go_to(page)
+            await it.until(lambda page=page: titled_by(it, page))
+        it.main.action_go_to("tokens")
+        await it.press("plus")
+        # The depth of a token is read at the one before it.
+        mean = settling_depth(lens.divergence)[:-1].mean()
+        await it.until(lambda: f"settling depth {mean:.3g}" in it.screen_text())
 
 
 async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(tmp_path: Path) -> None:
@@ -119,7 +116,7 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(tmp_path: P
             assert reason.startswith("Affine lens: ")
             assert "i computes it" in help_text
             assert help_text.endswith("u chooses another lens.")
-        assert [estimate.rule for estimate in it.main.query_one(DepthTable).reading.depths] == [
+        assert [estimate.rule for estimate in it.main.query_one(EvidencePane).reading.depths] == [
             "cosine"
         ]
         await it.press("i")

@@ -26,7 +26,7 @@ from depthtui.tui.state.session import RunState
 from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
 from tests.builders.metrics import usefulness
 from tests.hostile import HOSTILE
-from tests.tui.app_helpers import SIZES, Explored, explore
+from tests.tui.app_helpers import Explored, explore
 from tests.tui.panes.drawing import lines
 
 
@@ -331,12 +331,9 @@ async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(tmp_path: 
         assert load_settings(tmp_path / "settings.toml").measure == "layer_norm_ratio"
 
 
-@pytest.mark.parametrize("size", SIZES[1:])
-async def test_the_depth_pane_computes_how_useful_layers_are(
-    tmp_path: Path, size: tuple[int, int]
-) -> None:
-    async with explore(tmp_path, size=size) as it:
-        it.main.action_go_to("depths")
+async def test_a_wide_screen_computes_how_useful_layers_are(tmp_path: Path) -> None:
+    async with explore(tmp_path, size=(200, 60)) as it:
+        it.main.action_go_to("useful")
         await it.press("i")
         result = it.session.current
         await it.until(lambda: result.result.get(Ablation) is not None)

@@ -16,16 +16,16 @@ from depthtui.metrics.early_exit import CONFIDENCE, early_exit
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.settling import Settling
-from depthtui.metrics.similarity import Similarity, best_block
+from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.settings import Settings, load_settings
 from depthtui.tui.draw.styles import number
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
-from depthtui.tui.panes.prune_pane import PrunePane
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.panes.status_line import StatusLine
+from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
@@ -52,9 +52,9 @@ async def test_a_click_on_a_page_s_name_brings_it_up(tmp_path: Path, size: tuple
         up = it.main.query_one(VerdictPane)
         await it.until(lambda: "Verdict Evidence" in it.screen_text().replace("  ", " "))
         line = it.screen_text().splitlines()[up.region.y]
-        column = line.index("Depth", line.index("Verdict"))
+        column = line.index("Evidence", line.index("Verdict"))
         await it.pilot.click(offset=(column, up.region.y))
-        await it.until(lambda: it.main.seen_page is it.main.query_one(DepthTable))
+        await it.until(lambda: it.main.seen_page is it.main.query_one(EvidencePane))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -88,7 +88,7 @@ async def test_tab_passes_by_the_pages_that_are_not_up_and_zoom_keeps_turning(
         await turn_to(it, "exits")
         assert "exits" in [pane.id for pane in it.main.panes]
         await it.press("z", "d")
-        assert it.main.maximized is it.main.query_one(PrunePane)
+        assert it.main.maximized is it.main.query_one(VerdictPane)
 
 
 async def test_a_count_is_shown_until_its_key_comes(tmp_path: Path) -> None:
@@ -108,10 +108,10 @@ async def test_keys_that_come_faster_than_the_screen_all_count(
     tmp_path: Path, size: tuple[int, int]
 ) -> None:
     async with explore(tmp_path, size=size) as it:
-        it.main.action_go_to("depths")
+        it.main.action_go_to("evidence")
         for _ in range(3):
             it.main.turn_page()
-        pane = it.main.query_one(PrunePane)
+        pane = it.main.query_one(TokenDepthsPane)
         assert it.main.seen_page is pane
         await it.until(lambda: it.main.active_pane is pane)
 
@@ -137,7 +137,7 @@ async def test_the_thresholds_are_turned_and_every_count_follows_at_once(tmp_pat
         await says(0.65, 0.3)
         await it.read(overlap_threshold=0.2)
         await says(0.65, 0.2)
-        for other in (DepthCurves, DepthTable):
+        for other in (DepthCurves, TokenDepthsPane):
             depths = it.main.query_one(other).reading.depths
             assert [depth.threshold for depth in depths] == [None, 0.65, 0.2, None]
         assert "reading, changed" in str(pane.border_subtitle)
@@ -213,7 +213,7 @@ async def test_the_verdict_says_what_is_being_computed(tmp_path: Path) -> None:
 
 async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await turn_to(it, "decided")
+        await turn_to(it, "answers")
         await it.press("plus")
         assert "This page has no dial" in it.toasts()[-1]
         await turn_to(it, "exits")
@@ -234,30 +234,29 @@ async def test_the_dial_of_early_exit_changes_what_is_gained(tmp_path: Path) -> 
 
 async def test_settling_is_computed_by_its_page(tmp_path: Path) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
-        await turn_to(it, "decided")
+        await turn_to(it, "tokens")
         assert "prediction depth" in it.screen_text()
-        assert "i computes it" in it.screen_text()
+        await it.press("plus")
+        await it.until(lambda: "i computes it" in it.screen_text())
         await it.press("i")
         await it.until(lambda: "late" in it.screen_text())
         assert it.session.current.result.get(Settling) is not None
         assert "i computes it" not in it.screen_text()
 
 
-async def test_the_dial_of_pruning_is_the_length_of_the_block(tmp_path: Path) -> None:
+async def test_x_on_the_page_left_out_begins_without_the_layers_of_its_dial(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
-        await turn_to(it, "pruning")
-        assert "i computes it in about" in it.screen_text()
+        await turn_to(it, "left-out")
+        pane = it.main.query_one(LeftOutPane)
         await it.press("i")
-        await it.until(lambda: "n = 3  without layers" in it.screen_text())
-        similarity = it.session.current.result.get(Similarity)
-        await it.press("2", "plus")
-        for tokens in (slice(0, None), slice(1, None)):
-            await it.read(include_first_token=not tokens.start)
-            first, distance = best_block(similarity.distances(tokens), 5)
-            words = (
-                f"n = 5  without layers {first} to {first + 4} · angular distance {distance:.3f}"
-            )
-            await it.until(lambda w=words: w in it.screen_text())
+        await it.until(lambda: "▸" in pane.text, "the table")
+        await it.ready()
+        await it.press("2", "minus", "x")
+        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        off = it.app.screen.what_if.stack.skipped_layers
+        left_out = pane.reading.left_out
+        assert off == set(left_out.order[: len(off)])
+        assert len(off) == left_out.n_pieces - pane.kept_count
 
 
 async def measured(it: Explored, **values: object) -> None:
@@ -313,9 +312,9 @@ async def test_what_is_skipped_is_chosen_computed_and_told(tmp_path: Path) -> No
 
 
 async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with explore(tmp_path, size=(200, 60)) as it:
         run = it.session.current
-        await turn_to(it, "depths")
+        it.main.action_go_to("useful")
         await it.press("i")
         await it.until(lambda: run.result.get(Ablation) is not None)
         await it.ready()
@@ -334,9 +333,9 @@ async def test_ablation_has_its_part_and_no_place(tmp_path: Path) -> None:
 
 
 async def test_token_0_is_left_out_of_the_usefulness_of_layers(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
+    async with explore(tmp_path, size=(200, 60)) as it:
         run = it.session.current
-        await turn_to(it, "depths")
+        it.main.action_go_to("useful")
         await it.press("i")
         await it.until(lambda: run.result.get(Ablation) is not None)
         await it.ready()

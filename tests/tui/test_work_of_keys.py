@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from depthtui.tui.panes.sufficient_pane import SufficientPane
 
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading
@@ -18,6 +17,7 @@ from depthtui.tui.panes import prompt_pane
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.layer_part import PARTS, CellValues, LayerPart
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.layer_screen import LayerScreen
@@ -143,7 +143,7 @@ async def test_a_key_lays_out_each_pane_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     laid_out: list[str | None] = []
-    for kind in (SufficientPane, ExitPane):
+    for kind in (LeftOutPane, ExitPane):
 
         def spy(pane: LinesPane, lay_out: Any = kind.lay_out) -> Any:
             laid_out.append(pane.id)
@@ -152,8 +152,8 @@ async def test_a_key_lays_out_each_pane_once(
         monkeypatch.setattr(kind, "lay_out", spy)
     async with explore(tmp_path, engine) as it:
         await with_intervals(it)
-        it.main.action_go_to("sufficient")
-        await it.until(lambda: "sufficient" in laid_out)
+        it.main.action_go_to("left-out")
+        await it.until(lambda: "left-out" in laid_out)
         it.main.action_go_to("exits")
         await it.until(lambda: "exits" in laid_out)
         laid_out.clear()

@@ -31,7 +31,7 @@ from depthtui.metrics.evidence import (
     evidence_curve,
     progress_words,
 )
-from depthtui.metrics.loss_change import LossChange, MeanLoss
+from depthtui.metrics.loss_change import LossChange, MeanLoss, loss_measure
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, lowest, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced, token_mean
@@ -412,6 +412,7 @@ METRIC = Metric(
     needs=(needs.clean_run, needs.lens, needs.split, needs.mean_update),
     memory=row_of_logits,
     depends_on=("skip_part", "layers", *STAND_INS),
+    measures=(loss_measure(Ablation, "loss_change", "ablation", "Ablation loss"),),
     reduced=ReducedAblation,
     reduce=_reduce,
     summary=_summary,

@@ -20,10 +20,11 @@ from depthtui.metrics.evidence import (
     Variant,
     evidence_curve,
 )
+from depthtui.metrics.measures import array
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
-from depthtui.metrics.spec import Finding, LayerValues, Metric
+from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
 from depthtui.metrics.token_blocks import block_means
 
 
@@ -75,16 +76,11 @@ def best_block(distances: np.ndarray, n: int) -> tuple[int, float]:
     n_layers = len(distances)
     if not 1 <= n <= n_layers:
         raise DepthError(f"There is no block of {n} layers in a model of {n_layers}.")
-    over_n = block_distances(distances, n)
+    over_n = distances[n - 1, : n_layers + 1 - n]
     if np.isnan(over_n).all():
         raise DepthError("No angular distance is known: the residual stream is not finite.")
     first = int(np.nanargmin(over_n))
     return first, float(over_n[first])
-
-
-def block_distances(distances: np.ndarray, n: int) -> np.ndarray:
-    """The angular distances of n layers from each layer on, `[L + 1 - n]`, of `[L, L]`."""
-    return distances[n - 1, : len(distances) + 1 - n]
 
 
 def pruned_share(n_layers: int) -> int:
@@ -261,6 +257,14 @@ METRIC = Metric(
     result=Similarity,
     reruns_layers=False,
     needs=(needs.clean_run,),
+    measures=(
+        Measure(
+            "block_influence",
+            "Block influence",
+            "1 - cos(h_l, h_l+1)",
+            array(Similarity, "block_influence"),
+        ),
+    ),
     reduced=ReducedSimilarity,
     reduce=_reduce,
     summary=_summary,

@@ -113,11 +113,11 @@ class Chart(Pane):
             return self._draw_across(y)
         if self.has_axis and y == self.area.height - 1:
             title = fit_shown(self.axis(self.room).title, self.MARGIN)
-            return self.line((title, self.pane_styles.faint), *self._draw_axis(self.room))
+            return self.line((title, self.pane_styles.faint), *self.draw_axis(self.room))
         for panel in self.panels:
             if y in panel.plot.area:
                 line = y - panel.plot.area.top
-                return self.line(*self.draw_beside(panel, line), *self._draw_panel(panel, line))
+                return self.line(*self.draw_beside(panel, line), *self.draw_panel(panel, line))
         return self.line()
 
     def _draw_across(self, y: int) -> Strip:
@@ -130,9 +130,9 @@ class Chart(Pane):
             if y < area.top:
                 pieces += self._draw_head(panel)
             elif y in area:
-                pieces += self._draw_panel(panel, y - area.top)
+                pieces += self.draw_panel(panel, y - area.top)
             else:
-                pieces += self._draw_axis(area)
+                pieces += self.draw_axis(area)
         return self.line(*pieces)
 
     def _draw_head(self, panel: CurvePanel) -> list[Piece]:
@@ -157,10 +157,12 @@ class Chart(Pane):
         cells = 6 if line == panel.plot.area.lines - 1 else self.MARGIN - 1
         return number_within(panel.curves[place].value_at(share), cells), self.value_style(place)
 
-    def _draw_panel(self, panel: CurvePanel, line: int) -> list[Piece]:
+    def draw_panel(self, panel: CurvePanel, line: int) -> list[Piece]:
+        """A line of a panel, with the cursor."""
         return panel.line(line, self.pane_styles, self.share)
 
-    def _draw_axis(self, area: PlotArea) -> list[Piece]:
+    def draw_axis(self, area: PlotArea) -> list[Piece]:
+        """The marks of the axis beneath an area, and the cursor."""
         _, marks, at_cursor = self.axis(area)
         places = [(area.column(share), text) for share, text in marks]
         column = area.column(1 if self.share is None else self.share)

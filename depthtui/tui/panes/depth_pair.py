@@ -7,25 +7,31 @@ from textual.geometry import Size
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.run import RunResult
-from depthtui.depth.published import PAPER, RULES, published_row
 from depthtui.depth.reading import Reading
-from depthtui.report.blocks import Block, Column, Note, Table
+from depthtui.report.blocks import Note
 from depthtui.report.compared import compared_table
-from depthtui.report.depths import depth_remarks
+from depthtui.report.depths import depth_remarks, paper_blocks
 from depthtui.report.explanations import of_rules
-from depthtui.report.phrases import published_counts, rule_title
-from depthtui.tui.draw.block_lines import Lines, lines_of
+from depthtui.tui.draw.block_lines import Lines, cut_lines, lines_of
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.pane import nothing_pooled
 from depthtui.tui.panes.view import View
 
 
 class DepthPair(LinesPane):
-    """Each rule's layer and ratio in both runs, and A minus B.
+    """Each rule's layer and ratio in both runs, and the first run's minus the second's.
 
     Beneath: the paper's depths where a model is one of its own, and why a rule's layer is missing
     or doubtful.
+
+    Args:
+        sides: the two runs, in a word each.
+        where: the pane's name and id.
     """
+
+    def __init__(self, sides: tuple[str, str] = ("A", "B"), **where: str) -> None:
+        super().__init__(**where)
+        self._names = sides
 
     def show(self, view: View) -> None:
         is_new = view != self.view
@@ -57,7 +63,7 @@ class DepthPair(LinesPane):
         first = a.settings.where_left_out(", token 0 out")
         title = through_words("Effective depth", a.settings.lens)
         self.set_titles(f"{title} · layers, ratio", f"{counts} tokens{first}")
-        return self._lines_at(a, b, self.area.width)
+        return cut_lines(self._lines_at(a, b, self.area.width), self.area.height, self.pane_styles)
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """The number of lines, for `height: auto`."""
@@ -68,23 +74,15 @@ class DepthPair(LinesPane):
     def _lines_at(self, a: Reading, b: Reading, width: int) -> Lines:
         of_a, of_b = depth_remarks(a), depth_remarks(b)
         doubts = {
-            remark: " and ".join("AB"[place] for place in range(2) if remark in (of_a, of_b)[place])
+            remark: " and ".join(
+                name
+                for name, remarks in zip(self._names, (of_a, of_b), strict=True)
+                if remark in remarks
+            )
             for remark in [*of_a, *of_b]
         }
         notes = [Note(f"! {names}: {remark}") for remark, names in doubts.items()]
-        blocks = [compared_table([a, b]), *self._published(), *notes]
+        sides = zip(self._names, self._sides, strict=True)
+        models = {name: run.model for name, (run, _) in sides if run is not None}
+        blocks = [compared_table([a, b], self._names), *paper_blocks(models), *notes]
         return lines_of(blocks, width, self.pane_styles, gaps=False)
-
-    def _published(self) -> list[Block]:
-        """The paper's depths of either model; nothing for other models."""
-        rows = [None if run is None else published_row(run.model) for run, _ in self._sides]
-        if not any(rows):
-            return []
-        counts = [
-            [rule_title(rule), *(published_counts(row, rule) if row else "–" for row in rows)]
-            for rule in RULES
-        ]
-        return [
-            Table([Column("paper", style="soft"), Column("A"), Column("B")], counts),
-            Note(PAPER),
-        ]

@@ -8,19 +8,26 @@ from typing import NamedTuple
 import numpy as np
 from rich.cells import cell_len
 from textual import events
+from textual.message import Message
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.data.verdict import Evidence, EvidenceKind
+from depthtui.depth import rules
+from depthtui.depth.rule import Rule
 from depthtui.depth.verdict_words import spread
 from depthtui.metrics import kept
 from depthtui.metrics.estimates import about_time
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Metric
-from depthtui.report.blocks import Column, Table
+from depthtui.report.blocks import Column, Note, Table
+from depthtui.report.depths import paper_blocks
 from depthtui.report.explanations import of_verdict
+from depthtui.report.findings import published_sentences
+from depthtui.report.layer_types import type_blocks
 from depthtui.report.phrases import criterion
+from depthtui.report.tables import ValueTable, depths_by_rule
 from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.block_lines import cut_lines, lines_of
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
@@ -28,7 +35,7 @@ from depthtui.tui.draw.styles import Piece, fit_right, number
 from depthtui.tui.draw.text import NOT_TIMED, wrap
 from depthtui.tui.draw.tracks import axis, track
 from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
-from depthtui.tui.panes.page import ThresholdPage
+from depthtui.tui.panes.page import DIAL_KEYS
 from depthtui.tui.panes.under_cursor import MeasureRow, Target
 from depthtui.tui.panes.verdict_page import VerdictPage, title_within
 
@@ -41,11 +48,25 @@ KIND_WORDS: dict[EvidenceKind, str] = {
 
 _MOST_NAME = 16
 _RELIABILITY_CELLS = 12
+_RULE_CELLS = (7, 10)
+"""Cells of a rule's ratio and of its crossing."""
+
+_LEAST_TRACK = 20
+"""The least cells of a track beside them."""
+
 _WIDE = 80
 _LONGEST_LINE = 110
 _LEAST_CURVE, _MOST_CURVE = 2, 6
 _MOST_THRESHOLDS = 8
 """The end of a curve's scale, in multiples of its threshold."""
+
+
+class ThresholdTurned(Message):
+    """A request to raise the threshold of a rule's option by this many steps, for all panes."""
+
+    def __init__(self, option: str, steps: int) -> None:
+        super().__init__()
+        self.option, self.steps = option, steps
 
 
 class _Detail(NamedTuple):
@@ -113,13 +134,17 @@ def _curve(measure: Evidence, rule: RuleCurve | None, words: str) -> _Curve | No
     return curve if np.isfinite(curve.values).any() else None
 
 
-class EvidencePane(VerdictPage, ThresholdPage):
-    """Each measure's count and range.
+class EvidencePane(VerdictPage):
+    """Each measure's count and range, and a rule's ratio and crossing; the dial is a threshold.
 
     A count that is not firm has a hollow mark; one that does not even hold here has a broken band
-    and a `!`. Where there is room, a rule's curve is drawn over its line. Metrics not computed yet
-    show their cost.
+    and a `!`. Where there is room, a rule's curve is drawn over its line, and what others published
+    of the model stands beneath. Metrics not computed yet show their cost.
     """
+
+    dial = "threshold"
+    _has_rule_cells = False
+    """Whether there is room for a rule's ratio and crossing."""
 
     _pointed_measure = ""
     """The chosen measure."""
@@ -159,8 +184,30 @@ class EvidencePane(VerdictPage, ThresholdPage):
         # The description of the key depends on the focus.
         self.redraw_content()
 
+    def turn_dial(self, steps: int) -> None:
+        self.post_message(ThresholdTurned(dial_rule().threshold.option, steps))
+
+    def title_with_dial(self, title: str) -> None:
+        if self.reading is None:
+            self.set_titles(title)
+            return
+        settings = self.reading.settings
+        words = [
+            f"{DIAL_KEYS} {dial_rule().threshold_in_short(settings)}",
+            "u reading" + ", changed" * self.view.thresholds_turned,
+            f"token 0 {settings.where_left_out('left out') or 'counted'}",
+        ]
+        while len(words) > 1 and cell_len(" · ".join(words)) >= self.size.width:
+            words.pop()
+        self.set_titles(title, " · ".join(words))
+
     def explains(self) -> tuple[Explanation, ...]:
         return of_verdict(self.view.verdict)
+
+    def table(self) -> ValueTable | None:
+        if self.reading is None or not self.reading.depths:
+            return None
+        return depths_by_rule(self.reading)
 
     def why_empty(self) -> tuple[str, str] | None:
         self.title_with_dial(through_words("Evidence", self.view.lens))
@@ -195,7 +242,7 @@ class EvidencePane(VerdictPage, ThresholdPage):
             spare = height - len(rows)
             if spare < 0:
                 continue
-            return self._with_curves(detail, rows, spare) if detail.gaps else rows
+            return self._with_more(self._with_curves(detail, rows, spare)) if detail.gaps else rows
         return cut_lines(rows, height, self.pane_styles)
 
     @property
@@ -208,14 +255,15 @@ class EvidencePane(VerdictPage, ThresholdPage):
         if not verdict.evidence:
             return []
         lines: list[list[Piece]] = []
-        kind = ""
+        kind, self._has_rule_cells = "", False
+        self._has_rule_cells = detail.heads and self._track_cells >= _LEAST_TRACK + sum(_RULE_CELLS)
         for measure in verdict.evidence:
             if measure.kind != kind:
                 kind = measure.kind
                 if detail.gaps and lines:
                     lines.append([])
                 if detail.heads:
-                    lines.append([(KIND_WORDS[measure.kind], styles.muted)])
+                    lines.append(self._head(measure))
             lines += self._curve_lines(measure, curve_lines)
             lines.append(self._row(measure))
             if detail.reasons and measure.is_fragile and measure.reason:
@@ -243,7 +291,44 @@ class EvidencePane(VerdictPage, ThresholdPage):
                 return self._rows(detail, lines)
         return rows
 
+    def _with_more(self, rows: list[list[Piece]]) -> list[list[Piece]]:
+        """The rows, and as much beneath as fits of what is known of the model's layers."""
+        if self.reading is None:
+            return rows
+        model, height = self.drawn_result.model, self.area.height
+        notes = map(Note, published_sentences(self.reading))
+        for blocks in (type_blocks(self.reading), paper_blocks({"layers": model}), notes):
+            lines = lines_of(blocks, self.area.width, self.pane_styles, gaps=False)
+            if lines and len(rows) + 1 + len(lines) <= height:
+                rows = [*rows, [], *lines]
+        return rows
+
     # A measure --------------------------------------------------------------
+
+    def _head(self, measure: Evidence) -> list[Piece]:
+        """The heading of a kind of evidence, with those of the columns that only rules have."""
+        head: list[Piece] = [(KIND_WORDS[measure.kind], self.pane_styles.muted)]
+        if self._has_rule_cells and self._estimate(measure) is not None:
+            heads = map(fit_right, ("ratio", "crossing"), _RULE_CELLS)
+            gap = self.area.width - _RELIABILITY_CELLS - sum(_RULE_CELLS) - cell_len(head[0][0])
+            head.append((" " * gap + "".join(heads), self.pane_styles.faint))
+        return head
+
+    def _estimate(self, measure: Evidence) -> DepthEstimate | None:
+        """The effective depth behind a measure that is a rule."""
+        return next((each for each in self._estimates if each.rule == measure.measure), None)
+
+    def _rule_words(self, measure: Evidence) -> str:
+        """A rule's ratio and crossing; blank for other measures."""
+        if not self._has_rule_cells:
+            return ""
+        estimate = self._estimate(measure)
+        ratio, crossing = (None, None) if estimate is None else (estimate.ratio, estimate.crossing)
+        texts = (
+            "" if ratio is None else f"{ratio:.2f}",
+            "" if crossing is None else f"{crossing:.1f}",
+        )
+        return "".join(map(fit_right, texts, _RULE_CELLS))
 
     @property
     def _count_cells(self) -> int:
@@ -258,6 +343,7 @@ class EvidencePane(VerdictPage, ThresholdPage):
     @property
     def _track_cells(self) -> int:
         beside = self._count_cells + self._range_cells + _RELIABILITY_CELLS + 1
+        beside += sum(_RULE_CELLS) * self._has_rule_cells
         return max(0, self.area.width - self._name_cells - beside)
 
     def _row(self, measure: Evidence) -> list[Piece]:
@@ -281,6 +367,7 @@ class EvidencePane(VerdictPage, ThresholdPage):
             (f" {fit_right(str(measure.count), len(str(n_layers)))}", styles.strong),
             (f" of {n_layers}", styles.muted),
             (moves, styles.muted),
+            (self._rule_words(measure), styles.muted),
             reliability,
         ]
 
@@ -324,8 +411,8 @@ class EvidencePane(VerdictPage, ThresholdPage):
         ]
 
     def _threshold_of(self, measure: Evidence) -> str:
-        estimates = (each for each in self._estimates if each.rule == measure.measure)
-        return next((criterion(estimate, short=True) for estimate in estimates), "")
+        estimate = self._estimate(measure)
+        return "" if estimate is None else criterion(estimate, short=True)
 
     # Missing metrics --------------------------------------------------------
 
@@ -364,3 +451,8 @@ class EvidencePane(VerdictPage, ThresholdPage):
                 cost += ", in this prompt's own order"
             cost += self.why_kept_waits and f"; starts by key alone: {self.why_kept_waits}"
         return cost if metric.name in self.next_metrics else f"then i again: {cost}"
+
+
+def dial_rule() -> Rule:
+    """The rule whose threshold the dial turns."""
+    return next(rule for rule in rules.by_kind() if rule.threshold.keys == DIAL_KEYS)

@@ -6,7 +6,6 @@ import numpy as np
 
 from depthtui.data.explanation import Explanation
 from depthtui.metrics import kept
-from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept.curve import HALF, SHARE
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.explanations import of_metrics
@@ -62,9 +61,8 @@ class KeptPair(LinesPane):
             curve = knowledge.curve
             words = ["too little known"]
             if not curve.why_too_little:
-                layers, half = map(rounded_up_count, (curve.layers(), curve.layers(HALF)))
-                words = [f"{layers} of {knowledge.n_pieces} layers", " keep nine tenths"]
-                words += [f", {half} half", f" · of {curve.words}"]
+                words = [f"{curve.count()} of {knowledge.n_pieces} layers", " keep nine tenths"]
+                words += [f", {curve.count(HALF)} half", f" · of {curve.words}"]
         sign = f"{_SIGNS[place]} {letter} "
         line: list[Piece] = [(sign, self.line_style(place))]
         line += [(text, styles.text) for text in words]

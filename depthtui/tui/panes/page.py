@@ -6,12 +6,9 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 from textual.content import Content
-from textual.message import Message
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of, through_words
-from depthtui.depth import rules
-from depthtui.depth.rule import Rule
 from depthtui.tui.draw.names import OTHER_NAME, in_a_row
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
@@ -25,14 +22,6 @@ _EDGES = 2
 
 DIAL_KEYS = "+ -"
 """The keys of a page's dial."""
-
-
-class ThresholdTurned(Message):
-    """A request to raise the threshold of a rule's option by this many steps, for all panes."""
-
-    def __init__(self, option: str, steps: int) -> None:
-        super().__init__()
-        self.option, self.steps = option, steps
 
 
 class Page(LinesPane):
@@ -110,34 +99,6 @@ class Page(LinesPane):
 
     def lens(self) -> LogitLens:
         return lens_values(self.result, self.view.lens)
-
-
-class ThresholdPage(Page):
-    """A page with a dial for a rule's threshold; it shows the thresholds that keys turn."""
-
-    dial = "threshold"
-
-    def turn_dial(self, steps: int) -> None:
-        self.post_message(ThresholdTurned(dial_rule().threshold.option, steps))
-
-    def title_with_dial(self, title: str) -> None:
-        if self.reading is None:
-            self.set_titles(title)
-            return
-        settings = self.reading.settings
-        words = [
-            f"{DIAL_KEYS} {dial_rule().threshold_in_short(settings)}",
-            "u reading" + ", changed" * self.view.thresholds_turned,
-            f"token 0 {settings.where_left_out('left out') or 'counted'}",
-        ]
-        while len(words) > 1 and cell_len(" · ".join(words)) >= self.size.width:
-            words.pop()
-        self.set_titles(title, " · ".join(words))
-
-
-def dial_rule() -> Rule:
-    """The rule whose threshold the dial turns."""
-    return next(rule for rule in rules.by_kind() if rule.threshold.keys == DIAL_KEYS)
 
 
 def as_many_as_fit(pieces: list[Piece], width: int) -> list[Piece]:

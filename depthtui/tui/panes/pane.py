@@ -18,6 +18,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, lens_of
 from depthtui.data.run import PromptTokens, RunResult
+from depthtui.data.run_settings import RunSettings
 from depthtui.depth.reading import Reading
 from depthtui.metrics.chosen_lens import measure_of_lens, metric_of_lens
 from depthtui.metrics.registry import METRIC_BY_NAME
@@ -200,6 +201,10 @@ class Pane(Widget, can_focus=True):
     def computes_with(self) -> Mapping[str, Any]:
         """Settings for the metrics of `computes` that differ from the run's."""
         return {}
+
+    def what_if_settings(self, settings: RunSettings) -> RunSettings:
+        """The settings of a what-if that begins on the pane, from those of the run."""
+        return settings
 
     def lens_to_compute(self) -> tuple[str, ...]:
         """The metric of the chosen lens, where the lens has not read the run."""

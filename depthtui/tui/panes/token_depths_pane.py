@@ -1,8 +1,9 @@
-"""The depth of each token of a run, along its text."""
+"""The depth of each token of a run: along its text, and how many tokens have each depth."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from rich.style import Style
@@ -20,7 +21,7 @@ from depthtui.metrics.token_depths import (
     TokenDepthMeasure,
     first_counted,
 )
-from depthtui.report.blocks import Figure
+from depthtui.report.blocks import Bars, Figure
 from depthtui.report.explanations import of_metrics
 from depthtui.report.phrases import sentence_case
 from depthtui.report.token_depths import ROLLING, depth_figures, rolling_mean, span_means
@@ -33,13 +34,16 @@ from depthtui.tui.panes.pane import Cursor, CursorMoved
 
 _PURPOSE = "The depth of each token, read at the token before it, which predicts it."
 _FEWEST_LINES = 4
+_NARROW, _BAR_CELLS = 48, 14
+"""Cells of a pane without bars, and the most cells of a bar and the gap before it."""
 
 
 class TokenDepthsPane(Chart, Page):
     """Depth by token, by the dial's measure, over the means of prompt, thinking and answer.
 
     Layer 0 is at the bottom whatever the layer order. A dot is a token, in the colour of its depth;
-    the edge of the plot is the scale.
+    the edge of the plot is the scale. At the right a bar has the number of tokens at the depths of
+    its line; depths at which tokens settle late have a warning colour.
 
     Attributes:
         place: the place of the dial's measure in `TOKEN_DEPTHS`.
@@ -63,7 +67,7 @@ class TokenDepthsPane(Chart, Page):
         self.redraw()
 
     def computes(self) -> tuple[str, ...]:
-        if self.depth_measure.name == "settling":
+        if self.depth_measure.name == settling.NAME:
             return self.computed_for(settling.NAME)
         return self.lens_to_compute()
 
@@ -82,7 +86,7 @@ class TokenDepthsPane(Chart, Page):
             return None
         if reason := self.why_no_lens(_PURPOSE):
             return reason
-        if self.depth_measure.name == "settling":
+        if self.depth_measure.name == settling.NAME:
             return not_computed(self.drawn_result, settling.METRIC, self.view.pace)
         return f"No token has a depth here: {self.depth_measure.meaning}.", ""
 
@@ -90,8 +94,13 @@ class TokenDepthsPane(Chart, Page):
         if self.reading is None or self._why_empty() is not None:
             return ()
         depths = self.reading.token_depths(self.drawn_result)
-        n_layers, names = self.drawn_result.model.n_layers, [self.depth_measure.name]
-        return () if depths is None else list(depth_figures(depths, n_layers, names))
+        if depths is None:
+            return ()
+        n_layers, measure = self.drawn_result.model.n_layers, self.depth_measure
+        counts = np.bincount(self._counted().astype(int), minlength=n_layers + 1).astype(float)
+        title = f"{sentence_case(measure.title)}, tokens at each depth"
+        bars = Bars(counts, title, "tokens", across=f"depth, {n_layers} is the output")
+        return [*depth_figures(depths, n_layers, [measure.name]), Figure(title, bars)]
 
     def prepare(self) -> None:
         has_room = self.area.height >= _FEWEST_LINES
@@ -101,6 +110,8 @@ class TokenDepthsPane(Chart, Page):
         self._depths = np.full(n_tokens, np.nan) if depths is None else depths.astype(float)
         self._rolling_means = rolling_mean(self._depths)
         plot, at = Plot(self.room, 0, n_layers), np.arange(n_tokens) / max(1, self._span - 1)
+        lines = [plot.line_of(depth) for depth in self._counted()]
+        self._counts = np.bincount(lines, minlength=self.room.lines)
         # A gap after each point keeps the points apart.
         apart = np.stack([self._depths, np.full(n_tokens, np.nan)], axis=1).ravel()
         mean = Curve(at, self._rolling_means, self.pane_styles.strong)
@@ -119,8 +130,22 @@ class TokenDepthsPane(Chart, Page):
         depths = self.reading.token_depths(self.drawn_result)
         return None if depths is None else getattr(depths, self.depth_measure.name)
 
+    def _counted(self) -> np.ndarray:
+        """The depths of the tokens that have one and count in means."""
+        depths = self.depths()
+        assert depths is not None
+        assert self.reading is not None
+        counted = depths[first_counted(self.reading.settings) :]
+        return counted[np.isfinite(counted)]
+
+    @property
+    def _late(self) -> float:
+        """The depth from which on a token settles late; infinite for other measures."""
+        is_settling = self.depth_measure.name == settling.NAME
+        return settling.LATE * self.drawn_result.model.n_layers if is_settling else np.inf
+
     def _means(self) -> list[Piece]:
-        """The means of all tokens and of each span."""
+        """The means of all tokens and of each span, and the share of tokens that settle late."""
         run, reading, styles = self.drawn_result, self.reading, self.pane_styles
         assert reading is not None
         depths = reading.token_depths(run)
@@ -136,6 +161,9 @@ class TokenDepthsPane(Chart, Page):
                 (f"{number(mean[self.depth_measure.name])}{layers}", styles.strong),
             ]
             layers = ""
+        if np.isfinite(self._late):
+            late = float(np.mean(self._counted() >= self._late))
+            pieces.insert(2, (f" · {late:.0%} late", styles.warning))
         return pieces
 
     def move_cursor(self, old: Cursor, new: Cursor) -> None:
@@ -152,6 +180,12 @@ class TokenDepthsPane(Chart, Page):
         )
 
     # Geometry ---------------------------------------------------------------
+
+    @property
+    def room(self) -> PlotArea:
+        """The area of the dots, left of the bars."""
+        bars = _BAR_CELLS if self.area.width >= _NARROW else 0
+        return replace(super().room, width=max(1, super().room.width - bars))
 
     @property
     def _token(self) -> int:
@@ -190,6 +224,25 @@ class TokenDepthsPane(Chart, Page):
             edge = (ramp.glyphs[level], self.pane_styles.muted)
         styles = self.pane_styles
         return [(f"{label:>{self.MARGIN - 3}} ", styles.muted), edge, (" ", styles.text)]
+
+    def draw_panel(self, panel: CurvePanel, line: int) -> list[Piece]:
+        """The dots of a line and the number of its tokens as a bar."""
+        pieces, styles = super().draw_panel(panel, line), self.pane_styles
+        count = int(self._counts[line])
+        if self.area.width < _NARROW or not count:
+            return pieces
+        depth = self._depths[self._token]
+        is_at_cursor = np.isfinite(depth) and panel.plot.line_of(float(depth)) == line
+        lowest = panel.plot.line_of(self._late) if np.isfinite(self._late) else -1
+        style = styles.accent if is_at_cursor else styles.warning if line <= lowest else styles.text
+        digits = len(str(self._counts.max()))
+        cells = max(1, round(count / self._counts.max() * (_BAR_CELLS - 2 - digits)))
+        return [*pieces, (f" {'━' * cells}", style), (f" {count}", styles.muted)]
+
+    def draw_axis(self, area: PlotArea) -> list[Piece]:
+        has_bars = self.area.width >= _NARROW
+        heading = [(" tokens", self.pane_styles.faint)] if has_bars else []
+        return [*super().draw_axis(area), *heading]
 
     def _dot_style(self, styles: PaneStyles, line: int) -> Style:
         ramp = self.ramp_for(False)

@@ -11,10 +11,8 @@ from depthtui.metrics.spec import Measure
 
 _PAGES = {
     "accuracy": "answers",
-    "similarity": "pruning",
-    "kept": "verdict",
-    "sufficient": "sufficient",
-    "settled": "decided",
+    "kept": "left-out",
+    "settled": "tokens",
 }
 """Pages with the evidence of one metric or rule alone, by its name."""
 
@@ -68,7 +66,7 @@ class MeasureRow:
     def page(self) -> str:
         """The id of the page with its evidence; empty where a heatmap has it."""
         if self.measure in _PAGES or self.heatmap_measure is None:
-            return _PAGES.get(self.measure, "depths")
+            return _PAGES.get(self.measure, "curves")
         return ""
 
     @property

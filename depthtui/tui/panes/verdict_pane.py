@@ -14,7 +14,6 @@ from textual.renderables.digits import Digits
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.metrics import kept
-from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept import share_so_far
 from depthtui.metrics.kept.curve import SHARE, KeptCurve
 from depthtui.metrics.kept.pool import PooledKept
@@ -228,7 +227,7 @@ class VerdictPane(VerdictPage):
         if curve is None:
             return []
         styles, (sure, style) = self.pane_styles, self._reliability
-        count, n_layers = rounded_up_count(curve.layers(self.share)), self.shown_verdict.n_layers
+        count, n_layers = curve.count(self.share), self.shown_verdict.n_layers
         left: list[Piece] = [
             (f"{count} of {n_layers} layers", styles.strong),
             (self._meaning, styles.text),
@@ -240,7 +239,7 @@ class VerdictPane(VerdictPage):
         curve = self._counted
         assert curve is not None
         styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
-        count = str(rounded_up_count(curve.layers(self.share)))
+        count = str(curve.count(self.share))
         drawn = [
             part for part in Digits(count).render(Style(bold=True)) if isinstance(part, Segment)
         ]
@@ -294,12 +293,12 @@ class VerdictPane(VerdictPage):
         step = next((size for size in (_STEP, 10, 20, 50) if n_layers <= 8 * size), 100)
         # The name of the axis comes first: a number that would touch it is left out.
         marks = [(1.0, "0 kept")]
-        counts = [n_layers, *range(step * ((n_layers - 1) // step), 0, -step)]
-        marks += [(1 - count / n_layers, str(count)) for count in counts]
+        kept_counts = [n_layers, *range(step * ((n_layers - 1) // step), 0, -step)]
+        marks += [(1 - count / n_layers, str(count)) for count in kept_counts]
         cursor = None
         if counted is not None:
-            layers = counted.layers(self.share)
-            cursor = 1 - layers / n_layers, f"▴{layers:.1f}"
+            count = counted.count(self.share)
+            cursor = 1 - count / n_layers, f"▴{count}"
         size, has_dashes = (self.area.width, lines), bool(counted) or self._knowledge is None
         return share_plot(curves, self.share, size, self.pane_styles, marks, cursor, has_dashes)
 

@@ -15,18 +15,16 @@ from textual.widgets import Static
 from depthtui.token_text import printable_chars
 from depthtui.tui.panes.answers_pane import AnswersPane
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.decided_pane import DecidedPane
-from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.layer_bars import LayerBars
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.prompt_pane import PromptPane
-from depthtui.tui.panes.prune_pane import PrunePane
 from depthtui.tui.panes.status_line import StatusLine
 from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -55,12 +53,10 @@ LEFT = (Place(HeatmapPane, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "
 PAGES = (
     Place(VerdictPane, "verdict", "Verdict", "page"),
     Place(EvidencePane, "evidence", "Evidence", "page"),
-    Place(DepthTable, "depths", "Depth", "page"),
-    Place(DecidedPane, "decided", "Decided", "page"),
-    Place(ExitPane, "exits", "Exit", "page"),
-    Place(PrunePane, "pruning", "Prune", "page"),
+    Place(LeftOutPane, "left-out", "Left out", "page"),
     Place(AnswersPane, "answers", "Answers", "page"),
     Place(TokenDepthsPane, "tokens", "Tokens", "page"),
+    Place(ExitPane, "exits", "Exit", "page"),
 )
 """The pages, one of which is shown at a time, in the order of turning."""
 

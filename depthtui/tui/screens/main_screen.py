@@ -30,10 +30,9 @@ from depthtui.sizes import about
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import main, moving
 from depthtui.tui.commands.command import bindings_of
-from depthtui.tui.panes.evidence_pane import EvidencePane
+from depthtui.tui.panes.evidence_pane import EvidencePane, ThresholdTurned
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.heatmap_views import copied
-from depthtui.tui.panes.page import ThresholdTurned
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
 from depthtui.tui.panes.status_line import StatusLine

@@ -345,7 +345,7 @@ class RunScreen(PlacesScreen, SteppedScreen):
     # Other screens ------------------------------------------------------------
 
     def what_if(self) -> None:
-        """Leave layers out of the run that is shown."""
+        """Leave layers out of the run that is shown: those of the page Left out where it is on."""
         run, explorer = self.run, self.explorer
         assert run is not None
         clean = explorer.session.clean_of(run)
@@ -353,9 +353,11 @@ class RunScreen(PlacesScreen, SteppedScreen):
             self.notify(CLEAN_RUN_GONE, markup=False)
             return
 
+        changes = self.active_pane.what_if_settings(run.settings)
+
         def show() -> None:
             explorer.session.select(clean)
-            self.app.open_screen("What-if", clean, self.cursor, self.layer_order, run.settings)
+            self.app.open_screen("What-if", clean, self.cursor, self.layer_order, changes)
 
         self.act_with_model("what_if", show)
 

@@ -24,7 +24,7 @@ from depthtui.prompts.tasks import prompt_title
 from depthtui.token_text import printable_sentence
 from depthtui.tui.commands import moving, what_if
 from depthtui.tui.commands.command import bindings_of
-from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.depth_pair import DepthPair
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.lens_pair import LensPair
 from depthtui.tui.panes.output_bars import OptionBars, OutputBars
@@ -115,7 +115,7 @@ class WhatIfScreen(LiveScreen):
                     has_options = bool(self.what_if.clean.prompt.choices)
                     kind, name = (OptionBars, "Options") if has_options else (OutputBars, "Output")
                     yield kind(id="output", name=name)
-                    yield DepthTable(id="depths", name="Depth")
+                    yield DepthPair(("changed", "clean"), id="depths", name="Depth")
                     yield WhatIfPrompts(id="what-if-prompts", name="Session")
         yield KeyFooter()
 
@@ -181,8 +181,6 @@ class WhatIfScreen(LiveScreen):
             case "output":
                 # The model's output is read without a lens.
                 return replace(view, lens=LOGIT)
-            case "depths" if self.what_if.stack.is_clean:
-                return replace(view, other_result=None, other_reading=None)
         return view
 
     def draw(self) -> None:

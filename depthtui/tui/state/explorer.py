@@ -65,7 +65,7 @@ class Explorer:
         token_count: how many tokens a prompt has.
         models: the models that can be opened.
         inspections: the layers of runs that were inspected at a token.
-        controls: what the layers that suffice mean on each model.
+        controls: what the layers that are kept mean on each model.
         pair: a run and its prompt's run on another model, to be compared.
         draft: the chosen prompt before it runs, and whether it is wrapped; or None.
         writing: how the model writes answers.

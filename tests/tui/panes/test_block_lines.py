@@ -17,7 +17,7 @@ from depthtui.report.blocks import (
     ViewBlocks,
 )
 from depthtui.tui.draw.block_lines import as_much_as_fits, lines_of
-from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.depth_pair import DepthPair
 from tests.hostile import HOSTILE
 from tests.tui.panes.drawing import framed
 
@@ -35,7 +35,7 @@ TABLE = Table(
 
 async def drawn(blocks: object, width: int, height: int = 99) -> list[str]:
     """The text of each line."""
-    pane = DepthTable()
+    pane = DepthPair()
     async with framed(pane):
         lines = as_much_as_fits([blocks], Size(width, height), pane.pane_styles)  # type: ignore[list-item]
         assert all(cell_len("".join(text for text, _ in line)) <= width for line in lines)
@@ -77,7 +77,7 @@ async def test_sentences_are_wrapped_and_blocks_stand_apart():
 
 
 async def test_the_first_version_that_fits_is_drawn():
-    pane = DepthTable()
+    pane = DepthPair()
     async with framed(pane):
         versions = [[Note("one two three")], [Note("one two")], [Note("one")]]
         for width, text in ((20, "one two three"), (8, "one two"), (4, "one")):
@@ -96,7 +96,7 @@ async def test_hostile_texts_are_printable_and_as_wide_as_they_look():
 
 
 async def test_styles_say_what_a_text_is():
-    pane = DepthTable()
+    pane = DepthPair()
     async with framed(pane):
         styles = pane.pane_styles
         head, row, _ = lines_of([TABLE], 60, styles)

@@ -12,7 +12,9 @@ from depthtui.data.run import RunResult
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict import verdict_of
+from depthtui.depth.verdict_words import Facts
 from depthtui.metrics.registry import METRIC_BY_NAME
+from depthtui.report.phrases import rule_title
 from depthtui.tui.draw.styles import PaneStyles, ruler, styles_of
 from depthtui.tui.draw.tracks import axis, column_of, track
 from depthtui.tui.panes.evidence_pane import KIND_WORDS, EvidencePane
@@ -27,6 +29,7 @@ from tests.tui.panes.drawing import (
     strips,
     summary_of,
 )
+from tests.tui.panes.test_panes import hybrid_result
 
 SAYS = "until the lens reads the output's tokens"
 FIRM = Evidence("readable", "overlap", "overlap", 6, 5, 7, meaning=SAYS)
@@ -36,7 +39,7 @@ NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it ne
 
 
 def planted(*evidence: Evidence, missing: tuple[str, ...] = ()) -> Verdict:
-    found = verdict_of(evidence, 10, missing)
+    found = verdict_of(Facts(evidence=evidence, n_layers=10, missing_metrics=missing))
     assert found is not None
     return found
 
@@ -121,6 +124,47 @@ async def test_each_measure_has_its_line_and_what_does_not_hold_needs_no_colour(
     assert any(line.startswith("cosine") and "it never turns" in line for line in shown)
     for kind in ("readable", "geometric"):
         assert KIND_WORDS[kind] in text
+
+
+@pytest.mark.parametrize(("size", "expected"), [((90, 30), True), ((50, 30), False)])
+async def test_a_rule_has_its_ratio_and_crossing_where_there_is_room(
+    size: tuple[int, int], expected: bool
+) -> None:
+    result, pane = make_result(layers=12, tokens=20), EvidencePane()
+    reading = summary_of(result, kl_threshold=0.4)
+    assert reading is not None
+    async with framed(pane, size):
+        show(pane, result, reading, verdict=reading.verdict)
+        assert ("ratio  crossing" in pane.text) == expected
+        for estimate in reading.depths:
+            if estimate.crossing is not None:
+                row = lines(pane)[line_with(pane, rule_title(estimate.rule))]
+                words = f"{estimate.ratio:.2f}{estimate.crossing:10.1f}"
+                assert (words in row) == expected
+
+
+@pytest.mark.parametrize("height", [60, 20])
+async def test_what_is_known_of_the_model_stands_beneath_where_there_is_room(height: int) -> None:
+    hybrid, pane = hybrid_result(tokens=20), EvidencePane()
+    named = {}
+    for name in ("nobody", "Qwen/Qwen2.5-1.5B-Instruct", "SmolLM2-135M"):
+        layers = 30 if name.startswith("Smol") else 28
+        named[name] = make_result(layers=layers, tokens=20)
+        named[name].model = replace(named[name].model, name=name)
+
+    async with framed(pane, (90, height)):
+
+        def text(result: RunResult) -> str:
+            reading = summary_of(result)
+            assert reading is not None
+            show(pane, result, reading, verdict=reading.verdict)
+            return " ".join(pane.text.split())
+
+        assert ("By type of layer" in text(hybrid)) == (height == 60)
+        assert "Paper:" not in text(named["nobody"])
+        paper = text(named["Qwen/Qwen2.5-1.5B-Instruct"])
+        assert ("cosine 17 / 21 / 20" in paper) == (height == 60)
+        assert ("Published for SmolLM2-135M" in text(named["SmolLM2-135M"])) == (height == 60)
 
 
 async def test_what_holds_here_alone_says_so() -> None:

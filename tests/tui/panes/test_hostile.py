@@ -17,10 +17,10 @@ from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.registry import MEASURE_BY_NAME, MEASURES
 from depthtui.tui.panes.answers_pane import AnswersPane
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.decided_pane import DecidedPane
-from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.exit_pane import ExitPane
 from depthtui.tui.panes.heatmap import HeatmapPane
+from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.progress_pane import ProgressPane
@@ -42,8 +42,9 @@ PANES = [
     HeatmapPane,
     LensTable,
     DepthCurves,
-    DepthTable,
+    EvidencePane,
     VerdictPane,
+    LeftOutPane,
     AnswersPane,
 ]
 SIZES = [(1, 1), (5, 3), (6, 4), (9, 5), (24, 6), (40, 8), (81, 25), (200, 60)]
@@ -95,7 +96,7 @@ async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
             assert not any(unicodedata.category(char) in {"Cc", "Cs"} for char in strip.text)
 
 
-@pytest.mark.parametrize("kind", [*PANES, DecidedPane, ExitPane, TokenDepthsPane])
+@pytest.mark.parametrize("kind", [*PANES, TokenDepthsPane, ExitPane])
 @pytest.mark.parametrize("lens", LENSES[1:])
 async def test_hostile_tokens_through_another_lens_are_drawn_safely(kind: type[Pane], lens: str):
     result = hostile_result()

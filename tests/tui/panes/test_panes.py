@@ -10,17 +10,14 @@ import pytest
 from rich.color import Color
 from textual.events import MouseScrollDown, MouseScrollUp
 
-from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
-from depthtui.depth import rules
 from depthtui.metrics.contributions import Contributions
 from depthtui.tui.draw.styles import Piece, line_colour
 from depthtui.tui.panes import status_line
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.depth_table import DepthTable
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.layer_bars import LayerBars
 from depthtui.tui.panes.lens_table import Landmarks, LensTable, landmarks
@@ -43,7 +40,6 @@ from tests.tui.panes.drawing import (
     show,
     strips,
     summary_of,
-    with_depths,
 )
 
 
@@ -432,97 +428,6 @@ async def test_nothing_left_to_average_is_said():
         assert "No token is left to average." in "".join(lines(pane))
 
 
-# The effective depths -----------------------------------------------------
-
-
-async def test_each_rule_has_its_layer_ratio_and_threshold():
-    result = make_result(layers=12)
-    summary = summary_of(result, kl_threshold=0.4)
-    pane = DepthTable()
-    async with framed(pane, (70, 12)):
-        show(pane, result, summary)
-        for name, rule, words in (
-            ("cosine", "cosine", "last rise past 0"),
-            ("KL", "kl", "< 0.4 of max"),
-            ("overlap", "overlap", "> 0.3"),
-        ):
-            estimate = next(estimate for estimate in summary.depths if estimate.rule == rule)
-            line = lines(pane)[line_with(pane, name)]
-            assert f"{estimate.layer + 1} of 12 ({estimate.ratio:.2f})" in line
-            assert words in line
-            full, empty = line.count("━"), line.count("─")
-            assert full / (full + empty) == pytest.approx(estimate.ratio, abs=0.06)
-
-
-async def test_rules_are_explained_beneath_as_far_as_there_is_room():
-    result = unanswered(make_result(layers=12))
-    pane = DepthTable()
-    async with framed(pane, (70, 12)):
-        show(pane, result, summary_of(result))
-        assert "How many layers run until" not in "\n".join(lines(pane))
-    pane = DepthTable()
-    async with framed(pane, (70, 30)):
-        show(pane, result, summary_of(result))
-        text = " ".join("\n".join(lines(pane)).split())
-        for estimate in summary_of(result).depths:
-            explained = rules.named(estimate.rule).explanation
-            assert explained.description in text
-            assert explained.reading in text
-        assert text.count("of 12") == 3
-
-
-async def test_no_layer_is_a_dash_and_why_and_a_doubt_is_said():
-    result = make_result(layers=12)
-    summary = summary_of(result)
-    summary = with_depths(
-        summary,
-        DepthEstimate("cosine", None, None, None, reason="it never turns positive"),
-        DepthEstimate("kl", 3, 4 / 12, 0.5, warning="KL rises again after layer 3"),
-    )
-    pane = DepthTable()
-    async with framed(pane, (70, 12)):
-        show(pane, result, summary)
-        assert lines(pane)[1].split()[:2] == ["cosine", "–"]
-        assert not {"━", "─"} & set(lines(pane)[1])
-        assert "cosine: it never turns positive." in lines(pane)[3]
-        assert "KL: KL rises again after layer 3." in lines(pane)[4]
-
-
-async def test_published_values_stand_beside_those_of_the_paper_s_models():
-    result = make_result(layers=28)
-    pane = DepthTable()
-    async with framed(pane, (70, 16)):
-        show(pane, result, summary_of(result))
-        assert "paper" not in "".join(lines(pane))
-        for name, expected in (("Qwen/Qwen2.5-1.5B-Instruct", True), ("Qwen2.5-14B", False)):
-            result.model = replace(result.model, name=name)
-            show(pane, result, summary_of(result))
-            assert ("layers used on HellaSwag / GSM8K" in "".join(lines(pane))) == expected
-            assert ("17 / 21 / 20" in lines(pane)[line_with(pane, "cosine")]) == expected
-
-
-async def test_published_layers_stand_beneath_the_depths_where_there_is_room():
-    result = make_result(layers=30)
-    for name, height, expected in (
-        ("nobody", 60, 0),
-        ("SmolLM2-135M", 60, 1),
-        ("SmolLM2-135M", 24, 0),
-    ):
-        result.model = replace(result.model, name=name)
-        async with framed(pane := DepthTable(), (70, height)):
-            show(pane, result, summary_of(result))
-            assert "".join(lines(pane)).count("Published for SmolLM2-135M") == expected
-
-
-async def test_a_narrow_depth_table_leaves_out_the_threshold():
-    result = make_result(layers=12)
-    pane = DepthTable()
-    async with framed(pane, (40, 16)):
-        show(pane, result, summary_of(result))
-        assert "━" in lines(pane)[1]
-        assert "last rise past 0" not in "".join(lines(pane))
-
-
 # Status and progress ------------------------------------------------------
 
 
@@ -692,10 +597,12 @@ HYBRID = ("linear attention", "linear attention", "full attention", "linear atte
 MARKS = "L linear attention · F full attention"
 
 
-def hybrid_result(layers: int = 4, metrics: tuple[str, ...] = ("ablation",)):
+def hybrid_result(layers: int = 4, metrics: tuple[str, ...] = ("ablation",), tokens: int = 5):
     types = (HYBRID * layers)[:layers]
     settings = RunSettings(metrics=("contributions", "logit_lens", *metrics))
-    return full_result(Prompt("a b c d e"), tiny_model(layers, layer_types=types), settings)
+    return full_result(
+        Prompt(" ".join("a" * tokens)), tiny_model(layers, layer_types=types), settings
+    )
 
 
 async def test_rows_of_a_hybrid_have_the_marks_of_its_types():
@@ -726,13 +633,3 @@ async def test_marks_stand_beneath_the_bars_of_a_hybrid():
         assert lines(pane)[-2].rstrip() == "   ".join("LLFL" * 3)
         change(pane, result=hybrid_result(100))
         assert set(lines(pane)[-2]) & set("LF") == set(), "several layers share a bar"
-
-
-async def test_the_depth_pane_has_the_layers_by_type():
-    result, pane = hybrid_result(), DepthTable()
-    async with framed(pane, (70, 40)):
-        show(pane, result, summary_of(result))
-        row = line_with(pane, "used: ablation")
-        assert lines(pane)[row].split()[-6:] == ["3", "of", "3", "1", "of", "1"]
-        show(pane, make_result(), summary_of(make_result()))
-        assert not any("By type" in line for line in lines(pane))

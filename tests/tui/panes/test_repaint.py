@@ -15,7 +15,7 @@ from textual.strip import Strip
 
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.curves import DepthCurves
-from depthtui.tui.panes.depth_table import DepthTable
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
@@ -64,7 +64,7 @@ class Terminal:
 
 @pytest.mark.parametrize("tokens", ["plain", "hostile"])
 @pytest.mark.parametrize("size", [(34, 11), (70, 26)])
-@pytest.mark.parametrize("kind", [PromptPane, HeatmapPane, LensTable, DepthCurves, DepthTable])
+@pytest.mark.parametrize("kind", [PromptPane, HeatmapPane, LensTable, DepthCurves, EvidencePane])
 async def test_partial_repaints_add_up(kind, size, tokens, monkeypatch):
     number = random.Random(7)
     pane = kind()
@@ -94,7 +94,7 @@ async def test_partial_repaints_add_up(kind, size, tokens, monkeypatch):
             assert terminal.cells == fresh.cells
 
 
-@pytest.mark.parametrize("kind", [PromptPane, HeatmapPane, LensTable, DepthCurves, DepthTable])
+@pytest.mark.parametrize("kind", [PromptPane, HeatmapPane, LensTable, DepthCurves, EvidencePane])
 async def test_a_view_that_looks_the_same_draws_nothing_again(
     kind: type[Pane], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.token_depths_pane import TokenDepthsPane
 from tests.builders.results import run
-from tests.tui.panes.drawing import framed, lines, show, summary_of
+from tests.tui.panes.drawing import cells, framed, lines, show, summary_of
 from tests.tui.panes.test_pages import decided_at
 
 
@@ -68,7 +68,32 @@ async def test_settling_is_computed_first():
         divergence[7:] = 0.1
         result.put("settling", Settling(divergence))
         show(pane, result, summary_of(result))
-        assert lines(pane)[0].startswith("settling depth 7.00 of 10")
+        assert lines(pane)[0].startswith("settling depth 7.00 of 10 · 0% late")
+        divergence[:9] = 0.6
+        show(pane, result, summary_of(result))
+        assert "100% late" in lines(pane)[0]
+
+
+async def test_bars_beside_the_dots_count_the_tokens_of_each_depth():
+    result = decided_at([2, 2, 2, 6, 9, 9])
+    pane = TokenDepthsPane()
+    async with framed(pane, (62, 14)):
+        pane.cursor = Cursor(0, 4)
+        show(pane, result, summary_of(result))
+        # A title, eleven depths in ten lines, the axis; token 0 has no depth.
+        bars = {y: line.split("━")[-1].strip() for y, line in enumerate(lines(pane)) if "━" in line}
+        places = [pane.panels[0].plot.line_of(depth) + 1 for depth in (9, 6, 2)]
+        assert bars == dict(zip(places, "113", strict=True))
+        styles = [dict(cells(pane.render_line(y)))["━"] for y in places]
+        assert [style.color == pane.pane_styles.accent.color for style in styles] == [0, 1, 0]
+        _, bars = pane.figures()
+        assert [(depth, n) for depth, n in enumerate(bars.picture.values) if n] == [
+            (2, 3),
+            (6, 1),
+            (9, 1),
+        ]
+        show(pane, result, summary_of(result, include_first_token=False))
+        assert "━ 2" in lines(pane)[places[2]]
 
 
 async def test_a_threshold_moves_the_curve_without_a_run():

@@ -123,9 +123,9 @@ def test_every_measure_of_a_verdict_has_a_page_or_a_heatmap() -> None:
     assert reading is not None
     assert reading.verdict is not None
     rows = [MeasureRow(found.measure) for found in reading.verdict.evidence]
-    rows += [MeasureRow(name) for name in ("ablation", "similarity", "sufficient", "order")]
+    rows += [MeasureRow(name) for name in ("ablation", "similarity", "kept", "order")]
     for row in rows:
-        assert (row.page in PAGE_ORDER) != (row.heatmap_measure is not None)
+        assert (row.page in (*PAGE_ORDER, "curves")) != (row.heatmap_measure is not None)
 
 
 @pytest.mark.parametrize(

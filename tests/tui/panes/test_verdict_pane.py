@@ -147,7 +147,7 @@ async def test_the_axis_of_the_curve_has_the_layers_that_are_kept() -> None:
     assert count is not None
     assert axis.split()[0] == "30"
     assert axis.endswith("0 kept")
-    assert f"▴{count.count:.1f}" in axis
+    assert f"▴{count.count} " in axis
 
 
 async def test_where_too_little_is_known_there_is_no_number() -> None:

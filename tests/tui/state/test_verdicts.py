@@ -9,14 +9,13 @@ import pytest
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.depth.reading import reading_of
-from depthtui.metrics import resampling, sufficient
+from depthtui.metrics import resampling
 from depthtui.metrics.registry import OF_THE_PASS
 from depthtui.tui.state.verdicts import LastReading
 from tests.builders.metrics import ablation
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
-from tests.builders.results import full_result, full_run, half_run, make_result
+from tests.builders.results import full_result, half_run, make_result
 
 
 def test_it_is_worked_out_only_where_something_changed() -> None:
@@ -160,11 +159,3 @@ def test_a_pass_that_goes_on_is_not_begun() -> None:
     last, result = LastReading(), half_run(long_result(), 3)
     last.of(result, SummarySettings(), True)
     assert last.begin() is None
-
-
-def test_a_completed_reading_has_drawn_what_panes_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A metric of which no count is evidence has its interval, too."""
-    reading = reading_of([full_run()], SummarySettings(), is_draft=True).completed()
-    suffices = reading.get(sufficient.METRIC)
-    monkeypatch.setattr(sufficient, "drawn_interval", lambda *_: pytest.fail("drawn for a pane"))
-    assert suffices.interval is not None
