@@ -43,7 +43,7 @@ class Group:
     @classmethod
     def of(cls, name: str, reading: Reading | None) -> Group:
         """The group of some prompts; None for none."""
-        if reading is None:
+        if reading is None or not reading.prompts:
             return cls(name, 0, 0.0, None)
         lengths = [prompt.n_tokens for prompt in reading.prompts]
         right = None if reading.accuracy is None else reading.accuracy.share

@@ -212,9 +212,9 @@ def compare(
         raise ValueError("a comparison needs two or more groups")
     if paired and len(set(sizes)) > 1:
         raise ValueError(f"{listed(list(map(str, sizes)))} prompts cannot be paired")
-    found = Comparison(number=number, groups=groups)
+    comparison = Comparison(number=number, groups=groups)
     if problem := too_few_words([group.tasks for group in groups]) or _unknown(groups, names):
-        return replace(found, problem=problem)
+        return replace(comparison, problem=problem)
     factors = trend_weights(len(groups)) if is_trend else _first_to_last(len(groups))
     resampled = Resampled.of(groups, seed, paired, resamples)
     change = resampled.sum(factors)
@@ -226,7 +226,7 @@ def compare(
     ]
     test, name = _rank_test(groups, factors, paired, seed)
     return replace(
-        found,
+        comparison,
         change=change.value,
         ranges=ranges,
         test=test,

@@ -246,12 +246,12 @@ def _in_other_orders(curve: KeptCurve, layers: Callable[[np.ndarray], np.ndarray
     A group that takes more in its own order than in the model's counts with the model's: an order
     of few tokens may be a bad one.
     """
-    found = np.full(3, np.nan)
+    in_orders = np.full(3, np.nan)
     if curve.is_read_with_halves:
-        found[:2] = layers(curve.control_shares[:2])
+        in_orders[:2] = layers(curve.control_shares[:2])
     if curve.own_share is not None:
-        found[2] = layers(np.stack([curve.own_share, curve.share])).min()
-    return found
+        in_orders[2] = layers(np.stack([curve.own_share, curve.share])).min()
+    return in_orders
 
 
 MEAN_DEPTH = Number(
@@ -314,11 +314,11 @@ RIGHT_ANSWERS = Number(
 
 
 def _with_curve(rule: Rule, readings: Sequence[Reading]) -> list[list[bool]]:
-    found = []
+    has_it = []
     for reading in readings:
         ids = {id(prompt) for prompt, part in reading.by_prompt if rule.curve in part.curves}
-        found.append([id(prompt) in ids for prompt in reading.prompts])
-    return found
+        has_it.append([id(prompt) in ids for prompt in reading.prompts])
+    return has_it
 
 
 def crossing_of(

@@ -18,6 +18,7 @@ from depthtui.data.run_settings import (
     SummarySettings,
     Writing,
 )
+from depthtui.data.sentence import noun_for
 from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.files import expand_home
 from depthtui.metrics.needed_settings import with_lens_metric
@@ -98,7 +99,7 @@ def population(tasks: Iterable[TaskChoice]) -> str:
     drawn = {task.name for task in tasks if task.is_generated}
     stored = {task.name for task in tasks if not task.is_generated}
     return " and ".join(
-        f"{prompts} of {'this' if len(names) == 1 else 'these'} {source}{'s' * (len(names) > 1)}"
+        f"{prompts} of {noun_for(len(names), 'this', 'these')} {noun_for(len(names), source)}"
         for names, prompts, source in (
             (drawn, "draws", "generator"),
             (stored, "prompts", "data set"),

@@ -102,14 +102,10 @@ def _answered(form: _Form, summary: SweepSummary) -> Question:
     compared = list(form.subjects(summary))
     if form.name == "size" and not compared:
         return _unlike_sizes(form, summary)
-    numbers = numbers_by(rules_of(summary.cells))
-    answers = [
-        answer
-        for subject in compared
-        for answer in _with_nine_tenths(
-            [_answer(subject, number, form.has_direction) for number in numbers]
-        )
-    ]
+    numbers, answers = numbers_by(rules_of(summary.cells)), []
+    for subject in compared:
+        by_number = (_answer(subject, number, form.has_direction) for number in numbers)
+        answers += _with_nine_tenths([answer for answer in by_number if answer is not None])
     question = Question(form.name, form.title, answers)
     return replace(question, answers=[*_corrected(question.headline), *_corrected(question.others)])
 
@@ -129,9 +125,8 @@ def _corrected(answers: Sequence[Answer]) -> list[Answer]:
     return [replace(answer, comparison=one) for answer, one in zip(answers, family, strict=True)]
 
 
-def _with_nine_tenths(found: Iterable[Answer | None]) -> list[Answer]:
+def _with_nine_tenths(answers: Sequence[Answer]) -> list[Answer]:
     """The answers of a subject; the headline's has the layers that keep nine tenths beside it."""
-    answers = [answer for answer in found if answer is not None]
     beside = ""
     for answer in answers:
         if answer.number is NINE_TENTHS and answer.is_known:
@@ -142,45 +137,42 @@ def _with_nine_tenths(found: Iterable[Answer | None]) -> list[Answer]:
 
 def _answer(subject: Subject, number: Number, has_direction: bool) -> Answer | None:
     """The answer by a number, before its correction; None where no group has the number."""
-    every = subject.readings()
-    known = [reading for reading in every if reading is not None]
-    found = number.has(known or subject.cells)
-    if not any(map(any, found)):
+    readings = subject.readings()
+    some = [reading for reading in readings if reading is not None]
+    has_it = number.has(some or subject.cells)
+    if not any(map(any, has_it)):
         return None
-    readings = _that_have(every, found, subject.paired)
-    if known and not all(map(any, found)):
+    if len(some) < len(readings):
+        comparison = Comparison(number=number, problem=too_few_words([np.empty(0)]))
+    elif not all(map(any, has_it)):
         comparison = Comparison(number=number, problem=Sentence("not measured everywhere"))
     else:
-        comparison = _comparison(subject, number, readings)
+        some = _that_have(some, has_it, subject.paired)
+        readings, comparison = list(some), _comparison(subject, number, some)
     groups = [Group.of(name, one) for name, one in zip(subject.names, readings, strict=True)]
     return Answer(subject, has_direction, groups, comparison)
 
 
 def _that_have(
-    every: Sequence[Reading | None], found: Sequence[Sequence[bool]], paired: bool
-) -> list[Reading | None]:
+    readings: Sequence[Reading], has_it: Sequence[Sequence[bool]], paired: bool
+) -> list[Reading]:
     """The prompts of each group that have a number; where paired, those that have it in all."""
-    of_known = iter(found)
-    has_it = [[] if reading is None else next(of_known) for reading in every]
     if paired:
-        has_it = [[all(of_text) for of_text in zip(*has_it, strict=False)]] * len(every)
+        has_it = [[all(of_text) for of_text in zip(*has_it, strict=True)]] * len(readings)
     return [
         reading
-        if reading is None or (all(of_group) and of_group)
+        if all(of_group)
         else Reading(list(compress(reading.prompts, of_group)), reading.settings)
-        if any(of_group)
-        else None
-        for reading, of_group in zip(every, has_it, strict=True)
+        for reading, of_group in zip(readings, has_it, strict=True)
     ]
 
 
-def _comparison(subject: Subject, number: Number, readings: Sequence[Reading | None]) -> Comparison:
-    groups = [reading for reading in readings if reading is not None]
-    if len(groups) < len(readings):
+def _comparison(subject: Subject, number: Number, readings: Sequence[Reading]) -> Comparison:
+    if not all(reading.prompts for reading in readings):
         return Comparison(number=number, problem=too_few_words([np.empty(0)]))
     comparison = compare(
         number,
-        number.of_groups(groups),
+        number.of_groups(readings),
         paired=subject.paired,
         is_trend=subject.is_trend,
         names=subject.names,

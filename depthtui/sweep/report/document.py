@@ -371,9 +371,9 @@ def _question(question: Question) -> Iterator[Block]:
 def _others(answers: Sequence[Answer]) -> Iterator[Block]:
     """A table for the models that are compared, and each reason why nothing is known, once."""
     for compared in dict.fromkeys(answer.subject.compared for answer in answers):
-        known = [one for one in answers if one.subject.compared == compared and one.is_known]
-        if known:
-            yield TightBlocks([Paragraph(compared), _comparisons(known)])
+        some = [one for one in answers if one.subject.compared == compared and one.is_known]
+        if some:
+            yield TightBlocks([Paragraph(compared), _comparisons(some)])
     doubts = dict.fromkeys(answer.reason for answer in answers if answer.is_known)
     doubtful = [f"{sentence_case(doubt)}." for doubt in doubts if ":" in doubt]
     yield Items([*doubtful, *reasons_of(answers)], _MOST_ITEMS)

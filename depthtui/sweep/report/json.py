@@ -65,13 +65,13 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
 
 def _answer(answer: Answer) -> dict[str, Any]:
     """An answer; numbers, changes and intervals are shares, of the layers or of the answers."""
-    found, test = answer.comparison, answer.comparison.test
-    numbers = zip_longest(answer.groups, found.groups, found.ranges)
+    comparison, test = answer.comparison, answer.comparison.test
+    numbers = zip_longest(answer.groups, comparison.groups, comparison.ranges)
     return {
         "number": answer.number.name,
         "compared": answer.subject.compared,
         "on": answer.subject.on,
-        "known": found.groups[0].known if found.groups else "",
+        "known": comparison.groups[0].known if comparison.groups else "",
         "values": [
             {
                 **asdict(group),
@@ -81,14 +81,14 @@ def _answer(answer: Answer) -> dict[str, Any]:
             }
             for group, number, ends in numbers
         ],
-        "change": found.change,
-        "interval": found.interval,
-        "level": found.level,
-        "test": found.test_name,
+        "change": comparison.change,
+        "interval": comparison.interval,
+        "level": comparison.level,
+        "test": comparison.test_name,
         "p": None if test is None else test.p,
         "effect": None if test is None else test.effect,
-        "disagrees": found.disagrees,
-        "direction": found.direction,
+        "disagrees": comparison.disagrees,
+        "direction": comparison.direction,
         "reason": answer.reason,
         "confounds": answer.confounds,
         "population": answer.population,
