@@ -132,7 +132,7 @@ def reachable_hub(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def chance_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of random weights, which is at chance, can be pruned all the same."""
-    monkeypatch.setattr("depthtui.engine.choosing.check_not_at_chance", lambda *_: None)
+    monkeypatch.setattr("depthtui.engine.layer_choice.check_not_at_chance", lambda *_: None)
 
 
 @pytest.fixture

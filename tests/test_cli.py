@@ -706,7 +706,7 @@ def solutions(folder: Path) -> Path:
         ("--model m run demo", "name the model after it"),
         ("cache nonsense", "Commands: info, list, clear, verify."),
         ("run demo --prompt x --kl-threshold hot", "'hot' is not a number"),
-        ("prune demo --keep-answers 85", "'85' is a percentage: write 0.85."),
+        ("prune demo --keep answers=85", "'85' is a percentage: write 0.85."),
         ("run demo --prompt", "requires an argument. See `depthtui run --help`."),
         ("completion fishh", "not one of bash, zsh, fish. Did you mean fish?"),
         ("serve --port abc", "'abc' is not a whole number of at least 0"),
@@ -809,7 +809,7 @@ def test_an_argument_in_the_wrong_place_is_put_where_it_belongs(
         "prune demo pruned",
         "prune demo 5 --out p q",
         "prune --least 5 -- demo 6",
-        "prune demo 5 --budget 1",
+        "prune demo 5 --keep kl=1",
         "prune demo I have 3 apples",
     ],
 )

@@ -77,7 +77,7 @@ def test_the_numbers_beside_curves_are_those_of_the_sweep(cache: Path, tmp_path:
 
 class TestSizes:
     def draw(self, session: str, out: Path, *options: str) -> bytes:
-        command = ["figure", "suffice", session, "--only", "1", "--out", str(out), *options]
+        command = ["figure", "left-out", session, "--only", "1", "--out", str(out), *options]
         assert main(command) == 0
         return out.read_bytes()
 
@@ -144,7 +144,7 @@ def test_bad_input_is_a_clear_error_and_nothing_is_written(
     files.mkdir()
     named = ["--out", str(files / (options[1] if options[0] == "--out" else "fig.pdf"))]
     others = [] if options[0] == "--out" else options
-    assert main(["figure", "suffice", session, *named, *others]) == status
+    assert main(["figure", "left-out", session, *named, *others]) == status
     assert words in " ".join(capsys.readouterr().err.split())
     assert list(files.iterdir()) == []
 
@@ -162,7 +162,7 @@ def test_a_source_that_is_none_is_an_error(
 ) -> None:
     (tmp_path / "summary.json").write_text("{}")
     place = source if source == "nothing" else str(tmp_path / source)
-    assert main(["figure", "suffice", place, "--out", str(tmp_path / "fig.pdf")]) == 1
+    assert main(["figure", "left-out", place, "--out", str(tmp_path / "fig.pdf")]) == 1
     assert words in " ".join(capsys.readouterr().err.split())
 
 
@@ -178,7 +178,7 @@ def test_a_sweep_has_no_values_of_tokens(cache: Path, tmp_path: Path, capsys: Ou
 def test_another_file_stays(name: str, session: str, tmp_path: Path, capsys: Output) -> None:
     (tmp_path / name).write_bytes(b"%PDF-1.7\nmine")
     out = tmp_path / "fig.pdf"
-    assert main(["figure", "suffice", session, "--out", str(out)]) == 1
+    assert main(["figure", "left-out", session, "--out", str(out)]) == 1
     assert "is no figure of depthtui, and was left as it is" in capsys.readouterr().err
     assert (tmp_path / name).read_bytes() == b"%PDF-1.7\nmine"
     assert [path.name for path in tmp_path.glob("fig.*")] == [name]
@@ -189,7 +189,7 @@ def test_a_run_that_the_cache_lost_is_named_and_the_others_are_drawn(
 ) -> None:
     there, gone = full_run("The ferry was late."), full_run("Gone")
     name = save(cache, saved_result(cache, there), saved_result(cache, gone, in_cache=False))
-    assert main(["figure", "suffice", name, "--out", str(tmp_path / "fig.svg")]) == 1
+    assert main(["figure", "left-out", name, "--out", str(tmp_path / "fig.svg")]) == 1
     assert "Run 2, “Gone”" in capsys.readouterr().err
     assert (tmp_path / "fig.svg").exists()
 
@@ -199,7 +199,7 @@ def test_without_its_library_a_pdf_is_refused_with_the_command_that_installs_it(
 ) -> None:
     lacking = replace(FORMATS["pdf"], libraries=["no_such_library"])
     plant(monkeypatch, FORMATS, "pdf", lacking)
-    command = ["figure", "suffice", session, "--out"]
+    command = ["figure", "left-out", session, "--out"]
     assert main([*command, str(tmp_path / "fig.pdf")]) == 1
     assert re.search(r"pip install .*\[figures\]", capsys.readouterr().err)
     assert main([*command, str(tmp_path / "fig.svg")]) == 0
@@ -214,7 +214,7 @@ def test_a_run_with_its_arrays_is_drawn_as_its_session_is(
     run_report(results, settings).write(tmp_path / "mine", ["safetensors"])
     drawn = {}
     for source in (session, str(tmp_path / "mine"), str(tmp_path / "mine/summary.safetensors")):
-        for kind, measure in (("suffice", "kept"), ("curves", "kl"), ("heatmap", "overlap")):
+        for kind, measure in (("left-out", "kept"), ("curves", "kl"), ("heatmap", "overlap")):
             command = ["figure", kind, source, "--measure", measure, "--only", "2"]
             assert main([*command, "--out", str(tmp_path / "fig.svg")]) == 0
             drawn.setdefault(kind, set()).add((tmp_path / "fig.svg").read_bytes())
@@ -233,7 +233,7 @@ def test_a_damaged_file_of_arrays_is_an_error(cut: int, tmp_path: Path, capsys: 
 
 def test_a_shell_completes_sessions_then_folders(session: str) -> None:
     complete = ShellComplete(commands, {}, "depthtui", "_DEPTHTUI_COMPLETE")
-    (item,) = complete.get_completions(["figure", "suffice"], session[:8])
+    (item,) = complete.get_completions(["figure", "left-out"], session[:8])
     assert item.value == session
-    (folder,) = complete.get_completions(["figure", "suffice"], "mine")
+    (folder,) = complete.get_completions(["figure", "left-out"], "mine")
     assert (folder.type, folder.value) == ("dir", "mine")

@@ -136,7 +136,7 @@ def test_a_sweep_has_it(tmp_path: Path) -> None:
     outcome = sweep(make_plan(("alpha", "beta")), tmp_path, ScriptedEngine())
     summary = summarise_sweep(outcome)
     asked = questions(summary)
-    assert "certain" in {answer.rule for question in asked for answer in question.answers}
+    assert "certain" in {answer.number.name for question in asked for answer in question.answers}
     report = sweep_report(summary, asked)
     assert "certainty below 0.9 of its largest" in report.files("md")[""].decode()
     assert "Lens certainty, over relative depth" in report.files("html")[""].decode()

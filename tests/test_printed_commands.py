@@ -13,7 +13,7 @@ import pytest
 
 from depthtui import installing
 from depthtui.cli import main
-from depthtui.cli.pruning import _other_tools
+from depthtui.cli.pruned_words import _other_tools
 from depthtui.engine.lenses import LensChoice, Lenses
 from depthtui.errors import DepthError
 from depthtui.lenses.lens_files import _unreadable

@@ -56,7 +56,7 @@ def _font_size(context: click.Context, parameter: click.Parameter, size: Length)
 @click.command(
     cls=SectionedCommand,
     examples=[
-        "depthtui figure suffice 20261127-0942 --out fig.pdf",
+        "depthtui figure left-out 20261127-0942 --out fig.pdf",
         "depthtui figure curves mine/ --measure kl --out fig.svg --width 6.75in",
         "depthtui figure heatmap 20261127-0942 --only 2 --measure overlap \\",
         "    --out fig.pdf --font 'Times New Roman' --font-size 9pt",
@@ -130,7 +130,7 @@ def figure(
 ) -> int:
     """Draw one figure of results that are there, for a paper.
 
-    KIND is `curves` (a measure over depth), `suffice` (what is kept with fewer layers), `heatmap`
+    KIND is `curves` (a measure over depth), `left-out` (what is kept with fewer layers), `heatmap`
     (a measure by layer and token) or `patch`. SOURCE is a session of `depthtui sessions list`, the
     folder of a sweep, or that of a run with --format safetensors. No model is loaded.
     """

@@ -37,13 +37,18 @@ from depthtui.options import WrongValue
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
+    from depthtui.cli.pruning import Pruning
     from depthtui.data.run import Prompt
+    from depthtui.engine.factory import Storage
+    from depthtui.engine.pruning import PrunedModel
 
-_TASK_OF_BUDGET, _TASK_OF_ANSWERS = "grade_school", "addition"
+_TASK, _TASK_OF_ANSWERS = "grade_school", "addition"
 """Default tasks of the held-out prompts; the second has short answers."""
 
-_WAYS = ("--drop", "--least", "--budget", "--keep-answers")
+_WAYS = ("--keep", "--least", "--drop")
 """The options of which one chooses the layers."""
+
+_GATE = re.compile(r"[a-z]+=[0-9.]+")
 
 
 def _layers(context: click.Context, parameter: click.Parameter, value: str | None) -> str:
@@ -53,17 +58,30 @@ def _layers(context: click.Context, parameter: click.Parameter, value: str | Non
         raise click.BadParameter(f"{value!r} is not {error}.") from None
 
 
-def _budget(
-    context: click.Context, parameter: click.Parameter, value: float | None
-) -> float | None:
+def _gate(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[str, float] | None:
+    """A column and its limit."""
+    if value is None:
+        return None
+
+    from depthtui.engine.left_out_costs import GATE_COLUMNS, SHARES
     from depthtui.metrics.layer_order import MOST_COST
 
-    if value is not None and value > MOST_COST:
+    column, _, limit = value.partition("=")
+    if column not in GATE_COLUMNS:
+        raise click.BadParameter(
+            f"{value!r} is no column with its limit: write one of knowledge=0.9, loss=0.1, kl=0.3, "
+            "choices=0.9 and answers=0.95."
+        )
+    most = 1 if column in SHARES else None
+    number = NumberRange(min=0, max=most, min_open=True).convert(limit, parameter, context)
+    if column == "kl" and number > MOST_COST:
         words = f"the order ends at {MOST_COST:g} nats."
-        if value.is_integer():
-            words += f" --least {value:.0f} leaves {value:.0f} out."
+        if number.is_integer():
+            words += f" --least {number:.0f} leaves {number:.0f} out."
         raise click.BadParameter(words)
-    return value
+    return column, number
 
 
 class _PruneCommand(PromptCommand):
@@ -78,6 +96,8 @@ class _PruneCommand(PromptCommand):
                 options += ["--least", word]
             elif _names_layers(word):
                 options += ["--drop", word]
+            elif _GATE.fullmatch(word):
+                options += ["--keep", word]
             else:
                 rest.append(word)
         if len(rest) > 1:
@@ -105,16 +125,30 @@ def _names_layers(word: str) -> bool:
     cls=_PruneCommand,
     examples=[
         "depthtui prune demo --least 5 --out pruned/",
-        "depthtui prune demo --budget 0.5 --task grade_school --out pruned/",
-        "depthtui prune demo --keep-answers 0.85 --task addition --level 1 \\",
+        "depthtui prune demo --keep knowledge=0.9 --out pruned/",
+        "depthtui prune demo --keep answers=0.85 --task addition --level 1 \\",
         "    --examples 30",
         "depthtui prune Qwen/Qwen2.5-1.5B-Instruct --drop 20,22-24 --out pruned/",
-        "depthtui prune demo --parts --budget 0.5 --out pruned/",
+        "depthtui prune demo --parts --keep kl=0.5 --out pruned/",
     ],
 )
 @model_argument_or_option
 @in_section(
     "Layers to remove, by one of",
+    click.option(
+        "--keep",
+        "gate",
+        callback=_gate,
+        metavar="COLUMN=LIMIT",
+        help="As many as keep knowledge, choices or answers at a share of MODEL's, or loss or kl "
+        "within nats of it: knowledge=0.9, loss=0.1, kl=0.3, choices=0.9, answers=0.95.",
+    ),
+    click.option(
+        "--least",
+        type=WholeNumberRange(1),
+        metavar="N",
+        help="The N that cost least together.",
+    ),
     click.option(
         "--drop",
         "layers",
@@ -122,28 +156,9 @@ def _names_layers(word: str) -> bool:
         help="These layers, such as 3,5-7; 3a is the attention of layer 3, 3m its MLP.",
     ),
     click.option(
-        "--least",
-        type=WholeNumberRange(1),
-        metavar="N",
-        help="The N that cost least together; a table of costs comes first.",
-    ),
-    click.option(
-        "--budget",
-        type=NumberRange(min=0, min_open=True),
-        callback=_budget,
-        metavar="NATS",
-        help="As many as keep the KL to the whole model's output within so many nats.",
-    ),
-    click.option(
-        "--keep-answers",
-        type=NumberRange(min=0, max=1, min_open=True),
-        metavar="SHARE",
-        help="As many as keep right answers at this share of MODEL's, gained ones counted.",
-    ),
-    click.option(
         "--parts",
         is_flag=True,
-        help="Let the last three count attentions and MLPs, each by itself, not layers.",
+        help="Let --keep and --least count attentions and MLPs, each by itself, not layers.",
     ),
 )
 @in_section(
@@ -176,10 +191,9 @@ def _names_layers(word: str) -> bool:
 @cache_dir_option
 def prune(
     model: str,
-    layers: str,
+    gate: tuple[str, float] | None,
     least: int | None,
-    budget: float | None,
-    keep_answers: float | None,
+    layers: str,
     parts: bool,
     heal: bool,
     heal_texts: Path | None,
@@ -195,53 +209,28 @@ def prune(
     The folder opens in transformers: safetensors in the dtype of MODEL's files with the layers
     renumbered, its configuration and its tokenizer, and a recipe for mergekit. It is written only
     if its logits are those of MODEL without these layers; then it is loaded and measured on the
-    prompts. Without --out the layers and their cost are printed, and nothing is written.
+    prompts. Without --out nothing is written. A table of the costs on the prompts comes first.
 
     Layers are removed in MODEL's order of their joint cost. Their number is given (--least), or
-    chosen on the texts of that order (--budget) or on as many further prompts (--keep-answers). A
-    chosen number is checked on held-out prompts, by default ten of grade_school, or of addition:
-    if the check fails, nothing is written. A healed model is written only if it is closer to MODEL
-    there than the one that is cut alone.
+    chosen by a column of that table and a limit (--keep) on the texts of that order, for answers
+    on as many further prompts. A chosen number is checked on held-out prompts, by default ten of
+    grade_school, or of addition: if the check fails, nothing is written. A healed model is written
+    only if it is closer to MODEL there than the one that is cut alone.
 
     Without some attentions or MLPs (--parts, --drop 3a) the folder has every layer, with zeros in
     the last projections of these parts, and lists of them for LLM-Drop, SWIFT and Draft & Verify.
     """
-    values = (layers, least, budget, keep_answers)
-    chosen = [name for name, value in zip(_WAYS, values, strict=True) if value]
-    if len(chosen) != 1:
-        *others, last = _WAYS
-        problem = f", not {' and '.join(chosen)}" if chosen else ""
-        raise click.UsageError(
-            f"Choose the layers to remove by one of {', '.join(others)} and {last}{problem}."
-        )
-    # Behind `--` an option would be an argument.
-    out_words = ["--out", f"{_last_part(model)}-pruned"]
-    writing = command_line(["prune", *out_words, *words_of(click.get_current_context())])
-    if layers and out is None:
-        raise click.UsageError(f"--drop chooses nothing: `{writing}` writes the model.")
-    if parts and layers:
-        raise click.UsageError(
-            "--parts is of --least, --budget and --keep-answers: --drop names parts itself, "
-            "such as 3a for an attention."
-        )
     by_parts = parts or names_parts(layers)
-    if by_parts and heal:
-        raise click.UsageError(
-            "--heal makes up for blocks of layers that go, by a map in the MLP before each: "
-            "attentions and MLPs that go by themselves are not healed."
-        )
-    if heal_texts is not None and not heal:
-        raise click.UsageError("--heal-texts is of no use without --heal.")
+    _check_usage((gate, least, layers), by_parts, parts, heal, heal_texts)
     settings = overrides.settings()
-    in_order = least is not None or budget is not None
-    by_answers = keep_answers is not None
-    prompts = _prompts(prompt_options, dataset, settings, in_order, by_answers)
+    of_answers = gate is not None and gate[0] == "answers"
+    prompts = (_halves if of_answers else _prompts)(prompt_options, dataset, settings)
 
-    from depthtui.cli.pruned_card import write_card
-    from depthtui.cli.pruning import PruneJob, print_choice, print_pruning, prune_model
+    from depthtui.cli.pruned_words import print_choice, print_costs
+    from depthtui.cli.pruning import PruneJob, prune_model
     from depthtui.engine.factory import Storage
+    from depthtui.engine.layer_choice import Gate
     from depthtui.errors import RunStopped
-    from depthtui.token_text import shell_word
 
     if heal_texts is not None:
         from depthtui.lenses.calibration import read_texts
@@ -254,31 +243,69 @@ def prune(
         storage=Storage.of(settings),
         trusted=trusted,
         layers=layers,
-        piece="part" if by_parts else "layer",
-        budget=budget,
-        share=keep_answers,
         least=least,
+        gate=None if gate is None else Gate(*gate),
         prompts=prompts,
-        heals=heal,
-        heal_texts="" if heal_texts is None else str(heal_texts),
+        names_prompts=_names_prompts(prompt_options),
         settings=overrides.over(
             RunSettings(chat_template=settings.chat_template, sufficient_search="greedy")
         ),
+        piece="part" if by_parts else "layer",
+        heals=heal,
+        heal_texts="" if heal_texts is None else str(heal_texts),
     )
     try:
-        pruning = prune_model(job, print_notice)
+        pruning = prune_model(job, print_notice, print_costs)
     except RunStopped:
         print_notice("Nothing was written.")
         return INTERRUPTED
-    if pruning.pruned is None:
-        print_choice(pruning, writing)
-        return 0
+    if pruning.pruned is not None:
+        return _tell(pruning, pruning.pruned, job.storage)
+    # Behind `--` an option would be an argument.
+    out_words = ["--out", f"{_last_part(model)}-pruned"]
+    words = words_of(click.get_current_context())
+    print_choice(pruning, command_line(["prune", *out_words, *words]))
+    return 0
+
+
+def _check_usage(
+    ways: Sequence[object], by_parts: bool, parts: bool, heal: bool, heal_texts: Path | None
+) -> None:
+    """Refuse options that do not go together."""
+    chosen = [name for name, value in zip(_WAYS, ways, strict=True) if value]
+    if len(chosen) != 1:
+        *others, last = _WAYS
+        problem = f", not {' and '.join(chosen)}" if chosen else ""
+        raise click.UsageError(
+            f"Choose the layers to remove by one of {', '.join(others)} and {last}{problem}."
+        )
+    if parts and chosen == ["--drop"]:
+        raise click.UsageError(
+            "--parts is of --keep and --least: --drop names parts itself, such as 3a for an "
+            "attention."
+        )
+    if by_parts and heal:
+        raise click.UsageError(
+            "--heal makes up for blocks of layers that go, by a map in the MLP before each: "
+            "attentions and MLPs that go by themselves are not healed."
+        )
+    if heal_texts is not None and not heal:
+        raise click.UsageError("--heal-texts is of no use without --heal.")
+
+
+def _tell(pruning: Pruning, pruned: PrunedModel, storage: Storage) -> int:
+    """Write the card, and print the model and where it is; returns the exit status."""
+    from depthtui.cli.pruned_card import write_card
+    from depthtui.cli.pruned_words import print_pruning
+    from depthtui.token_text import shell_word
+
     command = command_line(["prune", *words_of(click.get_current_context())])
-    card = write_card(pruning, pruning.pruned, job.storage.models_dir, command)
-    print_pruning(pruning, pruning.pruned)
+    card = write_card(pruning, pruned, storage.models_dir, command)
+    print_pruning(pruning, pruned)
+    folder = pruned.folder
     click.echo(
         f"\nIts card is {shell_word(str(card))}; this would publish it:\n"
-        f"hf upload YOUR_NAME/{pruning.pruned.folder.name} {shell_word(str(pruning.pruned.folder))}"
+        f"hf upload YOUR_NAME/{folder.name} {shell_word(str(folder))}"
     )
     if not pruning.passes:
         print_notice("Rounding has moved the written model over the limit.")
@@ -286,32 +313,28 @@ def prune(
     return 0
 
 
+def _names_prompts(prompt_options: PromptOptions) -> bool:
+    return bool(prompt_options.prompts or prompt_options.files or prompt_options.task)
+
+
+def _named(prompt_options: PromptOptions, task: str) -> PromptOptions:
+    """The options, with a default task where they name no prompts."""
+    is_named = _names_prompts(prompt_options)
+    return prompt_options if is_named else replace(prompt_options, task=task)
+
+
 def _prompts(
-    prompt_options: PromptOptions,
-    dataset: DatasetOptions,
-    settings: Settings,
-    in_order: bool,
-    by_answers: bool,
+    prompt_options: PromptOptions, dataset: DatasetOptions, settings: Settings
 ) -> list[Prompt]:
-    """The prompts to measure on; by answers, twice as many as the options name.
+    """The held-out prompts."""
+    return gather_prompts(_named(prompt_options, _TASK), settings, dataset).prompts
 
-    Every second one of them chooses the number of layers, the others check it.
 
-    Args:
-        prompt_options, dataset, settings: the prompts that are named.
-        in_order: whether layers go in the model's order, which has default prompts.
-        by_answers: whether the answers to keep choose the layers.
-    """
-    names_prompts = prompt_options.prompts or prompt_options.files or prompt_options.task
-    if not names_prompts and not in_order and not by_answers:
-        return []
-    if not names_prompts:
-        prompt_options = replace(
-            prompt_options, task=_TASK_OF_ANSWERS if by_answers else _TASK_OF_BUDGET
-        )
-    if not by_answers:
-        prompts = gather_prompts(prompt_options, settings, dataset).prompts
-        return [_unsolved(prompt) for prompt in prompts]
+def _halves(
+    prompt_options: PromptOptions, dataset: DatasetOptions, settings: Settings
+) -> list[Prompt]:
+    """Twice as many prompts as are named: every second one chooses, the others check."""
+    prompt_options = _named(prompt_options, _TASK_OF_ANSWERS)
     if prompt_options.task is not None:
         prompt_options = replace(
             prompt_options,
@@ -322,22 +345,15 @@ def _prompts(
         prompts = gather_prompts(prompt_options, settings, dataset, in_halves=True).prompts
     except click.UsageError as error:
         raise click.UsageError(
-            f"{error.message} --keep-answers takes twice the prompts of --examples: one half "
+            f"{error.message} --keep answers takes twice the prompts of --examples: one half "
             "chooses the number of layers, the other half checks it."
         ) from error
     if len(prompts) < 2 or not all(prompt.answer for prompt in prompts):
         raise click.UsageError(
-            "--keep-answers needs two prompts or more that have answers: --task NAME, or "
+            "--keep answers needs two prompts or more that have answers: --task NAME, or "
             "--prompt-file FILE in JSONL with `answer`."
         )
     return prompts
-
-
-def _unsolved(prompt: Prompt) -> Prompt:
-    """A prompt whose answer is not asked for where that is a solution, which takes minutes."""
-    from depthtui.prompts.written_answers import is_solution
-
-    return replace(prompt, answer="") if is_solution(prompt) else prompt
 
 
 def _last_part(model: str) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import numpy as np
 
-from depthtui.cli.pruning import Pruning, compared_answers, compared_rows, healing_words
+from depthtui.cli.pruned_words import compared_answers, compared_rows, healing_words
+from depthtui.cli.pruning import Pruning
 from depthtui.engine.pruning import PrunedModel
 from depthtui.files import write_whole
 from depthtui.metrics.accuracy.answer_statistics import share_range, wilson
@@ -22,12 +21,13 @@ def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command:
     Raises:
         DepthError: the folder cannot be written.
     """
-    protocol = pruning.protocol if pruning.choice is None else pruning.choice.protocol
+    smaller = pruning.smaller
+    answers = None if smaller is None else smaller.answers(1)
     sections = [
-        f"How they were chosen:\n\n```\n{protocol}\n```" if protocol else "",
+        f"How they were chosen:\n\n```\n{pruning.choice.protocol}\n```",
         healing_words(pruning, pruning.healing) if pruning.healing else "",
         _table(pruning) or NOT_MEASURED,
-        f"Right answers: {pruning.answers.words()}." if pruning.answers else "",
+        f"Right answers: {answers.words()}." if answers else "",
         f"The command:\n\n```\n{command}\n```",
     ]
     sections = [section for section in sections if section]
@@ -37,19 +37,17 @@ def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command:
 
 def _table(pruning: Pruning) -> str:
     """The whole model, the one that is cut, and the healed one, in Markdown; empty without any."""
-    models = {"cut": pruning.cut, "healed": pruning.healed}
-    compared = {name: pairs for name, pairs in models.items() if pairs}
-    if not compared:
+    models = pruning.models
+    if not models:
         return ""
-    of_models = list(compared.values())
-    lines = [["", "whole", *compared], ["---"] * (2 + len(compared))]
-    for row in compared_rows(of_models):
-        values = [row.whole, *row.smaller]
-        lines.append([row.title, *(_mean(numbers, row.form) for numbers in values)])
-    if rights := compared_answers(of_models):
-        lines.append(["answers right", *(_share(right) for right in rights)])
+    costs = list(models.values())
+    lines = [["", "whole", *models], ["---"] * (2 + len(models))]
+    for row in compared_rows(costs):
+        lines.append([row.title, *(_mean(values, row.form) for values in row.models)])
+    if rights := compared_answers(costs):
+        lines.append(["answers right", *map(_share, rights)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    count = len(of_models[0])
+    count = len(costs[0])
     title = (
         f"Means over {count} held-out prompts with 95 % intervals over them (bootstrap; Wilson's "
         "for answers right)"
@@ -57,17 +55,17 @@ def _table(pruning: Pruning) -> str:
     return f"{title if count > 1 else 'On one held-out prompt'}:\n\n{table}"
 
 
-def _mean(numbers: Sequence[float], form: str) -> str:
-    values = np.array(numbers)
+def _mean(values: np.ndarray, form: str) -> str:
     interval = drawn_interval(
         [len(values)], lambda counts: counts[0] @ values / len(values), seed=0
     )
-    mean = format(fmean(numbers), form)
+    mean = format(float(values.mean()), form)
     # The whole model beside itself has no interval.
     if interval is None or not np.ptp(values):
         return mean
     return f"{mean} ({format(interval[0], form)} to {format(interval[1], form)})"
 
 
-def _share(right: Sequence[bool]) -> str:
-    return f"{sum(right)} of {len(right)} ({share_range(wilson(sum(right), len(right)))})"
+def _share(right: np.ndarray) -> str:
+    count = int(right.sum())
+    return f"{count} of {len(right)} ({share_range(wilson(count, len(right)))})"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from depthtui.data.lazy import lazy_value
 from depthtui.data.pieces import NumberedParts, Piece
 from depthtui.data.selection import numbers_text
-from depthtui.data.sentence import listed
+from depthtui.data.sentence import listed, noun_for
 from depthtui.errors import DepthError
 from depthtui.metrics import accuracy, kept, parts, speed
 from depthtui.metrics.column import Column
@@ -105,16 +105,18 @@ class LeftOut:
     def stays(self) -> list[int]:
         """The numbers of pieces that stay, from all of them down, of which a value is known."""
         counts = range(self.n_pieces + 1)
-        known = [n for n in counts if any(col.is_known(n) for col in self.columns.values())]
-        return [self.n_pieces - n for n in known]
+        return [
+            self.n_pieces - count
+            for count in counts
+            if any(column.is_known(count) for column in self.columns.values())
+        ]
 
     def pieces_words(self, stay: int) -> str:
         """The pieces that leave, such as `layers 14 and 16-19`."""
         pieces = self.leaving(stay)
         if self.piece == "part":
             return NumberedParts.of(pieces).numbers
-        plural = "s" * (len(pieces) > 1)
-        return f"layer{plural} {listed(numbers_text(pieces).split(', '))}"
+        return f"{noun_for(len(pieces), 'layer')} {listed(numbers_text(pieces).split(', '))}"
 
     def sentence(self, stay: int) -> str:
         """What is left with `stay` pieces, in a sentence.
@@ -131,23 +133,23 @@ class LeftOut:
 
     def _clauses(self, left_out: int) -> Iterator[str]:
         """What is known without the first pieces, in clauses."""
-        known = {
+        values = {
             name: column.values[left_out]
             for name, column in self.columns.items()
             if column.is_known(left_out)
         }
-        if LOSS in known:
-            yield f"loss {known[LOSS] + 0.0:+.2f} nats, perplexity x {math.exp(known[LOSS]):.1f}"
-        elif KL in known:
-            yield f"KL {known[KL] + 0.0:.2f} nats"
-        if CHOICES in known:
+        if LOSS in values:
+            yield f"loss {values[LOSS]:+z.2f} nats, perplexity x {math.exp(values[LOSS]):.1f}"
+        elif KL in values:
+            yield f"KL {values[KL]:z.2f} nats"
+        if CHOICES in values:
             yield f"{self._of(CHOICES, left_out)} first choices stay"
         for name, verb in ((CHOSEN, "chosen"), (WRITTEN, "written")):
-            if name in known:
-                both = f" when {verb}" * (CHOSEN in known and WRITTEN in known)
+            if name in values:
+                both = f" when {verb}" * (CHOSEN in values and WRITTEN in values)
                 yield f"{self._of(name, left_out)} answers right{both}"
-        if TIME in known:
-            yield f"a token takes {known[TIME]:.0%} of its time"
+        if TIME in values:
+            yield f"a token takes {values[TIME]:.0%} of its time"
 
     def _of(self, name: str, left_out: int) -> str:
         """A share of a column as a count, such as `7 of 10`."""

@@ -27,6 +27,7 @@ from depthtui.depth.spans import spans_of
 from depthtui.depth.token_depths import depths_of_run
 from depthtui.depth.units import count_interval
 from depthtui.depth.verdict import verdict_of
+from depthtui.depth.verdict_words import Facts
 from depthtui.depth.warnings import knows_nothing, no_verdict, warnings_of
 from depthtui.depth.weights import effective_prompts
 from depthtui.metrics import accuracy, kept, logit_lens
@@ -319,28 +320,26 @@ class Reading(Pooled):
 
     def _verdict(self, missing_metrics: Sequence[str] = ()) -> Verdict | None:
         """The verdict, naming the missing metrics, which would add evidence."""
-        tasks = [prompt.task for prompt in self.prompts]
-        warnings, reason = warnings_of(self), no_verdict(self)
-        knowledge = self.get(kept.METRIC)
-        headline = None if knowledge is None else knowledge.headline
-        answers = self.get(accuracy.METRIC)
+        knowledge, answers = self.get(kept.METRIC), self.get(accuracy.METRIC)
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return verdict_of(
-            self.evidence,
-            self.n_layers,
-            missing_metrics,
-            tasks,
-            headline,
-            warnings,
-            reason,
-            self.idle,
-            self.stand_in * leaves_out,
-            self.model.name,
-            self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
-            self.short_accuracy,
-            kept.why_not_pooled(self),
-            self.settings.lens,
-            None if answers is None else headline_answers(answers, self),
+            Facts(
+                evidence=self.evidence,
+                n_layers=self.n_layers,
+                model=self.model.name,
+                tasks=[prompt.task for prompt in self.prompts],
+                answer=self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
+                headline=None if knowledge is None else knowledge.headline,
+                not_counted=kept.why_not_pooled(self),
+                accuracy=self.short_accuracy,
+                answers=None if answers is None else headline_answers(answers, self),
+                idle=self.idle,
+                stand_in=self.stand_in * leaves_out,
+                lens=self.settings.lens,
+                missing_metrics=missing_metrics,
+                warnings=warnings_of(self),
+                no_verdict=no_verdict(self),
+            )
         )
 
     @lazy_value

@@ -17,10 +17,11 @@ first that there are of these:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from depthtui.data.lens_view import LOGIT, lens_title
 from depthtui.data.selection import indices_text, numbers_text
-from depthtui.data.sentence import Sentence, listed
+from depthtui.data.sentence import Sentence, listed, plural
 from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict, margin_words
 from depthtui.depth.right_answers import RightAnswers
 from depthtui.token_text import shortened
@@ -38,76 +39,105 @@ _PLACES = {
 """The two places of the sentence, by their measures."""
 
 
-def verdict_sentence(
-    evidence: Sequence[Evidence],
-    n_layers: int,
-    model: str = "The model",
-    n_prompts: int = 1,
-    answer: str = "",
-    tasks: Sequence[str] = (),
-    headline: Headline | None = None,
-    idle: Sequence[int] = (),
-    stand_in: str = "",
-    accuracy: RightAnswers | None = None,
-    not_counted: str = "",
-    lens: str = LOGIT,
-    answers: HeadlineAnswers | None = None,
-) -> Sentence:
-    """The verdict, in a few sentences.
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """Everything that a verdict rests on.
 
-    Args:
+    Attributes:
         evidence: each measure's count.
         n_layers: L.
         model: the model's name; untrusted.
-        n_prompts: the number of prompts.
+        tasks: the task of every prompt; untrusted. Several are named as taken together.
         answer: the answer of a single prompt; untrusted, empty for none.
-        tasks: names of the tasks of the prompts; untrusted. Several are named as taken together.
         headline: the layers that keep what the model knows; None where they were not measured.
+        not_counted: why there is no headline though it was measured, in a clause; or empty.
+        accuracy: right answers among all; None where unknown.
+        answers: right answers to several questions; None where they were not measured.
         idle: the layers that write nothing.
         stand_in: the substitute for a layer that is left out, in words; empty for none.
-        accuracy: right answers among all; None where unknown.
-        not_counted: why there is no headline though it was measured, in a clause; or empty.
         lens: the lens that readable counts rest on, by its name in `LENSES`.
-        answers: right answers to several questions; None where they were not measured.
+        missing_metrics: names of the metrics that would add evidence.
+        warnings: sentences shown before the verdict.
+        no_verdict: why there can be no verdict, in a sentence; empty where there can be one.
     """
+
+    evidence: Sequence[Evidence]
+    n_layers: int
+    model: str = "The model"
+    tasks: Sequence[str] = ()
+    answer: str = ""
+    headline: Headline | None = None
+    not_counted: str = ""
+    accuracy: RightAnswers | None = None
+    answers: HeadlineAnswers | None = None
+    idle: Sequence[int] = ()
+    stand_in: str = ""
+    lens: str = LOGIT
+    missing_metrics: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    no_verdict: str = ""
+
+    @property
+    def n_prompts(self) -> int:
+        """The number of prompts, at least one."""
+        return max(1, len(self.tasks))
+
+
+def verdict_sentence(facts: Facts) -> Sentence:
+    """The verdict, in a few sentences."""
+    headline, n_prompts = facts.headline, facts.n_prompts
+    where = _where(tuple(dict.fromkeys(facts.tasks)))
+    clauses = list(_clauses(facts))[:_MOST_CLAUSES]
     text = "this text" if n_prompts == 1 else "these texts"
-    clauses = [
-        *(_wrong_answers(accuracy, headline) if answers is None else [_answers(answers, headline)]),
-        *([f"{_begun(stand_in)}."] if stand_in else []),
-        *_choices(headline),
-        *_places(evidence, lens),
-        *_idle(idle, f" of {indices_text(n_layers)}"),
-    ]
-    if any(measure.is_pending for measure in evidence):
-        clauses.append("The intervals are still being computed.")
-    clauses = clauses[:_MOST_CLAUSES]
     if headline is None:
         takes = "takes" if n_prompts == 1 else "take"
-        unknown = f"How many of its {_layers(n_layers)} {text}{_where(tasks)} {takes}"
-        if not_counted:
-            return Sentence(f"{unknown} is not counted", (f": {not_counted}.", *clauses))
+        unknown = f"How many of its {plural(facts.n_layers, 'layer')} {text}{where} {takes}"
+        if facts.not_counted:
+            return Sentence(f"{unknown} is not counted", (f": {facts.not_counted}.", *clauses))
         return Sentence(f"{unknown} is not counted yet", (".", *clauses))
-    subject = text
-    if headline.scored == "answer":
-        quoted = "the answer"
-        if answer.strip():
-            quoted += f" '{shortened(answer.strip(), _LONGEST_ANSWER)}'"
-        subject = quoted if n_prompts == 1 else "these answers"
-        if headline.guess == "task":
-            subject += " beyond the task"
-    subject += _where(tasks)
+    subject = (_answers_subject(facts, headline) if headline.scored == "answer" else text) + where
     if headline.count is None or headline.half is None:
-        bold = f"{model} knows too little of {subject} to say how many layers it takes"
+        bold = f"{facts.model} knows too little of {subject} to say how many layers it takes"
         return Sentence(bold, (f" ({headline.too_little}).", *clauses))
-    row = next((row for row in evidence if row.measure == headline.measure), None)
-    bold = f"{model} keeps nine tenths of what it knows of {subject} with {headline.count} of its "
+    bold = (
+        f"{facts.model} keeps nine tenths of what it knows of {subject} with {headline.count} of "
+        f"its {plural(facts.n_layers, 'layer')}"
+    )
+    rest = f" ({_how_sure(facts, headline)}), half with {headline.half}{_own(headline, n_prompts)}."
+    return Sentence(bold, (rest, *clauses))
+
+
+def _answers_subject(facts: Facts, headline: Headline) -> str:
+    """The answers that are counted, as the subject of a sentence."""
+    subject = "the answer" if facts.n_prompts == 1 else "these answers"
+    if facts.n_prompts == 1 and (answer := facts.answer.strip()):
+        subject += f" '{shortened(answer, _LONGEST_ANSWER)}'"
+    return subject + " beyond the task" * (headline.guess == "task")
+
+
+def _how_sure(facts: Facts, headline: Headline) -> str:
+    """The range of the count, how sure it is, and by which prompts and order."""
+    row = next((row for row in facts.evidence if row.measure == headline.measure), None)
     how_sure = ", ".join(filter(None, [range_words(headline, " to "), _reliability(row, headline)]))
-    prompts = "one prompt" if n_prompts == 1 else f"{n_prompts} prompts"
-    own_order = "its own order" if n_prompts == 1 else "their own order"
+    prompts = "one prompt" if facts.n_prompts == 1 else f"{facts.n_prompts} prompts"
+    own_order = "its own order" if facts.n_prompts == 1 else "their own order"
     order = "the model's order" if headline.order == "model" else own_order
-    sure = "; ".join(filter(None, [how_sure, f"{prompts}, in {order}"]))
-    rest = f" ({sure}), half with {headline.half}{_own(headline, n_prompts)}."
-    return Sentence(bold + _layers(n_layers), (rest, *clauses))
+    return "; ".join(filter(None, [how_sure, f"{prompts}, in {order}"]))
+
+
+def _clauses(facts: Facts) -> Iterator[str]:
+    """The clauses behind the headline, in their order."""
+    if facts.answers is None:
+        yield from _wrong_answers(facts.accuracy, facts.headline)
+    else:
+        yield _answers(facts.answers, facts.headline)
+    if facts.stand_in:
+        yield f"{_begun(facts.stand_in)}."
+    yield from _choices(facts.headline)
+    yield from _places(facts.evidence, facts.lens)
+    yield from _idle(facts.idle, f" of {indices_text(facts.n_layers)}")
+    if any(measure.is_pending for measure in facts.evidence):
+        yield "The intervals are still being computed."
 
 
 def _own(headline: Headline, n_prompts: int) -> str:
@@ -158,7 +188,7 @@ def _answers(answers: HeadlineAnswers, headline: Headline | None) -> str:
     words = f"{answers.right} of {answers.questions} answers are right"
     if answers.with_headline is not None:
         layers, right = answers.with_headline
-        words += f", {right} with the {_layers(layers)}"
+        words += f", {right} with the {plural(layers, 'layer')}"
     return f"{'; '.join([words + means, *_needed(answers)])}."
 
 
@@ -366,8 +396,9 @@ def _changes(pairs: Sequence[tuple[Evidence, Evidence]], a: Verdict, b: Verdict)
         )
         ends = dict.fromkeys(f"{share:.0%}" for share in (shares[0], shares[-1]))
         return f"{' to '.join(ends)} of its layers"
-    sizes = [abs(_count(other) - _count(ours)) for ours, other in pairs]
-    return _layers(max(sizes)) if len(set(sizes)) == 1 else f"{min(sizes)} to {_layers(max(sizes))}"
+    sizes = sorted({abs(_count(other) - _count(ours)) for ours, other in pairs})
+    most = plural(sizes[-1], "layer")
+    return most if len(sizes) == 1 else f"{sizes[0]} to {most}"
 
 
 def _by(
@@ -418,10 +449,6 @@ def _where(tasks: Sequence[str]) -> str:
 
 def _count(measure: Evidence) -> int:
     return measure.count or 0
-
-
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
 
 
 def _range(low: int | None, high: int | None) -> str:

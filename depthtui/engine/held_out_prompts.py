@@ -1,4 +1,4 @@
-"""Prompts on which a pruned model is compared with the whole one."""
+"""Prompts on which a model without some pieces is compared with the whole one."""
 
 from __future__ import annotations
 
@@ -13,18 +13,56 @@ from torch import Tensor
 from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import Skip
+from depthtui.engine.pruning import changed
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.right_answers import TokenisedPrompt, right_answers, tokenise_prompt
+from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
 from depthtui.errors import DepthError
-from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from depthtui.metrics.output_change import OutputChange
+from depthtui.metrics.accuracy.answer_reader import AnswerReader
+from depthtui.metrics.accuracy.continuations import Continuations
+from depthtui.metrics.output_change import Changes, OutputChange
 from depthtui.models.devices import execution_device
+from depthtui.prompts.written_answers import form_of, is_solution
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
+from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.parts_left_out import pieces_of
+from depthtui.tracing.replay import mixes_tokens
 
 Check = Callable[[], None]
+
+_FEWEST_TOKENS = 3
+"""The loss of token 1 is not scored: token 0 alone predicts it."""
+
+ALL_TOKENS = slice(1, None)
+"""The scored ones among the losses of the token after each."""
+
+
+@dataclass(frozen=True)
+class TokenisedPrompt:
+    """A prompt as a model reads it.
+
+    Attributes:
+        prompt: the prompt.
+        tokens: its tokens.
+        choices: for each choice the ids of the whole text, and where those compared begin.
+        most_written: the most tokens that the model writes as an answer; 0 where it writes none.
+    """
+
+    prompt: Prompt
+    tokens: PromptTokens
+    choices: Sequence[tuple[np.ndarray, int]] = ()
+    most_written: int = 0
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether some of its tokens are the answer, and others not."""
+        return 0 < self.tokens.answer_start < len(self.tokens)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest text that the model reads."""
+        return max([len(self.tokens), *(len(ids) for ids, _ in self.choices)])
 
 
 @dataclass(frozen=True)
@@ -34,11 +72,17 @@ class WholeOutput:
     Attributes:
         question: the prompt, as tokens.
         residual: h_L, `[T, d]` on the CPU: a pruned model has the same head.
-        right: whether the model's answer is right; None where the prompt has none.
+        scored: the scored ones of the losses of the token after each, `[T - 1]`.
+        loss: the mean of these, in nats.
+        guess: the same by the guess without context; NaN where there is none.
+        right: whether the model's answer is right; None where it is not asked for one.
     """
 
     question: TokenisedPrompt
     residual: Tensor
+    scored: slice
+    loss: float
+    guess: float
     right: bool | None
 
     @property
@@ -46,55 +90,72 @@ class WholeOutput:
         """The prompt's tokens."""
         return self.question.tokens
 
-
-@dataclass(frozen=True)
-class OutputComparison:
-    """A pruned model compared with the whole one on a prompt, by means over its scored tokens.
-
-    Every token but token 0 is scored.
-
-    Attributes:
-        kl: KL(p || p~), p the whole model's output, in nats.
-        same_choices: the share of first choices that stay.
-        loss_before, loss: the loss of the whole model and of the pruned one, in nats.
-        right_before, right: whether the answer of each is right; None where there is none.
-    """
-
-    kl: float
-    same_choices: float
-    loss_before: float
-    loss: float
-    right_before: bool | None
-    right: bool | None
+    @property
+    def n_scored(self) -> int:
+        """How many losses are scored."""
+        return len(range(len(self.tokens) - 1)[self.scored])
 
 
-def read_prompt(model: ReadyModel, prompt: Prompt, chat_template: bool) -> TokenisedPrompt:
-    """The tokens of a prompt that is to be measured.
+def read_prompt(
+    model: ReadyModel, prompt: Prompt, chat_template: bool, solves: bool = True
+) -> TokenisedPrompt:
+    """The tokens of a prompt that is to be measured, and of its choices.
+
+    Args:
+        model: the model.
+        prompt: the prompt.
+        chat_template: whether it is put into the model's chat template.
+        solves: whether solutions are written, of hundreds of tokens each.
 
     Raises:
-        DepthError: it cannot be read or has no token after the first, or the model has no lens.
+        DepthError: a text cannot be read or is too short, or the model lacks one of its tokens.
     """
-    question = tokenise_prompt(model, prompt, chat_template)
-    unembedding_of(model)
-    if len(question.tokens) < 2:
-        raise DepthError("A prompt has no token after the first one.", "Take longer prompts.")
-    return question
+    tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
+    choices = tokenise_choices(model.loaded.tokenizer, prompt, chat_template)
+    for ids in (tokens.ids, *(ids for ids, _ in choices)):
+        model.check_ids(ids)
+    if len(tokens) < _FEWEST_TOKENS:
+        raise DepthError(
+            "A prompt is too short: the third token is the first one that is scored.",
+            "Take longer prompts.",
+        )
+    question = TokenisedPrompt(prompt, tokens, choices)
+    if choices or not question.has_answer or (is_solution(prompt) and not solves):
+        return question
+    most = form_of(prompt).tokens_for(len(tokens) - tokens.answer_start)
+    return TokenisedPrompt(prompt, tokens, most_written=most)
 
 
-def whole_output(model: ReadyModel, question: TokenisedPrompt, checkpoint: Check) -> WholeOutput:
-    """Run the whole model on a prompt."""
+def whole_output(
+    model: ReadyModel,
+    question: TokenisedPrompt,
+    checkpoint: Check,
+    guess: np.ndarray | None = None,
+    of_answer: bool = False,
+) -> WholeOutput:
+    """Run the whole model on a prompt.
+
+    Args:
+        model: the model.
+        question: the prompt, as tokens.
+        checkpoint: called before every layer.
+        guess: the loss of each token of the vocabulary by the guess without context, `[V]`.
+        of_answer: whether the answer's tokens alone are scored by their loss.
+    """
     ids = torch.from_numpy(question.tokens.ids)
-    residual = last_residual(model, ids, checkpoint).to("cpu")
-    return WholeOutput(question, residual, _is_right(model, question, checkpoint))
-
-
-def paired(comparisons: Sequence[OutputComparison]) -> PairedAnswers | None:
-    """The right answers of both models; None where no prompt has an answer."""
-    answered = [one for one in comparisons if one.right is not None]
-    if not answered:
-        return None
-    before = np.array([one.right_before for one in answered])
-    return PairedAnswers.of(before, np.array([one.right for one in answered]))
+    last = last_residual(model, ids, checkpoint)
+    scored = slice(max(1, question.tokens.answer_start - 1), None) if of_answer else ALL_TOKENS
+    with torch.no_grad():
+        losses = OutputChange(unembedding_of(model), last, ids).losses[scored]
+    right = right_answers(model, question, [()], checkpoint)
+    return WholeOutput(
+        question,
+        last.to("cpu"),
+        scored,
+        float(losses.mean(dtype=torch.float64)),
+        math.nan if guess is None else float(guess[question.tokens.ids[1:]][scored].mean()),
+        None if right is None else right[0],
+    )
 
 
 def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> None:
@@ -103,88 +164,162 @@ def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> No
     Raises:
         DepthError: it is not: whatever a smaller model keeps of its output means nothing.
     """
-    unembedding, losses = unembedding_of(model), []
-    device = model.placement.layers[-1]
-    with torch.no_grad():
-        for output in outputs:
-            ids = torch.from_numpy(output.tokens.ids)
-            losses.append(OutputChange(unembedding, output.residual.to(device), ids).losses)
-    loss, chance = float(torch.cat(losses).mean()), math.log(unembedding.vocab_size)
+    n_tokens = unembedding_of(model).vocab_size
+    loss, chance = float(np.mean([output.loss for output in outputs])), math.log(n_tokens)
     if loss >= chance:
         raise DepthError(
             f"The whole model is at chance on the prompts to check on: {loss:.1f} nats a token, "
-            f"and a guess among its {unembedding.vocab_size:,} tokens has {chance:.1f}.",
+            f"and a guess among its {n_tokens:,} tokens has {chance:.1f}.",
             "Check on prompts that it knows something of: --prompt, --prompt-file or --task.",
         )
 
 
 def compare(
-    model: ReadyModel,
-    whole_output: WholeOutput,
-    checkpoint: Check,
-    left_out: Collection[int] = (),
-) -> OutputComparison:
+    model: ReadyModel, output: WholeOutput, checkpoint: Check, left_out: Collection[int] = ()
+) -> tuple[np.ndarray, bool | None]:
     """Run a smaller model on a prompt on which the whole one was run.
 
     Args:
         model: the pruned model, or the whole one.
-        whole_output: the whole model's output.
+        output: the whole model's output.
         checkpoint: called before every layer.
         left_out: the layers that are left out of the model.
+
+    Returns:
+        the changes `[3, 1]`, as in `without`, and whether its answer is right.
     """
-    ids = torch.from_numpy(whole_output.tokens.ids)
+    ids = torch.from_numpy(output.tokens.ids)
     last = last_residual(model, ids, checkpoint, left_out)
-    before = whole_output.residual.to(last.device)
     with torch.no_grad():
-        change = OutputChange(unembedding_of(model), before, ids)
-        loss, changes = float(change.losses.mean()), change(last[None])
-    return OutputComparison(
-        kl=float(changes.kl[0, 1:].mean(dtype=torch.float64)),
-        same_choices=float(changes.kept[0, 1:].mean()),
-        loss_before=loss,
-        loss=loss + float(changes.loss.mean()),
-        right_before=whole_output.right,
-        right=_is_right(model, whole_output.question, checkpoint, left_out),
-    )
+        change = OutputChange(unembedding_of(model), output.residual.to(last.device), ids)
+        changes = _means(change(last[None]), output.scored)
+    right = right_answers(model, output.question, [left_out], checkpoint)
+    return changes, None if right is None else right[0]
 
 
-def costs(
+def without(
     model: ReadyModel,
     ids: Tensor,
-    order: Sequence[int],
+    rows: Sequence[Collection[int]],
     checkpoint: Check,
     piece: Piece = "layer",
+    scored: slice = ALL_TOKENS,
 ) -> np.ndarray:
-    """The mean KL(p || p~) of a prompt without the first 0, 1, 2, … pieces, `[n + 1]` in nats.
+    """How the output on a text changes without each set of pieces, `[3, rows]`.
+
+    These are KL(p || p~) in nats and the share of first choices that stay, means over all tokens
+    but the first, and the change of the loss in nats, a mean over the scored tokens.
 
     Args:
         model: the model.
-        ids: the prompt's tokens, `[T]`.
-        order: the pieces, the first to leave out first.
+        ids: the text's tokens, `[T]`.
+        rows: the sets of pieces.
         checkpoint: called before every layer.
         piece: their kind.
+        scored: the scored ones of the losses of the token after each.
     """
-    rows = [order[:count] for count in range(len(order) + 1)]
     at_once = model.rows_at_once(len(rows), len(ids))
     with torch.no_grad():
         pieces = pieces_of(piece, [model.replay(ids, checkpoint)], model.anatomy)
         change = OutputChange(unembedding_of(model), pieces.clean[-1][0], pieces.ids)
         parts = [
-            change(pieces.without(rows[part])[:, 0]).kl[:, 1:]
+            _means(change(pieces.without(rows[part])[:, 0]), scored)
             for part in slices(len(rows), at_once)
         ]
-    means: np.ndarray = torch.cat(parts).mean(dim=1, dtype=torch.float64).numpy()
-    return means
+    return np.concatenate(parts, axis=1)
 
 
-def _is_right(
+def _means(changes: Changes, scored: slice) -> np.ndarray:
+    tokens = (changes.kl[:, 1:], changes.kept[:, 1:], changes.loss[:, scored])
+    return np.stack([values.mean(dim=1, dtype=torch.float64).numpy() for values in tokens])
+
+
+def right_answers(
     model: ReadyModel,
     question: TokenisedPrompt,
+    rows: Sequence[Collection[int]],
     checkpoint: Check,
-    left_out: Collection[int] = (),
-) -> bool | None:
-    right = right_answers(model, question, [left_out], checkpoint)
-    return None if right is None else right[0]
+    piece: Piece = "layer",
+) -> list[bool] | None:
+    """Whether the answer without each set of pieces is right; None where none is asked for.
+
+    Where there are choices the likeliest is the answer; else the model writes greedily up to a stop
+    of the prompt's task.
+    """
+    if question.choices:
+        return _chosen_rightly(model, question, rows, checkpoint, piece)
+    if not question.most_written:
+        return None
+    if piece == "part":
+        return [
+            is_right
+            for parts in rows
+            for is_right in _written_without_parts(model, question, parts, checkpoint)
+        ]
+    at_once = model.rows_at_once(len(rows), question.longest + question.most_written)
+    if mixes_tokens(model.anatomy.layers):
+        at_once = 1
+    return [
+        is_right
+        for part in slices(len(rows), at_once)
+        for is_right in _written_rightly(model, question, rows[part], checkpoint)
+    ]
+
+
+def _chosen_rightly(
+    model: ReadyModel,
+    question: TokenisedPrompt,
+    rows: Sequence[Collection[int]],
+    checkpoint: Check,
+    piece: Piece,
+) -> list[bool]:
+    texts, starts = zip(*question.choices, strict=True)
+    with torch.no_grad():
+        continuations = Continuations(
+            texts,
+            starts,
+            lambda ids: model.replay(torch.from_numpy(ids), checkpoint),
+            model.anatomy,
+            piece=piece,
+        )
+        at_once = model.rows_at_once(len(rows), continuations.row_tokens)
+        scores = torch.cat(
+            [continuations.without(rows[part]) for part in slices(len(rows), at_once)]
+        )
+    # NumPy's is the first of equals.
+    chosen = scores.numpy().argmax(axis=1)
+    return [bool(choice == question.prompt.right_choice) for choice in chosen]
+
+
+def _written_without_parts(
+    model: ReadyModel, question: TokenisedPrompt, parts: Collection[int], checkpoint: Check
+) -> list[bool]:
+    silent = [model.anatomy.sublayer(part) for part in parts]
+    with changed(model.loaded.model, (), silent=silent):
+        return _written_rightly(model, question, [()], checkpoint)
+
+
+def _written_rightly(
+    model: ReadyModel,
+    question: TokenisedPrompt,
+    rows: Sequence[Collection[int]],
+    checkpoint: Check,
+) -> list[bool]:
+    module, start = model.loaded.model, question.tokens.answer_start
+    form, longest = form_of(question.prompt), model.info.context_length
+    reader = AnswerReader(form, end_tokens(model.loaded), model.vocabulary.texts)
+    ids = torch.from_numpy(question.tokens.ids[:start])
+    answers = write_greedily(
+        module,
+        model.anatomy,
+        ids.to(execution_device(module.get_input_embeddings())),
+        min(question.most_written, longest - start) if longest else question.most_written,
+        rows,
+        checkpoint=checkpoint,
+        cached=model.can_read_on(),
+        is_over=reader.are_over,
+    )
+    return [form.is_same(reader.answer(ids), question.prompt.answer) for ids in answers.tolist()]
 
 
 def last_residual(

@@ -1,33 +1,37 @@
-"""How many layers of an order, or parts of layers, may go: chosen on some texts, checked on others.
+"""How many pieces of an order go: named, given, or by a gate, a column of their costs and a limit.
 
-The choice is the largest number up to which all costs are within a limit on the choosing texts.
+A gate chooses the largest number up to which every value is within the limit on the choosing texts.
 Held-out prompts choose neither the order nor the number: there the choice passes or fails, and
-where it fails nothing is written. Both costs are reported. A limit that the held-out prompts
-suggest has been chosen on them: its gate is no longer held out until other prompts are used, such
-as those of another seed.
+where it fails nothing is written. A limit that the held-out prompts suggest has been chosen on
+them: its gate is no longer held out until other prompts are used, such as those of another seed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+
+import numpy as np
 
 from depthtui.data.pieces import (
-    NumberedParts,
+    PER_LAYER,
     Piece,
-    count_words,
     piece_mark,
     piece_words,
     pieces_words,
 )
+from depthtui.data.run_settings import RunSettings
+from depthtui.data.sentence import plural
+from depthtui.depth.left_out import CHOICES, KL, KNOWLEDGE, LOSS
+from depthtui.engine import surgery
+from depthtui.engine.control import Control
+from depthtui.engine.engine import Engine
+from depthtui.engine.held_out_prompts import WholeOutput, check_not_at_chance
+from depthtui.engine.left_out_costs import ANSWERS, SHARES, LeftOutCosts
 from depthtui.errors import DepthError
-from depthtui.metrics.accuracy.answer_statistics import LEVEL, PairedAnswers
+from depthtui.metrics.accuracy.answer_statistics import LEVEL, is_above_chance
 from depthtui.metrics.layer_order import order_words
-
-Cost = TypeVar("Cost")
-"""What is known of a model without some pieces: nats, or right answers."""
 
 MODEL_ORDER = order_words("model", "greedy")
 
@@ -37,115 +41,139 @@ _SLACK = 1e-9
 _STEPS = (100, 1000)
 """Limits are suggested in hundredths or, if too coarse, in thousandths."""
 
+_FEWEST = 4
+"""Pieces of an order in the first search; later ones search for twice as many, since each continued
+search reads its texts again."""
+
+BEYOND = 3
+"""Pieces beyond the number that goes, and before it, whose costs are shown too."""
+
+
+_WORDS: Mapping[str, tuple[str, str]] = {
+    KNOWLEDGE: ("{:.0%} of what the model knows is kept", "share"),
+    LOSS: ("the loss is {:.2f} nats higher", "change"),
+    KL: ("the output is {:.2f} nats away", "KL"),
+    CHOICES: ("{:.0%} of first choices stay", "share"),
+    ANSWERS: ("{:.0%} as many answers are right", "change"),
+}
+"""By column, a value as a clause, and the word for a true value."""
+
 
 @dataclass(frozen=True)
-class Gate(Generic[Cost]):
+class Gate:
     """The limit that a pruned model has to meet.
 
     Attributes:
-        limit: the largest cost, as a number.
-        chosen_on: the choosing texts, in words.
-        held_out: the held-out prompts, in words.
+        column: the name of a column of `LeftOutCosts`.
+        limit: the least share, or the most nats.
     """
 
+    column: str
     limit: float
-    chosen_on: str
-    held_out: str
 
-    def number(self, cost: Cost) -> float:
-        """A cost as a number, which the limit bounds."""
-        raise NotImplementedError
+    @property
+    def option(self) -> str:
+        """The command-line option."""
+        return f"--keep {self.column}={round(self.limit, 6):g}"
 
-    def passes(self, cost: Cost) -> bool:
-        """Whether a cost is within the limit; an unknown cost is not."""
-        return self.number(cost) <= self.limit + _SLACK
+    def costs(self, costs: LeftOutCosts) -> np.ndarray:
+        """The values that are to be at most `most_cost`, `[n + 1]`: shares with a minus."""
+        values = costs.columns[self.column].values
+        return -values if self.is_share else values
 
-    def describe(self, cost: Cost) -> str:
-        """A cost in words, as a clause."""
-        raise NotImplementedError
+    @property
+    def is_share(self) -> bool:
+        """Whether the limit is the least share; else it is the most nats."""
+        return self.column in SHARES
 
-    def certainty(self, cost: Cost) -> str:
-        """How certain a held-out cost is, as a clause; empty where no interval is known."""
-        return ""
+    @property
+    def most_cost(self) -> float:
+        """The limit of `costs`."""
+        return -self.limit if self.is_share else self.limit
 
-    def option(self, limit: float) -> str:
-        """The command-line option with another limit."""
-        raise NotImplementedError
+    def passes(self, costs: LeftOutCosts, count: int) -> bool:
+        """Whether a number of pieces may go; an unknown value is not within the limit."""
+        return bool(self.costs(costs)[count] <= self.most_cost + _SLACK)
 
+    def within(self, costs: LeftOutCosts) -> int:
+        """The largest number of pieces up to which all values are within the limit."""
+        count = 0
+        while count < costs.most_left_out and self.passes(costs, count + 1):
+            count += 1
+        return count
 
-class BudgetGate(Gate[float]):
-    """The cost is the mean KL(p || p~) over prompts, p the whole model's output, in nats."""
+    def describe(self, costs: LeftOutCosts, count: int) -> str:
+        """The value without so many pieces in words, as a clause."""
+        clause, _ = _WORDS[self.column]
+        words = clause.format(costs.columns[self.column].values[count])
+        pair = costs.answers(count) if self.column == ANSWERS else None
+        return words if pair is None else f"{words}, {pair.words()}"
 
-    def number(self, cost: float) -> float:
-        return cost
+    def certainty(self, costs: LeftOutCosts, count: int) -> str:
+        """What the prompts show of others like them, as a clause; empty where they are too few.
 
-    def describe(self, cost: float) -> str:
-        return f"the output is {cost:.2f} nats away"
-
-    def option(self, limit: float) -> str:
-        return f"--budget {limit:g}"
-
-
-class AnswersGate(Gate[PairedAnswers]):
-    """The cost is the share by which right answers are fewer than the whole model's.
-
-    Gained answers make up for lost ones. The share of these questions decides; `certainty` adds
-    what they show of the true one. There is a right answer of the whole model.
-    """
-
-    def number(self, cost: PairedAnswers) -> float:
-        return 1 - (cost.both + cost.gained) / (cost.both + cost.lost)
-
-    def describe(self, cost: PairedAnswers) -> str:
-        return f"{1 - self.number(cost):.0%} as many answers are right, {cost.words()}"
-
-    def certainty(self, cost: PairedAnswers) -> str:
-        """The one-sided bound of the true change, and whether it excludes a loss beyond the limit.
-
-        The bound is of fresh questions, asked once.
+        For answers a one-sided bound, of fresh questions asked once; else an interval over prompts.
         """
-        margin = self.limit * (cost.both + cost.lost) / cost.questions
+        if self.column == ANSWERS:
+            return self._certainty_of_answers(costs, count)
+        interval = costs.columns[self.column].interval
+        if interval is None:
+            return ""
+        low, high = interval[:, count]
+        shows = low >= self.limit if self.is_share else high <= self.limit
+        form, nats = (".0%", "") if self.is_share else (".2f", " nats")
+        _, true = _WORDS[self.column]
+        return (
+            f"with {LEVEL:.0%} the true {true} is {low:{form}} to {high:{form}}{nats} "
+            f"(bootstrap over {len(costs)} prompts): beyond the limit is "
+            f"{'' if shows else 'not '}excluded"
+        )
+
+    def _certainty_of_answers(self, costs: LeftOutCosts, count: int) -> str:
+        pair = costs.answers(count)
+        assert pair is not None
+        margin = (1 - self.limit) * (pair.both + pair.lost) / pair.questions
         words = (
-            f"with {LEVEL:.0%} the true change is above {100 * cost.least_change:.0f} points "
+            f"with {LEVEL:.0%} the true change is above {100 * pair.least_change:.0f} points "
             f"(one-sided, on fresh questions); the gate allows {100 * margin:.0f} fewer: "
         )
-        if cost.least_change > -margin:
+        if pair.least_change > -margin:
             return words + "a larger loss is excluded"
-        enough = cost.questions_for(margin)
+        enough = pair.questions_for(margin)
         words += "a larger loss is not excluded"
         return words if enough is None else f"{words}, some {enough} such questions would"
 
-    def option(self, limit: float) -> str:
-        return f"--keep-answers {round(1 - limit, 6):g}"
-
 
 @dataclass(frozen=True)
-class LayerChoice(Generic[Cost]):
-    """How many layers of an order, or parts of layers, go.
+class LayerChoice:
+    """The pieces that go, and what that costs on the held-out prompts.
 
     Attributes:
-        gate: the limit of the costs.
-        order: the pieces, the first to go first.
-        choosing: the cost without the first 0, 1, 2, … pieces on the choosing texts, as far as
-            it is known.
-        held_out: the cost on the held-out prompts, by number; some numbers may be missing.
+        order: the pieces, the first to go first; those behind `count` would go next.
+        count: how many go.
+        n_layers: the model's layers, L.
         piece: the kind of pieces.
-        n_layers: L; it counts where parts go.
-        healed: the cost there without the chosen layers where the rest is healed, else None.
+        held_out: the costs on the held-out prompts; None where no output can be compared.
+        option: the option that chose.
+        in_order: whether the order is the model's; else the pieces are named.
+        gate: the limit; None where the pieces or their number are given.
+        choosing: the costs on the choosing texts; None without a gate.
+        chosen_on, checked_on: the choosing texts and the held-out prompts in words.
+        healed: the costs there without these pieces where the rest is healed.
     """
 
-    gate: Gate[Cost]
     order: Sequence[int]
-    choosing: Sequence[Cost]
-    held_out: dict[int, Cost]
-    piece: Piece = "layer"
-    n_layers: int = 0
-    healed: Cost | None = None
-
-    @property
-    def count(self) -> int:
-        """The largest number up to which all costs are within the limit on the choosing texts."""
-        return within(self.gate, self.choosing)
+    count: int
+    n_layers: int
+    piece: Piece
+    held_out: LeftOutCosts | None
+    option: str
+    in_order: bool = True
+    gate: Gate | None = None
+    choosing: LeftOutCosts | None = None
+    chosen_on: str = ""
+    checked_on: str = ""
+    healed: LeftOutCosts | None = None
 
     @property
     def left_out(self) -> list[int]:
@@ -153,33 +181,40 @@ class LayerChoice(Generic[Cost]):
         return sorted(self.order[: self.count])
 
     @property
-    def checked(self) -> Cost:
-        """The cost of the chosen model on the held-out prompts, healed where it is."""
-        return self.held_out[self.count] if self.healed is None else self.healed
+    def n_pieces(self) -> int:
+        """The number of the model's pieces."""
+        return PER_LAYER[self.piece] * self.n_layers
+
+    @property
+    def checked(self) -> LeftOutCosts | None:
+        """The whole model and the one without these pieces, healed where it is."""
+        if self.healed is not None or self.held_out is None:
+            return self.healed
+        return self.held_out.at(self.count)
 
     @property
     def smaller_count(self) -> int:
         """The largest smaller number that passes on the held-out prompts; 0 for none."""
-        passing = (
-            count
-            for count, cost in self.held_out.items()
-            if 0 < count < self.count and self.gate.passes(cost)
-        )
+        gate, held_out = self.gate, self.held_out
+        if gate is None or held_out is None:
+            return 0
+        passing = (count for count in range(1, self.count) if gate.passes(held_out, count))
         return max(passing, default=0)
 
     @property
-    def higher_limit(self) -> float | None:
-        """The lowest higher limit whose choice passes on the held-out prompts, if one is known."""
-        most, costs = -math.inf, [self.gate.number(cost) for cost in self.choosing]
-        for count, cost in enumerate(costs[:-1]):
-            most, following = max(most, cost), max(most, cost, costs[count + 1])
-            if count < max(1, self.count) or count not in self.held_out:
-                continue
-            least = max(self.gate.limit, most, self.gate.number(self.held_out[count]))
-            for steps in _STEPS:
+    def passing_gate(self) -> Gate | None:
+        """The gate with the nearest limit whose choice passes on the held-out prompts, if any."""
+        if self.gate is None or self.choosing is None or self.held_out is None:
+            return None
+        costs, checked = self.gate.costs(self.choosing), self.gate.costs(self.held_out)
+        for count in range(max(1, self.count), min(len(costs) - 1, len(checked))):
+            most, following = max(costs[: count + 1]), max(costs[: count + 2])
+            least = max(self.gate.most_cost, most, checked[count])
+            # An answer may not have been asked for without so many.
+            for steps in _STEPS if np.isfinite(checked[count]) else ():
                 limit = math.ceil(least * steps - _SLACK) / steps
-                if limit + _SLACK < following:
-                    return limit
+                if limit and limit + _SLACK < following:
+                    return replace(self.gate, limit=abs(limit))
         return None
 
     def check_some_go(self) -> None:
@@ -188,14 +223,16 @@ class LayerChoice(Generic[Cost]):
         Raises:
             DepthError: none may; it names what would pass.
         """
-        gate = self.gate
-        if not self.count:
-            raise DepthError(
-                f"Nothing was written: without {self._first} alone "
-                f"{gate.describe(self.choosing[1])} on {gate.chosen_on}; {gate.option(gate.limit)} "
-                "allows less.",
-                self._alternatives(),
-            )
+        if self.count:
+            return
+        assert self.gate is not None
+        assert self.choosing is not None
+        raise DepthError(
+            f"Nothing was written: without {self._first} alone "
+            f"{self.gate.describe(self.choosing, 1)} on {self.chosen_on}: {self.gate.option} "
+            "fails.",
+            self._alternatives,
+        )
 
     def check(self) -> None:
         """Check that some pieces go, and that the gate passes.
@@ -204,113 +241,280 @@ class LayerChoice(Generic[Cost]):
             DepthError: none may go, or the gate fails; it names what would pass.
         """
         self.check_some_go()
-        gate, count = self.gate, self.count
-        if not gate.passes(self.checked):
-            raise DepthError(
-                f"Nothing was written: without {pieces_words(self.left_out, self.piece)} "
-                f"{self._checked_words} on {gate.held_out}, which chose nothing; "
-                f"{gate.option(gate.limit)} allows less. On {gate.chosen_on}, which chose, "
-                f"{gate.describe(self.choosing[count])}.",
-                self._alternatives(),
-            )
+        gate, checked = self.gate, self.checked
+        if gate is None or self.choosing is None or checked is None or gate.passes(checked, 1):
+            return
+        raise DepthError(
+            f"Nothing was written: without {pieces_words(self.left_out, self.piece)} "
+            f"{self._checked_words} on {self.checked_on}, which chose nothing: {gate.option} "
+            f"fails. On {self.chosen_on}, which chose, "
+            f"{gate.describe(self.choosing, self.count)}.",
+            self._alternatives,
+        )
 
-    @property
-    def _checked_words(self) -> str:
-        """The costs on the held-out prompts in words, as a clause: cut and, if it is, healed."""
-        gate, count = self.gate, self.count
-        cut = gate.describe(self.held_out[count])
-        return cut if self.healed is None else f"{cut}, and healed {gate.describe(self.healed)}"
+    def kept_words(self, count: int | None = None) -> str:
+        """How many pieces are kept without `count`, such as `25 of 30 layers kept`."""
+        n_left_out = self.count if count is None else count
+        return f"{self.n_pieces - n_left_out} of {self.n_pieces} {self.piece}s kept"
 
     @property
     def protocol(self) -> str:
         """How the pieces were chosen and checked, with both costs, in lines."""
-        gate, count = self.gate, self.count
-        stay = ""
-        if self.piece == "part":
-            stay = f"; {NumberedParts.of(self.left_out).others(self.n_layers).words} stay"
-        lines = [
-            _order_line(self.order[:count], self.piece) + stay,
-            f"chosen: {gate.describe(self.choosing[count])} on {gate.chosen_on}",
-            f"checked: {self._checked_words} on {gate.held_out}, which chose nothing; "
-            f"the gate is {gate.option(gate.limit)}",
-        ]
-        if certainty := gate.certainty(self.checked):
-            lines.append(f"certain: {certainty}")
+        words = f"left out: {pieces_words(self.left_out, self.piece)}"
+        if self.in_order:
+            marks = ", ".join(piece_mark(number, self.piece) for number in self.order[: self.count])
+            words += f", by {MODEL_ORDER}: {marks}"
+        lines = [f"{words}; {self.kept_words()}"]
+        gate, choosing, checked = self.gate, self.choosing, self.checked
+        if gate is not None and choosing is not None and checked is not None:
+            lines += [
+                f"chosen: {gate.describe(choosing, self.count)} on {self.chosen_on}",
+                f"checked: {self._checked_words} on {self.checked_on}, which chose nothing; "
+                f"the gate is {gate.option}",
+            ]
+            if certainty := gate.certainty(checked, 1):
+                lines.append(f"certain: {certainty}")
         return "\n".join(lines)
 
+    @property
+    def _checked_words(self) -> str:
+        """The costs on the held-out prompts in words, as a clause: cut and, if it is, healed."""
+        assert self.gate is not None
+        assert self.held_out is not None
+        cut = self.gate.describe(self.held_out, self.count)
+        if self.healed is None:
+            return cut
+        return f"{cut}, and healed {self.gate.describe(self.healed, 1)}"
+
+    @property
     def _alternatives(self) -> str:
-        gate, limit, smaller = self.gate, self.higher_limit, self.smaller_count
+        """What would pass, in sentences."""
+        gate, smaller, passing = self.gate, self.smaller_count, self.passing_gate
+        assert gate is not None
+        assert self.choosing is not None
+        assert self.held_out is not None
         words = []
-        if limit is not None:
-            larger = within(replace(gate, limit=limit), self.choosing)
-            pieces = count_words(larger, self.piece)
-            words.append(f"{gate.option(limit)} would pass, with {pieces} left out.")
+        if passing is not None:
+            kept = self.kept_words(passing.within(self.choosing))
+            words.append(f"{passing.option} would pass, with {kept}.")
         if smaller:
-            named = ",".join(
-                piece_mark(number, self.piece) for number in sorted(self.order[:smaller])
-            )
             words.append(
-                f"Without {count_words(smaller, self.piece)} "
-                f"{gate.describe(self.held_out[smaller])}: --drop {named} leaves these out."
+                f"With {self.kept_words(smaller)} {gate.describe(self.held_out, smaller)}: "
+                f"--least {smaller}."
             )
         if words:
             words.append("Check it on other prompts, such as those of another --seed.")
-        elif 1 in self.held_out:
+        elif np.isfinite(gate.costs(self.held_out)[1]):
             words.append(
-                f"Without {self._first} alone {gate.describe(self.held_out[1])} on {gate.held_out}."
+                f"Without {self._first} alone {gate.describe(self.held_out, 1)} on "
+                f"{self.checked_on}."
             )
         return " ".join(words)
 
     @property
     def _first(self) -> str:
         """The piece that goes first, in words."""
-        article = "the " if self.piece == "part" else ""
-        return article + piece_words(self.order[0], self.piece)
+        return ("the " if self.piece == "part" else "") + piece_words(self.order[0], self.piece)
 
 
-@dataclass(frozen=True)
-class LeastCostly:
-    """The first pieces of an order, of a number that was given.
-
-    Attributes:
-        count: the number of pieces that go.
-        order: these pieces and some more, the first to go first.
-        costs: the cost without the first 1, 2, … pieces on the order's texts, as in `BudgetGate`.
-        held_out: the same on the held-out prompts; empty where there are none.
-        piece: the kind of pieces.
-    """
-
-    count: int
-    order: Sequence[int]
-    costs: Sequence[float]
-    held_out: Sequence[float]
-    piece: Piece = "layer"
-
-    @property
-    def left_out(self) -> list[int]:
-        """The pieces that go, sorted by number."""
-        return sorted(self.order[: self.count])
-
-    @property
-    def protocol(self) -> str:
-        """How the pieces were chosen, in a line."""
-        return _order_line(self.order[: self.count], self.piece)
-
-
-def _order_line(order: Sequence[int], piece: Piece) -> str:
-    """The pieces that go by the model's order, in a line."""
-    marks = ", ".join(piece_mark(number, piece) for number in order)
-    return f"left out: {pieces_words(sorted(order), piece)}, by {MODEL_ORDER}: {marks}"
-
-
-def within(gate: Gate[Cost], costs: Sequence[Cost]) -> int:
-    """The largest number of pieces up to which all costs are within the limit.
+def named(
+    engine: Engine,
+    pieces: Sequence[int],
+    held_out: Sequence[WholeOutput],
+    control: Control,
+    piece: Piece = "layer",
+) -> LayerChoice:
+    """The pieces that are named, and what they cost one after the other.
 
     Args:
-        gate: the limit.
-        costs: the costs without 0, 1, 2, … pieces.
+        engine: the engine with the model.
+        pieces: the pieces.
+        held_out: the held-out prompts, run on the whole model; none where there is no output.
+        control: stops the work.
+        piece: the kind of pieces.
+
+    Raises:
+        DepthError: a prompt cannot be run.
+        RunStopped: `control` stopped it.
     """
-    count = 0
-    while count + 1 < len(costs) and gate.passes(costs[count + 1]):
-        count += 1
-    return count
+    count, n_layers = len(pieces), engine.freed_model().info.n_layers
+    costs = _held_out_costs(engine, pieces, count, held_out, control, piece) if held_out else None
+    return LayerChoice(pieces, count, n_layers, piece, costs, "--drop", in_order=False)
+
+
+def least_costly(
+    engine: Engine,
+    count: int,
+    held_out: Sequence[WholeOutput],
+    settings: RunSettings,
+    control: Control,
+    piece: Piece = "layer",
+) -> LayerChoice:
+    """The pieces that go first in the model's order, and what they and a few more cost.
+
+    Args:
+        engine: the engine with the model.
+        count: how many pieces go.
+        held_out: the held-out prompts, run on the whole model.
+        settings: the order's settings.
+        control: stops the work.
+        piece: the kind of pieces.
+
+    Raises:
+        DepthError: there is no order or it is shorter, a prompt cannot be run, or the whole model
+            is at chance on the held-out prompts.
+        RunStopped: `control` stopped it.
+    """
+    n_layers = _layers_of(engine, piece)
+    check_count(count, PER_LAYER[piece] * n_layers, piece)
+    check_not_at_chance(engine.freed_model(), held_out)
+    order = _first_pieces(engine, count + BEYOND, settings, control, piece)
+    if len(order) < count:
+        raise DepthError(
+            f"The order has {plural(len(order), piece)}: without more the output is too far "
+            "away for an order.",
+            f"--least {len(order)} leaves the most out; --drop names {piece}s.",
+        )
+    costs = _held_out_costs(engine, order, count, held_out, control, piece)
+    return LayerChoice(order, count, n_layers, piece, costs, f"--least {count}")
+
+
+def keeping(
+    engine: Engine,
+    gate: Gate,
+    choosing: Sequence[WholeOutput],
+    held_out: Sequence[WholeOutput],
+    settings: RunSettings,
+    control: Control,
+    piece: Piece = "layer",
+) -> LayerChoice:
+    """As many pieces of the model's order as a gate lets go on the choosing texts.
+
+    Args:
+        engine: the engine with the model.
+        gate: the limit.
+        choosing: the choosing texts, run on the whole model; for answers, prompts that have some.
+        held_out: the held-out prompts, run on the whole model.
+        settings: the order's settings.
+        control: stops the work.
+        piece: the kind of pieces.
+
+    Raises:
+        DepthError: there is no order, or the whole model knows nothing, or has no right answer, of
+            which a share could be kept.
+        RunStopped: `control` stopped it.
+    """
+    n_layers, of_answers = _layers_of(engine, piece), gate.column == ANSWERS
+    chosen_on = f"{len(choosing)} texts that the model writes itself"
+    checked_on = _held_out_words(len(held_out))
+    if of_answers:
+        _check_right(choosing, held_out)
+        chosen_on = f"{len(choosing)} other prompts, {_right_words(choosing)}"
+        checked_on += f", {_right_words(held_out)}"
+    else:
+        check_not_at_chance(engine.freed_model(), held_out)
+    n_searched = _FEWEST
+    while True:
+        order = _first_pieces(engine, n_searched, settings, control, piece)
+        counts = range(1, len(order) + 1) if of_answers else ()
+        costs = surgery.costs(engine, choosing, order, control, piece, counts)
+        count = gate.within(costs)
+        if len(order) < n_searched or count + BEYOND <= len(order):
+            break
+        n_searched *= 2
+    checked = _held_out_costs(engine, order, max(1, count), held_out, control, piece)
+    if gate.column == KNOWLEDGE and checked.knows_too_little:
+        raise DepthError(
+            "The model knows too little of the prompts to check on: its loss is "
+            f"{checked.gain:.2f} nats a token below that of a guess without context.",
+            "Check on prompts that it knows something of: --prompt, --prompt-file or --task.",
+        )
+    return LayerChoice(
+        order,
+        count,
+        n_layers,
+        piece,
+        checked,
+        gate.option,
+        gate=gate,
+        choosing=costs,
+        chosen_on=chosen_on,
+        checked_on=checked_on,
+    )
+
+
+def check_count(count: int, n_pieces: int, piece: Piece = "layer") -> None:
+    """Check that a model has a piece more than are left out.
+
+    Args:
+        count: how many pieces go.
+        n_pieces: number of the model's pieces; 0 where unknown.
+        piece: their kind.
+
+    Raises:
+        DepthError: it has no more.
+    """
+    if 1 < n_pieces <= count:
+        raise DepthError(
+            f"A model keeps at least one {piece}, and this one has {n_pieces}.",
+            f"--least {n_pieces - 1} leaves the most out.",
+        )
+
+
+def _first_pieces(
+    engine: Engine, count: int, settings: RunSettings, control: Control, piece: Piece
+) -> list[int]:
+    """The first pieces to go of the model's order, or as many as there are."""
+    order = surgery.layer_order(
+        engine, settings, control, lambda order: len(order.pieces) >= count, piece
+    )
+    return order.pieces[:count]
+
+
+def _held_out_costs(
+    engine: Engine,
+    order: Sequence[int],
+    count: int,
+    held_out: Sequence[WholeOutput],
+    control: Control,
+    piece: Piece,
+) -> LeftOutCosts:
+    """The costs on the held-out prompts, with the answers around a number of pieces."""
+    order = order[: count + BEYOND]
+    counts = range(max(1, count - BEYOND), len(order) + 1)
+    return surgery.costs(engine, held_out, order, control, piece, counts)
+
+
+def _layers_of(engine: Engine, piece: Piece) -> int:
+    """The number of the model's layers.
+
+    Raises:
+        DepthError: it has one piece alone, which cannot be removed.
+    """
+    n_layers = engine.freed_model().info.n_layers
+    if PER_LAYER[piece] * n_layers < 2:
+        raise DepthError("A model keeps at least one layer, and this one has no more.")
+    return n_layers
+
+
+def _check_right(choosing: Sequence[WholeOutput], held_out: Sequence[WholeOutput]) -> None:
+    """Check that the whole model answers some prompts of each half rightly."""
+    for verb, prompts in (("choose", choosing), ("check", held_out)):
+        if not any(prompt.right for prompt in prompts):
+            raise DepthError(
+                f"Nothing was written: of the {len(prompts)} prompts that {verb}, the whole model "
+                "answers none rightly.",
+                "Take easier prompts (--task, --level), or another gate, such as --keep kl=0.3.",
+            )
+
+
+def _right_words(part: Sequence[WholeOutput]) -> str:
+    """How many prompts the whole model answers rightly, and whether guesses would as well."""
+    right = sum(bool(prompt.right) for prompt in part)
+    options = [len(prompt.question.choices) for prompt in part]
+    is_above = is_above_chance(right, [1 / count if count else 0.0 for count in options])
+    return f"{right} answered rightly" + ("" if is_above else ", no more than by guesses")
+
+
+def _held_out_words(count: int) -> str:
+    return "1 held-out prompt" if count == 1 else f"{count} held-out prompts"

@@ -164,7 +164,7 @@ class LayerOrders:
 
         with fast_products(self.model.loaded.model), torch.no_grad():
             if is_stored:
-                ids = self._written_texts(report, checkpoint)
+                ids = self.written_texts(report, checkpoint)
             else:
                 ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
             substitute = self.model.baselines.substitute(settings, checkpoint)
@@ -249,7 +249,7 @@ class LayerOrders:
             self._guess = self._read_guess()
         if self._guess is None:
             with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self._written_texts(report, checkpoint)
+                texts = self.written_texts(report, checkpoint)
                 replays = [self.model.replay(text, checkpoint) for text in texts if len(text) > 1]
                 unembedding = self.model.anatomy.unembedding
                 assert unembedding is not None
@@ -273,7 +273,7 @@ class LayerOrders:
             self._untrained = self._read_untrained()
         if self._untrained is None:
             with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self._written_texts(lambda stage, done, total: None, checkpoint)
+                texts = self.written_texts(lambda stage, done, total: None, checkpoint)
             nats = known_untrained(self.model, texts, checkpoint)
             self._untrained = math.nan if nats is None else nats
             if nats is not None:
@@ -305,7 +305,7 @@ class LayerOrders:
                     self._untrained_parts = parts
         if self._untrained_parts is None and self.known_untrained(checkpoint) is not None:
             with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self._written_texts(lambda stage, done, total: None, checkpoint)
+                texts = self.written_texts(lambda stage, done, total: None, checkpoint)
             self._untrained_parts = untrained_parts(self.model, texts, checkpoint, report)
             if self._untrained_parts is not None:
                 self._write(name, json.dumps(self._untrained_parts).encode())
@@ -328,7 +328,7 @@ class LayerOrders:
         guess = np.frombuffer(content, np.float32).reshape(3, -1)
         return guess if np.isfinite(guess).all() else None
 
-    def _written_texts(self, report: Report, checkpoint: Check) -> list[Tensor]:
+    def written_texts(self, report: Report, checkpoint: Check) -> list[Tensor]:
         """The texts that the model writes, once for the order and for the guess.
 
         No timing decides how they are rounded: a token that is drawn near the border of two would

@@ -308,10 +308,10 @@ class MetricContext:
             self._ids[:start],
             count,
             left_out,
-            self.check,
-            self.can_read_on(),
-            self.substitute,
-            is_over,
+            checkpoint=self.check,
+            cached=self.can_read_on(),
+            substitute=self.substitute,
+            is_over=is_over,
         )
 
     def timed(self, layers: Sequence[int], passes: Sequence[int]) -> Times:

@@ -15,25 +15,24 @@ from transformers import PreTrainedConfig
 
 from depthtui.data.pieces import NumberedParts, Piece, coarsest, parts_of
 from depthtui.data.protocol import Progress
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import Repeated, RunSettings
 from depthtui.data.sentence import plural
 from depthtui.engine import healing, held_out_prompts, memory, projections, pruning
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.healing import NOT_HEALED, Healing
-from depthtui.engine.held_out_prompts import OutputComparison, WholeOutput
+from depthtui.engine.held_out_prompts import TokenisedPrompt, WholeOutput
 from depthtui.engine.layer_orders import Enough, nothing_less
+from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.engine.lenses import LensChoice
 from depthtui.engine.projections import Projections
 from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
-from depthtui.engine.right_answers import TokenisedPrompt, right_answers
 from depthtui.engine.shared_calls import one_process_only
-from depthtui.errors import DepthError
+from depthtui.errors import DepthError, RunStopped
 from depthtui.files import write_whole
 from depthtui.lenses.calibration import Calibration
-from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.models.card import CARD, model_card
 from depthtui.models.catalog import resolve
@@ -269,21 +268,70 @@ def layer_order(
 
 @one_process_only
 def whole_outputs(
-    engine: Engine, prompts: Sequence[Prompt], chat_template: bool, control: Control | None = None
+    engine: Engine,
+    prompts: Sequence[Prompt],
+    chat_template: bool,
+    control: Control | None = None,
+    solves: bool = True,
 ) -> list[WholeOutput]:
     """The loaded model's outputs on prompts, for a pruned model to be compared with.
+
+    Args:
+        engine: the engine with the model.
+        prompts: the prompts; their answers alone are scored by the loss where each has one.
+        chat_template: whether they are put into the model's chat template.
+        control: stops the work.
+        solves: whether solutions are written, of hundreds of tokens each.
 
     Raises:
         DepthError: no model is loaded, it has no lens, or a prompt cannot be run.
         RunStopped: `control` stopped it.
     """
+    model = engine.freed_model()
+    held_out_prompts.unembedding_of(model)
+    questions = [
+        held_out_prompts.read_prompt(model, prompt, chat_template, solves) for prompt in prompts
+    ]
+    return _whole_outputs(engine, questions, control)
+
+
+@one_process_only
+def order_outputs(engine: Engine, control: Control | None = None) -> list[WholeOutput]:
+    """The loaded model's outputs on the texts of its own order, which it writes itself.
+
+    Raises:
+        DepthError: no model is loaded, it has no lens, or can write no text.
+        RunStopped: `control` stopped it.
+    """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    questions = [held_out_prompts.read_prompt(model, prompt, chat_template) for prompt in prompts]
+    held_out_prompts.unembedding_of(model)
+    with fast_products(model.loaded.model), torch.no_grad():
+        texts = engine.orders.written_texts(engine.emit_stage, check)
+    questions = [
+        TokenisedPrompt(Prompt(""), PromptTokens(ids.cpu().numpy(), [], len(ids))) for ids in texts
+    ]
+    return _whole_outputs(engine, questions, control)
+
+
+def _whole_outputs(
+    engine: Engine, questions: Sequence[TokenisedPrompt], control: Control | None
+) -> list[WholeOutput]:
+    model, check = engine.freed_model(), (control or Control()).checkpoint
+    of_answer, guess = all(question.has_answer for question in questions), None
+    try:
+        guess = engine.orders.guess(engine.emit_stage, check)[0]
+    except RunStopped:
+        raise
+    except DepthError:
+        # A model that can write no text has no guess either.
+        pass
     return _of_each(
         engine,
         "Running the whole model",
         questions,
-        lambda number: held_out_prompts.whole_output(model, questions[number], check),
+        lambda number: held_out_prompts.whole_output(
+            model, questions[number], check, guess, of_answer
+        ),
     )
 
 
@@ -294,7 +342,7 @@ def compare(
     control: Control | None = None,
     left_out: Collection[int] = (),
     healed: Healing = NOT_HEALED,
-) -> list[OutputComparison]:
+) -> LeftOutCosts:
     """Compare the loaded model with outputs of the whole model.
 
     Args:
@@ -304,18 +352,25 @@ def compare(
         left_out: the layers that are left out of it.
         healed: the healing of the model without them.
 
+    Returns:
+        the whole model beside this one.
+
     Raises:
         DepthError: no model is loaded, or a prompt cannot be run.
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
     with healing.healed(model.anatomy, healed.blocks):
-        return _of_each(
+        compared = _of_each(
             engine,
             "Running the healed model" if healed.blocks else "Running the smaller model",
             [output.question for output in outputs],
             lambda number: held_out_prompts.compare(model, outputs[number], check, left_out),
         )
+    unchanged = np.array([[0.0], [1.0], [0.0]])
+    changes = [np.concatenate([unchanged, change], axis=1) for change, _ in compared]
+    rights = [[output.right, right] for output, (_, right) in zip(outputs, compared, strict=True)]
+    return _costs(outputs, np.stack(changes), np.array(rights, float))
 
 
 @one_process_only
@@ -325,62 +380,93 @@ def costs(
     order: Sequence[int],
     control: Control | None = None,
     piece: Piece = "layer",
-) -> np.ndarray:
-    """The cost of leaving out the first 0, 1, 2, … pieces of an order, `[prompts, n + 1]`.
+    counts: Sequence[int] = (),
+) -> LeftOutCosts:
+    """What leaving out the first 0, 1, 2, … pieces of an order costs.
 
-    A cost is the mean KL(p || p~) over the scored tokens of a prompt, in nats.
+    Args:
+        engine: the engine with the whole model.
+        outputs: its outputs on the prompts.
+        order: the pieces, the first to leave out first.
+        control: stops the work.
+        piece: their kind.
+        counts: the numbers of pieces without which prompts are answered too.
 
     Raises:
         DepthError: no model is loaded, or a prompt cannot be run.
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    costs = _of_each(
+    rows = [order[:count] for count in range(len(order) + 1)]
+    changes = _of_each(
         engine,
         f"Leaving {piece}s out",
         [output.question for output in outputs],
-        lambda number: held_out_prompts.costs(
-            model, torch.from_numpy(outputs[number].tokens.ids), order, check, piece
+        lambda number: held_out_prompts.without(
+            model,
+            torch.from_numpy(outputs[number].tokens.ids),
+            rows,
+            check,
+            piece,
+            outputs[number].scored,
         ),
     )
-    return np.stack(costs)
+    right = np.full((len(outputs), len(rows)), np.nan)
+    right[:, 0] = [np.nan if output.right is None else output.right for output in outputs]
+    if counts:
+        sets = [rows[count] for count in counts]
+        right[:, counts] = answers(engine, outputs, sets, control, piece)
+    return _costs(outputs, np.stack(changes), right)
+
+
+def _costs(outputs: Sequence[WholeOutput], changes: np.ndarray, right: np.ndarray) -> LeftOutCosts:
+    """The costs by the changes `[prompts, 3, n + 1]` of `held_out_prompts.without`."""
+    loss = np.array([output.loss for output in outputs])[:, None] + changes[:, 2]
+    guess = np.array([output.guess for output in outputs])
+    scored = np.array([output.n_scored for output in outputs])
+    tokens = np.array([len(output.tokens) - 1 for output in outputs])
+    return LeftOutCosts(changes[:, 0], changes[:, 1], loss, right, guess, scored, tokens)
 
 
 @one_process_only
-def paired_answers(
+def answers(
     engine: Engine,
     outputs: Sequence[WholeOutput],
     left_out: Sequence[Collection[int]],
     control: Control | None = None,
     piece: Piece = "layer",
-) -> list[PairedAnswers]:
-    """The loaded model's right answers, whole and without each set of pieces.
+) -> np.ndarray:
+    """Whether the answer to each prompt is right without each set of pieces, `[prompts, sets]`.
 
     Args:
-        engine: the engine with the model.
-        outputs: prompts, run on the whole model; only those with answers count.
+        engine: the engine with the whole model.
+        outputs: its outputs on the prompts.
         left_out: the sets of pieces.
         control: stops the work.
         piece: their kind.
 
     Returns:
-        a pair for each set of pieces; none where no prompt has an answer.
+        1 for a right answer, 0 for a wrong one, NaN for a prompt that is not asked.
 
     Raises:
         DepthError: no model is loaded, or a prompt cannot be run.
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    questions = [output.question for output in outputs if output.right is not None]
-    most, up_to = max(map(len, left_out)), "up to " * (len(left_out) > 1)
-    right = _of_each(
-        engine,
-        f"Answering without {up_to}{plural(most, piece)}",
-        questions,
-        lambda number: right_answers(model, questions[number], left_out, check, piece),
-    )
-    before = np.array([output.right for output in outputs if output.right is not None])
-    return [PairedAnswers.of(before, after) for after in np.array(right).T]
+    places = [place for place, output in enumerate(outputs) if output.right is not None]
+    questions = [outputs[place].question for place in places]
+    right = np.full((len(outputs), len(left_out)), np.nan)
+    if places:
+        most, up_to = max(map(len, left_out)), "up to " if len(left_out) > 1 else ""
+        right[places] = _of_each(
+            engine,
+            f"Answering without {up_to}{plural(most, piece)}",
+            questions,
+            lambda number: held_out_prompts.right_answers(
+                model, questions[number], left_out, check, piece
+            ),
+        )
+    return right
 
 
 def _of_each(

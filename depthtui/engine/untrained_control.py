@@ -12,7 +12,7 @@ from torch import Tensor
 
 from depthtui.data.pieces import PER_LAYER
 from depthtui.engine.guess import gain_over_guess
-from depthtui.engine.held_out_prompts import costs
+from depthtui.engine.held_out_prompts import without
 from depthtui.engine.ready_model import ReadyModel, make_ready
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics.column import crossing_above, rounded_up_count
@@ -84,9 +84,10 @@ def untrained_parts(
             at_once = untrained.rows_at_once(count, len(text))
             of_texts.append(Texts(pieces, unembedding, weights, at_once).costs(range(count)))
         order = ranked(np.sum(of_texts, axis=(0, 2)))
+        rows = [order[:number] for number in range(count + 1)]
         for text in texts[1::2]:
             report(len(of_texts) + len(curves), len(texts))
-            curves.append(costs(untrained, text, order, checkpoint, "part"))
+            curves.append(without(untrained, text, rows, checkpoint, "part")[0])
         (left_out,) = crossing_above(np.mean(curves, axis=0)[None], TOLERANCE)
         stay = rounded_up_count(count - left_out)
         return tuple(order[count - stay :])

@@ -98,4 +98,4 @@ class Column:
             return "–"
         if self.of:
             return f"{round(value * self.of)}/{self.of}"
-        return format(value + 0.0, self.form)
+        return format(value, self.form)

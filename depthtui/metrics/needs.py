@@ -102,6 +102,6 @@ def choices_or_answer(result: RunResult) -> str:
     prompt = result.prompt
     if prompt.choices:
         return "" if prompt.right_choice >= 0 else "none of its choices is the right one"
-    if result.answer_start >= len(result.tokens):
-        return "the prompt has no options to choose from (--choices), and no known answer"
-    return answer(result)
+    if prompt.answer or result.settings.answer_start >= 0:
+        return answer(result)
+    return "the prompt has no options to choose from (--choices), and no known answer"

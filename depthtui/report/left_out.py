@@ -163,15 +163,16 @@ def left_out_figures(left_out: LeftOut) -> Iterator[Figure]:
     for name, (title, _, _) in _CURVES.items():
         if name not in left_out.columns:
             continue
+        figure_name = name if left_out.piece == "layer" else f"{left_out.piece}s_{name}"
         full_title = f"{title} as {left_out.piece}s leave"
         if name not in (KL, CHOICES):
             panel = _panel(left_out, name, left_out.columns[name].values)
-            yield Figure(full_title, panel, _MEANING, name)
+            yield Figure(full_title, panel, _MEANING, figure_name)
             continue
         for number, way in enumerate(ways, start=1):
             which = f", order {number}" if len(ways) > 1 else ""
             panel = _panel(left_out, name, way.curve if name == KL else way.choices_curve)
-            yield Figure(full_title + which, panel, _order(way, left_out.piece), name)
+            yield Figure(full_title + which, panel, _order(way, left_out.piece), figure_name)
 
 
 def _panel(left_out: LeftOut, name: str, curve: np.ndarray) -> Panel:

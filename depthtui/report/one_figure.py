@@ -29,7 +29,7 @@ _MOST_LISTED = 12
 _LONGEST_TITLE = 40
 _REMEDIES: Mapping[FigureKind, str] = {
     "curves": "Measure contributions or logit_lens.",
-    "suffice": "Measure `kept`: `i` computes it in the explorer, --metrics kept in a run.",
+    "left-out": "Measure `kept`: `i` computes it in the explorer, --metrics kept in a run.",
     "heatmap": "Name a session or a run: a sweep keeps no values of single tokens.",
     "patch": "Name a session or a run with the metric `patch`: a sweep keeps none.",
 }
@@ -162,7 +162,7 @@ def _measure(
             f"The figure {kind} of these results has no measure {name!r}{_reason(name, readings)}.",
             f"Choose one of {', '.join(names)}.{did_you_mean(name, names)}",
         )
-    if not name and len(names) > 1 and kind != "suffice":
+    if not name and len(names) > 1 and kind != "left-out":
         raise DepthError(
             f"There are {len(names)} measures for the figure {kind}: {', '.join(names)}.",
             "Choose one with --measure NAME.",
@@ -185,7 +185,7 @@ def _figures(kind: FigureKind, reading: Reading) -> Iterator[Figure]:
         case "curves":
             yield from curve_figures(reading)
             yield from bar_figures(reading)
-        case "suffice":
+        case "left-out":
             if (knowledge := reading.get(kept.METRIC)) is not None:
                 yield from (kept_figure(knowledge, curve) for curve in knowledge.curves)
             for left_out in filter(None, (reading.left_out, reading.parts_left_out)):

@@ -1,29 +1,29 @@
 """Questions about a sweep: the paper's on size, training and difficulty, and others.
 
-Each is answered first by what the models keep without layers, then by each rule, as the paper does.
+Each is answered first by the mean depth of what the models keep, then by other numbers: the paper's
+rules among them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from itertools import compress
 
-from depthtui.data.depth import PromptCurves
+import numpy as np
+
+from depthtui.data.sentence import Sentence, listed
 from depthtui.depth.reading import Reading
-from depthtui.report.phrases import rule_title
 from depthtui.sweep import subjects
+from depthtui.sweep.answers import Answer, Group
 from depthtui.sweep.comparisons import (
-    Claim,
-    Difference,
-    FragileCount,
-    Trend,
+    Comparison,
     as_one_family,
-    difference,
-    disagree,
-    trend,
+    compare,
+    too_few_words,
 )
-from depthtui.sweep.kept_answers import KeptAnswer, kept_answers
-from depthtui.sweep.plan import Cell, population
+from depthtui.sweep.numbers import NINE_TENTHS, Number, numbers_by
+from depthtui.sweep.plan import Cell
 from depthtui.sweep.subjects import Subject
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
 
@@ -34,74 +34,31 @@ _UNLIKE = (
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer of a sweep to a question, by one rule.
-
-    Attributes:
-        compared: the model or models, such as `Qwen2.5-7B`, or `b less a`.
-        on: the tasks, such as `addition, 1 to 5 digits`.
-        rule: name of the rule; empty where the answer depends on no rule.
-        sentence: the conclusion that the data support.
-        comparison: the numbers, corrected over all comparisons of the question; None where the
-            answer only describes.
-        cells: the cells that the answer is about.
-    """
-
-    compared: str
-    on: str
-    rule: str
-    sentence: str
-    comparison: Difference | Trend | None = None
-    cells: tuple[Cell, ...] = ()
-
-    @property
-    def claim(self) -> Claim | None:
-        """The claim on how much the depth differs or grows; None where there is none."""
-        return None if self.comparison is None else self.comparison.claim
-
-    @property
-    def problem(self) -> str:
-        """Why nothing is claimed, in words; empty for a claim, and for an answer that describes."""
-        if self.comparison is None or self.comparison.claim is not None:
-            return ""
-        return str(self.comparison.words)
-
-    @property
-    def unclear(self) -> bool:
-        """Whether there is an interval, and no direction is claimed."""
-        if self.comparison is None or self.claim is None:
-            return False
-        return not self.claim.changes or bool(self.comparison.doubt)
-
-    @property
-    def doubtful(self) -> bool:
-        """Whether the mean curve and single prompts disagree on there being a change."""
-        return self.comparison is not None and disagree(self.comparison)
-
-    @property
-    def subject(self) -> str:
-        """The models and the tasks, such as `Qwen2.5-7B on addition, 1 to 5 digits`."""
-        return f"{self.compared} on {self.on}"
-
-    def __str__(self) -> str:
-        by = f", {rule_title(self.rule)}" if self.rule else ""
-        return f"{self.subject}{by}: {self.sentence}."
-
-
-@dataclass(frozen=True)
 class Question:
     """A question and the sweep's answers; none where the question was not asked.
 
     Attributes:
         name, title: such as `size`, and the question in words.
-        answers: by each rule.
-        kept_answers: by what is kept without layers; none where that was not measured.
+        answers: the headline's, then those by each other number.
+        reason: why nothing is compared; empty where something is.
+        cells: the cells that the reason is about.
     """
 
     name: str
     title: str
-    answers: list[Answer]
-    kept_answers: list[KeptAnswer] = field(default_factory=list)
+    answers: Sequence[Answer]
+    reason: str = ""
+    cells: Sequence[Cell] = ()
+
+    @property
+    def headline(self) -> list[Answer]:
+        """The first answers, by the mean depth; none where what is kept was not measured."""
+        return [answer for answer in self.answers if answer.is_headline]
+
+    @property
+    def others(self) -> list[Answer]:
+        """The answers by other numbers."""
+        return [answer for answer in self.answers if not answer.is_headline]
 
 
 @dataclass(frozen=True)
@@ -137,102 +94,110 @@ _QUESTIONS = (
 def questions(summary: SweepSummary) -> list[Question]:
     """The questions that can be asked of the sweep's models and tasks."""
     answered = (_answered(form, summary) for form in _QUESTIONS)
-    return [question for question in answered if question.answers or question.kept_answers]
+    return [question for question in answered if question.answers or question.reason]
 
 
 def _answered(form: _Form, summary: SweepSummary) -> Question:
+    """A question with its answers: the headline's are one family of tests, all others another."""
     compared = list(form.subjects(summary))
-    answers = list(_by_rules(compared))
     if form.name == "size" and not compared:
-        answers = list(_unlike_sizes(summary))
-    return Question(form.name, form.title, answers, kept_answers(compared, form.has_direction))
-
-
-def _unlike_sizes(summary: SweepSummary) -> Iterator[Answer]:
-    """Why models of other sizes are not compared."""
-    everyone = summary.models
-    if any(subjects.by_size(summary, everyone, task) for task in summary.plan.tasks):
-        titles = [summary.of_model(model)[0].title for model in everyone]
-        yield Answer(", ".join(titles), "all tasks", "", _UNLIKE, cells=_cells(summary.cells))
-
-
-def _by_rules(compared: Sequence[Subject]) -> Iterator[Answer]:
-    """The answers of each subject by every rule, corrected as one family."""
-    pairs = [(subject, rule) for subject in compared for rule in rules_of(subject.cells)]
-    results = as_one_family([_comparison(subject, rule) for subject, rule in pairs])
-    for (subject, rule), result in zip(pairs, results, strict=True):
-        cells = _cells(subject.cells)
-        with_population = replace(result, population=population(cell.task for cell in cells))
-        depths = _depths(subject, rule) if subject.with_depths else ""
-        words = f"{depths}: {with_population.words}" if depths else str(with_population.words)
-        yield Answer(subject.compared, subject.on, rule, words, with_population, cells)
-
-
-def _comparison(subject: Subject, rule: str) -> Difference | Trend:
-    """The comparison of a subject's groups by a rule."""
-    settings = subject.cells[0].settings
-    if subject.is_trend:
-        parts = _parts(subject, subject.groups)
-        grown = trend(parts, settings, rule, paired=subject.paired, wording=subject.wording)
-        return grown.with_doubt_from(_fragile(subject.cells, rule))
-    ends = subject.groups[0], subject.groups[-1]
-    ours, theirs = _parts(subject, ends)
-    change = difference(ours, theirs, settings, True, rule)
-    return change.with_doubt_from(_fragile([*ends[0], *ends[1]], rule))
-
-
-def _parts(subject: Subject, groups: Sequence[Sequence[CellSummary]]) -> list[list[PromptCurves]]:
-    """The means of each group's prompts, the common ones in the same order where paired."""
-    if not subject.paired:
-        return [[part for cell in cells for part in cell.parts] for cells in groups]
-    by_text = []
-    for cells in groups:
-        parts = {id(record): part for cell in cells for record, part in cell.by_prompt}
-        keys = subject.keys(cells)
-        by_text.append({text: parts[id(key)] for text, key in keys if id(key) in parts})
-    texts = [text for text in by_text[0] if all(text in parts for parts in by_text)]
-    return [[parts[text] for text in texts] for parts in by_text]
-
-
-def _depths(subject: Subject, rule: str) -> str:
-    """The depth of each group by a rule, in words; empty where one has none."""
-    if not subject.of_one_model:
-        return ", ".join(
-            f"{estimate.ratio:.2f} ({estimate.count} of {cell.n_layers})"
-            for cell in subject.cells
-            if (estimate := cell.depth(rule)) and estimate.ratio is not None
+        return _unlike_sizes(form, summary)
+    numbers = numbers_by(rules_of(summary.cells))
+    answers = [
+        answer
+        for subject in compared
+        for answer in _with_nine_tenths(
+            [_answer(subject, number, form.has_direction) for number in numbers]
         )
-    first, last = (_pooled_count(cells, rule) for cells in subject.groups)
-    if first is None or last is None:
-        return ""
-    n_layers = subject.cells[0].n_layers
-    return f"on its own text {last} of {n_layers} layers, on the given {first}"
+    ]
+    question = Question(form.name, form.title, answers)
+    return replace(question, answers=[*_corrected(question.headline), *_corrected(question.others)])
 
 
-def _pooled_count(cells: Sequence[CellSummary], rule: str) -> int | None:
-    """The layers by a rule over the prompts of several cells; None where there are none."""
-    if len(cells) == 1:
-        estimate = cells[0].depth(rule)
+def _unlike_sizes(form: _Form, summary: SweepSummary) -> Question:
+    """The question on size, and why models of other sizes are not compared."""
+    question, everyone = Question(form.name, form.title, []), summary.models
+    if not any(subjects.by_size(summary, everyone, task) for task in summary.plan.tasks):
+        return question
+    titles = ", ".join(summary.of_model(model)[0].title for model in everyone)
+    cells = [summarised.cell for summarised in summary.cells]
+    return replace(question, reason=f"{titles} on all tasks: {_UNLIKE}.", cells=cells)
+
+
+def _corrected(answers: Sequence[Answer]) -> list[Answer]:
+    family = as_one_family([answer.comparison for answer in answers])
+    return [replace(answer, comparison=one) for answer, one in zip(answers, family, strict=True)]
+
+
+def _with_nine_tenths(found: Iterable[Answer | None]) -> list[Answer]:
+    """The answers of a subject; the headline's has the layers that keep nine tenths beside it."""
+    answers = [answer for answer in found if answer is not None]
+    beside = ""
+    for answer in answers:
+        if answer.number is NINE_TENTHS and answer.is_known:
+            layers = listed(answer.number.each_in_words(answer.comparison.groups))
+            beside = f"Nine tenths of it are there with {layers}."
+    return [replace(answer, beside=beside) if answer.is_headline else answer for answer in answers]
+
+
+def _answer(subject: Subject, number: Number, has_direction: bool) -> Answer | None:
+    """The answer by a number, before its correction; None where no group has the number."""
+    every = subject.readings()
+    known = [reading for reading in every if reading is not None]
+    found = number.has(known or subject.cells)
+    if not any(map(any, found)):
+        return None
+    readings = _that_have(every, found, subject.paired)
+    if known and not all(map(any, found)):
+        comparison = Comparison(number=number, problem=Sentence("not measured everywhere"))
     else:
-        records = [record for cell in cells for record in cell.records]
-        estimate = Reading(records, cells[0].settings).depth(rule)
-    return None if estimate is None else estimate.count
+        comparison = _comparison(subject, number, readings)
+    groups = [Group.of(name, one) for name, one in zip(subject.names, readings, strict=True)]
+    return Answer(subject, has_direction, groups, comparison)
 
 
-def _fragile(cells: Iterable[CellSummary], rule: str) -> list[FragileCount]:
-    """A rule's counts that are fragile."""
+def _that_have(
+    every: Sequence[Reading | None], found: Sequence[Sequence[bool]], paired: bool
+) -> list[Reading | None]:
+    """The prompts of each group that have a number; where paired, those that have it in all."""
+    of_known = iter(found)
+    has_it = [[] if reading is None else next(of_known) for reading in every]
+    if paired:
+        has_it = [[all(of_text) for of_text in zip(*has_it, strict=False)]] * len(every)
     return [
-        FragileCount(
-            f"{cell.title} on {cell.cell.task.title}", count.low, count.high, cell.n_layers
-        )
-        for cell in cells
-        for count in cell.evidence
-        if count.measure == rule
-        and count.is_fragile
-        and count.low is not None
-        and count.high is not None
+        reading
+        if reading is None or (all(of_group) and of_group)
+        else Reading(list(compress(reading.prompts, of_group)), reading.settings)
+        if any(of_group)
+        else None
+        for reading, of_group in zip(every, has_it, strict=True)
     ]
 
 
-def _cells(summaries: Iterable[CellSummary]) -> tuple[Cell, ...]:
-    return tuple(summary.cell for summary in summaries)
+def _comparison(subject: Subject, number: Number, readings: Sequence[Reading | None]) -> Comparison:
+    groups = [reading for reading in readings if reading is not None]
+    if len(groups) < len(readings):
+        return Comparison(number=number, problem=too_few_words([np.empty(0)]))
+    comparison = compare(
+        number,
+        number.of_groups(groups),
+        paired=subject.paired,
+        is_trend=subject.is_trend,
+        names=subject.names,
+        seed=subject.cells[0].settings.seed,
+    )
+    ends = subject.groups if subject.is_trend else (subject.groups[0], subject.groups[-1])
+    doubts = _doubts([cell for cells in ends for cell in cells], number)
+    return replace(comparison, doubt=max(doubts, default=(0.0, "")))
+
+
+def _doubts(cells: Iterable[CellSummary], number: Number) -> Iterator[tuple[float, str]]:
+    """How far each fragile count moves, as a share of L, and a clause that calls it fragile."""
+    for cell in cells:
+        for row in cell.evidence:
+            if row.measure != number.name or not row.is_fragile:
+                continue
+            if row.low is not None and row.high is not None:
+                ends = f"{row.low} to {row.high} of {cell.n_layers} layers"
+                words = f"the count of {cell.place} is fragile ({ends})"
+                yield (row.high - row.low) / cell.n_layers, words

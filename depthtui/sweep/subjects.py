@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from depthtui.data.run_settings import ModelSpec
+from depthtui.data.sentence import listed
 from depthtui.depth.reading import Reading
 from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import LADDER, TASKS
-from depthtui.sweep.comparisons import HARDER, TRAINED, Wording
 from depthtui.sweep.plan import TaskChoice
 from depthtui.sweep.records import Record
 from depthtui.sweep.summary import CellSummary, SweepSummary
@@ -43,8 +43,6 @@ class Subject:
         is_trend: whether all groups count, in their order; else the last is compared with the
             first.
         paired: whether the groups are compared on the prompts that all have run.
-        wording: the words of a trend.
-        with_depths: whether an answer begins with the depth of each group.
     """
 
     compared: str
@@ -53,8 +51,6 @@ class Subject:
     names: Sequence[str]
     is_trend: bool = False
     paired: bool = True
-    wording: Wording = HARDER
-    with_depths: bool = False
 
     @property
     def cells(self) -> list[CellSummary]:
@@ -65,6 +61,14 @@ class Subject:
     def of_one_model(self) -> bool:
         """Whether all groups are of one model."""
         return len({cell.cell.model for cell in self.cells}) == 1
+
+    @property
+    def models(self) -> str:
+        """The models of all groups, in words."""
+        return listed(list(dict.fromkeys(cell.title for cell in self.cells)))
+
+    def __str__(self) -> str:
+        return f"on {self.on}, for {self.models}"
 
     def keys(self, cells: Iterable[CellSummary]) -> list[tuple[str, Record]]:
         """The records of some cells with the text that pairs them.
@@ -100,7 +104,6 @@ def sizes(summary: SweepSummary) -> Iterator[Subject]:
                     task.title,
                     [[cell] for cell in cells],
                     [cell.title for cell in cells],
-                    with_depths=True,
                 )
 
 
@@ -164,7 +167,7 @@ def trainings(summary: SweepSummary) -> Iterator[Subject]:
         for words, tasks in _tasks_together(summary.plan.tasks):
             steps = [_cells_on(summary, model, tasks) for model in models]
             revisions = [model.revision for model in models]
-            yield Subject(compared, words, steps, revisions, is_trend=True, wording=TRAINED)
+            yield Subject(compared, words, steps, revisions, is_trend=True)
 
 
 def _revisions_by_step(models: Sequence[ModelSpec]) -> list[list[ModelSpec]]:
@@ -338,7 +341,8 @@ def origins(summary: SweepSummary) -> Iterator[Subject]:
             if first and second:
                 compared = f"{first[0].title}, written minus given"
                 sides = ["the given text", "its own text"]
-                yield Subject(compared, words, [first, second], sides, with_depths=True)
+                on = f"{words}, given and written"
+                yield Subject(compared, on, [first, second], sides)
 
 
 def _ladders(tasks: Iterable[TaskChoice]) -> Iterator[list[TaskChoice]]:

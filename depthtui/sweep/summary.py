@@ -60,6 +60,11 @@ class CellSummary(Reading):
         self.records = records
         self.title = titles_of(cell.model, self.model)
 
+    @property
+    def place(self) -> str:
+        """The model and the task, such as `Qwen2.5-7B on gsm8k`."""
+        return f"{self.title} on {self.cell.task.title}"
+
     @cached_property
     def of_right_answers(self) -> CellSummary | None:
         """The summary of rightly answered prompts alone; None where there are none."""

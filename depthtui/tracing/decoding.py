@@ -15,7 +15,7 @@ from torch.utils.hooks import RemovableHandle
 
 from depthtui.models.devices import execution_device
 from depthtui.models.out_of_memory import is_out_of_memory
-from depthtui.tracing.anatomy import Anatomy
+from depthtui.tracing.anatomy import Anatomy, Tap
 from depthtui.tracing.left_out import NOTHING, Substitute
 from depthtui.tracing.loops import of_call
 from depthtui.tracing.modules import decoder, first_tensor, hidden_states, hooks, with_first_tensor
@@ -125,6 +125,7 @@ def write_greedily(
     ids: Tensor,
     count: int,
     left_out: Sequence[Collection[int]],
+    part: str = "layer",
     checkpoint: Callable[[], None] = lambda: None,
     cached: bool = True,
     substitute: Substitute = NOTHING,
@@ -140,10 +141,11 @@ def write_greedily(
         ids: `[n]`, the text to continue, on the embedding's device.
         count: tokens to write, at least 1.
         left_out: for each text, the layers that it is written without.
+        part: the part left out: `layer`, `attention` or `mlp`.
         checkpoint: called before every layer; raising there ends the writing.
         cached: keep the keys and values of tokens that were read; otherwise all are read again
             with every token.
-        substitute: the substitute for a layer.
+        substitute: the substitute for a layer; a sublayer has no mean update.
         is_over: returns whether the texts so far, `[texts, n]`, are long enough.
 
     Returns:
@@ -161,7 +163,7 @@ def write_greedily(
     with torch.inference_mode(), hooks() as handles:
         for index, layer in enumerate(anatomy.layers):
             handles.append(layer.register_forward_pre_hook(lambda *_call: checkpoint()))
-            handles.extend(_leave_out(anatomy, index, left_out, substitute, keeps_first))
+            handles.extend(_leave_out(anatomy, index, part, left_out, substitute, keeps_first))
 
         handles.extend(_keep_streams(anatomy, streams))
         for _ in range(count):
@@ -196,11 +198,12 @@ def _keep_streams(anatomy: Anatomy, streams: list[Tensor]) -> Iterator[Removable
 def _leave_out(
     anatomy: Anatomy,
     layer: int,
+    part: str,
     left_out: Sequence[Collection[int]],
     substitute: Substitute,
     keeps_first: Callable[[], bool],
 ) -> Iterator[RemovableHandle]:
-    """Let a layer write nothing to the texts that leave it out.
+    """Let a layer, or a part of it, write nothing to the texts that leave it out.
 
     It writes its mean update where that is the substitute. `keeps_first` returns whether the first
     token of a call keeps the layer.
@@ -216,8 +219,17 @@ def _leave_out(
         replacement = substitute.updated(layer, hidden_states(args, kwargs))
         return _with_rows(output, replacement, rows, texts, keeps_first())
 
-    hook = of_call(anatomy.layers, layer, restore)
-    yield anatomy.layers[layer].register_forward_hook(hook, with_kwargs=True)
+    if part == "layer":
+        hook = of_call(anatomy.layers, layer, restore)
+        yield anatomy.layers[layer].register_forward_hook(hook, with_kwargs=True)
+        return
+    for tap in (anatomy.attention if part == "attention" else anatomy.mlp)[layer]:
+
+        def skip(_module: nn.Module, args: tuple[Any, ...], output: Any, tap: Tap = tap) -> Any:
+            replacement = first_tensor(tap.skip(args, output))
+            return _with_rows(output, replacement, rows, texts, keeps_first())
+
+        yield tap.module.register_forward_hook(of_call(anatomy.layers, layer, skip))
 
 
 def _with_rows(

@@ -28,11 +28,11 @@ from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
-from depthtui.depth.intervals import depth_interval, resampled_curves, resampled_layers
+from depthtui.depth.intervals import depth_interval, resampled_layers
 from depthtui.depth.weights import WEIGHTINGS, effective_prompts
 from depthtui.metrics.resampling import LEVEL, draw, expanded_interval
-from depthtui.sweep.comparisons import difference, trend
-from depthtui.sweep.resampled import Resampled, Statistic
+from depthtui.sweep.comparisons import Resampled, compare
+from depthtui.sweep.numbers import GroupNumber, by_rule, crossing_of
 from tests.simulated_prompts import intervals, simulated_prompts
 
 SETTINGS = SummarySettings()
@@ -50,6 +50,7 @@ LONGER = {
 }
 """By how much prompts are deeper that are longer by a standard deviation."""
 
+LAYERS = 30
 PHASES = 10
 """How many depths between two layers are tried in turn."""
 
@@ -159,31 +160,32 @@ def comparisons(count: int) -> None:
         for (_, phase, easy), (_, _, middle), (_, _, hard) in zip(*streams, strict=True):
             for rule in truths[phase, 0]:
                 truth = truths[phase, 2][rule] - truths[phase, 0][rule]
-                change = difference(easy, hard, SETTINGS, False, rule, resamples=500)
-                slope = trend([easy, middle, hard], SETTINGS, rule, resamples=500)
-                score(hits, ("difference", rule, str(n)), change.layers_interval, truth)
-                score(hits, ("trend", rule, str(n)), slope.slope_interval, truth)
+                parts = [easy, middle, hard]
+                groups = [in_layers(crossing_of(of, rules.named(rule), SETTINGS)) for of in parts]
+                for kind, some in {"difference": groups[::2], "trend": groups}.items():
+                    found = compare(by_rule(rule), some, paired=False, is_trend=True, resamples=500)
+                    score(hits, (kind, rule, str(n)), found.interval, truth)
     print_table(["comparison", "rule"], hits)
 
 
 def levels(count: int) -> None:
     """Means and crossings of few prompts, at the levels of families of comparisons."""
-    kinds: dict[tuple[str, str], tuple[Callable[[np.random.Generator, int], Statistic], float]] = {
+    kinds: dict[
+        tuple[str, str], tuple[Callable[[np.random.Generator, int], GroupNumber], float]
+    ] = {
         ("normal", "mean"): (lambda rng, n: mean_of(rng.normal(size=n)), 0),
         ("exponential", "mean"): (lambda rng, n: mean_of(rng.exponential(size=n)), 1),
     }
     for kind in ("usual", "different", "rough curves"):
         for name in ("cosine", "kl", "overlap"):
-            of_many = crossing_of(kind, name, np.random.default_rng(2**31), 20_000)
-            truth = float(of_many(np.ones((1, 20_000)))[0])
-            kinds[kind, name] = partial(crossing_of, kind, name), truth
+            of_many = simulated(kind, name, np.random.default_rng(2**31), 20_000)
+            kinds[kind, name] = partial(simulated, kind, name), of_many.value
     hits: Hits = defaultdict(list)
     for (kind, name), (draw_statistic, truth) in kinds.items():
         for n, number in product(FEW, range(count)):
             rng = np.random.default_rng([number, n])
-            tasks = [np.zeros(n, int)] * 2
-            groups = [draw_statistic(rng, n) for _ in tasks]
-            resampled = Resampled.of(groups, tasks, number, together=False)
+            groups = [draw_statistic(rng, n) for _ in range(2)]
+            resampled = Resampled.of(groups, number, together=False)
             for shape, factors in {"one group": [1.0, 0.0], "difference": [1.0, -1.0]}.items():
                 change, of = resampled.sum(np.array(factors)), sum(factors) * truth
                 for family in FAMILIES:
@@ -197,16 +199,23 @@ def levels(count: int) -> None:
     print_table(["prompts", "number", "of", "level", "interval"], hits, FEW)
 
 
-def mean_of(sample: np.ndarray) -> Statistic:
-    return lambda counts: counts @ sample / counts.sum(axis=1)
+def mean_of(sample: np.ndarray) -> GroupNumber:
+    tasks = np.zeros(len(sample), int)
+    return GroupNumber(lambda counts: counts @ sample / counts.sum(axis=1), tasks, LAYERS)
 
 
-def crossing_of(kind: str, name: str, rng: np.random.Generator, n: int) -> Statistic:
+def simulated(kind: str, name: str, rng: np.random.Generator, n: int) -> GroupNumber:
     """The crossing of the mean curve of simulated prompts, where each counts once."""
     parts = simulated_prompts(rng, n, 15.4, **PROMPTS[kind])  # type: ignore[arg-type]
-    rule = rules.named(name)
-    return lambda counts: rule.ranked_crossings(
-        resampled_curves(parts, rule, SETTINGS, counts, "prompts"), SETTINGS
+    return in_layers(crossing_of(parts, rules.named(name), SETTINGS))
+
+
+def in_layers(number: GroupNumber) -> GroupNumber:
+    """A share of the layers as a number of them."""
+    resolution = LAYERS * number.resolution
+    statistic = number.statistic
+    return replace(
+        number, statistic=lambda counts: LAYERS * statistic(counts), resolution=resolution
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +10,14 @@ import pytest
 
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, EvidenceKind, Headline, HeadlineAnswers, Verdict
-from depthtui.depth import rules
+from depthtui.depth import rules, verdict_words
 from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import (
     _PLACES,
+    Facts,
     comparison_sentence,
     missing_headlines,
-    verdict_sentence,
     why_not_compared,
 )
 from depthtui.metrics.registry import METRIC_BY_NAME
@@ -48,6 +49,20 @@ COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 21)
 DECIDED = firm("readable", "margin", "decided", 22)
 CONTEXT = firm("causal", "context_depth", "context depth", 17)
+
+
+def verdict_sentence(
+    evidence: list[Evidence],
+    n_layers: int,
+    model: str = "The model",
+    n_prompts: int = 1,
+    tasks: Sequence[str] = (),
+    **facts: Any,
+) -> Sentence:
+    of_prompts = tasks or [""] * n_prompts
+    return verdict_words.verdict_sentence(
+        Facts(evidence=evidence, n_layers=n_layers, model=model, tasks=of_prompts, **facts)
+    )
 
 
 def test_it_has_one_form_with_the_model_as_its_subject() -> None:
@@ -127,7 +142,7 @@ def test_before_it_is_measured_it_says_so() -> None:
     assert str(verdict_sentence([COSINE], 1, n_prompts=2)).startswith(
         "How many of its 1 layer these texts take is not counted yet."
     )
-    assert verdict_of([], 30) is None
+    assert verdict_of(Facts(evidence=[], n_layers=30)) is None
 
 
 def test_the_places_are_those_of_measures_that_there_are() -> None:
@@ -283,7 +298,7 @@ ABOUT_AS_MANY = "A and B keep nine tenths of what they know with about as many l
 
 
 def of_layers(n_layers: int, headline: Headline) -> Verdict:
-    verdict = verdict_of([COSINE], n_layers, headline=headline)
+    verdict = verdict_of(Facts(evidence=[COSINE], n_layers=n_layers, headline=headline))
     assert verdict is not None
     return verdict
 
@@ -327,9 +342,17 @@ def test_what_is_kept_is_compared_first_and_by_share(
 
 
 def test_one_prompt_each_gives_counts_without_a_direction() -> None:
+    counts = ((28, 30, KEPT), (16, 18, replace(KEPT, count=9)))
     a, b = (
-        verdict_of([firm("readable", "decided", "decided", count)], n, tasks=["x"], headline=line)
-        for count, n, line in ((28, 30, KEPT), (16, 18, replace(KEPT, count=9)))
+        verdict_of(
+            Facts(
+                evidence=[firm("readable", "decided", "decided", count)],
+                n_layers=n_layers,
+                tasks=["x"],
+                headline=headline,
+            )
+        )
+        for count, n_layers, headline in counts
     )
     assert comparison_sentence(a, b) == (
         "One prompt each gives no direction: nine tenths kept with 19 of 30 and 9 of 18 (0.63 and "
@@ -343,7 +366,11 @@ def test_one_prompt_each_gives_counts_without_a_direction() -> None:
 
 
 def compared(a: list[Evidence], b: list[Evidence], layers: tuple[int, int] = (30, 30)) -> str:
-    verdicts = [verdict_of(result, n) for result, n in zip((a, b), layers, strict=True)]
+    facts = [
+        Facts(evidence=evidence, n_layers=n_layers)
+        for evidence, n_layers in zip((a, b), layers, strict=True)
+    ]
+    verdicts = [*map(verdict_of, facts)]
     assert verdicts[0] is not None
     assert verdicts[1] is not None
     return comparison_sentence(verdicts[0], verdicts[1], ("the base", "the chat model"))
@@ -388,7 +415,7 @@ def test_what_does_not_hold_in_both_is_not_compared() -> None:
 
 def test_a_run_without_a_verdict_is_the_reason_why_nothing_is_compared() -> None:
     short = Verdict(Sentence("Too short: no verdict on 3 tokens"), (), 30, prompts=1)
-    other = verdict_of(counts(kl=10), 30, tasks=["x"])
+    other = verdict_of(Facts(evidence=counts(kl=10), n_layers=30, tasks=["x"]))
     assert other is not None
     assert why_not_compared(short, other) == (
         "A and B cannot be compared: A: Too short: no verdict on 3 tokens."

@@ -14,17 +14,17 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine import surgery
-from depthtui.engine.choosing import keeping_answers, least_costly, within_budget
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
+from depthtui.engine.held_out_prompts import WholeOutput, read_prompt
+from depthtui.engine.layer_choice import Gate, LayerChoice, keeping, least_costly, named
 from depthtui.errors import DepthError, RunStopped
-from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.engine.test_pruning import CANNOT_BE_LOADED, QUICK, engine_of
-from tests.naive import naive_answer, naive_choice, naive_loss, naive_without
+from tests.naive import naive_answer, naive_choice, naive_without
 from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
@@ -64,46 +64,77 @@ def test_a_written_model_computes_what_the_replay_does(name: str, tmp_path: Path
 
 @pytest.mark.usefixtures("chance_passes")
 @pytest.mark.parametrize("name", ["llama", "gemma3"])
-def test_a_budget_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path: Path) -> None:
+def test_a_gate_ends_in_a_model_that_costs_what_was_chosen(name: str, tmp_path: Path) -> None:
     folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
     engine = engine_of(folder)
-    settings, control = GREEDY, Control()
-    costs = surgery.layer_order(engine, settings).costs
+    costs = surgery.layer_order(engine, GREEDY).costs
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    choice = within_budget(engine, (costs[1] + costs[2]) / 2, outputs, settings, control)
+    choice = by_gate(engine, Gate("kl", (costs[1] + costs[2]) / 2), outputs)
     assert choice.count == 2
+    held_out = choice.held_out.at(2)
     surgery.prune(engine, choice.left_out, out, keep_loaded=False)
     engine.load(ModelSpec(str(out), device="cpu"))
     measured = surgery.compare(engine, outputs)
-    assert np.mean([one.kl for one in measured]) == pytest.approx(choice.held_out[2], rel=1e-3)
+    np.testing.assert_allclose(measured.kl, held_out.kl, rtol=1e-3)
+    np.testing.assert_allclose(measured.loss, held_out.loss, rtol=1e-3)
 
     whole, pruned = (AutoModelForCausalLM.from_pretrained(at).eval() for at in (folder, out))
-    for output, one in zip(outputs, measured, strict=True):
+    for prompt, output in enumerate(outputs):
         ids = torch.from_numpy(output.tokens.ids)[None]
         kl, same_choices = naive_change(whole, pruned, ids)
-        assert one.kl == pytest.approx(kl, rel=1e-3)
-        assert one.kl > 0.1
-        assert one.same_choices == pytest.approx(same_choices)
-        assert one.loss_before == pytest.approx(naive_loss(whole, ids), abs=1e-4)
-        assert one.loss == pytest.approx(naive_loss(pruned, ids), abs=1e-4)
-        assert one.right is None
+        assert measured.kl[prompt].tolist() == [0.0, pytest.approx(kl, rel=1e-3)]
+        assert kl > 0.1
+        assert measured.choices[prompt].tolist() == [1.0, pytest.approx(same_choices)]
+        losses = [naive_scored_loss(model, ids) for model in (whole, pruned)]
+        assert measured.loss[prompt].tolist() == pytest.approx(losses, abs=1e-4)
+        assert output.right is None
+
+
+def naive_scored_loss(model, ids) -> float:
+    """The mean loss of all tokens but the first two, by one pass."""
+    log = naive_without(model, ids, ())
+    return float(-np.mean([log[place - 1, ids[0, place]] for place in range(2, ids.shape[1])]))
+
+
+def by_gate(engine: Engine, gate: Gate, outputs: list[WholeOutput], piece="layer") -> LayerChoice:
+    texts = surgery.order_outputs(engine)
+    return keeping(engine, gate, texts, outputs, GREEDY, Control(), piece)
 
 
 @pytest.mark.usefixtures("chance_passes")
-def test_costs_of_the_order_choose_and_held_out_prompts_check(engine: Engine) -> None:
-    settings = GREEDY
+def test_texts_of_the_order_choose_and_held_out_prompts_check(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    order = surgery.layer_order(engine, settings)
-    choice = within_budget(engine, 1.0, outputs, settings, Control())
-    assert list(choice.choosing) == [0.0, *order.costs]
+    order = surgery.layer_order(engine, GREEDY)
+    choice = by_gate(engine, Gate("kl", 1.0), outputs)
+    assert choice.choosing.columns["kl"].values == pytest.approx([0.0, *order.costs], rel=1e-4)
     whole = AutoModelForCausalLM.from_pretrained(engine.model.spec.name).eval()
-    for count in range(len(order.pieces) + 1):
-        kl = []
+    guess = engine.orders.guess()[0]
+    for count in range(choice.held_out.most_left_out + 1):
+        kl, losses, by_guess = [], [], []
         for output in outputs:
             ids = torch.from_numpy(output.tokens.ids)[None]
             clean, other = (naive_without(whole, ids, gone) for gone in ((), order.pieces[:count]))
             kl.append((np.exp(clean) * (clean - other)).sum(-1)[1:].mean())
-        assert choice.held_out[count] == pytest.approx(np.mean(kl), rel=1e-3, abs=1e-6)
+            after = ids[0, 2:].numpy()
+            losses.append(-other[np.arange(1, len(after) + 1), after].mean())
+            by_guess.append(guess[after].mean())
+        columns = choice.held_out.columns
+        assert columns["kl"].values[count] == pytest.approx(np.mean(kl), rel=1e-3, abs=1e-6)
+        assert choice.held_out.loss[:, count] == pytest.approx(losses, rel=1e-4)
+        assert choice.held_out.guess == pytest.approx(by_guess, rel=1e-5)
+
+
+def test_where_each_prompt_has_an_answer_its_loss_alone_counts(engine: Engine) -> None:
+    asked = [Prompt("Seven plus five", " five"), Prompt("She wound the clock", " clock")]
+    whole = AutoModelForCausalLM.from_pretrained(engine.model.spec.name).eval()
+    for output in surgery.whole_outputs(engine, asked, False):
+        ids, start = torch.from_numpy(output.tokens.ids)[None], output.tokens.answer_start
+        log, after = naive_without(whole, ids, ()), ids[0, start:].numpy()
+        assert output.loss == pytest.approx(
+            -log[np.arange(start - 1, ids.shape[1] - 1), after].mean()
+        )
+    mixed = surgery.whole_outputs(engine, [*asked, *PROMPTS], False)
+    assert [output.scored for output in mixed] == [slice(1, None)] * 4
 
 
 @pytest.mark.usefixtures("chance_passes")
@@ -113,22 +144,19 @@ def test_the_least_costly_layers_are_the_first_of_the_order_with_a_few_beyond(
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     first = least_costly(engine, 1, outputs, GREEDY, Control())
     order = surgery.layer_order(engine, GREEDY)
-    assert list(first.order) == order.pieces[:4]
-    assert list(first.costs) == order.costs[:4]
-    assert first.left_out == order.pieces[:1]
-    by_budget = within_budget(engine, 1.0, outputs, GREEDY, Control()).held_out
-    assert list(first.held_out) == pytest.approx([by_budget[n] for n in (1, 2, 3)])
-    assert least_costly(engine, 1, [], GREEDY, Control()).held_out == []
+    assert (list(first.order), first.left_out) == (order.pieces[:4], order.pieces[:1])
+    one_by_one = named(engine, order.pieces[:2], outputs, Control())
+    np.testing.assert_allclose(one_by_one.held_out.kl, first.held_out.kl[:, :3], rtol=1e-5)
 
 
 def test_no_more_layers_go_than_the_order_has(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("depthtui.engine.layer_choice.check_not_at_chance", lambda *_: None)
     short = LayerOrder([2], [3.5])
     monkeypatch.setattr(surgery, "layer_order", lambda *_: short)
-    with pytest.raises(DepthError) as caught:
+    with pytest.raises(DepthError, match="The order has 1 layer: ") as caught:
         least_costly(engine, 2, [], GREEDY, Control())
-    assert "The order has 1 layer: without them the output is 3.50 nats away." in str(caught.value)
     assert "--least 1 leaves the most out" in caught.value.hint
 
 
@@ -154,40 +182,41 @@ def answers(engine: Engine) -> list[Prompt]:
     return [*(self_answered(engine, text) for text in texts), Prompt("The rain zzz", " zzz")]
 
 
+def right_without(engine: Engine, outputs: list[WholeOutput], gone: list[int]) -> list[float]:
+    return surgery.answers(engine, outputs, [gone])[:, 0].tolist()
+
+
 def test_right_answers_are_those_that_the_model_writes(engine: Engine) -> None:
     prompts = answers(engine)
     outputs = surgery.whole_outputs(engine, prompts, False)
     assert sum(bool(output.right) for output in outputs) >= 4
     assert outputs[-1].right is False
     whole, tokenizer = loaded(engine)
-    counts = []
+    columns = []
     for layer in range(LAYERS):
-        right_answers = 0
+        column = []
         for prompt, output in zip(prompts, outputs, strict=True):
             start = output.tokens.answer_start
             question = torch.from_numpy(output.tokens.ids[:start])[None]
             written = naive_answer(whole, question, len(output.tokens) - start, layer)
-            right_answers += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
-        counts.append(right_answers)
-        (pair,) = surgery.paired_answers(engine, outputs, [[layer]])
-        assert pair.both + pair.gained == right_answers
-        assert pair.both + pair.lost == sum(bool(output.right) for output in outputs)
-        assert pair.questions == len(prompts)
-    assert len(set(counts)) > 1
+            column.append(tokenizer.decode(written.tolist()).strip() == prompt.answer.strip())
+        columns.append(column)
+    right = surgery.answers(engine, outputs, [[layer] for layer in range(LAYERS)])
+    assert right.T.tolist() == columns
+    assert len(set(map(sum, columns))) > 1
 
 
 def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, answers(engine), False)
     choosing, held_out = outputs[1::2], outputs[::2]
-    settings, control = GREEDY, Control()
-    layers = surgery.layer_order(engine, settings).pieces
-    (first,) = surgery.paired_answers(engine, choosing, [layers[:1]])
-    share = (first.both + first.gained) / (first.both + first.lost)
-    choice = keeping_answers(engine, max(share, 0.01), choosing, held_out, settings, control)
-    assert choice.choosing[1] == first
+    layers = surgery.layer_order(engine, GREEDY).pieces
+    gate = Gate("answers", 0.01)
+    choice = keeping(engine, gate, choosing, held_out, GREEDY, Control())
+    assert choice.choosing.right[:, 1].tolist() == right_without(engine, choosing, layers[:1])
     tried = max(1, choice.count)
-    assert choice.held_out[tried] == surgery.paired_answers(engine, held_out, [layers[:tried]])[0]
-    assert choice.held_out[tried].questions == len(held_out)
+    assert choice.held_out.right[:, tried].tolist() == right_without(
+        engine, held_out, layers[:tried]
+    )
 
 
 CHOICES = (" river", " week.", " the clock", " twelve minus")
@@ -213,28 +242,10 @@ def test_a_prompt_with_choices_is_answered_by_the_likeliest(engine: Engine) -> N
         return bool(chosen == prompt.answer)
 
     sets = [[], [0], [1], [2], [3], [1, 2]]
-    expected = np.array([[is_right(prompt, gone) for gone in sets] for prompt in prompts])
-    assert [output.right for output in outputs] == expected[:, 0].tolist()
-    pairs = surgery.paired_answers(engine, outputs, sets)
-    assert pairs == [PairedAnswers.of(expected[:, 0], column) for column in expected.T]
-    assert len({pair.both + pair.gained for pair in pairs}) > 1
-
-
-def test_choices_choose_by_one_pass_for_several_numbers(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls, whole = [], surgery.whole_outputs(engine, asked_with_choices(), False)
-    outputs = [replace(output, right=True) for output in whole]
-
-    def paired(_engine, part, left_out, *_others):
-        calls.append([len(gone) for gone in left_out])
-        return [PairedAnswers(len(part), 0, 0, 0)] * len(left_out)
-
-    monkeypatch.setattr(surgery, "paired_answers", paired)
-    choice = keeping_answers(engine, 1.0, outputs[1:], outputs[:1], GREEDY, Control())
-    assert calls[0] == list(range(1, len(choice.order) + 1))
-    assert choice.count == len(choice.order)
-    assert "1 held-out prompt, 1 answered rightly, no more than by guesses" in choice.protocol
+    expected = [[is_right(prompt, gone) for gone in sets] for prompt in prompts]
+    assert [output.right for output in outputs] == [row[0] for row in expected]
+    assert surgery.answers(engine, outputs, sets).tolist() == expected
+    assert len(set(map(sum, zip(*expected, strict=True)))) > 1
 
 
 def test_an_answer_that_is_the_whole_text_is_none(engine: Engine) -> None:
@@ -250,39 +261,22 @@ def test_an_answer_ends_at_the_stop_of_its_task(engine: Engine) -> None:
     assert typed.question.most_written == len(typed.tokens) - typed.tokens.answer_start
 
 
-@pytest.mark.parametrize(
-    ("stay", "hint"),
-    [
-        # One layer is chosen, and fails on the held-out prompts.
-        ({(2, 1): 2, (2, 2): 1, (3, 1): 2}, "--keep-answers 0.66 would pass, with 1 layer"),
-        # None is chosen.
-        ({(2, 1): 1, (2, 2): 0, (3, 1): 3}, "--keep-answers 0.5 would pass, with 1 layer"),
-    ],
-)
-def test_a_share_that_is_named_passes(
-    stay: dict[tuple[int, int], int], hint: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    right = [one for one in surgery.whole_outputs(engine, answers(engine), False) if one.right]
-    assert len(right) >= 4
-
-    def paired(_engine, part, left_out, *_others):
-        kept = [stay[len(part), len(gone)] for gone in left_out]
-        return [PairedAnswers(right, len(part) - right, 0, 0) for right in kept]
-
-    monkeypatch.setattr(surgery, "paired_answers", paired)
-    with pytest.raises(DepthError) as caught:
-        keeping_answers(engine, 0.9, right[:2], right[1:4], GREEDY, Control()).check()
-    assert hint in caught.value.hint
+def test_solutions_are_written_for_a_gate_of_answers_alone(engine: Engine) -> None:
+    solution = [Prompt("Seven plus twelve.", "twelve.", task="grade_school")]
+    model = engine.freed_model()
+    assert read_prompt(model, solution[0], False).most_written == 400
+    (output,) = surgery.whole_outputs(engine, solution, False, solves=False)
+    assert output.right is None
 
 
 def test_without_a_right_answer_nothing_is_chosen(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, [Prompt("The rain zzz", " zzz")] * 2, False)
     with pytest.raises(DepthError, match="that choose, the whole model answers none rightly"):
-        keeping_answers(engine, 0.9, outputs[1:], outputs[:1], GREEDY, Control())
+        keeping(engine, Gate("answers", 0.9), outputs[1:], outputs[:1], GREEDY, Control())
 
 
 def test_a_prompt_of_one_token_cannot_be_measured(engine: Engine) -> None:
-    with pytest.raises(DepthError, match="no token after the first"):
+    with pytest.raises(DepthError, match="the third token is the first one that is scored"):
         surgery.whole_outputs(engine, [Prompt("T")], False)
 
 
@@ -291,20 +285,23 @@ def test_a_choice_can_be_stopped(engine: Engine) -> None:
     control, outputs = Control(), surgery.whole_outputs(engine, PROMPTS, False)
     control.stop()
     with pytest.raises(RunStopped):
-        within_budget(engine, 1.0, outputs, GREEDY, control)
+        keeping(engine, Gate("kl", 1.0), outputs, outputs, GREEDY, control)
 
 
 @pytest.mark.usefixtures("chance_passes")
-def test_an_order_is_searched_for_as_far_as_the_budget_goes(tmp_path: Path) -> None:
+def test_an_order_is_searched_for_as_far_as_the_gate_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.engine.layer_choice.BEYOND", 1)
+    monkeypatch.setattr("depthtui.engine.layer_choice._FEWEST", 2)
     folder = tiny_folder(tmp_path)
     whole = surgery.layer_order(engine_of(folder), GREEDY)
     store = open_store(None, 0, pytest.fail)
     engine = Engine(store, tmp_path / "models", lambda _: None, lenses_dir=tmp_path / "lenses")
     engine.load(ModelSpec(str(folder), device="cpu"))
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    choice = within_budget(engine, whole.costs[0] + 0.01, outputs, GREEDY, Control())
-    assert list(choice.order) == whole.pieces[:2]
-    assert list(choice.choosing) == [0.0, *whole.costs[:2]]
+    choice = by_gate(engine, Gate("kl", whole.costs[0] + 0.01), outputs)
+    assert (list(choice.order), choice.count) == (whole.pieces[:2], 1)
     # What was found is kept, and the search goes on there.
     (order_file,) = (tmp_path / "lenses").rglob("*.order.json")
     assert '"whole": false' in order_file.read_text()
@@ -320,11 +317,13 @@ def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.Monke
     one = replace(model, info=replace(model.info, n_layers=1))
     monkeypatch.setattr(Engine, "freed_model", lambda _: one)
     with pytest.raises(DepthError, match="at least one layer"):
-        within_budget(engine, 1.0, outputs, GREEDY, Control())
+        least_costly(engine, 1, outputs, GREEDY, Control())
 
 
-@pytest.mark.parametrize(("choose", "amount"), [(within_budget, 1.0), (least_costly, 1)])
-def test_a_model_at_chance_is_not_pruned_in_its_order(choose, amount, engine: Engine) -> None:
+def test_a_model_at_chance_is_not_pruned_in_its_order(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    with pytest.raises(DepthError, match="at chance on the prompts to check on: 8"):
-        choose(engine, amount, outputs, GREEDY, Control())
+    words = "at chance on the prompts to check on: 8"
+    with pytest.raises(DepthError, match=words):
+        by_gate(engine, Gate("kl", 1.0), outputs)
+    with pytest.raises(DepthError, match=words):
+        least_costly(engine, 1, outputs, GREEDY, Control())

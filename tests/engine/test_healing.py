@@ -279,10 +279,8 @@ def test_a_healed_model_costs_in_memory_what_it_costs_when_written(
     recipe = (tmp_path / "healed" / "mergekit_config.yml").read_text()
     assert recipe.startswith("# Of the layers alone")
     engine.load(ModelSpec(str(tmp_path / "healed"), device="cpu"))
-    for written, in_memory, alone in zip(
-        surgery.compare(engine, outputs), expected, cut, strict=True
-    ):
-        assert written.kl == pytest.approx(in_memory.kl, rel=1e-4)
-        assert written.loss == pytest.approx(in_memory.loss, rel=1e-4)
-        assert written.right == in_memory.right
-        assert alone.kl != pytest.approx(in_memory.kl, rel=1e-2)
+    written = surgery.compare(engine, outputs)
+    np.testing.assert_allclose(written.kl, expected.kl, rtol=1e-4)
+    np.testing.assert_allclose(written.loss, expected.loss, rtol=1e-4)
+    assert written.right.tolist() == expected.right.tolist()
+    assert (np.abs(cut.kl - written.kl)[:, 1] > 1e-2 * written.kl[:, 1]).all()

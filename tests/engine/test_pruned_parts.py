@@ -15,12 +15,19 @@ from depthtui.data.pieces import NumberedParts
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine import surgery
-from depthtui.engine.choosing import keeping_answers, least_costly, within_budget
 from depthtui.engine.control import Control
+from depthtui.engine.layer_choice import Gate, keeping, least_costly
 from depthtui.engine.projections import check_parts
 from depthtui.errors import DepthError
 from depthtui.tracing.probe import probe_architecture
-from tests.engine.test_choosing import CHOICES, GREEDY, PROMPTS, answers, asked_with_choices
+from tests.engine.test_choosing import (
+    CHOICES,
+    GREEDY,
+    PROMPTS,
+    answers,
+    asked_with_choices,
+    by_gate,
+)
 from tests.engine.test_pruning import engine_of
 from tests.naive import naive_answer, naive_choice, naive_without_parts
 from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
@@ -149,23 +156,22 @@ def test_an_attention_of_zeros_leaves_first_and_costs_nothing(tmp_path: Path) ->
     engine = engine_of(folder)
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     first = least_costly(engine, 1, outputs, GREEDY, Control(), "part")
-    assert (first.left_out, first.costs[0], first.held_out[0]) == ([ATTENTION_2], 0.0, 0.0)
+    assert (first.left_out, first.held_out.kl[:, 1].max()) == ([ATTENTION_2], 0.0)
     written = surgery.prune(engine, first.left_out, tmp_path / "out", piece="part")
     assert (written.parts.attention, written.off) == ((2,), 0.0)
-    assert first.protocol == "left out: 1 part (attention 2), by the model's order, greedy: 2a"
+    words = "left out: 1 part (attention 2), by the model's order, greedy: 2a; 7 of 8 parts kept"
+    assert first.protocol == words
 
 
 @pytest.mark.usefixtures("chance_passes")
-def test_a_budget_and_answers_choose_parts(tmp_path: Path) -> None:
+def test_a_gate_chooses_parts(tmp_path: Path) -> None:
     folder, out = tiny_folder(tmp_path), tmp_path / "pruned"
-    engine, control = engine_of(folder), Control()
+    engine = engine_of(folder)
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     order = surgery.layer_order(engine, GREEDY, piece="part")
-    budget = (order.costs[1] + order.costs[2]) / 2
-    choice = within_budget(engine, budget, outputs, GREEDY, control, "part")
+    choice = by_gate(engine, Gate("kl", (order.costs[1] + order.costs[2]) / 2), outputs, "part")
     assert (choice.count, choice.left_out) == (2, sorted(order.pieces[:2]))
-    stay = NumberedParts.of(choice.left_out).others(LAYERS).words
-    assert choice.protocol.splitlines()[0].endswith(f"; {stay} stay")
+    assert choice.protocol.splitlines()[0].endswith("; 6 of 8 parts kept")
     surgery.prune(engine, choice.left_out, out, keep_loaded=False, piece="part")
     whole, kl = loaded(folder), []
     for output in outputs:
@@ -175,10 +181,9 @@ def test_a_budget_and_answers_choose_parts(tmp_path: Path) -> None:
             naive_without_parts(loaded(out), ids, ()),
         )
         kl.append((np.exp(clean) * (clean - other)).sum(-1)[1:].mean())
-    assert choice.held_out[2] == pytest.approx(np.mean(kl), rel=1e-3)
+    assert choice.held_out.kl[:, 2] == pytest.approx(kl, rel=1e-3)
     engine.load(ModelSpec(str(out), device="cpu"))
-    measured = surgery.compare(engine, outputs)
-    assert [one.kl for one in measured] == pytest.approx(kl, rel=1e-3)
+    assert surgery.compare(engine, outputs).kl[:, 1] == pytest.approx(kl, rel=1e-3)
 
 
 def test_right_answers_without_parts_are_those_of_naive_hooks(tmp_path: Path) -> None:
@@ -195,9 +200,8 @@ def test_right_answers_without_parts_are_those_of_naive_hooks(tmp_path: Path) ->
         )
         return bool(chosen == prompt.answer)
 
-    pairs = surgery.paired_answers(engine, outputs, sets, piece="part")
-    counts = [pair.both + pair.gained for pair in pairs]
-    assert counts == [sum(is_right(prompt, gone) for prompt in asked) for gone in sets]
+    right = surgery.answers(engine, outputs, sets, piece="part")
+    assert right.tolist() == [[is_right(prompt, gone) for gone in sets] for prompt in asked]
 
 
 def test_answers_written_without_parts_are_those_of_naive_hooks(tmp_path: Path) -> None:
@@ -205,31 +209,33 @@ def test_answers_written_without_parts_are_those_of_naive_hooks(tmp_path: Path) 
     engine, whole = engine_of(folder), loaded(folder)
     tokenizer, prompts = AutoTokenizer.from_pretrained(folder), answers(engine)
     outputs = surgery.whole_outputs(engine, prompts, False)
-    counts = []
-    for layer in range(LAYERS):
-        right = 0
-        for prompt, output in zip(prompts, outputs, strict=True):
+    sets = [[2 * layer + 1] for layer in range(LAYERS)]
+    columns = surgery.answers(engine, outputs, [*sets, [MLP_1, ATTENTION_2]], piece="part").T
+    for (part,), column in zip(sets, columns, strict=False):
+        for right, prompt, output in zip(column, prompts, outputs, strict=True):
             start = output.tokens.answer_start
             question = torch.from_numpy(output.tokens.ids[:start])[None]
-            written = naive_answer(whole, question, len(output.tokens) - start, layer, "mlp")
-            right += tokenizer.decode(written.tolist()).strip() == prompt.answer.strip()
-        (pair,) = surgery.paired_answers(engine, outputs, [[2 * layer + 1]], piece="part")
-        assert pair.both + pair.gained == right
-        counts.append(right)
-    assert len(set(counts)) > 1
+            most = len(output.tokens) - start
+            written = naive_answer(whole, question, most, part // 2, "mlp")
+            assert right == (tokenizer.decode(written.tolist()).strip() == prompt.answer.strip())
+    assert len(set(columns.sum(axis=1))) > 1
+    # Several parts together are those of a model whose projections are zero.
+    surgery.prune(engine, [MLP_1, ATTENTION_2], tmp_path / "out", piece="part", keep_loaded=False)
+    engine.load(ModelSpec(str(tmp_path / "out"), device="cpu"))
+    assert surgery.compare(engine, outputs).right[:, 1].tolist() == columns[-1].tolist()
 
 
 def test_answers_choose_parts_on_one_half_and_check_on_the_other(tmp_path: Path) -> None:
     engine = engine_of(tiny_folder(tmp_path))
     outputs = surgery.whole_outputs(engine, answers(engine), False)
     choosing, held_out = outputs[1::2], outputs[::2]
-    choice = keeping_answers(engine, 0.01, choosing, held_out, GREEDY, Control(), "part")
+    gate = Gate("answers", 0.01)
+    choice = keeping(engine, gate, choosing, held_out, GREEDY, Control(), "part")
     parts = surgery.layer_order(engine, GREEDY, piece="part").pieces
-    (first,) = surgery.paired_answers(engine, choosing, [parts[:1]], piece="part")
-    assert (choice.piece, choice.choosing[1]) == ("part", first)
-    tried = max(1, choice.count)
-    checked = surgery.paired_answers(engine, held_out, [parts[:tried]], piece="part")
-    assert [choice.held_out[tried]] == checked
+    assert choice.piece == "part"
+    for costs, prompts in ((choice.choosing, choosing), (choice.held_out, held_out)):
+        right = surgery.answers(engine, prompts, [parts[:1]], piece="part")
+        assert costs.right[:, 1].tolist() == right[:, 0].tolist()
 
 
 @pytest.mark.parametrize(("name", "is_draft"), [("llama", True), ("gpt2", False)])

@@ -32,8 +32,8 @@ from depthtui.data.run_settings import (
     Writing,
 )
 from depthtui.data.stream_diff import StreamDiff, WriteDifference
-from depthtui.engine.held_out_prompts import OutputComparison, paired
-from depthtui.engine.layer_choice import BudgetGate, LayerChoice
+from depthtui.engine.layer_choice import Gate, LayerChoice
+from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.engine.pruning import PrunedModel
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.settling import Settling
@@ -411,21 +411,40 @@ def _write_sweep(outcome: Outcome, folder: Path) -> None:
 
 
 def _card_of_parts(folder: Path) -> None:
-    """The card of a model that was written without three parts, which a budget chose."""
+    """The card of a model that was written without three parts, which a gate chose."""
     info = model_info(ModelSpec("nobody/small"), 8, revision="1a2b3c4", name="small")
-    gate = BudgetGate(0.5, "8 texts that the model writes itself", "8 held-out prompts")
-    order, costs = [6, 15, 8, 0], [0.0, 0.125, 0.25, 0.375, 0.75]
-    choice = LayerChoice(gate, order, costs, dict(enumerate(costs)), "part", info.n_layers)
-    compared = [
-        OutputComparison(kl / 8, 0.75, 2.0, 2.0 + kl / 16, True, kl != 3) for kl in range(8)
-    ]
-    pruning = Pruning(
-        info, choice.left_out, choice, cut=compared, answers=paired(compared), piece="part"
+    gate = Gate("kl", 0.5)
+    order, kl = [6, 15, 8, 0], np.array([0.0, 0.125, 0.25, 0.375, 0.75])
+    alike, prompts = np.zeros((8, 1)), np.arange(8.0)
+    guess, tokens = np.full(8, 3.0), np.full(8, 5)
+    choosing = LeftOutCosts(alike + kl, alike + 1, alike + 2, alike + np.nan, guess, tokens, tokens)
+    right = np.array([[1.0] * 5, [1.0, 1.0, 1.0, 0.0, 0.0], *[[1.0] * 5] * 6])
+    held_out = LeftOutCosts(
+        np.outer(prompts / 8, kl / 0.375),
+        np.tile([1, 0.75, 0.75, 0.75, 0.75], (8, 1)),
+        2 + np.outer(prompts / 16, kl / 0.375),
+        right,
+        guess,
+        tokens,
+        tokens,
+    )
+    choice = LayerChoice(
+        order,
+        3,
+        info.n_layers,
+        "part",
+        held_out,
+        gate.option,
+        gate=gate,
+        choosing=choosing,
+        chosen_on="8 texts that the model writes itself",
+        checked_on="8 held-out prompts",
     )
     parts = NumberedParts.of(choice.left_out)
     folder.mkdir()
     pruned = PrunedModel(folder, tuple(range(info.n_layers)), info.parameters, 0.0, parts)
-    write_card(pruning, pruned, folder, "depthtui prune nobody/small --parts --budget 0.5")
+    command = "depthtui prune nobody/small --parts --keep kl=0.5"
+    write_card(Pruning(info, choice), pruned, folder, command)
 
 
 def _diff(folder: Path) -> None:

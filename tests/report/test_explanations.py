@@ -13,6 +13,7 @@ from depthtui.data.verdict import Evidence, Headline
 from depthtui.depth import rules
 from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.verdict import verdict_of
+from depthtui.depth.verdict_words import Facts
 from depthtui.metrics.registry import ALL, ALL_MEASURES
 from depthtui.metrics.spec import Measure, Metric
 from depthtui.metrics.token_depths import TOKEN_DEPTHS
@@ -93,7 +94,8 @@ def test_a_verdict_is_explained_with_its_measures() -> None:
         Evidence("readable", "kl", "KL", 3, 3, 3),
         Evidence("causal", "ablation", "ablation", 4, 4, 4),
     )
-    titles = [explanation.title for explanation in of_verdict(verdict_of(evidence, 10))]
+    verdict = verdict_of(Facts(evidence=evidence, n_layers=10))
+    titles = [explanation.title for explanation in of_verdict(verdict)]
     assert titles == ["The verdict", "Ablation", "Effective depth by the KL"]
     assert of_verdict(None) == (VERDICT,)
 

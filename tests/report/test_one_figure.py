@@ -58,7 +58,7 @@ class TestChoosing:
         every = readings(full_run())
         measure = {"curves": "kl", "heatmap": "overlap"}.get(kind, "")
         figure = one_figure(kind, every, measure)
-        assert figure.name == measure or {"suffice": kept.NAME, "patch": "patch"}[kind]
+        assert figure.name == measure or {"left-out": kept.NAME, "patch": "patch"}[kind]
         assert isinstance(figure.picture, Heatmap if kind in ("heatmap", "patch") else Panel)
 
     def test_an_open_choice_of_a_measure_is_an_error_with_all(self) -> None:
@@ -73,7 +73,9 @@ class TestChoosing:
         with pytest.raises(DepthError, match=r"of one result, and there are 2\..*1 red; 2 blue"):
             one_figure("heatmap", two, "kl")
 
-    @pytest.mark.parametrize(("kind", "remedy"), [("patch", "metric `patch`"), ("suffice", "kept")])
+    @pytest.mark.parametrize(
+        ("kind", "remedy"), [("patch", "metric `patch`"), ("left-out", "kept")]
+    )
     def test_a_figure_of_nothing_is_an_error_with_a_remedy(
         self, kind: FigureKind, remedy: str
     ) -> None:
@@ -83,7 +85,7 @@ class TestChoosing:
     def test_results_without_the_measure_are_named(self) -> None:
         notices: list[str] = []
         results = [*kept_runs()[:2], run("lacking")]
-        figure = one_figure("suffice", readings(*results), notice=notices.append)
+        figure = one_figure("left-out", readings(*results), notice=notices.append)
         assert isinstance(figure.picture, Panel)
         assert len(figure.picture.lines) == 2
         assert len(notices) == 1
@@ -185,7 +187,7 @@ class TestIntervals:
         assert reading_of([run()], SETTINGS).curve_interval(kl.RULE) is None
 
     def test_what_is_kept_of_enough_prompts_has_its_interval(self) -> None:
-        figure = one_figure("suffice", readings(*kept_runs(), pool="model"))
+        figure = one_figure("left-out", readings(*kept_runs(), pool="model"))
         assert isinstance(figure.picture, Panel)
         assert figure.picture.mark is not None
         assert figure.picture.mark.interval is not None

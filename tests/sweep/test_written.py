@@ -196,25 +196,27 @@ def answered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Question]:
 def test_own_text_is_compared_with_the_given_prompt_by_prompt(
     answered: dict[str, Question],
 ) -> None:
-    answers = [answer for answer in answered["written"].answers if answer.rule == "kl"]
-    assert [(answer.compared, answer.on) for answer in answers] == [
-        (f"{model}, written minus given", task)
+    answers = [answer for answer in answered["written"].answers if answer.number.name == "kl"]
+    assert [(answer.subject.compared, answer.subject.on) for answer in answers] == [
+        (f"{model}, written minus given", f"{task}, given and written")
         for task in ("addition, 1 to 2 digits", "commonsense", "all tasks")
         for model in ("alpha", "beta")
     ]
     for answer, n_prompts in zip(answers, (12, 12, 6, 6, 18, 18), strict=True):
-        assert answer.comparison.paired
-        assert answer.comparison.n_prompts == (n_prompts, n_prompts)
-        assert answer.sentence.startswith(
-            "on its own text 7 of 8 layers, on the given 5: more layers: +2.0 layers ("
+        assert answer.subject.paired
+        assert [group.prompts for group in answer.groups] == [n_prompts] * 2
+        model = answer.subject.compared.split(",")[0]
+        assert str(answer).startswith(
+            f"Yes: on {answer.subject.on}, {model} takes 4.7 and 6.7 of 8 layers by KL. "
+            "From the first to the last +2.0 layers ("
         )
 
 
 def test_models_are_compared_on_what_each_wrote_to_the_same_question(
     answered: dict[str, Question],
 ) -> None:
-    answers = [answer for answer in answered["models"].answers if answer.rule == "kl"]
-    assert [(answer.on, answer.comparison.n_prompts[0]) for answer in answers] == [
+    answers = [answer for answer in answered["models"].answers if answer.number.name == "kl"]
+    assert [(answer.subject.on, answer.groups[0].prompts) for answer in answers] == [
         ("addition, 1 to 2 digits", 12),
         ("commonsense", 6),
         ("all tasks", 18),
@@ -225,7 +227,7 @@ def test_models_are_compared_on_what_each_wrote_to_the_same_question(
 
 
 def test_levels_are_compared_within_an_origin(answered: dict[str, Question]) -> None:
-    subjects = {answer.on for answer in answered["difficulty"].answers}
+    subjects = {answer.subject.on for answer in answered["difficulty"].answers}
     assert {"addition, 1 to 2 digits", "addition, 1 to 2 digits, written"} <= subjects
     assert not any("written → " in subject for subject in subjects)
 
@@ -237,7 +239,7 @@ def test_a_real_model_writes_and_goes_on(home: Path, capsys: pytest.CaptureFixtu
     command += ["--metrics", "contributions,logit_lens", "--out", str(out)]
     assert cli.main(command) == 0
     printed = capsys.readouterr().out
-    assert "written minus given" in printed
+    assert "given and written" in printed
     assert "settled" not in printed, "the plan does not ask for it"
     note = "the model answers the same prompts itself, in at most 5 tokens, each the most probable"
     assert note in " ".join(printed.split())

@@ -182,7 +182,7 @@ class KeptCurve:
     def cost_column(self) -> Column:
         """How much the loss is above the whole model's, in nats a token."""
         cost = self.loss - self.loss[0]
-        return Column("nats", cost, "+.2f", find_interval=lambda: self.cost_interval)
+        return Column("nats", cost, "+z.2f", find_interval=lambda: self.cost_interval)
 
     def layers(self, least: float = SHARE) -> float:
         """The layers that keep a share of the gain, with decimals."""

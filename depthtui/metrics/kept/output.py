@@ -93,7 +93,7 @@ class PooledOutput:
     def kl(self) -> Column:
         """The KL to the whole model's output, in nats; each unit counts once."""
         values = self._filled([way.curve for way in self.ways])
-        return Column("KL", values, ".2f", curves=[way.curve for way in self.ways])
+        return Column("KL", values, "z.2f", curves=[way.curve for way in self.ways])
 
     @lazy_value
     def choices(self) -> Column:
@@ -110,8 +110,8 @@ class PooledOutput:
     def _filled(self, curves: Sequence[np.ndarray]) -> np.ndarray:
         """The mean of curves as far as all are known, then NaN."""
         values = np.full(self.n_pieces + 1, np.nan)
-        known = min(map(len, curves))
-        values[:known] = np.mean([curve[:known] for curve in curves], axis=0)
+        length = min(map(len, curves))
+        values[:length] = np.mean([curve[:length] for curve in curves], axis=0)
         return values
 
     @lazy_value

@@ -120,16 +120,16 @@ class PooledSpeed:
 
         Where all layers are alike, a draft of as many others takes the same time.
         """
-        suffice = kept.output_of(self.pooled)
-        if suffice is None:
+        output = kept.output_of(self.pooled)
+        if output is None:
             return None
-        are_same = all(way.order == self.mean.order for way in suffice.ways)
+        are_same = all(way.order == self.mean.order for way in output.ways)
         if self.pooled.model.layer_types and not are_same:
             return None
         # The curves begin with the whole model, which is no draft.
-        count = min(way.choices.shape[1] for way in suffice.ways)
-        choices = np.concatenate([way.choices[:, 1:count] for way in suffice.ways])
-        unit_weights = np.concatenate([way.weights for way in suffice.ways])
+        count = min(way.choices.shape[1] for way in output.ways)
+        choices = np.concatenate([way.choices[:, 1:count] for way in output.ways])
+        unit_weights = np.concatenate([way.weights for way in output.ways])
         layers = self.n_layers - 1 - np.arange(count - 1)
 
         def interval_of(statistic: Statistic) -> tuple[float, float] | None:
@@ -137,7 +137,7 @@ class PooledSpeed:
                 weights = counts[0] * unit_weights
                 return statistic(weights @ choices / weights.sum(axis=1, keepdims=True))
 
-            return drawn_interval([len(unit_weights)], of_draws, suffice.seed)
+            return drawn_interval([len(unit_weights)], of_draws, output.seed)
 
         acceptance = np.average(choices, axis=0, weights=unit_weights)
         share = self.share_with(layers)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 from rich.cells import cell_len
 
-from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth import rules
 from depthtui.depth.rule import Rule
@@ -39,12 +39,10 @@ from depthtui.report.blocks import (
     TightBlocks,
     ViewBlocks,
 )
-from depthtui.report.phrases import kl_area, rule_title
+from depthtui.report.phrases import rule_title, sentence_case
 from depthtui.report.relative import POINTS, at_percents, relative
-from depthtui.sweep.comparisons import Claim, signed_text, signed_with_ends
-from depthtui.sweep.kept_answers import sentences_of
-from depthtui.sweep.plan import population
-from depthtui.sweep.questions import Answer, Question
+from depthtui.sweep.answers import Answer, p_words
+from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import (
     absences,
     accuracy_note,
@@ -63,11 +61,11 @@ from depthtui.sweep.report.phrases import (
     method,
     model_heading,
     other_titles,
-    place,
-    problems_of,
     published_note,
     published_words,
+    reasons_of,
     run_note,
+    sentences_of,
     verdicts,
     writing_note,
 )
@@ -82,15 +80,21 @@ _MOST_ITEMS = 12
 _NARROW = {"of answers beyond the task": "beyond task"}
 """Shorter words for a narrow table."""
 
-_BY_RULES = "By the rules, as the paper answers."
+_BY_OTHERS = "By other numbers, the paper's rules among them."
 
-_FOLDED = "The report files have the answers by the rules, too."
+_FOLDED = "The report files have the answers by the paper's rules, too."
+
+_CellColumn: TypeAlias = tuple[Column, Callable[[CellSummary], TableCell]]
+"""A column of a table of cells, and its value of a cell."""
+
+_PLACE: _CellColumn = (Column("model and task", style="name"), lambda cell: cell.place)
+_LAYERS: _CellColumn = (Column("L", number=True), lambda cell: str(cell.n_layers))
+_PROMPTS: _CellColumn = (Column("prompts", number=True), lambda cell: str(len(cell.records)))
 
 _LEGEND = (
-    "First the difference in layers, or in ratios where L differs; beneath it its interval, "
-    "corrected for the number of comparisons. Bold: the interval excludes 0. ?: single prompts "
-    "disagree (rank test, Holm). No direction holds: a fragile count moves as far. "
-    "The report files have each comparison in a sentence."
+    "Change: from the first to the last, in layers, or in points of the share where L differs; "
+    "beneath it the interval, corrected for the number of comparisons. p: rank test of single "
+    "prompts, after Holm; ? where it disagrees."
 )
 
 
@@ -101,7 +105,7 @@ def sweep_document(summary: SweepSummary, questions: Sequence[Question]) -> Docu
 
 
 def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Block]:
-    yield from _answered_by_kept(questions)
+    yield from _headlines(questions)
     if summary.cells:
         yield ViewBlocks(AT_LENGTH, _first_tables(summary))
         notes = [kept_note, accuracy_note, method, published_note, matching_note, writing_note]
@@ -111,12 +115,9 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
     yield from right_answers(summary)
     for question in questions:
         yield from _question(question)
-    if any(map(_is_compared_in_brief, questions)):
-        yield ViewBlocks(["brief"], [Note(_LEGEND)])
-    if any(question.kept_answers for question in questions):
+    if any(question.headline for question in questions):
         yield ViewBlocks(["brief"], [Note(_FOLDED)])
     yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
-    yield ViewBlocks(AT_LENGTH, _by_prompt(summary))
     yield ViewBlocks(AT_LENGTH, _other_metrics(summary))
     yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
     how_run = _notes(summary, matching_note, writing_note, run_note)
@@ -148,56 +149,55 @@ def _notes(summary: SweepSummary, *notes: Callable[[SweepSummary], str]) -> Tigh
     return TightBlocks([Note(words) for note in notes if (words := note(summary))])
 
 
+def _table(cells: Iterable[CellSummary], columns: Sequence[_CellColumn]) -> Table:
+    """A row for each cell."""
+    rows = [[value_of(cell) for _, value_of in columns] for cell in cells]
+    return Table([column for column, _ in columns], rows)
+
+
 def _kept_table(summary: SweepSummary) -> Table:
     """A row for each cell: what is kept, and where the next token is decided."""
-    has_decided = margin.RULE.name in rules_of(summary.cells)
-    columns = [
-        Column("model and task", style="name"),
-        Column("nine tenths", style="depth"),
-        Column("mean depth", number=True),
-        *([Column(rule_title(margin.RULE.name), style="depth")] if has_decided else []),
-        Column("L", number=True),
-        *(_right_column(summary) or [Column("prompts", number=True)]),
-        Column("nats known a token", number=True),
+    decided = margin.RULE.name
+    columns: list[_CellColumn] = [
+        (
+            Column("nine tenths", style="depth"),
+            lambda cell: Noted(kept_words(cell.headline, cell.n_layers), _kind(summary, cell)),
+        ),
+        (Column("mean depth", number=True), lambda cell: mean_depth_words(cell.headline)),
+        (Column(rule_title(decided), style="depth"), lambda cell: depth_words(cell.depth(decided))),
     ]
-    rows: list[list[TableCell]] = [
+    columns = columns[: 2 + (decided in rules_of(summary.cells))]
+    gain = Column("nats known a token", number=True)
+    return _table(
+        summary.cells,
         [
-            place(cell),
-            Noted(kept_words(cell.headline, cell.model.n_layers), _kind(summary, cell)),
-            mean_depth_words(cell.headline),
-            *([depth_words(cell.depth(margin.RULE.name))] if has_decided else []),
-            str(cell.model.n_layers),
-            *(_right(summary, cell) or [str(len(cell.records))]),
-            "–" if cell.headline is None else f"{cell.headline.gain:.1f}",
-        ]
-        for cell in summary.cells
-    ]
-    return Table(columns, rows)
+            _PLACE,
+            *columns,
+            _LAYERS,
+            _right_column(summary) or _PROMPTS,
+            (gain, lambda cell: f"{cell.headline.gain:.1f}" if cell.headline else "–"),
+        ],
+    )
 
 
 def _rule_table(summary: SweepSummary) -> Table:
     """A row for each cell: its depth by each rule, and the paper's beneath."""
-    names = rules_of(summary.cells)
-    columns = [
-        Column("model and task", style="name"),
-        Column("L", number=True),
-        Column("prompts", number=True),
-        Column("tokens", number=True, views=["text"]),
-        *_right_column(summary),
-        *(Column(rule_title(rule), style="depth") for rule in names),
-    ]
-    rows: list[list[TableCell]] = [
+    tokens = Column("tokens", number=True, views=["text"])
+    right = _right_column(summary)
+    return _table(
+        summary.cells,
         [
-            place(cell),
-            str(cell.model.n_layers),
-            str(len(cell.records)),
-            f"{cell.n_tokens:,}",
-            *_right(summary, cell),
-            *(_depth(cell, rule) for rule in names),
-        ]
-        for cell in summary.cells
-    ]
-    return Table(columns, rows)
+            _PLACE,
+            _LAYERS,
+            _PROMPTS,
+            (tokens, lambda cell: f"{cell.n_tokens:,}"),
+            *([right] if right else []),
+            *(
+                (Column(rule_title(rule), style="depth"), partial(_depth, rule=rule))
+                for rule in rules_of(summary.cells)
+            ),
+        ],
+    )
 
 
 def _has_headline(summary: SweepSummary) -> bool:
@@ -221,47 +221,32 @@ def _narrow_kept(summary: SweepSummary, cell: CellSummary) -> Noted:
     return Noted(_without_zero(count), "\n".join(filter(None, lines)))
 
 
-def _right_column(summary: SweepSummary) -> list[Column]:
-    """The column of right answers, in place of the number of prompts; none where unknown."""
-    return [Column("right", number=True, wraps=False)] if has_accuracy(summary) else []
-
-
-def _right(summary: SweepSummary, cell: CellSummary) -> list[TableCell]:
-    """The right answers among all, or the number of prompts where none is known."""
-    return [str(cell.accuracy or f"–/{len(cell.records)}")] if has_accuracy(summary) else []
+def _right_column(summary: SweepSummary) -> _CellColumn | None:
+    """The right answers among all, in place of the number of prompts; None where unknown."""
+    if not has_accuracy(summary):
+        return None
+    column = Column("right", number=True, wraps=False)
+    return column, lambda cell: str(cell.accuracy or f"–/{len(cell.records)}")
 
 
 def _by_model(summary: SweepSummary) -> Iterator[Block]:
     """One table per model, all with columns of the same width."""
-    names = rules_of(summary.cells)
     longest = max(cell_len(printable_line(cell.cell.task.title)) for cell in summary.cells)
-    columns = [
-        Column("task", width=min(longest, _TASK_WIDTH)),
-        *(_right_column(summary) or [Column("n", number=True, wraps=False)]),
-        *([_kept_column(summary)] if _has_headline(summary) else []),
-        *(_depth_column(summary, rule) for rule in names),
+    prompts = Column("n", number=True, wraps=False), _PROMPTS[1]
+    columns: list[_CellColumn] = [
+        (Column("task", width=min(longest, _TASK_WIDTH)), lambda cell: cell.cell.task.title),
+        _right_column(summary) or prompts,
     ]
+    narrow: dict[str, Callable[[CellSummary], Noted]] = {
+        rule_title(rule): partial(_narrow_depth, rule=rule) for rule in rules_of(summary.cells)
+    }
+    if _has_headline(summary):
+        narrow = {"nine tenths": partial(_narrow_kept, summary)} | narrow
+    for title, value_of in narrow.items():
+        columns.append((_narrow_column(title, map(value_of, summary.cells)), value_of))
     for model in summary.models:
         cells = summary.of_model(model)
-        rows: list[list[TableCell]] = [
-            [
-                cell.cell.task.title,
-                *(_right(summary, cell) or [str(len(cell.records))]),
-                *([_narrow_kept(summary, cell)] if _has_headline(summary) else []),
-                *(_narrow_depth(cell, rule) for rule in names),
-            ]
-            for cell in cells
-        ]
-        yield Chapter(model_heading(cells), [Table(columns, rows)])
-
-
-def _kept_column(summary: SweepSummary) -> Column:
-    return _narrow_column("nine tenths", [_narrow_kept(summary, cell) for cell in summary.cells])
-
-
-def _depth_column(summary: SweepSummary, rule: str) -> Column:
-    cells = [_narrow_depth(cell, rule) for cell in summary.cells]
-    return _narrow_column(rule_title(rule), cells)
+        yield Chapter(model_heading(cells), [_table(cells, columns)])
 
 
 def _narrow_depth(cell: CellSummary, rule: str) -> Noted:
@@ -274,7 +259,7 @@ def _without_zero(count: str) -> str:
     return count.replace(" 0.", " .")
 
 
-def _narrow_column(title: str, cells: Sequence[Noted]) -> Column:
+def _narrow_column(title: str, cells: Iterable[Noted]) -> Column:
     """A column that is as wide as its longest line."""
     texts = [title, *(text for cell in cells for text in (cell.text, *cell.note.split("\n")))]
     return Column(title, width=max(map(cell_len, texts)), wraps=False)
@@ -366,179 +351,77 @@ def _name(cell: CellSummary) -> str:
     return f"{cell.title}, {cell.cell.task.title}"
 
 
-def _answered_by_kept(questions: Sequence[Question]) -> Iterator[Block]:
-    """The answer to each question, by what is kept."""
+def _headlines(questions: Sequence[Question]) -> Iterator[Block]:
+    """The first answers to each question."""
     for question in questions:
-        sentences = sentences_of(question.kept_answers)
+        sentences = sentences_of(question.headline)
         yield from _list(question.title, Items(sentences, _MOST_ITEMS), is_open=True)
 
 
 def _question(question: Question) -> Iterator[Block]:
-    """The answers by the rules, folded where what is kept answers too."""
-    if question.kept_answers and question.answers:
-        folded = Chapter(f"{question.title} {_BY_RULES}", _by_rules(question))
-        yield ViewBlocks(AT_LENGTH, [folded])
-    elif question.answers:
-        yield Chapter(question.title, _by_rules(question), is_open=True)
+    """The answers by other numbers, folded beneath the headline's."""
+    if question.headline and question.others:
+        title = f"{question.title} {_BY_OTHERS}"
+        yield ViewBlocks(AT_LENGTH, [Chapter(title, _others(question.others))])
+    elif question.others or question.reason:
+        reason = [Paragraph(question.reason)] * bool(question.reason)
+        yield Chapter(question.title, [*reason, *_others(question.others)], is_open=True)
 
 
-def _by_rules(question: Question) -> Iterator[Block]:
-    """The sentences; in a brief view, a table of the compared layers and their intervals."""
-    sentences = Items(_sentences(question.answers), _MOST_ITEMS)
-    if _has_comparison(question):
-        answers = [answer for answer in question.answers if answer.comparison is not None]
-        yield ViewBlocks(AT_LENGTH, [sentences])
-        yield ViewBlocks(["brief"], _comparison_blocks(answers))
-    else:
-        yield sentences
+def _others(answers: Sequence[Answer]) -> Iterator[Block]:
+    """A table for the models that are compared, and each reason why nothing is known, once."""
+    for compared in dict.fromkeys(answer.subject.compared for answer in answers):
+        known = [one for one in answers if one.subject.compared == compared and one.is_known]
+        if known:
+            yield TightBlocks([Paragraph(compared), _comparisons(known)])
+    doubts = dict.fromkeys(answer.reason for answer in answers if answer.is_known)
+    doubtful = [f"{sentence_case(doubt)}." for doubt in doubts if ":" in doubt]
+    yield Items([*doubtful, *reasons_of(answers)], _MOST_ITEMS)
+    if over := dict.fromkeys(answer.population for answer in answers if answer.is_known):
+        yield Note(f"{_LEGEND} Intervals and tests are over {'; '.join(over)}.")
 
 
-def _has_comparison(question: Question) -> bool:
-    """Whether the rules compare anything."""
-    return any(answer.comparison is not None for answer in question.answers)
-
-
-def _is_compared_in_brief(question: Question) -> bool:
-    """Whether a brief view has the comparisons by the rules."""
-    return not question.kept_answers and _has_comparison(question)
-
-
-def _sentences(answers: Sequence[Answer]) -> list[str]:
-    """The answers with a claim, then each reason why there is none, once."""
-    sentences = [str(answer) for answer in answers if not answer.problem]
-    return sentences + problems_of(answers)
-
-
-def _comparison_blocks(answers: Sequence[Answer]) -> Iterator[Block]:
-    rule_names = rules.names_in({answer.rule for answer in answers})
-    for compared in dict.fromkeys(answer.compared for answer in answers):
-        of_models = [answer for answer in answers if answer.compared == compared]
-        verdicts = "; ".join(filter(None, (_verdict(of_models, rule) for rule in rule_names)))
-        words = [f"{verdicts}."] * bool(verdicts) + problems_of(of_models)
-        table = _changes(of_models, rule_names)
-        yield TightBlocks([Paragraph(compared), table, *map(Paragraph, words)])
-    over = population(cell.task for answer in answers for cell in answer.cells)
-    yield Note(f"Intervals and tests are over {over}.")
-
-
-def _changes(answers: Sequence[Answer], rule_names: Sequence[str]) -> Table:
-    """Rows for each task that two models, or one model's levels, are compared on.
-
-    Each row has the changes, their intervals beneath, and layers where the changes are of the
-    ratio.
-    """
-    by_subject = {(answer.on, answer.rule): answer for answer in answers}
+def _comparisons(answers: Sequence[Answer]) -> Table:
+    """A row for each number of each comparison: its change, its test, and its direction."""
     columns = [
-        Column("", width=_TASK_WIDTH),
-        *(Column(rule_title(rule), number=True, wraps=False) for rule in rule_names),
+        Column("on", width=_TASK_WIDTH),
+        Column("by", wraps=False),
+        Column("from first to last", views=AT_LENGTH),
+        Column("change", number=True, wraps=False),
+        Column("p", number=True, wraps=False),
+        Column("direction"),
     ]
     rows: list[list[TableCell]] = []
-    for on in dict.fromkeys(answer.on for answer in answers):
-        of_task = [by_subject.get((on, rule)) for rule in rule_names]
-        claims = [answer.claim if answer else None for answer in of_task]
-        rows.append([on, *map(_change, of_task)])
-        if any(claims):
-            rows.append(["", *map(_ends, claims)])
-        if any(claim and claim.is_of_ratio for claim in claims):
-            rows.append(["  in layers", *map(_layers, claims)])
+    last = ""
+    for answer in answers:
+        comparison, on = answer.comparison, answer.subject.on
+        change, ends = comparison.change_in_words
+        direction, reason = comparison.direction, comparison.reason
+        style: Style = "strong" if direction in ("more", "fewer") else ""
+        rows.append(
+            [
+                "" if on == last else on,
+                answer.number.title,
+                answer.number.in_words(comparison.groups),
+                Noted(change, ends),
+                f"{p_words(comparison)}{'?' * comparison.disagrees}",
+                Spans([(reason.headline if reason else direction, style)]),
+            ]
+        )
+        last = on
     return Table(columns, rows)
 
 
-def _change(answer: Answer | None) -> Spans:
-    """The change: bold where its interval excludes zero, ? where the test disagrees."""
-    if answer is None or answer.claim is None:
-        return Spans([("– ", "soft")])
-    change, _ = _change_and_ends(answer.claim)
-    style: Style = "" if answer.unclear else "strong"
-    return Spans([(change, style), ("?" if answer.doubtful else " ", "")])
-
-
-def _ends(claim: Claim | None) -> Spans:
-    return Spans([("" if claim is None else f"{_change_and_ends(claim)[1]} ", "soft")])
-
-
-def _layers(claim: Claim | None) -> Spans:
-    return Spans([("" if claim is None else f"{signed_text(claim.layers, 1)} ", "soft")])
-
-
-def _change_and_ends(claim: Claim) -> tuple[str, str]:
-    """The change that is claimed, such as `+2.1` or `+0.10`, and its interval."""
-    return signed_with_ends(*claim.claimed_change, 2 if claim.is_of_ratio else 1, "…")
-
-
-def _verdict(answers: Sequence[Answer], rule: str) -> str:
-    """The claims over all tasks, such as `KL: no clear trend in 3 of 4`; empty without one."""
-    comparisons = [
-        answer.comparison for answer in answers if answer.rule == rule and answer.comparison
-    ]
-    claims = Counter(
-        comparison.words.headline for comparison in comparisons if comparison.claim is not None
-    )
-    if not claims:
-        return ""
-    return f"{rule_title(rule)}: " + ", ".join(
-        f"{claim} in {count} of {len(comparisons)}" for claim, count in claims.most_common()
-    )
-
-
-def _by_prompt(summary: SweepSummary) -> Iterator[Block]:
-    """The depths where each prompt counts once, and how many equal prompts the tokens are worth."""
-
-    def weighted_depths(cell: CellSummary) -> dict[str, DepthEstimate]:
-        weighted = {estimate.rule: estimate.prompt_weighted for estimate in cell.depths}
-        return {rule: estimate for rule, estimate in weighted.items() if estimate is not None}
-
-    names = rules_of(summary.cells)
-    cells = [cell for cell in summary.cells if len(cell.parts) > 1 and cell.depths]
-    if not cells:
-        return
-    columns = [
-        Column("model and task", style="name"),
-        Column("prompts", number=True),
-        Column("worth", number=True),
-        *(Column(rule_title(rule), style="depth") for rule in names),
-        Column("KL area", number=True),
-    ]
-    rows: list[list[TableCell]] = [
-        [
-            place(cell),
-            str(len(cell.parts)),
-            f"{cell.effective_prompts:.1f}",
-            *(_crossing(weighted_depths(cell).get(rule)) for rule in names),
-            kl_area(weighted_depths(cell).values()) or "–",
-        ]
-        for cell in cells
-    ]
-    how = Note(
-        "Worth: so many prompts of the same length tell as much as the mean over tokens. Crosses: "
-        "where, between layers, the line through the curve meets the threshold. KL area: mean KL "
-        "over its largest."
-    )
-    yield Chapter("Each prompt counted once", [Table(columns, rows), how])
-
-
-def _crossing(estimate: DepthEstimate | None) -> Noted:
-    """A depth, beneath it its interval and where the curve crosses the threshold."""
-    crossing = None if estimate is None else estimate.crossing
-    crosses = "" if crossing is None else f"crosses {crossing:.1f}"
-    lines = filter(None, (interval_words(estimate, "–"), crosses))
-    return Noted(count_words(estimate), "\n".join(lines))
-
-
 def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
-    titles = other_titles(summary.cells)
-    if not titles:
-        return
-    numbers = (Column(title, number=True) for title in titles)
-    columns = [Column("model and task", style="name"), *numbers]
-    rows = [
-        [
-            place(cell),
-            *(f"{cell.means[title]:.4g}" if title in cell.means else "–" for title in titles),
-        ]
-        for cell in summary.cells
+    def value_of(cell: CellSummary, title: str) -> str:
+        return f"{cell.means[title]:.4g}" if title in cell.means else "–"
+
+    columns: list[_CellColumn] = [
+        (Column(title, number=True), partial(value_of, title=title))
+        for title in other_titles(summary.cells)
     ]
-    yield Chapter("Other measures", [Table(columns, rows)])
+    if columns:
+        yield Chapter("Other measures", [_table(summary.cells, [_PLACE, *columns])])
 
 
 def _list(title: str, items: Items, is_open: bool = False) -> Iterator[Block]:

@@ -7,6 +7,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 
 from depthtui import __version__
@@ -20,7 +21,7 @@ from depthtui.metrics.accuracy.findings import summary_by_kind
 from depthtui.report.layer_types import types_dict
 from depthtui.report.logged_answers import logged_dict
 from depthtui.report.summary_json import verdict_dict
-from depthtui.sweep.comparisons import numbers
+from depthtui.sweep.answers import Answer
 from depthtui.sweep.plan import plan_values, population
 from depthtui.sweep.questions import Question
 from depthtui.sweep.report.phrases import absences, cautions
@@ -28,7 +29,7 @@ from depthtui.sweep.summary import CellSummary, SweepSummary
 from depthtui.token_text import printable_line
 
 SCHEMA = 2
-"""Number of the report's layout. Before 2, changes were of whole layers."""
+"""Number of the report's layout."""
 
 _MODEL = ("name", "source", "revision", "architecture", "n_layers", "d_model", "parameters")
 
@@ -48,19 +49,8 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
             {
                 "name": question.name,
                 "title": question.title,
-                "kept": [without(asdict(answer), ("cells",)) for answer in question.kept_answers],
-                "answers": [
-                    {
-                        "compared": answer.compared,
-                        "on": answer.on,
-                        "rule": answer.rule,
-                        "sentence": answer.sentence,
-                        "numbers": None
-                        if answer.comparison is None
-                        else numbers(answer.comparison),
-                    }
-                    for answer in question.answers
-                ],
+                "reason": question.reason,
+                "answers": [_answer(answer) for answer in question.answers],
             }
             for question in questions
         ],
@@ -71,6 +61,40 @@ def sweep_json(summary: SweepSummary, questions: Sequence[Question]) -> bytes:
     if summary.logged:
         body["lm_eval"] = [logged_dict(log) for log in summary.logged]
     return json.dumps(to_plain(body), allow_nan=False, indent=1).encode() + b"\n"
+
+
+def _answer(answer: Answer) -> dict[str, Any]:
+    """An answer; numbers, changes and intervals are shares, of the layers or of the answers."""
+    found, test = answer.comparison, answer.comparison.test
+    numbers = zip_longest(answer.groups, found.groups, found.ranges)
+    return {
+        "number": answer.number.name,
+        "compared": answer.subject.compared,
+        "on": answer.subject.on,
+        "known": found.groups[0].known if found.groups else "",
+        "values": [
+            {
+                **asdict(group),
+                "n_layers": None if number is None else number.n_layers,
+                "value": None if number is None or number.why_unknown else number.value,
+                "interval": ends,
+            }
+            for group, number, ends in numbers
+        ],
+        "change": found.change,
+        "interval": found.interval,
+        "level": found.level,
+        "test": found.test_name,
+        "p": None if test is None else test.p,
+        "effect": None if test is None else test.effect,
+        "disagrees": found.disagrees,
+        "direction": found.direction,
+        "reason": answer.reason,
+        "confounds": answer.confounds,
+        "population": answer.population,
+        "verdict": answer.verdict,
+        "sentence": str(answer),
+    }
 
 
 def sweep_csv(summary: SweepSummary) -> bytes:

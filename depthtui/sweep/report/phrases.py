@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.lens_view import LOGIT, lens_title
@@ -13,17 +12,17 @@ from depthtui.data.run_settings import RunSettings, Writing
 from depthtui.data.verdict import Headline
 from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
-from depthtui.depth.verdict_words import comparison_sentence, range_words
+from depthtui.depth.verdict_words import range_words
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.registry import unavailable_in_words
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
-from depthtui.report.phrases import by_statement, interval, rule_title, sentence_case, uneven
+from depthtui.report.phrases import by_statement, interval, rule_title, uneven
 from depthtui.report.written import drawing_words
+from depthtui.sweep.answers import UNKNOWN, Answer
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell, population
-from depthtui.sweep.questions import Answer
 from depthtui.sweep.summary import CellSummary, PublishedDepth, SweepSummary, rules_of
 
 RIGHT_ANSWER = (
@@ -32,9 +31,6 @@ RIGHT_ANSWER = (
     "it (teacher-forced)."
 )
 """The meaning of a right answer, in a sentence."""
-
-MOST_MODELS = 3
-"""The most models whose verdicts are compared in pairs."""
 
 
 @dataclass(frozen=True)
@@ -149,24 +145,9 @@ def model_heading(cells: list[CellSummary]) -> str:
 
 
 def verdicts(summary: SweepSummary) -> list[str]:
-    """The verdicts, cells of the same one together, and the comparison of pairs of few models.
-
-    Counts of models of different L are not compared: they cannot but differ.
-    """
-    cells = [cell for cell in summary.cells if cell.verdict is not None]
-    by_text = by_statement((cell.verdict.text, cell) for cell in cells if cell.verdict)
-    sentences = [f"{_where(of_text, summary)}: {text}" for text, of_text in by_text.items()]
-    for a, b in combinations(cells, 2):
-        alike = len(summary.models) <= MOST_MODELS and a.n_layers == b.n_layers
-        if alike and a.cell.task == b.cell.task and a.verdict and b.verdict:
-            compared = comparison_sentence(a.verdict, b.verdict, (a.title, b.title))
-            sentences.append(f"On {a.cell.task.title}: {compared}")
-    return sentences
-
-
-def place(cell: CellSummary) -> str:
-    """The model and the task of a cell, such as `Qwen2.5-7B on gsm8k`."""
-    return f"{cell.title} on {cell.cell.task.title}"
+    """The verdicts, cells of the same one together."""
+    by_text = by_statement((cell.verdict.text, cell) for cell in summary.cells if cell.verdict)
+    return [f"{_where(cells, summary)}: {text}" for text, cells in by_text.items()]
 
 
 def _where(cells: Sequence[CellSummary], summary: SweepSummary) -> str:
@@ -337,37 +318,19 @@ def _pooling(summary: SweepSummary) -> str:
     return f"Means over all tokens of a cell's prompts, {first}; {thresholds}{lens}."
 
 
-def problems_of(answers: Sequence[Answer]) -> list[str]:
-    """Each reason why there is no claim, once, with the comparisons that it is about."""
-    by_problem = by_statement((answer.problem, answer) for answer in answers if answer.problem)
-    return [
-        f"{sentence_case(problem)}: {_compared(unknown, answers)}."
-        for problem, unknown in by_problem.items()
-    ]
+def reasons_of(answers: Sequence[Answer]) -> list[str]:
+    """Each reason why nothing is known, once, with the comparisons that it is about."""
+    unknown = by_statement((answer.reason, answer) for answer in answers if not answer.is_known)
+    return [f"{UNKNOWN}: {reason}: {_compared(some)}." for reason, some in unknown.items()]
 
 
-def _compared(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
-    """The rules and subjects of some of the answers; those that are all are not named."""
-    subjects = {answer.subject for answer in answers}
-    every_rule = ", ".join(dict.fromkeys(rule_title(answer.rule) for answer in answers))
-    by_subject = by_statement((answer.subject, answer) for answer in some)
-    by_rules = by_statement(
-        (", ".join(rule_title(answer.rule) for answer in of_subject), of_subject[0])
-        for of_subject in by_subject.values()
-    )
-    words = []
-    for titles, of_rules in by_rules.items():
-        where = "" if len(of_rules) == len(subjects) else _subjects(of_rules, answers)
-        if titles == every_rule:
-            words.append(where or "every comparison")
-        else:
-            words.append(f"{titles} ({where})" if where else titles)
-    return "; ".join(words)
+def _compared(answers: Sequence[Answer]) -> str:
+    """The subjects of some answers, those of the same numbers together."""
+    by_subject = by_statement((str(answer.subject), answer.number.title) for answer in answers)
+    by_numbers = by_statement((", ".join(titles), on) for on, titles in by_subject.items())
+    return "; ".join(f"{titles} {'; '.join(on)}" for titles, on in by_numbers.items())
 
 
-def _subjects(some: Sequence[Answer], answers: Sequence[Answer]) -> str:
-    """The models and tasks of some of the answers; tasks alone where all are of the same models."""
-    by_models = by_statement((answer.compared, answer.on) for answer in some)
-    if len({answer.compared for answer in answers}) == 1:
-        return " · ".join(on for tasks in by_models.values() for on in tasks)
-    return "; ".join(f"{compared} on {' · '.join(on)}" for compared, on in by_models.items())
+def sentences_of(answers: Sequence[Answer]) -> list[str]:
+    """The answers that are known in words, then each reason why others are not, once."""
+    return [str(answer) for answer in answers if answer.is_known] + reasons_of(answers)

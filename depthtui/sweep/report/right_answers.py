@@ -25,7 +25,6 @@ from depthtui.report.blocks import (
 )
 from depthtui.report.logged_answers import LoggedCount, logged_counts, model_words
 from depthtui.sweep.plan import model_from_root
-from depthtui.sweep.report.phrases import place
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
 _COUNTS = {kept.NAME: "nine tenths", NEAR: "N(1)"}
@@ -100,7 +99,7 @@ def _of_cell(cell: CellSummary) -> Iterator[_Row]:
     measured = cell.get(accuracy.METRIC)
     for answers in [] if measured is None else measured.kinds:
         yield _Row(
-            place(cell),
+            cell.place,
             answers.kind,
             Noted(answers.counts, share_range(answers.interval)),
             with_counted_layers(answers, cell),

@@ -361,7 +361,7 @@ class SweepScreen(LiveScreen):
         later = [place for place in about if pane.note and place > self.cursor.layer]
         place = (later or about)[0]
         columns = [column.key for column in self.query_one(SweepTable).columns]
-        key = ColumnKey("layer", finding.rule)
+        key = ColumnKey("layer", finding.number)
         self.go(place, columns.index(key) if key in columns else self.cursor.token)
         next_words = ", enter: next" if len(about) > 1 else ""
         pane.show_note(f"at row {about.index(place) + 1} of {len(about)}{next_words}")

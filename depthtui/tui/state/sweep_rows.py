@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.verdict import Headline, Verdict
 from depthtui.depth.right_answers import RightAnswers
-from depthtui.report.phrases import rule_title
+from depthtui.sweep.answers import Answer
 from depthtui.sweep.folder import Failure, model_title
 from depthtui.sweep.plan import Cell
-from depthtui.sweep.questions import Answer, Question, questions
+from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import Record
-from depthtui.sweep.report.phrases import absences, cautions, failures, problems_of
+from depthtui.sweep.report.phrases import absences, cautions, failures, reasons_of
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import (
     CellSummary,
@@ -108,13 +108,13 @@ class SweepFinding:
         kind: a `title`, a `subject` that sentences are about, a sentence that is `clear`,
             `unclear` or `disputed` by a test, or a `doubt`.
         cells: the cells that it is about.
-        rule: the rule that it uses, or empty.
+        number: name of the number that it is by, or empty.
     """
 
     text: str
     kind: Literal["title", "subject", "clear", "unclear", "disputed", "doubt"]
-    cells: tuple[Cell, ...] = ()
-    rule: str = ""
+    cells: Sequence[Cell] = ()
+    number: str = ""
 
     @property
     def is_head(self) -> bool:
@@ -257,10 +257,9 @@ def _title(cell: Cell, outcome: Outcome) -> str:
 
 
 def _kind(answer: Answer) -> Literal["clear", "unclear", "disputed"]:
-    if answer.doubtful:
+    if answer.comparison.disagrees:
         return "disputed"
-    says_nothing = answer.unclear or (answer.comparison is not None and answer.claim is None)
-    return "unclear" if says_nothing else "clear"
+    return "unclear" if answer.reason else "clear"
 
 
 def _one_or_many(titles: Sequence[str], plural: str) -> str:
@@ -268,7 +267,7 @@ def _one_or_many(titles: Sequence[str], plural: str) -> str:
     return different[0] if len(different) == 1 else f"{len(different)} {plural}"
 
 
-_FOLDED = "The report has the answers by the rules."
+_FOLDED = "The report has the answers by the paper's rules."
 
 
 def _findings(
@@ -277,25 +276,17 @@ def _findings(
     findings: list[SweepFinding] = []
     for question in paper_questions:
         findings.append(SweepFinding(question.title, "title"))
+        if question.reason:
+            findings.append(SweepFinding(question.reason, "unclear", question.cells))
+        shown = question.headline or question.others
         findings += [
-            SweepFinding(str(answer), "clear" if answer.is_clear else "unclear", answer.cells)
-            for answer in question.kept_answers
+            SweepFinding(str(answer), _kind(answer), answer.cells, answer.number.name)
+            for answer in shown
+            if answer.is_known
         ]
-        if question.kept_answers:
-            if question.answers:
-                findings.append(SweepFinding(_FOLDED, "subject"))
-            continue
-        subject = ""
-        for answer in question.answers:
-            if answer.problem:
-                continue
-            if answer.subject != subject:
-                subject = answer.subject
-                findings.append(SweepFinding(subject, "subject"))
-            by = f"{rule_title(answer.rule)}: " if answer.rule else ""
-            words = f"{by}{answer.sentence}."
-            findings.append(SweepFinding(words, _kind(answer), answer.cells, answer.rule))
-        findings += [SweepFinding(words, "unclear") for words in problems_of(question.answers)]
+        findings += [SweepFinding(words, "unclear") for words in reasons_of(shown)]
+        if question.headline and question.others:
+            findings.append(SweepFinding(_FOLDED, "subject"))
     absent = absences(summary) if with_absences else failures(summary)
     for title, remarks in (("Caveats", cautions(summary)), ("Missing", absent)):
         if remarks:

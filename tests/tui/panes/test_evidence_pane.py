@@ -12,6 +12,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.sentence import Sentence
 from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict import verdict_of
+from depthtui.depth.verdict_words import Facts
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.phrases import rule_title
 from depthtui.tui.draw.styles import PaneStyles, ruler, styles_of
@@ -38,7 +39,7 @@ NONE = Evidence("geometric", "cosine", "cosine", None, firm=False, reason="it ne
 
 
 def planted(*evidence: Evidence, missing: tuple[str, ...] = ()) -> Verdict:
-    found = verdict_of(evidence, 10, missing)
+    found = verdict_of(Facts(evidence=evidence, n_layers=10, missing_metrics=missing))
     assert found is not None
     return found
 

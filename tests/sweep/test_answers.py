@@ -1,4 +1,4 @@
-"""Questions answered by what is kept: planted mean depths, closed forms, and what is in the way."""
+"""Questions answered by the headline: planted mean depths, closed forms, what is in the way."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.metrics.kept.result import Kept
 from depthtui.report.as_markdown import markdown_bytes
 from depthtui.report.as_rich import rich_lines
-from depthtui.sweep.kept_answers import KeptAnswer, sentences_of
+from depthtui.sweep.answers import Answer
 from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import Record, record_of
 from depthtui.sweep.report.document import sweep_document
 from depthtui.sweep.report.json import sweep_json
+from depthtui.sweep.report.phrases import sentences_of
 from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import SweepSummary, summarise_sweep
 from depthtui.tui.state.sweep_rows import _findings
@@ -88,11 +89,11 @@ def answered(
     return summary, {question.name: question for question in questions(summary)}
 
 
-def on_levels(*levels: Sequence[float], **options: Any) -> KeptAnswer:
+def on_levels(*levels: Sequence[float], **options: Any) -> Answer:
     """The answer on difficulty of one model on levels of a task."""
     depths = {("a", str(number + 1)): of_level for number, of_level in enumerate(levels)}
     _, by_name = answered(depths, **options)
-    (answer,) = by_name["difficulty"].kept_answers
+    (answer,) = by_name["difficulty"].headline
     return answer
 
 
@@ -102,22 +103,26 @@ AROUND = np.array([-1.0, -0.5, 0, 0, 0.5, 1.0])
 def test_a_planted_trend_is_found_in_closed_form() -> None:
     answer = on_levels(8 + AROUND, 12 + AROUND, 16 + AROUND)
     # Curves of steps at 8 ± 1 layers have the mean depth 8.
-    assert [group.mean_depth for group in answer.groups] == pytest.approx([8, 12, 16])
-    assert answer.change == pytest.approx(8 / 20)
-    low, high = answer.interval
+    comparison = answer.comparison
+    assert [group.value for group in comparison.groups] == pytest.approx([0.4, 0.6, 0.8])
+    assert comparison.change == pytest.approx(8 / 20)
+    low, high = comparison.interval
     # A mean of six prompts of variance 0.42, over three groups with the weights -1/2, 0, 1/2 x 2.
     error = np.sqrt(2 * np.var(AROUND, ddof=1) / 6) / 20
     assert low < 8 / 20 - 1.5 * error < 8 / 20 + 1.5 * error < high
     assert low > 8 / 20 - 4 * error
     assert answer.verdict == "Yes"
     assert "takes 8.0, 12.0 and 16.0 of 20 layers on average" in str(answer)
-    assert answer.is_clear
+    assert "From the first to the last +8.0 layers (95 % interval " in str(answer)
+    # Steps at 8 ± 1 layers keep nine tenths with 9 or more.
+    assert "Nine tenths of it are there with 9, 13 and 17." in str(answer)
+    assert not answer.reason
 
 
 def test_levels_that_take_as_many_are_no() -> None:
     answer = on_levels(12 + AROUND, 12.2 + AROUND, 12 + AROUND)
     assert answer.verdict == "No"
-    assert answer.is_clear
+    assert not answer.reason
 
 
 def test_fewer_layers_are_less() -> None:
@@ -131,7 +136,7 @@ def test_a_course_up_and_down_has_no_direction() -> None:
 def test_a_peak_or_a_dip_is_no_direction() -> None:
     for middle in (16, 2):
         answer = on_levels(10 + AROUND, middle + AROUND, 10 + AROUND)
-        assert answer.change == pytest.approx(0, abs=1e-6)
+        assert answer.comparison.change == pytest.approx(0, abs=1e-6)
         assert answer.verdict == "Not in one direction"
     assert on_levels(8 + AROUND, 4 + AROUND, 12 + AROUND, 8 + AROUND).verdict == (
         "Not in one direction"
@@ -145,29 +150,27 @@ def test_a_small_step_back_is_no_other_direction() -> None:
 def test_what_varies_too_much_is_not_clear() -> None:
     answer = on_levels(10 + 6 * AROUND, 11 + 6 * AROUND)
     assert answer.verdict == "Not clear"
-    assert not answer.is_clear
+    assert answer.reason
 
 
 def test_few_prompts_and_little_knowledge_are_said_once() -> None:
     few = on_levels(AROUND[:4] + 10, AROUND + 12)
     assert str(few) == (
         "Not known: on addition, 1 to 2 digits, for "
-        f"{few.names}: too few prompts (4; 5 are needed)."
+        f"{few.subject.models}, mean depth: too few prompts (4; 5 are needed)."
     )
     little = on_levels(AROUND + 10, AROUND + 12, whole=4.9)
     why = "0.1 nats a token better than a guess"
-    levels = f"addition, 1 digit ({why}) and addition, 2 digits ({why})"
-    assert f"too little is known of {levels}." in str(little)
-    assert little.change is None
+    assert str(little).endswith(f", mean depth: too little is known ({why}).")
+    assert little.comparison.change is None
 
 
 def test_answers_that_lack_the_same_are_named_together() -> None:
     known, few = on_levels(AROUND + 10, AROUND + 12), on_levels(AROUND[:4] + 10, AROUND + 12)
-    other = replace(few, on="facts, 1 to 2 hops")
-    assert sentences_of([few, known]) == [str(known), str(few)]
+    other = replace(few, subject=replace(few.subject, on="facts, 1 to 2 hops"))
     assert sentences_of([few, known, other]) == [
         str(known),
-        f"Not known: too few prompts (4; 5 are needed): {few.subject}; {other.subject}.",
+        f"Not known: too few prompts (4; 5 are needed): mean depth {few.subject}; {other.subject}.",
     ]
 
 
@@ -182,31 +185,31 @@ def test_other_lengths_and_wrong_answers_are_in_the_way() -> None:
         of_cell[:] = [replace(one, says_answer=number < 3) for number, one in enumerate(of_cell)]
     summary = summarise_sweep(Outcome(plan, records, []))
     (question,) = questions(summary)
-    answer = question.kept_answers[0]
+    answer, right = question.headline
     tokens = [group.tokens for group in answer.groups]
-    assert answer.confounds == (
+    assert answer.confounds == [
         f"the prompts have {tokens[0]:.0f} and {tokens[1]:.0f} tokens",
         "the tokens that count differ",
         "50 and 50 % of their answers are right",
-    )
+    ]
     assert "But the prompts have" in str(answer)
     # Too few of them are right.
-    assert question.kept_answers[1].on.endswith("right answers alone")
-    assert question.kept_answers[1].verdict == "Not known"
+    assert right.subject.on.endswith("right answers alone")
+    assert right.verdict == "Not known"
 
 
 def test_models_of_other_depths_are_compared_by_shares_on_the_same_prompts() -> None:
     summary, by_name = answered(
         {("a", "1"): 10 + AROUND, ("b", "1"): 15 + 2 * AROUND}, {"a": 20, "b": 30}
     )
-    (answer,) = by_name["models"].kept_answers
+    (answer,) = by_name["models"].headline
     # Every prompt takes the same share of both models: paired, nothing varies.
-    assert answer.change == pytest.approx(0, abs=0.01)
+    assert answer.comparison.change == pytest.approx(0, abs=0.01)
     assert answer.verdict == "No"
     first, second = (cell.title for cell in summary.cells)
     assert f"{first} and {second} take 10.0 of 20 and 15.0 of 30 layers" in str(answer)
     # The made-up model answers no prompt rightly.
-    assert answer.confounds == ("0 and 0 % of their answers are right",)
+    assert answer.confounds == ["0 and 0 % of their answers are right"]
 
 
 @pytest.mark.parametrize("question", ["difficulty", "models"])
@@ -226,13 +229,13 @@ def test_prompts_of_which_it_is_unknown_are_left_out(question: str) -> None:
     tasks = tuple(dict.fromkeys(cell.task for cell in cells))
     summary = summarise_sweep(Outcome(SweepPlan(models, tasks, SETTINGS), records, []))
     by_name = {asked.name: asked for asked in questions(summary)}
-    (answer,) = by_name[question].kept_answers
-    assert answer.change == pytest.approx(4 / 20)
+    (answer,) = by_name[question].headline
+    assert answer.comparison.change == pytest.approx(4 / 20)
     assert answer.groups[0].prompts == 6
     assert answer.groups[1].prompts == (6 if question == "models" else 7)
 
 
-def in_other_order(change: Callable[[Kept, int], None], spread: float = 0.0) -> KeptAnswer:
+def in_other_order(change: Callable[[Kept, int], None], spread: float = 0.0) -> Answer:
     """The answer on two levels of 8 and 12 layers, after a change of each prompt's knowledge."""
     cells = [Cell(ModelSpec("a"), TaskChoice("addition", level)) for level in "12"]
     records = {}
@@ -246,7 +249,7 @@ def in_other_order(change: Callable[[Kept, int], None], spread: float = 0.0) -> 
         ]
     plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in cells), SETTINGS)
     (question,) = questions(summarise_sweep(Outcome(plan, records, [])))
-    (answer,) = question.kept_answers
+    (answer,) = question.headline
     return answer
 
 
@@ -261,8 +264,8 @@ def test_the_interval_reaches_to_the_change_in_other_orders(
         loss[:] = losses_of(depths[level], 20)[:, None]
 
     answer = in_other_order(read)
-    assert answer.change == pytest.approx(4 / 20)
-    assert answer.interval == pytest.approx((low / 20, 4 / 20))
+    assert answer.comparison.change == pytest.approx(4 / 20)
+    assert answer.comparison.interval == pytest.approx((low / 20, 4 / 20))
     assert answer.verdict == "Not clear"
 
 
@@ -274,7 +277,7 @@ def test_own_orders_that_are_worse_or_not_read_change_nothing() -> None:
         knowledge.own_loss[:] = np.nan
 
     worse, unread = (in_other_order(change, 0.1) for change in (read_worse, leave_unread))
-    assert worse.interval == unread.interval
+    assert worse.comparison.interval == unread.comparison.interval
     assert worse.verdict == "Yes"
 
 
@@ -282,28 +285,36 @@ def test_intervals_are_of_one_family() -> None:
     one = on_levels(8 + AROUND, 9 + AROUND)
     depths = {(model, level): 8 + int(level) + AROUND for model in "ab" for level in "12"}
     _, by_name = answered(depths)
-    both = by_name["difficulty"].kept_answers
-    assert [answer.level for answer in both] == [0.975] * 2
-    assert one.level == 0.95
+    both, others = by_name["difficulty"].headline, by_name["difficulty"].others
+    assert [answer.comparison.level for answer in both] == [0.975] * 2
+    assert one.comparison.level == 0.95
+    # The other numbers are a family of their own.
+    tested = [answer.comparison for answer in others if answer.is_known]
+    assert {comparison.level for comparison in tested} == {1 - 0.05 / len(tested)}
 
 
 def test_reports_answer_by_it_first() -> None:
     depths = {("a", level): 8 + 4 * int(level) + AROUND for level in "12"}
     summary, by_name = answered(depths)
     found = list(by_name.values())
-    (answer,) = by_name["difficulty"].kept_answers
+    (answer,) = by_name["difficulty"].headline
     text = markdown_bytes(sweep_document(summary, found)).decode()
-    assert text.index("Yes: on addition") < text.index("By the rules, as the paper answers")
+    assert text.index("Yes: on addition") < text.index("By other numbers, the paper's rules")
     console = Console(width=200, record=True, file=io.StringIO())
     console.print(rich_lines(sweep_document(summary, found)))
     brief = console.export_text()
     assert "Yes: on addition, 1 to 2 digits" in brief
-    assert "more layers at harder levels" not in brief
+    assert "direction" not in brief
     # The explorer has one sentence, and no rule's.
     kinds = [finding.kind for finding in _findings(summary, found, with_absences=False)]
     assert kinds[:3] == ["title", "clear", "subject"]
     (question,) = json.loads(sweep_json(summary, found))["questions"]
-    (kept,) = question["kept"]
-    assert kept["verdict"] == "Yes"
-    assert kept["change"] == pytest.approx(answer.change)
-    assert [group["mean_depth"] for group in kept["groups"]] == pytest.approx([12, 16])
+    first, *others = question["answers"]
+    assert (first["number"], first["verdict"], first["direction"]) == ("mean_depth", "Yes", "more")
+    assert (first["change"], first["reason"]) == (pytest.approx(answer.comparison.change), "")
+    assert [group["value"] for group in first["values"]] == pytest.approx([0.6, 0.8])
+    assert [group["prompts"] for group in first["values"]] == [6, 6]
+    for group in first["values"]:
+        assert group["interval"][0] < group["value"] < group["interval"][1]
+    assert [other["number"] for other in others][:1] == ["nine_tenths"]
+    assert all(bool(other["direction"]) != bool(other["reason"]) for other in others)

@@ -1,0 +1,193 @@
+"""What `depthtui prune` prints: the table of costs, the model, its equivalents for other tools."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import click
+import numpy as np
+
+from depthtui.cli.output import print_table, print_written
+from depthtui.cli.pruning import Pruning
+from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import NO_PARTS
+from depthtui.data.selection import numbers_text, ranges_of
+from depthtui.data.sentence import plural
+from depthtui.engine.healing import Healing
+from depthtui.engine.layer_choice import BEYOND, MODEL_ORDER, LayerChoice
+from depthtui.engine.left_out_costs import LeftOutCosts
+from depthtui.engine.pruning import PrunedModel
+from depthtui.models.recipe import RECIPE
+from depthtui.models.silent_parts import DROP_LISTS, SKIP_LAYERS
+from depthtui.report.left_out import left_out_table
+from depthtui.token_text import shell_word
+
+
+def print_costs(choice: LayerChoice) -> None:
+    """Print what the first pieces of the order cost, around the number that goes."""
+    if choice.held_out is None:
+        return
+    costs = choice.held_out
+    left_out = costs.left_out(choice.order, choice.n_layers, choice.piece, "greedy")
+    counts = (0, *range(max(1, choice.count - BEYOND), costs.most_left_out + 1))
+    stays = [choice.n_pieces - count for count in counts]
+    table = left_out_table(left_out, stays, choice.n_pieces - choice.count)
+    titles = [column.title for column in table.columns]
+    rows = [
+        [*map(str, cells), f"{mark} {choice.option}" if mark else ""] for *cells, mark in table.rows
+    ]
+    order = f"by {MODEL_ORDER}" if choice.in_order else "in the order of their numbers"
+    prompts = plural(len(costs), "held-out prompt")
+    click.echo(f"{choice.piece.capitalize()}s left out {order}, on {prompts}:")
+    print_table(titles, rows, range(len(titles) - 1))
+    click.echo()
+
+
+def print_choice(pruning: Pruning, writing: str) -> None:
+    """Print the chosen pieces where nothing was written, and the command line that writes."""
+    click.echo(pruning.choice.protocol)
+    # A gate of answers has them in its lines.
+    if pruning.choice.gate is None or pruning.choice.gate.column != "answers":
+        _print_answers(pruning, "without them")
+    if pruning.healing is not None:
+        _print_models(pruning)
+        click.echo(healing_words(pruning, pruning.healing))
+    click.echo(
+        f"\nNothing was written. This writes the model without these {pruning.piece}s:\n{writing}"
+    )
+
+
+def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
+    """Print the written model's layers and cost, and the equivalents for other tools."""
+    info, has_parts = pruning.info, pruned.parts != NO_PARTS
+    stay = f"{len(pruned.layers)} of {info.n_blocks} layers: {numbers_text(pruned.layers)}\n"
+    if has_parts:
+        parts = pruned.parts.others(info.n_layers)
+        stay = f"{parts.words} of {info.n_layers} layers stay\n{pruned.parts.at_zero}\n"
+    click.echo(
+        f"{stay}{pruned.parameters:,} of {info.parameters:,} parameters\n"
+        f"logits as without these {pruning.piece}s{', healed' if pruning.helps else ''}, "
+        f"off by {pruned.off:.2g} roundings"
+    )
+    print_written([pruned.folder])
+    if pruning.written is not None:
+        click.echo()
+        _print_models(pruning)
+        _print_answers(pruning, "of the written model")
+    if pruning.healing is not None:
+        click.echo("\n" + healing_words(pruning, pruning.healing))
+    click.echo(f"\n{pruning.choice.protocol}\n")
+    gone = sorted(info.blocks_of(pruning.left_out)) if pruning.piece == "layer" else []
+    if pruning.helps:
+        click.echo("Other tools cut alone, without the healing.")
+    click.echo(_tools_of_parts(pruned, info) if has_parts else _other_tools(pruned, gone))
+
+
+def _print_answers(pruning: Pruning, whose: str) -> None:
+    """Print the right answers beside the whole model's, and where they fall unlimited by a gate."""
+    smaller, gate = pruning.smaller, pruning.choice.gate
+    answers = None if smaller is None else smaller.answers(1)
+    if answers is None:
+        return
+    click.echo(f"right answers {whose}: {answers.words()}")
+    if answers.is_worse and (gate is None or gate.column != "answers"):
+        click.echo(
+            "Warning: fewer answers are right, beyond chance (McNemar's exact test, "
+            f"p = {answers.p_value:.2g}); nats alone do not show this. --keep answers=SHARE "
+            f"chooses the {pruning.piece}s by answers."
+        )
+
+
+@dataclass(frozen=True)
+class ComparedRow:
+    """A number of the whole model beside that of each smaller one, by prompt.
+
+    Attributes:
+        title: its name.
+        form: the format of its mean.
+        models: of the whole model and of each smaller one, `[prompts]`.
+    """
+
+    title: str
+    form: str
+    models: Sequence[np.ndarray]
+
+
+def compared_rows(models: Sequence[LeftOutCosts]) -> list[ComparedRow]:
+    """The KL, first choices and loss of smaller models on the same prompts."""
+
+    def row(title: str, form: str, name: str) -> ComparedRow:
+        values = [getattr(costs, name) for costs in models]
+        return ComparedRow(title, form, [values[0][:, 0], *(value[:, 1] for value in values)])
+
+    return [
+        row("KL to the whole model's output, nats", ".3f", "kl"),
+        row("first choices kept", ".0%", "choices"),
+        row("loss, nats", ".3f", "loss"),
+    ]
+
+
+def compared_answers(models: Sequence[LeftOutCosts]) -> list[np.ndarray]:
+    """Which answers are right, of the whole model and of each smaller one; empty without any."""
+    has_answer = np.isfinite(models[0].right).all(axis=1)
+    if not has_answer.any():
+        return []
+    return [models[0].right[has_answer, 0], *(costs.right[has_answer, 1] for costs in models)]
+
+
+def _print_models(pruning: Pruning) -> None:
+    """Print the smaller models beside the whole one, where they were compared."""
+    models = pruning.models
+    if not models:
+        return
+    costs = list(models.values())
+    rows = []
+    for row in compared_rows(costs):
+        whole, *smaller = (format(values.mean(), row.form) for values in row.models)
+        rows.append([row.title, whole if row.models[0].any() else "0", *smaller])
+    if rights := compared_answers(costs):
+        rows.append(["answers right", *(f"{int(right.sum())} of {len(right)}" for right in rights)])
+    on = f"on {plural(len(costs[0]), 'prompt')}"
+    print_table([on, "whole", *models], rows, range(1, len(models) + 2))
+
+
+def healing_words(pruning: Pruning, healing: Healing) -> str:
+    """How the model is healed, or why not."""
+    lines, width = healing.lines(pruning.helps), pruning.info.d_model
+    if healing.tokens:
+        is_few = healing.tokens < width
+        few = f", fewer tokens than the width {width:,}" if is_few else ""
+        lines.append(healing.fit_words + few)
+    return "\n".join(lines)
+
+
+def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
+    """The same layers for mergekit, llama.cpp and transformers, each with its own numbering."""
+    ranges = ", ".join(f"[{first}, {last + 1}]" for first, last in ranges_of(pruned.layers))
+    removed = ",".join(map(str, left_out))
+    draft = "`depthtui run --metrics logit_lens,kept,speed` tells whether that is faster here"
+    if pruned.exits_early:
+        draft += (
+            "\ntransformers, the same draft without this folder: whole.generate(**inputs, "
+            f"assistant_early_exit={len(pruned.layers)})"
+        )
+    return (
+        f"mergekit: {shell_word(str(pruned.folder / RECIPE))}; the layers that stay, each "
+        f"range without its end: {ranges}\n"
+        f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
+        "layers that go, one by one\n"
+        "transformers: whole.generate(**inputs, assistant_model=AutoModelForCausalLM."
+        f"from_pretrained({str(pruned.folder)!r})); {draft}"
+    )
+
+
+def _tools_of_parts(pruned: PrunedModel, info: ModelInfo) -> str:
+    """The tools that leave parts out, each with what it reads."""
+    skip_file = str(pruned.folder / SKIP_LAYERS)
+    return (
+        f"LLM-Drop: {' and '.join(DROP_LISTS)} in config.json; its modeling code leaves these "
+        "parts out once `auto_map` there names it (Llama, Mistral, Gemma 2, Baichuan, DeepSeek)\n"
+        f"SWIFT, Draft & Verify (Llama): skip = json.load(open({skip_file!r}))[{info.name!r}]; "
+        "whole.set_skip_layers(skip['attention'], skip['mlp']), as a draft of the whole model"
+    )

@@ -1,0 +1,171 @@
+"""The answer of a sweep to a question, by one number of groups of prompts, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from depthtui.data.sentence import listed
+from depthtui.depth.reading import Reading
+from depthtui.report.phrases import sentence_case
+from depthtui.sweep.comparisons import Comparison
+from depthtui.sweep.numbers import MEAN_DEPTH, Number
+from depthtui.sweep.plan import Cell, population
+from depthtui.sweep.subjects import Subject
+
+UNKNOWN = "Not known"
+
+_VERDICTS = {"more": "Yes", "fewer": "No, less", "as many": "No"}
+
+_OTHER_LENGTH = 1.1
+"""Prompts are of other lengths where the mean lengths of two groups have this ratio."""
+
+_MOSTLY_RIGHT = 0.9
+"""The share of right answers below which the depth is of wrong ones, too."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of prompts that is compared.
+
+    Attributes:
+        name: the model, the level, or the origin of the text.
+        prompts: number of prompts.
+        tokens: tokens of a prompt, on average; 0 without a prompt.
+        right: share of right answers; None where unknown.
+    """
+
+    name: str
+    prompts: int
+    tokens: float
+    right: float | None
+
+    @classmethod
+    def of(cls, name: str, reading: Reading | None) -> Group:
+        """The group of some prompts; None for none."""
+        if reading is None:
+            return cls(name, 0, 0.0, None)
+        lengths = [prompt.n_tokens for prompt in reading.prompts]
+        right = None if reading.accuracy is None else reading.accuracy.share
+        return cls(name, len(lengths), sum(lengths) / len(lengths), right)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to a question by one number.
+
+    Attributes:
+        subject: the models and tasks that are compared.
+        has_direction: whether the question is of more depth, not of other depth.
+        groups: the groups of prompts, in the question's order.
+        comparison: the comparison of their numbers.
+        beside: a sentence on another number of the groups; may be empty.
+    """
+
+    subject: Subject
+    has_direction: bool
+    groups: Sequence[Group]
+    comparison: Comparison
+    beside: str = ""
+
+    @property
+    def number(self) -> Number:
+        """The number that the groups are compared by."""
+        return self.comparison.number
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells that it is about."""
+        return [cell.cell for cell in self.subject.cells]
+
+    @property
+    def is_headline(self) -> bool:
+        """Whether it is the first answer to the question, before those by other numbers."""
+        return self.number is MEAN_DEPTH
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a change, of whatever direction."""
+        return self.comparison.change is not None
+
+    @property
+    def reason(self) -> str:
+        """Why there is no direction; empty where there is one."""
+        return str(self.comparison.reason or "")
+
+    @property
+    def population(self) -> str:
+        """The prompts that interval and p are about, such as `draws of this generator`."""
+        return population(cell.task for cell in self.cells)
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a word or a few."""
+        reason, direction = self.comparison.reason, self.comparison.direction
+        if not self.is_known:
+            return UNKNOWN
+        if reason is not None:
+            return sentence_case(reason.headline)
+        return _VERDICTS["more" if direction == "fewer" and not self.has_direction else direction]
+
+    @property
+    def confounds(self) -> list[str]:
+        """The other differences between the groups, each in a clause."""
+        return list(self._confounds()) if self.is_known else []
+
+    def _confounds(self) -> Iterator[str]:
+        tokens = [group.tokens for group in self.groups]
+        if max(tokens) > _OTHER_LENGTH * min(tokens):
+            yield f"the prompts have {listed([f'{length:.0f}' for length in tokens])} tokens"
+        if not self.subject.paired and self.comparison.groups[0].of_other_tokens:
+            yield "the tokens that count differ"
+        right = [group.right for group in self.groups if group.right is not None]
+        if len(right) == len(self.groups) and min(right) < _MOSTLY_RIGHT:
+            shares = listed([f"{100 * share:.0f}" for share in right])
+            if self.number.is_of_layers:
+                yield f"{shares} % of their answers are right"
+
+    def __str__(self) -> str:
+        if not self.is_known:
+            return f"{UNKNOWN}: {self.subject}, {self.number.title}: {self.reason}."
+        groups, number = self.comparison.groups, self.number
+        claim = number.words.format(
+            s="s" * self.subject.of_one_model, values=number.in_words(groups), known=groups[0].known
+        )
+        sentences = [
+            f"{self.verdict}: on {self.subject.on}, {self.subject.models} {claim}.",
+            self.beside,
+        ]
+        change, ends = self.comparison.change_in_words
+        tested = f"; single prompts: {words}" if (words := test_words(self.comparison)) else ""
+        level = f"{100 * self.comparison.level:.4g} % interval"
+        sentences.append(
+            f"From the first to the last {change} ({level} {ends}, over {self.population}{tested})."
+        )
+        if self.comparison.reason:
+            clauses = (clause.lstrip(": ") for clause in self.comparison.reason.clauses)
+            sentences += [f"{sentence_case(clause)}." for clause in clauses]
+        if self.confounds:
+            sentences.append(f"But {'; '.join(self.confounds)}.")
+        return " ".join(filter(None, sentences))
+
+
+def p_words(comparison: Comparison) -> str:
+    """p of the rank test, such as `0.031`, `<= 0.0078` or `< 0.001`; empty where there is none."""
+    test = comparison.test
+    if test is None or test.p is None:
+        return ""
+    at_most = "<= " if test.p_is_least and test.p < 1 else ""
+    return "< 0.001" if test.p < 0.001 else f"{at_most}{test.p:.2g}"
+
+
+def test_words(comparison: Comparison) -> str:
+    """The rank test of single prompts, and whether it disagrees; empty where there is none."""
+    p = p_words(comparison)
+    if not p:
+        return ""
+    words = f"{comparison.test_name} test, p {p}"
+    if comparison.disagrees:
+        changes = comparison.direction in ("more", "fewer")
+        words += ", no clear change" if changes else ", a change"
+    return words
