@@ -20,7 +20,7 @@ from depthtui.metrics.evidence import (
     Variant,
     evidence_curve,
 )
-from depthtui.metrics.measures import array
+from depthtui.metrics.measures import array, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
@@ -81,6 +81,15 @@ def best_block(distances: np.ndarray, n: int) -> tuple[int, float]:
         raise DepthError("No angular distance is known: the residual stream is not finite.")
     first = int(np.nanargmin(over_n))
     return first, float(over_n[first])
+
+
+def _by_block(similarity: Similarity) -> np.ndarray:
+    """The angular distance over layers a to b in row a and column b, `[L, L]`; NaN below."""
+    n_layers = len(similarity.angular_distance)
+    first, last = np.triu_indices(n_layers)
+    by_block = np.full((n_layers, n_layers), np.nan, np.float32)
+    by_block[first, last] = similarity.angular_distance[last - first, first]
+    return by_block
 
 
 def pruned_share(n_layers: int) -> int:
@@ -263,6 +272,14 @@ METRIC = Metric(
             "Block influence",
             "1 - cos(h_l, h_l+1)",
             array(Similarity, "block_influence"),
+        ),
+        Measure(
+            "angular_distance",
+            "Angular distance over a block",
+            "arccos(cos(h_a, h_b+1)) / pi",
+            values_of(Similarity, _by_block),
+            columns="layers",
+            reading="Row a, column b: how far layers a to b together turn the stream.",
         ),
     ),
     reduced=ReducedSimilarity,
