@@ -11,8 +11,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
+from depthtui.depth.reading import reading_of
 from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
@@ -25,7 +26,7 @@ from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.engine.test_pruning import CANNOT_BE_LOADED, QUICK, engine_of
 from tests.naive import naive_answer, naive_choice, naive_without
-from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
+from tests.tiny_models import CORPUS, LAYERS, TINY, random_ids, tiny_folder
 
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
 PROMPTS = [Prompt(text) for text in TEXTS]
@@ -113,20 +114,12 @@ def test_texts_of_the_order_choose_and_held_out_prompts_check(engine: Engine) ->
         [0.0, *order.costs], rel=1e-4
     )
     whole = AutoModelForCausalLM.from_pretrained(engine.model.spec.name).eval()
-    guess = engine.orders.guess()[0]
     for count in range(choice.held_out.most_left_out + 1):
-        kl, losses, by_guess = [], [], []
-        for output in outputs:
+        for output, kl in zip(outputs, choice.held_out.kl, strict=True):
             ids = torch.from_numpy(output.tokens.ids)[None]
             clean, other = (naive_without(whole, ids, gone) for gone in ((), order.pieces[:count]))
-            kl.append((np.exp(clean) * (clean - other)).sum(-1)[1:].mean())
-            after = ids[0, 2:].numpy()
-            losses.append(-other[np.arange(1, len(after) + 1), after].mean())
-            by_guess.append(guess[after].mean())
-        columns = choice.held_out.columns
-        assert columns["kl"].values[count] == pytest.approx(np.mean(kl), rel=1e-3, abs=1e-6)
-        assert choice.held_out.loss[:, count] == pytest.approx(losses, rel=1e-4)
-        assert choice.held_out.guess == pytest.approx(by_guess, rel=1e-5)
+            expected = (np.exp(clean) * (clean - other)).sum(-1)[1:].mean()
+            assert kl[count] == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 def test_where_each_prompt_has_an_answer_its_loss_alone_counts(engine: Engine) -> None:
@@ -140,6 +133,27 @@ def test_where_each_prompt_has_an_answer_its_loss_alone_counts(engine: Engine) -
         )
     mixed = surgery.whole_outputs(engine, [*asked, *PROMPTS], False)
     assert [output.scored for output in mixed] == [slice(1, None)] * 4
+
+
+@pytest.mark.usefixtures("chance_passes")
+@pytest.mark.parametrize("piece", ["layer", "part"])
+def test_the_table_is_that_of_a_report_on_the_same_prompts(engine: Engine, piece: str) -> None:
+    prompts = [Prompt(text) for text in (*CORPUS[:3], *TEXTS)]
+    outputs = surgery.whole_outputs(engine, prompts, False)
+    choice = chooser(engine, outputs, piece).least(2)
+    settings = replace(GREEDY, metrics=("logit_lens", "kept", "parts"))
+    reading = reading_of([engine.run(prompt, settings) for prompt in prompts], SummarySettings())
+    report = reading.left_out if piece == "layer" else reading.parts_left_out
+    assert report.order[: len(choice.order)] == tuple(choice.order)
+    costs = choice.held_out
+    # Of what is hardly known no share is told: its losses are.
+    guess = np.average(costs.guess, weights=costs.scored)
+    assert guess == pytest.approx(report.knowledge.curve.guess, rel=1e-5)
+    for name in ("loss", "kl", "choices"):
+        ours, theirs = costs.columns[name].values, report.columns[name].values[: len(costs.kl[0])]
+        is_known = np.isfinite(theirs)
+        np.testing.assert_allclose(ours[is_known], theirs[is_known], rtol=1e-3, atol=1e-5)
+        assert is_known[:2].all()
 
 
 @pytest.mark.usefixtures("chance_passes")

@@ -225,19 +225,6 @@ def test_answers_written_without_parts_are_those_of_naive_hooks(tmp_path: Path) 
     assert surgery.compare(engine, outputs).right[:, 1].tolist() == columns[-1].tolist()
 
 
-def test_answers_choose_parts_on_one_half_and_check_on_the_other(tmp_path: Path) -> None:
-    engine = engine_of(tiny_folder(tmp_path))
-    outputs = surgery.whole_outputs(engine, answers(engine), False)
-    choosing, held_out = outputs[1::2], outputs[::2]
-    gate = Gate("answers", 0.01)
-    choice = chooser(engine, held_out, "part").keeping(gate, choosing)
-    parts = surgery.layer_order(engine, GREEDY, piece="part").pieces
-    assert choice.piece == "part"
-    for costs, prompts in ((choice.choosing.costs, choosing), (choice.held_out, held_out)):
-        right = surgery.answers(engine, prompts, [parts[:1]], piece="part")
-        assert costs.right[:, 1].tolist() == right[:, 0].tolist()
-
-
 @pytest.mark.parametrize(("name", "is_draft"), [("llama", True), ("gpt2", False)])
 def test_first_layers_are_a_draft_where_transformers_runs_them_alone(
     name: str, is_draft: bool, tmp_path: Path
