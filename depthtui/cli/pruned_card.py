@@ -13,6 +13,12 @@ from depthtui.metrics.column import LeftOutColumn
 from depthtui.models.card import CARD, NOT_MEASURED, model_card
 
 
+_COLUMNS = (
+    "Known: the share of what the model knows that is kept. Nats: a token's loss above the whole "
+    "model's. KL: to its output, in nats. Choices: its first choices that stay."
+)
+
+
 def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command: str) -> Path:
     """Write the card into the model's folder: how its pieces were chosen, the table, the command.
 
@@ -44,7 +50,7 @@ def _table(pruning: Pruning) -> str:
         "right answers)"
     )
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"{title if count > 1 else 'On one held-out prompt'}:\n\n{table}"
+    return f"{title if count > 1 else 'On one held-out prompt'}. {_COLUMNS}\n\n{table}"
 
 
 def _cell(column: LeftOutColumn, place: int) -> str:
