@@ -12,7 +12,6 @@ from depthtui.metrics.accuracy.answer_statistics import share_range, wilson
 from depthtui.metrics.column import LeftOutColumn
 from depthtui.models.card import CARD, NOT_MEASURED, model_card
 
-
 _COLUMNS = (
     "Known: the share of what the model knows that is kept. Nats: a token's loss above the whole "
     "model's. KL: to its output, in nats. Choices: its first choices that stay."
