@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from depthtui.data.depth import HALF_A_LAYER
 from depthtui.data.sentence import Sentence, listed
 from depthtui.depth.intervals import Bootstrap
 from depthtui.metrics.resampling import FEWEST_UNITS, LEVEL, RESAMPLES, draw, freedom_of
@@ -75,7 +76,7 @@ class Resampled:
             of_group = group.statistic(np.vstack([np.ones_like(group.tasks), counts]))
             values.append(of_group[0])
             drawn.append(of_group[1:])
-        tasks, resolution = [group.tasks for group in groups], groups[0].resolution
+        tasks, resolution = [one.tasks for one in groups], max(one.resolution for one in groups)
         return cls(np.array(values), np.stack(drawn, axis=1), tasks, together, resolution)
 
     def sum(self, factors: np.ndarray) -> Bootstrap:
@@ -108,7 +109,7 @@ class Comparison:
         ranges: the interval of each group's number, at 95 %.
         level: level of the interval of the change: 1 - 0.05 / m in a family of m comparisons.
         interval: the interval of the change; it reaches as far as the change in other orders of
-            leaving layers out.
+            leaving layers out, and half a layer further for whole layers.
         test: the rank test of single prompts, with Holm's p; None where these lack the number.
         test_name: its name.
         in_other_orders: the change in other orders.
@@ -136,7 +137,9 @@ class Comparison:
         if drawn is None:
             few = Sentence(_TOO_FEW, (f" (for a {100 * level:.4g} % interval)",))
             return replace(self, change=None, problem=self.problem or few)
-        ends = (*drawn, *self.in_other_orders)
+        # A whole number of layers is known to half a layer on either side.
+        whole = self.number.rounds_up * max(HALF_A_LAYER / group.n_layers for group in self.groups)
+        ends = (drawn[0] - whole, drawn[1] + whole, *self.in_other_orders)
         return replace(self, level=level, interval=(min(ends), max(ends)))
 
     @property

@@ -32,7 +32,14 @@ from depthtui.sweep.comparisons import (
     compare,
     holm,
 )
-from depthtui.sweep.numbers import GroupNumber, by_rule, crossing_of, signed_text, signed_with_ends
+from depthtui.sweep.numbers import (
+    NINE_TENTHS,
+    GroupNumber,
+    by_rule,
+    crossing_of,
+    signed_text,
+    signed_with_ends,
+)
 from depthtui.sweep.rank_tests import RankTest
 from tests.simulated_prompts import simulated_prompts
 
@@ -305,6 +312,12 @@ def test_there_is_no_direction_where_a_count_moves_as_far() -> None:
 def test_within_a_tenth_of_all_there_are_as_many() -> None:
     assert claimed(0.4, -1.0, 1.9).direction == "as many"
     assert str(claimed(0.4, -1.0, 2.1).reason) == "not clear"
+
+
+def test_whole_layers_are_known_to_half_a_layer() -> None:
+    result = compare(NINE_TENTHS, [group(0.5), group(0.6)], paired=True)
+    assert 20 * np.array(result.interval) == pytest.approx([1.5, 2.5])
+    assert result.change_in_words[0] == "+2.0 layers"
 
 
 def test_groups_and_single_prompts_may_disagree() -> None:
