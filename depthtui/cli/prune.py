@@ -37,10 +37,8 @@ from depthtui.options import WrongValue
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
-    from depthtui.cli.pruning import Pruning
+    from depthtui.cli.pruning import PruneJob, Pruning
     from depthtui.data.run import Prompt
-    from depthtui.engine.factory import Storage
-    from depthtui.engine.pruning import PrunedModel
 
 _TASK, _TASK_OF_ANSWERS = "grade_school", "addition"
 """Default tasks of the held-out prompts; the second has short answers."""
@@ -224,19 +222,14 @@ def prune(
     _check_usage((gate, least, layers), by_parts, parts, heal, heal_texts)
     settings = overrides.settings()
     of_answers = gate is not None and gate[0] == "answers"
-    prompts = (_halves if of_answers else _prompts)(prompt_options, dataset, settings)
+    prompts = _prompts(prompt_options, dataset, settings, of_answers)
 
-    from depthtui.cli.pruned_words import print_choice, print_costs
+    from depthtui.cli.pruned_words import print_costs
     from depthtui.cli.pruning import PruneJob, prune_model
     from depthtui.engine.factory import Storage
     from depthtui.engine.layer_choice import Gate
     from depthtui.errors import RunStopped
 
-    if heal_texts is not None:
-        from depthtui.lenses.calibration import read_texts
-
-        # A file without texts is refused before the model loads.
-        read_texts(heal_texts)
     job = PruneJob(
         spec=replace(spec, name=model),
         out=out,
@@ -259,13 +252,7 @@ def prune(
     except RunStopped:
         print_notice("Nothing was written.")
         return INTERRUPTED
-    if pruning.pruned is not None:
-        return _tell(pruning, pruning.pruned, job.storage)
-    # Behind `--` an option would be an argument.
-    out_words = ["--out", f"{_last_part(model)}-pruned"]
-    words = words_of(click.get_current_context())
-    print_choice(pruning, command_line(["prune", *out_words, *words]))
-    return 0
+    return _tell(pruning, job)
 
 
 def _check_usage(
@@ -291,18 +278,28 @@ def _check_usage(
         )
     if heal_texts is not None and not heal:
         raise click.UsageError("--heal-texts is of no use without --heal.")
+    if heal_texts is not None:
+        from depthtui.lenses.calibration import read_texts
+
+        # A file without texts is refused before the model loads.
+        read_texts(heal_texts)
 
 
-def _tell(pruning: Pruning, pruned: PrunedModel, storage: Storage) -> int:
-    """Write the card, and print the model and where it is; returns the exit status."""
+def _tell(pruning: Pruning, job: PruneJob) -> int:
+    """Print the choice, or the written model and its card; returns the exit status."""
     from depthtui.cli.pruned_card import write_card
-    from depthtui.cli.pruned_words import print_pruning
+    from depthtui.cli.pruned_words import print_choice, print_pruning
     from depthtui.token_text import shell_word
 
-    command = command_line(["prune", *words_of(click.get_current_context())])
-    card = write_card(pruning, pruned, storage.models_dir, command)
-    print_pruning(pruning, pruned)
-    folder = pruned.folder
+    words = words_of(click.get_current_context())
+    if pruning.pruned is None:
+        # Behind `--` an option would be an argument.
+        out_words = ["--out", f"{_last_part(job.spec.name)}-pruned"]
+        print_choice(pruning, command_line(["prune", *out_words, *words]))
+        return 0
+    command, folder = command_line(["prune", *words]), pruning.pruned.folder
+    card = write_card(pruning, pruning.pruned, job.storage.models_dir, command)
+    print_pruning(pruning, pruning.pruned)
     click.echo(
         f"\nIts card is {shell_word(str(card))}; this would publish it:\n"
         f"hf upload YOUR_NAME/{folder.name} {shell_word(str(folder))}"
@@ -317,24 +314,15 @@ def _names_prompts(prompt_options: PromptOptions) -> bool:
     return bool(prompt_options.prompts or prompt_options.files or prompt_options.task)
 
 
-def _named(prompt_options: PromptOptions, task: str) -> PromptOptions:
-    """The options, with a default task where they name no prompts."""
-    is_named = _names_prompts(prompt_options)
-    return prompt_options if is_named else replace(prompt_options, task=task)
-
-
 def _prompts(
-    prompt_options: PromptOptions, dataset: DatasetOptions, settings: Settings
+    prompt_options: PromptOptions, dataset: DatasetOptions, settings: Settings, of_answers: bool
 ) -> list[Prompt]:
-    """The held-out prompts."""
-    return gather_prompts(_named(prompt_options, _TASK), settings, dataset).prompts
-
-
-def _halves(
-    prompt_options: PromptOptions, dataset: DatasetOptions, settings: Settings
-) -> list[Prompt]:
-    """Twice as many prompts as are named: every second one chooses, the others check."""
-    prompt_options = _named(prompt_options, _TASK_OF_ANSWERS)
+    """The held-out prompts; by answers twice as many: every second one of them chooses."""
+    if not _names_prompts(prompt_options):
+        task = _TASK_OF_ANSWERS if of_answers else _TASK
+        prompt_options = replace(prompt_options, task=task)
+    if not of_answers:
+        return gather_prompts(prompt_options, settings, dataset).prompts
     if prompt_options.task is not None:
         prompt_options = replace(
             prompt_options,
