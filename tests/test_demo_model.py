@@ -76,7 +76,7 @@ def test_the_oracle_agrees(engine, capsys):
 def test_the_oracle_agrees_on_what_is_kept(engine, monkeypatch):
     """In its order, over the guess of its texts."""
     expected = oracle.values("kept")
-    settings = RunSettings(metrics=("kept",), sufficient_search="ranked")
+    settings = RunSettings(metrics=("kept",), order_search="ranked")
     orders = engine.orders
     texts = [tokens_of(orders.model, text) for text in expected["texts"]]
     monkeypatch.setattr(orders, "_written", texts)

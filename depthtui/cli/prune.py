@@ -248,7 +248,7 @@ def prune(
         prompts=prompts,
         names_prompts=_names_prompts(prompt_options),
         settings=overrides.over(
-            RunSettings(chat_template=settings.chat_template, sufficient_search="greedy")
+            RunSettings(chat_template=settings.chat_template, order_search="greedy")
         ),
         piece="part" if by_parts else "layer",
         heals=heal,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
-from depthtui.cli.pruned_words import compared_answers, compared_rows, healing_words
+from depthtui.cli.pruned_words import healing_words, models_table
 from depthtui.cli.pruning import Pruning
 from depthtui.engine.pruning import PrunedModel
 from depthtui.files import write_whole
 from depthtui.metrics.accuracy.answer_statistics import share_range, wilson
-from depthtui.metrics.resampling import drawn_interval
+from depthtui.metrics.column import LeftOutColumn
 from depthtui.models.card import CARD, NOT_MEASURED, model_card
+
+_COLUMNS = (
+    "Known: the share of what the model knows that is kept. Nats: a token's loss above the whole "
+    "model's. KL: to its output, in nats. Choices: its first choices that stay."
+)
 
 
 def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command: str) -> Path:
@@ -21,8 +24,7 @@ def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command:
     Raises:
         DepthError: the folder cannot be written.
     """
-    smaller = pruning.smaller
-    answers = None if smaller is None else smaller.answers(1)
+    answers = pruning.smaller.answers(1)
     sections = [
         f"How they were chosen:\n\n```\n{pruning.choice.protocol}\n```",
         healing_words(pruning, pruning.healing) if pruning.healing else "",
@@ -37,35 +39,25 @@ def write_card(pruning: Pruning, pruned: PrunedModel, models_dir: Path, command:
 
 def _table(pruning: Pruning) -> str:
     """The whole model, the one that is cut, and the healed one, in Markdown; empty without any."""
-    models = pruning.models
-    if not models:
+    headings, rows = models_table(pruning, _cell)
+    if not rows:
         return ""
-    costs = list(models.values())
-    lines = [["", "whole", *models], ["---"] * (2 + len(models))]
-    for row in compared_rows(costs):
-        lines.append([row.title, *(_mean(values, row.form) for values in row.models)])
-    if rights := compared_answers(costs):
-        lines.append(["answers right", *map(_share, rights)])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    count = len(costs[0])
+    lines = [["", *headings[1:]], ["---"] * len(headings), *rows]
+    count = len(pruning.held_out)
     title = (
-        f"Means over {count} held-out prompts with 95 % intervals over them (bootstrap; Wilson's "
-        "for answers right)"
+        f"Over {count} held-out prompts, with 95 % intervals over them (bootstrap; Wilson's for "
+        "right answers)"
     )
-    return f"{title if count > 1 else 'On one held-out prompt'}:\n\n{table}"
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{title if count > 1 else 'On one held-out prompt'}. {_COLUMNS}\n\n{table}"
 
 
-def _mean(values: np.ndarray, form: str) -> str:
-    interval = drawn_interval(
-        [len(values)], lambda counts: counts[0] @ values / len(values), seed=0
-    )
-    mean = format(float(values.mean()), form)
-    # The whole model beside itself has no interval.
-    if interval is None or not np.ptp(values):
-        return mean
-    return f"{mean} ({format(interval[0], form)} to {format(interval[1], form)})"
-
-
-def _share(right: np.ndarray) -> str:
-    count = int(right.sum())
-    return f"{count} of {len(right)} ({share_range(wilson(count, len(right)))})"
+def _cell(column: LeftOutColumn, place: int) -> str:
+    """A value with its interval; that of the whole model beside itself has none."""
+    if column.title == "right":
+        right = column.values[place] * column.of
+        return f"{column.text(place)} ({share_range(wilson(right, column.of))})"
+    if column.interval is None or not place:
+        return column.text(place)
+    low, high = (format(end, column.form) for end in column.interval[:, place])
+    return f"{column.text(place)} ({low} to {high})"

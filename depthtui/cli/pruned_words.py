@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import click
-import numpy as np
 
 from depthtui.cli.output import print_table, print_written
 from depthtui.cli.pruning import Pruning
@@ -15,9 +13,9 @@ from depthtui.data.pieces import NO_PARTS
 from depthtui.data.selection import numbers_text, ranges_of
 from depthtui.data.sentence import plural
 from depthtui.engine.healing import Healing
-from depthtui.engine.layer_choice import BEYOND, MODEL_ORDER, LayerChoice
-from depthtui.engine.left_out_costs import LeftOutCosts
+from depthtui.engine.layer_choice import LayerChoice
 from depthtui.engine.pruning import PrunedModel
+from depthtui.metrics.column import LeftOutColumn
 from depthtui.models.recipe import RECIPE
 from depthtui.models.silent_parts import DROP_LISTS, SKIP_LAYERS
 from depthtui.report.left_out import left_out_table
@@ -26,20 +24,18 @@ from depthtui.token_text import shell_word
 
 def print_costs(choice: LayerChoice) -> None:
     """Print what the first pieces of the order cost, around the number that goes."""
-    if choice.held_out is None:
-        return
     costs = choice.held_out
+    if not len(costs):
+        return
     left_out = costs.left_out(choice.order, choice.n_layers, choice.piece, "greedy")
-    counts = (0, *range(max(1, choice.count - BEYOND), costs.most_left_out + 1))
-    stays = [choice.n_pieces - count for count in counts]
+    stays = [choice.n_pieces - count for count in choice.shown]
     table = left_out_table(left_out, stays, choice.n_pieces - choice.count)
-    titles = [column.title for column in table.columns]
     rows = [
         [*map(str, cells), f"{mark} {choice.option}" if mark else ""] for *cells, mark in table.rows
     ]
-    order = f"by {MODEL_ORDER}" if choice.in_order else "in the order of their numbers"
     prompts = plural(len(costs), "held-out prompt")
-    click.echo(f"{choice.piece.capitalize()}s left out {order}, on {prompts}:")
+    click.echo(f"{choice.piece.capitalize()}s left out {choice.order_words}, on {prompts}:")
+    titles = [column.title for column in table.columns]
     print_table(titles, rows, range(len(titles) - 1))
     click.echo()
 
@@ -48,7 +44,7 @@ def print_choice(pruning: Pruning, writing: str) -> None:
     """Print the chosen pieces where nothing was written, and the command line that writes."""
     click.echo(pruning.choice.protocol)
     # A gate of answers has them in its lines.
-    if pruning.choice.gate is None or pruning.choice.gate.column != "answers":
+    if not pruning.of_answers:
         _print_answers(pruning, "without them")
     if pruning.healing is not None:
         _print_models(pruning)
@@ -86,12 +82,11 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
 
 def _print_answers(pruning: Pruning, whose: str) -> None:
     """Print the right answers beside the whole model's, and where they fall unlimited by a gate."""
-    smaller, gate = pruning.smaller, pruning.choice.gate
-    answers = None if smaller is None else smaller.answers(1)
+    answers = pruning.smaller.answers(1)
     if answers is None:
         return
     click.echo(f"right answers {whose}: {answers.words()}")
-    if answers.is_worse and (gate is None or gate.column != "answers"):
+    if answers.is_worse and not pruning.of_answers:
         click.echo(
             "Warning: fewer answers are right, beyond chance (McNemar's exact test, "
             f"p = {answers.p_value:.2g}); nats alone do not show this. --keep answers=SHARE "
@@ -99,57 +94,33 @@ def _print_answers(pruning: Pruning, whose: str) -> None:
         )
 
 
-@dataclass(frozen=True)
-class ComparedRow:
-    """A number of the whole model beside that of each smaller one, by prompt.
+def models_table(
+    pruning: Pruning, cell: Callable[[LeftOutColumn, int], str]
+) -> tuple[list[str], list[list[str]]]:
+    """The whole model and the smaller ones on the held-out prompts: headings and rows.
 
-    Attributes:
-        title: its name.
-        form: the format of its mean.
-        models: of the whole model and of each smaller one, `[prompts]`.
+    Args:
+        pruning: the models.
+        cell: returns a column's value of the whole model, 0, or of the smaller one, 1.
     """
-
-    title: str
-    form: str
-    models: Sequence[np.ndarray]
-
-
-def compared_rows(models: Sequence[LeftOutCosts]) -> list[ComparedRow]:
-    """The KL, first choices and loss of smaller models on the same prompts."""
-
-    def row(title: str, form: str, name: str) -> ComparedRow:
-        values = [getattr(costs, name) for costs in models]
-        return ComparedRow(title, form, [values[0][:, 0], *(value[:, 1] for value in values)])
-
-    return [
-        row("KL to the whole model's output, nats", ".3f", "kl"),
-        row("first choices kept", ".0%", "choices"),
-        row("loss, nats", ".3f", "loss"),
+    models = pruning.models
+    if not models:
+        return [], []
+    tables = [costs.table.values() for costs in models.values()]
+    headings = [f"on {plural(len(pruning.held_out), 'prompt')}"]
+    rows = [["whole", *(cell(column, 0) for column in tables[0])]]
+    rows += [
+        [name, *(cell(column, 1) for column in table)]
+        for name, table in zip(models, tables, strict=True)
     ]
-
-
-def compared_answers(models: Sequence[LeftOutCosts]) -> list[np.ndarray]:
-    """Which answers are right, of the whole model and of each smaller one; empty without any."""
-    has_answer = np.isfinite(models[0].right).all(axis=1)
-    if not has_answer.any():
-        return []
-    return [models[0].right[has_answer, 0], *(costs.right[has_answer, 1] for costs in models)]
+    return headings + [column.title for column in tables[0]], rows
 
 
 def _print_models(pruning: Pruning) -> None:
     """Print the smaller models beside the whole one, where they were compared."""
-    models = pruning.models
-    if not models:
-        return
-    costs = list(models.values())
-    rows = []
-    for row in compared_rows(costs):
-        whole, *smaller = (format(values.mean(), row.form) for values in row.models)
-        rows.append([row.title, whole if row.models[0].any() else "0", *smaller])
-    if rights := compared_answers(costs):
-        rows.append(["answers right", *(f"{int(right.sum())} of {len(right)}" for right in rights)])
-    on = f"on {plural(len(costs[0]), 'prompt')}"
-    print_table([on, "whole", *models], rows, range(1, len(models) + 2))
+    headings, rows = models_table(pruning, LeftOutColumn.text)
+    if rows:
+        print_table(headings, rows, range(1, len(headings)))
 
 
 def healing_words(pruning: Pruning, healing: Healing) -> str:

@@ -12,21 +12,15 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.pieces import PER_LAYER, Piece, coarsest, layers_named, pieces_in
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.depth.left_out import KL
 from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.engine.healing import NOT_HEALED, Healing
 from depthtui.engine.held_out_prompts import WholeOutput
-from depthtui.engine.layer_choice import (
-    Gate,
-    LayerChoice,
-    check_count,
-    keeping,
-    least_costly,
-    named,
-)
-from depthtui.engine.left_out_costs import LeftOutCosts
+from depthtui.engine.layer_choice import Chooser, Gate, LayerChoice, check_count
+from depthtui.engine.left_out_costs import ANSWERS, SHARES, LeftOutCosts
 from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError, RunStopped
 from depthtui.models.catalog import check_layers, configured_layers
@@ -73,7 +67,7 @@ class PruneJob:
     @property
     def of_answers(self) -> bool:
         """Whether right answers choose the number of pieces."""
-        return self.gate is not None and self.gate.column == "answers"
+        return self.gate is not None and self.gate.column == ANSWERS
 
 
 @dataclass(frozen=True)
@@ -116,31 +110,32 @@ class Pruning:
         return self.healing if self.healing is not None and self.helps else NOT_HEALED
 
     @property
-    def models(self) -> dict[str, LeftOutCosts]:
-        """The costs of the smaller models by their names: cut, and healed where it was compared.
-
-        The written one is measured itself.
-        """
-        choice, written = self.choice, self.written
-        if choice.held_out is None:
-            return {}
-        cut = choice.held_out.at(choice.count)
-        if self.healed is None:
-            return {"cut": written or cut}
-        if self.helps:
-            return {"cut": cut, "healed": written or self.healed}
-        return {"cut": written or cut, "healed": self.healed}
+    def of_answers(self) -> bool:
+        """Whether a gate of right answers chose."""
+        return self.choice.choosing is not None and self.choice.choosing.gate.column == ANSWERS
 
     @property
-    def smaller(self) -> LeftOutCosts | None:
+    def models(self) -> dict[str, LeftOutCosts]:
+        """The costs of the smaller models, each by its name; the written one's own."""
+        if not self.held_out:
+            return {}
+        models = {"cut": self.choice.held_out.at(self.choice.count)}
+        if self.healed is not None:
+            models["healed"] = self.healed
+        if self.written is not None:
+            models["healed" if self.helps else "cut"] = self.written
+        return models
+
+    @property
+    def smaller(self) -> LeftOutCosts:
         """The costs of the model that is written, or would be."""
         return self.choice.checked if self.written is None else self.written
 
     @property
     def passes(self) -> bool:
         """Whether the written model passes the gate too; rounding may change its value."""
-        gate = self.choice.gate
-        return gate is None or self.smaller is None or gate.passes(self.smaller, 1)
+        by = self.choice.choosing
+        return by is None or by.gate.passes(self.smaller, 1)
 
 
 def prune_model(
@@ -208,15 +203,14 @@ def choose(
         surgery.check_can_write(engine, pieces[1])
     outputs = _whole_outputs(engine, job, control, notice)
     choosing, held_out = (outputs[1::2], outputs[::2]) if job.of_answers else ([], outputs)
+    chooser = Chooser(engine, held_out, job.settings, control, pieces[0])
     if job.layers:
-        return Pruning(info, named(engine, pieces[1], held_out, control, pieces[0]), held_out)
+        return Pruning(info, chooser.named(pieces[1]), held_out)
     if job.gate is None:
-        choice = least_costly(engine, job.least or 1, held_out, job.settings, control, job.piece)
-        return Pruning(info, choice, held_out)
+        return Pruning(info, chooser.least(job.least or 1), held_out)
     if not job.of_answers:
         choosing = surgery.order_outputs(engine, control)
-    choice = keeping(engine, job.gate, choosing, held_out, job.settings, control, job.piece)
-    return Pruning(info, choice, held_out)
+    return Pruning(info, chooser.keeping(job.gate, choosing), held_out)
 
 
 def _whole_outputs(
@@ -256,15 +250,16 @@ def _with_healing(engine: Engine, job: PruneJob, pruning: Pruning, control: Cont
     """Heal the model, and compare it with the one that is cut alone."""
     choice, left_out = pruning.choice, pruning.left_out
     healing = surgery.heal(engine, left_out, job.heal_texts, job.settings.seed, control)
-    if not healing.blocks or choice.held_out is None:
+    if not healing.blocks or not pruning.held_out:
         return replace(pruning, healing=healing, helps=healing.helps)
     healed = surgery.compare(engine, pruning.held_out, control, left_out, healing)
     cut = choice.held_out.at(choice.count)
+    column = KL if choice.choosing is None else choice.choosing.gate.column
 
     def costs(of_model: LeftOutCosts) -> tuple[float, float]:
         """The cost that a gate limits, and the mean KL, which decides between equal ones."""
-        kl = float(of_model.kl[:, 1].mean())
-        return (kl if choice.gate is None else float(choice.gate.costs(of_model)[1])), kl
+        value, kl = (float(of_model.columns[name].values[1]) for name in (column, KL))
+        return (-value if column in SHARES else value), kl
 
     helps = costs(healed) < costs(cut)
     if helps:

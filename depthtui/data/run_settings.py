@@ -241,9 +241,9 @@ class RunSettings:
             else for texts that the model writes.
         lens_ridge: weight of the affine lens's pull towards the identity; 0 for the weight of an
             existing lens, else for the best weight on held-out texts.
-        sufficient_order: the order in which layers are left out together: `model`, found once on
+        order_source: the order in which layers are left out together: `model`, found once on
             texts that the model writes, or `own`, found on other tokens of the prompts.
-        sufficient_search: how the order is found: `ranked`, by the cost of each layer by itself, or
+        order_search: how the order is found: `ranked`, by the cost of each layer by itself, or
             `greedy`, one layer after another.
         order_texts: the prompts on which an own order is found, the one that is read beside the
             model's included; empty for one half of the prompt's blocks of tokens, read on the
@@ -360,14 +360,14 @@ class RunSettings:
             most=1e6,
         ),
     ] = 0.0
-    sufficient_order: Annotated[
+    order_source: Annotated[
         str,
         Option(
             "The order of layers to leave out: of texts of the model, or the prompts' other half.",
             choices=("model", "own"),
         ),
     ] = "model"
-    sufficient_search: Annotated[
+    order_search: Annotated[
         str,
         Option(
             "Find that order by each layer's own cost, or layer by layer, which is slow.",
@@ -440,8 +440,8 @@ CHOICES = (
     "erase_threshold",
     "lens_texts",
     "lens_ridge",
-    "sufficient_order",
-    "sufficient_search",
+    "order_source",
+    "order_search",
     "order_texts",
     "task_answers",
     "ablate",

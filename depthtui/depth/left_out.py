@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from depthtui.data.lazy import lazy_value
 from depthtui.data.pieces import NumberedParts, Piece
@@ -12,7 +12,7 @@ from depthtui.data.selection import numbers_text
 from depthtui.data.sentence import listed, noun_for
 from depthtui.errors import DepthError
 from depthtui.metrics import accuracy, kept, parts, speed
-from depthtui.metrics.column import Column
+from depthtui.metrics.column import LeftOutColumn
 from depthtui.metrics.kept.output import PooledOutput
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.metrics.layer_order import staying_layers
@@ -46,7 +46,7 @@ class LeftOut:
     kind: str
     search: str
     order: tuple[int, ...]
-    columns: Mapping[str, Column]
+    columns: Mapping[str, LeftOutColumn]
     knowledge: PooledKept | None = None
     output: PooledOutput | None = None
 
@@ -61,7 +61,7 @@ class LeftOut:
             kind, search, order = source.kind, source.search, source.order
         elif answers is not None and answers.lead.has_order:
             settings = pooled.prompts[0].settings
-            kind, search = settings.sufficient_order, settings.sufficient_search
+            kind, search = settings.order_source, settings.order_search
             order = answers.lead.order
         else:
             return None
@@ -156,12 +156,14 @@ class LeftOut:
         return self.columns[name].text(left_out).replace("/", " of ")
 
 
-def _columns(knowledge: PooledKept | None, output: PooledOutput | None) -> dict[str, Column]:
+def _columns(knowledge: PooledKept | None, output: PooledOutput | None) -> dict[str, LeftOutColumn]:
     """The columns of what is kept, and of how near the output stays."""
-    columns: dict[str, Column] = {}
+    columns: dict[str, LeftOutColumn] = {}
     if knowledge is not None:
         curve = knowledge.curve
         columns |= {KNOWLEDGE: curve.column, LOSS: curve.cost_column}
+        if curve.why_too_little:
+            columns[KNOWLEDGE] = replace(curve.column, find_least=lambda limit: None)
     if output is not None:
         columns |= {KL: output.kl, CHOICES: output.choices}
     return columns

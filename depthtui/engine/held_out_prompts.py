@@ -176,7 +176,7 @@ def check_not_at_chance(model: ReadyModel, outputs: Sequence[WholeOutput]) -> No
 
 def compare(
     model: ReadyModel, output: WholeOutput, checkpoint: Check, left_out: Collection[int] = ()
-) -> tuple[np.ndarray, bool | None]:
+) -> tuple[np.ndarray, tuple[bool | None, bool | None]]:
     """Run a smaller model on a prompt on which the whole one was run.
 
     Args:
@@ -186,7 +186,8 @@ def compare(
         left_out: the layers that are left out of the model.
 
     Returns:
-        the changes `[3, 1]`, as in `without`, and whether its answer is right.
+        the changes of the whole model and of this one `[3, 2]`, as in `without`, and whether the
+            answer of each is right.
     """
     ids = torch.from_numpy(output.tokens.ids)
     last = last_residual(model, ids, checkpoint, left_out)
@@ -194,7 +195,9 @@ def compare(
         change = OutputChange(unembedding_of(model), output.residual.to(last.device), ids)
         changes = _means(change(last[None]), output.scored)
     right = right_answers(model, output.question, [left_out], checkpoint)
-    return changes, None if right is None else right[0]
+    unchanged = np.array([[0.0], [1.0], [0.0]])
+    rights = output.right, None if right is None else right[0]
+    return np.concatenate([unchanged, changes], axis=1), rights
 
 
 def without(

@@ -149,13 +149,13 @@ class LayerOrders:
         if (stored_order := self.stored(settings, enough, piece)) is not None:
             return stored_order
         key, count = self._key(settings, piece), self._count(piece)
-        is_stored = settings.sufficient_order == "model"
+        is_stored = settings.order_source == "model"
 
         def save(order: LayerOrder) -> None:
             if is_stored:
                 self._write_file(key, _StoredOrder.of(order, is_whole=False))
 
-        tried, expected = 0.0, expected_trials(count, settings.sufficient_search)
+        tried, expected = 0.0, expected_trials(count, settings.order_search)
 
         def on_tried(pieces: float) -> None:
             nonlocal tried
@@ -169,7 +169,7 @@ class LayerOrders:
                 ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
             substitute = self.model.baselines.substitute(settings, checkpoint)
             texts = self._texts(ids, substitute, checkpoint, piece)
-            if settings.sufficient_search == "ranked":
+            if settings.order_search == "ranked":
                 order = ranked_order(texts, count, on_tried)
             else:
                 unfinished = self._read_file(key, piece)
@@ -385,8 +385,8 @@ class LayerOrders:
 
     def _key(self, settings: RunSettings, piece: Piece = "layer") -> str:
         """A key of the order that settings choose, among this model's orders."""
-        parts: list[object] = [self.model.info.fingerprint, settings.sufficient_search, _VERSION]
-        if settings.sufficient_order == "model":
+        parts: list[object] = [self.model.info.fingerprint, settings.order_search, _VERSION]
+        if settings.order_source == "model":
             parts += [TEXTS, LENGTH, RunSettings.seed, WRITING_VERSION]
         else:
             parts += [settings.chat_template, *settings.order_texts]

@@ -11,7 +11,7 @@ from depthtui.data.lazy import lazy_value
 from depthtui.data.pieces import PER_LAYER, Piece
 from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, LeftOut
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
-from depthtui.metrics.column import Column
+from depthtui.metrics.column import LeftOutColumn
 from depthtui.metrics.kept.curve import LEAST_GAIN, share_kept
 from depthtui.metrics.resampling import drawn_interval
 
@@ -67,7 +67,7 @@ class LeftOutCosts:
         return replace(self, kl=kl, choices=choices, loss=loss, right=right)
 
     @lazy_value
-    def columns(self) -> Mapping[str, Column]:
+    def columns(self) -> Mapping[str, LeftOutColumn]:
         """The numbers that a gate can limit, by name: means over prompts, or over their tokens."""
         ones = np.ones(len(self))
         return {
@@ -81,8 +81,19 @@ class LeftOutCosts:
                 falls=True,
                 of=int(self.tokens.sum()),
             ),
-            ANSWERS: Column(ANSWERS, self._share_of_answers, ".2f", True),
+            ANSWERS: LeftOutColumn(ANSWERS, self._share_of_answers, ".2f", True),
         }
+
+    @lazy_value
+    def table(self) -> Mapping[str, LeftOutColumn]:
+        """The columns that are shown: those of a gate that are known, and the right answers."""
+        columns = {name: column for name, column in self.columns.items() if name != ANSWERS}
+        if self.knows_too_little:
+            del columns[KNOWLEDGE]
+        if self.answers(0) is not None:
+            right = self.right[np.isfinite(self.right[:, 0])]
+            columns[CHOSEN] = LeftOutColumn("right", right.mean(axis=0), ".2f", True, of=len(right))
+        return columns
 
     def left_out(self, order: Sequence[int], n_layers: int, piece: Piece, search: str) -> LeftOut:
         """The table of these costs, of all pieces; NaN where more leave than were tried.
@@ -95,18 +106,12 @@ class LeftOutCosts:
         """
         n_pieces = PER_LAYER[piece] * n_layers
         others = (number for number in range(n_pieces) if number not in order)
-        columns = {name: self.columns[name] for name in (KNOWLEDGE, LOSS, KL, CHOICES)}
-        if self.answers(0) is not None:
-            right = self.right[np.isfinite(self.right[:, 0])]
-            columns[CHOSEN] = Column("right", right.mean(axis=0), ".2f", True, of=len(right))
-        if not np.isfinite(columns[KNOWLEDGE].values).any():
-            del columns[KNOWLEDGE]
         missing = np.full(n_pieces - self.most_left_out, np.nan)
-        filled = {
+        columns = {
             name: replace(column, values=np.concatenate([column.values, missing]))
-            for name, column in columns.items()
+            for name, column in self.table.items()
         }
-        return LeftOut(piece, n_layers, "model", search, (*order, *others), filled)
+        return LeftOut(piece, n_layers, "model", search, (*order, *others), columns)
 
     @property
     def gain(self) -> float:
@@ -152,7 +157,7 @@ class LeftOutCosts:
         means: Callable[[np.ndarray], np.ndarray],
         falls: bool = False,
         of: int = 0,
-    ) -> Column:
+    ) -> LeftOutColumn:
         """The column of a mean, a function of how often prompts are drawn, `[means, prompts]`."""
         values = means(np.ones((1, len(self))))[0]
 
@@ -163,7 +168,7 @@ class LeftOutCosts:
             intervals = list(map(ends, range(len(values))))
             return None if None in intervals else np.array(intervals).T
 
-        return Column(title, values, form, falls, of=of, find_interval=interval)
+        return LeftOutColumn(title, values, form, falls, of=of, find_interval=interval)
 
 
 def _mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

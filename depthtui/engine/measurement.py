@@ -305,7 +305,7 @@ class Measurement:
         if not possible:
             return ()
         settings = self._result.settings
-        if settings.sufficient_order == "own":
+        if settings.order_source == "own":
             settings = dataclasses.replace(settings, **MODEL_ORDER)
 
         def is_prepared(metric: Metric) -> bool:
@@ -385,7 +385,7 @@ def _where_texts(work: Callable[[], _Value]) -> _Value | None:
 
 def _finds_order(settings: RunSettings) -> bool:
     """Whether the order is found on other texts than the run's prompt."""
-    return settings.sufficient_order == "model" or bool(settings.order_texts)
+    return settings.order_source == "model" or bool(settings.order_texts)
 
 
 def _try_to_store(save: Callable[[], None]) -> bool:

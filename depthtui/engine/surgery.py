@@ -318,6 +318,8 @@ def _whole_outputs(
 ) -> list[WholeOutput]:
     model, check = engine.freed_model(), (control or Control()).checkpoint
     of_answer, guess = all(question.has_answer for question in questions), None
+    if not questions:
+        return []
     try:
         guess = engine.orders.guess(engine.emit_stage, check)[0]
     except RunStopped:
@@ -367,10 +369,8 @@ def compare(
             [output.question for output in outputs],
             lambda number: held_out_prompts.compare(model, outputs[number], check, left_out),
         )
-    unchanged = np.array([[0.0], [1.0], [0.0]])
-    changes = [np.concatenate([unchanged, change], axis=1) for change, _ in compared]
-    rights = [[output.right, right] for output, (_, right) in zip(outputs, compared, strict=True)]
-    return _costs(outputs, np.stack(changes), np.array(rights, float))
+    changes, right = zip(*compared, strict=True)
+    return _costs(outputs, np.stack(changes), np.array(right, float))
 
 
 @one_process_only
@@ -416,7 +416,7 @@ def costs(
     if counts:
         sets = [rows[count] for count in counts]
         right[:, counts] = answers(engine, outputs, sets, control, piece)
-    return _costs(outputs, np.stack(changes), right)
+    return _costs(outputs, np.reshape(changes, (len(outputs), 3, len(rows))), right)
 
 
 def _costs(outputs: Sequence[WholeOutput], changes: np.ndarray, right: np.ndarray) -> LeftOutCosts:

@@ -32,7 +32,7 @@ def crossing_above(curves: np.ndarray, threshold: float) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Column:
+class LeftOutColumn:
     """A number without the first 0, 1, 2, … of n pieces of an order.
 
     Attributes:

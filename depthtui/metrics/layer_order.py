@@ -30,15 +30,15 @@ BLOCK = 4
 PROMPTS_AS_UNITS = 4
 """With fewer prompts, blocks of tokens are the units."""
 
-MODEL_ORDER: Mapping[str, Any] = {"sufficient_order": "model", "sufficient_search": "ranked"}
-OWN_ORDER: Mapping[str, Any] = {"sufficient_order": "own", "sufficient_search": "ranked"}
+MODEL_ORDER: Mapping[str, Any] = {"order_source": "model", "order_search": "ranked"}
+OWN_ORDER: Mapping[str, Any] = {"order_source": "own", "order_search": "ranked"}
 """The settings of the order that says most, and of the one that comes soonest."""
 
 RECALLED_ORDERS: tuple[Mapping[str, Any], ...] = (
     MODEL_ORDER,
-    {**MODEL_ORDER, "sufficient_search": "greedy"},
+    {**MODEL_ORDER, "order_search": "greedy"},
     OWN_ORDER,
-    {**OWN_ORDER, "sufficient_search": "greedy"},
+    {**OWN_ORDER, "order_search": "greedy"},
 )
 """The orders under which a stored result is looked for, the best first."""
 

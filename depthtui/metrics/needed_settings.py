@@ -64,7 +64,7 @@ def with_other_prompts(
     settings = _with_accuracy(settings, prompts[number])
     if {kept.NAME, parts.NAME}.isdisjoint(settings.metrics):
         return settings
-    if settings.sufficient_order == "own":
+    if settings.order_source == "own":
         settings = _with_order_texts(settings, prompts, number)
     prompt = prompts[number]
     if writes or not prompt.answer:
@@ -75,7 +75,7 @@ def with_other_prompts(
         if (other.source, other.level) == (prompt.source, prompt.level) and other.answer
     ]
     place = of_task.index(prompt)
-    if settings.sufficient_order != "own":
+    if settings.order_source != "own":
         settings = _with_order_texts(settings, of_task, place)
     return _with_task_answers(settings, of_task, place) if prompt.has_task else settings
 
@@ -94,7 +94,7 @@ def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: 
         return settings
     texts = [prompt.text for prompt in prompts[(number + 1) % 2 :: 2]]
     # Beside the model's order, the own one is found on as many texts.
-    most = len(texts) if settings.sufficient_order == "own" else TEXTS
+    most = len(texts) if settings.order_source == "own" else TEXTS
     return replace(settings, order_texts=tuple(texts[:most]))
 
 

@@ -13,8 +13,7 @@ from depthtui.data.pieces import NumberedParts, Piece, part_of, piece_mark
 from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, TIME, WRITTEN, LeftOut
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
-from depthtui.metrics.column import Column as Values
-from depthtui.metrics.column import rounded_up_count
+from depthtui.metrics.column import LeftOutColumn, rounded_up_count
 from depthtui.metrics.kept.curve import HALF, SHARE, KeptCurve
 from depthtui.metrics.kept.output import (
     HALF_OF_CHOICES,
@@ -214,16 +213,12 @@ def left_out_dict(reading: Reading) -> dict[str, Any]:
 
 def _dict(left_out: LeftOut, reading: Reading) -> dict[str, Any]:
     knowledge, output = left_out.knowledge, left_out.output
-    too_little = knowledge is not None and knowledge.curve.why_too_little
     margin = (reading.settings.answers_within / 100,)
     limits = {**_LIMITS, CHOSEN: margin, WRITTEN: margin}
     others = () if output is None else output.ways[1:]
     interval = None if output is None else output.interval
     least = {
-        name: {
-            f"{limit:g}": None if name == KNOWLEDGE and too_little else left_out.least(name, limit)
-            for limit in of_column
-        }
+        name: {f"{limit:g}": left_out.least(name, limit) for limit in of_column}
         for name, of_column in limits.items()
         if name in left_out.columns
     }
@@ -262,7 +257,7 @@ def _named(piece: int, kind: Piece) -> Any:
     return piece if kind == "layer" else asdict(part_of(piece))
 
 
-def _column_dict(name: str, values: Values) -> dict[str, Any]:
+def _column_dict(name: str, values: LeftOutColumn) -> dict[str, Any]:
     ends = values.interval
     shape: dict[str, Any] = {"values": values.values}
     if name == LOSS:

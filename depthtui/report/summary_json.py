@@ -103,8 +103,8 @@ def _pooled(reading: Reading) -> dict[str, Any]:
     part: dict[str, Any] = {}
     for metric in ALL:
         value = reading.get(metric)
-        if value is not None and (values := metric.summary(value, reading)) is not None:
-            part[metric.name] = values
+        if value is not None and metric.summary is not None:
+            part[metric.name] = metric.summary(value, reading)
     if left_out := left_out_dict(reading):
         part["left_out"] = left_out
     if reading.known_idle is not None:

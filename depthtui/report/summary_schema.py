@@ -175,6 +175,12 @@ def _metrics() -> dict[str, Any]:
             "description": metric.formula,
         }
         for metric in ALL
+        if metric.summary is not None
+    }
+    properties["left_out"] = {
+        "type": "object",
+        "description": "By kind of piece, `layer` or `part`: its order and, by the number that has "
+        "left, the `columns`; the `least` that keep a limit of each; the controls of the order.",
     }
     properties["unavailable"] = {
         "type": "array",

@@ -42,7 +42,7 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     for task, level in SETS:
         prompts = make_prompts(task, level, options.examples)
-        wanted = RunSettings(metrics=("ablation", "accuracy"), sufficient_search="ranked")
+        wanted = RunSettings(metrics=("ablation", "accuracy"), order_search="ranked")
         runs = [engine.run(prompt, wanted) for prompt in prompts]
         pooled = reading_of(runs, SummarySettings())
         loss, answers = pooled.get(ablation.METRIC), pooled.get(accuracy.METRIC).written

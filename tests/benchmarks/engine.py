@@ -99,8 +99,8 @@ def metric_rows(engine: Engine, peak: float) -> None:
     for name in METRICS:
         settings = RunSettings(
             metrics=(name,),
-            sufficient_order="own",
-            sufficient_search="ranked",
+            order_source="own",
+            order_search="ranked",
             patch_from=SOURCE if name == "patch" else "",
         )
 

@@ -162,7 +162,7 @@ def cases_of(reading: Reading, size: int) -> Cases:
 
 def cases_in_own_orders(engine: Engine, prompts: Sequence[Prompt], ways: int) -> Cases:
     """The numbers on halves, each in its own order, of so many ways to part prompts in two."""
-    settings = RunSettings(metrics=("contributions", "kept"), sufficient_order="own")
+    settings = RunSettings(metrics=("contributions", "kept"), order_source="own")
     found = defaultdict(list)
     parts = list(parts_of(len(prompts), len(prompts) // 2))
     for place in np.random.default_rng(0).permutation(len(parts))[:ways]:

@@ -37,8 +37,8 @@ from tests import planted
 from tests.naive import blocks
 
 SETTINGS = RunSettings(metrics=("contributions", "logit_lens", "similarity", "ablation", "kept"))
-OWN = replace(SETTINGS, sufficient_order="own")
-GREEDY = replace(OWN, sufficient_search="greedy")
+OWN = replace(SETTINGS, order_source="own")
+GREEDY = replace(OWN, order_search="greedy")
 
 IDLE = 6
 """Layers that are planted in a case of idle ones."""
@@ -246,7 +246,7 @@ def _cancelling(
 ) -> Case:
     """Two layers that undo each other: no order that goes by single layers sees it."""
     return Case(
-        f"cancelling-{settings.sufficient_search}",
+        f"cancelling-{settings.order_search}",
         "ablation misses both; two layers more at most",
         lambda: read(planted.with_cancelling_pair(model, before, size), settings=settings),
         lambda said, other: (

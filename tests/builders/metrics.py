@@ -363,7 +363,7 @@ def _smooth_pieces(result: RunResult, useful: np.ndarray, kind: type[Kept] = Kep
     kl = 6 * gone**2 * (0.8 + 0.4 * wave[np.arange(len(gone)) // kind.per_layer])
     found = _kept(order, kl, 1 - gone, len(result.tokens), kind)
     settings = result.settings
-    return replace(found, kind=settings.sufficient_order, search=settings.sufficient_search)
+    return replace(found, kind=settings.order_source, search=settings.order_search)
 
 
 def _kept(

@@ -10,11 +10,12 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.left_out import LeftOut
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import kept
-from depthtui.metrics.column import Column, crossing_above
+from depthtui.metrics.column import LeftOutColumn, crossing_above
 from depthtui.metrics.kept.pool import ReducedKept
-from depthtui.report.left_out import row_of
+from depthtui.report.left_out import left_out_dict, row_of
+from depthtui.report.long_table import left_out_frame, rows_of_reading
 from tests.builders.metrics import empty_kept
-from tests.builders.results import run
+from tests.builders.results import full_run, run
 
 
 def test_a_straight_line_lies_between_counts():
@@ -69,17 +70,17 @@ def test_counts_in_closed_form():
     ],
 )
 def test_the_least_that_keeps_a_limit_is_a_whole_number(values, falls, limit, least):
-    assert Column("x", np.array(values, float), ".2f", falls).least(limit) == least
+    assert LeftOutColumn("x", np.array(values, float), ".2f", falls).least(limit) == least
 
 
 def test_a_row_is_a_sentence():
     of_questions = np.array([1, 0.9, 0.5, 0.4, 0])
     columns = {
-        "loss": Column("nats", np.array([0, 0.09, 0.5, 1, 2]), "+.2f"),
-        "choices": Column("choices", of_questions, ".2f", True, of=10),
-        "chosen": Column("chosen", of_questions, ".2f", True, of=10),
-        "written": Column("written", of_questions, ".2f", True, of=20),
-        "time": Column("time", np.array([1, 0.874, 0.7, 0.6, np.nan]), ".0%"),
+        "loss": LeftOutColumn("nats", np.array([0, 0.09, 0.5, 1, 2]), "+.2f"),
+        "choices": LeftOutColumn("choices", of_questions, ".2f", True, of=10),
+        "chosen": LeftOutColumn("chosen", of_questions, ".2f", True, of=10),
+        "written": LeftOutColumn("written", of_questions, ".2f", True, of=20),
+        "time": LeftOutColumn("time", np.array([1, 0.874, 0.7, 0.6, np.nan]), ".0%"),
     }
     left_out = LeftOut("layer", 4, "model", "ranked", (3, 1, 2, 0), columns)
     assert left_out.sentence(3) == (
@@ -146,3 +147,31 @@ def test_a_record_keeps_it():
     again = from_plain(ReducedKept, to_plain(reduced))
     assert again.orders == reduced.orders
     np.testing.assert_array_equal(again.kl, reduced.kl)
+
+
+def test_every_file_has_the_same_numbers():
+    runs = [full_run(tokens=24) for _ in range(5)]
+    reading = reading_of(runs, SummarySettings(seed=1))
+    left_out, of_json = reading.left_out, left_out_dict(reading)["layer"]
+    assert set(left_out.columns) >= {"knowledge", "loss", "kl", "choices", "time"}
+    of_table = {
+        row.keys["measure"]: row.columns
+        for row in rows_of_reading(reading, {})
+        if row.keys.get("metric") == "layers_left_out"
+    }
+    of_pandas = left_out_frame(left_out)
+    for name, column in left_out.columns.items():
+        values = of_json["columns"][name]["values"]
+        np.testing.assert_array_equal(values, column.values)
+        np.testing.assert_array_equal(of_pandas[name], column.values)
+        places = of_table[name]["left_out"]
+        np.testing.assert_array_equal(of_table[name]["value"], column.values[places])
+        assert np.isnan(np.delete(column.values, places)).all()
+    low, high = left_out.columns["loss"].interval
+    np.testing.assert_array_equal(of_pandas["loss_low"], low)
+    np.testing.assert_array_equal(of_json["columns"]["loss"]["high"], high)
+    np.testing.assert_array_equal(of_pandas["perplexity"], np.exp(of_pandas["loss"]))
+    assert of_pandas["stay"].tolist() == of_json["stay"]
+    # The verdict counts on the same column.
+    assert reading.headline.count == of_json["least"]["knowledge"]["0.9"]
+    assert reading.headline.count == left_out.least("knowledge", 0.9)

@@ -141,7 +141,7 @@ def test_drawn_once_each_every_measure_gives_its_count(
     for measure, actual in evidence.items():
         if measure in ("residual_erasure", "margin", "patch") and prompts < 5:
             assert actual.interval is None  # what is of a prompt has no blocks of tokens
-        elif measure not in ("accuracy", "kept", "parts", "sufficient"):  # drawn by themselves
+        elif measure not in ("accuracy", "kept", "parts"):  # drawn by themselves
             assert actual.count is not None
             ends = max(0, actual.count - 0.5), min(reading.n_layers, actual.count + 0.5)
             assert actual.interval == ends, measure

@@ -11,13 +11,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.data.store import open_store
+from depthtui.depth.reading import reading_of
 from depthtui.engine import surgery
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.held_out_prompts import WholeOutput, read_prompt
-from depthtui.engine.layer_choice import Gate, LayerChoice, keeping, least_costly, named
+from depthtui.engine.layer_choice import Chooser, Gate, LayerChoice
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.tracing.left_out import without_first
@@ -25,12 +26,12 @@ from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from tests.engine.test_pruning import CANNOT_BE_LOADED, QUICK, engine_of
 from tests.naive import naive_answer, naive_choice, naive_without
-from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
+from tests.tiny_models import CORPUS, LAYERS, TINY, random_ids, tiny_folder
 
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
 PROMPTS = [Prompt(text) for text in TEXTS]
 
-GREEDY = RunSettings(sufficient_search="greedy")
+GREEDY = RunSettings(order_search="greedy")
 
 
 def naive_change(whole, pruned, ids):
@@ -97,8 +98,11 @@ def naive_scored_loss(model, ids) -> float:
 
 
 def by_gate(engine: Engine, gate: Gate, outputs: list[WholeOutput], piece="layer") -> LayerChoice:
-    texts = surgery.order_outputs(engine)
-    return keeping(engine, gate, texts, outputs, GREEDY, Control(), piece)
+    return chooser(engine, outputs, piece).keeping(gate, surgery.order_outputs(engine))
+
+
+def chooser(engine: Engine, outputs: list[WholeOutput], piece="layer") -> Chooser:
+    return Chooser(engine, outputs, GREEDY, Control(), piece)
 
 
 @pytest.mark.usefixtures("chance_passes")
@@ -106,22 +110,16 @@ def test_texts_of_the_order_choose_and_held_out_prompts_check(engine: Engine) ->
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
     order = surgery.layer_order(engine, GREEDY)
     choice = by_gate(engine, Gate("kl", 1.0), outputs)
-    assert choice.choosing.columns["kl"].values == pytest.approx([0.0, *order.costs], rel=1e-4)
+    assert choice.choosing.costs.columns["kl"].values == pytest.approx(
+        [0.0, *order.costs], rel=1e-4
+    )
     whole = AutoModelForCausalLM.from_pretrained(engine.model.spec.name).eval()
-    guess = engine.orders.guess()[0]
     for count in range(choice.held_out.most_left_out + 1):
-        kl, losses, by_guess = [], [], []
-        for output in outputs:
+        for output, kl in zip(outputs, choice.held_out.kl, strict=True):
             ids = torch.from_numpy(output.tokens.ids)[None]
             clean, other = (naive_without(whole, ids, gone) for gone in ((), order.pieces[:count]))
-            kl.append((np.exp(clean) * (clean - other)).sum(-1)[1:].mean())
-            after = ids[0, 2:].numpy()
-            losses.append(-other[np.arange(1, len(after) + 1), after].mean())
-            by_guess.append(guess[after].mean())
-        columns = choice.held_out.columns
-        assert columns["kl"].values[count] == pytest.approx(np.mean(kl), rel=1e-3, abs=1e-6)
-        assert choice.held_out.loss[:, count] == pytest.approx(losses, rel=1e-4)
-        assert choice.held_out.guess == pytest.approx(by_guess, rel=1e-5)
+            expected = (np.exp(clean) * (clean - other)).sum(-1)[1:].mean()
+            assert kl[count] == pytest.approx(expected, rel=1e-3, abs=1e-6)
 
 
 def test_where_each_prompt_has_an_answer_its_loss_alone_counts(engine: Engine) -> None:
@@ -138,14 +136,35 @@ def test_where_each_prompt_has_an_answer_its_loss_alone_counts(engine: Engine) -
 
 
 @pytest.mark.usefixtures("chance_passes")
+@pytest.mark.parametrize("piece", ["layer", "part"])
+def test_the_table_is_that_of_a_report_on_the_same_prompts(engine: Engine, piece: str) -> None:
+    prompts = [Prompt(text) for text in (*CORPUS[:3], *TEXTS)]
+    outputs = surgery.whole_outputs(engine, prompts, False)
+    choice = chooser(engine, outputs, piece).least(2)
+    settings = replace(GREEDY, metrics=("logit_lens", "kept", "parts"))
+    reading = reading_of([engine.run(prompt, settings) for prompt in prompts], SummarySettings())
+    report = reading.left_out if piece == "layer" else reading.parts_left_out
+    assert report.order[: len(choice.order)] == tuple(choice.order)
+    costs = choice.held_out
+    # Of what is hardly known no share is told: its losses are.
+    guess = np.average(costs.guess, weights=costs.scored)
+    assert guess == pytest.approx(report.knowledge.curve.guess, rel=1e-5)
+    for name in ("loss", "kl", "choices"):
+        ours, theirs = costs.columns[name].values, report.columns[name].values[: len(costs.kl[0])]
+        is_known = np.isfinite(theirs)
+        np.testing.assert_allclose(ours[is_known], theirs[is_known], rtol=1e-3, atol=1e-5)
+        assert is_known[:2].all()
+
+
+@pytest.mark.usefixtures("chance_passes")
 def test_the_least_costly_layers_are_the_first_of_the_order_with_a_few_beyond(
     engine: Engine,
 ) -> None:
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    first = least_costly(engine, 1, outputs, GREEDY, Control())
+    first = chooser(engine, outputs).least(1)
     order = surgery.layer_order(engine, GREEDY)
     assert (list(first.order), first.left_out) == (order.pieces[:4], order.pieces[:1])
-    one_by_one = named(engine, order.pieces[:2], outputs, Control())
+    one_by_one = chooser(engine, outputs).named(order.pieces[:2])
     np.testing.assert_allclose(one_by_one.held_out.kl, first.held_out.kl[:, :3], rtol=1e-5)
 
 
@@ -155,8 +174,8 @@ def test_no_more_layers_go_than_the_order_has(
     monkeypatch.setattr("depthtui.engine.layer_choice.check_not_at_chance", lambda *_: None)
     short = LayerOrder([2], [3.5])
     monkeypatch.setattr(surgery, "layer_order", lambda *_: short)
-    with pytest.raises(DepthError, match="The order has 1 layer: ") as caught:
-        least_costly(engine, 2, [], GREEDY, Control())
+    with pytest.raises(DepthError, match="The order ends with 1 layer: ") as caught:
+        chooser(engine, []).least(2)
     assert "--least 1 leaves the most out" in caught.value.hint
 
 
@@ -211,8 +230,8 @@ def test_answers_choose_on_one_half_and_check_on_the_other(engine: Engine) -> No
     choosing, held_out = outputs[1::2], outputs[::2]
     layers = surgery.layer_order(engine, GREEDY).pieces
     gate = Gate("answers", 0.01)
-    choice = keeping(engine, gate, choosing, held_out, GREEDY, Control())
-    assert choice.choosing.right[:, 1].tolist() == right_without(engine, choosing, layers[:1])
+    choice = chooser(engine, held_out).keeping(gate, choosing)
+    assert choice.choosing.costs.right[:, 1].tolist() == right_without(engine, choosing, layers[:1])
     tried = max(1, choice.count)
     assert choice.held_out.right[:, tried].tolist() == right_without(
         engine, held_out, layers[:tried]
@@ -272,7 +291,7 @@ def test_solutions_are_written_for_a_gate_of_answers_alone(engine: Engine) -> No
 def test_without_a_right_answer_nothing_is_chosen(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, [Prompt("The rain zzz", " zzz")] * 2, False)
     with pytest.raises(DepthError, match="that choose, the whole model answers none rightly"):
-        keeping(engine, Gate("answers", 0.9), outputs[1:], outputs[:1], GREEDY, Control())
+        chooser(engine, outputs[:1]).keeping(Gate("answers", 0.9), outputs[1:])
 
 
 def test_a_prompt_of_one_token_cannot_be_measured(engine: Engine) -> None:
@@ -285,7 +304,7 @@ def test_a_choice_can_be_stopped(engine: Engine) -> None:
     control, outputs = Control(), surgery.whole_outputs(engine, PROMPTS, False)
     control.stop()
     with pytest.raises(RunStopped):
-        keeping(engine, Gate("kl", 1.0), outputs, outputs, GREEDY, control)
+        Chooser(engine, outputs, GREEDY, control).keeping(Gate("kl", 1.0), outputs)
 
 
 @pytest.mark.usefixtures("chance_passes")
@@ -317,7 +336,7 @@ def test_a_model_of_one_layer_keeps_it(engine: Engine, monkeypatch: pytest.Monke
     one = replace(model, info=replace(model.info, n_layers=1))
     monkeypatch.setattr(Engine, "freed_model", lambda _: one)
     with pytest.raises(DepthError, match="at least one layer"):
-        least_costly(engine, 1, outputs, GREEDY, Control())
+        chooser(engine, outputs).least(1)
 
 
 def test_a_model_at_chance_is_not_pruned_in_its_order(engine: Engine) -> None:
@@ -326,4 +345,4 @@ def test_a_model_at_chance_is_not_pruned_in_its_order(engine: Engine) -> None:
     with pytest.raises(DepthError, match=words):
         by_gate(engine, Gate("kl", 1.0), outputs)
     with pytest.raises(DepthError, match=words):
-        least_costly(engine, 1, outputs, GREEDY, Control())
+        chooser(engine, outputs).least(1)

@@ -356,7 +356,7 @@ def test_what_the_cache_has_of_slower_metrics_is_recalled_without_computing(engi
 
 
 def test_layers_that_suffice_are_recalled_in_the_models_order_else_in_the_prompts(engine):
-    own = RunSettings(metrics=(*BASE, "kept"), sufficient_order="own", sufficient_search="ranked")
+    own = RunSettings(metrics=(*BASE, "kept"), order_source="own", order_search="ranked")
     engine.run(PROMPT, own)
     recalled = engine.run(PROMPT, RunSettings(metrics=BASE), recall=True)
     assert recalled.get(Kept).kind == "own"
@@ -370,7 +370,7 @@ def test_layers_that_suffice_are_recalled_in_the_models_order_else_in_the_prompt
 
 def test_a_run_in_the_prompts_order_reports_that_the_models_is_known(engine, events):
     engine.run(PROMPT, RunSettings(metrics=(*BASE, "kept")))
-    engine.run(Prompt("Seven plus five."), RunSettings(metrics=BASE, sufficient_order="own"))
+    engine.run(Prompt("Seven plus five."), RunSettings(metrics=BASE, order_source="own"))
     assert "kept" in [event for event in events if isinstance(event, Pace)][-1].prepared
 
 

@@ -15,8 +15,7 @@ from depthtui.data.pieces import NumberedParts
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine import surgery
-from depthtui.engine.control import Control
-from depthtui.engine.layer_choice import Gate, keeping, least_costly
+from depthtui.engine.layer_choice import Gate
 from depthtui.engine.projections import check_parts
 from depthtui.errors import DepthError
 from depthtui.tracing.probe import probe_architecture
@@ -27,6 +26,7 @@ from tests.engine.test_choosing import (
     answers,
     asked_with_choices,
     by_gate,
+    chooser,
 )
 from tests.engine.test_pruning import engine_of
 from tests.naive import naive_answer, naive_choice, naive_without_parts
@@ -155,7 +155,7 @@ def test_an_attention_of_zeros_leaves_first_and_costs_nothing(tmp_path: Path) ->
     planted.save_pretrained(folder)
     engine = engine_of(folder)
     outputs = surgery.whole_outputs(engine, PROMPTS, False)
-    first = least_costly(engine, 1, outputs, GREEDY, Control(), "part")
+    first = chooser(engine, outputs, "part").least(1)
     assert (first.left_out, first.held_out.kl[:, 1].max()) == ([ATTENTION_2], 0.0)
     written = surgery.prune(engine, first.left_out, tmp_path / "out", piece="part")
     assert (written.parts.attention, written.off) == ((2,), 0.0)
@@ -223,19 +223,6 @@ def test_answers_written_without_parts_are_those_of_naive_hooks(tmp_path: Path) 
     surgery.prune(engine, [MLP_1, ATTENTION_2], tmp_path / "out", piece="part", keep_loaded=False)
     engine.load(ModelSpec(str(tmp_path / "out"), device="cpu"))
     assert surgery.compare(engine, outputs).right[:, 1].tolist() == columns[-1].tolist()
-
-
-def test_answers_choose_parts_on_one_half_and_check_on_the_other(tmp_path: Path) -> None:
-    engine = engine_of(tiny_folder(tmp_path))
-    outputs = surgery.whole_outputs(engine, answers(engine), False)
-    choosing, held_out = outputs[1::2], outputs[::2]
-    gate = Gate("answers", 0.01)
-    choice = keeping(engine, gate, choosing, held_out, GREEDY, Control(), "part")
-    parts = surgery.layer_order(engine, GREEDY, piece="part").pieces
-    assert choice.piece == "part"
-    for costs, prompts in ((choice.choosing, choosing), (choice.held_out, held_out)):
-        right = surgery.answers(engine, prompts, [parts[:1]], piece="part")
-        assert costs.right[:, 1].tolist() == right[:, 0].tolist()
 
 
 @pytest.mark.parametrize(("name", "is_draft"), [("llama", True), ("gpt2", False)])

@@ -19,7 +19,7 @@ from depthtui.metrics.logit_lens import LogitLens
 from tests.read_only import read_only
 
 PROMPT = Prompt("Seven plus five is twelve.")
-SETTINGS = RunSettings(metrics=("logit_lens", "affine_lens", "kept"), sufficient_search="ranked")
+SETTINGS = RunSettings(metrics=("logit_lens", "affine_lens", "kept"), order_search="ranked")
 RESULTS = (LogitLens, AffineLens, Kept)
 
 

@@ -25,7 +25,7 @@ from tests.metrics.test_stand_ins import VARIANTS
 
 PROMPT = Prompt("Seven plus five is twelve, and twelve minus five is seven.")
 
-RANKED = RunSettings(metrics=("kept",), sufficient_search="ranked")
+RANKED = RunSettings(metrics=("kept",), order_search="ranked")
 
 
 def orders_of(engine) -> LayerOrders:
@@ -91,7 +91,7 @@ def test_the_order_of_the_default_keeps_its_file(engine):
 
 
 def test_an_own_order_is_found_with_the_same_stand_in(engine):
-    settings = replace(RANKED, sufficient_order="own")
+    settings = replace(RANKED, order_source="own")
     for variant in VARIANTS:
         sufficient = engine.run(PROMPT, replace(settings, **variant)).get(Kept)
         alone = engine.run(PROMPT, RunSettings(metrics=("ablation",), **variant)).get(Ablation)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from unittest import mock
 
 import numpy as np
 from rich.console import Console, RenderableType
@@ -32,7 +33,7 @@ from depthtui.data.run_settings import (
     Writing,
 )
 from depthtui.data.stream_diff import StreamDiff, WriteDifference
-from depthtui.engine.layer_choice import Gate, LayerChoice
+from depthtui.engine.layer_choice import Choosing, Gate, LayerChoice
 from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.engine.pruning import PrunedModel
 from depthtui.metrics.direct_effects import DirectEffects
@@ -428,23 +429,14 @@ def _card_of_parts(folder: Path) -> None:
         tokens,
         tokens,
     )
-    choice = LayerChoice(
-        order,
-        3,
-        info.n_layers,
-        "part",
-        held_out,
-        gate.option,
-        gate=gate,
-        choosing=choosing,
-        chosen_on="8 texts that the model writes itself",
-        checked_on="8 held-out prompts",
-    )
+    by = Choosing(gate, choosing, "8 texts that the model writes itself", "8 held-out prompts")
+    choice = LayerChoice(order, 3, info.n_layers, "part", held_out, gate.option, by)
     parts = NumberedParts.of(choice.left_out)
     folder.mkdir()
     pruned = PrunedModel(folder, tuple(range(info.n_layers)), info.parameters, 0.0, parts)
     command = "depthtui prune nobody/small --parts --keep kl=0.5"
-    write_card(Pruning(info, choice), pruned, folder, command)
+    pruning = Pruning(info, choice, [mock.sentinel.prompt] * 8)
+    write_card(pruning, pruned, folder, command)
 
 
 def _diff(folder: Path) -> None:

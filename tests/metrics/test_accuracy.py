@@ -33,7 +33,7 @@ from tests.tiny_models import CORPUS, fresh, on_few_models, random_ids, tiny, wi
 
 CONTEXT = 6
 WORDS = sorted({word for text in CORPUS for word in text.split()})
-SETTINGS = RunSettings(metrics=(METRIC.name,), sufficient_search="ranked")
+SETTINGS = RunSettings(metrics=(METRIC.name,), order_search="ranked")
 
 
 def options_of(*lengths, seed=1):

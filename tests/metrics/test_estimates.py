@@ -232,7 +232,7 @@ def test_what_is_found_once_is_counted_until_it_is_there() -> None:
     assert alone is not None
     assert both is not None
     assert both - alone == pytest.approx(0.5 * metric.preparation(result))
-    own = replace(result, settings=replace(result.settings, sufficient_order="own"))
+    own = replace(result, settings=replace(result.settings, order_source="own"))
     assert preparation_seconds(metric, own, Pace(0.5)) == 0
 
 

@@ -206,7 +206,7 @@ def test_an_order_of_other_prompts_is_of_those_of_the_task():
     beside_typed = with_other_prompts(settings, typed, 0)
     assert beside_typed == replace(settings, order_texts=found.order_texts)
     # Each kind of order without enough prompts, and prompts without an answer.
-    own = replace(settings, sufficient_order="own")
+    own = replace(settings, order_source="own")
     assert len(with_other_prompts(own, prompts, 0).order_texts) == 20
     assert with_other_prompts(settings, prompts[:3], 0) == settings
     assert with_other_prompts(own, prompts[:3], 0) == own

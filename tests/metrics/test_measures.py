@@ -130,6 +130,7 @@ def test_what_was_not_computed_is_not_there(measure: Measure) -> None:
 
 
 MAPS = {
+    "angular_distance",
     "direct_effects",
     "head_direct",
     "head_norm",

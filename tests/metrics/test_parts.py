@@ -291,7 +291,7 @@ def test_a_record_keeps_it():
 
 # In the engine ------------------------------------------------------------------
 
-GREEDY = RunSettings(metrics=("parts",), sufficient_search="greedy")
+GREEDY = RunSettings(metrics=("parts",), order_search="greedy")
 
 
 def test_an_order_of_parts_is_stored_and_goes_on_after_a_stop(tmp_path):
@@ -325,7 +325,7 @@ def test_an_order_of_parts_is_stored_and_goes_on_after_a_stop(tmp_path):
 
 def test_a_run_is_read_in_the_models_order_of_parts(tmp_path):
     engine = engine_with(*with_tokenizer("llama"), tmp_path)
-    result = engine.run(Prompt(CORPUS[0]), replace(GREEDY, sufficient_search="ranked"))
+    result = engine.run(Prompt(CORPUS[0]), replace(GREEDY, order_search="ranked"))
     found = result.get(KeptParts)
     order = engine.orders.stored(result.settings, piece="part")
     assert found.orders == (order.whole(PARTS),)

@@ -41,8 +41,8 @@ from tests.tiny_models import CORPUS, VOCAB, with_tokenizer
 LAYERS = 4
 SETTINGS = RunSettings(
     metrics=("contributions", "logit_lens", "similarity", "ablation", "kept"),
-    sufficient_order="own",
-    sufficient_search="greedy",
+    order_source="own",
+    order_search="greedy",
 )
 KEPT = RunSettings(metrics=("contributions", "ablation", "kept"))
 """In the model's order."""
@@ -273,7 +273,7 @@ def copying(seed):
 def test_an_answer_takes_the_layers_that_move_it(order):
     """Without either nothing is left: a cliff, half a layer in front of both."""
     model, tokenizer = induction_model((1, 4), n_layers=6, places=24)
-    settings = replace(KEPT, sufficient_order=order)
+    settings = replace(KEPT, order_source=order)
     result = read(model, [copying(seed) for seed in range(6)], settings, tokenizer)
     assert curve_of(result).scored == "answer"
     assert result.get(kept.METRIC).kept_layers == (1, 4)
@@ -288,7 +288,7 @@ PARTS = replace(KEPT, metrics=("contributions", "parts"))
 @pytest.mark.parametrize("order", ["model", "own"])
 def test_a_copy_takes_the_attentions_that_make_it(order):
     model, tokenizer = induction_model((1, 4), n_layers=6, places=24)
-    settings = replace(PARTS, sufficient_order=order)
+    settings = replace(PARTS, order_source=order)
     result = read(model, [copying(seed) for seed in range(6)], settings, tokenizer)
     kept_parts = result.get(parts.METRIC)
     assert kept_parts.staying(kept_parts.knowledge.layers) == NumberedParts((1, 4), ())
@@ -301,7 +301,7 @@ def test_a_copy_takes_the_attentions_that_make_it(order):
 def test_a_fact_takes_the_mlp_that_knows_it():
     model, tokenizer = induction_model((2, 4), fact=1, n_layers=6, places=24)
     facts = [Prompt(f"{word} g h", "h") for word in WORDS[:6]]
-    result = read(model, facts, replace(PARTS, sufficient_order="own"), tokenizer)
+    result = read(model, facts, replace(PARTS, order_source="own"), tokenizer)
     kept_parts = result.get(parts.METRIC)
     assert kept_parts.staying(kept_parts.knowledge.layers) == NumberedParts((), (1,))
 
@@ -310,7 +310,7 @@ def test_a_layer_that_one_task_alone_takes_is_not_seen_by_an_order_of_another():
     model, tokenizer = induction_model((2, 4), fact=1, n_layers=6, places=24)
     facts = [Prompt(f"{word} g h", "h") for word in WORDS[:6]]
     copies = [copying(seed) for seed in range(6)]
-    own = replace(KEPT, sufficient_order="own")
+    own = replace(KEPT, order_source="own")
     alone = read(model, facts, own, tokenizer)
     assert alone.get(kept.METRIC).kept_layers == (1,)
     assert curve_of(alone).layers() == pytest.approx(0.9, abs=0.01)

@@ -9,10 +9,12 @@ import torch
 from depthtui.errors import DepthError
 from depthtui.metrics.neighbours.compute import neighbours
 from depthtui.metrics.ranking import least_useful, usefulness
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.metrics.similarity import Similarity, best_block
 from depthtui.metrics.similarity import compute as module
 from depthtui.metrics.similarity.compute import similarity
 from tests.builders.metrics import ablation
+from tests.builders.results import random_result
 from tests.metrics.streams import stream
 from tests.tiny_models import random_ids, tiny
 
@@ -84,6 +86,13 @@ class TestPruning:
         assert best_block(self.similarity.angular_distance, 1) == (1, pytest.approx(0.1))
         assert best_block(self.similarity.angular_distance, 2) == (1, pytest.approx(0.25))
         assert best_block(self.similarity.angular_distance, 3) == (0, pytest.approx(0.4))
+
+    def test_the_heatmap_has_every_block_by_its_ends(self):
+        result = random_result(3, 2)
+        result.put("similarity", self.similarity)
+        blocks = MEASURE_BY_NAME["angular_distance"].values(result)
+        expected = [[0.3, 0.35, 0.4], [np.nan, 0.1, 0.25], [np.nan, np.nan, 0.2]]
+        np.testing.assert_allclose(blocks, expected, rtol=1e-6)
 
     @pytest.mark.parametrize("n", [0, 4])
     def test_a_block_that_cannot_be(self, n):

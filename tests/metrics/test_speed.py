@@ -196,7 +196,7 @@ def test_findings_name_time_memory_and_drafts() -> None:
 
 def test_through_the_engine(tmp_path: Any) -> None:
     engine = engine_with(*with_tokenizer("llama"), tmp_path)
-    settings = RunSettings(metrics=("logit_lens", "kept", "speed"), sufficient_search="ranked")
+    settings = RunSettings(metrics=("logit_lens", "kept", "speed"), order_search="ranked")
     result = engine.run(Prompt("the cat sat on the mat and the dog"), settings)
     speed = result.get(Speed)
     assert speed is not None

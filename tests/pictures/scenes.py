@@ -371,7 +371,7 @@ SCENES = (
     Scene("left-out-light", keys("i", "d", "d", says="what if"), theme="depth-light"),
     Scene("answers", answers),
     Scene("token-depths", keys(*"dddd", says="last 16")),
-    Scene("hybrid", keys("i", "d", says="By type"), LARGE, make_engine=hybrid),
+    Scene("hybrid", keys("i", "d", "z", says="By type"), LARGE, make_engine=hybrid),
     Scene("affine-lens", affine_lens),
     Scene("pairs-light", pairs_map, theme="depth-light"),
     Scene("measures", keys("v", says="Lens KL"), SMALL),

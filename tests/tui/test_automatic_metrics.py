@@ -57,14 +57,14 @@ async def test_the_prompts_order_begins_where_the_models_takes_long(
         await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
         begun = it.engine.sent(StartRun)[-1].settings
-        assert (begun.sufficient_order, begun.sufficient_search) == ("own", "ranked")
+        assert (begun.order_source, begun.order_search) == ("own", "ranked")
         # It is the run of every start still: no session is offered at the next one.
         assert not it.app.explorer.sessions._is_worth_saving
         # The next prompt has these settings, yet the model's order where that comes soon.
         monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.001)
         await it.press("n")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 4)
-        assert it.engine.sent(StartRun)[-1].settings.sufficient_order == "model"
+        assert it.engine.sent(StartRun)[-1].settings.order_source == "model"
 
 
 async def test_the_verdict_gives_the_reason_why_nothing_begins(
@@ -137,7 +137,7 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
         await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
         asked = it.engine.sent(StartRun)[-1].settings
-        assert (asked.sufficient_order, asked.sufficient_search) == ("own", "ranked")
+        assert (asked.order_source, asked.order_search) == ("own", "ranked")
         it.main.action_go_to("left-out")
         pane = it.main.query_one(LeftOutPane)
         for words in ("i computes right answers", "i computes speed", "i finds the model's order"):
@@ -146,7 +146,7 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
             await it.press("i")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 5)
         asked = it.engine.sent(StartRun)[-1].settings
-        assert (asked.sufficient_order, asked.sufficient_search) == ("model", "ranked")
+        assert (asked.order_source, asked.order_search) == ("model", "ranked")
         assert NAME in asked.metrics
 
 

@@ -202,8 +202,8 @@ def _work(result: RunResult) -> float:
 
 
 _DEPENDS_ON = (
-    "sufficient_order",
-    "sufficient_search",
+    "order_source",
+    "order_search",
     "order_texts",
     "layers",
     "answer_start",

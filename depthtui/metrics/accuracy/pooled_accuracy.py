@@ -21,7 +21,7 @@ from depthtui.metrics.accuracy.answer_statistics import (
     wilson,
 )
 from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
-from depthtui.metrics.column import Column
+from depthtui.metrics.column import LeftOutColumn
 from depthtui.metrics.evidence import progress_words
 from depthtui.metrics.kept.output import TOLERANCE
 from depthtui.metrics.pooling import Pooled
@@ -100,10 +100,10 @@ class Answers:
         return bool(np.isfinite(self.along).all())
 
     @property
-    def column(self) -> Column:
+    def column(self) -> LeftOutColumn:
         """The share of right answers; a limit is a margin that is tested (see `FewestLayers`)."""
         share = self.along.mean(axis=0)
-        return Column(
+        return LeftOutColumn(
             self.kind, share, ".2f", True, of=self.questions, find_least=self._layers_within
         )
 

@@ -60,10 +60,10 @@ def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
 def work(run: RunResult, per_layer: int = 1) -> float:
     """The work: a curve and a ranking take half a pass for each piece."""
     settings, curves = run.settings, 0
-    if settings.sufficient_order == "model" or settings.order_texts:
+    if settings.order_source == "model" or settings.order_texts:
         # The order, and those of both halves of its texts.
         curves += 3
-    if settings.sufficient_order == "own" or reads_own(run):
+    if settings.order_source == "own" or reads_own(run):
         # A ranking, and one order of other prompts, or two of the prompt's tokens.
         curves += 2 if settings.order_texts else 3
     if is_short(len(run.tokens)):
@@ -77,9 +77,9 @@ def search_work(run: RunResult, per_layer: int = 1) -> float:
     A trial runs half of the layers and the LM head on all text tokens.
     """
     settings = run.settings
-    if settings.sufficient_order != "model" or not settings.is_clean:
+    if settings.order_source != "model" or not settings.is_clean:
         return 0.0
-    trials = expected_trials(per_layer * run.model.n_layers, settings.sufficient_search)
+    trials = expected_trials(per_layer * run.model.n_layers, settings.order_search)
     return TEXTS * LENGTH * trials * (1 / 2 + head(run))
 
 
@@ -110,8 +110,8 @@ METRIC = Metric(
     memory=row_of_logits,
     recalled_with=RECALLED_ORDERS,
     depends_on=(
-        "sufficient_order",
-        "sufficient_search",
+        "order_source",
+        "order_search",
         "order_texts",
         "answer_start",
         *STAND_INS,

@@ -64,7 +64,7 @@ def in_orders(
             orders, guess = _orders(context, pieces, kind.piece, rows_at_once), context.guess()
             if guess is not None:
                 guess = guess[:, context.result.tokens.ids[1:]]
-            order, search = settings.sufficient_order, settings.sufficient_search
+            order, search = settings.order_source, settings.order_search
             result = begun(pieces, kind, order, search, orders, guess)
         result = with_pieces_left_out(pieces, unembedding, result, rows_at_once, report)
         # The headline rests on the first curve alone: its controls, and the search for the own
@@ -128,7 +128,7 @@ def _orders(context: Context, pieces: LayersToLeave, piece: Piece, rows_at_once:
     drawn = drawn_orders(count) if is_short(pieces.replay.n_tokens) else ((), ())
     order = context.order(piece)
     if order is None:
-        search = settings.sufficient_search
+        search = settings.order_search
         own = own_orders(pieces, context.unembedding, search, rows_at_once)
         reading = tuple(order.whole(count) for order in own)
         return RunOrders(reading, tuple(len(order.pieces) for order in own), ((), (), *drawn))
@@ -166,7 +166,7 @@ def own_orders(
     if not has_own_order(n_tokens):
         raise DepthError(
             "the prompt is too short to find the order on one half of it and read it on the other",
-            "Take a longer prompt, or the model's order: --sufficient-order model.",
+            "Take a longer prompt, or the model's order: --order-source model.",
         )
     blocks = np.arange(block_numbers(n_tokens)[-1] + 1)
     halves = [block_weights(n_tokens, blocks[half::2]) for half in (0, 1)]

@@ -14,7 +14,7 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.lazy import lazy_value
-from depthtui.metrics.column import Column, crossing_above, rounded_up_count
+from depthtui.metrics.column import LeftOutColumn, crossing_above, rounded_up_count
 from depthtui.metrics.evidence import CountInterval, widest
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
@@ -174,15 +174,17 @@ class KeptCurve:
         return share_kept(self.loss, np.array(self.guess))
 
     @lazy_value
-    def column(self) -> Column:
+    def column(self) -> LeftOutColumn:
         """The share of the gain that is kept, on which layers are counted."""
-        return Column("known", self.share, ".2f", True, find_interval=lambda: self.share_interval)
+        return LeftOutColumn(
+            "known", self.share, ".2f", True, find_interval=lambda: self.share_interval
+        )
 
     @lazy_value
-    def cost_column(self) -> Column:
+    def cost_column(self) -> LeftOutColumn:
         """How much the loss is above the whole model's, in nats a token."""
         cost = self.loss - self.loss[0]
-        return Column("nats", cost, "+z.2f", find_interval=lambda: self.cost_interval)
+        return LeftOutColumn("nats", cost, "+z.2f", find_interval=lambda: self.cost_interval)
 
     def layers(self, least: float = SHARE) -> float:
         """The layers that keep a share of the gain, with decimals."""

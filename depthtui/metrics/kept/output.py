@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from depthtui.data.lazy import lazy_value
-from depthtui.metrics.column import Column, crossing_above
+from depthtui.metrics.column import LeftOutColumn, crossing_above
 from depthtui.metrics.kept.pool import ReducedKept
 from depthtui.metrics.layer_order import MOST_COST, PROMPTS_AS_UNITS
 from depthtui.metrics.pooling import Pooled
@@ -90,15 +90,15 @@ class PooledOutput:
         return len(self.order)
 
     @lazy_value
-    def kl(self) -> Column:
+    def kl(self) -> LeftOutColumn:
         """The KL to the whole model's output, in nats; each unit counts once."""
         values = self._filled([way.curve for way in self.ways])
-        return Column("KL", values, "z.2f", curves=[way.curve for way in self.ways])
+        return LeftOutColumn("KL", values, "z.2f", curves=[way.curve for way in self.ways])
 
     @lazy_value
-    def choices(self) -> Column:
+    def choices(self) -> LeftOutColumn:
         """The share of first choices that stay; counted with each unit once."""
-        return Column(
+        return LeftOutColumn(
             "choices",
             self.tokens / self.n_tokens,
             ".2f",

@@ -104,4 +104,4 @@ def reads_own(run: RunResult) -> bool:
     """Whether a run is read in its own order too, beside the model's."""
     settings, n_tokens = run.settings, len(run.tokens)
     is_found = bool(settings.order_texts) or has_own_order(n_tokens)
-    return settings.sufficient_order == "model" and is_found and is_short(n_tokens)
+    return settings.order_source == "model" and is_found and is_short(n_tokens)

@@ -181,8 +181,8 @@ METRIC = Metric(
     memory=_memory,
     recalled_with=RECALLED_ORDERS,
     depends_on=(
-        "sufficient_order",
-        "sufficient_search",
+        "order_source",
+        "order_search",
         "order_texts",
         "answer_start",
         *STAND_INS,

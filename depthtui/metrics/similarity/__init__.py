@@ -20,11 +20,11 @@ from depthtui.metrics.evidence import (
     Variant,
     evidence_curve,
 )
-from depthtui.metrics.measures import array
+from depthtui.metrics.measures import array, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.ranking import Ranked, useful_layers
 from depthtui.metrics.reduced import BlocksByLayer, ByLayer, Reduced
-from depthtui.metrics.spec import Finding, LayerValues, Measure, Metric
+from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metric
 from depthtui.metrics.token_blocks import block_means
 
 
@@ -81,6 +81,25 @@ def best_block(distances: np.ndarray, n: int) -> tuple[int, float]:
         raise DepthError("No angular distance is known: the residual stream is not finite.")
     first = int(np.nanargmin(over_n))
     return first, float(over_n[first])
+
+
+def _by_block(similarity: Similarity | ReducedSimilarity) -> np.ndarray:
+    """The angular distance over layers a to b in row a and column b, `[L, L]`; NaN below."""
+    n_layers = len(similarity.angular_distance)
+    first, last = np.triu_indices(n_layers)
+    by_block = np.full((n_layers, n_layers), np.nan, np.float32)
+    by_block[first, last] = similarity.angular_distance[last - first, first]
+    return by_block
+
+
+MAP = Measure(
+    "angular_distance",
+    "Angular distance over a block",
+    "arccos(cos(h_a, h_b+1)) / pi",
+    values_of(Similarity, _by_block),
+    columns="layers",
+    reading="Row a, column b: how far layers a to b together turn the stream.",
+)
 
 
 def pruned_share(n_layers: int) -> int:
@@ -165,6 +184,11 @@ def _per_layer(similarity: ReducedSimilarity) -> list[LayerValues]:
             "block influence", similarity.block_influence, "1 − cos(h_l, h_l+1)", of_layer=True
         )
     ]
+
+
+def _maps(similarity: ReducedSimilarity) -> list[LayerMap]:
+    axes = "first layer of the block", "its last layer"
+    return [LayerMap(MAP, _by_block(similarity), MAP.title, MAP.formula, *axes)]
 
 
 COUNT_MEASURE = CountMeasure(
@@ -264,11 +288,13 @@ METRIC = Metric(
             "1 - cos(h_l, h_l+1)",
             array(Similarity, "block_influence"),
         ),
+        MAP,
     ),
     reduced=ReducedSimilarity,
     reduce=_reduce,
     summary=_summary,
     findings=_findings,
     per_layer=_per_layer,
+    maps=_maps,
     evidence=_evidence,
 )

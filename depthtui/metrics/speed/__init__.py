@@ -15,7 +15,7 @@ from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import early_exit, kept, needs
 from depthtui.metrics.choices import key_parts, stand_in_words
-from depthtui.metrics.column import Column
+from depthtui.metrics.column import LeftOutColumn
 from depthtui.metrics.costs import text_in_the_cache
 from depthtui.metrics.layer_order import RECALLED_ORDERS
 from depthtui.metrics.pooling import Pooled
@@ -106,9 +106,9 @@ class PooledSpeed:
         return self.pooled.n_layers
 
     @property
-    def column(self) -> Column:
+    def column(self) -> LeftOutColumn:
         """The time of a token, as a share of the whole model's."""
-        return Column("time", self.mean.token_share, ".0%")
+        return LeftOutColumn("time", self.mean.token_share, ".0%")
 
     def share_with(self, layers: np.ndarray) -> np.ndarray:
         """The time of one token with so many layers, as a share of the whole model's."""
@@ -254,7 +254,7 @@ Measured on two cores: 11, 19 and 32 of prompts of 16, 37 and 512 tokens.
 """
 
 
-_DEPENDS_ON = ("sufficient_order", "sufficient_search", "order_texts", "layers")
+_DEPENDS_ON = ("order_source", "order_search", "order_texts", "layers")
 
 
 def _cache_key(result: RunResult) -> dict[str, Any]:

@@ -447,7 +447,7 @@ class EvidencePane(VerdictPage):
             return "computing …"
         cost = about_time(metric, self.computed, self.view.pace) or NOT_TIMED
         if metric.name == kept.NAME:
-            if self.computed.settings.sufficient_order == "own":
+            if self.computed.settings.order_source == "own":
                 cost += ", in this prompt's own order"
             cost += self.why_kept_waits and f"; starts by key alone: {self.why_kept_waits}"
         return cost if metric.name in self.next_metrics else f"then i again: {cost}"

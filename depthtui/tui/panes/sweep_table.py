@@ -15,7 +15,6 @@ from textual.strip import Strip
 from depthtui.depth import rules
 from depthtui.depth.verdict_words import range_words
 from depthtui.metrics import kept
-from depthtui.metrics.column import rounded_up_count
 from depthtui.report.phrases import interval, rule_title
 from depthtui.sweep.report.phrases import mean_depth_words
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
@@ -439,7 +438,7 @@ def _kept_words(row: SweepRow, roomy: bool) -> str:
     if headline is None or headline.count is None:
         return _NOTHING
     ends = range_words(headline, "-") if roomy else ""
-    return " ".join(filter(None, (str(rounded_up_count(headline.count)), ends)))
+    return " ".join(filter(None, (str(headline.count), ends)))
 
 
 def _right_share(row: SweepRow) -> float | None:

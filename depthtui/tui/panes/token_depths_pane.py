@@ -110,8 +110,9 @@ class TokenDepthsPane(Chart, Page):
         self._depths = np.full(n_tokens, np.nan) if depths is None else depths.astype(float)
         self._rolling_means = rolling_mean(self._depths)
         plot, at = Plot(self.room, 0, n_layers), np.arange(n_tokens) / max(1, self._span - 1)
-        lines = [plot.line_of(depth) for depth in self._counted()]
-        self._counts = np.bincount(lines, minlength=self.room.lines)
+        values, counts = np.unique(self._counted(), return_counts=True)
+        lines = [plot.line_of(depth) for depth in values.tolist()]
+        self._counts = np.bincount(lines, counts, self.room.lines).astype(int)
         # A gap after each point keeps the points apart.
         apart = np.stack([self._depths, np.full(n_tokens, np.nan)], axis=1).ravel()
         mean = Curve(at, self._rolling_means, self.pane_styles.strong)
@@ -161,8 +162,9 @@ class TokenDepthsPane(Chart, Page):
                 (f"{number(mean[self.depth_measure.name])}{layers}", styles.strong),
             ]
             layers = ""
-        if np.isfinite(self._late):
-            late = float(np.mean(self._counted() >= self._late))
+        counted = self._counted()
+        if np.isfinite(self._late) and len(counted):
+            late = float(np.mean(counted >= self._late))
             pieces.insert(2, (f" · {late:.0%} late", styles.warning))
         return pieces
 

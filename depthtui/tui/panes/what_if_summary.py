@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from depthtui.data.explanation import Explanation
+from depthtui.metrics.kept.result import answer_tokens
 from depthtui.prompts.tasks import prompt_title
 from depthtui.report.blocks import (
     Bar,
@@ -24,7 +25,7 @@ from depthtui.token_text import fit_shown
 from depthtui.tui.draw.block_lines import Lines, as_much_as_fits
 from depthtui.tui.draw.styles import number
 from depthtui.tui.panes.lines_pane import LinesPane
-from depthtui.tui.state.what_if import Stack, WhatIfEffect
+from depthtui.tui.state.what_if import Stack, WhatIfEffect, scored_loss
 
 _LONGEST_TITLE = 80
 _NAME = Column("", style="soft", width=12)
@@ -36,7 +37,8 @@ _KEYS = "x turns the layer at the cursor off, R runs it twice, 5p prunes five, E
 SESSION_PROMPTS = Explanation(
     "This model's prompts",
     "The effect of the change on each prompt that this model ran in the session.",
-    "loss~ - loss, mean nats a token; the tokens after which the first choice stays, of all",
+    "loss~ - loss, mean nats a token of the answer, else of the text; the tokens but token 0 after "
+    "which the first choice stays",
     "Above 0: the changed model predicts the prompt worse.",
     "Prompts that need a layer that others do without.",
 )
@@ -81,7 +83,8 @@ class WhatIfSummary(LinesPane):
             ]
         else:
             shares = [_share("layers left", stack.share_on, stack.left_words)]
-            words = [("loss, nats", Spans(self._loss(effect)))]
+            has_answer = answer_tokens(effect.clean) is not None
+            words = [("answer loss" if has_answer else "loss, nats", Spans(self._loss(effect)))]
             off = parameter_share(effect.clean.model, stack.skipped)
             if not stack.is_clean and off is not None:
                 shares.append(_share("parameters", 1 - off))
@@ -99,7 +102,7 @@ class WhatIfSummary(LinesPane):
         return as_much_as_fits([blocks], self.area, self.pane_styles, gaps=False)
 
     def _loss(self, effect: WhatIfEffect) -> list[tuple[str, How]]:
-        before, change = number(effect.clean.loss), effect.loss_change
+        before, change = number(scored_loss(effect.clean)), effect.loss_change
         if math.isnan(effect.clean.loss):
             return [("– no next token to score", "soft")]
         if math.isnan(change):
@@ -107,7 +110,7 @@ class WhatIfSummary(LinesPane):
         if self._stack.is_clean:
             return [(before, "")]
         assert effect.changed is not None
-        after = number(effect.changed.loss)
+        after = number(scored_loss(effect.changed))
         return [(f"{before} → {after}  ", ""), (signed_number(change), "strong")]
 
 

@@ -20,7 +20,7 @@ from depthtui.data.run_settings import PatchedCell, Repeated, RunSettings, Skip,
 from depthtui.data.sentence import plural
 from depthtui.depth.agreement import agreement
 from depthtui.metrics import accuracy, parts, similarity
-from depthtui.metrics.kept.result import Kept
+from depthtui.metrics.kept.result import Kept, answer_tokens
 from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
@@ -244,12 +244,18 @@ class WhatIfEffect:
     @property
     def loss_change(self) -> float:
         """The changed run's loss minus the clean run's, in nats; NaN where unknown."""
-        return float("nan") if self.changed is None else self.changed.loss - self.clean.loss
+        if self.changed is None:
+            return float("nan")
+        return scored_loss(self.changed) - scored_loss(self.clean)
 
     @property
     def agreement(self) -> tuple[int, int] | None:
-        """Tokens after which both predict the same token, and all tokens; None where unknown."""
-        return None if self.changed is None else agreement(self.clean, self.changed)
+        """Tokens after which both predict the same token, and all that count; None where unknown.
+
+        Token 0 does not count, as in what is left without layers.
+        """
+        first = min(1, len(self.clean.tokens) - 1)
+        return None if self.changed is None else agreement(self.clean, self.changed, first)
 
 
 @dataclass(frozen=True)
@@ -595,6 +601,18 @@ class WhatIf:
                     del self._runs[variant]
                     self._failed[variant] = run.problem or "it was stopped"
         self._task = None
+
+
+def scored_loss(run: RunResult) -> float:
+    """The loss of the tokens that count in what is left without layers, in nats; NaN where unknown.
+
+    These are the answer's, else all that another one than token 0 predicts.
+    """
+    lens = run.get(LogitLens)
+    if lens is None or len(run.tokens) < 3:
+        return run.loss
+    losses = -lens.next_log_probability[-1, :-1]
+    return float(losses[answer_tokens(run) or slice(1, None)].mean())
 
 
 def can_be_changed(run: SessionRun | None) -> bool:

@@ -13,7 +13,7 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, Skip
 from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, TIME, LeftOut
 from depthtui.depth.reading import Reading
-from depthtui.metrics.column import Column
+from depthtui.metrics.column import LeftOutColumn
 from depthtui.tui.panes.left_out_pane import LeftOutPane
 from tests.builders.metrics import smooth_metric
 from tests.builders.results import make_result
@@ -28,12 +28,12 @@ def planted(kind: str = "model") -> LeftOut:
     gone = np.arange(LAYERS + 1)
     time = np.where(gone < LAYERS, 1 - 0.03 * gone, np.nan)
     columns = {
-        KNOWLEDGE: Column("known", 1 - 0.005 * gone**2, ".2f", falls=True),
-        LOSS: Column("nats", 0.01 * gone**2, "+.2f"),
-        KL: Column("KL", 0.02 * gone**2, ".2f"),
-        CHOICES: Column("choices", 1 - gone / 40, ".2f", falls=True),
-        CHOSEN: Column("right", np.maximum(0, 10 - gone // 3) / 10, "", falls=True, of=10),
-        TIME: Column("time", time, ".0%"),
+        KNOWLEDGE: LeftOutColumn("known", 1 - 0.005 * gone**2, ".2f", falls=True),
+        LOSS: LeftOutColumn("nats", 0.01 * gone**2, "+.2f"),
+        KL: LeftOutColumn("KL", 0.02 * gone**2, ".2f"),
+        CHOICES: LeftOutColumn("choices", 1 - gone / 40, ".2f", falls=True),
+        CHOSEN: LeftOutColumn("right", np.maximum(0, 10 - gone // 3) / 10, "", falls=True, of=10),
+        TIME: LeftOutColumn("time", time, ".0%"),
     }
     return LeftOut("layer", LAYERS, kind, "ranked", ORDER, columns)
 
@@ -113,7 +113,7 @@ async def test_the_key_computes_the_quick_columns_and_then_the_model_s_order() -
         result.put("speed", smooth_metric("speed", result))
         show(pane, result, read(result, planted("own")))
         assert "i finds the model's order, about" in pane.text
-        assert pane.computes_with()["sufficient_order"] == "model"
+        assert pane.computes_with()["order_source"] == "model"
         show(pane, result, read(result, planted()))
         assert "the model's order" in pane.text
         assert "i finds" not in pane.text
@@ -122,7 +122,7 @@ async def test_the_key_computes_the_quick_columns_and_then_the_model_s_order() -
 async def test_parts_stand_beside_the_layers() -> None:
     result, pane = make_result(layers=LAYERS, tokens=12), LeftOutPane()
     gone = np.arange(2 * LAYERS + 1)
-    known = {KNOWLEDGE: Column("known", 1 - gone / 100, ".2f", falls=True)}
+    known = {KNOWLEDGE: LeftOutColumn("known", 1 - gone / 100, ".2f", falls=True)}
     parts = LeftOut("part", LAYERS, "model", "ranked", tuple(range(2 * LAYERS)), known)
     async with framed(pane, (100, 24)):
         show(pane, result, read(result, planted()))

@@ -29,7 +29,7 @@ from depthtui.tui.panes.output_bars import OptionBars, OutputBars
 from depthtui.tui.panes.pane import Cursor, CursorMoved
 from depthtui.tui.panes.stack_pane import StackPane
 from depthtui.tui.panes.what_if_summary import WhatIfPrompts, WhatIfSummary
-from depthtui.tui.state.what_if import Stack, WhatIfEffect
+from depthtui.tui.state.what_if import Stack, WhatIfEffect, scored_loss
 from tests.builders.metrics import ablation, smooth_metric
 from tests.builders.results import lacking, make_result
 from tests.report.test_answers import WRONG, answered
@@ -237,7 +237,7 @@ async def test_the_outcome_in_numbers():
         text = "\n".join(lines(pane))
         assert "1 of 4 layers off" in text
         assert "3 / 4" in text
-        assert "5 / 5" in text
+        assert "4 / 4" in text
         assert "2.00 → 2.25  +0.25" in text
         pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, None))
         assert "2.00 → …" in "\n".join(lines(pane))
@@ -245,6 +245,20 @@ async def test_the_outcome_in_numbers():
         pane.show_effect(stack, WhatIfEffect(clean.prompt, clean, None, "no [/] room"))
         assert "This change did not run: no [/]" in "\n".join(lines(pane))
         assert "Any change tries again; u undoes" in "\n".join(lines(pane))
+
+
+async def test_the_loss_is_of_the_tokens_that_the_page_left_out_counts() -> None:
+    run = with_loss(4, 2.0)
+    run.get(LogitLens).next_log_probability[-1, :4] = [-9, -1, -2, -6]
+    text = replace(run, tokens=replace(run.tokens, answer_start=len(run.tokens)))
+    assert scored_loss(text) == pytest.approx(3.0), "not token 1, which token 0 alone predicts"
+    answered = replace(run, tokens=replace(run.tokens, answer_start=3))
+    assert scored_loss(answered) == pytest.approx(4.0)
+    pane = WhatIfSummary()
+    async with framed(pane, (44, 8)):
+        stack = Stack.full(4).exit_at(3)
+        pane.show_effect(stack, WhatIfEffect(run.prompt, answered, answered))
+        assert "answer loss   4.00 → 4.00  +0.00" in pane.text
 
 
 async def test_the_survey_lists_what_fits_and_counts_the_rest():

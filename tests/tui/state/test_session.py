@@ -226,7 +226,7 @@ def test_a_run_with_more_metrics_answers_for_one_with_less(session: Session) -> 
 
 def test_a_run_has_the_settings_of_what_was_recalled(session: Session) -> None:
     run = session.start(model_info(), PROMPT, RunSettings())
-    own = RunSettings(metrics=(*run.settings.metrics, "kept"), sufficient_order="own")
+    own = RunSettings(metrics=(*run.settings.metrics, "kept"), order_source="own")
     session.apply(RunFinished(run.number, full_result(PROMPT, settings=own)))
     assert run.settings == own
     assert run.recalled == ("kept",)
