@@ -130,7 +130,9 @@ class Answer:
             return f"{UNKNOWN}: {self.subject}, {self.number.title}: {self.reason}."
         groups, number = self.comparison.groups, self.number
         claim = number.words.format(
-            s="s" * self.subject.of_one_model, values=number.in_words(groups), known=groups[0].known
+            s="s" if self.subject.of_one_model else "",
+            values=number.in_words(groups),
+            known=groups[0].known,
         )
         sentences = [
             f"{self.verdict}: on {self.subject.on}, {self.subject.models} {claim}.",

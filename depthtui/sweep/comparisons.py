@@ -138,7 +138,8 @@ class Comparison:
             few = Sentence(_TOO_FEW, (f" (for a {100 * level:.4g} % interval)",))
             return replace(self, change=None, problem=self.problem or few)
         # A whole number of layers is known to half a layer on either side.
-        whole = self.number.rounds_up * max(HALF_A_LAYER / group.n_layers for group in self.groups)
+        half_a_layer = max(HALF_A_LAYER / group.n_layers for group in self.groups)
+        whole = half_a_layer if self.number.rounds_up else 0.0
         ends = (drawn[0] - whole, drawn[1] + whole, *self.in_other_orders)
         return replace(self, level=level, interval=(min(ends), max(ends)))
 

@@ -3,9 +3,9 @@
     depthtui sweep --model demo --task addition:2 --task facts:2 --examples 48 --out sweep
     python -m tests.benchmarks.halves sweep [--draws 100]
 
-The halves are of the same prompts: at 95 %, at most about 5 of 100 draws may claim a difference,
-by the interval of the number, and by the rank test of single prompts. The demo takes a quarter of
-an hour a task on one core.
+The halves are of the same prompts: alone, at 95 %, at most about 5 of 100 draws may claim a
+difference, by the interval of the number or by the rank test of single prompts; in a family of m,
+5 / m by its interval. The demo takes ten minutes a task on one core.
 """
 
 from __future__ import annotations
@@ -16,10 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from depthtui.depth.reading import Reading
+from depthtui.metrics.resampling import LEVEL
 from depthtui.sweep.comparisons import SIGNIFICANT, Comparison, compare
 from depthtui.sweep.numbers import Number, numbers_by
 from depthtui.sweep.saved import open_sweep
 from depthtui.sweep.summary import CellSummary, rules_of, summarise_sweep
+
+FAMILIES = (1, 3, 6)
+"""Numbers of comparisons, which are corrected together."""
 
 
 def of_halves(cell: CellSummary, number: Number, seed: int) -> Comparison | None:
@@ -38,16 +42,19 @@ def of_halves(cell: CellSummary, number: Number, seed: int) -> Comparison | None
 
 
 def row(cell: CellSummary, number: Number, draws: int) -> str:
-    """The claims of so many draws, and the width of their intervals, as shares."""
+    """The claims of so many draws by the size of their family, and the width of their intervals."""
     every = [of_halves(cell, number, seed) for seed in range(draws)]
-    known = [one for one in every if one is not None and one.interval is not None]
-    if not known:
+    measured = [one for one in every if one is not None and one.interval is not None]
+    if not measured:
         return ""
-    claims = sum(one.direction in ("more", "fewer") for one in known)
-    ps = [one.test.p for one in known if one.test is not None and one.test.p is not None]
-    tested = f"{sum(p < SIGNIFICANT for p in ps)} of {len(ps)}" if ps else "–"
-    widths = [high - low for low, high in (one.interval for one in known if one.interval)]
-    cells = [number.title, f"{claims} of {len(known)}", tested, f"{np.mean(widths):.3f}"]
+    claims = [
+        sum(one.at_level(1 - (1 - LEVEL) / size).direction in ("more", "fewer") for one in measured)
+        for size in FAMILIES
+    ]
+    ps = [one.test.p for one in measured if one.test is not None and one.test.p is not None]
+    tested = f"{sum(p < SIGNIFICANT for p in ps)}" if ps else "–"
+    widths = [high - low for low, high in (one.interval for one in measured if one.interval)]
+    cells = [number.title, f"{len(measured)}", *map(str, claims), tested, f"{np.mean(widths):.3f}"]
     return f"| {' | '.join(cells)} |"
 
 
@@ -58,7 +65,9 @@ def main() -> None:
     asked = parser.parse_args()
     for cell in summarise_sweep(open_sweep(asked.folder, print)).cells:
         print(f"\n{cell.title} on {cell.cell.task.title}: {len(cell.records)} prompts in halves\n")
-        print("| number | claims | p < .05 | width of the interval |\n| --- | --- | --- | --- |")
+        families = " | ".join(f"family of {size}" for size in FAMILIES)
+        print(f"| number | draws | claims, {families} | p < .05 | width |")
+        print("|", " | ".join(["---"] * (4 + len(FAMILIES))), "|")
         for number in numbers_by(rules_of([cell])):
             if line := row(cell, number, asked.draws):
                 print(line, flush=True)

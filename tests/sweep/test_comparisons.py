@@ -14,14 +14,13 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.data.sentence import Sentence
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
-from depthtui.depth.intervals import FEWEST_DRAWS, Bootstrap, resampled_curves
+from depthtui.depth.intervals import Bootstrap, resampled_curves
 from depthtui.depth.rules import overlap
 from depthtui.depth.weights import task_numbers
 from depthtui.metrics.resampling import (
     RESAMPLES,
     draw,
     expanded_interval,
-    expanded_tail,
     student_interval,
 )
 from depthtui.sweep.answers import p_words
@@ -194,7 +193,8 @@ def test_a_paired_resample_draws_the_same_prompts_of_both() -> None:
     assert L * result.resamples.values == pytest.approx(changes)
     reach = stats.t.ppf(0.975, 5) * np.sqrt(6 / 5) * np.std(changes)
     moved_by = crossing(b, "overlap") - crossing(a, "overlap")
-    assert ends(result) == pytest.approx((moved_by - reach, moved_by + reach))
+    low, high = expanded_interval(np.array(changes), 0.95, 5, 6 / 5)
+    assert ends(result) == pytest.approx((min(moved_by - reach, low), max(moved_by + reach, high)))
 
 
 @pytest.mark.parametrize("sizes", [(8, 13), (5, 9)])
@@ -211,12 +211,9 @@ def test_unpaired_intervals_have_welchs_degrees_of_freedom(sizes: tuple[int, int
     freedom = sum(errors) ** 2 / (errors[0] ** 2 / (n - 1) + errors[1] ** 2 / (m - 1))
     changes, inflation = drawn[1] - drawn[0], sum(errors) / (first + second)
     assert n - 1 < freedom < n + m - 2
-    if n == 8:
-        expected = expanded_interval(changes, 0.95, freedom, inflation)
-        assert expected != expanded_interval(changes, 0.95, n - 1, n / (n - 1))
-    else:
-        reach = stats.t.ppf(0.975, freedom) * np.sqrt(inflation * changes.var())
-        expected = change(result) - reach, change(result) + reach
+    low, high = expanded_interval(changes, 0.95, freedom, inflation)
+    reach = stats.t.ppf(0.975, freedom) * np.sqrt(inflation * changes.var())
+    expected = min(low, change(result) - reach), max(high, change(result) + reach)
     assert ends(result) == pytest.approx(expected)
 
 
@@ -409,7 +406,7 @@ def means_of_every_resample(sample: np.ndarray) -> np.ndarray:
 def test_the_interval_of_a_mean_is_the_textbook_s(level: float) -> None:
     sample = np.random.default_rng(0).exponential(size=5)
     means = means_of_every_resample(sample)
-    found = Bootstrap(sample.mean(), means, freedom=4, inflation=5 / 4).interval(level)
+    found = student_interval(sample.mean(), means, level, 4, 5 / 4)
     assert found == pytest.approx(stats.t.interval(level, 4, sample.mean(), stats.sem(sample)))
 
 
@@ -423,19 +420,19 @@ def test_the_interval_of_two_means_is_welchs(level: float) -> None:
         np.array([-1.0, 1.0])
     )
     welch = stats.ttest_ind(b, a, equal_var=False).confidence_interval(level)
-    assert found.interval(level) == pytest.approx((welch.low, welch.high))
+    of = level, found.freedom, found.inflation
+    assert student_interval(found.value, found.values, *of) == pytest.approx(
+        (welch.low, welch.high)
+    )
 
 
-def test_percentiles_are_of_enough_draws() -> None:
+@pytest.mark.parametrize("level", LEVELS)
+def test_an_interval_reaches_as_far_as_percentiles_and_student_s_t(level: float) -> None:
+    """Of a skewed number, percentiles reach further up, and t further down."""
     values = np.random.default_rng(2).exponential(size=2000)
-    for n, level in product(range(5, 40), LEVELS):
-        of = level, float(n - 1), n / (n - 1)
-        found = Bootstrap(1.0, values, *of[1:]).interval(level)
-        enough = expanded_tail(*of) * 2000 >= FEWEST_DRAWS
-        assert enough == (n >= 12 and level == 0.95)
-        assert found == (
-            expanded_interval(values, *of) if enough else student_interval(1.0, values, *of)
-        )
+    of = level, 9.0, 10 / 9
+    (_, high), (low, _) = expanded_interval(values, *of), student_interval(1.0, values, *of)
+    assert Bootstrap(1.0, values, *of[1:]).interval(level) == (low, high)
 
 
 def test_draws_that_agree_or_are_not_finite() -> None:

@@ -364,7 +364,7 @@ def _question(question: Question) -> Iterator[Block]:
         title = f"{question.title} {_BY_OTHERS}"
         yield ViewBlocks(AT_LENGTH, [Chapter(title, _others(question.others))])
     elif question.others or question.reason:
-        reason = [Paragraph(question.reason)] * bool(question.reason)
+        reason = [Paragraph(question.reason)] if question.reason else []
         yield Chapter(question.title, [*reason, *_others(question.others)], is_open=True)
 
 
@@ -376,7 +376,8 @@ def _others(answers: Sequence[Answer]) -> Iterator[Block]:
             yield TightBlocks([Paragraph(compared), _comparisons(some)])
     doubts = dict.fromkeys(answer.reason for answer in answers if answer.is_known)
     doubtful = [f"{sentence_case(doubt)}." for doubt in doubts if ":" in doubt]
-    yield Items([*doubtful, *reasons_of(answers)], _MOST_ITEMS)
+    if reasons := [*doubtful, *reasons_of(answers)]:
+        yield Items(reasons, _MOST_ITEMS)
     if over := dict.fromkeys(answer.population for answer in answers if answer.is_known):
         yield Note(f"{_LEGEND} Intervals and tests are over {'; '.join(over)}.")
 
@@ -404,7 +405,7 @@ def _comparisons(answers: Sequence[Answer]) -> Table:
                 answer.number.title,
                 answer.number.in_words(comparison.groups),
                 Noted(change, ends),
-                f"{p_words(comparison)}{'?' * comparison.disagrees}",
+                p_words(comparison) + ("?" if comparison.disagrees else ""),
                 Spans([(reason.headline if reason else direction, style)]),
             ]
         )
