@@ -66,7 +66,9 @@ def test_a_tokens_part_of_the_cache_is_counted() -> None:
 
 
 def test_an_architecture_that_counts_its_layers_is_refused_in_words() -> None:
-    with pytest.raises(DepthError, match="GPTNeoForCausalLM does not run with only some of its layers"):
+    with pytest.raises(
+        DepthError, match="GPTNeoForCausalLM does not run with only some of its layers"
+    ):
         times(tiny("gpt_neo"), random_ids(10)[0], [0, 3], (1,))
 
 

@@ -1064,7 +1064,7 @@ async def test_every_pane_with_numbers_has_figures_or_a_table(tmp_path: Path) ->
                 assert len(rows) == len(table.rows) + 1
             elif not pane.figures():
                 without.add(pane.id)
-        assert without == {"evidence", "means"}
+        assert without == {"means"}
 
 
 async def test_an_export_begins_with_the_formats_of_the_last_one(tmp_path: Path) -> None:
