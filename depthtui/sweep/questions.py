@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,15 +62,8 @@ class Question:
         return [answer for answer in self.answers if not answer.is_headline]
 
 
-@dataclass(frozen=True)
-class _Form:
-    """A question that may be asked of a sweep.
-
-    Attributes:
-        name, title: as in `Question`.
-        subjects: returns what it compares.
-        has_direction: whether it asks for more depth, not for other depth.
-    """
+class _Form(NamedTuple):
+    """A question that may be asked: what it compares, and whether it asks for more depth."""
 
     name: str
     title: str

@@ -12,7 +12,6 @@ from rich.cells import cell_len
 
 from depthtui.data.lens_view import LOGIT, lens_heading
 from depthtui.depth import rules
-from depthtui.depth.rule import Rule
 from depthtui.depth.rules import margin
 from depthtui.metrics import kept
 from depthtui.metrics.kept.curve import SHARE
@@ -60,7 +59,6 @@ from depthtui.sweep.report.phrases import (
     mean_depth_words,
     method,
     model_heading,
-    other_titles,
     published_note,
     published_words,
     reasons_of,
@@ -281,13 +279,9 @@ def _curves(summary: SweepSummary) -> Iterator[Block]:
 
 def _kept_curves(summary: SweepSummary) -> Iterator[Block]:
     """What is kept of each cell against the share of its layers that is kept."""
-    lines = []
-    for cell in summary.cells:
-        knowledge = cell.get(kept.METRIC)
-        if knowledge is not None:
-            share = knowledge.curve.share
-            values = at_percents(share, np.linspace(0, 1, len(share)))
-            lines.append(Line(values, _css(summary, cell), name=_name(cell)))
+    pooled = [cell.get(kept.METRIC) for cell in summary.cells]
+    shares = [None if one is None else one.curve.share for one in pooled]
+    lines = _lines(summary, shares, lambda share: at_percents(share, np.linspace(0, 1, len(share))))
     title = "Knowledge kept"
     panel = Panel(
         lines,
@@ -315,10 +309,9 @@ def _legend(summary: SweepSummary) -> Legend:
 
 def _css(summary: SweepSummary, cell: CellSummary) -> str:
     """The classes of a cell's lines: the colour of its model, the dashes of its task."""
-    models = list(dict.fromkeys(other.cell.model for other in summary.cells))
     tasks = list(dict.fromkeys(other.cell.task for other in summary.cells))
-    hue, dash = svg.hue(models.index(cell.cell.model)), svg.dash(tasks.index(cell.cell.task))
-    return f"{hue} {dash}"
+    hue = svg.hue(summary.models.index(cell.cell.model))
+    return f"{hue} {svg.dash(tasks.index(cell.cell.task))}"
 
 
 def _figures(summary: SweepSummary) -> Iterator[Figure]:
@@ -327,7 +320,7 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
     for rule in map(rules.named, rules_of(summary.cells)):
         title = rule.figure_title(lens, mean=True)
         panel = Panel(
-            _lines(summary, rule),
+            _lines(summary, [rule.by_layer(cell.curves) for cell in summary.cells], relative),
             POINTS,
             rule.threshold.of(settings),
             title=f"{title}, over relative depth",
@@ -337,18 +330,17 @@ def _figures(summary: SweepSummary) -> Iterator[Figure]:
         yield Figure(title, panel, rule.explanation.description, rule.name)
 
 
-def _lines(summary: SweepSummary, rule: Rule) -> list[Line]:
-    lines = []
-    for cell in summary.cells:
-        values = rule.by_layer(cell.curves)
-        if values is not None:
-            lines.append(Line(relative(values), _css(summary, cell), name=_name(cell)))
-    return lines
-
-
-def _name(cell: CellSummary) -> str:
-    """The name of a cell's lines."""
-    return f"{cell.title}, {cell.cell.task.title}"
+def _lines(
+    summary: SweepSummary,
+    curves: Iterable[np.ndarray | None],
+    at_points: Callable[[np.ndarray], np.ndarray],
+) -> list[Line]:
+    """The curves of the cells that have one, each over relative depth."""
+    return [
+        Line(at_points(curve), _css(summary, cell), name=f"{cell.title}, {cell.cell.task.title}")
+        for cell, curve in zip(summary.cells, curves, strict=True)
+        if curve is not None
+    ]
 
 
 def _headlines(questions: Sequence[Question]) -> Iterator[Block]:
@@ -419,7 +411,7 @@ def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
 
     columns: list[_CellColumn] = [
         (Column(title, number=True), partial(value_of, title=title))
-        for title in other_titles(summary.cells)
+        for title in dict.fromkeys(title for cell in summary.cells for title in cell.means)
     ]
     if columns:
         yield Chapter("Other measures", [_table(summary.cells, [_PLACE, *columns])])

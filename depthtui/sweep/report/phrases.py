@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from depthtui.data.depth import DepthEstimate
@@ -14,7 +14,6 @@ from depthtui.depth import rules
 from depthtui.depth.published import DATASETS, PROTOCOL
 from depthtui.depth.verdict_words import range_words
 from depthtui.metrics.choices import stand_in_words
-from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.registry import unavailable_in_words
 from depthtui.metrics.resampling import LEVEL
 from depthtui.report.choices import choices_of, choosing_only, part_words
@@ -74,8 +73,7 @@ def kept_count(headline: Headline | None, n_layers: int) -> str:
     """Layers that keep nine tenths and their share of L, or a dash, such as `27 · 0.90`."""
     if headline is None or headline.count is None:
         return "–"
-    count = rounded_up_count(headline.count)
-    return f"{count} · {count / n_layers:.2f}"
+    return f"{headline.count} · {headline.count / n_layers:.2f}"
 
 
 def kept_range(headline: Headline | None, to: str) -> str:
@@ -288,11 +286,6 @@ def published_note(summary: SweepSummary) -> str:
         "Paper: Hu, Zhou, Zhang, arXiv 2512.14064, and by how many layers ours is deeper."
         f"{others} {PROTOCOL}"
     )
-
-
-def other_titles(cells: Iterable[CellSummary]) -> list[str]:
-    """The titles of other metrics that were measured in any of the cells."""
-    return list(dict.fromkeys(title for cell in cells for title in cell.means))
 
 
 def _names(cell: Cell) -> tuple[str, str]:

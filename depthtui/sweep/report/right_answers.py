@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from typing import TypeAlias
 
 from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics import accuracy, kept
 from depthtui.metrics.accuracy.answer_statistics import share_range
-from depthtui.metrics.accuracy.pooled_accuracy import NEAR, Answers, WithLayers, with_counted_layers
+from depthtui.metrics.accuracy.pooled_accuracy import NEAR, with_counted_layers
 from depthtui.report.blocks import (
     AT_LENGTH,
     Block,
@@ -23,7 +23,7 @@ from depthtui.report.blocks import (
     TightBlocks,
     ViewBlocks,
 )
-from depthtui.report.logged_answers import LoggedCount, logged_counts, model_words
+from depthtui.report.logged_answers import logged_counts, model_words
 from depthtui.sweep.plan import model_from_root
 from depthtui.sweep.summary import CellSummary, SweepSummary
 
@@ -41,23 +41,10 @@ _BENEATH = (
 _LOGGED = "lm-eval: from logs of lm-evaluation-harness, with the arguments of the model there."
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Right answers of one kind, with all layers and with fewer.
+_UNKNOWN = Noted("–", "")
 
-    Attributes:
-        place: model and task.
-        kind: kind of the answers.
-        share: how many are right.
-        with_layers: by the count of `_COUNTS`, how many are with its layers.
-        needed: the layers that the answers need.
-    """
-
-    place: str
-    kind: str
-    share: Noted
-    with_layers: Mapping[str, WithLayers]
-    needed: Noted
+_Row: TypeAlias = tuple[str, str, dict[str, Noted]]
+"""Model and task, the kind of the answers, and their numbers by the titles of the columns."""
 
 
 def right_answers(summary: SweepSummary) -> Iterator[Block]:
@@ -68,15 +55,14 @@ def right_answers(summary: SweepSummary) -> Iterator[Block]:
     rows = list(_rows(summary))
     if not rows:
         return
-    measures = [name for name in _COUNTS if any(name in row.with_layers for row in rows)]
-    titles = ["right", *(_COUNTS[name] for name in measures), "N(answers)"]
+    every = ("right", *_COUNTS.values(), "N(answers)")
+    titles = [title for title in every if any(title in numbers for _, _, numbers in rows)]
     at_length = [Column(title, style="depth", views=AT_LENGTH) for title in titles]
     brief = [Column(title, number=True, views=["brief"], wraps=False) for title in titles]
     table: list[list[TableCell]] = []
-    for row in rows:
-        counted = [_with_layers(row.with_layers.get(name)) for name in measures]
-        noted = [row.share, *counted, row.needed]
-        table.append([row.place, row.kind, *noted, *(one.text for one in noted)])
+    for place, kind, numbers in rows:
+        noted = [numbers.get(title, _UNKNOWN) for title in titles]
+        table.append([place, kind, *noted, *(one.text for one in noted)])
     columns = [Column("model and task", style="name"), Column("answers"), *at_length, *brief]
     logged = [Note(_LOGGED)] * bool(summary.logged)
     notes = TightBlocks([Note(_ANSWERS), ViewBlocks(AT_LENGTH, [Note(_BENEATH)]), *logged])
@@ -98,19 +84,21 @@ def _rows(summary: SweepSummary) -> Iterator[_Row]:
 def _of_cell(cell: CellSummary) -> Iterator[_Row]:
     measured = cell.get(accuracy.METRIC)
     for answers in [] if measured is None else measured.kinds:
-        yield _Row(
-            cell.place,
-            answers.kind,
-            Noted(answers.counts, share_range(answers.interval)),
-            with_counted_layers(answers, cell),
-            _needed(answers, cell.n_layers),
-        )
+        numbers = {
+            _COUNTS[name]: Noted(f"{few.n_right} with {few.layers}", few.pair.words())
+            for name, few in with_counted_layers(answers, cell).items()
+        }
+        share = Noted(answers.counts, share_range(answers.interval))
+        layers = "–" if answers.layers is None else f"{answers.layers} of {cell.n_layers}"
+        needed = Noted(layers, answers.why_no_count or f"within {answers.margin_words}")
+        yield cell.place, answers.kind, {"right": share, **numbers, "N(answers)": needed}
 
 
 def _of_log(log: Sequence[LoggedAnswers], title: str) -> Iterator[_Row]:
     for count in (count for answers in log for count in logged_counts(answers)):
         where = f"{title} on {count.title}" if title else count.title
-        yield _Row(where, f"{count.metric}, lm-eval", _logged_share(count), {}, Noted("–", ""))
+        share = Noted(f"{count.right} of {count.questions}", share_range(count.interval))
+        yield where, f"{count.metric}, lm-eval", {"right": share, "N(answers)": _UNKNOWN}
 
 
 def _cell_of_its_model(summary: SweepSummary, log: Sequence[LoggedAnswers]) -> CellSummary | None:
@@ -126,20 +114,3 @@ def _title(log: Sequence[LoggedAnswers], cell: CellSummary | None) -> str:
         return model_words(log)
     others = {name: value for name, value in log[0].model_args.items() if name != "pretrained"}
     return ", ".join([cell.model.short_name, *(f"{name}={others[name]}" for name in others)])
-
-
-def _logged_share(count: LoggedCount) -> Noted:
-    return Noted(f"{count.right} of {count.questions}", share_range(count.interval))
-
-
-def _with_layers(answers: WithLayers | None) -> Noted:
-    """Right answers with some of the layers, and beneath them how they change."""
-    if answers is None:
-        return Noted("–", "")
-    return Noted(f"{answers.n_right} with {answers.layers}", answers.pair.words())
-
-
-def _needed(answers: Answers, n_layers: int) -> Noted:
-    """The layers that the answers need, and beneath them the margin, or why they are unknown."""
-    layers = "–" if answers.layers is None else f"{answers.layers} of {n_layers}"
-    return Noted(layers, answers.why_no_count or f"within {answers.margin_words}")

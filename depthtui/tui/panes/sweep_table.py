@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from rich.cells import cell_len
@@ -15,8 +16,8 @@ from textual.strip import Strip
 from depthtui.depth import rules
 from depthtui.depth.verdict_words import range_words
 from depthtui.metrics import kept
-from depthtui.report.phrases import interval, rule_title
-from depthtui.sweep.report.phrases import mean_depth_words
+from depthtui.report.phrases import rule_title
+from depthtui.sweep.report.phrases import interval_words, mean_depth_words
 from depthtui.token_text import cut_in_the_middle, fit_shown, printable_sentence
 from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece, fit_right
@@ -49,21 +50,27 @@ class SweepColumn:
 
     Attributes:
         key: its key.
-        group: the text over the head; the name of a rule or empty.
         head: its name; short.
         text: returns its text for a row.
         value: returns the value that rows are sorted by; None comes last.
         words: its meaning, in words.
-        is_name: whether it gets the remaining room.
     """
 
     key: ColumnKey
-    group: str
     head: str
     text: Callable[[SweepRow], str]
     value: Callable[[SweepRow], float | str | None]
     words: str
-    is_name: bool = False
+
+    @property
+    def group(self) -> str:
+        """The text over the head: the title of its rule, or empty."""
+        return self.key.rule and rule_title(self.key.rule)
+
+    @property
+    def is_name(self) -> bool:
+        """Whether it gets the remaining room."""
+        return self.key.part in ("model", "task")
 
 
 class SortedBy(NamedTuple):
@@ -266,99 +273,91 @@ class SweepTable(Pane):
 def columns_of(rows: Sequence[SweepRow], width: int) -> list[SweepColumn]:
     """The columns for these rows; below 100 cells their short forms, without the layers."""
     names = [rule.name for rule in rules.ALL if any(row.depth(rule.name) for row in rows)]
-    has_interval = any(
-        depth.interval for row in rows for rule in names if (depth := row.depth(rule)) is not None
-    )
+    has_interval = any(_of(row.depth(rule), "interval") for row in rows for rule in names)
     roomy = width >= 100
-    firsts = [
-        _name_column("model", lambda row: row.model, lambda row: row.model),
-        _name_column(
-            "task", lambda row: row.task if roomy else row.short_task, lambda row: row.task
-        ),
+    model, task = attrgetter("model"), attrgetter("task")
+    short_task = task if roomy else attrgetter("short_task")
+    columns = [
+        SweepColumn(ColumnKey("model"), "model", model, model, "model"),
+        SweepColumn(ColumnKey("task"), "task", short_task, task, "task"),
     ]
-    counts = _kept_columns(roomy) if any(row.headline for row in rows) else []
+    if any(row.headline for row in rows):
+        columns += _kept_columns(roomy)
     if any(row.accuracy for row in rows):
-        words = "known answers that the model itself gives"
-        counts.append(
-            SweepColumn(ColumnKey("right"), "", "right", _right_words, _right_share, words),
-        )
-    counts.append(
-        SweepColumn(
-            ColumnKey("done"), "", "n", _done_words, lambda row: row.n_done, "prompts done"
-        ),
-    )
+        columns.append(_RIGHT)
+    columns.append(_DONE)
     if any(row.failures for row in rows):
-        counts.append(
-            SweepColumn(
-                ColumnKey("failed"),
-                "",
-                "failed" if roomy else "✕",
-                lambda row: str(len(row.failures) or ""),
-                lambda row: len(row.failures),
-                "prompts and metrics that failed",
-            )
-        )
-    layers = SweepColumn(
-        ColumnKey("layers"), "", "L", _layer_words, lambda row: row.n_layers, "number of layers"
-    )
-    depths = [
-        column
-        for rule in names
-        for column in [
-            *_rule_columns(rule, has_interval, roomy),
-            *([_paper_column(rule)] if any(row.published(rule) for row in rows) else []),
-        ]
-    ]
-    return [*firsts, *counts, *([layers] if roomy else []), *depths]
+        columns.append(_FAILED if roomy else replace(_FAILED, head="✕"))
+    if roomy:
+        text, value = lambda row: str(row.n_layers or _NOTHING), attrgetter("n_layers")
+        columns.append(SweepColumn(ColumnKey("layers"), "L", text, value, "number of layers"))
+    for rule in names:
+        columns += _rule_columns(rule, has_interval, roomy)
+        if any(row.published(rule) for row in rows):
+            columns.append(_paper_column(rule))
+    return columns
 
 
-def _name_column(
-    part: str, text: Callable[[SweepRow], str], value: Callable[[SweepRow], str]
-) -> SweepColumn:
-    """The column of a name, which gets the remaining room."""
-    return SweepColumn(ColumnKey(part), "", part, text, value, part, is_name=True)
+def _of(thing: object, name: str) -> Any:
+    """An attribute of a thing; None where there is no thing."""
+    return None if thing is None else getattr(thing, name)
+
+
+_RIGHT = SweepColumn(
+    ColumnKey("right"),
+    "right",
+    lambda row: str(row.accuracy or _NOTHING),
+    lambda row: _of(row.accuracy, "share"),
+    "known answers that the model itself gives",
+)
+_DONE = SweepColumn(
+    ColumnKey("done"),
+    "n",
+    lambda row: "/".join(dict.fromkeys(map(str, (row.n_done, row.n_prompts)))),
+    attrgetter("n_done"),
+    "prompts done",
+)
+_FAILED = SweepColumn(
+    ColumnKey("failed"),
+    "failed",
+    lambda row: str(len(row.failures) or ""),
+    lambda row: len(row.failures),
+    "prompts and metrics that failed",
+)
 
 
 def _kept_columns(roomy: bool) -> list[SweepColumn]:
     """The headline's columns: the layers that keep nine tenths, and the mean depth."""
-    count = SweepColumn(
-        ColumnKey(kept.NAME),
-        "",
-        "kept",
-        lambda row: _kept_words(row, roomy),
-        lambda row: None if row.headline is None else row.headline.count,
-        "layers that keep nine tenths of what the model knows, and their range",
-    )
 
-    mean = SweepColumn(
-        ColumnKey("mean"),
-        "",
-        "mean",
-        lambda row: mean_depth_words(row.headline),
-        lambda row: None if row.headline is None else row.headline.mean_depth,
-        "mean depth: the layers that a nat of what the model knows takes on average",
-    )
-    return [count, mean]
+    def kept_words(row: SweepRow) -> str:
+        headline = row.headline
+        if headline is None or headline.count is None:
+            return _NOTHING
+        return f"{headline.count} {range_words(headline, '-') if roomy else ''}".rstrip()
+
+    return [
+        SweepColumn(
+            ColumnKey(kept.NAME),
+            "kept",
+            kept_words,
+            lambda row: _of(row.headline, "count"),
+            "layers that keep nine tenths of what the model knows, and their range",
+        ),
+        SweepColumn(
+            ColumnKey("mean"),
+            "mean",
+            lambda row: mean_depth_words(row.headline),
+            lambda row: _of(row.headline, "mean_depth"),
+            "mean depth: the layers that a nat of what the model knows takes on average",
+        ),
+    ]
 
 
 def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[SweepColumn]:
     title = rule_title(rule)
 
     def of(row: SweepRow, name: str) -> Any:
-        """An attribute of the rule's estimate of a row; None where there is none."""
-        estimate = row.depth(rule)
-        return None if estimate is None else getattr(estimate, name)
-
-    def interval_words(row: SweepRow) -> str:
-        estimate = row.depth(rule)
-        return "" if of(row, "interval") is None or estimate is None else interval(estimate, "–")
-
-    def lower_end(row: SweepRow) -> float | None:
-        return next(iter(of(row, "interval") or ()), None)
-
-    def layer_words(row: SweepRow) -> str:
-        count = of(row, "count")
-        return _NOTHING if count is None else f"{count:g}"
+        return _of(row.depth(rule), name)
 
     def ratio_words(row: SweepRow) -> str:
         ratio = of(row, "ratio")
@@ -368,38 +367,43 @@ def _rule_columns(rule: str, has_interval: bool, roomy: bool) -> list[SweepColum
     columns = [
         SweepColumn(
             ColumnKey("layer", rule),
-            title,
             "layers" if roomy else "e+1",
-            layer_words,
+            lambda row: str(of(row, "count") or _NOTHING),
             lambda row: of(row, "count"),
             f"effective depth by {title}, in layers",
-        )
+        ),
+        SweepColumn(
+            ColumnKey("interval", rule),
+            "95 %",
+            lambda row: interval_words(row.depth(rule), "–"),
+            lambda row: next(iter(of(row, "interval") or ()), None),
+            f"95 % interval of the depth by {title}",
+        ),
+        SweepColumn(
+            ColumnKey("ratio", rule),
+            "ratio" if roomy else "/L",
+            ratio_words,
+            lambda row: of(row, "ratio"),
+            f"ratio of the depth by {title}, (layer + 1) / L",
+        ),
     ]
-    if has_interval:
-        words = f"95 % interval of the depth by {title}"
-        key = ColumnKey("interval", rule)
-        columns.append(SweepColumn(key, title, "95 %", interval_words, lower_end, words))
-    words = f"ratio of the depth by {title}, (layer + 1) / L"
-    head, key = "ratio" if roomy else "/L", ColumnKey("ratio", rule)
-    return [
-        *columns,
-        SweepColumn(key, title, head, ratio_words, lambda row: of(row, "ratio"), words),
-    ]
+    return columns if has_interval else columns[::2]
 
 
 def _paper_column(rule: str) -> SweepColumn:
-    def count(row: SweepRow) -> float | None:
-        published = row.published(rule)
-        return None if published is None else published.count
-
     def words(row: SweepRow) -> str:
         published = row.published(rule)
         if published is None:
             return ""
         return f"{published.count}" if published.same_dataset else f"≈{published.count}"
 
-    title = f"the paper's depth by {rule_title(rule)}, in layers; ≈ on the data set most like it"
-    return SweepColumn(ColumnKey("paper", rule), rule_title(rule), "paper", words, count, title)
+    return SweepColumn(
+        ColumnKey("paper", rule),
+        "paper",
+        words,
+        lambda row: _of(row.published(rule), "count"),
+        f"the paper's depth by {rule_title(rule)}, in layers; ≈ on the data set most like it",
+    )
 
 
 def in_order(
@@ -423,27 +427,3 @@ def letter(place: int) -> str:
 def shorten(title: str, width: int) -> str:
     """Printable text in exactly `width` cells, cut in its middle."""
     return fit_shown(cut_in_the_middle(title, width), width)
-
-
-def _done_words(row: SweepRow) -> str:
-    return f"{row.n_done}" if row.n_done == row.n_prompts else f"{row.n_done}/{row.n_prompts}"
-
-
-def _right_words(row: SweepRow) -> str:
-    return str(row.accuracy or _NOTHING)
-
-
-def _kept_words(row: SweepRow, roomy: bool) -> str:
-    headline = row.headline
-    if headline is None or headline.count is None:
-        return _NOTHING
-    ends = range_words(headline, "-") if roomy else ""
-    return " ".join(filter(None, (str(headline.count), ends)))
-
-
-def _right_share(row: SweepRow) -> float | None:
-    return None if row.accuracy is None else row.accuracy.share
-
-
-def _layer_words(row: SweepRow) -> str:
-    return _NOTHING if row.n_layers is None else str(row.n_layers)

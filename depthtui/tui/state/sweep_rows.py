@@ -47,7 +47,6 @@ class SweepRow:
         failures: the work that failed, and why.
         first: the cell and the record of its first prompt that ran; None while there is none.
         summary: the curves and depths of its prompts; None while there is no prompt.
-        is_pooled: whether it pools several cells.
         cells: its cells.
     """
 
@@ -60,8 +59,12 @@ class SweepRow:
     failures: tuple[Failure, ...]
     first: tuple[Cell, Record] | None
     summary: CellSummary | None
-    is_pooled: bool = False
     cells: tuple[Cell, ...] = ()
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether it pools several cells."""
+        return len(self.cells) > 1
 
     @property
     def n_layers(self) -> int | None:
@@ -201,29 +204,19 @@ class SweepViewBuilder:
         return groups
 
     def _row(self, key: RowKey, cells: tuple[Cell, ...], outcome: Outcome) -> SweepRow:
-        failures = tuple(
-            failure for failure in outcome.failures if any(failure.is_of(cell) for cell in cells)
-        )
+        tasks = [cell.task for cell in cells]
+        short = [task.with_origin(f"{task.name} {task.level}".rstrip()) for task in tasks]
+        ran = [(cell, record) for cell in cells for record in outcome.records.get(cell, [])]
         return SweepRow(
             key,
             _one_or_many([_title(cell, outcome) for cell in cells], "models"),
-            _one_or_many([cell.task.title for cell in cells], "tasks"),
-            _one_or_many(
-                [
-                    cell.task.with_origin(f"{cell.task.name} {cell.task.level}".rstrip())
-                    for cell in cells
-                ],
-                "tasks",
-            ),
-            sum(len(outcome.records.get(cell, [])) for cell in cells),
-            sum(cell.task.examples for cell in cells),
-            failures,
-            next(
-                ((cell, records[0]) for cell in cells if (records := outcome.records.get(cell))),
-                None,
-            ),
+            _one_or_many([task.title for task in tasks], "tasks"),
+            _one_or_many(short, "tasks"),
+            len(ran),
+            sum(task.examples for task in tasks),
+            tuple(one for one in outcome.failures if any(map(one.is_of, cells))),
+            next(iter(ran), None),
             self._pooled(cells, outcome),
-            len(cells) > 1,
             cells,
         )
 
@@ -232,18 +225,17 @@ class SweepViewBuilder:
         if not records:
             return None
         settings = outcome.plan.summary
-        identity = (cells, settings, tuple(id(record) for record in records))
         summary = self._summaries.get(cells)
-        if summary is None or identity != _identity(cells, summary):
+        if (
+            summary is None
+            or summary.settings != settings
+            or list(map(id, summary.records)) != list(map(id, records))
+        ):
             summary = CellSummary(cells[0], records, settings)
             # The intervals are computed here, in a thread.
             _ = summary.depths, summary.verdict
             self._summaries[cells] = summary
         return summary
-
-
-def _identity(cells: tuple[Cell, ...], summary: CellSummary) -> tuple[object, ...]:
-    return cells, summary.settings, tuple(id(record) for record in summary.records)
 
 
 def _title(cell: Cell, outcome: Outcome) -> str:
