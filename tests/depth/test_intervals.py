@@ -34,26 +34,13 @@ def test_many_curves_at_once_agree_with_one_at_a_time(rule: Rule, layers: int) -
     low, extra = (0, 1) if rule.through_lens else (-1, 0)
     curves = rng.uniform(low, 1, (50, layers + extra))
     curves[3, 0] = np.nan
-    result = rule.layers(curves, SETTINGS)
-    for curve, layer in zip(curves, result, strict=True):
+    finders = rule.layers, rule.ranked_layers, rule.ranked_crossings
+    found = [find(curves, SETTINGS) for find in finders]
+    for curve, layer, ranked, crossing in zip(curves, *found, strict=True):
         (one,) = depths({rule.curve: curve}, SETTINGS)
         assert one.layer == (None if np.isnan(layer) else layer)
-
-
-@EVERY_RULE
-@pytest.mark.parametrize("layers", [1, 2, 9])
-def test_crossings_of_many_curves_agree_with_one_at_a_time(rule: Rule, layers: int) -> None:
-    rng = np.random.default_rng(layers)
-    low, extra = (0, 1) if rule.through_lens else (-1, 0)
-    curves = rng.uniform(low, 1, (50, layers + extra))
-    curves[3, 0] = np.nan
-    result = rule.ranked_crossings(curves, SETTINGS)
-    for curve, crossing, layer in zip(
-        curves, result, rule.ranked_layers(curves, SETTINGS), strict=True
-    ):
-        (one,) = depths({rule.curve: curve}, SETTINGS)
-        np.testing.assert_equal(crossing, layer if one.crossing is None else one.crossing)
-    assert np.isnan(result).sum() == 1
+        np.testing.assert_equal(crossing, ranked if one.crossing is None else one.crossing)
+    assert np.isnan(found[-1]).sum() == 1
     rule.ranked_crossings(np.full((2, layers + extra), np.nan), SETTINGS)
 
 

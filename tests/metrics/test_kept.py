@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
@@ -16,7 +15,6 @@ from depthtui.metrics.kept import METRIC
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
-from depthtui.metrics.kept.pool import ReducedKept
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
 from depthtui.metrics.needed_settings import with_other_prompts
@@ -617,12 +615,3 @@ def test_a_count_of_few_tokens_is_fragile():
     [row] = [row for row in reading.evidence if row.measure == "kept"]
     assert row.is_fragile
     assert row.reason == "it rests on 2 tokens"
-
-
-def test_a_record_keeps_it():
-    result = constructed(LOSS, answer_start=9)
-    reduced = METRIC.reduce(result.measured[METRIC.name], result, slice(0, None))
-    again = from_plain(ReducedKept, to_plain(reduced))
-    assert again.orders == reduced.orders
-    np.testing.assert_array_equal(again.text.loss, reduced.text.loss)
-    np.testing.assert_array_equal(again.answer.control_loss, reduced.answer.control_loss)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 
 from depthtui.data.selection import numbers_text
 from depthtui.metrics import kept
-from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.accuracy.pooled_accuracy import (
     NEAR,
     Answers,
@@ -35,14 +34,6 @@ def summary_by_kind(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
     return {answers.kind: _kind_summary(answers, pooled) for answers in accuracy.kinds}
 
 
-_OF_PAIRS: dict[str, Callable[[PairedAnswers], float]] = {
-    "lost": lambda pair: pair.lost,
-    "gained": lambda pair: pair.gained,
-    "p_value": lambda pair: pair.p_value,
-}
-"""The numbers of the answers without a layer, by name."""
-
-
 def _kind_summary(answers: Answers, pooled: Pooled) -> dict[str, Any]:
     fewest, raising, pairs = answers.fewest, answers.raising, answers.pairs
     return {
@@ -52,8 +43,8 @@ def _kind_summary(answers: Answers, pooled: Pooled) -> dict[str, Any]:
         "guesses": sum(answers.chances),
         "unchanged_differs": answers.n_moved,
         "without_each": {
-            name: [None if pair is None else value(pair) for pair in pairs]
-            for name, value in _OF_PAIRS.items()
+            name: [None if pair is None else getattr(pair, name) for pair in pairs]
+            for name in ("lost", "gained", "p_value")
         }
         | chosen_key(answers.layers_alone)
         if any(pairs)
@@ -170,8 +161,9 @@ def _raising(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
 
 def per_layer(accuracy: PooledAccuracy) -> list[LayerValues]:
     answers = accuracy.lead
-    lost = np.array([np.nan if pair is None else pair.lost for pair in answers.pairs])
-    gained = np.array([np.nan if pair is None else pair.gained for pair in answers.pairs])
+    lost, gained = np.array(
+        [(np.nan, np.nan) if pair is None else (pair.lost, pair.gained) for pair in answers.pairs]
+    ).T
     # Where no answer is right with all layers, a figure would show every layer as vital.
     caption = "share of answers right without the layer" if answers.n_right else ""
     reading = "1: every answer is right without the layer; 0: none is."
