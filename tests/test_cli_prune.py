@@ -41,8 +41,6 @@ def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     assert f"wrote {out}\n" in output
     assert (out / "model.safetensors").exists()
     assert (out / "tokenizer.json").exists()
-    assert main(arguments) == 1
-    assert "something in" in capsys.readouterr().err
     assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
 
 

@@ -13,7 +13,7 @@ from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import effective_depth, rules
 from depthtui.depth.effective_depth import depths, estimate_depths, pool
-from depthtui.depth.intervals import resampled_layers
+from depthtui.depth.intervals import resampled_curves
 from depthtui.depth.reading import reading_of
 from depthtui.depth.rule import Rule
 from depthtui.depth.weights import task_numbers
@@ -49,7 +49,7 @@ def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: Rule) -> None:
     parts = simulated_prompts(np.random.default_rng(0), 6, depth=12)
     counts = draw(np.zeros(6, int), 40, seed=1)
     assert (counts.sum(axis=1) == 6).all()
-    layers = resampled_layers(parts, rule, SETTINGS, counts)
+    layers = rule.ranked_layers(resampled_curves(parts, rule, SETTINGS, counts), SETTINGS)
     for row, layer in zip(counts, layers, strict=True):
         drawn = [part for part, count in zip(parts, row, strict=True) for _ in range(count)]
         estimates = {depth.rule: depth.layer for depth in depths(pool(drawn), SETTINGS)}

@@ -123,17 +123,18 @@ def test_it_stands_in_a_run_and_is_computed_once(tiny, tmp_path, monkeypatch):
 
 
 DAMAGES = {
-    "known_untrained": ("", "null", "[1]", '"x"', "\x00"),
-    "untrained_parts": ("", "null", "[-1]", "[8]", "[0.5]", "\x00"),
+    ("known_untrained", ".untrained"): ("", "null", "[1]", '"x"', "\x00"),
+    ("untrained_parts", ".untrained-parts"): ("", "null", "[-1]", "[8]", "[0.5]", "\x00"),
 }
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"), [(name, damage) for name, every in DAMAGES.items() for damage in every]
+    ("name", "suffix", "damage"),
+    [(*file, damage) for file, damages in DAMAGES.items() for damage in damages],
 )
-def test_a_damaged_file_is_computed_anew(name, damage, tiny, tmp_path):
+def test_a_damaged_file_is_computed_anew(name, suffix, damage, tiny, tmp_path):
     value = getattr(engine_with(*tiny, tmp_path).orders, name)(no_check)
-    (file,) = (tmp_path / "lenses").glob("*.untrained*")
+    (file,) = (tmp_path / "lenses").glob(f"*{suffix}")
     whole = file.read_text()
     file.write_text(damage)
     assert getattr(engine_with(*tiny, tmp_path).orders, name)(no_check) == value

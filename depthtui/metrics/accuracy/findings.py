@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import plural
 from depthtui.metrics import kept
 from depthtui.metrics.accuracy.pooled_accuracy import (
     NEAR,
@@ -128,20 +129,16 @@ def _along_words(answers: Answers) -> Iterator[str]:
         return
     if fewest.left_out:
         pair = answers.without_first(fewest.left_out).words()
-        yield f"without {_layers(fewest.left_out)} {pair}, within {answers.margin_words}"
+        yield f"without {plural(fewest.left_out, 'layer')} {pair}, within {answers.margin_words}"
     if fewest.failed is None:
         return
-    one_more = f"without {_layers((fewest.left_out or 0) + 1)} {fewest.failed.words()}"
+    one_more = f"without {plural((fewest.left_out or 0) + 1, 'layer')} {fewest.failed.words()}"
     if fewest.left_out is None:
         yield f"too few questions to say whether one layer may go: {one_more}"
     else:
         yield one_more
     if fewest.questions is not None:
         yield f"about {fewest.questions} questions would tell"
-
-
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
 
 
 def _raising(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
