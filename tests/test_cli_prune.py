@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.cli import main
 from depthtui.cli.pruning import PruneJob
@@ -23,6 +22,8 @@ from depthtui.engine.held_out_prompts import WholeOutput
 from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.errors import RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
+from tests.engine.test_choosing import answers
+from tests.engine.test_pruning import engine_of
 from tests.tiny_models import CORPUS, tiny_folder
 
 Output = pytest.CaptureFixture[str]
@@ -40,8 +41,6 @@ def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     assert f"wrote {out}\n" in output
     assert (out / "model.safetensors").exists()
     assert (out / "tokenizer.json").exists()
-    assert main(arguments) == 1
-    assert "something in" in capsys.readouterr().err
     assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
 
 
@@ -65,23 +64,10 @@ def test_the_card_has_what_was_measured(home: Path, capsys: Output) -> None:
     assert re.fullmatch(rf"\| cut{2 * measured} \| \d+/\d+ \([\d.]+ to [\d.]+\) \|", cut)
 
 
-@pytest.mark.parametrize("layers", ["", "7-5", "first"])
-def test_layers_that_are_none_are_bad_usage(layers: str, home: Path) -> None:
-    assert main(["prune", "demo", "--drop", layers, "--out", str(home / "out")]) == 2
-
-
 @pytest.fixture
 def no_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """No model is loaded."""
     monkeypatch.setattr("depthtui.engine.engine.Engine.load", lambda *_: pytest.fail("it loads"))
-
-
-@pytest.mark.usefixtures("no_load")
-def test_a_layer_that_is_not_there_is_found_before_the_model_loads(
-    home: Path, capsys: Output
-) -> None:
-    assert main(arguments(home, "--drop", "1,4-9")) == 1
-    assert "There is no layer 9. Layers are 0 to 3." in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_load")
@@ -199,6 +185,7 @@ def test_a_gate_ends_in_a_model_that_was_measured(home: Path, capsys: Output) ->
     assert "on 2 held-out prompts, which chose nothing; the gate is --keep kl=1.1\n" in output
     assert "each range without its end: [0, 3]\n" in output
     assert "llama-quantize --prune-layers 3 MODEL.gguf" in output
+    assert "without this folder: whole.generate(**inputs, assistant_early_exit=3)\n" in output
     assert "layer_range: [0, 3]" in (home / "out" / "mergekit_config.yml").read_text()
     assert (home / "out" / "model.safetensors").exists()
 
@@ -236,33 +223,34 @@ def test_named_parts_are_zero_in_the_folder(home: Path, capsys: Output) -> None:
     assert "--drop 1a,2-3m" in card
 
 
-def test_both_parts_of_layers_are_cut_like_layers(home: Path, capsys: Output) -> None:
+def test_both_parts_of_layers_are_cut_and_measured_like_layers(home: Path, capsys: Output) -> None:
     assert main(arguments(home, "--drop", "1a,1m")) == 0
     output = capsys.readouterr().out
     assert "3 of 4 layers: 0, 2-3\n" in output
     assert "--prune-layers 1 MODEL.gguf" in output
-
-
-def test_the_last_layers_have_the_line_of_an_early_exit(home: Path, capsys: Output) -> None:
-    line = "without this folder: whole.generate(**inputs, assistant_early_exit=3)\n"
-    for layers, is_there in (("3", True), ("2", False)):
-        words = arguments(home, "--drop", layers)
-        words[words.index("--out") + 1] = str(home / f"without-{layers}")
-        assert main(words) == 0
-        assert (line in capsys.readouterr().out) == is_there
+    assert kl_of(output)["cut"] > 0
+    assert not any(words in output for words in ("chosen:", "right", "assistant_early_exit"))
 
 
 @pytest.mark.usefixtures("no_load")
-def test_more_parts_than_there_are_are_refused(home: Path, capsys: Output) -> None:
-    assert main(arguments(home, "--parts", "--least", "8")) == 1
-    assert "at least one part, and this one has 8. --least 7" in capsys.readouterr().err
-
-
-@pytest.mark.usefixtures("no_load")
-def test_more_layers_than_there_are_are_refused(home: Path, capsys: Output) -> None:
-    assert main(arguments(home, "--least", "4")) == 1
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--drop", "1,4-9"], "There is no layer 9. Layers are 0 to 3."),
+        (["--least", "4"], "this one has 4. --least 3 leaves the most out."),
+        (["--parts", "--least", "8"], "at least one part, and this one has 8. --least 7"),
+        (
+            ["--drop", "1", "--heal", "--heal-texts", "none.txt"],
+            "The calibration texts none.txt cannot be",
+        ),
+    ],
+)
+def test_what_is_not_there_is_found_before_the_model_loads(
+    options: list[str], words: str, home: Path, capsys: Output
+) -> None:
+    assert main(arguments(home, *options)) == 1
     output = capsys.readouterr()
-    assert "this one has 4. --least 3 leaves the most out." in output.err
+    assert words in output.err
     assert output.out == ""
     assert not (home / "out").exists()
 
@@ -292,14 +280,6 @@ def test_a_gate_that_fails_writes_nothing_and_names_what_passes(
     assert not (home / "out").exists()
 
 
-def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: Output) -> None:
-    assert main(arguments(home, "--drop", "1")) == 0
-    output = capsys.readouterr().out
-    assert kl_of(output)["cut"] > 0
-    assert "chosen:" not in output
-    assert "right" not in output
-
-
 @pytest.mark.usefixtures("no_load")
 @pytest.mark.parametrize(
     ("options", "words"),
@@ -320,11 +300,14 @@ def test_named_layers_are_measured_where_there_are_prompts(home: Path, capsys: O
         (["--keep", "answers=0.9", "--task", "grade_school"], "one half chooses"),
         (["--keep", "answers=0.9", "--prompt", "hi"], "two prompts or more that have answers"),
         (["--keep", "answers=0.9", "--data", "piqa=x.jsonl"], "NAME=FILE needs --task NAME"),
+        (["--drop", ""], "'' is not"),
+        (["--drop", "7-5"], "'7-5' is not"),
         (["--drop", "3x"], "parts such as 20a,22-24m"),
         (["--parts", "--drop", "3"], "--drop names parts itself"),
         (["--parts", "--least", "3", "--heal"], "makes up for blocks of layers that go"),
         (["--drop", "3a", "--heal"], "makes up for blocks of layers that go"),
         (["--parts"], "one of --keep, --least and --drop."),
+        (["--drop", "1", "--heal-texts", "x"], "--heal-texts is of no use without --heal."),
     ],
 )
 def test_what_cannot_be_asked_for_is_bad_usage(
@@ -338,7 +321,8 @@ def test_what_cannot_be_asked_for_is_bad_usage(
 def self_answering(home: Path, model: Path) -> str:
     """A file of prompts whose answers the model gives itself."""
     path = home / "prompts.jsonl"
-    rows = [{"text": text, "answer": text[-1]} for text in self_answered(model)]
+    prompts = answers(engine_of(model))
+    rows = [{"text": prompt.text, "answer": prompt.answer} for prompt in prompts]
     path.write_text("\n".join(map(json.dumps, rows)))
     return str(path)
 
@@ -392,31 +376,29 @@ def test_no_prompt_that_chooses_checks(
         assert set(texts).isdisjoint(checked)
 
 
-def test_options_choose_layers_too(home: Path, capsys: Output) -> None:
-    options = ["--keep", "answers=0.01", "--task", "facts", "--level", "1", "--choices"]
-    options += ["--examples", "16", "--device", "cpu"]
-    status = main(["prune", str(tiny_folder(home)), *options, "--out", str(home / "out")])
-    printed = capsys.readouterr()
-    assert re.search(
-        r"as many answers are right, lost \d, gained \d of 16: ", printed.out + printed.err
-    )
-    assert status == ("Nothing was written" in printed.err)
-
-
-@pytest.mark.parametrize("examples", ["--examples=8", None])
-def test_rows_of_a_file_choose_layers_too(examples: str | None, home: Path, capsys: Output) -> None:
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        (["--task=facts", "--level=1", "--choices", "--examples=16"], 16),
+        (["--task=piqa", "--data=piqa={path}", "--examples=8"], 8),
+        # Twenty by default, or as many as there are.
+        (["--task=piqa", "--data=piqa={path}"], 8),
+    ],
+)
+def test_options_and_rows_of_a_file_choose_layers_too(
+    options: list[str], asked: int, home: Path, capsys: Output
+) -> None:
     path = home / "rows.jsonl"
     numbers = range(16)
     rows = [
         {"goal": f"add {n}", "sol1": "one", "sol2": "two", "label": n // 2 % 2} for n in numbers
     ]
     path.write_text("\n".join(map(json.dumps, rows)))
-    options = ["--keep", "answers=0.01", "--task", "piqa", "--data", f"piqa={path}", "--device=cpu"]
-    options += [examples] if examples else []
+    options = ["--keep=answers=0.01", "--device=cpu", *(word.format(path=path) for word in options)]
     status = main(["prune", str(tiny_folder(home)), *options, "--out", str(home / "out")])
     printed = capsys.readouterr()
-    # Twenty by default, or as many as there are.
-    assert re.search(r"lost \d, gained \d of 8: ", printed.out + printed.err)
+    words = rf"as many answers are right, lost \d, gained \d of {asked}: "
+    assert re.search(words, printed.out + printed.err)
     assert status == ("Nothing was written" in printed.err)
 
 
@@ -473,25 +455,6 @@ def test_solutions_are_not_written_where_nats_choose(
     options = ["--least", "1", "--prompt-file", str(rows), "--device", "cpu"]
     assert main(["prune", str(tiny_folder(home)), *options]) == 0
     assert "right answers" not in capsys.readouterr().out
-
-
-def self_answered(model: Path) -> list[str]:
-    """Texts that end with the letter that the model writes itself."""
-    whole = AutoModelForCausalLM.from_pretrained(model).eval()
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    matches = []
-    for start in range(40):
-        text = " ".join(TEXTS)[start : start + 12]
-        ids = tokenizer(text)["input_ids"]
-        with torch.no_grad():
-            letter = tokenizer.decode(whole(torch.tensor([ids])).logits[0, -1].argmax())
-        if (
-            len(letter) == 1
-            and letter.isalpha()
-            and tokenizer(text + letter)["input_ids"][:-1] == ids
-        ):
-            matches.append(text + letter)
-    return matches
 
 
 @pytest.mark.usefixtures("chance_passes")
@@ -629,18 +592,3 @@ def test_what_cannot_be_written_costs_no_search(
     assert main(line) == 1
     assert words in capsys.readouterr().err
     assert not out.exists()
-
-
-@pytest.mark.usefixtures("no_load")
-@pytest.mark.parametrize(
-    ("options", "status", "words"),
-    [
-        (["--heal-texts", "texts.txt"], 2, "--heal-texts is of no use without --heal."),
-        (["--heal", "--heal-texts", "none.txt"], 1, "The calibration texts none.txt cannot be"),
-    ],
-)
-def test_texts_that_cannot_be_used_are_found_before_the_model_loads(
-    options: list[str], status: int, words: str, home: Path, capsys: Output
-) -> None:
-    assert main(arguments(home, "--drop", "1", *options)) == status
-    assert words in capsys.readouterr().err

@@ -55,7 +55,8 @@ def depth_interval(
 
     Arguments as in `resampled_curves`.
     """
-    layers = resampled_layers(parts, rule, settings, counts, weighting)
+    curves = resampled_curves(parts, rule, settings, counts, weighting)
+    layers = rule.ranked_layers(curves, settings)
     return expanded_interval(layers, LEVEL, *freedom_of(task_numbers(parts)))
 
 
@@ -67,20 +68,6 @@ def too_few(parts: Sequence[OfTask]) -> bool:
 def curves_of(parts: Sequence[PromptCurves], rule: Rule) -> np.ndarray:
     """The curve of every prompt that a rule reads, `[prompts, …]`; every prompt must have it."""
     return np.stack([part.curves[rule.curve] for part in parts])
-
-
-def resampled_layers(
-    parts: Sequence[PromptCurves],
-    rule: Rule,
-    settings: SummarySettings,
-    counts: np.ndarray,
-    weighting: Weighting = "tokens",
-) -> np.ndarray:
-    """The pooled layer of every resample, as in `Rule.ranked_layers`, `[resamples]`.
-
-    NaN where curves are not finite. Arguments as in `resampled_curves`.
-    """
-    return rule.ranked_layers(resampled_curves(parts, rule, settings, counts, weighting), settings)
 
 
 def resampled_curves(

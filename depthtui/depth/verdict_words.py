@@ -233,7 +233,7 @@ def _idle(idle: Sequence[int], numbering: str) -> Iterator[str]:
         yield f"{_begun(some)}{numbering} {write} nothing."
 
 
-def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
+def comparison_sentence(a: Verdict, b: Verdict) -> str:
     """Whether b takes more of its layers than a, or is deeper, in a sentence or two.
 
     What is kept comes first. Other measures are compared where they hold in both. A
@@ -242,17 +242,15 @@ def comparison_sentence(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "
     clear for these two prompts need not be so for two others.
     """
     if a.is_pending or b.is_pending:
-        return f"The intervals of {names[0]} and {names[1]} are still being computed."
+        return "The intervals of A and B are still being computed."
     if a.prompts == b.prompts == 1:
-        return _counts_of_one_prompt(a, b, names)
-    return " ".join(filter(None, (_compared_headlines(a, b, names), _compared(a, b, names))))
+        return _counts_of_one_prompt(a, b)
+    return " ".join(filter(None, (_compared_headlines(a, b), _compared(a, b))))
 
 
-def missing_headlines(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
+def missing_headlines(a: Verdict, b: Verdict) -> str:
     """Which verdicts lack what is kept, in a sentence; empty where none does."""
-    lacking = [
-        name for name, verdict in zip(names, (a, b), strict=True) if verdict.headline is None
-    ]
+    lacking = [name for name, verdict in (("A", a), ("B", b)) if verdict.headline is None]
     return headline_not_measured(lacking)
 
 
@@ -261,14 +259,14 @@ def headline_not_measured(names: Sequence[str], remedy: str = "") -> str:
     return f"Knowledge kept: not measured in {listed(names)}{remedy}." if names else ""
 
 
-def _counts_of_one_prompt(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
+def _counts_of_one_prompt(a: Verdict, b: Verdict) -> str:
     """The counts that hold in both, without a direction."""
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
     if (headlines := _counted_headlines(a, b)) is not None:
         ours, other = headlines
         counts.insert(0, _both("nine tenths kept with", ours, other, a, b))
     if not counts:
-        return why_not_compared(a, b, names)
+        return why_not_compared(a, b)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
 
 
@@ -282,7 +280,7 @@ def _counted_headlines(a: Verdict, b: Verdict) -> tuple[int, int] | None:
     return first.count, second.count
 
 
-def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
+def _compared_headlines(a: Verdict, b: Verdict) -> str:
     """Compare the shares of layers that keep nine tenths; empty where one number is unknown."""
     first, second, counts = a.headline, b.headline, _counted_headlines(a, b)
     if first is None or second is None or counts is None:
@@ -291,15 +289,15 @@ def _compared_headlines(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     shares = f"{ours} of {a.n_layers} and {other} of {b.n_layers}"
     keep = "keep nine tenths of what they know"
     if None in (first.low, first.high, second.low, second.high):
-        return f"{names[0]} and {names[1]} {keep} with {shares} layers, without an interval."
+        return f"A and B {keep} with {shares} layers, without an interval."
     # Rounded up, the counts may be equal, or their shares in the other order.
     gap = _gap(first, second, a.n_layers / b.n_layers)
     change = other / b.n_layers - ours / a.n_layers
     if gap * change <= 0:
-        return f"{names[0]} and {names[1]} {keep} with about as many layers: {shares}."
+        return f"A and B {keep} with about as many layers: {shares}."
     more = "more" if gap > 0 else "less"
     return (
-        f"{names[1]} takes {abs(change):.0%} {more} of its layers than {names[0]} to keep nine "
+        f"B takes {abs(change):.0%} {more} of its layers than A to keep nine "
         f"tenths of what it knows: {shares}."
     )
 
@@ -330,11 +328,11 @@ def _pairs(a: Verdict, b: Verdict) -> list[tuple[Evidence, Evidence]]:
     ]
 
 
-def why_not_compared(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")) -> str:
+def why_not_compared(a: Verdict, b: Verdict) -> str:
     """Why no count of two verdicts can be compared, in a sentence; empty where one can be."""
     if _pairs(a, b) or _counted_headlines(a, b) is not None:
         return ""
-    sides = tuple(zip(names, (a, b), strict=True))
+    sides = (("A", a), ("B", b))
     without = [f"{name}: {verdict.sentence}" for name, verdict in sides if not verdict.evidence]
     fragile = [
         f"{measure.title} is fragile in {name}, {measure.reason}"
@@ -347,14 +345,14 @@ def why_not_compared(a: Verdict, b: Verdict, names: tuple[str, str] = ("A", "B")
         reason = " ".join(without).rstrip(".")
     elif fragile:
         reason += f"; {fragile[0]}"
-    return f"{listed(names)} cannot be compared: {reason}."
+    return f"A and B cannot be compared: {reason}."
 
 
-def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
+def _compared(a: Verdict, b: Verdict) -> str:
     """Compare the measures that hold in both."""
     pairs = _pairs(a, b)
     if not pairs:
-        return "" if a.headline and b.headline else why_not_compared(a, b, names)
+        return "" if a.headline and b.headline else why_not_compared(a, b)
     # Multiplied by the other's number of layers, counts compare as shares.
     more = [
         (ours, other)
@@ -369,15 +367,12 @@ def _compared(a: Verdict, b: Verdict, names: tuple[str, str]) -> str:
     unclear = [pair for pair in pairs if pair not in more and pair not in fewer]
     clear = [
         f"{words} by {_changes(pairs_apart, a, b)}{_by(pairs_apart, pairs)}"
-        for words, pairs_apart in (
-            (f"deeper than {names[0]}", more),
-            (f"shallower than {names[0]}", fewer),
-        )
+        for words, pairs_apart in (("deeper than A", more), ("shallower than A", fewer))
         if pairs_apart
     ]
-    sentence = f"{names[1]} is {' and '.join(clear)}" if clear else ""
+    sentence = f"B is {' and '.join(clear)}" if clear else ""
     if unclear:
-        sentence += "; " if clear else f"Between {names[0]} and {names[1]} there is "
+        sentence += "; " if clear else "Between A and B there is "
         sentence += f"no clear difference in depth{_by(unclear, pairs)}"
     if a.n_layers != b.n_layers:
         sentence += f": {'; '.join(_of_all(pair, a, b) for pair in pairs)}"

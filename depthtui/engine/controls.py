@@ -141,7 +141,7 @@ def _row(name: ControlName, reading: Reading) -> ControlRow:
         DepthError: nothing was measured.
     """
     curve = _knowledge(reading).curve
-    row = ControlRow(name, curve.gain, float(curve.loss[0]), too_little=curve.why_too_little)
+    row = ControlRow(name, curve.gain, float(curve.mean.loss[0]), too_little=curve.why_too_little)
     if curve.why_too_little:
         return row
     return replace(row, layers=curve.layers(), interval=curve.range, mean_depth=curve.mean_depth)
@@ -150,7 +150,7 @@ def _row(name: ControlName, reading: Reading) -> ControlRow:
 def _row_of_random_orders(reading: Reading) -> ControlRow:
     """The row of the model in random orders: the mean over two that are drawn."""
     curve = _knowledge(reading).curve
-    row = ControlRow("random_order", curve.gain, float(curve.loss[0]))
+    row = ControlRow("random_order", curve.gain, float(curve.mean.loss[0]))
     if curve.why_too_little:
         return replace(row, too_little=curve.why_too_little)
     drawn = curve.random_shares

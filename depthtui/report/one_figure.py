@@ -223,7 +223,7 @@ def _interval(name: str, reading: Reading) -> np.ndarray | None:
     if knowledge is None:
         return None
     by_name = {kept_name(knowledge, curve): curve for curve in knowledge.curves}
-    return by_name[name].share_interval if name in by_name else None
+    return by_name[name].column.interval if name in by_name else None
 
 
 def short_titles(readings: Sequence[NamedReading]) -> list[str]:

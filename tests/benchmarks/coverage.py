@@ -28,7 +28,7 @@ from depthtui.data.depth import Curves, PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import pool
-from depthtui.depth.intervals import depth_interval, resampled_layers
+from depthtui.depth.intervals import depth_interval, resampled_curves
 from depthtui.depth.weights import WEIGHTINGS, effective_prompts
 from depthtui.metrics.resampling import LEVEL, draw, expanded_interval
 from depthtui.sweep.comparisons import Resampled, compare
@@ -117,7 +117,8 @@ def depths(count: int) -> None:
                 for rule in rules.ALL:
                     truth = truths[phase][rule.name]
                     ends = depth_interval(parts, rule, SETTINGS, counts)
-                    layers = resampled_layers(parts, rule, SETTINGS, counts)
+                    curves = resampled_curves(parts, rule, SETTINGS, counts)
+                    layers = rule.ranked_layers(curves, SETTINGS)
                     low, high = np.nanquantile(layers, [0.025, 0.975], method="inverted_cdf")
                     score(hits, (kind, rule.name, "expanded", str(n)), ends, truth)
                     score(hits, (kind, rule.name, "percentile", str(n)), (low, high), truth)

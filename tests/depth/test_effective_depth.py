@@ -16,7 +16,6 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import (
     depths,
-    pool,
 )
 from depthtui.depth.reading import reading_of
 from depthtui.depth.rules import cosine, kl, overlap
@@ -98,16 +97,6 @@ def test_cosine_takes_the_last_crossing() -> None:
     )
 
 
-def test_cosine_counts_zero_as_not_negative() -> None:
-    assert cosine_depth(curve(-1, 0)).layer == 0
-    assert cosine_depth(curve(0, 0, 1)).layer is None
-    assert cosine_depth(curve(-0.0, 1)).layer is None
-
-
-def test_cosine_may_cross_at_the_last_step() -> None:
-    assert cosine_depth(curve(-1, -1, -1, 1)).layer == 2
-
-
 @pytest.mark.parametrize("values", [(1, 1), (-1, -1), (1, -1), (1,), (-1,), (1, 1, -1)])
 def test_cosine_without_a_crossing(values: tuple[float, ...]) -> None:
     estimate = cosine_depth(curve(*values))
@@ -122,33 +111,38 @@ def test_kl_is_relative_to_the_largest_over_the_layers_alone() -> None:
     )
 
 
-def test_kl_counts_the_last_layers_value_for_the_maximum() -> None:
-    assert kl_depth(curve(4, 4, 10, 0)).layer == 0
-
-
-def test_kl_must_be_strictly_below() -> None:
-    assert kl_depth(curve(4, 2, 1.9, 1, 0)).layer == 2
-    assert kl_depth(curve(4, 2, 1.9, 1, 0), threshold=0.25).layer is None
-
-
-def test_the_last_layer_is_not_eligible() -> None:
-    assert kl_depth(curve(4, 4, 4, 1, 0)).layer is None
-    assert overlap_depth(curve(0, 0, 0, 0.9, 1)).layer is None
-    assert kl_depth(curve(4, 4, 1, 1, 0)).layer == 2
-    assert overlap_depth(curve(0, 0, 0.9, 0.9, 1)).layer == 2
-
-
-def test_one_layer_has_no_depth() -> None:
-    assert kl_depth(curve(4, 0)).layer is None
-    assert overlap_depth(curve(0.9, 1)).layer is None
-    assert kl_depth(curve(0, 0, 0)).layer is None
-
-
 def test_overlap_must_be_strictly_above() -> None:
     assert overlap_depth(curve(0.3, 0.31, 0.5, 1)) == DepthEstimate(
         "overlap", 1, 2 / 3, 0.3, crossing=0
     )
-    assert overlap_depth(curve(0.3, 0.31, 0.5, 0.9, 1), threshold=0.31).layer == 2
+
+
+@pytest.mark.parametrize(
+    ("estimate", "layer"),
+    [
+        # Zero is not negative.
+        (cosine_depth(curve(-1, 0)), 0),
+        (cosine_depth(curve(0, 0, 1)), None),
+        (cosine_depth(curve(-0.0, 1)), None),
+        (cosine_depth(curve(-1, -1, -1, 1)), 2),
+        # The last layer's value counts for the maximum.
+        (kl_depth(curve(4, 4, 10, 0)), 0),
+        # It must be strictly below, or above.
+        (kl_depth(curve(4, 2, 1.9, 1, 0)), 2),
+        (kl_depth(curve(4, 2, 1.9, 1, 0), 0.25), None),
+        (overlap_depth(curve(0.3, 0.31, 0.5, 0.9, 1), 0.31), 2),
+        # The last layer is not eligible: one layer has no depth.
+        (kl_depth(curve(4, 4, 4, 1, 0)), None),
+        (overlap_depth(curve(0, 0, 0, 0.9, 1)), None),
+        (kl_depth(curve(4, 4, 1, 1, 0)), 2),
+        (overlap_depth(curve(0, 0, 0.9, 0.9, 1)), 2),
+        (kl_depth(curve(4, 0)), None),
+        (overlap_depth(curve(0.9, 1)), None),
+        (kl_depth(curve(0, 0, 0)), None),
+    ],
+)
+def test_edges_of_the_rules(estimate: DepthEstimate, layer: int | None) -> None:
+    assert estimate.layer == layer
 
 
 def test_reasons_name_the_threshold() -> None:
@@ -268,42 +262,6 @@ def test_each_prompt_counts_once_beside_the_papers_mean() -> None:
         assert (once.layer, once.reason) == (expected.layer, expected.reason)
     # (3 + 40 + … + 43)^2 / (9 + 1600 + … + 1849), by hand.
     assert summary.effective_prompts == pytest.approx(169**2 / 6903)
-
-
-@pytest.mark.parametrize("include_first", [True, False])
-def test_pooled_prompts_equal_one_prompt_of_all_their_tokens(include_first: bool) -> None:
-    first = 0 if include_first else 1
-    results = [random_result(6, tokens, seed=tokens) for tokens in (2, 9, 31)]
-    joined = random_result(6, first + sum(len(result.tokens) - first for result in results))
-    for part in ("contributions", "logit_lens"):
-        for name, values in arrays_of(joined.measured[part]):
-            pieces = [getattr(result.measured[part], name)[:, first:] for result in results]
-            values[:, first:] = np.concatenate(pieces, axis=1)
-    for result in (*results, joined):  # Their answers are not joined.
-        result.tokens.texts[-1] = " "
-    settings = replace(SETTINGS, include_first_token=include_first)
-    parts = reading_of(results, settings).parts
-    (whole,) = reading_of([joined], settings).parts
-    assert sum(part.n_tokens for part in parts) == whole.n_tokens
-    pooled = pool(parts)
-    for name, values in whole.curves.items():
-        np.testing.assert_allclose(pooled[name], values, rtol=1e-12)
-    assert depths(pooled, SETTINGS) == depths(whole.curves, SETTINGS)
-
-
-def test_a_prompt_without_tokens_has_no_curves() -> None:
-    single = [random_result(4, 1)]
-    assert reading_of(single, replace(SETTINGS, include_first_token=False)).parts == []
-    (alone,) = reading_of(single, SETTINGS).parts
-    assert alone.n_tokens == 1
-
-
-def test_the_same_prompt_twice_changes_nothing() -> None:
-    result = random_result(8, 5, seed=1)
-    once, twice = reading_of([result], SETTINGS), reading_of([result, result], SETTINGS)
-    assert twice.n_tokens == 2 * once.n_tokens
-    for name, values in once.curves.items():
-        np.testing.assert_allclose(twice.curves[name], values, rtol=1e-12)
 
 
 def test_a_prompt_on_which_a_metric_failed_is_not_pooled() -> None:

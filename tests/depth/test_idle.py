@@ -78,7 +78,7 @@ def test_a_model_without_idle_layers_has_none() -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_planted_layers_are_found_and_are_in_no_count(place: str) -> None:
+def test_planted_layers_are_found_and_are_in_no_count_but_move_the_turn(place: str) -> None:
     result, idle = reading(place)
     assert result.idle == tuple(idle)
     base, planted = counts(reading()[0]), counts(result)
@@ -87,15 +87,9 @@ def test_planted_layers_are_found_and_are_in_no_count(place: str) -> None:
         theirs, ours = base[measure], planted[measure]
         assert (ours.count, ours.low, ours.high) == (theirs.count, theirs.low, theirs.high)
         assert ours.layers == tuple(own[layer] for layer in theirs.layers or ())
-
-
-@pytest.mark.parametrize("place", PLACES)
-def test_the_turn_moves_by_the_idle_layers_below_it(place: str) -> None:
-    result, idle = reading(place)
-    base, planted = counts(reading()[0])["cosine"], counts(result)["cosine"]
-    own = [layer for layer in range(result.n_layers) if layer not in idle]
-    assert base.count
-    assert planted.count == own[base.count - 1] + 1
+    turn = base["cosine"].count
+    assert turn
+    assert planted["cosine"].count == own[turn - 1] + 1
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -13,7 +13,7 @@ from depthtui.data.depth import PromptCurves
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import effective_depth, rules
 from depthtui.depth.effective_depth import depths, estimate_depths, pool
-from depthtui.depth.intervals import resampled_layers
+from depthtui.depth.intervals import resampled_curves
 from depthtui.depth.reading import reading_of
 from depthtui.depth.rule import Rule
 from depthtui.depth.weights import task_numbers
@@ -34,26 +34,13 @@ def test_many_curves_at_once_agree_with_one_at_a_time(rule: Rule, layers: int) -
     low, extra = (0, 1) if rule.through_lens else (-1, 0)
     curves = rng.uniform(low, 1, (50, layers + extra))
     curves[3, 0] = np.nan
-    result = rule.layers(curves, SETTINGS)
-    for curve, layer in zip(curves, result, strict=True):
+    finders = rule.layers, rule.ranked_layers, rule.ranked_crossings
+    found = [find(curves, SETTINGS) for find in finders]
+    for curve, layer, ranked, crossing in zip(curves, *found, strict=True):
         (one,) = depths({rule.curve: curve}, SETTINGS)
         assert one.layer == (None if np.isnan(layer) else layer)
-
-
-@EVERY_RULE
-@pytest.mark.parametrize("layers", [1, 2, 9])
-def test_crossings_of_many_curves_agree_with_one_at_a_time(rule: Rule, layers: int) -> None:
-    rng = np.random.default_rng(layers)
-    low, extra = (0, 1) if rule.through_lens else (-1, 0)
-    curves = rng.uniform(low, 1, (50, layers + extra))
-    curves[3, 0] = np.nan
-    result = rule.ranked_crossings(curves, SETTINGS)
-    for curve, crossing, layer in zip(
-        curves, result, rule.ranked_layers(curves, SETTINGS), strict=True
-    ):
-        (one,) = depths({rule.curve: curve}, SETTINGS)
-        np.testing.assert_equal(crossing, layer if one.crossing is None else one.crossing)
-    assert np.isnan(result).sum() == 1
+        np.testing.assert_equal(crossing, ranked if one.crossing is None else one.crossing)
+    assert np.isnan(found[-1]).sum() == 1
     rule.ranked_crossings(np.full((2, layers + extra), np.nan), SETTINGS)
 
 
@@ -62,7 +49,7 @@ def test_a_resample_is_the_pool_of_the_drawn_prompts(rule: Rule) -> None:
     parts = simulated_prompts(np.random.default_rng(0), 6, depth=12)
     counts = draw(np.zeros(6, int), 40, seed=1)
     assert (counts.sum(axis=1) == 6).all()
-    layers = resampled_layers(parts, rule, SETTINGS, counts)
+    layers = rule.ranked_layers(resampled_curves(parts, rule, SETTINGS, counts), SETTINGS)
     for row, layer in zip(counts, layers, strict=True):
         drawn = [part for part, count in zip(parts, row, strict=True) for _ in range(count)]
         estimates = {depth.rule: depth.layer for depth in depths(pool(drawn), SETTINGS)}

@@ -5,13 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.left_out import LeftOut
 from depthtui.depth.reading import reading_of
 from depthtui.metrics import kept
 from depthtui.metrics.column import LeftOutColumn, crossing_above
-from depthtui.metrics.kept.pool import ReducedKept
 from depthtui.report.left_out import left_out_dict, row_of
 from depthtui.report.long_table import left_out_frame, rows_of_reading
 from tests.builders.metrics import empty_kept
@@ -139,14 +137,6 @@ def test_groups_of_blocks_have_the_mean_of_all_blocks(tokens):
     np.testing.assert_allclose(np.average(reduced.kl, 0, reduced.blocks), expected, rtol=1e-5)
     assert len(reduced.kl) == min(len(starts), 32)
     assert reduced.blocks.sum() == len(starts)
-
-
-def test_a_record_keeps_it():
-    result = constructed([0, 0.5, 2.5, 3.5], [1, 0.8, 0.4, 0])
-    reduced = kept.METRIC.reduce(result.measured[kept.NAME], result, slice(0, None))
-    again = from_plain(ReducedKept, to_plain(reduced))
-    assert again.orders == reduced.orders
-    np.testing.assert_array_equal(again.kl, reduced.kl)
 
 
 def test_every_file_has_the_same_numbers():

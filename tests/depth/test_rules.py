@@ -9,35 +9,27 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth import rules
 from depthtui.depth.reading import reading_of
-from depthtui.depth.rule import Rule
 from depthtui.metrics.settling import Settling
 from tests.builders.results import run
 
-CURVES = {
-    "mean_cosine": np.array([-0.5, 0.25]),
-    "kl": np.array([2.0, 4.0, 0.0]),
-    "overlap": np.array([0.2, 0.6, 1.0]),
-}
-
 
 @pytest.mark.parametrize(
-    ("rule", "expected"), [("cosine", [-0.5, 0.25]), ("kl", [0.5, 1.0]), ("overlap", [0.2, 0.6])]
+    ("rule", "values", "expected"),
+    [
+        ("cosine", [-0.5, 0.25], [-0.5, 0.25]),
+        ("kl", [2, 4, 0], [0.5, 1]),
+        ("kl", [0, 0, 0], [0, 0]),
+        ("overlap", [0.2, 0.6, 1], [0.2, 0.6]),
+    ],
 )
-def test_a_curve_has_a_value_for_each_layer(rule: str, expected: list[float]) -> None:
-    curve = rules.named(rule).by_layer(CURVES)
+def test_a_curve_has_a_value_for_each_layer(
+    rule: str, values: list[float], expected: list[float]
+) -> None:
+    read = rules.named(rule)
+    assert read.by_layer({}) is None
+    curve = read.by_layer({read.curve: np.array(values, float)})
     assert curve is not None
     assert curve.tolist() == expected
-
-
-@pytest.mark.parametrize("rule", rules.ALL, ids=lambda rule: rule.name)
-def test_what_was_not_computed_is_no_curve(rule: Rule) -> None:
-    assert rule.by_layer({}) is None
-
-
-def test_a_kl_of_nothing_stays_as_it_is() -> None:
-    curve = rules.named("kl").by_layer({"kl": np.zeros(3)})
-    assert curve is not None
-    assert curve.tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize(

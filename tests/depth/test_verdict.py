@@ -263,16 +263,6 @@ def test_firm_is_a_claim_about_other_prompts(prompts: int) -> None:
     assert row.reason == few.get(prompts, "4 prompts alone were read" * (prompts < 5))
 
 
-def test_without_an_interval_no_count_is_firm() -> None:
-    measure = CountMeasure("causal", "x", "x")
-    row = certainty.evidence_of(measure.counted(10), 20, (9, 9))
-    assert (row.firm, row.reliability) == (False, "holds here")
-    assert row.reason == "it has no interval over prompts"
-    interval = CountInterval(10, 11, 0.95, "prompts")
-    row = certainty.evidence_of(measure.counted(10, interval=interval), 20, (9, 9))
-    assert (row.firm, row.reliability, row.interval) == (True, "firm", (9.5, 11.5))
-
-
 def test_a_whole_number_is_as_wide_as_a_layer() -> None:
     def evidence(count: int, low: int, high: int, n_layers: int) -> Evidence:
         interval = CountInterval(low, high, 0.95, "prompts")

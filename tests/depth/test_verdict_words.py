@@ -373,7 +373,7 @@ def compared(a: list[Evidence], b: list[Evidence], layers: tuple[int, int] = (30
     verdicts = [*map(verdict_of, facts)]
     assert verdicts[0] is not None
     assert verdicts[1] is not None
-    return comparison_sentence(verdicts[0], verdicts[1], ("the base", "the chat model"))
+    return comparison_sentence(verdicts[0], verdicts[1])
 
 
 def counts(**measures: int) -> list[Evidence]:
@@ -383,15 +383,13 @@ def counts(**measures: int) -> list[Evidence]:
 
 def test_deeper_by_every_kind() -> None:
     sentence = compared(counts(kl=10, cosine=12, order=9), counts(kl=14, cosine=14, order=11))
-    assert sentence == (
-        "the chat model is deeper than the base by 2 to 4 layers, by every kind of evidence."
-    )
+    assert sentence == ("B is deeper than A by 2 to 4 layers, by every kind of evidence.")
 
 
 def test_kinds_that_differ_in_how_runs_differ() -> None:
     sentence = compared(counts(kl=10, cosine=12, order=9), counts(kl=11, cosine=10, order=9))
     assert sentence == (
-        "the chat model is deeper than the base by 1 layer, by kl and shallower than the base by 2 "
+        "B is deeper than A by 1 layer, by kl and shallower than A by 2 "
         "layers, by cosine; no clear difference in depth, by order."
     )
 
@@ -399,17 +397,16 @@ def test_kinds_that_differ_in_how_runs_differ() -> None:
 def test_ranges_that_overlap_are_no_clear_difference() -> None:
     wide = Evidence("readable", "kl", "kl", 10, 9, 13)
     assert compared([wide], counts(kl=12)) == (
-        "Between the base and the chat model there is no clear difference in depth, by kl."
+        "Between A and B there is no clear difference in depth, by kl."
     )
-    assert compared([wide], counts(kl=14)).startswith("the chat model is deeper")
+    assert compared([wide], counts(kl=14)).startswith("B is deeper")
 
 
 def test_what_does_not_hold_in_both_is_not_compared() -> None:
     shaky = [fragile("kl", "kl", 10, 2, 20), *counts(cosine=12)]
     assert compared(shaky, counts(kl=25, cosine=20)).endswith("by 8 layers, by cosine.")
     assert compared(shaky[:1], counts(kl=25)) == (
-        "the base and the chat model cannot be compared: no count is reliable in both; kl is "
-        "fragile in the base, it moves."
+        "A and B cannot be compared: no count is reliable in both; kl is fragile in A, it moves."
     )
 
 
@@ -426,6 +423,6 @@ def test_a_run_without_a_verdict_is_the_reason_why_nothing_is_compared() -> None
 
 def test_models_of_other_depth_are_compared_with_their_layers() -> None:
     assert compared(counts(kl=18), counts(kl=6), (30, 18)) == (
-        "the chat model is shallower than the base by 27% of its layers, by kl: kl 18 of 30 and "
+        "B is shallower than A by 27% of its layers, by kl: kl 18 of 30 and "
         "6 of 18 (0.60 and 0.33)."
     )

@@ -21,12 +21,9 @@ from depthtui.engine.held_out_prompts import WholeOutput, read_prompt
 from depthtui.engine.layer_choice import Chooser, Gate, LayerChoice
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics.layer_order import LayerOrder
-from depthtui.tracing.left_out import without_first
-from depthtui.tracing.probe import probe_architecture
-from depthtui.tracing.replay import Replay
-from tests.engine.test_pruning import CANNOT_BE_LOADED, QUICK, engine_of
-from tests.naive import naive_answer, naive_choice, naive_without
-from tests.tiny_models import CORPUS, LAYERS, TINY, random_ids, tiny_folder
+from tests.engine.test_pruning import engine_of
+from tests.naive import naive_answer, naive_choice, naive_without, naive_without_parts
+from tests.tiny_models import CORPUS, LAYERS, tiny_folder
 
 TEXTS = ("The river was high after a week.", "Seven plus five is twelve.")
 PROMPTS = [Prompt(text) for text in TEXTS]
@@ -39,28 +36,6 @@ def naive_change(whole, pruned, ids):
     clean, other = naive_without(whole, ids, ()), naive_without(pruned, ids, ())
     kl = (np.exp(clean) * (clean - other)).sum(-1)
     return kl[1:].mean(), (clean.argmax(-1) == other.argmax(-1))[1:].mean()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.by_hand)
-        for name in TINY
-        if name not in CANNOT_BE_LOADED
-    ],
-)
-def test_a_written_model_computes_what_the_replay_does(name: str, tmp_path: Path) -> None:
-    folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
-    surgery.prune(engine_of(folder), [1], out)
-    whole, pruned = (
-        AutoModelForCausalLM.from_pretrained(at, dtype=torch.float32).eval() for at in (folder, out)
-    )
-    ids, anatomy = random_ids(20), probe_architecture(whole)
-    with torch.no_grad():
-        residual = without_first(Replay(whole, anatomy, ids[0]), [1], [1])[0]
-        expected = anatomy.unembedding.logits(residual)
-        logits = pruned(input_ids=ids, use_cache=False).logits[0]
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("chance_passes")
@@ -148,7 +123,7 @@ def test_the_table_is_that_of_a_report_on_the_same_prompts(engine: Engine, piece
     costs = choice.held_out
     # Of what is hardly known no share is told: its losses are.
     guess = np.average(costs.guess, weights=costs.scored)
-    assert guess == pytest.approx(report.knowledge.curve.guess, rel=1e-5)
+    assert guess == pytest.approx(report.knowledge.curve.mean.guess, rel=1e-5)
     for name in ("loss", "kl", "choices"):
         ours, theirs = costs.columns[name].values, report.columns[name].values[: len(costs.kl[0])]
         is_known = np.isfinite(theirs)
@@ -249,21 +224,29 @@ def asked_with_choices() -> list[Prompt]:
     ]
 
 
-def test_a_prompt_with_choices_is_answered_by_the_likeliest(engine: Engine) -> None:
+@pytest.mark.parametrize(
+    ("piece", "naive", "sets"),
+    [
+        ("layer", naive_without, [[], [0], [1], [2], [3], [1, 2]]),
+        ("part", naive_without_parts, [[], [4], [5], [2, 3, 5], [4, 5, 6, 7]]),
+    ],
+)
+def test_a_prompt_with_choices_is_answered_by_the_likeliest(
+    engine: Engine, piece: str, naive, sets: list[list[int]]
+) -> None:
     prompts = asked_with_choices()
     outputs = surgery.whole_outputs(engine, prompts, False)
     whole, tokenizer = loaded(engine)
 
     def is_right(prompt: Prompt, gone: list[int]) -> bool:
         chosen = naive_choice(
-            tokenizer, prompt.question, CHOICES, lambda ids: naive_without(whole, ids, gone)
+            tokenizer, prompt.question, CHOICES, lambda ids: naive(whole, ids, gone)
         )
         return bool(chosen == prompt.answer)
 
-    sets = [[], [0], [1], [2], [3], [1, 2]]
     expected = [[is_right(prompt, gone) for gone in sets] for prompt in prompts]
     assert [output.right for output in outputs] == [row[0] for row in expected]
-    assert surgery.answers(engine, outputs, sets).tolist() == expected
+    assert surgery.answers(engine, outputs, sets, piece=piece).tolist() == expected
     assert len(set(map(sum, zip(*expected, strict=True)))) > 1
 
 
@@ -274,18 +257,12 @@ def test_an_answer_that_is_the_whole_text_is_none(engine: Engine) -> None:
 
 def test_an_answer_ends_at_the_stop_of_its_task(engine: Engine) -> None:
     """A text of no task has as many tokens as the known answer; a task's has its own most."""
+    solution = Prompt("Seven plus twelve.", "twelve.", task="grade_school")
+    assert read_prompt(engine.freed_model(), solution, False).most_written == 400
     outputs = surgery.whole_outputs(engine, [Prompt("Seven 12", " 12", task="addition")], False)
     assert outputs[0].question.most_written == 24
     typed = surgery.whole_outputs(engine, [Prompt("The river", " river")], False)[0]
     assert typed.question.most_written == len(typed.tokens) - typed.tokens.answer_start
-
-
-def test_solutions_are_written_for_a_gate_of_answers_alone(engine: Engine) -> None:
-    solution = [Prompt("Seven plus twelve.", "twelve.", task="grade_school")]
-    model = engine.freed_model()
-    assert read_prompt(model, solution[0], False).most_written == 400
-    (output,) = surgery.whole_outputs(engine, solution, False, solves=False)
-    assert output.right is None
 
 
 def test_without_a_right_answer_nothing_is_chosen(engine: Engine) -> None:

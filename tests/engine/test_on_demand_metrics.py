@@ -198,15 +198,6 @@ def test_a_what_if_says_nothing_of_the_pace(engine, events):
     assert not [event for event in events if isinstance(event, Pace)]
 
 
-def test_a_metric_alone_needs_no_lens(engine):
-    result = engine.run(PROMPT, RunSettings(metrics=("similarity",)))
-    assert (result.get(Contributions), result.get(LogitLens)) == (None, None)
-    assert result.get(Similarity).block_influence.shape == (
-        result.model.n_layers,
-        len(result.tokens),
-    )
-
-
 @pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])
 def test_a_prompt_without_an_answer_is_told_and_the_rest_comes(engine, metric):
     result = engine.run(Prompt(PROMPT.text), RunSettings(metrics=(*BASE, metric, "similarity")))
@@ -423,20 +414,6 @@ def test_layers_that_run_twice_are_a_what_if(engine, events):
     assert engine.run(PROMPT, RunSettings()).loss == clean.loss
 
 
-@pytest.mark.parametrize(
-    ("blocks", "words"),
-    [
-        ([(1, 99)], "no block of layers 1 to 99"),
-        ([(2, 1)], "no block of layers 2 to 1"),
-        ([(2, 3), (0, 2)], "layer 2 is in two blocks"),
-    ],
-)
-def test_blocks_that_cannot_run_twice_are_refused(engine, blocks, words):
-    repeated = tuple(Repeated(*block) for block in blocks)
-    with pytest.raises(DepthError, match=words):
-        engine.run(PROMPT, RunSettings(repeated=repeated))
-
-
 def test_context_depth_is_kept_by_where_the_answer_begins(engine):
     settings = RunSettings(metrics=("context_depth",))
     answered = engine.run(PROMPT, settings)
@@ -457,11 +434,6 @@ def test_ablation_is_the_loss_of_the_what_if(engine):
 def test_causal_metrics_are_of_clean_runs(engine):
     settings = RunSettings(metrics=("ablation",), skipped=(Skip(0),))
     assert "what-if" in engine.run(PROMPT, settings).unavailable["ablation"]
-
-
-def test_a_layer_that_does_not_exist_is_refused(engine):
-    with pytest.raises(DepthError, match="no layer 99"):
-        engine.run(PROMPT, RunSettings(skipped=(Skip(99),)))
 
 
 def test_the_faster_product_is_used_and_told(engine, monkeypatch):
@@ -568,6 +540,10 @@ def test_a_search_is_computed_and_cached_by_itself(engine, replays, search):
         ({"layers": "2,40"}, "no layer 40"),
         ({"layers": "40/2"}, "no layer 40"),
         ({"skip_everywhere": True, "skip_positions": (8,)}, "not both"),
+        ({"skipped": (Skip(99),)}, "no layer 99"),
+        ({"repeated": (Repeated(1, 99),)}, "no block of layers 1 to 99"),
+        ({"repeated": (Repeated(2, 1),)}, "no block of layers 2 to 1"),
+        ({"repeated": (Repeated(2, 3), Repeated(0, 2))}, "layer 2 is in two blocks"),
     ],
 )
 def test_a_part_that_there_is_not_is_refused(engine, settings, message):

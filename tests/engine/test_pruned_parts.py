@@ -12,7 +12,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from depthtui.data.pieces import NumberedParts
-from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine import surgery
 from depthtui.engine.layer_choice import Gate
@@ -20,16 +19,14 @@ from depthtui.engine.projections import check_parts
 from depthtui.errors import DepthError
 from depthtui.tracing.probe import probe_architecture
 from tests.engine.test_choosing import (
-    CHOICES,
     GREEDY,
     PROMPTS,
     answers,
-    asked_with_choices,
     by_gate,
     chooser,
 )
 from tests.engine.test_pruning import engine_of
-from tests.naive import naive_answer, naive_choice, naive_without_parts
+from tests.naive import naive_answer, naive_without_parts
 from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
 
 ATTENTION_1, MLP_1, ATTENTION_2, MLP_2 = 2, 3, 4, 5
@@ -184,24 +181,6 @@ def test_a_gate_chooses_parts(tmp_path: Path) -> None:
     assert choice.held_out.kl[:, 2] == pytest.approx(kl, rel=1e-3)
     engine.load(ModelSpec(str(out), device="cpu"))
     assert surgery.compare(engine, outputs).kl[:, 1] == pytest.approx(kl, rel=1e-3)
-
-
-def test_right_answers_without_parts_are_those_of_naive_hooks(tmp_path: Path) -> None:
-    folder = tiny_folder(tmp_path)
-    engine, whole = engine_of(folder), loaded(folder)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    asked = asked_with_choices()
-    outputs = surgery.whole_outputs(engine, asked, False)
-    sets = [[ATTENTION_1], [MLP_2], [ATTENTION_1, MLP_1, MLP_2]]
-
-    def is_right(prompt: Prompt, gone: list[int]) -> bool:
-        chosen = naive_choice(
-            tokenizer, prompt.question, CHOICES, lambda ids: naive_without_parts(whole, ids, gone)
-        )
-        return bool(chosen == prompt.answer)
-
-    right = surgery.answers(engine, outputs, sets, piece="part")
-    assert right.tolist() == [[is_right(prompt, gone) for gone in sets] for prompt in asked]
 
 
 def test_answers_written_without_parts_are_those_of_naive_hooks(tmp_path: Path) -> None:

@@ -24,6 +24,15 @@ QUICK = ["llama", "gemma3", "mixtral", "qwen3_5", "deepseek_v3"]
 CANNOT_BE_LOADED = {"gemma4", "recurrent_gemma"}
 """Of these, weights beside the layers, or their kinds, are of all layers together."""
 
+ALL_THAT_LOAD = pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.by_hand)
+        for name in TINY
+        if name not in CANNOT_BE_LOADED
+    ],
+)
+
 PROMPT = Prompt("Seven plus five is twelve, and the river was high.")
 
 
@@ -33,14 +42,7 @@ def engine_of(folder: Path) -> Engine:
     return engine
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.by_hand)
-        for name in TINY
-        if name not in CANNOT_BE_LOADED
-    ],
-)
+@ALL_THAT_LOAD
 def test_a_written_model_says_what_the_what_if_says(name: str, tmp_path: Path) -> None:
     left_out = (1, 2) if name in ("llama", "gpt2", "gemma3", "mixtral") else (1,)
     folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
@@ -68,14 +70,7 @@ def test_a_written_model_says_what_the_what_if_says(name: str, tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        name if name in QUICK else pytest.param(name, marks=pytest.mark.by_hand)
-        for name in TINY
-        if name not in CANNOT_BE_LOADED
-    ],
-)
+@ALL_THAT_LOAD
 def test_a_written_model_has_the_layers_that_run_twice(name: str, tmp_path: Path) -> None:
     repeated = Repeated(1, 2)
     folder, out = tiny_folder(tmp_path, name), tmp_path / "longer"

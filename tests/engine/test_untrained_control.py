@@ -1,7 +1,6 @@
 """What an untrained model of a model's shape knows, on tiny models."""
 
 import copy
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -123,24 +122,23 @@ def test_it_stands_in_a_run_and_is_computed_once(tiny, tmp_path, monkeypatch):
     assert built == [0]
 
 
-@pytest.mark.parametrize("content", ["", "null", "[1]", '"x"', "\x00"])
-def test_a_damaged_file_is_computed_anew(content, tiny, tmp_path):
-    orders = engine_with(*tiny, tmp_path).orders
-    nats = orders.known_untrained(no_check)
-    (file,) = (tmp_path / "lenses").glob("*.untrained")
-    file.write_text(content)
-    assert engine_with(*tiny, tmp_path).orders.known_untrained(no_check) == nats
-    assert float(file.read_text()) == nats
+DAMAGES = {
+    ("known_untrained", ".untrained"): ("", "null", "[1]", '"x"', "\x00"),
+    ("untrained_parts", ".untrained-parts"): ("", "null", "[-1]", "[8]", "[0.5]", "\x00"),
+}
 
 
-@pytest.mark.parametrize("content", ["", "null", "[-1]", "[8]", "[0.5]", "\x00"])
-def test_a_damaged_file_of_parts_is_computed_anew(content, tiny, tmp_path):
-    orders = engine_with(*tiny, tmp_path).orders
-    parts = orders.untrained_parts(no_check)
-    (file,) = (tmp_path / "lenses").glob("*.untrained-parts")
-    file.write_text(content)
-    assert engine_with(*tiny, tmp_path).orders.untrained_parts(no_check) == parts
-    assert tuple(json.loads(file.read_text())) == parts
+@pytest.mark.parametrize(
+    ("name", "suffix", "damage"),
+    [(*file, damage) for file, damages in DAMAGES.items() for damage in damages],
+)
+def test_a_damaged_file_is_computed_anew(name, suffix, damage, tiny, tmp_path):
+    value = getattr(engine_with(*tiny, tmp_path).orders, name)(no_check)
+    (file,) = (tmp_path / "lenses").glob(f"*{suffix}")
+    whole = file.read_text()
+    file.write_text(damage)
+    assert getattr(engine_with(*tiny, tmp_path).orders, name)(no_check) == value
+    assert file.read_text() == whole
 
 
 def test_a_stop_keeps_nothing(tiny, tmp_path):

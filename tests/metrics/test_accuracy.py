@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings, Skip, SummarySettings
 from depthtui.data.store import open_store
@@ -18,7 +17,6 @@ from depthtui.engine.tokens import tokenise_choices
 from depthtui.errors import DepthError
 from depthtui.metrics.accuracy import METRIC, Accuracy, compute
 from depthtui.metrics.accuracy.continuations import Continuations
-from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
 from depthtui.metrics.ranking import usefulness
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.prompts.answer_forms import AnswerForm, folded
@@ -436,24 +434,6 @@ def test_other_choices_are_another_result(tmp_path):
     fewer = replace(prompt, choices=(first, others[0]))
     assert len(engine.run(fewer, SETTINGS).get(Accuracy).clean) == 2
     assert len(engine.run(prompt, SETTINGS).get(Accuracy).clean) == 4
-
-
-def test_reduced_answers_are_stored_and_read():
-    reduced = ReducedAccuracy(
-        tokens=1,
-        order=(1, 0),
-        chosen=(),
-        options=np.array([4]),
-        right=np.array([1.0]),
-        right_per_character=np.array([0.0]),
-        unchanged=np.array([1.0]),
-        without=np.array([[1.0, 0.0]]),
-        along=np.array([[1.0, 1.0, 0.0]]),
-        written_without=np.full((1, 2), np.nan),
-        written=np.full((1, 3), np.nan),
-    )
-    back = from_plain(ReducedAccuracy, to_plain(reduced))
-    np.testing.assert_array_equal(back.along, reduced.along)
 
 
 def test_chosen_layers_do_not_stand_in_the_place_of_chosen_answers():

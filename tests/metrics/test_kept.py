@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
@@ -16,7 +15,6 @@ from depthtui.metrics.kept import METRIC
 from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
 from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
 from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
-from depthtui.metrics.kept.pool import ReducedKept
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
 from depthtui.metrics.needed_settings import with_other_prompts
@@ -447,10 +445,12 @@ def constructed(loss, guess=6.0, tokens=13, answer_start=13, halves=()):
 LOSS = [1.0, 1.1, 1.2, 1.3, 1.4, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
 """Of ten layers; with a guess of 6, nine tenths are kept up to 4.0625 layers left out."""
 
+NEAR = [1.0, 1.1, 1.2, 1.3, 1.9, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+FAR = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0, 8.0]
+
 
 def test_the_count_is_rounded_up_and_half_of_the_texts_is_in_its_range():
-    near = [1.0, 1.1, 1.2, 1.3, 1.9, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
-    kept, reading = pooled([constructed(LOSS, halves=(LOSS, near))])
+    kept, reading = pooled([constructed(LOSS, halves=(LOSS, NEAR))])
     assert kept.curve.layers() == pytest.approx(10 - 4.0625)
     assert (kept.layers, kept.kept_layers) == (6, (4, 5, 6, 7, 8, 9))
     assert kept.curve.of_halves() == pytest.approx([10 - 4.0625, 10 - 3 - 0.2 / 0.6])
@@ -469,8 +469,7 @@ def test_the_count_is_rounded_up_and_half_of_the_texts_is_in_its_range():
     ],
 )
 def test_the_controls_stand_in_a_row(drawn, untrained, value, words):
-    near = [1.0, 1.1, 1.2, 1.3, 1.9, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
-    result = constructed(LOSS, halves=(LOSS, LOSS, LOSS, near) if drawn else ())
+    result = constructed(LOSS, halves=(LOSS, LOSS, LOSS, NEAR) if drawn else ())
     result.put(METRIC.name, replace(result.measured[METRIC.name], untrained=untrained))
     rows = METRIC.findings(*pooled([result]))
     titles = [row.title for row in rows]
@@ -494,8 +493,7 @@ def test_the_guess_of_half_of_the_texts_is_in_the_ranges():
 
 
 def test_a_count_that_the_order_moves_is_fragile_by_the_order():
-    far = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0, 8.0]
-    _, reading = pooled([constructed(LOSS, halves=(LOSS, far))])
+    _, reading = pooled([constructed(LOSS, halves=(LOSS, FAR))])
     [row] = [row for row in reading.evidence if row.measure == "kept"]
     assert row.is_fragile
     assert row.reason == "by the order: by half of the texts it takes 10"
@@ -532,8 +530,7 @@ def test_a_higher_count_in_the_own_order_is_no_doubt():
     """The order of a few tokens may be a bad one."""
     alone, beside = constructed(LOSS), constructed(LOSS)
     assert pooled([alone])[0].curve.own_share is None
-    higher = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0, 8.0]
-    beside.measured[METRIC.name].own_loss[:] = np.array(higher, np.float32)[:, None]
+    beside.measured[METRIC.name].own_loss[:] = np.array(FAR, np.float32)[:, None]
     [one], [other] = (
         [row for row in pooled([result])[1].evidence if row.measure == "kept"]
         for result in (alone, beside)
@@ -617,12 +614,3 @@ def test_a_count_of_few_tokens_is_fragile():
     [row] = [row for row in reading.evidence if row.measure == "kept"]
     assert row.is_fragile
     assert row.reason == "it rests on 2 tokens"
-
-
-def test_a_record_keeps_it():
-    result = constructed(LOSS, answer_start=9)
-    reduced = METRIC.reduce(result.measured[METRIC.name], result, slice(0, None))
-    again = from_plain(ReducedKept, to_plain(reduced))
-    assert again.orders == reduced.orders
-    np.testing.assert_array_equal(again.text.loss, reduced.text.loss)
-    np.testing.assert_array_equal(again.answer.control_loss, reduced.answer.control_loss)

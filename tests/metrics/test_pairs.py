@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics.pairs import METRIC, LayerPairs, ReducedPairs, floor, interactions, wrecks
@@ -192,6 +191,7 @@ def lines_of(value: ReducedPairs, reading: Reading) -> dict[str, tuple[str, str]
 
 def test_the_strongest_pairs_in_words_and_numbers() -> None:
     value, reading = pooled(example())
+    assert value.kl_blocks.shape == (2, 4, 4)
     lines = lines_of(value, reading)
     assert lines["Layers that cover for each other"] == (
         "0 and 1, 1 and 2",
@@ -303,12 +303,3 @@ def test_a_pair_needs_two_layers_and_tokens(tokens: int, layers: str, reason: st
     result = run(tokens=tokens)
     result.settings = RunSettings(layers=layers)
     assert METRIC.why_unavailable(result) == reason
-
-
-def test_records_keep_costs_and_their_blocks() -> None:
-    value, _ = pooled(example())
-    again = from_plain(ReducedPairs, to_plain(value))
-    np.testing.assert_array_equal(again.kl, value.kl)
-    assert again.kl_blocks is not None
-    np.testing.assert_array_equal(again.kl_blocks, value.kl_blocks)
-    assert again.kl_blocks.shape == (2, 4, 4)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.pieces import NumberedParts
 from depthtui.data.plain import Misfit, from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
@@ -240,11 +239,7 @@ def test_parts_are_counted_by_their_order_and_given_as_attentions_and_mlps():
     # A tenth of five nats is lost between two and three parts, a nat too.
     assert parts.knowledge.curve.layers() == pytest.approx(4 - 2 - 0.1 / 2.6)
     assert output_of(reading).kl.crossing(1) == pytest.approx(4 - 2 - 0.6 / 2.6)
-    assert parts.left_out(2) == NumberedParts((1,), (0,))
-    assert parts.staying(2) == NumberedParts((0,), (1,))
-    assert parts.staying(3) == NumberedParts((0,), (0, 1))
-    assert parts.staying(3).words == "2 MLPs and 1 attention"
-    assert places_of(parts.order).tolist() == [[3, 2], [1, 4]]
+    assert places_of(parts.knowledge.order).tolist() == [[3, 2], [1, 4]]
     (row,) = (row for row in reading.evidence if row.measure == "parts")
     # Two parts are a layer, wherever they are.
     assert (row.count, row.layers) == (1, (0, 1))

@@ -291,7 +291,7 @@ def test_a_copy_takes_the_attentions_that_make_it(order):
     settings = replace(PARTS, order_source=order)
     result = read(model, [copying(seed) for seed in range(6)], settings, tokenizer)
     kept_parts = result.get(parts.METRIC)
-    assert kept_parts.staying(kept_parts.knowledge.layers) == NumberedParts((1, 4), ())
+    assert NumberedParts.of(kept_parts.knowledge.kept_layers) == NumberedParts((1, 4), ())
     assert kept_parts.knowledge.curve.layers() == pytest.approx(1.9, abs=0.02)
     (row,) = (row for row in result.evidence if row.measure == "parts")
     assert (row.count, row.layers) == (1, (1, 4))
@@ -303,7 +303,7 @@ def test_a_fact_takes_the_mlp_that_knows_it():
     facts = [Prompt(f"{word} g h", "h") for word in WORDS[:6]]
     result = read(model, facts, replace(PARTS, order_source="own"), tokenizer)
     kept_parts = result.get(parts.METRIC)
-    assert kept_parts.staying(kept_parts.knowledge.layers) == NumberedParts((), (1,))
+    assert NumberedParts.of(kept_parts.knowledge.kept_layers) == NumberedParts((), (1,))
 
 
 def test_a_layer_that_one_task_alone_takes_is_not_seen_by_an_order_of_another():

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.errors import DepthError, RunStopped
@@ -325,13 +324,6 @@ def test_rows_that_cannot_be_cut_are_told() -> None:
     value, reading = pooled(result)
     line = list(METRIC.findings(value, reading))[3]
     assert (line.title, line.value) == ("Weights that are not rounded", "20%")
-
-
-def test_a_reduced_value_is_kept_as_text_and_back() -> None:
-    value, _ = pooled(of([0.6, 0.1, 0.1]))
-    again = from_plain(ReducedQuantisation, to_plain(value))
-    np.testing.assert_array_equal(again.kl_4, value.kl_4)
-    assert again.keep_high == value.keep_high
 
 
 def test_quantised_models_and_single_tokens_have_none() -> None:

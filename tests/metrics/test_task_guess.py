@@ -76,9 +76,11 @@ def test_what_is_kept_is_counted_beyond_the_task(runs_and_engine):
         ("text", "text"),
     ]
     curve, by_texts, _ = found.curves
-    assert curve.guess == pytest.approx(np.concatenate([guess.loss for guess in guesses]).mean())
-    assert curve.guess < by_texts.guess
-    np.testing.assert_array_equal(curve.loss, by_texts.loss)
+    assert curve.mean.guess == pytest.approx(
+        np.concatenate([guess.loss for guess in guesses]).mean()
+    )
+    assert curve.mean.guess < by_texts.mean.guess
+    np.testing.assert_array_equal(curve.mean.loss, by_texts.mean.loss)
     assert reading.verdict.headline.guess == "task"
 
 

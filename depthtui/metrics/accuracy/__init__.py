@@ -10,15 +10,10 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import kept, needs
-from depthtui.metrics.accuracy.findings import (
-    findings,
-    means,
-    per_layer,
-    summary,
-)
+from depthtui.metrics.accuracy.findings import findings, means, per_layer, summary
 from depthtui.metrics.accuracy.pooled_accuracy import PooledAccuracy, pool
 from depthtui.metrics.accuracy.reduced_accuracy import ReducedAccuracy
-from depthtui.metrics.choices import STAND_INS, key_parts, measured_layers
+from depthtui.metrics.choices import key_parts, measured_layers
 from depthtui.metrics.costs import head, text_in_the_cache
 from depthtui.metrics.evidence import CountMeasure, LayerCount, Variant
 from depthtui.metrics.layer_order import RECALLED_ORDERS, staying_layers
@@ -201,14 +196,7 @@ def _work(result: RunResult) -> float:
     return chosen + written
 
 
-_DEPENDS_ON = (
-    "order_source",
-    "order_search",
-    "order_texts",
-    "layers",
-    "answer_start",
-    *STAND_INS,
-)
+_DEPENDS_ON = (*kept.DEPENDS_ON, "layers")
 
 
 def _cache_key(result: RunResult) -> dict[str, Any]:

@@ -209,14 +209,12 @@ class FewestLayers:
 
     Attributes:
         left_out: the most layers that may go; None where the questions are too few to tell.
-        margin: the margin, as a share of all questions.
         failed: the answers without one layer more; None where every number passed.
         questions: how many questions would tell of one layer more, at the shares seen; None where
             no number would.
     """
 
     left_out: int | None
-    margin: float
     failed: PairedAnswers | None
     questions: int | None
 
@@ -237,11 +235,10 @@ def fewest_layers(along: np.ndarray, margin: float) -> FewestLayers:
         if pair.least_change <= -margin:
             # Without a layer that may go, it must be shown that the first one may not.
             is_unknown = not left_out and pair.most_change > -margin
-            return FewestLayers(
-                None if is_unknown else left_out, margin, pair, pair.questions_for(margin)
-            )
+            fewest = None if is_unknown else left_out
+            return FewestLayers(fewest, pair, pair.questions_for(margin))
         left_out = count
-    return FewestLayers(left_out, margin, None, None)
+    return FewestLayers(left_out, None, None)
 
 
 @dataclass(frozen=True)

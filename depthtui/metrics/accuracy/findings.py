@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
 from depthtui.data.selection import numbers_text
+from depthtui.data.sentence import plural
 from depthtui.metrics import kept
-from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.accuracy.pooled_accuracy import (
     NEAR,
     Answers,
@@ -35,14 +35,6 @@ def summary_by_kind(accuracy: PooledAccuracy, pooled: Pooled) -> dict[str, Any]:
     return {answers.kind: _kind_summary(answers, pooled) for answers in accuracy.kinds}
 
 
-_OF_PAIRS: dict[str, Callable[[PairedAnswers], float]] = {
-    "lost": lambda pair: pair.lost,
-    "gained": lambda pair: pair.gained,
-    "p_value": lambda pair: pair.p_value,
-}
-"""The numbers of the answers without a layer, by name."""
-
-
 def _kind_summary(answers: Answers, pooled: Pooled) -> dict[str, Any]:
     fewest, raising, pairs = answers.fewest, answers.raising, answers.pairs
     return {
@@ -52,8 +44,8 @@ def _kind_summary(answers: Answers, pooled: Pooled) -> dict[str, Any]:
         "guesses": sum(answers.chances),
         "unchanged_differs": answers.n_moved,
         "without_each": {
-            name: [None if pair is None else value(pair) for pair in pairs]
-            for name, value in _OF_PAIRS.items()
+            name: [None if pair is None else getattr(pair, name) for pair in pairs]
+            for name in ("lost", "gained", "p_value")
         }
         | chosen_key(answers.layers_alone)
         if any(pairs)
@@ -137,20 +129,16 @@ def _along_words(answers: Answers) -> Iterator[str]:
         return
     if fewest.left_out:
         pair = answers.without_first(fewest.left_out).words()
-        yield f"without {_layers(fewest.left_out)} {pair}, within {answers.margin_words}"
+        yield f"without {plural(fewest.left_out, 'layer')} {pair}, within {answers.margin_words}"
     if fewest.failed is None:
         return
-    one_more = f"without {_layers((fewest.left_out or 0) + 1)} {fewest.failed.words()}"
+    one_more = f"without {plural((fewest.left_out or 0) + 1, 'layer')} {fewest.failed.words()}"
     if fewest.left_out is None:
         yield f"too few questions to say whether one layer may go: {one_more}"
     else:
         yield one_more
     if fewest.questions is not None:
         yield f"about {fewest.questions} questions would tell"
-
-
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
 
 
 def _raising(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
@@ -170,8 +158,9 @@ def _raising(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
 
 def per_layer(accuracy: PooledAccuracy) -> list[LayerValues]:
     answers = accuracy.lead
-    lost = np.array([np.nan if pair is None else pair.lost for pair in answers.pairs])
-    gained = np.array([np.nan if pair is None else pair.gained for pair in answers.pairs])
+    lost, gained = np.array(
+        [(np.nan, np.nan) if pair is None else (pair.lost, pair.gained) for pair in answers.pairs]
+    ).T
     # Where no answer is right with all layers, a figure would show every layer as vital.
     caption = "share of answers right without the layer" if answers.n_right else ""
     reading = "1: every answer is right without the layer; 0: none is."

@@ -83,6 +83,9 @@ def search_work(run: RunResult, per_layer: int = 1) -> float:
     return TEXTS * LENGTH * trials * (1 / 2 + head(run))
 
 
+DEPENDS_ON = ("order_source", "order_search", "order_texts", "answer_start", *STAND_INS)
+"""The settings that change what is kept."""
+
 METRIC = Metric(
     name=NAME,
     title="Knowledge kept",
@@ -109,13 +112,7 @@ METRIC = Metric(
     preparation=search_work,
     memory=row_of_logits,
     recalled_with=RECALLED_ORDERS,
-    depends_on=(
-        "order_source",
-        "order_search",
-        "order_texts",
-        "answer_start",
-        *STAND_INS,
-    ),
+    depends_on=DEPENDS_ON,
     reduced=ReducedKept,
     reduce=pool.reduce,
     pool=_pool,

@@ -110,46 +110,19 @@ class KeptCurve:
     Attributes:
         scored: the tokens: those of the `answer`, or all of the `text`.
         guess_of: the guess: of the `text`, without context, or of the `task`.
-        loss: in nats, `[L + 1]`.
-        guess: by the guess.
-        half_guess: by the guess of each half of the texts, `[2]`.
-        control_loss: in each control, `[4, L + 1]`; NaN for an order that is not read.
-        own_loss: in each prompt's own order beside the model's; NaN where this is not read.
         parts: the losses of each prompt; None where a prompt has none.
         pooled: the prompts.
     """
 
     scored: Scored
     guess_of: Guess
-    loss: np.ndarray
-    guess: float
-    half_guess: np.ndarray
-    control_loss: np.ndarray
-    own_loss: np.ndarray
     parts: Sequence[ReducedLoss | None]
     pooled: Pooled
 
-    @classmethod
-    def over(
-        cls,
-        scored: Scored,
-        guess_of: Guess,
-        parts: Sequence[ReducedLoss | None],
-        pooled: Pooled,
-    ) -> KeptCurve:
-        """The curve over the prompts that have the tokens."""
-        mean = ReducedLoss.pooled([part for part in parts if part is not None])
-        return cls(
-            scored,
-            guess_of,
-            mean.loss,
-            mean.guess,
-            mean.half_guess,
-            mean.control_loss,
-            mean.own_loss,
-            parts,
-            pooled,
-        )
+    @lazy_value
+    def mean(self) -> ReducedLoss:
+        """The losses over the prompts that have the tokens; NaN in an order that is not read."""
+        return ReducedLoss.pooled([part for part in self.parts if part is not None])
 
     @property
     def words(self) -> str:
@@ -166,25 +139,30 @@ class KeptCurve:
     @property
     def gain(self) -> float:
         """What the model knows of a token, in nats: the loss that context saves."""
-        return float(self.guess - self.loss[0])
+        return float(self.mean.guess - self.mean.loss[0])
 
     @lazy_value
     def share(self) -> np.ndarray:
         """The share of the gain that is kept, `[L + 1]`."""
-        return share_kept(self.loss, np.array(self.guess))
+        return share_kept(self.mean.loss, np.array(self.mean.guess))
 
     @lazy_value
     def column(self) -> LeftOutColumn:
         """The share of the gain that is kept, on which layers are counted."""
         return LeftOutColumn(
-            "known", self.share, ".2f", True, find_interval=lambda: self.share_interval
+            "known", self.share, ".2f", True, find_interval=lambda: self._by_count(share_kept)
         )
 
     @lazy_value
     def cost_column(self) -> LeftOutColumn:
         """How much the loss is above the whole model's, in nats a token."""
-        cost = self.loss - self.loss[0]
-        return LeftOutColumn("nats", cost, "+z.2f", find_interval=lambda: self.cost_interval)
+        cost = self.mean.loss - self.mean.loss[0]
+        return LeftOutColumn(
+            "nats",
+            cost,
+            "+z.2f",
+            find_interval=lambda: self._by_count(lambda loss, guess: loss - loss[:, :1]),
+        )
 
     def layers(self, least: float = SHARE) -> float:
         """The layers that keep a share of the gain, with decimals."""
@@ -205,27 +183,28 @@ class KeptCurve:
 
         With the order of a half of the texts goes the guess of this half.
         """
-        return share_kept(self.control_loss, np.array([*self.half_guess, self.guess, self.guess]))
+        guesses = np.array([*self.mean.half_guess, self.mean.guess, self.mean.guess])
+        return share_kept(self.mean.control_loss, guesses)
 
     @property
     def random_shares(self) -> list[np.ndarray]:
         """The share of the gain that is kept in each random order that is read, `[L + 1]`."""
         return [share for share in self.control_shares[2:] if np.isfinite(share).all()]
 
-    def in_random_orders(self, least: float = SHARE) -> list[float]:
-        """The layers that keep a share of the gain in each random order that is read."""
-        return [float(layers_keeping(share[None], least)[0]) for share in self.random_shares]
+    def in_random_orders(self) -> list[float]:
+        """The layers that keep nine tenths in each random order that is read."""
+        return [float(layers_keeping(share[None], SHARE)[0]) for share in self.random_shares]
 
     @property
     def is_read_with_halves(self) -> bool:
         """Whether the orders of both halves of the texts are read."""
-        return bool(np.isfinite(self.control_loss[:2]).all())
+        return bool(np.isfinite(self.mean.control_loss[:2]).all())
 
-    def of_halves(self, least: float = SHARE) -> list[float]:
-        """The layers that keep a share in the order and by the guess of each half of the texts."""
+    def of_halves(self) -> list[float]:
+        """The layers that keep nine tenths in the order and by the guess of each half of texts."""
         if not self.is_read_with_halves:
             return []
-        return [float(layers) for layers in layers_keeping(self.control_shares[:2], least)]
+        return [float(layers) for layers in layers_keeping(self.control_shares[:2], SHARE)]
 
     def depths_of_halves(self) -> list[float]:
         """The mean depth in the order and by the guess of each half of the texts; NaN if unread."""
@@ -234,7 +213,7 @@ class KeptCurve:
     @lazy_value
     def own_share(self) -> np.ndarray | None:
         """The share that is kept in the prompts' own orders, `[L + 1]`; None where not read."""
-        share = share_kept(self.own_loss, np.array(self.guess))
+        share = share_kept(self.mean.own_loss, np.array(self.mean.guess))
         return share if np.isfinite(share).all() else None
 
     def in_own_order(self, least: float = SHARE) -> float | None:
@@ -256,7 +235,7 @@ class KeptCurve:
         if layers is None or half is None or depth is None:
             return None
         saved = max(self.layers() - layers, self.mean_depth - depth)
-        if saved <= widest(len(self.loss) - 1):
+        if saved <= widest(len(self.mean.loss) - 1):
             return None
         return rounded_up_count(layers), rounded_up_count(half)
 
@@ -275,16 +254,6 @@ class KeptCurve:
         ends = _widened(self.interval, self.of_halves(), self.in_own_order())
         return None if ends is None else (rounded_up_count(ends[0]), rounded_up_count(ends[1]))
 
-    @lazy_value
-    def share_interval(self) -> np.ndarray | None:
-        """The interval of the share at each number of layers left out, `[2, L + 1]`, or None."""
-        return self._by_count(share_kept)
-
-    @lazy_value
-    def cost_interval(self) -> np.ndarray | None:
-        """The interval of the cost in nats at each number of layers left out, or None."""
-        return self._by_count(lambda loss, guess: loss - loss[:, :1])
-
     def _by_count(self, of_losses: Callable[..., np.ndarray]) -> np.ndarray | None:
         """The interval of a curve at each number of layers left out, `[2, L + 1]`, or None."""
         intervals = [
@@ -294,7 +263,7 @@ class KeptCurve:
                 "loss",
                 "guess",
             )
-            for n in range(len(self.loss))
+            for n in range(len(self.mean.loss))
         ]
         ends = [(interval.low, interval.high) for interval in intervals if interval is not None]
         return np.array(ends).T if len(ends) == len(intervals) else None
@@ -327,11 +296,11 @@ class KeptCurve:
     @lazy_value
     def why_too_little(self) -> str:
         """Why the model knows too little of the tokens for a count; empty where it does not."""
-        chance = math.log(self.pooled.model.vocab_size)
+        loss, chance = self.mean.loss[0], math.log(self.pooled.model.vocab_size)
         better = f"{self.gain:.1f} nats a token better than a guess"
-        if self.loss[0] >= chance:
-            return f"a loss of {self.loss[0]:.1f} nats a token, a uniform guess has {chance:.1f}"
-        if self.gain < LEAST_GAIN * self.guess:
+        if loss >= chance:
+            return f"a loss of {loss:.1f} nats a token, a uniform guess has {chance:.1f}"
+        if self.gain < LEAST_GAIN * self.mean.guess:
             return better
         if self.gain_interval is not None and self.gain_interval[0] <= 0:
             low, high = self.gain_interval

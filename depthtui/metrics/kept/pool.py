@@ -221,7 +221,7 @@ def pool_prompts(of_prompts: Sequence[ReducedKept | None], pooled: Pooled) -> Po
     )
     reduced = [prompt for prompt in of_prompts if prompt is not None]
     curves = [
-        KeptCurve.over(scored, guess_of, parts, pooled)
+        KeptCurve(scored, guess_of, parts, pooled)
         for scored, guess_of, parts in kinds
         # Every prompt that was measured has the tokens.
         if sum(part is not None and part.is_known for part in parts) == len(reduced)

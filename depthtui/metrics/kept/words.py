@@ -9,7 +9,6 @@ from depthtui.data.pieces import NumberedParts, Piece, piece_mark
 from depthtui.metrics.choices import left_out_words
 from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.evidence import (
-    CountInterval,
     CountMeasure,
     LayerCount,
     Variant,
@@ -76,7 +75,9 @@ def _curve_findings(knowledge: PooledKept, pooled: Pooled, piece: Piece) -> Iter
             yield Finding(title, "–", f"too little is known: {curve.why_too_little}")
             continue
         interval, count = curve.interval, curve.count()
-        ends = "" if interval is None else f" ({_range(interval)})"
+        ends = ""
+        if interval is not None:
+            ends = f" ({rounded_up_range((interval.low, interval.high), '-')})"
         depth = f"{curve.mean_depth:.1f} on average"
         words = _staying_words(knowledge.order, count, piece)
         words += f"half with {curve.count(HALF)}, {depth}; of {curve.gain:.1f} nats a token"
@@ -117,10 +118,6 @@ def _in_own_order(pooled: Pooled) -> str:
     """The own order of a prompt, or of several, in words."""
     is_alone = len(pooled.prompts) == 1
     return "in the prompt's own order" if is_alone else "in the prompts' own order"
-
-
-def _range(interval: CountInterval) -> str:
-    return rounded_up_range((interval.low, interval.high), "-")
 
 
 def counted(

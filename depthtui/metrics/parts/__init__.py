@@ -11,7 +11,6 @@ import numpy as np
 from depthtui.data.pieces import PARTS, PER_LAYER, NumberedParts, Piece
 from depthtui.data.run import RunResult
 from depthtui.metrics import kept, needs
-from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.costs import MemoryNeed, Sizes, row_of_logits
 from depthtui.metrics.evidence import CountMeasure, LayerCount
 from depthtui.metrics.kept import pool, words
@@ -67,19 +66,6 @@ class PooledParts:
     knowledge: PooledKept
     untrained: NumberedParts | None
 
-    @property
-    def order(self) -> tuple[int, ...]:
-        """All pieces, the first to leave out first."""
-        return self.knowledge.order
-
-    def left_out(self, count: int) -> NumberedParts:
-        """The first `count` parts of the order."""
-        return NumberedParts.of(self.order[:count])
-
-    def staying(self, count: int) -> NumberedParts:
-        """The `count` parts that stay where those before them in the order are left out."""
-        return NumberedParts.of(self.order[len(self.order) - count :])
-
 
 def places_of(order: Sequence[int]) -> np.ndarray:
     """The place of each part in an order, from 1 on, `[L, 2]`: of attention, and of MLP."""
@@ -98,10 +84,7 @@ def _pool(reduced: Sequence[ReducedParts], pooled: Pooled) -> PooledParts | None
     if knowledge is None:
         return None
     untrained = reduced[0].untrained_parts
-    return PooledParts(
-        knowledge,
-        None if untrained is None else NumberedParts.of(untrained),
-    )
+    return PooledParts(knowledge, None if untrained is None else NumberedParts.of(untrained))
 
 
 def output_of(pooled: Pooled) -> PooledOutput | None:
@@ -121,7 +104,7 @@ COUNT_MEASURE = CountMeasure("causal", NAME, "kept by parts")
 
 def _evidence(parts: PooledParts, pooled: Pooled) -> list[LayerCount]:
     knowledge = parts.knowledge
-    stay = parts.staying(knowledge.layers)
+    stay = NumberedParts.of(knowledge.kept_layers)
     meaning = f"in parts that keep nine tenths, each half a layer: {stay.words}"
     measure = replace(COUNT_MEASURE, meaning=meaning)
     return [words.counted(measure, knowledge, pooled, stay.layers, KeptParts.per_layer)]
@@ -133,11 +116,8 @@ def _means(parts: PooledParts, pooled: Pooled) -> dict[str, float]:
 
 
 def _per_layer(parts: PooledParts) -> list[LayerValues]:
-    attention, mlp = places_of(parts.order).T.astype(float)
-    return [
-        LayerValues("place of attention", attention),
-        LayerValues("place of MLP", mlp),
-    ]
+    attention, mlp = places_of(parts.knowledge.order).T.astype(float)
+    return [LayerValues("place of attention", attention), LayerValues("place of MLP", mlp)]
 
 
 def _memory(sizes: Sizes) -> MemoryNeed:
@@ -169,24 +149,12 @@ METRIC = Metric(
     cost="twice that of knowledge kept; the model's order of parts once, longer",
     work=lambda result: kept.work(result, KeptParts.per_layer),
     result=KeptParts,
-    needs=(
-        needs.clean_run,
-        needs.lens,
-        needs.second_token,
-        needs.whole_split,
-        needs.no_mean_update,
-    ),
+    needs=(*kept.METRIC.needs, needs.whole_split, needs.no_mean_update),
     needs_order="part",
     preparation=lambda result: kept.search_work(result, KeptParts.per_layer),
     memory=_memory,
     recalled_with=RECALLED_ORDERS,
-    depends_on=(
-        "order_source",
-        "order_search",
-        "order_texts",
-        "answer_start",
-        *STAND_INS,
-    ),
+    depends_on=kept.DEPENDS_ON,
     reduced=ReducedParts,
     reduce=_reduce,
     pool=_pool,
