@@ -134,7 +134,7 @@ class TestSizes:
         (["--font", "No Such Font"], 1, "This machine has no font No Such Font"),
         (["--font", "a'b<c>"], 1, "is no family of fonts"),
         (["--only", "3"], 1, "There is no result '3'. There are: 1 The ferry was late."),
-        (["--measure", "chioces"], 1, "Did you mean choices?"),
+        (["--measure", "chioces"], 1, "Did you mean choices or parts_choices?"),
     ],
 )
 def test_bad_input_is_a_clear_error_and_nothing_is_written(

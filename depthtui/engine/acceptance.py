@@ -227,7 +227,7 @@ def _summary(metric: Metric, result: RunResult) -> Any:
     """The value of a metric that is derived from another, as in a report."""
     reading = reading_of([result], SummarySettings())
     value = reading.get(metric)
-    return value if value is None or metric.summary is None else metric.summary(value, reading)
+    return None if value is None else metric.summary(value, reading)
 
 
 def _numbers(value: Any) -> list[float]:

@@ -37,7 +37,7 @@ _OF_THE_HOUSE = "depthtui."
 OTHER_KEYS = frozenset(
     {
         *("schema", "model", "settings", "prompts", "runs", "provenance", "groups", "pooled"),
-        *("idle", "by_type", "unavailable", "verdict", "effective_depth"),
+        *("idle", "by_type", "unavailable", "verdict", "effective_depth", "left_out"),
         *("compared", "lm_eval", "missing_runs"),
     }
 )

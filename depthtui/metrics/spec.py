@@ -159,6 +159,10 @@ def no_evidence(value: Any, pooled: Pooled) -> list[LayerCount]:
     return []
 
 
+def no_summary(value: Any, pooled: Pooled) -> None:
+    """The part of a metric in `summary.json` that stands elsewhere there: none."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric, or one derived from another's arrays.
@@ -211,7 +215,7 @@ class Metric:
         pool: reduced values of the prompts that have any, and all prompts -> its values over all
             of them, or None. The reduced values of a derived metric are those of the metric that it
             is derived from: a lens has none until it has read every prompt.
-        summary: pooled values -> its part of `summary.json`, under its name; None for none.
+        summary: pooled values -> its part of `summary.json`, under its name.
         findings: pooled values -> its lines in the table of other metrics.
         means: pooled values -> numbers for a sweep's tables, by title; NaN where unknown.
         per_layer: pooled values -> its columns and bars by layer.
@@ -252,7 +256,7 @@ class Metric:
     of_lens: bool = False
     curves: tuple[str, ...] = ()
     pool: Callable[[Sequence[Any], Pooled], Any] = lambda reduced, _: reduced[0].pooled(reduced)
-    summary: Callable[[Any, Pooled], Any] | None = None
+    summary: Callable[[Any, Pooled], Any] = no_summary
     findings: Callable[[Any, Pooled], Iterable[Finding]] = lambda value, pooled: []
     means: Callable[[Any, Pooled], dict[str, float]] = lambda value, pooled: {}
     per_layer: Callable[[Any], list[LayerValues]] = lambda value: []

@@ -27,6 +27,7 @@ from depthtui.data.run_settings import (
 from depthtui.data.verdict import Verdict
 from depthtui.depth.reading import Reading
 from depthtui.metrics.registry import ALL
+from depthtui.metrics.spec import no_summary
 from depthtui.report.choices import choices_that_matter
 from depthtui.report.groups import RunGroup
 from depthtui.report.layer_types import types_dict
@@ -103,7 +104,7 @@ def _pooled(reading: Reading) -> dict[str, Any]:
     part: dict[str, Any] = {}
     for metric in ALL:
         value = reading.get(metric)
-        if value is not None and metric.summary is not None:
+        if value is not None and metric.summary is not no_summary:
             part[metric.name] = metric.summary(value, reading)
     if left_out := left_out_dict(reading):
         part["left_out"] = left_out

@@ -8,6 +8,7 @@ from depthtui.data.model import PART_TITLES
 from depthtui.data.verdict import KINDS
 from depthtui.depth import rules
 from depthtui.metrics.registry import ALL
+from depthtui.metrics.spec import no_summary
 from depthtui.report.summary_json import SCHEMA
 
 _DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -175,7 +176,7 @@ def _metrics() -> dict[str, Any]:
             "description": metric.formula,
         }
         for metric in ALL
-        if metric.summary is not None
+        if metric.summary is not no_summary
     }
     properties["left_out"] = {
         "type": "object",
