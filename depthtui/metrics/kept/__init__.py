@@ -6,6 +6,7 @@ What a model knows of a text is the loss that context saves: the gain over a gue
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,8 +30,9 @@ COUNT_MEASURE = CountMeasure("causal", NAME, NAME, "that keep nine tenths of wha
 
 
 def output_of(pooled: Pooled) -> PooledOutput | None:
-    """How near the output stays without layers; None where it is not known."""
-    return pool_output(pooled.reduced(METRIC), pooled)
+    """How near the output stays without layers, pooled once; None where it is not known."""
+    output: PooledOutput | None = pooled.get(_OUTPUT)
+    return output
 
 
 def why_not_pooled(pooled: Pooled) -> str:
@@ -120,6 +122,10 @@ METRIC = Metric(
     means=_means,
     evidence=_evidence,
 )
+
+
+_OUTPUT = replace(METRIC, name="kept_output", derived_from=NAME, pool=pool_output)
+"""The second value that the same reduced values are pooled to; no metric of its own."""
 
 
 def share_so_far(run: RunResult) -> np.ndarray | None:

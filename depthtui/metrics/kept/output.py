@@ -128,12 +128,8 @@ class PooledOutput:
         return drawn_interval([len(way.weights) for way in self.ways], statistic, self.seed)
 
 
-def pool_output(of_prompts: Sequence[ReducedKept | None], pooled: Pooled) -> PooledOutput | None:
-    """Pool the reduced values of each prompt, None where a prompt has none.
-
-    None where some values are unknown.
-    """
-    reduced = [prompt for prompt in of_prompts if prompt is not None]
+def pool_output(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledOutput | None:
+    """Pool the prompts that are known; None where some of their values are not."""
     by_prompt = len(reduced) >= PROMPTS_AS_UNITS
     units: dict[tuple[int, ...], list[tuple[np.ndarray, np.ndarray, float]]] = {}
     for prompt in reduced:

@@ -88,8 +88,9 @@ def _pool(reduced: Sequence[ReducedParts], pooled: Pooled) -> PooledParts | None
 
 
 def output_of(pooled: Pooled) -> PooledOutput | None:
-    """How near the output stays without parts; None where it is not known."""
-    return pool_output(pooled.reduced(METRIC), pooled)
+    """How near the output stays without parts, pooled once; None where it is not known."""
+    output: PooledOutput | None = pooled.get(_OUTPUT)
+    return output
 
 
 def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
@@ -163,3 +164,6 @@ METRIC = Metric(
     per_layer=_per_layer,
     evidence=_evidence,
 )
+
+_OUTPUT = replace(METRIC, name="parts_output", derived_from=NAME, pool=pool_output)
+"""The second value that the same reduced values are pooled to; no metric of its own."""
