@@ -132,7 +132,7 @@ def _names_layers(word: str) -> bool:
 )
 @model_argument_or_option
 @in_section(
-    "Layers to remove, by one of",
+    "Layers to remove",
     click.option(
         "--keep",
         "gate",
@@ -145,7 +145,7 @@ def _names_layers(word: str) -> bool:
         "--least",
         type=WholeNumberRange(1),
         metavar="N",
-        help="The N that cost least together.",
+        help="The first N in MODEL's order.",
     ),
     click.option(
         "--drop",
@@ -159,6 +159,7 @@ def _names_layers(word: str) -> bool:
         help="Let --keep and --least count attentions and MLPs, each by itself, not layers.",
     ),
 )
+@override_options("Layers to remove", *declared(RunSettings, only=["order_search"]))
 @in_section(
     "Healing",
     click.option(
@@ -209,7 +210,7 @@ def prune(
     if its logits are those of MODEL without these layers; then it is loaded and measured on the
     prompts. Without --out nothing is written. A table of the costs on the prompts comes first.
 
-    Layers are removed in MODEL's order of their joint cost. Their number is given (--least), or
+    Layers are removed in MODEL's order, as in a run. Their number is given (--least), or
     chosen by a column of that table and a limit (--keep) on the texts of that order, for answers
     on as many further prompts. A chosen number is checked on held-out prompts, by default ten of
     grade_school, or of addition: if the check fails, nothing is written. A healed model is written
@@ -240,9 +241,7 @@ def prune(
         gate=None if gate is None else Gate(*gate),
         prompts=prompts,
         names_prompts=_names_prompts(prompt_options),
-        settings=overrides.over(
-            RunSettings(chat_template=settings.chat_template, order_search="greedy")
-        ),
+        settings=overrides.over(RunSettings(chat_template=settings.chat_template)),
         piece="part" if by_parts else "layer",
         heals=heal,
         heal_texts="" if heal_texts is None else str(heal_texts),

@@ -27,7 +27,7 @@ def print_costs(choice: LayerChoice) -> None:
     costs = choice.held_out
     if not len(costs):
         return
-    left_out = costs.left_out(choice.order, choice.n_layers, choice.piece, "greedy")
+    left_out = costs.left_out(choice.order, choice.n_layers, choice.piece, choice.search)
     stays = [choice.n_pieces - count for count in choice.shown]
     table = left_out_table(left_out, stays, choice.n_pieces - choice.count)
     rows = [

@@ -370,7 +370,7 @@ class RunSettings:
     order_search: Annotated[
         str,
         Option(
-            "Find that order by each layer's own cost, or layer by layer, which is slow.",
+            "Order the layers by the cost of each alone, or layer by layer, which is slow.",
             choices=("ranked", "greedy"),
         ),
     ] = "ranked"

@@ -129,7 +129,8 @@ class LeftOut:
         words = "; ".join(self._clauses(self.n_pieces - stay))
         if stay == self.n_pieces:
             return f"With all {self.n_pieces} {self.piece}s: {words}."
-        return f"Without {self.pieces_words(stay)}: {words}."
+        kept_words = f"{stay} of {self.n_pieces} kept"
+        return f"Without {self.pieces_words(stay)} ({kept_words}): {words}."
 
     def _clauses(self, left_out: int) -> Iterator[str]:
         """What is known without the first pieces, in clauses."""
@@ -138,6 +139,8 @@ class LeftOut:
             for name, column in self.columns.items()
             if column.is_known(left_out)
         }
+        if KNOWLEDGE in values and self.columns[KNOWLEDGE].find_least is None:
+            yield f"{values[KNOWLEDGE]:.0%} of its knowledge stays"
         if LOSS in values:
             yield f"loss {values[LOSS]:+z.2f} nats, perplexity x {math.exp(values[LOSS]):.1f}"
         elif KL in values:

@@ -24,8 +24,6 @@ from depthtui.errors import DepthError
 from depthtui.metrics.accuracy.answer_statistics import LEVEL, is_above_chance
 from depthtui.metrics.layer_order import order_words
 
-MODEL_ORDER = order_words("model", "greedy")
-
 _SLACK = 1e-9
 """Tolerance by which 9 of 10 answers meet 0.9."""
 
@@ -153,6 +151,7 @@ class LayerChoice:
         piece: the kind of pieces.
         held_out: the costs on the held-out prompts, which may be none where pieces are named.
         option: the option that chose.
+        search: how the order was found: `ranked` or `greedy`.
         choosing: what chose the number; None where it, or the pieces, are given.
         healed: the costs there without these pieces where the rest is healed.
     """
@@ -163,6 +162,7 @@ class LayerChoice:
     piece: Piece
     held_out: LeftOutCosts
     option: str
+    search: str
     choosing: Choosing | None = None
     healed: LeftOutCosts | None = None
 
@@ -179,7 +179,7 @@ class LayerChoice:
     @property
     def order_words(self) -> str:
         """The order of the pieces, as an adverb."""
-        return "one by one" if self.option == NAMED else f"by {MODEL_ORDER}"
+        return "one by one" if self.option == NAMED else f"by {order_words('model', self.search)}"
 
     @property
     def shown(self) -> list[int]:
@@ -360,7 +360,7 @@ class Chooser:
         return n_layers
 
     def _first_pieces(self, count: int) -> list[int]:
-        """The first pieces to go of the model's order, or as many as there are."""
+        """The first pieces to go of the model's order, or as many as there are but the last."""
         order = surgery.layer_order(
             self.engine,
             self.settings,
@@ -368,7 +368,7 @@ class Chooser:
             lambda order: len(order.pieces) >= count,
             self.piece,
         )
-        return order.pieces[:count]
+        return order.pieces[: min(count, PER_LAYER[self.piece] * self._n_layers - 1)]
 
     def _choice(
         self, order: Sequence[int], count: int, option: str, by: Choosing | None = None
@@ -377,7 +377,8 @@ class Chooser:
         n_layers, order = self._n_layers, order[: max(1, count) + BEYOND]
         counts = _shown(count, option, len(order))
         costs = surgery.costs(self.engine, self.held_out, order, self.control, self.piece, counts)
-        return LayerChoice(order, count, n_layers, self.piece, costs, option, by)
+        search = self.settings.order_search
+        return LayerChoice(order, count, n_layers, self.piece, costs, option, search, by)
 
 
 def check_count(count: int, n_pieces: int, piece: Piece = "layer") -> None:

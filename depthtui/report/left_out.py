@@ -89,21 +89,37 @@ def _mark(count: int, ends: tuple[int, int] | None, n_pieces: int) -> Mark:
 def left_out_blocks(reading: Reading) -> Iterator[Block]:
     """The tables of what is left without layers, and without parts of layers, with their curves."""
     for left_out in filter(None, (reading.left_out, reading.parts_left_out)):
-        note = Note(
-            f"A row for each number of {left_out.piece}s that stay. Known: the share of what the "
-            f"model knows of {_scored(left_out)}; nats: its loss above the whole model's; KL and "
-            "choices: of all tokens but token 0."
-        )
+        note = Note(f"A row for each number of {left_out.piece}s that stay. {key_words(left_out)}")
         figures = ViewBlocks(["pictures"], [Figures(left_out_figures(left_out))])
         table = left_out_table(left_out, left_out.stays)
         yield Chapter(f"{left_out.piece.capitalize()}s left out", [note, figures, table])
 
 
-def _scored(left_out: LeftOut) -> str:
-    """The tokens of which the knowledge is, in words."""
-    if left_out.knowledge is None or left_out.knowledge.curve.scored == "text":
-        return "the text"
-    return f"the {left_out.knowledge.curve.words}"
+_MEANINGS = {
+    KNOWLEDGE: "known: the share that stays of what context tells the model about {scored}",
+    LOSS: "nats: its loss there above the whole model's",
+    KL: "KL: nats a token from the whole model's output",
+    CHOICES: "choices: its first choices that stay, at all tokens but token 0",
+    CHOSEN: "chosen: right answers among options",
+    WRITTEN: "written: right answers in its own words",
+    TIME: "time: of a token, beside the whole model's",
+}
+"""By column, its meaning."""
+
+
+def key_words(left_out: LeftOut) -> str:
+    """The columns in words."""
+    curve = None if left_out.knowledge is None else left_out.knowledge.curve
+    scored = "the text" if curve is None or curve.scored == "text" else f"the {curve.words}"
+    words = [f"Goes: the {left_out.piece} that leaves in this row"]
+    words += [
+        meaning.format(scored=scored)
+        for name, meaning in _MEANINGS.items()
+        if name in left_out.columns
+    ]
+    if not all(np.isfinite(column.values).all() for column in left_out.columns.values()):
+        words.append("–: not measured")
+    return "; ".join(words) + "."
 
 
 _RANKS = {KL: 2, TIME: 1}

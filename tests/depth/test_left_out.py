@@ -74,6 +74,7 @@ def test_the_least_that_keeps_a_limit_is_a_whole_number(values, falls, limit, le
 def test_a_row_is_a_sentence():
     of_questions = np.array([1, 0.9, 0.5, 0.4, 0])
     columns = {
+        "knowledge": LeftOutColumn("known", of_questions, ".2f", True),
         "loss": LeftOutColumn("nats", np.array([0, 0.09, 0.5, 1, 2]), "+.2f"),
         "choices": LeftOutColumn("choices", of_questions, ".2f", True, of=10),
         "chosen": LeftOutColumn("chosen", of_questions, ".2f", True, of=10),
@@ -82,14 +83,14 @@ def test_a_row_is_a_sentence():
     }
     left_out = LeftOut("layer", 4, "model", "ranked", (3, 1, 2, 0), columns)
     assert left_out.sentence(3) == (
-        "Without layer 3: loss +0.09 nats, perplexity x 1.1; 9 of 10 first choices stay; 9 of 10 "
-        "answers right when chosen; 18 of 20 answers right when written; a token takes 87% of its "
-        "time."
+        "Without layer 3 (3 of 4 kept): 90% of its knowledge stays; loss +0.09 nats, perplexity x "
+        "1.1; 9 of 10 first choices stay; 9 of 10 answers right when chosen; 18 of 20 answers "
+        "right when written; a token takes 87% of its time."
     )
-    assert left_out.sentence(2).startswith("Without layers 1 and 3: loss +0.50")
+    assert left_out.sentence(2).startswith("Without layers 1 and 3 (2 of 4 kept): 50% of")
     assert left_out.sentence(0).endswith("0 of 20 answers right when written.")
-    assert left_out.sentence(4).startswith("With all 4 layers: loss +0.00")
-    assert row_of(left_out, 2) == ["2", "1", "+0.50", "5/10", "5/10", "10/20", "70%"]
+    assert left_out.sentence(4).startswith("With all 4 layers: 100% of its knowledge stays")
+    assert row_of(left_out, 2) == ["2", "1", "0.50", "+0.50", "5/10", "5/10", "10/20", "70%"]
 
 
 def test_prompts_are_the_units_from_four_on():

@@ -40,7 +40,8 @@ def choice(
     gate: Gate, choosing: LeftOutCosts, held_out: LeftOutCosts, healed: LeftOutCosts | None = None
 ) -> LayerChoice:
     by = Choosing(gate, choosing, "8 texts", "10 held-out prompts")
-    return LayerChoice(ORDER, gate.within(choosing), 10, "layer", held_out, gate.option, by, healed)
+    count = gate.within(choosing)
+    return LayerChoice(ORDER, count, 10, "layer", held_out, gate.option, "greedy", by, healed)
 
 
 def by_kl(choosing: list[float], held_out: list[float], limit: float = 0.5) -> LayerChoice:

@@ -430,7 +430,7 @@ def _card_of_parts(folder: Path) -> None:
         tokens,
     )
     by = Choosing(gate, choosing, "8 texts that the model writes itself", "8 held-out prompts")
-    choice = LayerChoice(order, 3, info.n_layers, "part", held_out, gate.option, by)
+    choice = LayerChoice(order, 3, info.n_layers, "part", held_out, gate.option, "greedy", by)
     parts = NumberedParts.of(choice.left_out)
     folder.mkdir()
     pruned = PrunedModel(folder, tuple(range(info.n_layers)), info.parameters, 0.0, parts)

@@ -247,7 +247,9 @@ def test_parts_are_counted_by_their_order_and_given_as_attentions_and_mlps():
     assert of_parts["order"][0] == {"layer": 1, "part": "attention"}
     assert of_parts["least"]["knowledge"]["0.9"] == of_parts["least"]["kl"]["1"] == 2
     assert of_parts["staying"]["knowledge"]["0.9"] == {"attention": (0,), "mlp": (1,)}
-    assert reading.parts_left_out.sentence(2).startswith("Without attention 1; MLP 0: loss +0.40")
+    assert reading.parts_left_out.sentence(2).startswith(
+        "Without attention 1; MLP 0 (2 of 4 kept): "
+    )
     titles = {finding.title: finding for finding in METRIC.findings(parts, reading)}
     found = titles["Parts that keep nine tenths, text"]
     assert (found.value[:6], found.remark[:24]) == ("2 of 4", "1 MLP and 1 attention; h")

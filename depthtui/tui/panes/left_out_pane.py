@@ -22,7 +22,7 @@ from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics
-from depthtui.report.left_out import left_out_figures, left_out_table
+from depthtui.report.left_out import key_words, left_out_figures, left_out_table
 from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.block_lines import Lines, lines_of
 from depthtui.tui.draw.plot import Curve
@@ -34,9 +34,9 @@ from depthtui.tui.panes.verdict_page import title_within
 from depthtui.tui.state.automatic_metrics import soonest_order
 from depthtui.tui.state.next_measures import is_quick
 
-_ORDERS = {"model": "the model's order", "own": "order: of other tokens"}
+_ORDERS = {"model": "in the model's order", "own": "in an order of other tokens"}
 _LONGEST_LINE = 110
-_FEWEST_ROWS, _LEAST_CURVE = 3, 5
+_FEWEST_ROWS, _MANY_ROWS, _LEAST_CURVE = 3, 9, 5
 
 
 class LeftOutPane(Page):
@@ -143,7 +143,7 @@ class LeftOutPane(Page):
     def lay_out(self) -> Lines:
         left_out = self._left_out
         assert left_out is not None
-        subtitle = [f"{DIAL_KEYS} {self.dial}", "x what if", _ORDERS[left_out.kind]]
+        subtitle = [f"{DIAL_KEYS} {self.dial}", "x runs without these", _ORDERS[left_out.kind]]
         while len(subtitle) > 1 and len(" · ".join(subtitle)) > self.area.width:
             subtitle.pop()
         self.set_titles("Left out", " · ".join(subtitle))
@@ -155,6 +155,10 @@ class LeftOutPane(Page):
         head, *rows = self._table(left_out, stay)
         notes = self._notes(left_out)
         room = self.area.height - len(lines) - 1
+        key = [[(line, styles.muted)] for line in wrap(key_words(left_out), self.area.width)]
+        if room - len(notes) - len(key) < _MANY_ROWS:
+            key = []
+        notes = key + notes
         if room - len(notes) < _FEWEST_ROWS:
             notes = []
         room -= len(notes)

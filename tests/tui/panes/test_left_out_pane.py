@@ -109,7 +109,7 @@ async def test_the_key_computes_the_quick_columns_and_then_the_model_s_order() -
         show(pane, result, read(result, planted("own")))
         assert pane.computes() == ("speed",), "the prompt has no answer"
         assert "i computes speed" in pane.text
-        assert "order: of other tokens" in pane.text
+        assert "in an order of other tokens" in pane.text
         result.put("speed", smooth_metric("speed", result))
         show(pane, result, read(result, planted("own")))
         assert "i finds the model's order, about" in pane.text
