@@ -144,7 +144,7 @@ class LeftOutPane(Page):
         left_out = self._left_out
         assert left_out is not None
         subtitle = [f"{DIAL_KEYS} {self.dial}", "x runs without these", _ORDERS[left_out.kind]]
-        while len(subtitle) > 1 and len(" · ".join(subtitle)) > self.area.width:
+        while len(subtitle) > 1 and len(" · ".join(subtitle)) > self.area.width - 2:
             subtitle.pop()
         self.set_titles("Left out", " · ".join(subtitle))
         stay, styles = self._stay(left_out), self.pane_styles
@@ -165,7 +165,7 @@ class LeftOutPane(Page):
         first = left_out.stays.index(stay) - room // 2
         first = max(0, min(first, len(rows) - room))
         lines += [head, *rows[first : first + room], *notes]
-        spare = self.area.height - len(lines) - 2
+        spare = self.area.height - len(lines) - 3
         return [*lines, [], *self._curves(left_out, stay, spare)] if spare > _LEAST_CURVE else lines
 
     def _table(self, left_out: LeftOut, stay: int) -> Lines:

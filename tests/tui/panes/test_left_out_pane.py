@@ -68,6 +68,7 @@ async def test_the_rows_lie_around_the_dial_and_its_own_is_in_words(size: tuple[
             row = line_with(pane, "▸")
             assert lines(pane)[row].split()[1] == str(kept_count)
             assert list(cells(pane.render_line(row)))[4][1].color == pane.pane_styles.accent.color
+            assert ("── " in text) == (" 20 15 " in text)
             shown = stays(pane)
             assert kept_count in shown
             assert len(shown) >= 3
