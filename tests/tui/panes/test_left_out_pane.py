@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import takewhile
 
 import numpy as np
 import pytest
@@ -49,9 +50,8 @@ def read(result: RunResult, left_out: LeftOut | None, parts: LeftOut | None = No
 def stays(pane: LeftOutPane) -> list[int]:
     """The numbers of layers of the rows in sight."""
     rows = lines(pane)[line_with(pane, " goes ") + 1 :]
-    return [
-        int(found[1]) for row in rows if (found := re.match("[▸ ] +([0-9]+) +(–|[0-9]+) ", row))
-    ]
+    found = (re.match("[▸ ] +([0-9]+) +(–|[0-9]+) ", row) for row in rows)
+    return [int(row[1]) for row in takewhile(bool, found) if row]
 
 
 @pytest.mark.parametrize("size", [(80, 24), (58, 14), (44, 12), (120, 60)])
