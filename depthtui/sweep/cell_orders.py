@@ -106,14 +106,14 @@ class Results:
                 body = json.loads(data)
                 counts = self._state.folder.token_counts(cell.model, body["fingerprint"])
                 counts |= body["counts"]
-                self._state.folder.keep_token_counts(cell.model, body["fingerprint"], counts)
+                self._state.folder.save_token_counts(cell.model, body["fingerprint"], counts)
             case "record":
                 try:
                     record = read_record(data)
                 except DamagedRecord as error:
                     self.fail(cell, f"A record did not arrive: {error}.")
                     return
-                self._state.keep(cell, record)
+                self._state.save(cell, record)
                 self._end(cell, record)
             case _:
                 self._state.fail(failure_in(data))

@@ -108,7 +108,7 @@ class SweepFolder:
             self._records[key] = record
         return self._records[key]
 
-    def keep(self, cell: Cell, record: Record) -> None:
+    def save(self, cell: Cell, record: Record) -> None:
         """Write a record, whole or not at all.
 
         Raises:
@@ -140,9 +140,9 @@ class SweepFolder:
         Raises:
             DepthError: the folder cannot be written.
         """
-        self.keep_failures([*self.failures, failure])
+        self.save_failures([*self.failures, failure])
 
-    def keep_failures(self, failures: Sequence[Failure]) -> None:
+    def save_failures(self, failures: Sequence[Failure]) -> None:
         """Write `failures.json` with these failures alone; delete the file where there are none.
 
         Raises:
@@ -165,7 +165,7 @@ class SweepFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return {}
 
-    def keep_token_counts(
+    def save_token_counts(
         self, model: ModelSpec, fingerprint: str, counts: Mapping[str, int]
     ) -> None:
         """Keep lengths, so that the model need not be loaded to know which prompts fit.

@@ -138,7 +138,7 @@ class _Sweep:
         self._engine: SweepEngine | None = None
 
     def run(self) -> Outcome:
-        self._state.folder.keep_failures([])
+        self._state.folder.save_failures([])
         models = self._state.plan.models
         for model in models:
             problem = find_on_disk(self._state, model, self._models_dir, self._watcher.emit)
@@ -170,7 +170,7 @@ class _Sweep:
         for cell in state.find_records(model, counts, info.fingerprint):
             self._run_cell(engine, cell, counts)
         if len(counts.lengths) > n_known:
-            state.folder.keep_token_counts(model, info.fingerprint, counts.lengths)
+            state.folder.save_token_counts(model, info.fingerprint, counts.lengths)
 
     def _run_cell(self, engine: SweepEngine, cell: Cell, counts: TokenCounts) -> None:
         state = self._state
@@ -185,7 +185,7 @@ class _Sweep:
                 continue
             record = step if isinstance(step, Record) else None
             if record is not None:
-                state.keep(cell, record)
+                state.save(cell, record)
             elif isinstance(step, Failure):
                 state.fail(step)
             self._watcher.prompt_ends(cell, record, time.perf_counter() - began)

@@ -64,14 +64,14 @@ def merge_sweeps(paths: Sequence[Path], out: SweepFolder, notify: Notify) -> Out
                         f"The record {name} is left out: its model has other layers than before."
                     )
                     continue
-                out.keep(cell, record)
+                out.save(cell, record)
                 records[cell][record.number] = record
     sorted_records = {
         cell: [numbered[number] for number in sorted(numbered)]
         for cell, numbered in records.items()
     }
     out.write_manifest(plan, sorted_records)
-    out.keep_failures(_failures(paths, sorted_records))
+    out.save_failures(_failures(paths, sorted_records))
     return Outcome(plan, sorted_records, out.failures)
 
 

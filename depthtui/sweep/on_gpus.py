@@ -91,7 +91,7 @@ def run_on_gpus(
     folder.claim()
     models = models_dir(Path(engine.cache_dir))
     state = SweepState(plan, folder, notify, shard or Shard(), datasets_dir(models.parent))
-    state.folder.keep_failures([])
+    state.folder.save_failures([])
     for model in plan.models:
         problem = find_on_disk(state, model, models, watcher.emit)
         if problem:

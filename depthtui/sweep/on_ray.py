@@ -149,7 +149,7 @@ class _RayDriver:
 
     def run(self) -> Outcome:
         state = self._state
-        state.folder.keep_failures([])
+        state.folder.save_failures([])
         for model in state.plan.models:
             counts = state.folder.token_counts(model, None)
             state.find_records(model, TokenCounts(counts, state.plan.run.chat_template), None)

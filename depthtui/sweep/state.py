@@ -139,13 +139,13 @@ class SweepState:
             return list(candidates)
         return choose(task, candidates, _no_limit)
 
-    def keep(self, cell: Cell, record: Record) -> None:
+    def save(self, cell: Cell, record: Record) -> None:
         """Add a new record and write it; report which of its metrics failed.
 
         Raises:
             DepthError: the folder cannot be written.
         """
-        self.folder.keep(cell, record)
+        self.folder.save(cell, record)
         self._records[cell][record.number] = record
         self._incomplete.discard((cell, record.number))
         for problem in problems_of(record):

@@ -103,7 +103,7 @@ def test_lists_of_a_sweep(count: int, home: Path) -> None:
 @examples
 def test_lengths_of_prompts(count: int, home: Path) -> None:
     folder = SweepFolder(home / "sweep", _ignore)
-    folder.keep_token_counts(ModelSpec("alpha"), "f" * 16, {"a" * 32: 3, "b" * 32: 99})
+    folder.save_token_counts(ModelSpec("alpha"), "f" * 16, {"a" * 32: 3, "b" * 32: 99})
     (path,) = (home / "sweep" / "token-counts").iterdir()
 
     def read(data: bytes) -> None:

@@ -217,12 +217,12 @@ class Sweeping:
     def _write_record(self, folder: SweepFolder, cell: Cell, record: Record) -> None:
         if _KEY.fullmatch(record.key) is None:
             raise ValueError("a record's key would name another file")
-        folder.keep(cell, record)
+        folder.save(cell, record)
         if len(self.records[cell]) == cell.task.examples:
             self._write_manifest(folder)
 
     def _write_manifest(self, folder: SweepFolder) -> None:
-        folder.keep_failures(self.failures)
+        folder.save_failures(self.failures)
         folder.write_manifest(self.plan, self.outcome.records)
 
 
