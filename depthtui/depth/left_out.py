@@ -89,6 +89,12 @@ class LeftOut:
         """The number of pieces."""
         return len(self.order)
 
+    @property
+    def scored(self) -> str:
+        """The tokens of which the knowledge is, in words."""
+        curve = None if self.knowledge is None else self.knowledge.curve
+        return "the text" if curve is None or curve.scored == "text" else f"the {curve.words}"
+
     def least(self, column: str, limit: float) -> int | None:
         """The fewest pieces that keep a limit of a column; None where that is not known."""
         return self.columns[column].least(limit) if column in self.columns else None
@@ -140,9 +146,9 @@ class LeftOut:
             if column.is_known(left_out)
         }
         if KNOWLEDGE in values and self.columns[KNOWLEDGE].find_least is None:
-            yield f"{values[KNOWLEDGE]:.0%} of its knowledge stays"
+            yield f"{values[KNOWLEDGE]:.0%} of what it knows of {self.scored} stays"
         if LOSS in values:
-            yield f"loss {values[LOSS]:+z.2f} nats, perplexity x {math.exp(values[LOSS]):.1f}"
+            yield f"loss there {values[LOSS]:+z.2f} nats, perplexity x {math.exp(values[LOSS]):.1f}"
         elif KL in values:
             yield f"KL {values[KL]:z.2f} nats"
         if CHOICES in values:

@@ -98,10 +98,10 @@ def left_out_blocks(reading: Reading) -> Iterator[Block]:
 _MEANINGS = {
     KNOWLEDGE: "known: the share that stays of what context tells the model about {scored}",
     LOSS: "nats: its loss there above the whole model's",
-    KL: "KL: nats a token from the whole model's output",
-    CHOICES: "choices: its first choices that stay, at all tokens but token 0",
+    KL: "KL: nats from the whole model's output, at all tokens but token 0",
+    CHOICES: "choices: the likeliest tokens that stay so, among the same",
     CHOSEN: "chosen: right answers among options",
-    WRITTEN: "written: right answers in its own words",
+    WRITTEN: "written: right answers that it writes",
     TIME: "time: of a token, beside the whole model's",
 }
 """By column, its meaning."""
@@ -109,11 +109,9 @@ _MEANINGS = {
 
 def key_words(left_out: LeftOut) -> str:
     """The columns in words."""
-    curve = None if left_out.knowledge is None else left_out.knowledge.curve
-    scored = "the text" if curve is None or curve.scored == "text" else f"the {curve.words}"
-    words = [f"Goes: the {left_out.piece} that leaves in this row"]
+    words = [f"Goes: the {left_out.piece} that leaves in this row, counted from 0"]
     words += [
-        meaning.format(scored=scored)
+        meaning.format(scored=left_out.scored)
         for name, meaning in _MEANINGS.items()
         if name in left_out.columns
     ]

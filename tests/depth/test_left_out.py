@@ -83,13 +83,13 @@ def test_a_row_is_a_sentence():
     }
     left_out = LeftOut("layer", 4, "model", "ranked", (3, 1, 2, 0), columns)
     assert left_out.sentence(3) == (
-        "Without layer 3 (3 of 4 kept): 90% of its knowledge stays; loss +0.09 nats, perplexity x "
-        "1.1; 9 of 10 first choices stay; 9 of 10 answers right when chosen; 18 of 20 answers "
-        "right when written; a token takes 87% of its time."
+        "Without layer 3 (3 of 4 kept): 90% of what it knows of the text stays; loss there +0.09 "
+        "nats, perplexity x 1.1; 9 of 10 first choices stay; 9 of 10 answers right when chosen; "
+        "18 of 20 answers right when written; a token takes 87% of its time."
     )
     assert left_out.sentence(2).startswith("Without layers 1 and 3 (2 of 4 kept): 50% of")
     assert left_out.sentence(0).endswith("0 of 20 answers right when written.")
-    assert left_out.sentence(4).startswith("With all 4 layers: 100% of its knowledge stays")
+    assert left_out.sentence(4).startswith("With all 4 layers: 100% of what it knows of the text")
     assert row_of(left_out, 2) == ["2", "1", "0.50", "+0.50", "5/10", "5/10", "10/20", "70%"]
 
 

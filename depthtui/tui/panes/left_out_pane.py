@@ -46,7 +46,7 @@ class LeftOutPane(Page):
         kept_count: the layers kept in the dial's row; negative for the verdict's count.
     """
 
-    dial = "layers"
+    dial = "layers kept"
     footer = ("turn_page", "what_if", "compute", "export", "explain")
     kept_count: reactive[int] = reactive(-1, repaint=False)
 
