@@ -6,6 +6,7 @@ import ast
 import gc
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -73,6 +74,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Collect seldom what is no longer used."""
     gc.set_threshold(100_000, 20, 50)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the slowest files where the slowest tests are printed (`--durations`)."""
+    seconds: Counter[str] = Counter()
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                seconds[report.nodeid.partition("::")[0]] += report.duration
+    slowest = seconds.most_common(terminalreporter.config.option.durations or 0)
+    if slowest:
+        terminalreporter.section("slowest files")
+    for file, duration in slowest:
+        terminalreporter.line(f"{duration:7.1f} s {file}")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -1,0 +1,214 @@
+"""The size of the house: how many lines, long functions, explorers and cases there are.
+
+Each number may fall. One that has to rise says in its commit what the lines bought.
+
+`python -m tests.test_size [REVISION]` prints the code lines of each room, and the difference to a
+revision of git.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import subprocess
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+CODE_LINES = {
+    "depthtui": 1_730,
+    "depthtui/api": 480,
+    "depthtui/cli": 4_230,
+    "depthtui/data": 3_070,
+    "depthtui/depth": 1_940,
+    "depthtui/engine": 5_360,
+    "depthtui/lenses": 760,
+    "depthtui/manual": 380,
+    "depthtui/metrics": 9_760,
+    "depthtui/models": 2_900,
+    "depthtui/parallel": 470,
+    "depthtui/prompts": 1_620,
+    "depthtui/report": 5_270,
+    "depthtui/service": 390,
+    "depthtui/sweep": 3_620,
+    "depthtui/tracing": 3_200,
+    "depthtui/tui": 16_340,
+    "tests": 9_780,
+    "tests/api": 980,
+    "tests/benchmarks": 2_130,
+    "tests/builders": 1_290,
+    "tests/data": 1_950,
+    "tests/depth": 2_100,
+    "tests/engine": 4_460,
+    "tests/fuzz": 570,
+    "tests/golden": 400,
+    "tests/lenses": 460,
+    "tests/manual": 80,
+    "tests/metrics": 7_440,
+    "tests/models": 2_330,
+    "tests/oracle": 10,
+    "tests/parallel": 470,
+    "tests/pictures": 400,
+    "tests/prompts": 1_330,
+    "tests/report": 3_270,
+    "tests/service": 340,
+    "tests/sweep": 3_670,
+    "tests/tools": 470,
+    "tests/tracing": 1_270,
+    "tests/tui": 14_690,
+}
+"""By room, its lines of code: no imports, docstrings, comments and blank lines."""
+
+AT_MOST = {
+    "functions of more than 60 lines": 14,
+    "functions of more than 8 parameters": 11,
+    "files of more than 500 lines": 16,
+    "explorers that the tests open": 489,
+    "cases": 10_505,
+}
+"""What is counted in the package and, for explorers and cases, in the tests."""
+
+_LONGEST_FUNCTION, _MOST_PARAMETERS, _LONGEST_FILE = 60, 8, 500
+_NO_CODE = {
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
+    tokenize.ENDMARKER,
+}
+_OPENS_EXPLORER = {"explore", "run_test"}
+
+
+@cache
+def tree_of(text: str) -> ast.Module:
+    """The syntax tree of a file's text."""
+    return ast.parse(text)
+
+
+def code_lines(text: str) -> int:
+    """The lines of a file's text that have code, without those of its imports and docstrings."""
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in _NO_CODE:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(tree_of(text)):
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
+            assert isinstance(node, ast.stmt)
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
+
+
+def room_of(path: str) -> str:
+    """The room of a file, such as `depthtui/tui`; files at the top are a room of their own."""
+    top, *rest = Path(path).parts
+    return f"{top}/{rest[0]}" if len(rest) > 1 else top
+
+
+@cache
+def sources() -> dict[str, str]:
+    """The texts of the package's and the tests' Python files, by their paths from the root."""
+    files = [file for top in ("depthtui", "tests") for file in sorted((ROOT / top).rglob("*.py"))]
+    return {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in files}
+
+
+def rooms(texts: dict[str, str]) -> Counter[str]:
+    """The code lines of each room."""
+    counts: Counter[str] = Counter()
+    for path, text in texts.items():
+        counts[room_of(path)] += code_lines(text)
+    return counts
+
+
+def nodes(top: str) -> Iterator[tuple[str, ast.AST]]:
+    """Every node of the files of the package, or of the tests, with its file."""
+    for path, text in sources().items():
+        if path.startswith(f"{top}/"):
+            yield from ((path, node) for node in ast.walk(tree_of(text)))
+
+
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """The functions of the package, each with its file and name."""
+    for path, node in nodes("depthtui"):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{path}::{node.name}", node
+
+
+def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many parameters a function has, `self` aside."""
+    named = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+    return sum(parameter.arg not in ("self", "cls") for parameter in named)
+
+
+def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether click calls a function, with a parameter for each group of options."""
+    return any("click" in ast.unparse(decorator) for decorator in function.decorator_list)
+
+
+def found() -> dict[str, list[str]]:
+    """The places of all that is counted by name."""
+    files = [path for path in sources() if path.startswith("depthtui/")]
+    return {
+        "functions of more than 60 lines": [
+            name
+            for name, function in functions()
+            if (function.end_lineno or 0) - function.lineno >= _LONGEST_FUNCTION
+        ],
+        "functions of more than 8 parameters": [
+            name
+            for name, function in functions()
+            if parameters(function) > _MOST_PARAMETERS and not is_command(function)
+        ],
+        "files of more than 500 lines": [
+            path for path in files if sources()[path].count("\n") > _LONGEST_FILE
+        ],
+        "explorers that the tests open": [
+            path
+            for path, node in nodes("tests")
+            if isinstance(node, ast.Call)
+            and ast.unparse(node.func).rpartition(".")[2] in _OPENS_EXPLORER
+        ],
+    }
+
+
+def test_no_room_grows() -> None:
+    over = {
+        room: f"{lines} lines of code, {lines - CODE_LINES.get(room, 0)} too many"
+        for room, lines in rooms(sources()).items()
+        if lines > CODE_LINES.get(room, 0)
+    }
+    assert not over
+
+
+def test_there_are_no_more_of_them(request: pytest.FixtureRequest) -> None:
+    of_all = found() | {"cases": [item.nodeid for item in request.session.items]}
+    over = {name: places for name, places in of_all.items() if len(places) > AT_MOST[name]}
+    assert not over
+
+
+def texts_at(revision: str) -> dict[str, str]:
+    """The texts of the Python files at a revision of git; none where git does not have it."""
+    names = _git("ls-tree", "-r", "--name-only", revision, "depthtui", "tests").splitlines()
+    return {name: _git("show", f"{revision}:{name}") for name in names if name.endswith(".py")}
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout
+
+
+def main(revision: str = "") -> None:
+    """Print the code lines of each room, and the difference to a revision."""
+    now, before = rooms(sources()), rooms(texts_at(revision)) if revision else Counter[str]()
+    for room in sorted(now | before):
+        change = f"{now[room] - before[room]:+6}" if before else ""
+        print(f"{room:24}{now[room]:7}{change}")
+    for name, places in found().items():
+        print(f"{name:40}{len(places):7}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
