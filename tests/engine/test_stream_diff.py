@@ -196,6 +196,18 @@ def test_a_dimension_of_massive_activations_hides_no_drift(compare: Compare) -> 
     assert not compare(ours, theirs, torch.bfloat16).is_same
 
 
+def test_a_write_may_be_off_behind_earlier_states_that_are(compare: Compare) -> None:
+    """Attention reads earlier tokens."""
+    noise = torch.Generator().manual_seed(4)
+    state, write, other = torch.randn(3, TOKENS, 512, generator=noise)
+    is_late = torch.arange(TOKENS)[:, None] >= TOKENS // 2
+    ours = {"state_0": state, "0_attn": write}
+    theirs = {"state_0": state + 0.02 * other * ~is_late, "0_attn": write + 0.03 * other * is_late}
+    assert compare(ours, theirs, torch.bfloat16).is_same
+    theirs["state_0"] = state
+    assert not compare(ours, theirs, torch.bfloat16).is_same
+
+
 def test_a_dimension_of_massive_activations_hides_no_fault(compare: Compare) -> None:
     ours = {name: values.bfloat16().float() for name, values in stream().items()}
     for values in ours.values():
