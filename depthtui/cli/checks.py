@@ -60,7 +60,8 @@ class Check:
 
 def check_versions() -> Iterator[Check]:
     """Python and the libraries, against the versions that depthtui needs."""
-    from depthtui.tui.textual_patches.versions import ARE_ON, TRIED
+    from depthtui.tui.textual_patches import why_off
+    from depthtui.tui.textual_patches.versions import TRIED
 
     versions = {"python": platform.python_version()}
     for text in importlib.metadata.requires("depthtui") or ():
@@ -94,14 +95,8 @@ def check_versions() -> Iterator[Check]:
                 f"{needed.specifier}.",
                 install_package(f"{needed.name}{needed.specifier}", "--upgrade"),
             )
-    if not ARE_ON:
-        yield Check(
-            "versions",
-            "note",
-            f"The explorer runs without its patches of Textual {' and '.join(TRIED)}: "
-            f"{versions['textual']} is installed.",
-            install_package(f"textual=={TRIED[-1]}"),
-        )
+    if off := why_off():
+        yield Check("versions", "note", off, install_package(f"textual=={TRIED[-1]}"))
     versions_text = [f"{name} {versions[name]}" for name in ("python", *LISTED) if name in versions]
     if "bitsandbytes" in versions:
         versions_text.append(f"bitsandbytes {versions['bitsandbytes']}")

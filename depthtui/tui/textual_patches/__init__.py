@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import textual
+
 from depthtui.tui.textual_patches import (
     dispatch,
     key_order,
@@ -16,7 +18,7 @@ from depthtui.tui.textual_patches import (
     timers,
     watchers,
 )
-from depthtui.tui.textual_patches.versions import ARE_ON
+from depthtui.tui.textual_patches.versions import ARE_ON, TRIED
 
 
 class TextualPatch(NamedTuple):
@@ -71,6 +73,16 @@ PATCHES = (
     TextualPatch("frame", "StylesCache.render_line", ""),
     TextualPatch("frame", "StylesCache.render_widget", ""),
 )
+
+
+def why_off() -> str:
+    """Why the patches are off, in a sentence; empty where they are on."""
+    if ARE_ON:
+        return ""
+    return (
+        f"{len(PATCHES)} patches of Textual are off: they were tried with {' and '.join(TRIED)}, "
+        f"and {textual.__version__} is installed."
+    )
 
 
 def install() -> None:

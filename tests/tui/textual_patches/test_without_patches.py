@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from textual.widgets import Static
 
 import depthtui
 from depthtui.cli.checks import check_versions
-from depthtui.tui.textual_patches import versions
+from depthtui.tui import textual_patches
+from depthtui.tui.navigation import keymap
+from depthtui.tui.screens.dialogs.welcome import Welcome
+from depthtui.tui.textual_patches import PATCHES
 from depthtui.tui.textual_patches.versions import TRIED
 
 UNTRIED = "8.99.0"
@@ -35,14 +39,21 @@ def test_without_any_patch_the_main_path_is_walked(tmp_path: Path) -> None:
     assert walked.returncode == 0, walked.stderr
 
 
-def test_the_doctor_names_an_untried_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_and_the_welcome_count_the_patches_that_are_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def notes() -> list[str]:
-        return [check.finding for check in check_versions() if "patches" in check.finding]
+        (welcome,) = Welcome(keymap()).body()
+        assert isinstance(welcome, Static)
+        findings = [check.finding for check in check_versions()]
+        return [text for text in (*findings, str(welcome.content)) if "patches" in text]
 
     assert notes() == []
-    monkeypatch.setattr(versions, "ARE_ON", False)
-    (note,) = notes()
-    assert TRIED[-1] in note
+    monkeypatch.setattr(textual_patches, "ARE_ON", False)
+    doctor, welcome = notes()
+    assert doctor.startswith(f"{len(PATCHES)} patches of Textual are off")
+    assert TRIED[-1] in doctor
+    assert doctor in welcome
 
 
 def test_no_version_is_older_than_those_that_the_patches_were_tried_with() -> None:

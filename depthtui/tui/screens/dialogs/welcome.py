@@ -14,6 +14,7 @@ from textual.widgets import Static
 from depthtui.tui.commands.everywhere import IN_DIALOGS
 from depthtui.tui.keymap import Keymap
 from depthtui.tui.screens.dialogs.dialog import MUTED, Dialog
+from depthtui.tui.textual_patches import why_off
 
 ABOUT = "How many of its layers does a model use? Three steps:"
 
@@ -56,6 +57,8 @@ class Welcome(Dialog[str]):
             *_table(STEPS, width, "bold"),
             *_table(keys, width, "$text-accent"),
         ]
+        if off := why_off():
+            lines.append(Content.styled(off, MUTED))
         yield Static(Content("\n").join(lines))
 
     @property
