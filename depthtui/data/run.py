@@ -61,7 +61,7 @@ def task_words(words: str, choices: bool, written: bool) -> str:
         choices: whether its prompts have options to choose from.
         written: whether the model writes the answers.
     """
-    return words + ", with options" * choices + ", written" * written
+    return words + (", with options" if choices else "") + (", written" if written else "")
 
 
 _OF_NO_TASK = frozenset({"typed", "file"})

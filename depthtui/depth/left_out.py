@@ -155,7 +155,7 @@ class LeftOut:
             yield f"{self._of(CHOICES, left_out)} first choices stay"
         for name, verb in ((CHOSEN, "chosen"), (WRITTEN, "written")):
             if name in values:
-                both = f" when {verb}" * (CHOSEN in values and WRITTEN in values)
+                both = f" when {verb}" if CHOSEN in values and WRITTEN in values else ""
                 yield f"{self._of(name, left_out)} answers right{both}"
         if TIME in values:
             yield f"a token takes {values[TIME]:.0%} of its time"

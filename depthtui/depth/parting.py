@@ -234,7 +234,7 @@ def _in_words(result: Parting) -> str:
             f"at most {result.difference:.2g} ({part})."
         )
     by = "" if result.part == "layer" else f", by {PART_TITLES[result.part]}"
-    or_before = ", or before it in the embedding" * result.differs_before
+    or_before = ", or before it in the embedding" if result.differs_before else ""
     where = f"They part at layer {result.layer}{by}{or_before}"
     off = "wholly" if math.isinf(result.difference) else f"by {result.difference:.2g}"
     rounding_words = (

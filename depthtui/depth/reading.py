@@ -334,7 +334,7 @@ class Reading(Pooled):
                 accuracy=self.short_accuracy,
                 answers=None if answers is None else headline_answers(answers, self),
                 idle=self.idle,
-                stand_in=self.stand_in * leaves_out,
+                stand_in=self.stand_in if leaves_out else "",
                 lens=self.settings.lens,
                 missing_metrics=missing_metrics,
                 warnings=warnings_of(self),

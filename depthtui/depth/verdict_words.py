@@ -112,7 +112,7 @@ def _answers_subject(facts: Facts, headline: Headline) -> str:
     subject = "the answer" if facts.n_prompts == 1 else "these answers"
     if facts.n_prompts == 1 and (answer := facts.answer.strip()):
         subject += f" '{shortened(answer, _LONGEST_ANSWER)}'"
-    return subject + " beyond the task" * (headline.guess == "task")
+    return f"{subject} beyond the task" if headline.guess == "task" else subject
 
 
 def _how_sure(facts: Facts, headline: Headline) -> str:
@@ -182,7 +182,7 @@ def _is_counted(headline: Headline | None) -> bool:
 def _answers(answers: HeadlineAnswers, headline: Headline | None) -> str:
     """The clause on right answers, with the headline's layers, and how many layers they need."""
     is_wrong = answers.right < _HALF * answers.questions and _is_counted(headline)
-    means = ": this is the depth of wrong answers" * is_wrong
+    means = ": this is the depth of wrong answers" if is_wrong else ""
     if answers.at_chance:
         return f"{answers.at_chance}{means}."
     words = f"{answers.right} of {answers.questions} answers are right"

@@ -224,7 +224,7 @@ def _fits(array: StoredArray, names: Sequence[str]) -> bool:
 
 def _no_names_error(place: Path, names: Sequence[str], arrays: Sequence[StoredArray]) -> DepthError:
     some = ", ".join(array.name for array in arrays[:_MOST_NAMES])
-    more = ", …" * (len(arrays) > _MOST_NAMES)
+    more = ", …" if len(arrays) > _MOST_NAMES else ""
     sought = " or ".join(names) if names else "a name that is recognised"
     return DepthError(
         f"Nothing in {place} has {sought}. It has {some}{more}.",

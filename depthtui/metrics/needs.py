@@ -51,7 +51,8 @@ def last_stream_alone(result: RunResult) -> str:
 
 def readout_of_one_depth(result: RunResult) -> str:
     """A need: the final norm reads one depth's stream."""
-    return "its final norm mixes the streams of several depths" * result.model.mixes_depths
+    mixes = result.model.mixes_depths
+    return "its final norm mixes the streams of several depths" if mixes else ""
 
 
 def split(result: RunResult) -> str:

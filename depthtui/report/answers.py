@@ -40,7 +40,7 @@ class ScoredOption:
     @property
     def remark(self) -> str:
         """Whether it is chosen and right, in words."""
-        words = ("chosen" * self.is_chosen, "right" * self.is_right)
+        words = ("chosen" if self.is_chosen else "", "right" if self.is_right else "")
         return ", ".join(filter(None, words))
 
 

@@ -215,9 +215,9 @@ def csv_bytes(figure: Figure, look: Look) -> bytes:
 def _of_panel(panel: Panel) -> tuple[list[str], Iterable[np.ndarray]]:
     """The heads of the columns, and the curves."""
     has_output = max(len(line.values) for line in panel.lines) == panel.n_layers + 1
-    across = f"x: {panel.across}" + f", {panel.n_layers} is the output" * has_output
+    output = f", {panel.n_layers} is the output" if has_output else ""
     up = f"y: {panel.up or panel.title}"
-    heads, columns = [across], []
+    heads, columns = [f"x: {panel.across}{output}"], []
     for line in panel.lines:
         name = line.name or line.label
         heads.append(f"{up}; {name}" if name else up)

@@ -69,7 +69,7 @@ def published_sentences(reading: Reading) -> list[str]:
 
 def _published_sentence(rows: Sequence[PublishedLayers], reading: Reading) -> str:
     row = rows[0]
-    base = ", the base of this model" * row.is_base
+    base = ", the base of this model" if row.is_base else ""
     measure = row.measure if row.metric else f"another measure, {row.measure}"
     statements = (STATEMENTS[row.statement].format(", ".join(map(str, row.layers))) for row in rows)
     published = f"Published for {row.model}{base}, by {measure}: "

@@ -143,7 +143,7 @@ def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None =
     return Table(
         [*columns, *([] if marked is None else [Column("")])],
         [
-            [*row_of(left_out, stay), *([] if marked is None else ["<-" * (stay == marked)])]
+            [*row_of(left_out, stay), *([] if marked is None else ["<-" if stay == marked else ""])]
             for stay in stays
         ],
     )

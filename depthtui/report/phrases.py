@@ -172,7 +172,7 @@ def _intervals(summary: Reading) -> str:
         for estimate in (by_tokens, by_tokens.prompt_weighted)
     ]
     alike = any(estimate is not None and _is_alike(estimate.interval) for estimate in estimates)
-    where = " (±½ where every resample has the same count)" * alike
+    where = " (±½ where every resample has the same count)" if alike else ""
     over = _population({prompt.prompt.task for prompt in summary.prompts})
     return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}. Firm is a claim about {over}."
 

@@ -148,8 +148,8 @@ def _prompt(number: int, reading: Reading, with_task: bool) -> list[Noted]:
     (run,) = reading.prompts
     prompt, n_computed, n_layers = run.prompt, run.layers_done, reading.n_layers
     tokens, loss = _loss(reading)
-    stopped = f"stopped after {n_computed} of {n_layers} layers" * (n_computed < n_layers)
-    beneath = " · ".join(filter(None, (task_words(prompt) * with_task, stopped)))
+    stopped = f"stopped after {n_computed} of {n_layers} layers" if n_computed < n_layers else ""
+    beneath = " · ".join(filter(None, (task_words(prompt) if with_task else "", stopped)))
     in_brief = stopped or f"{tokens} tokens, loss {loss}"
     before = f"{number} · "
     return [

@@ -70,8 +70,8 @@ def _names(forms: tuple[str, str]) -> list[str]:
 
 def _row(write: WriteDifference) -> list[str]:
     token = "" if write.token is None else str(write.token)
-    shares = ["", ""] if write.broken else [_percent(write.off), _percent(write.floor)]
-    shares[1] *= write.floor > 0
+    floor = _percent(write.floor) if write.floor > 0 else ""
+    shares = ["", ""] if write.broken else [_percent(write.off), floor]
     names = {"attention": "attention", "mlp": "MLP", "layer": "the layer", "stream": "the stream"}
     return [_layers(write), names[write.part], *shares, token]
 
@@ -108,7 +108,7 @@ def _place(write: WriteDifference) -> str:
             return f"the {PART_TITLES[write.part]} of layer {write.first}"
         case "stream":
             return "the stream before layer 0" if write.last < 0 else _after(write.last)
-    beside = " outside its attention and MLP" * write.beside_parts
+    beside = " outside its attention and MLP" if write.beside_parts else ""
     return f"{'layer' if write.first == write.last else 'layers'} {_layers(write)}{beside}"
 
 

@@ -424,9 +424,9 @@ def _cells(levels: np.ndarray, ramp: str, colours: Sequence[str], look: Look) ->
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             d = f"M{start} {rows - 1 - row}h{length}v1h-{length}z"
             paths.setdefault(int(line[start]), []).append(d)
-    edges = [f' stroke="{colour}" stroke-width="0.04"' * look.is_alone for colour in colours]
+    edge = ' stroke="{}" stroke-width="0.04"' if look.is_alone else ""
     return "".join(
-        f'<path class="{ramp}{level}" fill="{colours[level]}"{edges[level]} '
+        f'<path class="{ramp}{level}" fill="{colours[level]}"{edge.format(colours[level])} '
         f'd="{"".join(paths[level])}"/>'
         for level in sorted(paths)
         if level >= 0

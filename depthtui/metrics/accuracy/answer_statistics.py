@@ -9,6 +9,8 @@ from functools import cached_property
 
 import numpy as np
 
+from depthtui.data.sentence import plural
+
 LEVEL = 0.95
 """Coverage of an interval, and one less the size of a test."""
 
@@ -197,7 +199,7 @@ class PairedAnswers:
         """
         low, high = (f"{round(100 * end):+d}".replace("+0", "0") for end in self.interval())
         points = round(100 * abs(self.change))
-        size = f"{points} point{'s' * (points != 1)}" if points else "less than a point"
+        size = plural(points, "point") if points else "less than a point"
         change = f"{size} {'more' if self.change > 0 else 'fewer'}" if self.change else "as many"
         counts = f"lost {self.lost:.0f}, gained {self.gained:.0f} of {self.questions:.0f}"
         return f"{counts}: {change} ({low} to {high})"

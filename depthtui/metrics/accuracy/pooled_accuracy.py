@@ -90,9 +90,8 @@ class Answers:
         if is_above_chance(self.n_right, self.chances):
             return ""
         guesses = round(sum(self.chances))
-        return f"{self.counts} answers are right" + (
-            f", and guesses have {guesses}" * (guesses > 0)
-        )
+        words = f"{self.counts} answers are right"
+        return f"{words}, and guesses have {guesses}" if guesses else words
 
     @property
     def has_order(self) -> bool:

@@ -46,7 +46,7 @@ def in_orders(
     partial: Result | None,
     with_controls: Callable[[Result], Result] = lambda result: result,
 ) -> Result:
-    """A run's result, in all orders that it is read in.
+    """Measure a run as its pieces leave in the model's order, its controls and the prompt's own.
 
     Args:
         context: the run.

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from depthtui.data.sentence import plural
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -46,9 +48,8 @@ class Draft:
         """The result, and how it comes about."""
         ends = "" if self.interval is None else " ({:.2f} to {:.2f})".format(*self.interval)
         best = f"{self.speed_up:.2f}{ends} times as fast"
-        tokens = f"{self.drafted} token{'s' * (self.drafted > 1)} a draft"
         how = (
-            f"with {self.layers} layer{'s' * (self.layers > 1)}, {tokens}: "
+            f"with {plural(self.layers, 'layer')}, {plural(self.drafted, 'token')} a draft: "
             f"{self.acceptance:.0%} accepted, {self.tokens_a_pass:.2f} tokens a pass"
         )
         return ("never faster", f"at best {best}, {how}") if self.is_never_faster else (best, how)

@@ -174,7 +174,7 @@ class AnswersPane(Page):
             fit_right("nats", _SCORE_CELLS),
             fit_right("chance", _CHANCE_CELLS),
             fit_right(at_depth, _CHANCE_CELLS),
-            "  by depth" * (self._bars_width(cells) > 0),
+            "  by depth" if self._bars_width(cells) > 0 else "",
         )
         return [("".join(heads), self.pane_styles.faint)]
 

@@ -194,7 +194,7 @@ class EvidencePane(VerdictPage):
         settings = self.reading.settings
         words = [
             f"{DIAL_KEYS} {dial_rule().threshold_in_short(settings)}",
-            "u reading" + ", changed" * self.view.thresholds_turned,
+            "u reading, changed" if self.view.thresholds_turned else "u reading",
             f"token 0 {settings.where_left_out('left out') or 'counted'}",
         ]
         while len(words) > 1 and cell_len(" · ".join(words)) >= self.size.width:

@@ -56,7 +56,7 @@ class KeptPair(LinesPane):
         styles = self.pane_styles
         result = (self.result, self.view.other_result)[place]
         why = "" if result is None else kept.METRIC.why_unavailable(result)
-        words = ["not measured", f": {why}" * bool(why)]
+        words = ["not measured", f": {why}" if why else ""]
         if knowledge is not None:
             curve = knowledge.curve
             words = ["too little known"]

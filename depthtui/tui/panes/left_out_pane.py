@@ -197,7 +197,7 @@ class LeftOutPane(Page):
             words.append((reading.stand_in, styles.accent))
         if not words:
             return []
-        joined = [(" · " * (place > 0) + text, style) for place, (text, style) in enumerate(words)]
+        joined = [words[0], *((f" · {text}", style) for text, style in words[1:])]
         return [as_many_as_fit(joined, self.area.width)]
 
     def _curves(self, left_out: LeftOut, stay: int, lines: int) -> Lines:
@@ -210,7 +210,7 @@ class LeftOutPane(Page):
         ]
         legend: list[Piece] = []
         for place, column in enumerate(shares):
-            legend.append((f"{' ' * 2 * (place > 0)}── {column.title}", self.line_style(place)))
+            legend.append((f"{'  ' if place else ''}── {column.title}", self.line_style(place)))
         step = 5 if count <= 40 else 10 * (1 + count // 80)
         marks = [(1.0, "0 kept"), (0.0, str(count))]
         marks += [(1 - n / count, str(n)) for n in range(step * ((count - 1) // step), 0, -step)]

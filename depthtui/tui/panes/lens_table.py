@@ -136,7 +136,7 @@ class LensTable(LensRows):
         pieces = self.draw_number(layer)
         pieces += self.draw_top(lens, layer, self._landmarks.final, self._columns)
         if lens.top_ids[layer, token, 0] < 0:
-            no_map = " no map here" * isinstance(lens, FittedLens)
+            no_map = " no map here" if isinstance(lens, FittedLens) else ""
             return self.line(*pieces, (no_map, self.pane_styles.faint))
         entropy = nats(float(lens.entropy[layer, token]))
         end = (f"{entropy:>6}", self.pane_styles.muted)

@@ -164,7 +164,7 @@ class PromptPane(Pane):
         """The title: whether the prompt is wrapped, and its answer."""
         if self.result is None or not len(self.result.tokens):
             return "Prompt"
-        title = "Prompt" + " · chat template" * self.result.settings.chat_template
+        title = "Prompt · chat template" if self.result.settings.chat_template else "Prompt"
         texts = self.result.tokens.readable_texts[self.result.answer_start :]
         if texts:
             answer = fit_shown(printable("".join(texts)[:80]), 24).rstrip()

@@ -73,7 +73,7 @@ class WhatIfSummary(LinesPane):
         assert self._effect is not None
         effect, stack = self._effect, self._stack
         healed = " · healed, KL " + " → ".join(map(number, self._healed_kl))
-        title = "What if" + healed * bool(self._healed_kl)
+        title = f"What if{healed}" if self._healed_kl else "What if"
         self.set_titles(title, fit_shown(stack.changes, self.area.width).rstrip())
         blocks: list[Block] = [Heading(stack.words)]
         if effect.problem:

@@ -35,7 +35,7 @@ def key_that_helps(metric: Metric, reason: str) -> str:
     """The key for what an unavailable metric needs, in a sentence; empty where none helps."""
     if reason == NO_SOURCE:
         return "L names one."
-    return "L sets the token that the answer begins with." * metric.needs_answer
+    return "L sets the token that the answer begins with." if metric.needs_answer else ""
 
 
 def is_quick(metric: Metric, result: RunResult) -> bool:

@@ -74,8 +74,9 @@ class Form(Dialog[dict[str, Any]]):
     def describe(self, name: str) -> str:
         """A sentence about a focused field with a valid value; untrusted."""
         option = self.fields[name]
-        expected = option.requirement if option.is_number and not option.value_labels else ""
-        return f"{option.sentence} {expected[:1].upper()}{expected[1:]}{'.' * bool(expected)}"
+        if option.value_labels or not option.is_number:
+            return option.sentence
+        return f"{option.sentence} {option.requirement[0].upper()}{option.requirement[1:]}."
 
     def tried(self, values: dict[str, Any]) -> None:
         """React to a changed field; `values` has the valid fields."""

@@ -62,7 +62,7 @@ class LooksPicker(Picker[None]):
             yield self._row(("theme", theme.name), line, "")
         yield PickerHeading("Colours of values")
         for palette in PALETTES.values():
-            about = f"{palette.colours}\n{palette.safe * SAFE}"
+            about = f"{palette.colours}\n{SAFE if palette.safe else ''}"
             yield self._row(("palette", palette.name), self._palette_line(palette), about)
 
     def _row(self, value: tuple[str, str], line: Content, about: str) -> PickerRow:

@@ -49,12 +49,12 @@ def paths_from(typed: str, endings: tuple[str, ...] = ()) -> list[str]:
     try:
         entries = sorted(os.scandir(Path(folder or ".").expanduser()), key=lambda entry: entry.name)
         return [
-            os.path.join(folder, entry.name) + "/" * entry.is_dir()
+            os.path.join(folder, name)
             for entry in entries
-            if entry.name.startswith(prefix)
+            if (name := f"{entry.name}/" if entry.is_dir() else entry.name).startswith(prefix)
             and (prefix.startswith(".") or not entry.name.startswith("."))
             and (entry.is_dir() or not endings or entry.name.endswith(endings))
-            and entry.name + "/" * entry.is_dir() != prefix
+            and name != prefix
         ]
     except (OSError, RuntimeError, ValueError):
         return []

@@ -311,7 +311,7 @@ def _head(run: SessionRun, session: Session) -> Content:
 def run_title(run: SessionRun, width: int) -> str:
     """A run's prompt in one line, after its skipped layers and its template."""
     title = prompt_title(run.prompt, width)
-    template = "chat template" * run.settings.chat_template
+    template = "chat template" if run.settings.chat_template else ""
     words = [words for words in (changes_of(run.settings), template) if words]
     return fit_shown(" · ".join([*words, title]), width) if words else title
 
