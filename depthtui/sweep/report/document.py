@@ -119,7 +119,7 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
     yield ViewBlocks(AT_LENGTH, _other_metrics(summary))
     yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
     how_run = _notes(summary, matching_note, writing_note, run_note)
-    yield ViewBlocks(AT_LENGTH, [Chapter("How it was run", [how_run] * bool(summary.cells))])
+    yield Chapter("How it was run", [how_run] if summary.cells else [], views=AT_LENGTH)
     missing = Items([remark.text for remark in absences(summary)])
     yield from _list("Missing", missing, is_open=True)
 
@@ -354,7 +354,7 @@ def _question(question: Question) -> Iterator[Block]:
     """The answers by other numbers, folded beneath the headline's."""
     if question.headline and question.others:
         title = f"{question.title} {_BY_OTHERS}"
-        yield ViewBlocks(AT_LENGTH, [Chapter(title, _others(question.others))])
+        yield Chapter(title, _others(question.others), views=AT_LENGTH)
     elif question.others or question.reason:
         reason = [Paragraph(question.reason)] if question.reason else []
         yield Chapter(question.title, [*reason, *_others(question.others)], is_open=True)
