@@ -116,7 +116,7 @@ def run_document(
     groups: Sequence[RunGroup],
     token_of: TokenOf = last_token,
     palette: str = OWN_PALETTE,
-    first: Iterable[Block] = (),
+    before: Iterable[Block] = (),
     controls: Mapping[str, str] | None = None,
     letters: str = "",
     most_cells: int = _MOST_CELLS,
@@ -127,7 +127,7 @@ def run_document(
         groups: the runs, sorted.
         token_of: returns the token of a run at which the report reads the lens.
         palette: name of the palette of the heatmaps.
-        first: the blocks before the chapters of the runs.
+        before: the blocks before the chapters of the runs.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
         letters: a letter before the title of each group; empty for none.
         most_cells: most cells of all heatmaps together.
@@ -139,7 +139,7 @@ def run_document(
         for group, letter in zip_longest(groups, letters)
     ]
     style = svg.ramp_style(palette)
-    return Document("Effective depth", [*first, *chapters], names, style, palette)
+    return Document("Effective depth", [*before, *chapters], names, style, palette)
 
 
 @dataclass
