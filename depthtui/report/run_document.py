@@ -99,7 +99,6 @@ _MARKS = "Dashed: the threshold of a rule. Upright: the layer that it finds."
 _DEPTH_OF_TOKENS = "Read at the token before, from which the model predicts it"
 _PAPER = "How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang, arXiv 2512.14064."
 
-
 TokenOf = Callable[[RunResult], int]
 """Returns the token of a run at which the report reads the lens."""
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from itertools import pairwise
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -136,13 +135,13 @@ def _run(alone: Reading) -> dict[str, Any]:
     return {"tokens": prompt.n_tokens, "loss": prompt.loss, **_conclusions(alone)}
 
 
-def summary_json(group: RunGroup, beside: Mapping[str, Any] = MappingProxyType({})) -> bytes:
+def summary_json(group: RunGroup, beside: Mapping[str, Any] | None = None) -> bytes:
     """The result file as UTF-8; characters that a terminal interprets or hides are escaped.
 
     `beside` are keys beside those of the runs, such as `missing_runs`; empty ones are left out.
     """
     summary = summary_dict(group)
-    summary |= {key: to_plain(value) for key, value in beside.items() if value}
+    summary |= {key: to_plain(value) for key, value in (beside or {}).items() if value}
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)
     text = _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
     return text.encode("utf-8", "backslashreplace") + b"\n"
