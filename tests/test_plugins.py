@@ -687,7 +687,8 @@ def test_a_metric_replaces_no_other_key_of_the_summary() -> None:
     runs = [random_result(6, 5), random_result(6, 5, seed=1)]
     settings = SummarySettings()
     groups = [group_of(runs, settings=settings), group_of(runs[:1], runs[1:], settings=settings)]
-    keys = {key for group in groups for key in json.loads(summary_json(group, ["a run"], {"a": 1}))}
+    beside = {"compared": {"a": 1}, "lm_eval": {"a": 1}, "missing_runs": ["a run"]}
+    keys = {key for group in groups for key in json.loads(summary_json(group, beside))}
     assert keys - {metric.name for metric in ALL} <= OTHER_KEYS
 
 

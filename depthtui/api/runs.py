@@ -376,7 +376,8 @@ class Runs(Sequence[Run]):
 
     def _repr_html_(self) -> str:
         """The report in a separate frame, so that report and notebook do not restyle each other."""
-        page = html_bytes(run_document(group_runs(self._runs, self.settings), _MOST_CELLS))
+        groups = group_runs(self._runs, self.settings)
+        page = html_bytes(run_document(groups, most_cells=_MOST_CELLS))
         return (
             '<iframe sandbox="" title="Effective depth" style="width: 100%; height: 36rem; '
             'border: 0; resize: vertical" '

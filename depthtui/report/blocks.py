@@ -287,11 +287,13 @@ class Chapter:
         title: title of the chapter; its level is how deep chapters are nested.
         blocks: blocks of the chapter.
         is_open: whether it is never folded; a view that can fold folds the others.
+        views: views that it is in; other views never iterate over its blocks.
     """
 
     title: str
     blocks: Iterable[Block]
     is_open: bool = False
+    views: Sequence[View] = ALL_VIEWS
 
 
 @dataclass(frozen=True)
@@ -355,8 +357,8 @@ def blocks_in(blocks: Iterable[Block], view: View) -> Iterator[Block]:
             case ViewBlocks(views, inner):
                 if view in views:
                     yield from blocks_in(inner, view)
-            case Chapter(title, inner):
-                shown = list(blocks_in(inner, view))
+            case Chapter(title, inner, views=views):
+                shown = list(blocks_in(inner, view)) if view in views else []
                 if shown and view in AT_LENGTH:
                     yield replace(block, blocks=shown)
                 elif shown:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +14,11 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.files import distinct_names
 from depthtui.palettes import OWN_PALETTE
-from depthtui.report.blocks import Block, Document, Figure, Figures, Items
-from depthtui.report.compared import compared_dict
+from depthtui.report.blocks import Block, Chapter, Document, Figure, Figures, Items, Note
+from depthtui.report.compared import compared_blocks, compared_dict
 from depthtui.report.formats import Files, Report
 from depthtui.report.groups import RunGroup, group_runs
+from depthtui.report.logged_answers import logged_blocks, logged_dict
 from depthtui.report.long_table import (
     about_runs,
     parquet_bytes,
@@ -63,13 +64,14 @@ def run_report(
     """
     if not results:
         raise DepthError("There is nothing to export yet.", "Run a prompt first.")
+    groups = group_runs(results, settings, pool)
+    absent = [Note(f"Not in this report: {words}.") for words in missing_runs]
     return _report(
-        group_runs(results, settings, pool),
-        token_of,
-        palette,
-        missing_runs=missing_runs,
-        controls=controls,
-        logged=logged,
+        groups,
+        lambda: run_document(
+            groups, token_of, palette, [*absent, *logged_blocks(logged)], controls
+        ),
+        lambda: {"lm_eval": logged_dict(logged), "missing_runs": missing_runs},
     )
 
 
@@ -115,18 +117,20 @@ def comparison_report(
         palette: name of the palette of the heatmaps.
     """
     groups = [*group_runs([a], settings), *group_runs([b], settings)]
-    return _report(groups, token_of, palette, compared=True)
+
+    def document() -> Document:
+        beside = Chapter("A beside B", compared_blocks(*groups), is_open=True)
+        return run_document(groups, token_of, palette, [beside], letters="AB")
+
+    return _report(groups, document, lambda: {"compared": compared_dict(*groups)})
 
 
 def _report(
     groups: Sequence[RunGroup],
-    token_of: TokenOf,
-    palette: str,
-    compared: bool = False,
-    missing_runs: Sequence[str] = (),
-    controls: Mapping[str, str] | None = None,
-    logged: Sequence[LoggedAnswers] = (),
+    document: Callable[[], Document],
+    beside: Callable[[], Mapping[str, Any]],
 ) -> Report:
+    """A report of runs; `beside` are the keys of the JSON beside those of the runs."""
     runs = [run for group in groups for run in group.results]
     reading_settings = groups[0].parts[0].reading.settings
 
@@ -135,17 +139,9 @@ def _report(
 
     return Report(
         "runs",
-        lambda: run_document(
-            groups,
-            token_of=token_of,
-            compared=compared,
-            palette=palette,
-            missing_runs=missing_runs,
-            controls=controls,
-            logged=logged,
-        ),
+        document,
         {
-            "json": lambda: _json(groups, missing_runs, compared, logged),
+            "json": lambda: _json(groups, beside()),
             "safetensors": lambda: {"": arrays_bytes(runs, reading_settings)},
             "parquet": lambda: {"": parquet_bytes(rows_of_groups(groups), about())},
         },
@@ -154,17 +150,10 @@ def _report(
     )
 
 
-def _json(
-    groups: Sequence[RunGroup],
-    missing_runs: Sequence[str],
-    compared: bool,
-    logged: Sequence[LoggedAnswers],
-) -> Files:
+def _json(groups: Sequence[RunGroup], beside: Mapping[str, Any]) -> Files:
     parts = [""] if len(groups) == 1 else distinct_names([f"-{_slug(group)}" for group in groups])
-    parted = compared_dict(*groups) if compared else {}
     return {
-        suffix: summary_json(group, missing_runs, parted, logged)
-        for suffix, group in zip(parts, groups, strict=True)
+        suffix: summary_json(group, beside) for suffix, group in zip(parts, groups, strict=True)
     }
 
 

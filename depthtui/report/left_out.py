@@ -48,7 +48,7 @@ def kept_blocks(reading: Reading) -> Iterator[Block]:
     blocks: list[Block] = [Note(f"{kept.METRIC.description} {kept.METRIC.look_for}")]
     if others:
         blocks.append(Figures([kept_figure(knowledge, curve) for curve in others]))
-    yield ViewBlocks(["pictures"], [Chapter("Knowledge kept", blocks)])
+    yield Chapter("Knowledge kept", blocks, views=["pictures"])
 
 
 def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:

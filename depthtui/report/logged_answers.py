@@ -129,7 +129,9 @@ def logged_blocks(answers: Sequence[LoggedAnswers]) -> Iterator[Block]:
 
 
 def logged_dict(answers: Sequence[LoggedAnswers]) -> dict[str, Any]:
-    """The right answers of a log as JSON values."""
+    """The right answers of a log as JSON values; nothing without one."""
+    if not answers:
+        return {}
     first = answers[0]
     return {
         "model": first.model,

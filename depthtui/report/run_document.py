@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from itertools import chain, zip_longest
 
 import numpy as np
@@ -18,7 +18,6 @@ from depthtui.data.lens_view import (
     reads_worse,
     through_words,
 )
-from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.model import PART_TITLES, ModelInfo, layer_label, layer_mark, layer_number
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
@@ -63,7 +62,6 @@ from depthtui.report.blocks import (
     Tokens,
     ViewBlocks,
 )
-from depthtui.report.compared import compared_blocks
 from depthtui.report.depths import depth_remarks, depth_table
 from depthtui.report.evidence import evidence_table, further_evidence
 from depthtui.report.explanations import of_measure, of_metric
@@ -72,7 +70,6 @@ from depthtui.report.first_page import first_page
 from depthtui.report.groups import PooledRuns, RunGroup
 from depthtui.report.layer_types import type_blocks
 from depthtui.report.left_out import kept_blocks, left_out_blocks
-from depthtui.report.logged_answers import logged_blocks
 from depthtui.report.phrases import (
     each_prompt_once,
     lens_sentence,
@@ -102,20 +99,6 @@ _MARKS = "Dashed: the threshold of a rule. Upright: the layer that it finds."
 _DEPTH_OF_TOKENS = "Read at the token before, from which the model predicts it"
 _PAPER = "How much of a model’s depth a prompt uses, after Hu, Zhou and Zhang, arXiv 2512.14064."
 
-
-class _Budget:
-    """The number of heatmap cells that the report may still have: browsers choke on more."""
-
-    def __init__(self, cells: int) -> None:
-        self._cells = cells
-
-    def reserve(self, cells: int) -> bool:
-        if cells > self._cells:
-            return False
-        self._cells -= cells
-        return True
-
-
 TokenOf = Callable[[RunResult], int]
 """Returns the token of a run at which the report reads the lens."""
 
@@ -130,86 +113,202 @@ def last_token(result: RunResult) -> int:
 
 def run_document(
     groups: Sequence[RunGroup],
-    most_cells: int = _MOST_CELLS,
     token_of: TokenOf = last_token,
-    compared: bool = False,
     palette: str = OWN_PALETTE,
-    missing_runs: Sequence[str] = (),
+    before: Iterable[Block] = (),
     controls: Mapping[str, str] | None = None,
-    logged: Sequence[LoggedAnswers] = (),
+    letters: str = "",
+    most_cells: int = _MOST_CELLS,
 ) -> Document:
     """A report of runs.
 
     Args:
         groups: the runs, sorted.
-        most_cells: most cells of all heatmaps together.
         token_of: returns the token of a run at which the report reads the lens.
-        compared: whether these are two runs, A and B, whose differences come first.
         palette: name of the palette of the heatmaps.
-        missing_runs: runs of the session that cannot be read, each in words.
+        before: the blocks before the chapters of the runs.
         controls: by a model's fingerprint, its controls in a line (see `report.controls`).
-        logged: the model's answers in a log of lm-evaluation-harness.
+        letters: a letter before the title of each group; empty for none.
+        most_cells: most cells of all heatmaps together.
     """
     names = ", ".join(dict.fromkeys(group.model.name for group in groups))
-    blocks = _blocks(groups, _Budget(most_cells), token_of, compared, controls or {})
-    absent = [Note(f"Not in this report: {words}.") for words in missing_runs]
-    return Document(
-        "Effective depth",
-        chain(absent, logged_blocks(logged), blocks),
-        names,
-        svg.ramp_style(palette),
-        palette,
-    )
+    report = _Report(groups, token_of, controls or {}, most_cells)
+    chapters = [
+        Chapter(f"{letter} · {group.title}" if letter else group.title, report.group(group), True)
+        for group, letter in zip_longest(groups, letters)
+    ]
+    style = svg.ramp_style(palette)
+    return Document("Effective depth", [*before, *chapters], names, style, palette)
 
 
-def _blocks(
-    groups: Sequence[RunGroup],
-    budget: _Budget,
-    token_of: TokenOf,
-    compared: bool,
-    controls: Mapping[str, str],
-) -> Iterator[Block]:
-    if compared:
-        a, b = groups
-        yield Chapter("A beside B", compared_blocks(a, b), is_open=True)
-    for group, letter in zip_longest(groups, "AB" if compared else ""):
-        title = f"{letter} · {group.title}" if letter else group.title
-        line = controls.get(group.model.fingerprint, "") if group.settings.is_clean else ""
-        blocks = _of_group(group, groups, line, budget, token_of)
-        yield Chapter(title, blocks, is_open=True)
+@dataclass
+class _Report:
+    """What all chapters of a report share.
 
-
-def _of_group(
-    group: RunGroup,
-    groups: Sequence[RunGroup],
-    controls: str,
-    budget: _Budget,
-    token_of: TokenOf,
-) -> Iterator[Block]:
-    """The first page of a group, then chapters; of runs that are not pooled, a row each first.
-
-    `controls` is the line on the model's controls; empty for none.
+    Attributes:
+        groups: the runs.
+        token_of: returns the token of a run at which the report reads the lens.
+        controls: by a model's fingerprint, its controls in a line.
+        cells: heatmap cells that the report may still have: browsers choke on more.
     """
-    yield ViewBlocks(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
-    note = [Note(controls)] * bool(controls)
-    if len(group.parts) == 1:
-        yield from _of_part(group, group.parts[0], 1, groups, note, budget, token_of)
-        return
-    every = [alone for part in group.parts for alone in part.reading.alone]
-    yield from run_rows(every)
-    yield run_verdicts(every)
-    yield from note
-    yield run_counts(every)
-    each = _each_beside_clean(group.parts, group, groups)
-    beside = Chapter("Each prompt beside the clean run", each, is_open=True)
-    yield ViewBlocks(AT_LENGTH, [beside])
-    number = 1
-    for part in group.parts:
-        blocks = _of_part(group, part, number, groups, [], budget, token_of)
-        # A terminal already shows the row and the verdict of a single run.
-        views = ALL_VIEWS if len(part.results) > 1 else AT_LENGTH
-        yield ViewBlocks(views, [Chapter(_part_title(part, number), blocks)])
-        number += len(part.results)
+
+    groups: Sequence[RunGroup]
+    token_of: TokenOf
+    controls: Mapping[str, str]
+    cells: int
+
+    def reserve(self, cells: int) -> bool:
+        """Whether there is room for so many cells, which are then reserved."""
+        if cells > self.cells:
+            return False
+        self.cells -= cells
+        return True
+
+    def group(self, group: RunGroup) -> Iterator[Block]:
+        """The first page of a group, then chapters; of runs that are not pooled, a row each first.
+
+        A what-if's figures are beside those of its clean run.
+        """
+        yield ViewBlocks(AT_LENGTH, [Note(" · ".join(model_facts(group.model)))])
+        line = self.controls.get(group.model.fingerprint) if group.settings.is_clean else None
+        controls = [Note(line)] if line else []
+        clean = [other for other in self.groups if other.is_clean_of(group)]
+        pairs = [Pairs.of(clean, part) for part in group.parts]
+        if len(group.parts) == 1:
+            yield from self.part(group.parts[0], 1, pairs[0], controls)
+            return
+        every = [alone for part in group.parts for alone in part.reading.alone]
+        yield from run_rows(every)
+        yield run_verdicts(every)
+        yield from controls
+        yield run_counts(every)
+        yield Chapter("Each prompt beside the clean run", _by_prompt(pairs), True, AT_LENGTH)
+        number = 1
+        for part, pair in zip(group.parts, pairs, strict=True):
+            # A terminal already shows the row and the verdict of a single run.
+            views = ALL_VIEWS if len(part.results) > 1 else AT_LENGTH
+            blocks = self.part(part, number, pair)
+            yield Chapter(_part_title(part, number), blocks, views=views)
+            number += len(part.results)
+
+    def part(
+        self, part: PooledRuns, first: int, pairs: Pairs | None, controls: Sequence[Note] = ()
+    ) -> Iterator[Block]:
+        """Results of the runs of a part: the first page, then a chapter for everything else.
+
+        Where it is unknown what is kept, the depths by each rule are on the first page.
+
+        `first` is the number of the part's first run among the model's runs, from 1.
+        """
+        reading, is_known = part.reading, part.reading.headline is not None
+        notes = [*further_evidence(reading.verdict), *controls]
+        evidence: list[Block] = [
+            Chapter("Evidence", [*evidence_table(reading.verdict), *notes], views=AT_LENGTH),
+            # A brief view has no rows of evidence, and then no heading.
+            ViewBlocks(["brief"], notes),
+        ]
+        by_rules = Chapter("Effective depth by each rule", _depths(reading), not is_known)
+        each = (
+            [*run_rows(reading.alone), run_counts(reading.alone)] if len(part.results) > 1 else []
+        )
+        published = published_sentences(reading) if first == 1 else []
+        yield from (
+            *first_page(reading),
+            Chapter("Beside the clean run", _pooled_beside(pairs), True, AT_LENGTH),
+            Chapter("Each prompt beside the clean run", _by_prompt([pairs]), views=AT_LENGTH),
+            *([*evidence, by_rules] if is_known else [by_rules, *evidence]),
+            Chapter("Each prompt", each),
+            Chapter("Other metrics", chain(_findings(reading), map(Note, published))),
+            *type_blocks(reading),
+            ViewBlocks(AT_LENGTH, self.at_length(reading, first)),
+            Chapter("How it was measured", [TightBlocks(_how_measured(part))]),
+        )
+
+    def at_length(self, reading: Reading, first: int) -> Iterator[Block]:
+        """What a terminal has no room for: curves, values by layer, and each run."""
+        yield from kept_blocks(reading)
+        yield from left_out_blocks(reading)
+        if reading.parts:
+            yield from _over_depth(reading)
+        yield Chapter("By layer", self.layer_figures(reading), views=["pictures"])
+        layer_values = by_layer(reading)
+        columns = {values.title: values.values for _, values in layer_values}
+        metrics = [metric for metric, _ in layer_values]
+        values = _by_layer(columns, reading.model, metrics)
+        yield Chapter("By layer", values, views=["text"])
+        for number, alone in enumerate(reading.alone, start=first):
+            verdict = alone.verdict if len(reading.alone) > 1 else None
+            of_run = chain(self.run(alone, verdict), _written(alone), self.token_depths(alone))
+            yield Chapter(f"Prompt {number}", of_run)
+
+    def layer_figures(self, reading: Reading) -> Iterator[Block]:
+        """Figures by layer: the maps, such as skip effects, and a bar per layer."""
+        maps = [figure for figure in map_figures(reading) if self.reserve(_cells(figure))]
+        if figures := [*maps, *bar_figures(reading)]:
+            yield Figures(figures)
+
+    def run(self, alone: Reading, verdict: Verdict | None) -> Iterator[Block]:
+        """The text, the answers and the lens of a run, from its own reading."""
+        (result,), lens = alone.runs, alone.settings.lens
+        prompt, tokens = result.prompt, result.tokens
+        length = "1 token" if len(tokens) == 1 else f"{len(tokens)} tokens"
+        about = [prompt.source, level_words(prompt), length]
+        if prompt.written is not None:
+            about.append(written_words(prompt.written))
+        if not result.complete:
+            about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
+        half_done = [name for name, value in result.measured.items() if not value.is_whole]
+        about += [f"{METRIC_BY_NAME[name].title} is not finished" for name in half_done]
+        yield Note(" · ".join(part for part in about if part))
+        yield Tokens(
+            [
+                Token(text, "answer" if index >= tokens.answer_start else "")
+                for index, text in enumerate(tokens.readable_texts)
+            ],
+            prompt.text,
+        )
+        if verdict is not None:
+            yield Paragraph(verdict.sentence)
+        yield from answer_blocks(result)
+        yield from remark_blocks(result, lens)
+        if len(tokens):
+            yield ViewBlocks(["pictures"], self.run_figures(result, lens))
+            values = lens_of(result, lens)
+            if values is not None:
+                token = self.token_of(result)
+                title = f"What the {_lens_name(lens)} reads at {_position(result, token)}:"
+                yield ViewBlocks(["text"], _lens_in_short(result.model, values, token, title))
+
+    def run_figures(self, result: RunResult, lens: str) -> Iterator[Block]:
+        """The heatmaps of a run, and its lens at one token."""
+        figures = list(heatmap_figures(result, lens))
+        if not self.reserve(sum(map(_cells, figures))):
+            yield Note("Heatmaps are left out: the page would be too large.")
+            return
+        leading = {measure.name for measure in MEASURES if measure.leading}
+        yield Figures([figure for figure in figures if figure.name in leading])
+        if others := [figure for figure in figures if figure.name not in leading]:
+            yield Chapter("The other measures", [Figures(others)])
+        lens_values = lens_of(result, lens)
+        if lens_values is not None:
+            token = self.token_of(result)
+            title = f"The {_lens_name(lens)} at {_position(result, token)}"
+            yield Chapter(title, [_lens(result.model, lens_values, token)])
+
+    def token_depths(self, alone: Reading) -> Iterator[Block]:
+        """The depth of each token: means of the run and of its spans, and curves."""
+        (result,) = alone.runs
+        depths, first = alone.token_depths(result), first_counted(alone.settings)
+        if depths is None or len(result.tokens) <= first:
+            return
+        measured = [of for of in depths_of_text(depths, first) if of.without < 1]
+        table = depths_table(measured, span_means(depths, spans_of(result), first))
+        title, note = "The depth of each token", Note(f"{_DEPTH_OF_TOKENS}.")
+        yield ViewBlocks(["text"], [Paragraph(f"{title}:"), table])
+        names = [of.measure.name for of in measured]
+        if self.reserve(len(names) * len(result.tokens)):
+            figures = Figures(depth_figures(depths, result.model.n_layers, names))
+            yield Chapter(title, [note, table, figures], views=["pictures"])
 
 
 def _part_title(part: PooledRuns, first: int) -> str:
@@ -218,72 +317,6 @@ def _part_title(part: PooledRuns, first: int) -> str:
     if first == last:
         return f"{last} · {prompt_title(prompt)}"
     return f"{first} to {last} · {task_words(prompt)}, pooled"
-
-
-def _of_part(
-    group: RunGroup,
-    part: PooledRuns,
-    first: int,
-    groups: Sequence[RunGroup],
-    controls: Sequence[Note],
-    budget: _Budget,
-    token_of: TokenOf,
-) -> Iterator[Block]:
-    """Results of the runs of a part: the first page, then a chapter for everything else.
-
-    Where it is unknown what is kept, the depths by each rule are on the first page.
-
-    `first` is the number of the part's first run among the model's runs, from 1.
-    """
-    reading = part.reading
-    yield from first_page(reading)
-    beside = Chapter("Beside the clean run", _beside_clean(group, part, groups), is_open=True)
-    each = Chapter("Each prompt beside the clean run", _each_beside_clean([part], group, groups))
-    yield ViewBlocks(AT_LENGTH, [beside, each])
-    notes = [*further_evidence(reading.verdict), *controls]
-    evidence = Chapter("Evidence", [*evidence_table(reading.verdict), *notes])
-    # A brief view has no rows of evidence, and then no heading.
-    evidence_or_notes: list[Block] = [
-        ViewBlocks(AT_LENGTH, [evidence]),
-        ViewBlocks(["brief"], notes),
-    ]
-    by_rules = Chapter("Effective depth by each rule", _depths(reading))
-    if reading.headline is not None:
-        yield from (*evidence_or_notes, by_rules)
-    else:
-        yield from (replace(by_rules, is_open=True), *evidence_or_notes)
-    if len(part.results) > 1:
-        yield Chapter("Each prompt", [*run_rows(reading.alone), run_counts(reading.alone)])
-    published = published_sentences(reading) if first == 1 else []
-    yield Chapter("Other metrics", chain(_findings(reading), map(Note, published)))
-    yield from type_blocks(reading)
-    yield ViewBlocks(AT_LENGTH, _at_length(part, first, budget, token_of))
-    yield Chapter("How it was measured", [TightBlocks(_how_measured(part))])
-
-
-def _at_length(part: PooledRuns, first: int, budget: _Budget, token_of: TokenOf) -> Iterator[Block]:
-    reading = part.reading
-    yield from kept_blocks(reading)
-    yield from left_out_blocks(reading)
-    if reading.parts:
-        yield from _over_depth(reading)
-    yield ViewBlocks(["pictures"], _layer_figures(reading, budget))
-    layer_values = by_layer(reading)
-    columns = {values.title: values.values for _, values in layer_values}
-    metrics = [metric for metric, _ in layer_values]
-    by_layers = Chapter("By layer", _by_layer(columns, reading.model, metrics))
-    yield ViewBlocks(["text"], [by_layers])
-    lens = reading.settings.lens
-    for number, (result, alone) in enumerate(
-        zip(part.results, reading.alone, strict=True), start=first
-    ):
-        verdict = alone.verdict if len(part.results) > 1 else None
-        of_run = chain(
-            _run(result, verdict, lens, budget, token_of(result)),
-            _written(result, alone),
-            _token_depths(result, alone, budget),
-        )
-        yield Chapter(f"Prompt {number}", of_run)
 
 
 def _depths(summary: Reading) -> Iterator[Block]:
@@ -311,26 +344,17 @@ def _how_measured(part: PooledRuns) -> Iterator[Block]:
     yield ViewBlocks(AT_LENGTH, [Note(provenance)])
 
 
-def _beside_clean(group: RunGroup, part: PooledRuns, groups: Sequence[RunGroup]) -> Iterator[Block]:
+def _pooled_beside(pairs: Pairs | None) -> Iterator[Block]:
     """A what-if's figures beside those of its clean run, pooled."""
-    pairs = Pairs.of(_clean(group, groups), part)
     if pairs is not None and (rows := pairs.rows()):
         yield Table([Column(head) for head in HEADS], rows)
 
 
-def _each_beside_clean(
-    parts: Iterable[PooledRuns], group: RunGroup, groups: Sequence[RunGroup]
-) -> Iterator[Block]:
+def _by_prompt(pairs: Iterable[Pairs | None]) -> Iterator[Block]:
     """Each prompt's figures beside its clean run's, for a what-if of several prompts."""
-    pairs = [Pairs.of(_clean(group, groups), part) for part in parts]
     rows = [row for pair in pairs if pair is not None for row in pair.by_prompt()]
     if len(rows) > 1:
         yield Table([Column(head) for head in PROMPT_HEADS], rows)
-
-
-def _clean(group: RunGroup, groups: Sequence[RunGroup]) -> list[RunGroup]:
-    """The clean counterparts of a what-if; none of a clean group."""
-    return [other for other in groups if other.is_clean_of(group)]
 
 
 def _findings(reading: Reading) -> Iterator[Block]:
@@ -349,10 +373,10 @@ def _findings(reading: Reading) -> Iterator[Block]:
 def _over_depth(summary: Reading) -> Iterator[Block]:
     curves = {_curve_title(name): values for name, values in summary.curves.items()}
     metrics = [metric for metric in METRICS if summary.curves.keys() & set(metric.curves)]
-    drawn = Chapter("Over depth", [Note(_MARKS), Figures(curve_figures(summary))])
-    yield ViewBlocks(["pictures"], [drawn])
+    drawn: list[Block] = [Note(_MARKS), Figures(curve_figures(summary))]
+    yield Chapter("Over depth", drawn, views=["pictures"])
     values = _by_layer(curves, summary.model, metrics)
-    yield ViewBlocks(["text"], [Chapter("Means over tokens, by layer", values)])
+    yield Chapter("Means over tokens, by layer", values, views=["text"])
 
 
 def _curve_title(name: str) -> str:
@@ -442,14 +466,6 @@ def _by_layer(
     yield Items([f"{name}: {meaning}" for name, meaning in meanings.items()])
 
 
-def _layer_figures(reading: Reading, budget: _Budget) -> Iterator[Block]:
-    """Figures by layer: the maps, such as skip effects, and a bar per layer."""
-    maps = [figure for figure in map_figures(reading) if budget.reserve(_cells(figure))]
-    figures = [*maps, *bar_figures(reading)]
-    if figures:
-        yield Chapter("By layer", [Figures(figures)])
-
-
 def _cells(figure: Figure) -> int:
     """The number of cells of a heatmap."""
     return figure.picture.values.size if isinstance(figure.picture, Heatmap) else 0
@@ -492,44 +508,9 @@ def _row_names(model: ModelInfo, rows: int) -> list[str]:
     return [layer_label(model, row) if row < model.n_layers else "out" for row in range(rows)]
 
 
-def _run(
-    result: RunResult,
-    verdict: Verdict | None,
-    lens: str,
-    budget: _Budget,
-    token: int,
-) -> Iterator[Block]:
-    prompt, tokens = result.prompt, result.tokens
-    length = "1 token" if len(tokens) == 1 else f"{len(tokens)} tokens"
-    about = [prompt.source, level_words(prompt), length]
-    if prompt.written is not None:
-        about.append(written_words(prompt.written))
-    if not result.complete:
-        about.append(f"stopped after {result.layers_done} of {result.model.n_layers} layers")
-    half_done = [name for name, value in result.measured.items() if not value.is_whole]
-    about += [f"{METRIC_BY_NAME[name].title} is not finished" for name in half_done]
-    yield Note(" · ".join(part for part in about if part))
-    yield Tokens(
-        [
-            Token(text, "answer" if index >= tokens.answer_start else "")
-            for index, text in enumerate(tokens.readable_texts)
-        ],
-        prompt.text,
-    )
-    if verdict is not None:
-        yield Paragraph(verdict.sentence)
-    yield from answer_blocks(result)
-    yield from remark_blocks(result, lens)
-    if len(tokens):
-        yield ViewBlocks(["pictures"], _run_figures(result, lens, budget, token))
-        values = lens_of(result, lens)
-        if values is not None:
-            title = f"What the {_lens_name(lens)} reads at {_position(result, token)}:"
-            yield ViewBlocks(["text"], _lens_in_short(result.model, values, token, title))
-
-
-def _written(result: RunResult, alone: Reading) -> Iterator[Block]:
+def _written(alone: Reading) -> Iterator[Block]:
     """The verdicts over the spans of a text that the model wrote, and the trend of depth in it."""
+    (result,) = alone.runs
     written = result.prompt.written
     if written is None or written.model not in ("", result.model.name):
         return
@@ -543,7 +524,7 @@ def _written(result: RunResult, alone: Reading) -> Iterator[Block]:
 def text_document(result: RunResult, settings: SummarySettings) -> Document:
     """What to print below a text that the model wrote: its verdicts, its trend and its depths."""
     alone = reading_of([result], settings)
-    blocks = _written(result, alone)
+    blocks = _written(alone)
     if result.prompt.written is not None:
         blocks = chain([Note(f"{written_words(result.prompt.written)}.")], blocks)
     depths, start = alone.token_depths(result), result.answer_start
@@ -552,41 +533,11 @@ def text_document(result: RunResult, settings: SummarySettings) -> Document:
     return Document("Depth of a written text", blocks)
 
 
-def _token_depths(result: RunResult, alone: Reading, budget: _Budget) -> Iterator[Block]:
-    """The depth of each token: means of the run and of its spans, and curves."""
-    depths, first = alone.token_depths(result), first_counted(alone.settings)
-    if depths is None or len(result.tokens) <= first:
-        return
-    measured = [of for of in depths_of_text(depths, first) if of.without < 1]
-    table = depths_table(measured, span_means(depths, spans_of(result), first))
-    title, note = "The depth of each token", Note(f"{_DEPTH_OF_TOKENS}.")
-    yield ViewBlocks(["text"], [Paragraph(f"{title}:"), table])
-    names = [of.measure.name for of in measured]
-    if budget.reserve(len(names) * len(result.tokens)):
-        figures = Figures(depth_figures(depths, result.model.n_layers, names))
-        yield ViewBlocks(["pictures"], [Chapter(title, [note, table, figures])])
-
-
 def _position(result: RunResult, token: int) -> str:
     """Position of a token, such as `token 4 of 0-12, " is"`."""
     end = ", the last" if token == len(result.tokens) - 1 else ""
     text = shortened(printable(result.tokens.readable_texts[token][:80]), 24)
     return f'token {token} of {indices_text(len(result.tokens))}{end}, "{text}"'
-
-
-def _run_figures(result: RunResult, lens: str, budget: _Budget, token: int) -> Iterator[Block]:
-    figures = list(heatmap_figures(result, lens))
-    if not budget.reserve(sum(map(_cells, figures))):
-        yield Note("Heatmaps are left out: the page would be too large.")
-        return
-    leading = {measure.name for measure in MEASURES if measure.leading}
-    yield Figures([figure for figure in figures if figure.name in leading])
-    if others := [figure for figure in figures if figure.name not in leading]:
-        yield Chapter("The other measures", [Figures(others)])
-    lens_values = lens_of(result, lens)
-    if lens_values is not None:
-        title = f"The {_lens_name(lens)} at {_position(result, token)}"
-        yield Chapter(title, [_lens(result.model, lens_values, token)])
 
 
 def heatmap_figures(result: RunResult, lens: str) -> Iterator[Figure]:

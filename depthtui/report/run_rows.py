@@ -67,10 +67,10 @@ def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
     )
 
 
-def run_counts(readings: Sequence[Reading]) -> ViewBlocks:
+def run_counts(readings: Sequence[Reading]) -> Chapter:
     """A chapter with the counts of each run, where `run_rows` has none, from a reading of each."""
     counts = _count_rows(readings) if _have_headline(readings) else ()
-    return ViewBlocks(AT_LENGTH, [Chapter("Counts by every measure", counts)])
+    return Chapter("Counts by every measure", counts, views=AT_LENGTH)
 
 
 def run_verdicts(readings: Sequence[Reading]) -> Items:

@@ -13,7 +13,6 @@ import numpy as np
 
 from depthtui import __version__
 from depthtui.data.depth import DepthEstimate
-from depthtui.data.lm_eval_results import LoggedAnswers
 from depthtui.data.model import ModelInfo, weights_dtype
 from depthtui.data.plain import to_plain
 from depthtui.data.run import Prompt, Provenance, RunResult
@@ -32,7 +31,6 @@ from depthtui.report.choices import choices_that_matter
 from depthtui.report.groups import RunGroup
 from depthtui.report.layer_types import types_dict
 from depthtui.report.left_out import left_out_dict
-from depthtui.report.logged_answers import logged_dict
 from depthtui.report.remarks import remarks_dict
 
 SCHEMA = 1
@@ -137,24 +135,13 @@ def _run(alone: Reading) -> dict[str, Any]:
     return {"tokens": prompt.n_tokens, "loss": prompt.loss, **_conclusions(alone)}
 
 
-def summary_json(
-    group: RunGroup,
-    missing_runs: Sequence[str] = (),
-    compared: Mapping[str, Any] | None = None,
-    logged: Sequence[LoggedAnswers] = (),
-) -> bytes:
+def summary_json(group: RunGroup, beside: Mapping[str, Any] | None = None) -> bytes:
     """The result file as UTF-8; characters that a terminal interprets or hides are escaped.
 
-    `missing_runs` are runs of the session that cannot be read, each in words; `compared` is the
-    comparison of two runs; `logged` are the model's answers in a log of lm-evaluation-harness.
+    `beside` are keys beside those of the runs, such as `missing_runs`; empty ones are left out.
     """
     summary = summary_dict(group)
-    if compared:
-        summary["compared"] = to_plain(compared)
-    if logged:
-        summary["lm_eval"] = to_plain(logged_dict(logged))
-    if missing_runs:
-        summary["missing_runs"] = list(missing_runs)
+    summary |= {key: to_plain(value) for key, value in (beside or {}).items() if value}
     text = json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1)
     text = _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], text)
     return text.encode("utf-8", "backslashreplace") + b"\n"

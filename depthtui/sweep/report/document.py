@@ -115,13 +115,14 @@ def _blocks(summary: SweepSummary, questions: Sequence[Question]) -> Iterator[Bl
         yield from _question(question)
     if any(question.headline for question in questions):
         yield ViewBlocks(["brief"], [Note(_FOLDED)])
-    yield ViewBlocks(AT_LENGTH, _list("How many layers they take", Items(verdicts(summary))))
-    yield ViewBlocks(AT_LENGTH, _other_metrics(summary))
-    yield from _list("Caveats", Items([remark.text for remark in cautions(summary)], _MOST_ITEMS))
+    yield Chapter("How many layers they take", _items(verdicts(summary)), views=AT_LENGTH)
+    yield _other_metrics(summary)
+    caveats = [remark.text for remark in cautions(summary)]
+    yield Chapter("Caveats", _items(caveats, _MOST_ITEMS))
     how_run = _notes(summary, matching_note, writing_note, run_note)
-    yield ViewBlocks(AT_LENGTH, [Chapter("How it was run", [how_run] * bool(summary.cells))])
-    missing = Items([remark.text for remark in absences(summary)])
-    yield from _list("Missing", missing, is_open=True)
+    yield Chapter("How it was run", [how_run] if summary.cells else [], views=AT_LENGTH)
+    missing = [remark.text for remark in absences(summary)]
+    yield Chapter("Missing", _items(missing), is_open=True)
 
 
 def _first_tables(summary: SweepSummary) -> Iterator[Block]:
@@ -347,14 +348,14 @@ def _headlines(questions: Sequence[Question]) -> Iterator[Block]:
     """The first answers to each question."""
     for question in questions:
         sentences = sentences_of(question.headline)
-        yield from _list(question.title, Items(sentences, _MOST_ITEMS), is_open=True)
+        yield Chapter(question.title, _items(sentences, _MOST_ITEMS), is_open=True)
 
 
 def _question(question: Question) -> Iterator[Block]:
     """The answers by other numbers, folded beneath the headline's."""
     if question.headline and question.others:
         title = f"{question.title} {_BY_OTHERS}"
-        yield ViewBlocks(AT_LENGTH, [Chapter(title, _others(question.others))])
+        yield Chapter(title, _others(question.others), views=AT_LENGTH)
     elif question.others or question.reason:
         reason = [Paragraph(question.reason)] if question.reason else []
         yield Chapter(question.title, [*reason, *_others(question.others)], is_open=True)
@@ -405,7 +406,7 @@ def _comparisons(answers: Sequence[Answer]) -> Table:
     return Table(columns, rows)
 
 
-def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
+def _other_metrics(summary: SweepSummary) -> Chapter:
     def value_of(cell: CellSummary, title: str) -> str:
         return f"{cell.means[title]:.4g}" if title in cell.means else "–"
 
@@ -413,10 +414,10 @@ def _other_metrics(summary: SweepSummary) -> Iterator[Block]:
         (Column(title, number=True), partial(value_of, title=title))
         for title in dict.fromkeys(title for cell in summary.cells for title in cell.means)
     ]
-    if columns:
-        yield Chapter("Other measures", [_table(summary.cells, [_PLACE, *columns])])
+    table = [_table(summary.cells, [_PLACE, *columns])] if columns else []
+    return Chapter("Other measures", table, views=AT_LENGTH)
 
 
-def _list(title: str, items: Items, is_open: bool = False) -> Iterator[Block]:
-    if items.texts:
-        yield Chapter(title, [items], is_open)
+def _items(texts: Sequence[str], most: int | None = None) -> list[Block]:
+    """A list; nothing where it is empty."""
+    return [Items(texts, most)] if texts else []
