@@ -235,7 +235,7 @@ def test_the_order_of_layers_the_naive_way(engine):
 def test_the_oracle_agrees_on_direct_effects(engine, capsys):
     """The oracle has the largest of six prompts: two of them never exceed it, and often are it.
 
-    `tests/benchmarks/oracle.py` runs all six.
+    `tests/tools/benchmarks/oracle.py` runs all six.
     """
     expected = np.array(oracle.values("direct")["effect"])
     lengths, largest = (), 0.0

@@ -1,7 +1,7 @@
 """Wherever a model's layers lie, every metric is what it is on one CPU.
 
 Layers on one device, on two, on a device and the CPU, and offloaded to the CPU or to disk by
-accelerate's own hooks. The devices are pretended (`tests/second_device.py`).
+accelerate's own hooks. The devices are pretended (`tests/tools/second_device.py`).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from depthtui.models.loading import LoadedModel
 from depthtui.tracing.modules import find_blocks
 from tests.builders.models import tiny_model
 from tests.parallel.two_ranks import WAYS
-from tests.second_device import Transfers, pretended_devices
 from tests.tiny_models import HIDDEN, LAYERS, TINY, with_tokenizer
 from tests.tools.mutants import mutants
+from tests.tools.second_device import Transfers, pretended_devices
 
 PACKAGE = str(Path(depthtui.__file__).parent)
 FIRST, SECOND = "pretend:0", "pretend:1"

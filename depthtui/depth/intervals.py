@@ -17,8 +17,8 @@ interval may lie beyond nearly all resamples. `Bootstrap` takes the further of b
 percentile interval and of Student's t with the standard error of the resamples. Each alone claims
 too much of some numbers: of halves of one cell of 48 prompts, at 98.33 %, t tells the crossing of
 the KL apart in 6 of 100 and a mean depth in 5, percentiles the cosine in 2.5; both together tell
-none apart in more than 1.5. `python -m tests.benchmarks.coverage` measures the coverage, and
-`python -m tests.benchmarks.halves` the claims.
+none apart in more than 1.5. `python -m tests.tools.benchmarks.coverage` measures the coverage, and
+`python -m tests.tools.benchmarks.halves` the claims.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ are the mean curves of blocks of neighbouring tokens of all prompts (see `metric
 the interval covers both. Five prompts that are alike by chance give too narrow an interval; their
 tokens show the spread. Halves of ten prompts were compared: where one half's sequential depth or
 ablation count was firm by prompts alone, the other half's was outside in 26 and 83 % of cases; with
-both, none is firm (`python -m tests.benchmarks.firm`). Below five prompts the interval is of these
-prompts and does not cover how much others differ.
+both, none is firm (`python -m tests.tools.benchmarks.firm`). Below five prompts the interval is of
+these prompts and does not cover how much others differ.
 """
 
 from __future__ import annotations

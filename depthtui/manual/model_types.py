@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 SAVED = Path(__file__).parent / "every_type.txt"
-"""File with a line for each type, and why it is not measured; `tests/every_type.py` writes it."""
+"""File with a line for each type, and why it is not measured: of `tests/tools/every_type.py`."""
 
 MEASURED, IN_PART, REFUSED = "measured", "measured in part", "refused"
 FAULT, NOT_MADE = "fault", "not made"

@@ -94,7 +94,7 @@ def not_of_others(interval: CountInterval | None) -> str:
     """Why a count that single prompts decide is of these prompts alone, where it has an interval.
 
     Counts that were firm by their interval lay outside the range of other prompts in a third of
-    cases and more (see `tests.benchmarks.firm`).
+    cases and more (see `tests.tools.benchmarks.firm`).
     """
     if interval is None or "prompts" not in interval.over:
         return ""

@@ -7,7 +7,7 @@ import torch
 
 from depthtui.models import devices as devices_module
 from depthtui.models.devices import devices, hardware, responds
-from tests.second_device import pretended_devices
+from tests.tools.second_device import pretended_devices
 
 GPUS = {
     "cuda:0": ("NVIDIA H100 80GB HBM3", (9, 0), 80 << 30),

@@ -8,8 +8,8 @@ import pytest
 import transformers
 
 from depthtui.manual.model_types import MEASURED, SAVED, saved_lines
-from tests.every_type import find, find_all, listed
-from tests.small_types import kinds
+from tests.tools.every_type import find, find_all, listed
+from tests.tools.small_types import kinds
 
 SOME = (
     "bart",  # the decoder of an encoder-decoder
@@ -31,6 +31,8 @@ SOME = (
     "zaya",  # layers hand the router's state on
 )
 
+RENEW = "run python -m tests.tools.every_type --renew"
+
 MOST_OFF = 5e-5
 """How far numbers in float32 may be from those of ordinary forwards, as a share."""
 
@@ -39,14 +41,14 @@ installed_differs = transformers.__version__ not in SAVED.read_text("utf-8").spl
 
 @pytest.mark.skipif(installed_differs, reason="the list is of another transformers")
 def test_the_list_has_every_type() -> None:
-    assert sorted(saved_lines()) == kinds(), "run python -m tests.every_type --renew"
+    assert sorted(saved_lines()) == kinds(), RENEW
 
 
 @pytest.mark.skipif(installed_differs, reason="the list is of another transformers")
 @pytest.mark.parametrize("kind", SOME)
 def test_a_type_is_what_the_list_says(kind: str, tmp_path: Path) -> None:
     finding = find(kind, tmp_path)
-    assert str(finding) == saved_lines()[kind], "run python -m tests.every_type --renew"
+    assert str(finding) == saved_lines()[kind], RENEW
     assert max(finding.misses.values(), default=0) < MOST_OFF
     if finding.outcome == MEASURED:
         assert set(finding.misses) == {"layer", "attention", "mlp", "lens", "skip", "skip output"}
@@ -55,5 +57,5 @@ def test_a_type_is_what_the_list_says(kind: str, tmp_path: Path) -> None:
 @pytest.mark.by_hand
 def test_every_type_is_what_the_list_says() -> None:
     findings = find_all(kinds())
-    assert listed(findings) == SAVED.read_text("utf-8"), "run python -m tests.every_type --renew"
+    assert listed(findings) == SAVED.read_text("utf-8"), RENEW
     assert max(miss for one in findings.values() for miss in one.misses.values()) < MOST_OFF

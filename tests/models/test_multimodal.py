@@ -19,7 +19,7 @@ from depthtui.errors import DepthError
 from depthtui.metrics.contributions import Contributions
 from depthtui.models.weight_loading import _check_all_is_used
 from tests.naive import naive_contributions, naive_lens, naive_writes
-from tests.small_types import LAYERS, small_folder, small_model
+from tests.tools.small_types import LAYERS, small_folder, small_model
 
 KINDS = (
     "qwen3_vl",  # positions along three axes

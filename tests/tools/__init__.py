@@ -1,1 +1,1 @@
-"""Tools that are run by hand, beside the tests and the benchmarks."""
+"""Tools that are run by hand, benchmarks among them, and what these share with tests."""

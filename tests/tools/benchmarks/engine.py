@@ -1,6 +1,6 @@
 """How fast the engine is, as ratios against a baseline in the same process.
 
-    python -m tests.benchmarks.engine [--tokens 130] [--repeat 7]
+    python -m tests.tools.benchmarks.engine [--tokens 130] [--repeat 7]
 
 Prints Markdown tables: ratios, the product that is chosen for each shape, and how much of the
 machine's peak each metric reaches. Run it on a quiet machine: it takes all cores.
@@ -40,7 +40,7 @@ from depthtui.tracing.products import (
     product_of,
 )
 from depthtui.tracing.trace import trace
-from tests.benchmarks.patch import SOURCE, TARGET
+from tests.tools.benchmarks.patch import SOURCE, TARGET
 
 METRICS = ("logit_lens", "skip_effects", "residual_erasure", "kept", "patch")
 """Those whose share of the peak is told."""

@@ -1,6 +1,6 @@
 """What the rules say under each lens, how well each lens reads held-out text, and its fit's time.
 
-    python -m tests.benchmarks.lens_study [--model demo] [--texts FILE] [--prompts FILE]
+    python -m tests.tools.benchmarks.lens_study [--model demo] [--texts FILE] [--prompts FILE]
         [--jacobian 4]
 
 --texts is what lenses are fitted on, JSON lines with `text`; else the model writes some.

@@ -1,6 +1,6 @@
 """Whether the layers that answers need are those that ablation loss names.
 
-    python -m tests.benchmarks.answers [--model demo] [--examples 10]
+    python -m tests.tools.benchmarks.answers [--model demo] [--examples 10]
 
 One- to three-digit sums and two-hop facts: Spearman's rank correlation over layers of the loss
 without a layer, and of how many written answers are lost without it. Float32 on the CPU; minutes.

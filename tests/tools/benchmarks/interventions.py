@@ -1,6 +1,7 @@
 """How fast interventions are, against one ordinary forward for each intervention.
 
-    python -m tests.benchmarks.interventions [--only ROWS] [--skip-tokens 96] [--quick] [--nnsight]
+    python -m tests.tools.benchmarks.interventions [--only ROWS] [--skip-tokens 96] [--quick]
+        [--nnsight]
 
 Everything runs in one process, on the demo model in float32, and prints a
 Markdown table with the largest difference between both results, and how many
@@ -43,8 +44,6 @@ from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import fast_products, product_of
 from depthtui.tracing.replay import Replay
-from tests.benchmarks.engine import matmul_peak
-from tests.benchmarks.with_nnsight import Traced
 from tests.naive import (
     blocks,
     hook,
@@ -57,6 +56,8 @@ from tests.naive import (
     probabilities,
     token_losses,
 )
+from tests.tools.benchmarks.engine import matmul_peak
+from tests.tools.benchmarks.with_nnsight import Traced
 
 ROWS = "lens,skip,erasure,gradients,ablation,context,order,direct,answers,growth"
 

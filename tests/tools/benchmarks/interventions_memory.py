@@ -1,6 +1,7 @@
 """Peak memory of every metric, over what the model takes, for a long prompt on the demo model.
 
-    python -m tests.benchmarks.interventions_memory [--tokens 512] [--metrics skip_effects,ablation]
+    python -m tests.tools.benchmarks.interventions_memory [--tokens 512]
+        [--metrics skip_effects,ablation]
 
 Each metric runs alone through the engine, without a cache, as `depthtui run` does,
 and is stopped after a minute: its batches are as large then as later on.
@@ -18,8 +19,8 @@ from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.settings import default_cache_dir, models_dir
-from tests.benchmarks.interventions import WORDS
-from tests.benchmarks.peak_memory import anonymous_bytes, watch_memory
+from tests.tools.benchmarks.interventions import WORDS
+from tests.tools.benchmarks.peak_memory import anonymous_bytes, watch_memory
 
 ANSWER = 4
 """The last tokens stand for the answer."""

@@ -1,6 +1,6 @@
 """The verdict's sentence for the first prompts of all tasks, and where the truth is planted.
 
-    python -m tests.benchmarks.verdicts [--model demo] [--every-level]
+    python -m tests.tools.benchmarks.verdicts [--model demo] [--every-level]
 
 Computes the quick causal measures, and with a known answer the kept answers, in float32 on the
 CPU, and prints Markdown. The planted models are the demo model with its last third writing

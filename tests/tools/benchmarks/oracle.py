@@ -1,6 +1,6 @@
 """Causal metrics against an independent implementation's values, on the demo model in float32.
 
-    python -m tests.benchmarks.oracle
+    python -m tests.tools.benchmarks.oracle
 
 Prints a Markdown table. The relative difference is the largest difference
 over the largest value of the same layer's row. It takes some ten minutes.

@@ -1,6 +1,6 @@
 """What keys cost over an engine elsewhere: messages, bytes, and seconds until the screen is right.
 
-    python -m tests.benchmarks.elsewhere [--model demo] [--delay 80] [--keys 20]
+    python -m tests.tools.benchmarks.elsewhere [--model demo] [--delay 80] [--keys 20]
 
 The engine runs on this machine behind a relay, which keeps every byte back for half of the delay in
 each direction, and notes each message. Prints a Markdown table. Bytes are the same on any machine.
@@ -143,7 +143,7 @@ async def benchmark(model: str, delay: float, keys: int) -> None:
     """Run the explorer without a terminal, its engine behind the relay."""
     folder = Path(tempfile.mkdtemp())
     engine = [str(Path(sys.executable).with_name("depthtui")), "engine", "--no-cache"]
-    through = ["-m", "tests.benchmarks.elsewhere", "--relay", str(folder / "notes")]
+    through = ["-m", "tests.tools.benchmarks.elsewhere", "--relay", str(folder / "notes")]
     command = [sys.executable, *through, "--delay", f"{1000 * delay:g}", "--", *engine]
     settings = Settings(cache_dir=folder / "cache", cache_limit=load_settings().cache_limit)
     print(f"\nDelay {1000 * delay:g} ms there and back.\n")

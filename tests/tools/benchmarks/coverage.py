@@ -1,6 +1,6 @@
 """How often intervals hold the truth, on simulated prompts whose depth is known.
 
-    python -m tests.benchmarks.coverage [--samples 200] [--only longer]
+    python -m tests.tools.benchmarks.coverage [--samples 200] [--only longer]
 
 Prints Markdown tables of the share of samples whose interval, nominally of 95 %, holds
 the layer (or the difference, or the slope) that a very large sample has, for

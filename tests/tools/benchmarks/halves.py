@@ -1,7 +1,7 @@
 """How often random halves of one cell of a sweep are said to differ, for each number.
 
     depthtui sweep --model demo --task addition:2 --task facts:2 --examples 48 --out sweep
-    python -m tests.benchmarks.halves sweep [--draws 100]
+    python -m tests.tools.benchmarks.halves sweep [--draws 100]
 
 The halves are of the same prompts: alone, at 95 %, at most about 5 of 100 draws may claim a
 difference, by the interval of the number or by the rank test of single prompts; in a family of m,

@@ -1,7 +1,7 @@
 """How often a count that is called firm on some prompts is true of others, on a real model.
 
-    python -m tests.benchmarks.firm [--model demo] [--tasks addition:2,commonsense] [--prompts 10]
-        [--metrics ablation,kept] [--keep FOLDER] [--own 5]
+    python -m tests.tools.benchmarks.firm [--model demo] [--tasks addition:2,commonsense]
+        [--prompts 10] [--metrics ablation,kept] [--keep FOLDER] [--own 5]
 
 Ten prompts of each task are measured once, in float32 on the CPU: a few minutes a task. Then they
 are parted in halves, or in a few prompts and all others: in every way there is, or in 252 of more.
@@ -35,7 +35,7 @@ from depthtui.metrics import kept
 from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
-from tests.benchmarks.verdicts import METRICS
+from tests.tools.benchmarks.verdicts import METRICS
 
 TASKS = (
     "addition:2",

@@ -1,8 +1,8 @@
 """Every type that transformers predicts text with: measured, refused or not made, and why.
 
-python -m tests.every_type          compare what is found with the list that is kept
-python -m tests.every_type --renew  write that list anew
-python -m tests.every_type llama    show what is found of these types alone
+python -m tests.tools.every_type          compare what is found with the list that is kept
+python -m tests.tools.every_type --renew  write that list anew
+python -m tests.tools.every_type llama    show what is found of these types alone
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from tests.naive import (
     naive_skip_effects,
     naive_writes,
 )
-from tests.small_types import kinds, small_folder, small_model
+from tests.tools.small_types import kinds, small_folder, small_model
 
 TEXT = "The ferry did not run."
 
@@ -166,11 +166,10 @@ def listed(found: dict[str, Found]) -> str:
         f"# {sum(one.outcome == outcome for one in found.values())} {outcome}"
         for outcome in (MEASURED, IN_PART, REFUSED, FAULT, NOT_MADE)
     ]
-    head = [
-        f"# Types of transformers {transformers.__version__}, by python -m tests.every_type --renew"
-    ]
+    by = "python -m tests.tools.every_type --renew"
+    head = f"# Types of transformers {transformers.__version__}, by {by}"
     lines = [f"{kind}: {one}" for kind, one in sorted(found.items())]
-    return "\n".join([*head, *counts, "", *lines, ""])
+    return "\n".join([head, *counts, "", *lines, ""])
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The explorer in a real terminal: first frame, cost of a key, time to quit.
 
-    python -m tests.benchmarks.terminal [--keys 60] [--repeat 5]
-    python -m tests.benchmarks.terminal --wire [--repeat 5]
+    python -m tests.tools.benchmarks.terminal [--keys 60] [--repeat 5]
+    python -m tests.tools.benchmarks.terminal --wire [--repeat 5]
 
 Prints a Markdown table; run it on a quiet machine (Linux). `--wire` counts bytes, processor time
 and frames on the scripted engine at two sizes instead; its bytes are the same on any machine.

@@ -1,6 +1,6 @@
 """Peak extra memory of the logit lens at T = 1,024 and a vocabulary of 152,000.
 
-    python -m tests.benchmarks.lens_memory [--layers 8]
+    python -m tests.tools.benchmarks.lens_memory [--layers 8]
 
 The residual stream itself is not counted: it is there before the lens begins.
 Anonymous memory is read from /proc/self/status while the lens runs (Linux).
@@ -15,7 +15,7 @@ from torch import nn
 
 from depthtui.metrics.logit_lens.compute import read_lens
 from depthtui.tracing.anatomy import Unembedding
-from tests.benchmarks.peak_memory import watch_memory
+from tests.tools.benchmarks.peak_memory import watch_memory
 
 TOKENS, VOCAB, WIDTH = 1024, 152_000, 64
 

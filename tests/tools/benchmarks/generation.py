@@ -1,6 +1,6 @@
 """What it costs to measure every written token, and how far it is from a pass over the text.
 
-    python -m tests.benchmarks.generation [--tokens 200] [--repeat 3]
+    python -m tests.tools.benchmarks.generation [--tokens 200] [--repeat 3]
 
 Prints a Markdown table. Run it on a quiet machine: it takes all cores.
 """
@@ -25,8 +25,8 @@ from depthtui.metrics.registry import empty_result
 from depthtui.models.loading import load
 from depthtui.settings import default_cache_dir, models_dir
 from depthtui.tracing.probe import probe_architecture
-from tests.benchmarks.engine import alternate, ratio
 from tests.engine.test_writing import measured_again, readings_of
+from tests.tools.benchmarks.engine import alternate, ratio
 
 QUESTION = "Why does the sea have tides? Explain it step by step, and name every body involved."
 

@@ -1,6 +1,6 @@
 """How long a patch map of the demo takes, against one forward a cell: by hand on a quiet machine.
 
-python -m tests.benchmarks.patch
+python -m tests.tools.benchmarks.patch
 """
 
 from __future__ import annotations

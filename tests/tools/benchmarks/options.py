@@ -1,6 +1,6 @@
 """How fast right answers without each layer are, against one ordinary forward for each of them.
 
-    python -m tests.benchmarks.options [--questions 20] [--naive 4]
+    python -m tests.tools.benchmarks.options [--questions 20] [--naive 4]
 
 Sums of two digits with four options, on the demo model in float32. The naive way runs the whole
 text of each option without each layer, for some of the questions. Prints seconds a question, their

@@ -1,6 +1,6 @@
 """Processor time of each cursor key on every pane of every screen, with all metrics computed.
 
-    python -m tests.benchmarks.cursor_keys [--tokens 2000] [--runs 3] [--rounds 2]
+    python -m tests.tools.benchmarks.cursor_keys [--tokens 2000] [--runs 3] [--rounds 2]
 
 Prints a Markdown table of milliseconds at 120x40, from the key to the screen, in the interface's
 thread, without the scripted engine's own. A key without a command shows the cost of the pilot

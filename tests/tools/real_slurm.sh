@@ -1,5 +1,5 @@
 #!/bin/bash
-# A sweep on a real Slurm, by hand: bash tests/sweep/real_slurm.sh FOLDER [PYTHON]
+# A sweep on a real Slurm, by hand: bash tests/tools/real_slurm.sh FOLDER [PYTHON]
 #
 # Unpacks Debian's packages into the folder, starts a cluster of this machine alone without installing
 # anything, runs a sweep of the demo model in two tasks, requeues one of them when half of the

@@ -1,6 +1,7 @@
 """Planted truth on a real model: what is expected of each case, what is said, and whether it holds.
 
-    python -m tests.benchmarks.planted [--model demo] [--cases rotated,idle-behind] [--prompts 1]
+    python -m tests.tools.benchmarks.planted [--model demo] [--cases rotated,idle-behind]
+        [--prompts 1]
 
 Each case is a copy of a Llama-like model in float32 on the CPU, changed so that a part of the
 answer is known (`tests/planted.py`), or the model itself on prompts of which it can know little.

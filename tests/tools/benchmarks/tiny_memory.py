@@ -1,6 +1,6 @@
 """Peak memory of every metric on a tiny deep model, over what there was before, by prompt length.
 
-    python -m tests.benchmarks.tiny_memory [--tokens 512,2048] [--seconds 60]
+    python -m tests.tools.benchmarks.tiny_memory [--tokens 512,2048] [--seconds 60]
 
 Each metric runs alone in a process of its own, and is stopped after its seconds: its
 batches are as large then as later on. The model has 16 layers of width 64: what grows with the
@@ -22,9 +22,9 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.metrics.registry import METRIC_BY_NAME
-from tests.benchmarks.interventions_memory import ANSWER, TimeLimit
-from tests.benchmarks.peak_memory import watch_memory
 from tests.tiny_models import tiny_tokenizer
+from tests.tools.benchmarks.interventions_memory import ANSWER, TimeLimit
+from tests.tools.benchmarks.peak_memory import watch_memory
 
 
 def save_model(folder: Path, longest: int) -> None:
@@ -81,7 +81,7 @@ def main() -> None:
         for metric in options.metrics.split(","):
             cells = []
             for length in lengths:
-                command = [sys.executable, "-m", "tests.benchmarks.tiny_memory"]
+                command = [sys.executable, "-m", "tests.tools.benchmarks.tiny_memory"]
                 command += ["--one", str(folder), metric, "--tokens", str(length)]
                 command += ["--seconds", str(options.seconds)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False)
