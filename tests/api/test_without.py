@@ -15,7 +15,7 @@ from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError
 from depthtui.tracing.modules import find_blocks
 from tests.api.test_borrowed import state
-from tests.tiny_models import LAYERS, fresh, random_ids, tiny, tiny_folder
+from tests.tiny_models import LAYERS, fresh, on_few_models, random_ids, tiny, tiny_folder
 
 LAST_WEIGHTS = {
     "llama": ("self_attn.o_proj", "mlp.down_proj"),
@@ -104,7 +104,7 @@ def test_dropout_neither_disturbs_nor_is_disturbed() -> None:
         assert not torch.equal(logits(model), logits(model))
 
 
-@pytest.mark.parametrize("name", [*LAST_WEIGHTS, "bloom", "granite"])
+@on_few_models([*LAST_WEIGHTS, "bloom", "granite"], LAST_WEIGHTS)
 def test_blocks_inside_each_other_add_up(name: str) -> None:
     model = tiny(name)
     whole = logits(model)

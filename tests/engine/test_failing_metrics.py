@@ -37,9 +37,6 @@ NAMES = tuple(
     if metric.name
     not in ("jacobian_lens", "nonlinear", "experts", "adapter", "engine_distance", "task_guess")
 )
-DIVIDED = tuple(name for name in NAMES if name != "speed")
-"""Those that can be computed in smaller parts: a pass that is timed is a whole one."""
-
 EVERYTHING = RunSettings(metrics=NAMES, tolerance=0.5, skip_everywhere=True)
 GOES_ON = {
     "heads",
@@ -66,9 +63,10 @@ They are the first to need the recorded pass, which is most of their work here.
 """
 
 
-def one_of_two(place, *case):
-    """A case, every other one by hand: all metrics go through one loop."""
-    return pytest.param(*case, marks=[pytest.mark.by_hand] * (place % 2))
+OFTEN = ("logit_lens", "residual_erasure", "order")
+"""One of the pass itself, one of blocks of tokens, one that goes on; all go through one loop."""
+
+SELDOM = [pytest.param(name, marks=pytest.mark.by_hand) for name in NAMES if name not in OFTEN]
 
 
 ERRORS = {
@@ -192,9 +190,9 @@ def assert_same(one, other, names):
 @pytest.mark.parametrize(
     ("name", "stage", "kind"),
     [
-        *(one_of_two(place, name, "middle", "memory") for place, name in enumerate(NAMES)),
-        *product(["logit_lens", "residual_erasure", "order"], ["start", "end"], ["memory"]),
+        *product(OFTEN, ["start", "middle", "end"], ["memory"]),
         *product(["logit_lens", "order"], ["middle"], ["bug"]),
+        *(pytest.param(*each.values, "middle", "memory", marks=each.marks) for each in SELDOM),
     ],
 )
 def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, name, stage, kind):
@@ -235,29 +233,22 @@ def test_an_error_costs_one_metric(engine, healthy, events, bugs, monkeypatch, n
         assert next(event.done for event in emitted if event.metric == name) >= least
 
 
-@pytest.fixture(scope="module")
-def smallest(loaded, healthy):
-    """The operations of each metric in the smallest parts."""
-    with pytest.MonkeyPatch.context() as patch:
-        seen = {name: watch(patch, name, Operations()) for name in NAMES}
+@pytest.mark.parametrize("name", [*OFTEN, *(each for each in SELDOM if each.values[0] != "speed")])
+def test_memory_that_suffices_for_smaller_parts_is_enough(engine, healthy, monkeypatch, name):
+    """A pass that is timed is a whole one, of no smaller parts."""
+    reference, seen = healthy
+    alone = replace(EVERYTHING, metrics=(*OF_THE_PASS, name))
+    with monkeypatch.context() as patch:
+        smallest = watch(patch, name, Operations())
         # Every module asks by its own name.
         patch.setattr(
             batching, "_parts", type("", (), {"get": lambda self: batching._Parts(1 << 60)})()
         )
         patch.setattr(run_module, "in_smaller_parts", lambda work: work())
-        assert loaded.run(PROMPT, EVERYTHING, fresh=True).unavailable == {}
-        return seen
-
-
-@pytest.mark.parametrize("name", [one_of_two(*each) for each in enumerate(DIVIDED)])
-def test_memory_that_suffices_for_smaller_parts_is_enough(
-    engine, healthy, smallest, monkeypatch, name
-):
-    reference, seen = healthy
-    assert smallest[name].largest < seen[name].largest, "it cannot do with less"
+        assert engine.run(PROMPT, alone, fresh=True).unavailable == {}
+    assert smallest.largest < seen[name].largest, "it cannot do with less"
     with monkeypatch.context() as patch:
-        watch(patch, name, Operations(most=smallest[name].largest))
-        alone = replace(EVERYTHING, metrics=(*OF_THE_PASS, name))
+        watch(patch, name, Operations(most=smallest.largest))
         result = engine.run(PROMPT, alone, fresh=True)
     assert result.unavailable == {}
     assert_same(result, reference, alone.metrics)

@@ -27,11 +27,11 @@ from tests.engine.test_choosing import (
 )
 from tests.engine.test_pruning import engine_of
 from tests.naive import naive_answer, naive_without_parts
-from tests.tiny_models import LAYERS, TINY, random_ids, tiny_folder
+from tests.tiny_models import LAYERS, TINY, on_few_models, random_ids, tiny_folder
 
 ATTENTION_1, MLP_1, ATTENTION_2, MLP_2 = 2, 3, 4, 5
 
-QUICK = ["llama", "gpt_neox", "qwen3_5", "gpt2", "gemma2", "bloom", "falcon_h1"]
+SOME = ("llama", "gpt_neox", "qwen3_5", "gpt2", "gemma2", "bloom", "falcon_h1")
 """Plain with few heads for keys, parallel, hybrid, with biases, a norm behind each part, a part
 that is given the stream, attention and mixer side by side."""
 
@@ -42,7 +42,7 @@ def loaded(folder: Path):
     return AutoModelForCausalLM.from_pretrained(folder).eval()
 
 
-@pytest.mark.parametrize("name", QUICK)
+@on_few_models(SOME, SOME[:3])
 def test_a_written_model_computes_what_is_left_without_the_parts(name: str, tmp_path: Path) -> None:
     folder, out = tiny_folder(tmp_path, name), tmp_path / "pruned"
     engine, parts = engine_of(folder), [ATTENTION_1, MLP_2]
