@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import os
+import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +21,13 @@ from pathlib import Path
 import pytest
 
 from depthtui.models.demo import ensure_demo
+
+# In the background a shell lets its jobs ignore these, and so would every process that a test
+# starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Behind these, an explorer in 16 colours names the way to more of them.
 for variable in ("TMUX", "SSH_CONNECTION"):

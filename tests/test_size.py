@@ -9,10 +9,8 @@ revision of git.
 from __future__ import annotations
 
 import ast
-import io
 import subprocess
 import sys
-import tokenize
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -35,22 +33,21 @@ CODE_LINES = {
     "depthtui/models": 2_900,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_620,
-    "depthtui/report": 5_270,
+    "depthtui/report": 5_200,
     "depthtui/service": 390,
     "depthtui/sweep": 3_620,
     "depthtui/tracing": 3_200,
-    "depthtui/tui": 16_340,
-    "tests": 9_780,
-    "tests/api": 980,
-    "tests/benchmarks": 2_130,
-    "tests/builders": 1_290,
+    "depthtui/tui": 16_350,
+    "tests": 9_240,
+    "tests/api": 990,
+    "tests/builders": 1_280,
     "tests/data": 1_950,
     "tests/depth": 2_100,
     "tests/engine": 4_460,
     "tests/fuzz": 570,
     "tests/golden": 400,
     "tests/lenses": 460,
-    "tests/manual": 80,
+    "tests/manual": 70,
     "tests/metrics": 7_440,
     "tests/models": 2_330,
     "tests/oracle": 10,
@@ -59,8 +56,8 @@ CODE_LINES = {
     "tests/prompts": 1_330,
     "tests/report": 3_270,
     "tests/service": 340,
-    "tests/sweep": 3_670,
-    "tests/tools": 470,
+    "tests/sweep": 3_660,
+    "tests/tools": 3_110,
     "tests/tracing": 1_270,
     "tests/tui": 14_690,
 }
@@ -71,15 +68,11 @@ AT_MOST = {
     "functions of more than 8 parameters": 11,
     "files of more than 500 lines": 16,
     "explorers that the tests open": 489,
-    "cases": 10_505,
+    "cases": 10_481,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 
 _LONGEST_FUNCTION, _MOST_PARAMETERS, _LONGEST_FILE = 60, 8, 500
-_NO_CODE = {
-    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT),
-    tokenize.ENDMARKER,
-}
 _OPENS_EXPLORER = {"explore", "run_test"}
 
 
@@ -91,10 +84,8 @@ def tree_of(text: str) -> ast.Module:
 
 def code_lines(text: str) -> int:
     """The lines of a file's text that have code, without those of its imports and docstrings."""
-    lines: set[int] = set()
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
-        if token.type not in _NO_CODE:
-            lines.update(range(token.start[0], token.end[0] + 1))
+    rows = enumerate(map(str.strip, text.splitlines()), start=1)
+    lines = {number for number, row in rows if row and not row.startswith("#")}
     for node in ast.walk(tree_of(text)):
         is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_text or isinstance(node, ast.Import | ast.ImportFrom):
