@@ -26,8 +26,9 @@ from depthtui.models.demo import ensure_demo
 # starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-if hasattr(signal, "SIGHUP"):
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+for name in ("SIGHUP", "SIGQUIT"):
+    if hasattr(signal, name):
+        signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 # Behind these, an explorer in 16 colours names the way to more of them.
 for variable in ("TMUX", "SSH_CONNECTION"):

@@ -43,7 +43,7 @@ def told(form: Form) -> str:
 async def test_keys_fill_in_every_field(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         form, taken = await show(it)
-        assert told(form) == "The part. "
+        assert told(form) == "The part."
         await it.press("right", "down", "space", "down")
         assert told(form) == "A share. A number from 0 to 1."
         await it.press(*"0.25", "down", *"0-3", "enter")
