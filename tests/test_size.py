@@ -12,8 +12,8 @@ import ast
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from functools import cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -72,26 +72,35 @@ AT_MOST = {
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 
-_LONGEST_FUNCTION, _MOST_PARAMETERS, _LONGEST_FILE = 60, 8, 500
-_OPENS_EXPLORER = {"explore", "run_test"}
+LONGEST_FUNCTION, MOST_PARAMETERS, LONGEST_FILE = 60, 8, 500
+OPENS_EXPLORER = {"explore", "run_test"}
 
 
-@cache
-def tree_of(text: str) -> ast.Module:
-    """The syntax tree of a file's text."""
-    return ast.parse(text)
+@dataclass(frozen=True)
+class Sizes:
+    """What files have.
+
+    Attributes:
+        lines: by room, its lines of code.
+        places: by what is counted, the places where it is.
+    """
+
+    lines: Counter[str] = field(default_factory=Counter)
+    places: Mapping[str, list[str]] = field(
+        default_factory=lambda: {name: [] for name in AT_MOST if name != "cases"}
+    )
 
 
-def code_lines(text: str) -> int:
-    """The lines of a file's text that have code, without those of its imports and docstrings."""
-    rows = enumerate(map(str.strip, text.splitlines()), start=1)
-    lines = {number for number, row in rows if row and not row.startswith("#")}
-    for node in ast.walk(tree_of(text)):
-        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
-            assert isinstance(node, ast.stmt)
-            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-    return len(lines)
+def sizes_of(texts: Mapping[str, str]) -> Sizes:
+    """The sizes of files, given their texts by their paths; no syntax tree is kept."""
+    sizes = Sizes()
+    for path, text in texts.items():
+        nodes = [*ast.walk(ast.parse(text))]
+        sizes.lines[room_of(path)] += code_lines(text, nodes)
+        marks = package_marks(text, nodes) if path.startswith("depthtui/") else explorers(nodes)
+        for name, place in marks:
+            sizes.places[name].append(f"{path}{place}")
+    return sizes
 
 
 def room_of(path: str) -> str:
@@ -100,33 +109,29 @@ def room_of(path: str) -> str:
     return f"{top}/{rest[0]}" if len(rest) > 1 else top
 
 
-@cache
-def sources() -> dict[str, str]:
-    """The texts of the package's and the tests' Python files, by their paths from the root."""
-    files = [file for top in ("depthtui", "tests") for file in sorted((ROOT / top).rglob("*.py"))]
-    return {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in files}
+def code_lines(text: str, nodes: list[ast.AST]) -> int:
+    """The lines of a file that have code, without those of its imports and docstrings."""
+    rows = enumerate(map(str.strip, text.splitlines()), start=1)
+    lines = {number for number, row in rows if row and not row.startswith("#")}
+    for node in nodes:
+        is_text = isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        if is_text or isinstance(node, ast.Import | ast.ImportFrom):
+            assert isinstance(node, ast.stmt)
+            lines.difference_update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return len(lines)
 
 
-def rooms(texts: dict[str, str]) -> Counter[str]:
-    """The code lines of each room."""
-    counts: Counter[str] = Counter()
-    for path, text in texts.items():
-        counts[room_of(path)] += code_lines(text)
-    return counts
-
-
-def nodes(top: str) -> Iterator[tuple[str, ast.AST]]:
-    """Every node of the files of the package, or of the tests, with its file."""
-    for path, text in sources().items():
-        if path.startswith(f"{top}/"):
-            yield from ((path, node) for node in ast.walk(tree_of(text)))
-
-
-def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
-    """The functions of the package, each with its file and name."""
-    for path, node in nodes("depthtui"):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield f"{path}::{node.name}", node
+def package_marks(text: str, nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
+    """What is counted in a file of the package, each with its place in the file."""
+    if text.count("\n") > LONGEST_FILE:
+        yield "files of more than 500 lines", ""
+    for node in nodes:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION:
+            yield "functions of more than 60 lines", f"::{node.name}"
+        if parameters(node) > MOST_PARAMETERS and not is_command(node):
+            yield "functions of more than 8 parameters", f"::{node.name}"
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -140,45 +145,40 @@ def is_command(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
     return any("click" in ast.unparse(decorator) for decorator in function.decorator_list)
 
 
-def found() -> dict[str, list[str]]:
-    """The places of all that is counted by name."""
-    files = [path for path in sources() if path.startswith("depthtui/")]
-    return {
-        "functions of more than 60 lines": [
-            name
-            for name, function in functions()
-            if (function.end_lineno or 0) - function.lineno >= _LONGEST_FUNCTION
-        ],
-        "functions of more than 8 parameters": [
-            name
-            for name, function in functions()
-            if parameters(function) > _MOST_PARAMETERS and not is_command(function)
-        ],
-        "files of more than 500 lines": [
-            path for path in files if sources()[path].count("\n") > _LONGEST_FILE
-        ],
-        "explorers that the tests open": [
-            path
-            for path, node in nodes("tests")
-            if isinstance(node, ast.Call)
-            and ast.unparse(node.func).rpartition(".")[2] in _OPENS_EXPLORER
-        ],
-    }
+def explorers(nodes: list[ast.AST]) -> Iterator[tuple[str, str]]:
+    """The calls in a file of tests that open an explorer."""
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in OPENS_EXPLORER:
+                yield "explorers that the tests open", f":{node.lineno}"
 
 
-def test_no_room_grows() -> None:
+@pytest.fixture(scope="module")
+def sizes() -> Sizes:
+    """The sizes of the package and the tests."""
+    return sizes_of(texts_here())
+
+
+def test_no_room_grows(sizes: Sizes) -> None:
     over = {
         room: f"{lines} lines of code, {lines - CODE_LINES.get(room, 0)} too many"
-        for room, lines in rooms(sources()).items()
+        for room, lines in sizes.lines.items()
         if lines > CODE_LINES.get(room, 0)
     }
     assert not over
 
 
-def test_there_are_no_more_of_them(request: pytest.FixtureRequest) -> None:
-    of_all = found() | {"cases": [item.nodeid for item in request.session.items]}
+def test_there_are_no_more_of_them(sizes: Sizes, request: pytest.FixtureRequest) -> None:
+    of_all = {**sizes.places, "cases": [item.nodeid for item in request.session.items]}
     over = {name: places for name, places in of_all.items() if len(places) > AT_MOST[name]}
     assert not over
+
+
+def texts_here() -> dict[str, str]:
+    """The texts of the package's and the tests' Python files, by their paths from the root."""
+    files = [file for top in ("depthtui", "tests") for file in sorted((ROOT / top).rglob("*.py"))]
+    return {file.relative_to(ROOT).as_posix(): file.read_text("utf-8") for file in files}
 
 
 def texts_at(revision: str) -> dict[str, str]:
@@ -193,11 +193,11 @@ def _git(*words: str) -> str:
 
 def main(revision: str = "") -> None:
     """Print the code lines of each room, and the difference to a revision."""
-    now, before = rooms(sources()), rooms(texts_at(revision)) if revision else Counter[str]()
-    for room in sorted(now | before):
-        change = f"{now[room] - before[room]:+6}" if before else ""
-        print(f"{room:24}{now[room]:7}{change}")
-    for name, places in found().items():
+    now, before = sizes_of(texts_here()), sizes_of(texts_at(revision) if revision else {}).lines
+    for room in sorted(now.lines | before):
+        change = f"{now.lines[room] - before[room]:+6}" if before else ""
+        print(f"{room:24}{now.lines[room]:7}{change}")
+    for name, places in now.places.items():
         print(f"{name:40}{len(places):7}")
 
 
