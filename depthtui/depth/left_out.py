@@ -13,6 +13,7 @@ from depthtui.data.sentence import listed, noun_for
 from depthtui.errors import DepthError
 from depthtui.metrics import accuracy, kept, parts, speed
 from depthtui.metrics.column import LeftOutColumn
+from depthtui.metrics.kept.curve import SHARE
 from depthtui.metrics.kept.output import PooledOutput
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.metrics.layer_order import staying_layers
@@ -145,7 +146,7 @@ class LeftOut:
             for name, column in self.columns.items()
             if column.is_known(left_out)
         }
-        if KNOWLEDGE in values and self.columns[KNOWLEDGE].find_least is None:
+        if KNOWLEDGE in values and self.least(KNOWLEDGE, SHARE) is not None:
             yield f"{values[KNOWLEDGE]:.0%} of what it knows of {self.scored} stays"
         if LOSS in values:
             yield f"loss there {values[LOSS]:+z.2f} nats, perplexity x {math.exp(values[LOSS]):.1f}"

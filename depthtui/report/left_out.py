@@ -99,7 +99,7 @@ _MEANINGS = {
     KNOWLEDGE: "known: the share that stays of what context tells the model about {scored}",
     LOSS: "nats: its loss there above the whole model's",
     KL: "KL: nats from the whole model's output, at all tokens but token 0",
-    CHOICES: "choices: the likeliest tokens that stay so, among the same",
+    CHOICES: "choices: how often the likeliest token stays, at the same tokens",
     CHOSEN: "chosen: right answers among options",
     WRITTEN: "written: right answers that it writes",
     TIME: "time: of a token, beside the whole model's",

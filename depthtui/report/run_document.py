@@ -22,6 +22,7 @@ from depthtui.data.model import PART_TITLES, ModelInfo, layer_label, layer_mark,
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.data.selection import indices_text
+from depthtui.data.sentence import plural
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
 from depthtui.depth.published import PAPER, PROTOCOL, published_row
@@ -251,8 +252,7 @@ class _Report:
         """The text, the answers and the lens of a run, from its own reading."""
         (result,), lens = alone.runs, alone.settings.lens
         prompt, tokens = result.prompt, result.tokens
-        length = "1 token" if len(tokens) == 1 else f"{len(tokens)} tokens"
-        about = [prompt.source, level_words(prompt), length]
+        about = [prompt.source, level_words(prompt), plural(len(tokens), "token")]
         if prompt.written is not None:
             about.append(written_words(prompt.written))
         if not result.complete:
