@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import click
 
@@ -32,6 +33,7 @@ from depthtui.cli.no_plugins import add_no_plugins, print_failure
 from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
+from depthtui.cli.scene import check_scene_options, play, recorder_for, scene_options
 from depthtui.cli.serve import serve
 from depthtui.cli.sessions import sessions
 from depthtui.cli.shared_options import (
@@ -151,6 +153,7 @@ def _engine_command(context: click.Context, parameter: click.Parameter, command:
         help='Reaches an engine elsewhere, as in "ssh gpu depthtui engine".',
     ),
 )
+@scene_options
 @click.version_option(__version__, message="depthtui %(version)s")
 @click.pass_context
 def commands(
@@ -161,6 +164,7 @@ def commands(
     trusted: TrustedModels,
     overrides: Overrides,
     engine_command: str,
+    **scene: Any,
 ) -> int:
     """Explore how a language model uses its depth.
 
@@ -170,9 +174,13 @@ def commands(
         _refuse_options(context)
         return 0
     refuse_trust_in_last_model(context.params)
-    if "TEXTUAL_DRIVER" not in os.environ:
+    check_scene_options(scene)
+    if "TEXTUAL_DRIVER" not in os.environ and not scene["until_end"]:
         _check_terminal()
+    if scene["play"]:
+        return play(scene, model, spec, overrides)
     settings = overrides.settings()
+    recorder = recorder_for(scene, settings)
     # Objects made before the first screen stay; the app collects garbage from there on.
     gc.disable()
     try:
@@ -180,7 +188,8 @@ def commands(
 
         spec = replace(spec, name=model or settings.last_model)
         trusted_models = [spec] if trusted.every else []
-        return explore(spec, settings, overrides.values, trusted_models, engine_command)
+        values = overrides.values
+        return explore(spec, settings, values, trusted_models, engine_command, recorder)
     finally:
         gc.enable()
 

@@ -47,6 +47,7 @@ from depthtui.tui.themes import THEMES
 
 if TYPE_CHECKING:
     from depthtui.data.run import Prompt
+    from depthtui.tui.scene import Recorder
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine_connection import EngineConnection
     from depthtui.tui.state.explorer import Explorer
@@ -84,6 +85,9 @@ class DepthApp(Navigation):
         given_options: the settings that the command line names.
         trusted: the models whose own Python code the command line lets run.
         engine_command: the command that reaches an engine elsewhere; empty for one on this machine.
+
+    Attributes:
+        recorder: writes what the terminal sends, or None.
     """
 
     TITLE = "depthtui"
@@ -119,6 +123,8 @@ class DepthApp(Navigation):
         self._has_warned_of_session = False
         self._last_resort: threading.Timer | None = None
         self.main: MainScreen | None = None
+        self.recorder: Recorder | None = None
+        self._simulated: list[events.Key] = []
         self._make_engine = make_engine or self._engine_process
         self._spec = spec
         self._given_options = given_options
@@ -333,9 +339,24 @@ class DepthApp(Navigation):
     async def on_event(self, event: events.Event) -> None:
         if isinstance(event, events.InputEvent):
             self._mishaps.clear()
+        self._record(event)
         if isinstance(event, events.Paste) and not event.is_forwarded:
             self._prepare(event)
         await super().on_event(event)
+
+    def _record(self, event: events.Event) -> None:
+        """Record what the terminal has sent, before anything is cut or handled."""
+        is_shown = self.main is not None or isinstance(event, events.Resize)
+        if event in self._simulated:
+            self._simulated.remove(event)
+        elif self.recorder is not None and is_shown and not event.is_forwarded:
+            self.recorder.take(event, self)
+
+    def simulate_key(self, key: str) -> None:
+        """Press the key that a click stands for; a scene has the click alone."""
+        event = events.Key(key, None)
+        self._simulated.append(event)
+        self.post_message(event)
 
     def _prepare(self, paste: events.Paste) -> None:
         """Cut a paste to the room of the focused field."""
@@ -527,8 +548,13 @@ def main(
     given_options: Mapping[str, Any] | None = None,
     trusted: Iterable[ModelSpec] = (),
     engine_command: str = "",
+    recorder: Recorder | None = None,
 ) -> int:
     """Open the explorer in this terminal; returns the exit status.
+
+    Args:
+        spec, settings, given_options, trusted, engine_command: those of `DepthApp`.
+        recorder: writes what the terminal sends; None for no scene.
 
     Raises:
         Exception: the error that ended the app unexpectedly, after the terminal is restored.
@@ -536,12 +562,17 @@ def main(
     app = DepthApp(
         spec,
         settings,
-        welcomes=settings.welcome,
+        welcomes=settings.welcome and recorder is None,
         given_options=given_options,
         trusted=trusted,
         engine_command=engine_command,
     )
-    status = app.run()
+    app.recorder = recorder
+    try:
+        status = app.run()
+    finally:
+        if recorder is not None:
+            recorder.end()
     # Python's last collections would traverse every object: a third of a second for nothing.
     gc.freeze()
     if app.error is not None:

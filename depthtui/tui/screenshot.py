@@ -1,4 +1,4 @@
-"""The screen as an SVG that needs no network and looks the same wherever it is drawn."""
+"""The screen as text, and as an SVG that needs no network and looks the same everywhere."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from rich.cells import cell_len
 from textual.app import App
 
+from depthtui.tui.textual_patches.names import shown_lines
 from depthtui.tui.textual_patches.toasts import without_toasts
 
 _WEB_FONT = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
@@ -35,6 +36,11 @@ two only touch, renderers leave seams between them."""
 
 _WORD = re.compile(r"[\u2500-\u28ff·]{1,4}|[^\s\u2500-\u28ff·]{1,12}")
 """The text that is placed together: short, since not every renderer stretches text to a length."""
+
+
+def screen_text(app: App[Any]) -> str:
+    """The screen as text, without blanks at the ends of lines."""
+    return "\n".join(line.text.rstrip() for line in shown_lines(app.screen))
 
 
 def take_screenshot(app: App[Any]) -> str:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from textual._context import visible_screen_stack
 from textual.binding import Binding, BindingsMap
 from textual.geometry import Region
 from textual.keys import _character_to_key
 from textual.message import Message
 from textual.message_pump import MessagePump
+from textual.screen import Screen
+from textual.strip import Strip
 from textual.widget import Widget
 
 from depthtui.tui.textual_patches.app import App
@@ -32,6 +35,18 @@ def bind(app: App[Any], bindings: Iterable[Binding]) -> None:
 def sender_of(message: Message) -> MessagePump | None:
     """The widget that posted a message."""
     return message._sender
+
+
+def send(app: App[Any], message: Message) -> None:
+    """Give a message to the app as its terminal does."""
+    assert app._driver is not None
+    app._driver.process_message(message)
+
+
+def shown_lines(screen: Screen[Any]) -> list[Strip]:
+    """The lines of a screen, with what shines through from below."""
+    visible_screen_stack.set(screen.app._background_screens)
+    return screen._compositor.render_strips()
 
 
 def handle_error(widget: Widget, error: Exception) -> None:
