@@ -1,24 +1,37 @@
-"""Take the pictures of the README anew: `python -m screenshots.renew [NAME ...]`, or all."""
+"""Take the pictures of the README anew: `python -m screenshots.renew [NAME ...]`, or all.
+
+Each is a scene beside this file, played on the demo model as `depthtui --play` does.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import sys
 import time
-from collections.abc import Callable, Coroutine
-from functools import partial
+from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
 
+from depthtui.data.run_settings import ModelSpec
+from depthtui.settings import Settings, default_cache_dir
+from depthtui.tui.player import play_scene
+from depthtui.tui.scene import read_scene
 from screenshots.raster import card_png, tour_gif
-from screenshots.take import STILLS, still
-from screenshots.tour import tour
+from screenshots.tour import Film
 
 FOLDER = Path(__file__).parent
-PICTURES: dict[str, Callable[[], Coroutine[Any, Any, str]]] = {
-    **{name: partial(still, *how) for name, how in STILLS.items()},
-    "tour": tour,
-}
+SIZES = {"80x24": (80, 24), "120x40": (120, 40), "200x60": (200, 60)}
+THEMES = {"dark": "depth-dark", "light": "depth-light"}
+PICTURES = [
+    *(f"explorer-{shade}-{size}" for size in SIZES for shade in THEMES),
+    *(
+        f"{scene}-dark-120x40"
+        for scene in ("verdict", "step", "compare", "what-if", "writing", "sweep", "keys")
+    ),
+    "tour",
+]
+"""Scene, theme and size of each still; and the film."""
 
 PIXELS: dict[str, tuple[str, Callable[[str], bytes]]] = {
     "tour": ("tour.gif", tour_gif),
@@ -27,20 +40,32 @@ PIXELS: dict[str, tuple[str, Callable[[str], bytes]]] = {
 """A file of pixels that is drawn from an SVG, by the SVG's name."""
 
 
+def picture(name: str) -> str:
+    """A picture, as SVG."""
+    scene_name, shade, size = (*name.rsplit("-", 2), "dark", "")[:3]
+    scene = read_scene(FOLDER / f"{scene_name}.jsonl")
+    scene = replace(scene, heading=replace(scene.heading, theme=THEMES[shade]))
+    settings, film = Settings(cache_dir=default_cache_dir()), Film()
+    with TemporaryDirectory(prefix="depthtui-") as scratch, chdir(scratch):
+        still = Path(scratch, "still.svg")
+        play_scene(scene, ModelSpec(), settings, still, SIZES.get(size), film.watch)
+        return film.svg() if name == "tour" else still.read_text(encoding="utf-8")
+
+
 def renew(names: list[str]) -> None:
-    """Write these pictures, and say how long each took."""
+    """Write these pictures, and print how long each took."""
     for name in names:
         begun = time.monotonic()
-        picture = asyncio.run(PICTURES[name]())
-        (FOLDER / f"{name}.svg").write_text(picture, encoding="utf-8")
+        drawn = picture(name)
+        (FOLDER / f"{name}.svg").write_text(drawn, encoding="utf-8")
         if name in PIXELS:
             file, draw = PIXELS[name]
-            (FOLDER / file).write_bytes(draw(picture))
+            (FOLDER / file).write_bytes(draw(drawn))
         print(f"{name}.svg, {time.monotonic() - begun:.0f} s", flush=True)
 
 
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or [*PICTURES]
+    wanted = sys.argv[1:] or PICTURES
     if unknown := [name for name in wanted if name not in PICTURES]:
         sys.exit(f"No picture is called {', '.join(unknown)}. There are {', '.join(PICTURES)}.")
     renew(wanted)

@@ -1,6 +1,7 @@
-"""The screens that are pictured, and the keys that lead to them.
+"""The screens that are pictured, and what leads to them.
 
-Nothing that depends on the clock or the machine is to be seen: the engine is
+A file in `played/` is the scene of one picture, as `depthtui --record` writes it; what no key can
+do is a function here. Nothing that depends on the clock or the machine is to be seen: the engine is
 scripted, and what is named after the time or a folder gets a fixed name.
 """
 
@@ -27,6 +28,8 @@ from depthtui.data.session_files import SessionFolder
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
+from depthtui.tui.player import play
+from depthtui.tui.scene import read_scene
 from depthtui.tui.screens.dialogs.code_dialog import CodeDialog
 from depthtui.tui.screens.dialogs.command_output import CommandOutput
 from depthtui.tui.screens.dialogs.looks_picker import LooksPicker
@@ -114,47 +117,12 @@ async def seen(it: Explored, words: str) -> None:
     await it.until(lambda: words in it.screen_text(), words)
 
 
-async def manual_page(it: Explored, folder: Path) -> None:
-    """A page of the manual, found by a word in it."""
-    await it.press("question_mark", "shift+tab")
-    await seen(it, "searches the pages")
-    await it.press("slash", *"bitsandbytes", "enter", "enter")
-    await seen(it, "esc goes back")
-    await seen(it, "open that folder")
-
-
 def keys(*pressed: str, says: str = "") -> Drive:
     """Press keys, and wait for words that only the last screen says."""
 
     async def drive(it: Explored, folder: Path) -> None:
         await it.press(*pressed)
         await seen(it, says)
-
-    return drive
-
-
-read_parts = keys("tab", "4", "G", "enter", "tab", says="heads that")
-"""What a layer reads; on a small screen the heatmap is behind the verdict."""
-
-
-async def counted(it: Explored, folder: Path) -> None:
-    """The verdict with knowledge kept, counted at another share."""
-    it.main.action_go_to("verdict")
-    await it.press("i")
-    await seen(it, "go first")
-    await it.press("minus", "minus")
-    await seen(it, "keep 70% of it")
-
-
-def evidence_page(*pressed: str) -> Drive:
-    """The evidence with the quick metrics, at another threshold."""
-
-    async def drive(it: Explored, folder: Path) -> None:
-        it.main.action_go_to("evidence")
-        await it.press("i")
-        await seen(it, "ablation  ")
-        await it.press("2", "plus", *pressed)
-        await seen(it, "reading, changed")
 
     return drive
 
@@ -248,15 +216,6 @@ async def settings_field(it: Explored, folder: Path) -> None:
     await seen(it, "lens_top_k must be")
 
 
-async def remapped(it: Explored, folder: Path) -> None:
-    await it.press("comma", "tab", "slash", *"writ", "enter", "enter", "f9")
-    await seen(it, "f9")
-    await it.press("a")
-    await seen(it, "Press one more key")
-    await it.press("m")
-    await seen(it, "shares it")
-
-
 async def export(it: Explored, folder: Path) -> None:
     await it.press("e")
     await seen(it, "into /exports")
@@ -280,15 +239,6 @@ async def answers(it: Explored, folder: Path) -> None:
     await seen(it, "which is right")
     await it.press("1", "2", "G")
     await seen(it, "▴12")
-
-
-async def what_if(it: Explored, folder: Path) -> None:
-    await it.press("x")
-    await seen(it, "all 30 layers on")
-    await it.press("1", "2", "G", "3", "x")
-    await settled(it)
-    await it.press("2", "0", "G", "a")
-    await seen(it, "3 of 30 layers off, 1 attention off")
 
 
 async def own_command(it: Explored, folder: Path) -> None:
@@ -359,42 +309,37 @@ def hybrid() -> FakeEngine:
     return FakeEngine(load)
 
 
+def played(file: Path) -> Scene:
+    """The scene of a file, after its first run; it begins with its size."""
+    scene = read_scene(file)
+    first, *steps = scene.steps
+    assert first.size is not None
+
+    async def drive(it: Explored, folder: Path) -> None:
+        await play(it.app, it.pilot, steps)
+
+    return Scene(file.stem, drive, first.size, scene.heading.theme)
+
+
 SCENES = (
-    Scene("main-dark", keys()),
-    Scene("main-small", keys(), SMALL),
+    *map(played, sorted(Path(__file__).with_name("played").iterdir())),
     Scene("main-large", side_column, LARGE),
     Scene("welcome", welcome, SMALL),
-    Scene("guide", keys("question_mark", "tab", says="Before and after")),
-    Scene("evidence-zoomed", evidence_page("z"), LARGE),
-    Scene("verdict", counted),
-    Scene("left-out", keys("i", "d", "d", "z", says="first choices stay")),
-    Scene("left-out-light", keys("i", "d", "d", says="what if"), theme="depth-light"),
     Scene("answers", answers),
-    Scene("token-depths", keys(*"dddd", says="last 16")),
     Scene("hybrid", keys("i", "d", "z", says="By type"), LARGE, make_engine=hybrid),
     Scene("affine-lens", affine_lens),
     Scene("pairs-light", pairs_map, theme="depth-light"),
-    Scene("measures", keys("v", says="Lens KL"), SMALL),
-    Scene("measures-ansi", keys("v", says="Lens KL"), SMALL, "ansi-dark"),
     Scene("themes", themes, SMALL),
-    Scene("measured-light", keys("L", says="Part to measure"), SMALL, "depth-light"),
     Scene("reading", reading),
-    Scene("prompts-light", keys("p", "ctrl+t", says="Grade-school"), theme="depth-light"),
     Scene("datasets", datasets, SMALL),
     Scene("models", models, SMALL),
     Scene("own-code", own_code, SMALL),
     Scene("own-command-light", own_command, SMALL, "depth-light"),
-    Scene("help", keys("question_mark", says="Run and halt after each layer")),
-    Scene("manual-page", manual_page),
     Scene("settings", settings, LARGE),
     Scene("settings-light", settings_field, SMALL, "depth-light"),
-    Scene("keys", remapped, SMALL),
     Scene("session", session),
     Scene("sessions", sessions, SMALL),
     Scene("export-light", export, SMALL, "depth-light"),
-    Scene("layer", keys("4", "G", "enter", says="after attention")),
-    Scene("layer-light", read_parts, SMALL, "depth-light"),
-    Scene("what-if", what_if),
     Scene("compare", compare, LARGE),
     Scene("writing", being_written),
     Scene("written-light", written, SMALL, "depth-light"),
