@@ -48,7 +48,8 @@ def picture(name: str) -> str:
     settings, film = Settings(cache_dir=default_cache_dir()), Film()
     with TemporaryDirectory(prefix="depthtui-") as scratch, chdir(scratch):
         still = Path(scratch, "still.svg")
-        play_scene(scene, ModelSpec(), settings, still, SIZES.get(size), film.watch)
+        if play_scene(scene, ModelSpec(), settings, still, SIZES.get(size), film.watch):
+            sys.exit(f"{name} was not played to its end.")
         return film.svg() if name == "tour" else still.read_text(encoding="utf-8")
 
 

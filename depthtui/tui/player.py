@@ -146,8 +146,9 @@ async def play(
     """
     for number, step in enumerate(steps, start=2):
         await _wait(app, step, number, watch)
-        # Where a pane scrolls to depends on what was drawn before.
-        await asyncio.sleep(2 * FRAME)
+        if step.mouse is None:
+            # Where a pane scrolls to depends on what was drawn before; a double click is quick.
+            await asyncio.sleep(2 * FRAME)
         await _enter(app, pilot, step)
         watch(app, step, False)
         if step.seconds:
