@@ -60,7 +60,7 @@ class Film:
         last = self.frames[-1] if self.frames else None
         if last and (last.screen, last.caption) == (frame.screen, frame.caption):
             last.seconds += seconds
-        elif seconds:
+        elif seconds and screen:
             self.frames.append(frame)
 
     def svg(self) -> str:
