@@ -69,9 +69,6 @@ PATCHES = (
     TextualPatch("app", "App._display", ""),
     TextualPatch("minimal_updates", "Compositor.update_widgets", ""),
     TextualPatch("minimal_updates", "Compositor.render_partial_update", ""),
-    TextualPatch("minimal_updates", "Compositor.render_full_update", ""),
-    TextualPatch("frame", "StylesCache.render_line", ""),
-    TextualPatch("frame", "StylesCache.render_widget", ""),
 )
 
 

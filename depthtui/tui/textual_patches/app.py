@@ -14,12 +14,13 @@ from typing import Any
 
 import textual.app
 from textual import screen
+from textual._compositor import LayoutUpdate
 from textual.app import ReturnType
 from textual.driver import Driver
 from textual.widgets import Input, TextArea
 from textual.worker import WorkerFailed
 
-from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinUpdate
+from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinUpdate, thin
 from depthtui.tui.textual_patches.screens import Screen
 from depthtui.tui.textual_patches.versions import ARE_ON
 
@@ -108,6 +109,8 @@ class App(textual.app.App[ReturnType]):
 
         def _display(self, screen: screen.Screen[Any], renderable: Any) -> None:
             """Pass the known contents of the terminal to an update."""
+            if isinstance(renderable, LayoutUpdate):
+                renderable = thin(renderable)
             if isinstance(renderable, ThinUpdate):
                 renderable.shown_cells = self.shown_cells
             elif renderable is not None:

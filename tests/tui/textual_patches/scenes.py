@@ -26,7 +26,6 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import events
 from textual._ansi_sequences import SYNC_END, SYNC_START
-from textual._styles_cache import StylesCache
 from textual._time import get_time
 from textual._wait import wait_for_idle
 from textual._xterm_parser import XTermParser
@@ -45,7 +44,6 @@ from depthtui.tui.messages import HangUp
 from depthtui.tui.textual_patches import input_parser, web_driver
 from depthtui.tui.textual_patches.app import App
 from depthtui.tui.textual_patches.driver import TolerantDriver
-from depthtui.tui.textual_patches.frame import keep_frame
 from depthtui.tui.textual_patches.input_parser import TolerantParser
 from depthtui.tui.textual_patches.screens import ModalScreen, Screen
 from depthtui.tui.textual_patches.web_driver import PageDriver
@@ -61,7 +59,6 @@ class Kit(NamedTuple):
     parser: Any
     driver: Any
     page_driver: Any
-    keep_frame: Callable[[Widget], None]
 
 
 OURS = Kit(
@@ -71,7 +68,6 @@ OURS = Kit(
     TolerantParser,
     TolerantDriver,
     PageDriver,
-    keep_frame,
 )
 TEXTUALS = Kit(
     textual.app.App,
@@ -80,7 +76,6 @@ TEXTUALS = Kit(
     XTermParser,
     LinuxDriver,
     WebDriver,
-    lambda pane: None,
 )
 
 Scene = Callable[[Kit, pytest.MonkeyPatch], Awaitable[bool]]
@@ -515,9 +510,15 @@ class Sent(NamedTuple):
     frames: list[str]
 
 
-def _sending(kit: Kit) -> Sent:
+def _sending(kit: Kit, patch: pytest.MonkeyPatch) -> Sent:
     """An app, and the frames that it would send to a terminal."""
     block, frames = Block(), list[str]()
+
+    def display(app: Any, screen: Any, renderable: Any) -> None:
+        if renderable is not None:
+            frames.append(renderable.render_segments(app.console))
+
+    patch.setattr(textual.app.App, "_display", display)
 
     class Sending(kit.app):  # type: ignore[misc, name-defined]
         def get_default_screen(self) -> Any:
@@ -526,17 +527,12 @@ def _sending(kit: Kit) -> Sent:
         def compose(self) -> ComposeResult:
             yield block
 
-        def _display(self, screen: Any, renderable: Any) -> None:
-            super()._display(screen, renderable)
-            if renderable is not None:
-                frames.append(renderable.render_segments(self.console))
-
     return Sent(Sending(), block, frames)
 
 
 @scene("Compositor.render_partial_update")
 async def changed_cells_are_sent_alone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    app, block, frames = _sending(kit)
+    app, block, frames = _sending(kit, patch)
     async with app.run_test(size=(40, 6)) as pilot:
         await pilot.pause()
         frames.clear()
@@ -546,9 +542,9 @@ async def changed_cells_are_sent_alone(kit: Kit, patch: pytest.MonkeyPatch) -> b
         return "".join(frames).count("b") == 6
 
 
-@scene("Compositor.render_full_update", "App._display")
+@scene("App._display")
 async def a_screen_that_is_shown_is_not_sent_again(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    app, _, frames = _sending(kit)
+    app, _, frames = _sending(kit, patch)
     async with app.run_test(size=(40, 6)) as pilot:
         await pilot.pause()
         frames.clear()
@@ -568,44 +564,6 @@ async def a_widget_prepares_what_it_draws(kit: Kit, patch: pytest.MonkeyPatch) -
     async with collecting(kit, prepared).run_test():
         prepared.refresh()
         return await soon(lambda: ready)
-
-
-@scene("StylesCache.render_line")
-async def a_frame_is_drawn_once(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    block = Block()
-    kit.keep_frame(block)
-    async with collecting(kit, block, css="Block { border: round red; }").run_test() as pilot:
-        await pilot.pause()
-        lines = block.outer_size.height
-        block._styles_cache.set_dirty(block.outer_size.region)
-        styled: list[object] = []
-        original = StylesCache.render_line
-        patch.setattr(
-            StylesCache,
-            "render_line",
-            lambda *parts: styled.append(parts) or original(*parts),  # type: ignore[func-returns-value]
-        )
-        block.render_lines(block.outer_size.region)
-        return len(styled) < lines / 2
-
-
-@scene("StylesCache.render_widget")
-async def a_line_asks_for_no_looks_of_the_frame(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    block = Block()
-    block.border_title = "title"
-    kit.keep_frame(block)
-    async with collecting(kit, block, css="Block { border: round red; }").run_test() as pilot:
-        await pilot.pause()
-        block.refresh(Region(0, 0, 1, 1))
-        asked: list[object] = []
-        original = Block._get_title_style_information
-        patch.setattr(
-            Block,
-            "_get_title_style_information",
-            lambda *parts: asked.append(parts) or original(*parts),  # type: ignore[func-returns-value]
-        )
-        block.render_lines(Region(0, 1, block.outer_size.width, 1))
-        return not asked
 
 
 # What a terminal sends -------------------------------------------------------
