@@ -120,7 +120,7 @@ class ThinUpdate(CompositorUpdate):
 
 def thin(update: LayoutUpdate) -> ThinUpdate:
     """A whole screen as parts of lines."""
-    lines = ((y, 0, Strip.join(line)) for y, line in enumerate(update.strips))  # type: ignore[arg-type]
+    lines = ((y, 0, Strip.join(line)) for y, line in enumerate(update.strips))
     return ThinUpdate(lines, update.region.size)
 
 
