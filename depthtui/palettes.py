@@ -2,6 +2,10 @@
 
 `ramps` computes the colours. This module does not import NumPy, so that the settings can name
 palettes.
+
+Dialog, settings, command line and reports offer each of `PALETTES`; the docstring of `Runs.export`
+names them. `safe` ones can be told apart by people with red-green colour blindness:
+`tests/test_palette.py` holds each against that, 256 colours, and steps that look equal.
 """
 
 from __future__ import annotations

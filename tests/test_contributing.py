@@ -1,4 +1,4 @@
-"""What README and CONTRIBUTING name is there: files, commands, and names of the code."""
+"""What README, CONTRIBUTING and UPGRADES name is there: files, commands, and names of the code."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from depthtui.metrics.registry import METRICS
 from depthtui.metrics.spec import Metric
 
 ROOT = Path(__file__).parent.parent
-ROOTS = (ROOT, ROOT / "depthtui")
+ROOTS = (ROOT, ROOT / "depthtui", ROOT / ".github")
 """What paths are relative to."""
 
-CONTRIBUTING = (ROOT / ".github" / "CONTRIBUTING.md").read_text("utf-8")
+GUIDE, UPGRADES = (
+    (ROOT / ".github" / name).read_text("utf-8") for name in ("CONTRIBUTING.md", "UPGRADES.md")
+)
+CONTRIBUTING = GUIDE + UPGRADES
 README = (ROOT / "README.md").read_text("utf-8")
 
 PATH = re.compile(r"(?<![\w./<-])(?!\.venv)(?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|md|toml|tcss)\b")
@@ -33,6 +36,10 @@ def _unknown_paths(text: str) -> set[str]:
         for path in PATH.findall(text)
         if not any(any(root.glob(path.rstrip("/").replace("NAME", "*"))) for root in ROOTS)
     }
+
+
+def test_it_is_read_in_ten_minutes() -> None:
+    assert len(GUIDE.split()) < 2_400
 
 
 def test_every_path_is_there() -> None:
@@ -50,7 +57,7 @@ def test_the_map_names_every_room() -> None:
 
 
 def test_every_recipe_names_a_commit() -> None:
-    recipes = CONTRIBUTING.partition("## Recipes")[2].partition("## Walls")[0]
+    recipes = GUIDE.partition("## Recipes")[2].partition("## Commits")[0]
     sections = recipes.split("\n### ")[1:]
     assert len(sections) > 4
     assert [text for text in sections if not re.search(r"Look at\s+`[0-9a-f]{7}`", text)] == []

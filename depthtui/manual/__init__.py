@@ -2,6 +2,9 @@
 
 A page is a file `NAME.md` of this folder, whose first line is its title. A line `{{ NAME }}` in it
 is replaced by a part: one of `PARTS`, or one that the caller adds.
+
+A page's name is in `PAGES`, at its place in the list. All that the program knows (metrics, rules,
+keys, symbols, settings, tasks) is a part, made from its value.
 """
 
 from __future__ import annotations

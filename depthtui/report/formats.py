@@ -1,4 +1,13 @@
-"""The formats of reports: a new one needs a line here and a module that renders it."""
+"""The formats of reports: a new one needs a line here and a module that renders it.
+
+A renderer, such as `as_markdown`, is a function from a `Document` of `report.blocks` to bytes, in
+which every text goes through one escaping function. A line of `_BUILT_IN` names it; `begins` is
+the pattern by which depthtui knows its own files, the only ones that it replaces. A format for
+programs has no renderer: each `Report` makes its bytes, and its line names the subjects in `data`.
+One of figures has a function from a `Figure` and its `Look` to bytes in `report.figures`. The
+manual's page of reports and the docstring of `Runs.export` name the formats; `python -m
+tests.golden.renew` writes every case in a new one.
+"""
 
 from __future__ import annotations
 

@@ -235,10 +235,14 @@ class DepthApp(Navigation):
         local_command = engine_over(self._spec.tensor_parallel)
         return EngineClient(shlex.split(self._engine_command) or local_command)
 
-    def before_terminal(self) -> None:
-        """Let a signal that ends the process restore the terminal first."""
-        if threading.current_thread() is not threading.main_thread():
-            return
+    async def run_async(self, **options: Any) -> int | None:
+        """Run the app, but let a signal that ends the process restore the terminal first."""
+        if threading.current_thread() is threading.main_thread():
+            self._handle_signals()
+        return await super().run_async(**options)
+
+    def _handle_signals(self) -> None:
+        """End the app by a signal, before Textual changes the terminal, which catches none."""
         loop = asyncio.get_running_loop()
         for number in ending_signals():
             loop.add_signal_handler(number, self._signalled, number)

@@ -39,7 +39,6 @@ from depthtui.tui.draw.styles import (
 from depthtui.tui.draw.text import no_lens, wrap
 from depthtui.tui.panes.under_cursor import Target
 from depthtui.tui.panes.view import View
-from depthtui.tui.textual_patches.frame import keep_frame
 from depthtui.tui.textual_patches.names import (
     draw_with_this_frame,
     handle_error,
@@ -125,7 +124,6 @@ class Pane(Widget, can_focus=True):
         super().__init__(name=name, id=id, classes=classes)
         self.view = View()
         self._shown_tokens: PromptTokens | None = None
-        keep_frame(self)
 
     def show(self, view: View) -> None:
         """Draw this view from now on; a view that looks the same is not drawn again."""

@@ -1,7 +1,10 @@
 """A field of one line that has an end, and draws hostile text without sending it to the terminal.
 
 Textual measures a field's whole value with each key: with a million characters, a key takes
-seconds. It sends control characters as they are, which are commands to the terminal.
+seconds. It sends control characters as they are, which are commands to the terminal. It inserts a
+character in the field's own queue of messages, while a bound key, such as backspace, goes up to the
+app and comes back as an action: keys that arrive together, as over a slow line, overtake each other
+(issue 6605).
 """
 
 from __future__ import annotations
@@ -9,11 +12,24 @@ from __future__ import annotations
 from typing import Any
 
 from rich.segment import Segment
+from textual.events import Key
 from textual.strip import Strip
-from textual.widgets import Input
+from textual.widgets import Input, TextArea
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.state.pasted import LONGEST_LINE
+
+
+async def act_in_order(field: Input | TextArea, key: Key) -> None:
+    """Run at once what a field, or its screen with priority, binds to a key that it got."""
+    active = field.screen.active_bindings.get(key.key)
+    if (
+        active is not None
+        and (active.binding.priority or active.node is field)
+        and await field.app.run_action(active.binding.action, active.node)
+    ):
+        key.stop()
+        key.prevent_default()
 
 
 class SafeInput(Input):
@@ -21,6 +37,9 @@ class SafeInput(Input):
 
     def __init__(self, value: str | None = None, placeholder: str = "", **options: Any) -> None:
         super().__init__(value, placeholder, max_length=LONGEST_LINE, **options)
+
+    async def on_key(self, event: Key) -> None:
+        await act_in_order(self, event)
 
     def render_line(self, y: int) -> Strip:
         """The line: its value, suggestion or placeholder, as wide as the field.

@@ -13,10 +13,8 @@ import textual
 
 from depthtui.tui.textual_patches import (
     dispatch,
-    key_order,
     layout,
     timers,
-    watchers,
 )
 from depthtui.tui.textual_patches.versions import ARE_ON, TRIED
 
@@ -40,13 +38,10 @@ class TextualPatch(NamedTuple):
 
 PATCHES = (
     TextualPatch("dispatch", "MessagePump._dispatch_message", "4258", everywhere=True),
-    TextualPatch("key_order", "ScrollView._on_key", "6605", everywhere=True),
     TextualPatch("layout", "Widget.refresh", "", everywhere=True),
     TextualPatch("timers", "MessagePump.set_timer", "", everywhere=True),
-    TextualPatch("watchers", "dom._watch", "6666", everywhere=True),
     TextualPatch("driver", "LinuxDriver.run_input_thread", "6668, 6456, 6690"),
     TextualPatch("driver", "LinuxDriver._sigcont_application", ""),
-    TextualPatch("driver", "LinuxDriver.write", ""),
     TextualPatch("web_driver", "web_driver.XTermParser", "", everywhere=True),
     TextualPatch("web_driver", "WebDriver.run_input_thread", ""),
     TextualPatch("web_driver", "WebDriver._write", ""),
@@ -65,13 +60,9 @@ PATCHES = (
     TextualPatch("app", "App._end_batch", ""),
     TextualPatch("app", "App._handle_exception", ""),
     TextualPatch("app", "App.panic", ""),
-    TextualPatch("app", "App._build_driver", ""),
     TextualPatch("app", "App._display", ""),
     TextualPatch("minimal_updates", "Compositor.update_widgets", ""),
     TextualPatch("minimal_updates", "Compositor.render_partial_update", ""),
-    TextualPatch("minimal_updates", "Compositor.render_full_update", ""),
-    TextualPatch("frame", "StylesCache.render_line", ""),
-    TextualPatch("frame", "StylesCache.render_widget", ""),
 )
 
 
@@ -88,5 +79,5 @@ def why_off() -> str:
 def install() -> None:
     """Install the patches for all of Textual; a second call changes nothing."""
     if ARE_ON:
-        for module in (dispatch, key_order, layout, timers, watchers):
+        for module in (dispatch, layout, timers):
             module.install()

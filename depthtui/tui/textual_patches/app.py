@@ -1,11 +1,9 @@
 """The base of the explorer's app.
 
-Textual ends the app at any error, has no hook to catch signals before it changes the terminal, and
-does not record the contents of the terminal. The docstrings of the methods describe these, and
-faults of Textual's own app.
+Textual ends the app at any error, and does not record the contents of the terminal. The docstrings
+of the methods describe these, and faults of Textual's own app.
 
-Overrides `App._end_batch`, `_handle_exception`, `panic`, `_check_bindings`, `_build_driver` and
-`_display`.
+Overrides `App._end_batch`, `_handle_exception`, `panic`, `_check_bindings` and `_display`.
 """
 
 from __future__ import annotations
@@ -14,12 +12,13 @@ from typing import Any
 
 import textual.app
 from textual import screen
+from textual._compositor import LayoutUpdate
 from textual.app import ReturnType
 from textual.driver import Driver
 from textual.widgets import Input, TextArea
 from textual.worker import WorkerFailed
 
-from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinUpdate
+from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinUpdate, thin
 from depthtui.tui.textual_patches.screens import Screen
 from depthtui.tui.textual_patches.versions import ARE_ON
 
@@ -55,21 +54,11 @@ class App(textual.app.App[ReturnType]):
             self._exception_event.set()
         self._close_messages_no_wait()
 
-    def before_terminal(self) -> None:
-        """Prepare for changes to the terminal; not called if the terminal is not changed."""
-
     def give_back_terminal(self) -> None:
         """Restore the terminal at once; for a process that ends at once, and from any thread."""
         give_back = getattr(self._driver, "give_back", None)
         if give_back is not None:
             give_back()
-
-    if not ARE_ON:
-
-        def on_load(self) -> None:
-            """Call `before_terminal`, after the driver has started."""
-            if not self.is_headless:
-                self.before_terminal()
 
     if ARE_ON:
 
@@ -87,27 +76,17 @@ class App(textual.app.App[ReturnType]):
             """Let a text field handle keys typed before one that its screen binds with priority.
 
             Textual acts on such a key at once, while characters still wait in the field's queue
-            (issue 6605); the field looks for these bindings itself (`key_order`).
+            (issue 6605); the field looks for these bindings itself (`act_in_order`).
             """
             field = self.focused
             if priority and isinstance(field, Input | TextArea) and field.message_queue_size:
                 return False
             return await super()._check_bindings(key, priority)
 
-        def _build_driver(
-            self, headless: bool, inline: bool, mouse: bool, size: tuple[int, int] | None
-        ) -> Driver:
-            """Call `before_terminal`.
-
-            Textual catches neither SIGTERM nor SIGHUP, which then leave the terminal unrestored
-            (not reported), and starts the driver before the app gets its first message.
-            """
-            if not headless:
-                self.before_terminal()
-            return super()._build_driver(headless, inline, mouse, size)
-
         def _display(self, screen: screen.Screen[Any], renderable: Any) -> None:
             """Pass the known contents of the terminal to an update."""
+            if isinstance(renderable, LayoutUpdate):
+                renderable = thin(renderable)
             if isinstance(renderable, ThinUpdate):
                 renderable.shown_cells = self.shown_cells
             elif renderable is not None:

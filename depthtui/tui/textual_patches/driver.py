@@ -6,10 +6,9 @@
 - At the end of input Textual's input thread reads on without end (pull request 6690).
 - After SIGSTOP, which a process cannot notice, SIGCONT makes Textual start a second thread that
   reads keys (not reported).
-- Textual writes a frame in three pieces, each of which wakes the writing thread (not reported).
 - Textual restores the terminal once the app has ended in order, which a busy app does not.
 
-Overrides `LinuxDriver.run_input_thread`, `_sigcont_application` and `write`.
+Overrides `LinuxDriver.run_input_thread` and `_sigcont_application`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import selectors
 import termios
 from contextlib import suppress
 
-from textual._ansi_sequences import SYNC_END, SYNC_START
 from textual.drivers.linux_driver import LinuxDriver
 
 from depthtui.tui.messages import HangUp
@@ -37,18 +35,6 @@ _RELEASE = (
 
 class TolerantDriver(LinuxDriver):
     """Reads despite invalid bytes, and ends the app when the terminal is gone."""
-
-    _frame: str = ""
-
-    def write(self, data: str) -> None:
-        """Send data; a frame in one piece, since each piece wakes the writing thread."""
-        if data != SYNC_START and not self._frame:
-            super().write(data)
-            return
-        self._frame += data
-        if data == SYNC_END:
-            super().write(self._frame)
-            self._frame = ""
 
     def give_back(self) -> None:
         """Restore the terminal at once, from any thread, unless it takes no more text."""

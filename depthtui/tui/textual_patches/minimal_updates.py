@@ -2,56 +2,39 @@
 
 Textual paints a changed region from the left edge of its widget, every run of text with all of its
 colours, and the whole screen again for anything that opens or moves: 150 kB for a dialog (not
-reported). Here the compositor draws changed regions alone, `Shown` tracks the contents of the
-terminal, and of each style only the differences from the last one are sent.
+reported). Here the compositor draws the changed lines of widgets alone, `ShownCells` tracks the
+contents of the terminal, and a style is sent where it differs from the last one.
 
-Overrides `Compositor.update_widgets`, `render_partial_update` and
-`render_full_update`, and `CompositorUpdate.render_segments`. `Screen` uses the compositor, `App`
-the update.
+Overrides `Compositor.update_widgets` and `render_partial_update`, and
+`CompositorUpdate.render_segments`. `Screen` uses the compositor, `App` the update.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import compress, count, groupby
+from itertools import compress, count, pairwise, repeat
 from operator import itemgetter, ne
 from typing import NamedTuple
 
 from rich.cells import cell_len
 from rich.color import Color, ColorSystem
-from rich.console import COLOR_SYSTEMS, Console, ConsoleOptions, RenderResult
+from rich.console import COLOR_SYSTEMS, Console
 from rich.segment import Segment
 from rich.style import Style
-from textual._compositor import Compositor, CompositorUpdate
+from textual._compositor import Compositor, CompositorUpdate, LayoutUpdate
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
-_ATTRIBUTES = {
-    "bold": ("1", "22"),
-    "dim": ("2", "22"),
-    "italic": ("3", "23"),
-    "underline": ("4", "24"),
-    "blink": ("5", "25"),
-    "blink2": ("6", "25"),
-    "reverse": ("7", "27"),
-    "conceal": ("8", "28"),
-    "strike": ("9", "29"),
-    "underline2": ("21", "24"),
-    "overline": ("53", "55"),
-}
-"""SGR parameters that turn a style's attribute on and off."""
-
-
-Look = tuple[tuple[str, ...], str, str, str]
-"""Names of the attributes, SGR parameters of the foreground and of the background, a link."""
+Look = tuple[str, str, str, str]
+"""SGR parameters of the attributes, of the foreground and of the background, a link."""
 
 ScreenCell = tuple[str, Look]
 """A character with its combining characters, and its look; empty after a wide character."""
 
-_PLAIN: Look = ((), "39", "49", "")
-_UNKNOWN: ScreenCell = ("", ((), "", "", ""))
+_PLAIN: Look = ("", "39", "49", "")
+_UNKNOWN: ScreenCell = ("", ("", "", "", ""))
 """A cell with unknown contents; no drawn cell equals it."""
 
 _SHORT_GAP = 4
@@ -78,11 +61,10 @@ class ShownCells:
     def __init__(self) -> None:
         self._size = Size()
         self._lines: list[list[ScreenCell]] = []
-        self._unsure: set[int] = set()
 
     def forget(self) -> None:
         """Forget the contents, which may have changed: the next pieces are sent whole."""
-        self._size, self._lines = Size(), []
+        self._size = Size()
 
     def record(self, pieces: Iterable[Piece], size: Size) -> Iterator[Piece]:
         """Yield the parts of these pieces that are not shown yet, and record them as shown.
@@ -94,7 +76,6 @@ class ShownCells:
         if size != self._size:
             self._size = size
             self._lines = [[_UNKNOWN] * size.width for _ in range(size.height)]
-            self._unsure = set(range(size.height))
         for piece in pieces:
             y, x, cells = piece
             line, end = self._lines[y], x + len(cells)
@@ -102,8 +83,7 @@ class ShownCells:
             if former == cells:
                 continue
             line[x:end] = cells
-            is_sure = _have_sure_width(cells)
-            if is_sure and (y not in self._unsure or _have_sure_width(former)):
+            if _have_sure_width(cells) and _have_sure_width(former):
                 yield from (
                     Piece(y, x + start, cells[start:stop])
                     for start, stop in _changes(former, cells)
@@ -112,10 +92,6 @@ class ShownCells:
                 # Text that the terminal considers wider or narrower moves the rest of the line.
                 yield piece
                 line[end:] = [_UNKNOWN] * (size.width - end)
-            if is_sure and len(cells) == size.width:
-                self._unsure.discard(y)
-            elif not is_sure:
-                self._unsure.add(y)
 
 
 class ThinUpdate(CompositorUpdate):
@@ -126,7 +102,7 @@ class ThinUpdate(CompositorUpdate):
     """
 
     def __init__(self, strips: Iterable[tuple[int, int, Strip]], size: Size) -> None:
-        self._strips = sorted(strips, key=itemgetter(0, 1))
+        self._strips = list(strips)
         self._size = size
         self.shown_cells: ShownCells | None = None
 
@@ -141,17 +117,15 @@ class ThinUpdate(CompositorUpdate):
             pieces = self.shown_cells.record(pieces, self._size)
         return encode(pieces)
 
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield line by line, for a console that prints them, as a screenshot does."""
-        for y, pieces in groupby(self._strips, itemgetter(0)):
-            if y:
-                yield Segment.line()
-            for _, _, strip in pieces:
-                yield from strip
+
+def thin(update: LayoutUpdate) -> ThinUpdate:
+    """A whole screen as parts of lines."""
+    lines = ((y, 0, Strip.join(line)) for y, line in enumerate(update.strips))
+    return ThinUpdate(lines, update.region.size)
 
 
 class ThinCompositor(Compositor):
-    """Textual's compositor, but it draws only the visible and changed parts of a widget."""
+    """Textual's compositor, but it draws only the changed lines of a widget."""
 
     def update_widgets(self, widgets: set[Widget]) -> None:
         """Let widgets with `get_ready` prepare first, so that they know how much is to be drawn."""
@@ -168,48 +142,23 @@ class ThinCompositor(Compositor):
         spans = list(self._regions_to_spans(filter(None, regions)))
         return ThinUpdate(self._draw(spans), self.size) if spans else None
 
-    def render_full_update(self, simplify: bool = False) -> CompositorUpdate:  # type: ignore[override]
-        if simplify:
-            return super().render_full_update(simplify)
-        self._dirty_regions.clear()
-        width, height = self.size
-        return ThinUpdate(self._draw([(y, 0, width) for y in range(height)]), self.size)
-
-    def _draw(self, spans: Iterable[tuple[int, int, int]]) -> Iterator[tuple[int, int, Strip]]:
-        """Draw spans of lines (line, first column, end) by the widgets visible there."""
-        bare: dict[int, list[tuple[int, int]]] = {}
+    def _draw(self, spans: list[tuple[int, int, int]]) -> Iterator[tuple[int, int, Strip]]:
+        """Draw spans of lines (line, first column, end), each part by the widget in front."""
+        drawn: dict[Widget, tuple[int, list[Strip]]] = {}
         for y, first, end in spans:
-            bare.setdefault(y, []).append((first, end))
-        top, bottom = min(bare, default=0), max(bare, default=-1) + 1
-        # Widgets come from the front to the back.
-        for widget, (region, clip) in self.visible_widgets.items():
-            if not bare:
-                return
-            visible = region.intersection(clip)
-            x, right = visible.x, visible.right
-            lines = [
-                y
-                for y in range(max(visible.y, top), min(visible.bottom, bottom))
-                if y in bare and any(first < right and end > x for first, end in bare[y])
-            ]
-            if not lines:
-                continue
-            strips = widget.render_lines(
-                Region(x - region.x, lines[0] - region.y, visible.width, lines[-1] + 1 - lines[0])
-            )
-            for y in lines:
-                spans_left: list[tuple[int, int]] = []
-                for first, end in bare.pop(y):
-                    start, stop = max(first, x), min(end, right)
-                    if start >= stop:
-                        spans_left.append((first, end))
-                        continue
-                    yield y, start, strips[y - lines[0]].crop(start - x, stop - x)
-                    spans_left += [
-                        span for span in ((first, start), (stop, end)) if span[0] < span[1]
-                    ]
-                if spans_left:
-                    bare[y] = spans_left
+            for left, right in pairwise(self.cuts[y]):
+                x, stop = max(left, first), min(right, end)
+                in_front = [each for each in self.layers_visible[y] if x in each[1].column_range]
+                if x >= stop or not in_front:
+                    continue
+                widget, visible, region = in_front[0]
+                if widget not in drawn:
+                    top = max(visible.y, spans[0][0])
+                    height = min(visible.bottom, spans[-1][0] + 1) - top
+                    lines = Region(0, top - region.y, region.width, height)
+                    drawn[widget] = top, widget.render_lines(lines)
+                top, strips = drawn[widget]
+                yield y, x, strips[y - top].crop(x - region.x, stop - region.x)
 
 
 def cells_of(segments: Iterable[Segment], system: ColorSystem | None) -> list[ScreenCell]:
@@ -242,22 +191,17 @@ def _narrow_cells(
     """
     if any(cell_len(char) != 1 for char in text):
         return None
-    look = _look_of(style, system)
-    return tuple(_cell(char, look) for char in text)
-
-
-@lru_cache(maxsize=2048)
-def _cell(char: str, look: Look) -> ScreenCell:
-    """The same object for a cell, wherever it is shown."""
-    return char, look
+    return tuple(zip(text, repeat(_look_of(style, system))))
 
 
 def encode(pieces: Iterable[Piece]) -> str:
     """Pieces as text that moves the cursor and sends only changes of style."""
     parts: list[str] = []
-    former = _PLAIN
+    former, place = _PLAIN, (-1, -1)
     for y, x, cells in pieces:
-        parts.append(f"\x1b[{y + 1};{x + 1}H")
+        if (y, x) != place:
+            parts.append(f"\x1b[{y + 1};{x + 1}H")
+        place = (y, x + len(cells) if _have_sure_width(cells) else -1)
         for char, look in cells:
             if look is not former and look != former:
                 parts.append(_change(former, look))
@@ -288,18 +232,12 @@ def _changes(before: list[ScreenCell], after: list[ScreenCell]) -> Iterator[tupl
 
 @lru_cache(maxsize=2048)
 def _change(before: Look, after: Look) -> str:
-    """The shorter escape from one look to another: by differences, or from scratch."""
-    steps: list[str] = []
-    if before[0] != after[0]:
-        # Bold and dim are turned off together: the remaining one is turned on again.
-        steps += [_ATTRIBUTES[name][1] for name in before[0] if name not in after[0]]
-        steps += [_ATTRIBUTES[name][0] for name in after[0]]
-    steps += [new for old, new in zip(before[1:3], after[1:3], strict=True) if new != old]
-    afresh = ["0", *(_ATTRIBUTES[name][0] for name in after[0])]
-    afresh += [code for code in after[1:3] if code not in _PLAIN]
+    """The escape from one look to another; an attribute ends with everything else."""
+    codes = [new for old, new in zip(before[:3], after[:3], strict=True) if new != old]
+    if before[0] not in ("", after[0]) or after == _PLAIN:
+        codes = ["0", *(code for code in after[:3] if code not in _PLAIN)]
     link = f"\x1b]8;;{after[3]}\x1b\\" if after[3] != before[3] else ""
-    styled = before[:3] != after[:3]
-    return link + (f"\x1b[{min(';'.join(steps), ';'.join(afresh), key=len)}m" if styled else "")
+    return link + (f"\x1b[{';'.join(codes)}m" if codes else "")
 
 
 @lru_cache(maxsize=2048)
@@ -307,7 +245,7 @@ def _look_of(style: Style | None, system: ColorSystem | None) -> Look:
     if style is None or system is None:
         return _PLAIN
     return (
-        tuple(name for name in _ATTRIBUTES if getattr(style, name)),
+        style.without_color._make_ansi_codes(system),
         _colour(style.color, system, foreground=True),
         _colour(style.bgcolor, system, foreground=False),
         style.link or "",

@@ -8,10 +8,9 @@ from dataclasses import replace
 import pyte
 import pytest
 from rich.console import Console
-from textual._styles_cache import StylesCache
+from textual._compositor import LayoutUpdate
 from textual.app import App, ComposeResult
 from textual.screen import Screen
-from textual.strip import Strip
 
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.curves import DepthCurves
@@ -21,10 +20,15 @@ from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.view import View
-from depthtui.tui.textual_patches.minimal_updates import ShownCells, ThinCompositor, ThinUpdate
+from depthtui.tui.textual_patches.minimal_updates import (
+    ShownCells,
+    ThinCompositor,
+    ThinUpdate,
+    thin,
+)
 from tests.builders.results import make_result
 from tests.hostile import HOSTILE
-from tests.tui.panes.drawing import cells, change, framed, show, summary_of
+from tests.tui.panes.drawing import change, framed, show, summary_of
 
 
 class OnePane(Screen[None]):
@@ -47,6 +51,8 @@ class Terminal:
         self.shown = ShownCells()
 
     def show(self, _: object, update: object) -> None:
+        if isinstance(update, LayoutUpdate):
+            update = thin(update)
         if isinstance(update, ThinUpdate):
             update.shown_cells = self.shown
             self.stream.feed(update.render_segments(self.console))
@@ -119,29 +125,3 @@ async def test_a_view_that_looks_the_same_draws_nothing_again(
         pane.show(replace(view, reading=summary_of(result)))
         await pilot.pause()
         assert drawn
-
-
-async def test_the_frame_beside_the_lines_is_textuals() -> None:
-    pane = LensTable()
-    async with framed(pane) as pilot:
-        show(pane, make_result(layers=24, tokens=4))
-        for focused in (pane, None):
-            pilot.app.screen.set_focus(focused)
-            await pilot.pause()
-            whole = pane.outer_size.region
-            drawn, textuals = pane.render_lines(whole), StylesCache().render_widget(pane, whole)
-            assert len(drawn) == pane.outer_size.height
-            assert [[*cells(strip)] for strip in drawn] == [[*cells(strip)] for strip in textuals]
-
-
-@pytest.mark.parametrize("width", [9, 200])
-async def test_a_line_of_another_width_has_the_frame_in_its_place(
-    width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # In the middle of a resize, lines may be as wide as they were before.
-    monkeypatch.setattr(LensTable, "render_line", lambda pane, y: Strip.blank(width))
-    pane = LensTable()
-    async with framed(pane):
-        for strip in pane.render_lines(pane.outer_size.region):
-            assert len([*cells(strip)]) == pane.outer_size.width
-            assert strip.text[-1] in "╮│╯"

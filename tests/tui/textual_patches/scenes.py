@@ -6,17 +6,11 @@ import asyncio
 import gc
 import io
 import os
-import pty
-import select
-import signal
-import subprocess
 import sys
 import threading
 import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
-from types import SimpleNamespace
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
@@ -25,8 +19,6 @@ import textual.screen
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual._ansi_sequences import SYNC_END, SYNC_START
-from textual._styles_cache import StylesCache
 from textual._time import get_time
 from textual._wait import wait_for_idle
 from textual._xterm_parser import XTermParser
@@ -39,13 +31,13 @@ from textual.geometry import Offset, Region, Size
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
-from textual.widgets import Input, Static, TextArea
+from textual.widgets import Input, Static
 
 from depthtui.tui.messages import HangUp
+from depthtui.tui.panes.safe_input import SafeInput
 from depthtui.tui.textual_patches import input_parser, web_driver
 from depthtui.tui.textual_patches.app import App
 from depthtui.tui.textual_patches.driver import TolerantDriver
-from depthtui.tui.textual_patches.frame import keep_frame
 from depthtui.tui.textual_patches.input_parser import TolerantParser
 from depthtui.tui.textual_patches.screens import ModalScreen, Screen
 from depthtui.tui.textual_patches.web_driver import PageDriver
@@ -61,7 +53,6 @@ class Kit(NamedTuple):
     parser: Any
     driver: Any
     page_driver: Any
-    keep_frame: Callable[[Widget], None]
 
 
 OURS = Kit(
@@ -71,7 +62,6 @@ OURS = Kit(
     TolerantParser,
     TolerantDriver,
     PageDriver,
-    keep_frame,
 )
 TEXTUALS = Kit(
     textual.app.App,
@@ -80,7 +70,6 @@ TEXTUALS = Kit(
     XTermParser,
     LinuxDriver,
     WebDriver,
-    lambda pane: None,
 )
 
 Scene = Callable[[Kit, pytest.MonkeyPatch], Awaitable[bool]]
@@ -183,18 +172,6 @@ async def the_app_ends_before_a_screen_is_composed(kit: Kit, patch: pytest.Monke
     return await _finds_its_child(kit, lambda app: app.exit())
 
 
-@scene("dom._watch")
-async def watchers_that_are_gone_are_forgotten(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    app = collecting(kit)
-    async with app.run_test():
-        for _ in range(3):
-            watching = Static()
-            await app.mount(watching)
-            watching.watch(app, "theme", partial(print, id(watching)), init=False)
-            await watching.remove()
-        return len([each for each, _ in getattr(app, "__watchers")["theme"] if each._closing]) == 1
-
-
 @scene("MessagePump.set_timer")
 async def a_timer_that_is_over_before_it_begins_calls(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
     called: list[bool] = []
@@ -231,26 +208,6 @@ async def words_change_while_they_are_laid_out(kit: Kit, patch: pytest.MonkeyPat
 # Text fields -----------------------------------------------------------------
 
 
-async def _keys_keep_their_order(kit: Kit, field: Input | TextArea) -> bool:
-    app = collecting(kit, field)
-    async with app.run_test():
-        for key in ("t", "h", "e", "m", "e", "backspace", "backspace", "left", "b", "end", "n"):
-            app.post_message(events.Key(key, key if len(key) == 1 else None))
-        return await soon(
-            lambda: (field.value if isinstance(field, Input) else field.text) == "thben",
-        )
-
-
-@scene("ScrollView._on_key")
-async def keys_in_a_line_arrive_together(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    return await _keys_keep_their_order(kit, Input())
-
-
-@scene("ScrollView._on_key")
-async def keys_in_a_text_arrive_together(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    return await _keys_keep_their_order(kit, TextArea())
-
-
 @scene("App._check_bindings")
 async def a_key_with_priority_arrives_with_what_was_typed(
     kit: Kit, patch: pytest.MonkeyPatch
@@ -261,7 +218,7 @@ async def a_key_with_priority_arrives_with_what_was_typed(
         BINDINGS: ClassVar[list[BindingType]] = [Binding("f5", "take", priority=True)]
 
         def compose(self) -> ComposeResult:
-            yield Input()
+            yield SafeInput()
 
         def action_take(self) -> None:
             taken.append(self.query_one(Input).value)
@@ -398,13 +355,13 @@ async def the_lines_of_a_screen_go_with_it(kit: Kit, patch: pytest.MonkeyPatch) 
 # The app ---------------------------------------------------------------------
 
 
-async def _is_painted_after_a_batch(kit: Kit, patch: pytest.MonkeyPatch, beneath: bool) -> bool:
+@scene("App._end_batch")
+async def a_screen_beneath_changes_in_a_batch(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
     words, painted = Static("some words"), asyncio.Event()
     app = collecting(kit, words)
     async with app.run_test() as pilot:
         screen = app.screen
-        if beneath:
-            await app.push_screen(kit.modal())
+        await app.push_screen(kit.modal())
         await pilot.pause()
         with app.batch_update():
             words.refresh()
@@ -415,16 +372,6 @@ async def _is_painted_after_a_batch(kit: Kit, patch: pytest.MonkeyPatch, beneath
         for _ in range(20):
             await asyncio.sleep(0.01)
         return painted.is_set()
-
-
-@scene("App._end_batch")
-async def a_screen_changes_in_a_batch(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    return await _is_painted_after_a_batch(kit, patch, False)
-
-
-@scene("App._end_batch")
-async def a_screen_beneath_changes_in_a_batch(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    return await _is_painted_after_a_batch(kit, patch, True)
 
 
 @scene("App._handle_exception")
@@ -455,50 +402,6 @@ async def a_panic_is_an_error(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
     return app._exception is not None
 
 
-_SIGNALLED = """
-import asyncio, signal
-from {app.__module__} import App
-
-class Signalled(App[None]):
-    def before_terminal(self):
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit)
-
-    def on_mount(self):
-        self.call_after_refresh(self.notify, "ready")
-
-Signalled().run()
-"""
-
-
-@scene("App._build_driver")
-async def a_signal_gives_the_terminal_back(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", _SIGNALLED.format(app=kit.app)],
-        stdin=slave,
-        stdout=slave,
-        stderr=slave,
-        env=os.environ | {"TERM": "xterm-256color"},
-    )
-    os.close(slave)
-    sent = b""
-    try:
-        while select.select([master], [], [], 60)[0]:
-            try:
-                read = os.read(master, 4096)
-            except OSError:
-                break
-            if b"ready" not in sent and b"ready" in sent + read:
-                process.send_signal(signal.SIGTERM)
-            sent += read
-    finally:
-        process.kill()
-        process.wait()
-        os.close(master)
-    assert b"ready" in sent
-    return b"\x1b[?1049l" in sent
-
-
 # The terminal ----------------------------------------------------------------
 
 
@@ -515,9 +418,15 @@ class Sent(NamedTuple):
     frames: list[str]
 
 
-def _sending(kit: Kit) -> Sent:
+def _sending(kit: Kit, patch: pytest.MonkeyPatch) -> Sent:
     """An app, and the frames that it would send to a terminal."""
     block, frames = Block(), list[str]()
+
+    def display(app: Any, screen: Any, renderable: Any) -> None:
+        if renderable is not None:
+            frames.append(renderable.render_segments(app.console))
+
+    patch.setattr(textual.app.App, "_display", display)
 
     class Sending(kit.app):  # type: ignore[misc, name-defined]
         def get_default_screen(self) -> Any:
@@ -526,17 +435,12 @@ def _sending(kit: Kit) -> Sent:
         def compose(self) -> ComposeResult:
             yield block
 
-        def _display(self, screen: Any, renderable: Any) -> None:
-            super()._display(screen, renderable)
-            if renderable is not None:
-                frames.append(renderable.render_segments(self.console))
-
     return Sent(Sending(), block, frames)
 
 
 @scene("Compositor.render_partial_update")
 async def changed_cells_are_sent_alone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    app, block, frames = _sending(kit)
+    app, block, frames = _sending(kit, patch)
     async with app.run_test(size=(40, 6)) as pilot:
         await pilot.pause()
         frames.clear()
@@ -546,9 +450,9 @@ async def changed_cells_are_sent_alone(kit: Kit, patch: pytest.MonkeyPatch) -> b
         return "".join(frames).count("b") == 6
 
 
-@scene("Compositor.render_full_update", "App._display")
+@scene("App._display")
 async def a_screen_that_is_shown_is_not_sent_again(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    app, _, frames = _sending(kit)
+    app, _, frames = _sending(kit, patch)
     async with app.run_test(size=(40, 6)) as pilot:
         await pilot.pause()
         frames.clear()
@@ -568,44 +472,6 @@ async def a_widget_prepares_what_it_draws(kit: Kit, patch: pytest.MonkeyPatch) -
     async with collecting(kit, prepared).run_test():
         prepared.refresh()
         return await soon(lambda: ready)
-
-
-@scene("StylesCache.render_line")
-async def a_frame_is_drawn_once(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    block = Block()
-    kit.keep_frame(block)
-    async with collecting(kit, block, css="Block { border: round red; }").run_test() as pilot:
-        await pilot.pause()
-        lines = block.outer_size.height
-        block._styles_cache.set_dirty(block.outer_size.region)
-        styled: list[object] = []
-        original = StylesCache.render_line
-        patch.setattr(
-            StylesCache,
-            "render_line",
-            lambda *parts: styled.append(parts) or original(*parts),  # type: ignore[func-returns-value]
-        )
-        block.render_lines(block.outer_size.region)
-        return len(styled) < lines / 2
-
-
-@scene("StylesCache.render_widget")
-async def a_line_asks_for_no_looks_of_the_frame(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    block = Block()
-    block.border_title = "title"
-    kit.keep_frame(block)
-    async with collecting(kit, block, css="Block { border: round red; }").run_test() as pilot:
-        await pilot.pause()
-        block.refresh(Region(0, 0, 1, 1))
-        asked: list[object] = []
-        original = Block._get_title_style_information
-        patch.setattr(
-            Block,
-            "_get_title_style_information",
-            lambda *parts: asked.append(parts) or original(*parts),  # type: ignore[func-returns-value]
-        )
-        block.render_lines(Region(0, 1, block.outer_size.width, 1))
-        return not asked
 
 
 # What a terminal sends -------------------------------------------------------
@@ -638,27 +504,13 @@ async def a_mouse_is_in_a_window_of_no_size(kit: Kit, patch: pytest.MonkeyPatch)
     return bool(key.key == "b")
 
 
-class Reading(NamedTuple):
-    """What came of bytes that a driver read: keys, other messages, whether it ended by itself."""
-
-    keys: list[str]
-    messages: list[Message]
-    has_ended: bool
-
-
-def _read(kit: Kit, data: bytes, *, then_gone: bool = False) -> Reading:
-    """Let a driver read bytes; with `then_gone`, its terminal goes after them."""
+def _read(kit: Kit, data: bytes) -> list[Message | None]:
+    """The messages of a driver whose terminal goes after some bytes; None where it reads on."""
     read_end, write_end = os.pipe()
     driver = kit.driver.__new__(kit.driver)
-    messages: list[Message] = []
-    has_key = threading.Event()
-
-    def process(message: Message) -> None:
-        messages.append(message)
-        has_key.set()
-
+    messages: list[Message | None] = []
     driver.fileno, driver._debug, driver.exit_event = read_end, False, threading.Event()
-    driver.process_message = driver.send_message = process
+    driver.process_message = driver.send_message = messages.append
 
     def run() -> None:
         with suppress(Exception):
@@ -667,40 +519,24 @@ def _read(kit: Kit, data: bytes, *, then_gone: bool = False) -> Reading:
     thread = threading.Thread(target=run)
     thread.start()
     os.write(write_end, data)
-    if then_gone:
-        os.close(write_end)
-        thread.join(2)
-    else:
-        for _ in range(200):
-            if has_key.wait(0.05) or not thread.is_alive():
-                break
-    has_ended = not thread.is_alive()
+    os.close(write_end)
+    thread.join(1)
+    if thread.is_alive():
+        messages.append(None)
     driver.exit_event.set()
     thread.join()
     os.close(read_end)
-    if not then_gone:
-        os.close(write_end)
-    return Reading(
-        [message.key for message in messages if isinstance(message, events.Key)],
-        messages,
-        has_ended,
-    )
+    return messages
 
 
 @scene("LinuxDriver.run_input_thread")
 async def bytes_are_no_text(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    return "a" in _read(kit, b"\xffa").keys
-
-
-@scene("LinuxDriver.run_input_thread")
-async def the_driver_reads_no_key(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    return _read(kit, f"{_NO_KEY}a".encode()).keys == ["a"]
+    return any(isinstance(each, events.Key) and each.key == "a" for each in _read(kit, b"\xffa"))
 
 
 @scene("LinuxDriver.run_input_thread")
 async def the_terminal_is_gone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    reading = _read(kit, b"a", then_gone=True)
-    return reading.has_ended and isinstance(reading.messages[-1], HangUp)
+    return isinstance(_read(kit, f"{_NO_KEY}a".encode())[-1], HangUp)
 
 
 @scene("LinuxDriver._sigcont_application")
@@ -712,16 +548,6 @@ async def a_process_goes_on_after_a_stop(kit: Kit, patch: pytest.MonkeyPatch) ->
     driver.send_message = lambda message: None
     driver._sigcont_application()
     return not started
-
-
-@scene("LinuxDriver.write")
-async def a_frame_is_written_in_one_piece(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
-    driver = kit.driver.__new__(kit.driver)
-    written: list[str] = []
-    driver._writer_thread = SimpleNamespace(write=written.append)
-    for data in ("bell", SYNC_START, "frame", SYNC_END, "bell", SYNC_START, SYNC_END):
-        driver.write(data)
-    return written == ["bell", f"{SYNC_START}frame{SYNC_END}", "bell", SYNC_START + SYNC_END]
 
 
 # A page ----------------------------------------------------------------------

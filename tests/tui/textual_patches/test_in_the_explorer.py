@@ -11,7 +11,6 @@ import pytest
 from textual.widget import Widget
 
 from depthtui.data.protocol import Progress
-from depthtui.tui.screens.dialogs.dialog import Dialog
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from tests.tui.app_helpers import Explored, explore
 
@@ -39,15 +38,6 @@ async def test_a_screen_may_be_left_before_it_is_there(tmp_path: Path) -> None:
         await it.press("j")
 
 
-@pytest.mark.parametrize("name", ["models", "cell", "writing", "keys"])
-async def test_a_screen_may_be_opened_while_the_app_ends(tmp_path: Path, name: str) -> None:
-    async with explore(tmp_path) as it:
-        OPENS[name](it)
-        it.app.exit()
-        await it.until(lambda: not it.app._running, "the end")
-    assert it.app.error is None
-
-
 async def test_what_was_to_come_after_a_refresh_may_find_the_screen_gone(tmp_path: Path) -> None:
     async with explore(tmp_path) as it:
         await it.press("b", "S")
@@ -55,19 +45,6 @@ async def test_what_was_to_come_after_a_refresh_may_find_the_screen_gone(tmp_pat
         await it.press("b", "S")
         await it.until(lambda: not screen.is_attached, "its end")
         screen._show_tabs()
-
-
-async def test_a_dialog_dismissed_twice_closes_nothing_else(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        dialog: Dialog[int] = Dialog()
-        chosen: list[int | None] = []
-        it.app.push_screen(dialog, chosen.append)
-        await it.pilot.pause()
-        dialog.dismiss(1)
-        dialog.dismiss(2)
-        await it.until(lambda: not dialog.is_attached, "its end")
-        assert it.app.screen is it.main
-        assert chosen == [1]
 
 
 async def test_the_list_of_keys_may_be_opened_while_it_closes_and_is_opened_once(
@@ -81,15 +58,6 @@ async def test_the_list_of_keys_may_be_opened_while_it_closes_and_is_opened_once
         await it.until(lambda: isinstance(it.app.screen, HelpScreen), "the list of keys")
         await it.press("pagedown", "pageup", "escape")
         await it.until(lambda: it.app.screen is it.main, "the main screen")
-
-
-async def test_what_watched_something_and_is_gone_is_forgotten(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        for _ in range(2):
-            await it.press("p", "f1", "escape", "z", "z")
-            await it.until(lambda: it.app.screen is it.main, "the main screen")
-        watchers = getattr(it.app, "__watchers")["theme"]
-        assert len([node for node, _ in watchers if not node.is_attached]) <= 1
 
 
 @pytest.mark.parametrize("name", ["prompts", "cell", "sweep", "keys"])
@@ -110,7 +78,7 @@ async def test_of_a_screen_that_has_gone_nothing_is_kept_for_long(
             )
             await it.press("escape")
             await it.until(lambda: it.app.screen is it.main, "the main screen")
-        # Who watches a theme, and a worker that has ended, are kept until the next.
+        # A worker that has ended is kept until the next.
         await it.until(lambda: not alive(opened[0]), "the end of the first")
 
 

@@ -11,11 +11,9 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
-from textual.app import App, ComposeResult
-from textual.geometry import Region, Size
-from textual.screen import Screen
+from textual._compositor import LayoutUpdate
+from textual.geometry import Size
 from textual.strip import Strip
-from textual.widget import Widget
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
@@ -23,7 +21,6 @@ from depthtui.tui.app import DepthApp
 from depthtui.tui.textual_patches.minimal_updates import (
     Piece,
     ShownCells,
-    ThinCompositor,
     ThinUpdate,
     cells_of,
     encode,
@@ -149,44 +146,6 @@ def test_a_mark_belongs_to_the_character_before_it(texts: list[str], chars: list
     assert [char for char, _ in cells_of(map(Segment, texts), None)] == chars
 
 
-class Block(Widget):
-    letter = "a"
-
-    def render_line(self, y: int) -> Strip:
-        return Strip([Segment(self.letter * self.size.width, Style(color="red"))])
-
-
-class ThinScreen(Screen[None]):
-    def __init__(self) -> None:
-        super().__init__()
-        self._compositor = ThinCompositor()
-
-    def compose(self) -> ComposeResult:
-        yield Block()
-
-
-async def test_only_the_changed_cells_are_sent(monkeypatch):
-    app: App[None] = App()
-    async with app.run_test(size=(40, 6)) as pilot:
-        await app.push_screen(ThinScreen())
-        await pilot.pause()
-        sent: list[str] = []
-
-        def display(_: object, update: object) -> None:
-            if isinstance(update, ThinUpdate):
-                sent.append(update.render_segments(app.console))
-
-        monkeypatch.setattr(app, "_display", display)
-        block = app.screen.query_one(Block)
-        block.letter = "b"
-        block.refresh(Region(30, 2, 3, 2))
-        await pilot.pause()
-        data = "".join(sent)
-        assert data.count("b") == 6
-        assert "\x1b[3;31H" in data
-        assert "\x1b[4;31H" in data
-
-
 class FirstFrame(DepthApp):
     """Stays at its first frame, and keeps the numbers of the lines that it draws."""
 
@@ -198,8 +157,8 @@ class FirstFrame(DepthApp):
         """Open nothing more."""
 
     def _display(self, screen, renderable):
-        if isinstance(renderable, ThinUpdate):
-            self.drawn.update(y for y, _, _ in renderable._strips)
+        if isinstance(renderable, LayoutUpdate):
+            self.drawn.update(renderable.region.line_range)
         super()._display(screen, renderable)
 
 

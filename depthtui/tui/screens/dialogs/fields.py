@@ -30,7 +30,7 @@ class FieldInput(SafeInput):
         is_for_dialog = character is not None and character in self.dialog_keys
         return not is_for_dialog and super().check_consume_key(key, character)
 
-    def on_key(self, event: Key) -> None:
+    async def on_key(self, event: Key) -> None:
         """Pass a key of the dialog on to the dialog."""
         if not self.check_consume_key(event.key, event.character) and event.is_printable:
             event.prevent_default()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 from rich.containers import Lines
 from rich.text import Span, Text
-from textual.events import Paste
+from textual.dom import DOMNode
+from textual.events import Key, Paste
 from textual.widgets import TextArea
 
 from depthtui.token_text import printable_chars
 from depthtui.tui.messages import PasteLimited
+from depthtui.tui.panes.safe_input import act_in_order
 from depthtui.tui.state.pasted import LONGEST_TEXT, Pasted, pasted_text
 
 
@@ -25,6 +28,22 @@ class SafeTextArea(TextArea):
     def pasted(self, text: str) -> Pasted:
         """A paste, without what the text has no room for."""
         return pasted_text(text, LONGEST_TEXT - len(self.text) + len(self.selected_text))
+
+    async def on_key(self, event: Key) -> None:
+        await act_in_order(self, event)
+
+    def watch(self, obj: DOMNode, attribute_name: str, callback: Any, init: bool = True) -> None:
+        """Watch an attribute; the theme by its signal, which can forget the box.
+
+        Textual keeps who watches the theme until that changes, which it seldom does (issue 6666).
+        """
+        if attribute_name == "theme":
+            self.app.theme_changed_signal.subscribe(self, lambda theme: callback())
+        else:
+            super().watch(obj, attribute_name, callback, init)
+
+    def on_unmount(self) -> None:
+        self.app.theme_changed_signal.unsubscribe(self)
 
     def on_paste(self, event: Paste) -> None:
         """Prepare a paste for Textual's own handler, or keep it from one that is too long."""
