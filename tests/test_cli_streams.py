@@ -99,9 +99,9 @@ def test_a_text_that_cannot_be_printed_ends_its_command(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sink", "errors"), [("full", "No space left on device"), ("a pipe without a reader", "")]
+    ("command", "sink", "errors"),
+    [("run", "full", "No space left on device"), ("generate", "a pipe without a reader", "")],
 )
-@pytest.mark.parametrize("command", ["run", "generate"])
 def test_files_are_written_where_output_is_lost(
     home: Path, command: str, sink: str, errors: str
 ) -> None:
