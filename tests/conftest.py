@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 from unittest.mock import patch
 
 # Tests run side by side, each with one thread; torch reads this when it is imported.
@@ -56,6 +57,31 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         with suppress(Exception, pytest.skip.Exception):  # Collecting it will say why.
             module = file.absolute().relative_to(session.config.rootpath).with_suffix("")
             import_module(".".join(module.parts))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: Any) -> list[pytest.Item] | None:
+    """Make no cases that are run by hand alone, half of all, where none of them is chosen."""
+    marks = getattr(obj, "pytestmark", None)
+    if collector.config.option.markexpr != "not by_hand" or not isinstance(marks, list):
+        return None
+    if any(mark.name == "by_hand" for mark in marks):
+        return []
+    if any(mark.name == "parametrize" for mark in marks):
+        obj.pytestmark = [*map(_without_those_by_hand, marks)]
+    return None
+
+
+def _without_those_by_hand(mark: pytest.Mark) -> pytest.Mark:
+    if mark.name != "parametrize" or len(mark.args) < 2 or isinstance(mark.kwargs.get("ids"), list):
+        return mark
+    names, values = mark.args
+    chosen = [
+        value
+        for value in values
+        if not any(other.name == "by_hand" for other in getattr(value, "marks", ()))
+    ]
+    return pytest.mark.parametrize(names, chosen or values, **mark.kwargs).mark
 
 
 SLOWEST = (
