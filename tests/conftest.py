@@ -85,8 +85,11 @@ def _without_those_by_hand(mark: pytest.Mark) -> pytest.Mark:
 
 
 SLOWEST = (
-    *("tests/test_quality.py", "tests/test_placement.py", "tests/parallel/test_two_ranks.py"),
+    *("tests/pictures/test_screens.py", "tests/metrics/test_planted.py", "tests/test_quality.py"),
+    *("tests/test_placement.py", "tests/test_demo_model.py", "tests/parallel/test_two_ranks.py"),
     *("tests/tui/test_dialogs.py", "tests/tui/test_sessions.py", "tests/tui/test_terminal.py"),
+    *("tests/tui/test_own_commands.py", "tests/tui/test_what_if.py", "tests/test_cli_prune.py"),
+    *("tests/tui/test_pages.py", "tests/service/test_worker.py", "tests/test_plugins.py"),
 )
 
 
