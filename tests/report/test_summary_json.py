@@ -18,7 +18,6 @@ from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.order import Order
 from depthtui.metrics.residual_erasure import ResidualErasure
-from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.findings import findings
@@ -28,21 +27,6 @@ from tests.builders.readings import group_of, summary_of
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
-
-
-def test_its_numbers_are_the_pooled_ones_in_full() -> None:
-    runs = [run(), run("c d", seed=1, tokens=9)]
-    summary = json.loads(summary_json(group_of(runs, settings=SETTINGS)))
-    pooled = reading_of(runs, SETTINGS)
-    for branch in ("attention", "mlp", "layer"):
-        for kind in ("norm_ratio", "cosine"):
-            expected = pooled.curves[f"{branch}_{kind}"]
-            assert summary["contributions"][branch][kind] == expected.tolist()
-    assert summary["logit_lens"]["kl"] == pooled.curves["kl"].tolist()  # type: ignore[union-attr]
-    assert summary["logit_lens"]["overlap"] == pooled.curves["overlap"].tolist()  # type: ignore[union-attr]
-    assert [estimate["layer"] for estimate in summary["effective_depth"]] == [
-        depth.layer for depth in pooled.depths
-    ]
 
 
 def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
@@ -182,14 +166,6 @@ class TestSlowerMetrics:
         values = summary["similarity"]["angular_distance"]
         np.testing.assert_allclose(values[0], expected[0], rtol=1e-6)
         assert summary["similarity"]["best_blocks"][0]["angular_distance"] == min(values[0])
-
-    def test_token_0_can_be_left_out(self) -> None:
-        settings = replace(SETTINGS, include_first_token=False)
-        summary = summary_of([self.one], settings=settings)
-        settling = self.one.get(Settling)
-        assert settling is not None
-        expected = settling.divergence[:, 1:].mean(axis=1)
-        assert summary["settling"]["divergence"] == pytest.approx(expected)
 
     def test_metrics_that_are_half_done_are_null(self) -> None:
         result = full_run("half")
