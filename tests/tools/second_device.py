@@ -110,19 +110,20 @@ class _Mode(TorchDispatchMode):
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation, on the CPU, after the checks."""
-    tensors = [*_tensors((*args, *kwargs.values()))]
-    indices = {id(leaf) for leaf in _tensors(args[1])} if func in _INDEXED else set()
+    leaves: list[Any] = []
+    _each(leaves.append, (*args, *kwargs.values()))
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    indices = {id(leaf) for leaf in args[1]} if func in _INDEXED else set()
     target = _target(kwargs.get("device"))
     source = tensors[0].device if func in _MOVES else _common_device(func, tensors, indices)
     if _transfers is not None:
         _count(_transfers, func, tensors, indices, target)
     device = source if target is None else target
-    inside = dict(kwargs)
+    inside = {name: _each(_held, value) for name, value in kwargs.items()}
     if "device" in inside and device.type == KIND:
         inside["device"] = CPU
     if func is _ATEN.histc.default:  # a GPU counts integers too
         args = (args[0].float(), *args[1:])
-    inside = {name: _each(_held, value) for name, value in inside.items()}
     result = func(*_each(_held, args), **inside)
     if func is _ATEN._to_copy.default and device != source:
         result = _unshared(result, _held(args[0]))
@@ -132,15 +133,6 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if device.type != KIND:
         return result
     return _each(lambda leaf: _wrapped(leaf, device), result)
-
-
-def _tensors(values: Any) -> Iterator[torch.Tensor]:
-    """The tensors among values, lists within lists too."""
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, list | tuple):
-            yield from _tensors(value)
 
 
 def _each(change: Callable[[Any], Any], value: Any) -> Any:
