@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
+from typing import Any
 from unittest.mock import patch
 
 # Tests run side by side, each with one thread; torch reads this when it is imported.
@@ -58,9 +59,37 @@ def pytest_sessionstart(session: pytest.Session) -> None:
             import_module(".".join(module.parts))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_pycollect_makeitem(collector: pytest.Collector, obj: Any) -> list[pytest.Item] | None:
+    """Make no cases that are run by hand alone, half of all, where none of them is chosen."""
+    marks = getattr(obj, "pytestmark", None)
+    if collector.config.option.markexpr != "not by_hand" or not isinstance(marks, list):
+        return None
+    if any(mark.name == "by_hand" for mark in marks):
+        return []
+    if any(mark.name == "parametrize" for mark in marks):
+        obj.pytestmark = [*map(_without_those_by_hand, marks)]
+    return None
+
+
+def _without_those_by_hand(mark: pytest.Mark) -> pytest.Mark:
+    if mark.name != "parametrize" or len(mark.args) < 2 or isinstance(mark.kwargs.get("ids"), list):
+        return mark
+    names, values = mark.args
+    chosen = [
+        value
+        for value in values
+        if not any(other.name == "by_hand" for other in getattr(value, "marks", ()))
+    ]
+    return pytest.mark.parametrize(names, chosen or values, **mark.kwargs).mark
+
+
 SLOWEST = (
-    *("tests/test_quality.py", "tests/test_placement.py", "tests/parallel/test_two_ranks.py"),
+    *("tests/pictures/test_screens.py", "tests/metrics/test_planted.py", "tests/test_quality.py"),
+    *("tests/test_placement.py", "tests/test_demo_model.py", "tests/parallel/test_two_ranks.py"),
     *("tests/tui/test_dialogs.py", "tests/tui/test_sessions.py", "tests/tui/test_terminal.py"),
+    *("tests/tui/test_own_commands.py", "tests/tui/test_what_if.py", "tests/test_cli_prune.py"),
+    *("tests/tui/test_pages.py", "tests/service/test_worker.py", "tests/test_plugins.py"),
 )
 
 

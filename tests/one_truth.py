@@ -44,7 +44,7 @@ from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.records import Record, read_record, record_bytes, record_of
 from depthtui.sweep.report.json import sweep_json
 from depthtui.sweep.state import Outcome
-from depthtui.sweep.summary import CellSummary, summarise_sweep
+from depthtui.sweep.summary import CellSummary, SweepSummary, summarise_sweep
 from depthtui.tui.state.session import RunState, Session, SessionRun
 from depthtui.tui.state.sweep_rows import SweepViewBuilder
 from depthtui.tui.state.sweeping import sweep_of_session
@@ -228,13 +228,13 @@ def explorer(results: Results, settings: SummarySettings) -> Statement:
 
 def sweep(results: Results, settings: SummarySettings) -> Statement:
     """Verdict and depths of a sweep whose records were written to files and read back."""
-    (cell,) = summarise_sweep(outcome(results, settings)).cells
+    (cell,) = sweep_summary(results, settings).cells
     return _of_cell(cell)
 
 
 def sweep_file(results: Results, settings: SummarySettings) -> Statement:
     """`report.json` of a sweep, read back."""
-    body = json.loads(sweep_json(summarise_sweep(outcome(results, settings)), ()))
+    body = json.loads(sweep_json(sweep_summary(results, settings), ()))
     (cell,) = body["cells"]
     found = _in_files(cell["verdict"], cell["effective_depth"])
     return replace(
@@ -289,11 +289,6 @@ def covers(mouth: str, name: str) -> bool:
     return True
 
 
-def checks() -> list[tuple[str, str]]:
-    """Each tried combination of mouth and case."""
-    return [(mouth, name) for name, mouth in product(CASES, MOUTHS) if covers(mouth, name)]
-
-
 # A sweep of finished runs -------------------------------------------------------
 
 
@@ -305,6 +300,16 @@ def outcome(results: Results, settings: SummarySettings) -> Outcome:
         records.setdefault(cell, []).append(record)
     tasks = tuple(cell.task for cell in records)
     return Outcome(SweepPlan((model,), tasks, results[0].settings, settings), records, [])
+
+
+def sweep_summary(results: Results, settings: SummarySettings) -> SweepSummary:
+    """The summary of a sweep of these prompts, made once."""
+    return _summary_of(tuple(map(_Same, results)), settings)
+
+
+@cache
+def _summary_of(results: tuple[_Same, ...], settings: SummarySettings) -> SweepSummary:
+    return summarise_sweep(outcome(tuple(one.result for one in results), settings))
 
 
 class _Same:
@@ -353,7 +358,7 @@ def _of_session(results: tuple[_Same, ...]) -> Outcome:
 
 def sweep_means(results: Results, settings: SummarySettings) -> dict[str, float]:
     """The sweep's table of other metrics."""
-    (cell,) = summarise_sweep(outcome(results, settings)).cells
+    (cell,) = sweep_summary(results, settings).cells
     return cell.means
 
 

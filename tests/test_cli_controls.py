@@ -14,7 +14,7 @@ from tests.tiny_models import tiny_folder
 
 Output = pytest.CaptureFixture[str]
 
-pytestmark = pytest.mark.usefixtures("home")
+pytestmark = pytest.mark.usefixtures("home", "short_texts")
 
 ASKED = ("--task", "addition", "--level", "2", "--examples", "5", "--device", "cpu")
 

@@ -321,6 +321,7 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> Compared:
 class TestDevice:
     """`--device`: once with a tiny model on the CPU, else of comparisons that are made up."""
 
+    @pytest.mark.usefixtures("short_texts")
     def test_every_metric_is_compared(self, home: Path, capsys: Output) -> None:
         folder = str(tiny_folder(home))
         status = cli.main(["doctor", "--device", "cpu", "--dtype", "float32", "--model", folder])

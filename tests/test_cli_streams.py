@@ -54,12 +54,13 @@ def test_a_reader_that_goes_away_is_no_trouble(command: str) -> None:
 
 SCRIPTED = """
 import sys
-from pytest import MonkeyPatch
+import pytest
 from depthtui import cli
 from tests.builders.engines import replace_engine
-from tests.builders.models import model_info
-replace_engine(MonkeyPatch(), model_info)
-sys.exit(cli.main(sys.argv[1:]))
+from tests.builders.models import tiny_model
+
+replace_engine(pytest.MonkeyPatch(), lambda spec: tiny_model(spec=spec))
+sys.exit(cli.main())
 """
 """The command on an engine without a model, which makes remarks."""
 
@@ -70,18 +71,6 @@ def test_remarks_that_cannot_be_written_end_no_run(tmp_path: Path) -> None:
     process = run(f"\"{sys.executable}\" -c '{SCRIPTED}' run demo {options} >&- 2>/dev/full")
     assert process.returncode == 0
     assert out.stat().st_size > 0
-
-
-SCRIPTED = """
-import sys
-import pytest
-from depthtui import cli
-from tests.builders.engines import replace_engine
-from tests.builders.models import tiny_model
-
-replace_engine(pytest.MonkeyPatch(), lambda spec: tiny_model(spec=spec))
-sys.exit(cli.main())
-"""
 
 
 def test_a_text_that_cannot_be_printed_ends_its_command(home: Path) -> None:
@@ -99,9 +88,9 @@ def test_a_text_that_cannot_be_printed_ends_its_command(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sink", "errors"), [("full", "No space left on device"), ("a pipe without a reader", "")]
+    ("command", "sink", "errors"),
+    [("run", "full", "No space left on device"), ("generate", "a pipe without a reader", "")],
 )
-@pytest.mark.parametrize("command", ["run", "generate"])
 def test_files_are_written_where_output_is_lost(
     home: Path, command: str, sink: str, errors: str
 ) -> None:

@@ -73,6 +73,7 @@ def test_the_oracle_agrees(engine, capsys):
     }
 
 
+@pytest.mark.by_hand
 def test_the_oracle_agrees_on_what_is_kept(engine, monkeypatch):
     """In its order, over the guess of its texts."""
     expected = oracle.values("kept")
@@ -255,7 +256,8 @@ def test_the_oracle_agrees_on_direct_effects(engine, capsys):
     assert reached > 0.05
 
 
-@pytest.mark.parametrize("skipped", [pytest.param(1, marks=pytest.mark.by_hand), 15])
+@pytest.mark.by_hand
+@pytest.mark.parametrize("skipped", [1, 15])
 def test_planted_truth(engine, skipped):
     """With the last layers' output projections at zero, they add nothing and decide nothing."""
     layers = engine._model.loaded.model.model.layers[-skipped:]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from tests.one_truth import (
     THRESHOLDS,
     Results,
     answer,
-    checks,
+    covers,
     differences,
     prompts_of,
     reading_id,
@@ -48,44 +47,40 @@ def check(found: object, expected: object, settings: SummarySettings) -> None:
     assert not differing, "\n".join(differing)
 
 
-expected = cache(lambda name, settings: run(prompts_of(name), settings))
-
-
-def in_turn(cases: Iterable[tuple[str, ...]]) -> list[tuple[str | SummarySettings, ...]]:
-    """Each case with one of the readings, which take turns."""
-    return [(*case, FEW[place % len(FEW)]) for place, case in enumerate(cases)]
-
-
-@pytest.mark.parametrize(("mouth", "name", "settings"), in_turn(checks()))
-def test_a_mouth_agrees_with_a_run(mouth: str, name: str, settings: SummarySettings) -> None:
-    check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings), settings)
-
-
-@pytest.mark.by_hand
-@pytest.mark.parametrize(("mouth", "name"), checks())
-def test_a_mouth_agrees_with_a_run_in_every_reading(mouth: str, name: str) -> None:
-    for settings in READINGS:
-        check(MOUTHS[mouth](prompts_of(name), settings), expected(name, settings), settings)
+def disagreements(
+    results: Results, mouths: Iterable[str], *readings: SummarySettings, of_sweep: bool = True
+) -> list[str]:
+    """Where mouths differ from a run, and means of a sweep from a run's, in words."""
+    differing = []
+    for settings in readings:
+        expected = run(results, settings)
+        pairs = [(mouth, MOUTHS[mouth](results, settings), expected) for mouth in mouths]
+        if of_sweep:
+            pairs.append(("means", sweep_means(results, settings), run_means(results, settings)))
+        differing += [
+            f"{mouth} {reading_id(settings)} {each}"
+            for mouth, found, there in pairs
+            for each in differences(found, there)
+        ]
+    return differing
 
 
 @pytest.mark.parametrize(
-    ("name", "settings"), in_turn((name,) for name in CASES if name != "two_tasks")
+    ("name", "readings"),
+    [
+        *((name, (FEW[place % len(FEW)],)) for place, name in enumerate(CASES)),
+        *(pytest.param(name, READINGS, marks=pytest.mark.by_hand) for name in CASES),
+    ],
 )
-def test_means_of_a_sweep_are_those_of_a_run(name: str, settings: SummarySettings) -> None:
-    results = prompts_of(name)
-    check(sweep_means(results, settings), run_means(results, settings), settings)
+def test_every_mouth_agrees_with_a_run(name: str, readings: tuple[SummarySettings, ...]) -> None:
+    results, is_one_task = prompts_of(name), name != "two_tasks"
+    mouths = [mouth for mouth in MOUTHS if covers(mouth, name)]
+    assert not disagreements(results, mouths, *readings, of_sweep=is_one_task)
 
 
-@pytest.mark.by_hand
-@pytest.mark.parametrize("name", [name for name in CASES if name != "two_tasks"])
-def test_means_of_a_sweep_are_those_of_a_run_in_every_reading(name: str) -> None:
-    results = prompts_of(name)
-    for settings in READINGS:
-        check(sweep_means(results, settings), run_means(results, settings), settings)
-
-
-@pytest.mark.parametrize("name", ["three", "lens_lacking", "two_tasks"])
-@by_reading
+@pytest.mark.parametrize(
+    ("name", "settings"), [*zip(("three", "lens_lacking", "two_tasks"), FEW[1:], strict=True)]
+)
 def test_the_row_of_a_run_agrees_with_the_run_alone(name: str, settings: SummarySettings) -> None:
     results = prompts_of(name)
     for row, result in zip(rows_of_runs(results, settings), results, strict=True):
@@ -140,32 +135,19 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.mark.parametrize(
-    ("mouth", "settings"), in_turn((mouth,) for mouth in MOUTHS if mouth != "explorer")
+    "readings", [FEW[:2], pytest.param(READINGS, marks=pytest.mark.by_hand)], ids=len
 )
-def test_a_mouth_agrees_on_a_tiny_model(
-    tiny: Results, mouth: str, settings: SummarySettings
+def test_every_mouth_agrees_on_a_tiny_model(
+    tiny: Results, readings: tuple[SummarySettings, ...]
 ) -> None:
-    check(MOUTHS[mouth](tiny, settings), run(tiny, settings), settings)
-
-
-@pytest.mark.by_hand
-@pytest.mark.parametrize("mouth", [mouth for mouth in MOUTHS if mouth != "explorer"])
-def test_a_mouth_agrees_on_a_tiny_model_in_every_reading(tiny: Results, mouth: str) -> None:
-    for settings in READINGS:
-        check(MOUTHS[mouth](tiny, settings), run(tiny, settings), settings)
+    assert not disagreements(tiny, [mouth for mouth in MOUTHS if mouth != "explorer"], *readings)
 
 
 @by_reading
 def test_the_explorer_agrees_on_a_prompt(tiny: Results, settings: SummarySettings) -> None:
+    mouths = ("explorer", "explorer_session", "sweep")
     for result in (tiny[0], tiny[-1]):
-        expected_one = run((result,), settings)
-        for mouth in ("explorer", "explorer_session", "sweep"):
-            check(MOUTHS[mouth]((result,), settings), expected_one, settings)
-
-
-@by_reading
-def test_means_of_a_tiny_model_are_those_of_a_run(tiny: Results, settings: SummarySettings) -> None:
-    check(sweep_means(tiny, settings), run_means(tiny, settings), settings)
+        assert not disagreements((result,), mouths, settings, of_sweep=False)
 
 
 @pytest.mark.by_hand
@@ -178,11 +160,5 @@ def test_every_mouth_agrees_on_the_demo(demo_folder: Path, task: str) -> None:
     metrics = tuple(name for name in EVERY_METRIC if name not in ("affine_lens", "jacobian_lens"))
     prompts = make_prompts(task, TASKS[task].default_level, 3)
     results = tuple(engine.run(prompt, RunSettings(metrics=metrics)) for prompt in prompts)
-    differing = [
-        f"{mouth} {reading_id(settings)} {difference}"
-        for settings in READINGS
-        for mouth in MOUTHS
-        if mouth != "explorer"
-        for difference in differences(MOUTHS[mouth](results, settings), run(results, settings))
-    ]
-    assert not differing, "\n".join(differing)
+    mouths = [mouth for mouth in MOUTHS if mouth != "explorer"]
+    assert not disagreements(results, mouths, *READINGS, of_sweep=False)

@@ -61,9 +61,9 @@ def test_a_wrong_value_says_what_it_must_be(name: str, value: Any, expected: str
     assert str(caught.value) == expected
 
 
-@pytest.mark.parametrize("name", sorted(EVERY))
-def test_the_default_is_always_allowed(name: str) -> None:
-    assert EVERY[name].parse(EVERY[name].default) == EVERY[name].default
+def test_the_default_is_always_allowed() -> None:
+    for option in EVERY.values():
+        assert option.parse(option.default) == option.default
 
 
 def test_whole_numbers_are_numbers_too() -> None:

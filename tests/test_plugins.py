@@ -452,21 +452,6 @@ def test_the_manuals_package_is_on_every_list_of_the_command_line(template: Path
     assert "tsv" in pages["sweep --help-all"]
 
 
-def test_no_import_of_a_module_loads_a_plugin(template: Path) -> None:
-    """So a plug-in can import any module, and a command without it does not pay for it."""
-    code = """
-        import importlib, pkgutil, sys
-        import depthtui
-
-        optional = ("depthtui.lm_eval", "depthtui.inspect_ai", "depthtui.__main__")
-        for module in pkgutil.walk_packages(depthtui.__path__, "depthtui."):
-            if module.name not in optional and not module.name.endswith("fused_kernel"):
-                importlib.import_module(module.name)
-                assert "depthtui_gain" not in sys.modules, module.name
-    """
-    python(code, template)
-
-
 def test_a_package_can_be_imported_before_depthtui(template: Path) -> None:
     code = f"""
         import depthtui_gain.others
@@ -534,8 +519,21 @@ MEASURED = """
 """
 
 
+EVERY_MODULE = """
+    import importlib, pkgutil, sys
+    import depthtui
+
+    optional = ("depthtui.lm_eval", "depthtui.inspect_ai", "depthtui.__main__")
+    for module in pkgutil.walk_packages(depthtui.__path__, "depthtui."):
+        if module.name not in optional and not module.name.endswith("fused_kernel"):
+            importlib.import_module(module.name)
+            assert "depthtui_gain" not in sys.modules, module.name
+"""
+"""No import of a module loads a plug-in, so that it can import any, and only who needs it pays."""
+
+
 def test_the_manuals_package_is_measured_pooled_and_written(template: Path, tmp_path: Path) -> None:
-    code = f"""{MEASURED}
+    code = f"""{EVERY_MODULE}{MEASURED}
     names = ["logit_lens", "gain"]
     runs = analyze(model, texts, tokenizer, names, name="tiny", progress=False)
     assert not plugin_failures(), plugin_failures()

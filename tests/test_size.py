@@ -54,9 +54,9 @@ CODE_LINES = {
     "tests/parallel": 470,
     "tests/pictures": 400,
     "tests/prompts": 1_330,
-    "tests/report": 3_270,
+    "tests/report": 3_080,
     "tests/service": 340,
-    "tests/sweep": 3_660,
+    "tests/sweep": 3_500,
     "tests/tools": 3_110,
     "tests/tracing": 1_270,
     "tests/tui": 14_690,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 11,
     "files of more than 500 lines": 16,
     "explorers that the tests open": 489,
-    "cases": 10_481,
+    "cases": 9_870,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -133,13 +133,13 @@ def test_settings_that_differ_between_runs_are_left_out() -> None:
     assert logged([], about).settings == {"settings/a": "[1]"}
 
 
-@pytest.mark.parametrize("at", ["start", "log", "table", "finish"])
 @pytest.mark.parametrize(
-    "error",
+    ("at", "error"),
     [
-        OSError("no network\nat all"),
-        OSError(2, "no network at all", "/board/1"),
-        SystemExit("no network at all"),
+        ("start", OSError("no network\nat all")),
+        ("log", OSError(2, "no network at all", "/board/1")),
+        ("table", SystemExit("no network at all")),
+        ("finish", OSError("no network\nat all")),
     ],
 )
 def test_a_tracker_that_fails_costs_itself(

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy.special import ndtr, stdtrit
 
 from depthtui.data.run_settings import LENSES, SummarySettings
 from depthtui.depth import units
@@ -53,7 +53,7 @@ def slow_ends(curves: list[np.ndarray], tokens: list[int], counts: np.ndarray) -
         weight = sum(n * t for n, t in zip(row, tokens, strict=True))
         result.append(sum(1 for value in total / weight if value >= 1))
     n, ordered = len(curves), sorted(result)
-    tail = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.ppf(0.975, n - 1))
+    tail = ndtr(-np.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975))
     place = int(np.ceil(tail * len(ordered))) - 1
     return ordered[max(0, place)], ordered[-1 - max(0, place)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from pathlib import Path
 
@@ -156,15 +157,15 @@ def test_no_more_layers_go_than_the_order_has(
 
 def self_answered(engine: Engine, text: str) -> Prompt:
     """A prompt with the answer that the model writes itself, found by whole forwards."""
-    whole, tokenizer = loaded(engine)
+    whole, tokenizer = loaded(engine.model.spec.name)
     ids = torch.tensor([tokenizer(text)["input_ids"]])
     answer = tokenizer.decode(naive_answer(whole, ids, 2).tolist())
     return Prompt(text + answer, answer)
 
 
-def loaded(engine: Engine):
-    """The model and its tokenizer, by transformers alone."""
-    folder = engine.model.spec.name
+@functools.cache
+def loaded(folder: str):
+    """A model and its tokenizer, by transformers alone."""
     model = AutoModelForCausalLM.from_pretrained(folder).eval()
     return model, AutoTokenizer.from_pretrained(folder)
 
@@ -185,7 +186,7 @@ def test_right_answers_are_those_that_the_model_writes(engine: Engine) -> None:
     outputs = surgery.whole_outputs(engine, prompts, False)
     assert sum(bool(output.right) for output in outputs) >= 4
     assert outputs[-1].right is False
-    whole, tokenizer = loaded(engine)
+    whole, tokenizer = loaded(engine.model.spec.name)
     columns = []
     for layer in range(LAYERS):
         column = []
@@ -236,7 +237,7 @@ def test_a_prompt_with_choices_is_answered_by_the_likeliest(
 ) -> None:
     prompts = asked_with_choices()
     outputs = surgery.whole_outputs(engine, prompts, False)
-    whole, tokenizer = loaded(engine)
+    whole, tokenizer = loaded(engine.model.spec.name)
 
     def is_right(prompt: Prompt, gone: list[int]) -> bool:
         chosen = naive_choice(

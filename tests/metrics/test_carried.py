@@ -239,6 +239,7 @@ def test_what_is_written_without_a_layer_is_what_the_model_writes_by_itself(name
     assert len({tuple(answer) for answer in expected}) > 2
 
 
+@pytest.mark.usefixtures("short_texts")
 @fast_model
 def test_all_that_has_a_meaning_is_measured(name):
     model, tokenizer = with_tokenizer(name)

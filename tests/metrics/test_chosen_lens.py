@@ -53,8 +53,7 @@ def replanted(result: RunResult, lens: str) -> RunResult:
     return planted
 
 
-@pytest.mark.parametrize("first", [True, False])
-@pytest.mark.parametrize("lens", FITTED)
+@pytest.mark.parametrize(("lens", "first"), [*zip(FITTED, (True, False), strict=True)])
 def test_every_quantity_is_that_of_a_run_whose_logit_lens_read_it(lens: str, first: bool) -> None:
     results = [with_lenses(seed, tokens=20 + seed) for seed in range(6)]
     planted = [replanted(result, lens) for result in results]

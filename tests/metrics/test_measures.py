@@ -56,11 +56,10 @@ def test_values_are_those_of_the_result(measure: Measure) -> None:
     np.testing.assert_array_equal(measure.values(result), getattr(part, measure.name))
 
 
-@pytest.mark.parametrize("measure", OF_RUNS, ids=lambda measure: measure.name)
-def test_what_was_not_computed_is_not_there(measure: Measure) -> None:
+def test_what_was_not_computed_is_not_there() -> None:
     result = random_result(3, 4)
     result.drop(OF_THE_PASS)
-    assert measure.values(result) is None
+    assert [measure.name for measure in OF_RUNS if measure.values(result) is not None] == []
 
 
 @by_name

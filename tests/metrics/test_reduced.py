@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, ClassVar
@@ -39,8 +40,14 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right or (left != left and right != right))
 
 
+@functools.cache
 def runs(tokens: int = 24) -> list[RunResult]:
     return [full_run(f"text {seed}", seed, tokens + 3 * seed) for seed in range(3)]
+
+
+@functools.cache
+def live_reading(include_first: bool) -> Reading:
+    return reading_of(runs(), SummarySettings(include_first_token=include_first))
 
 
 def reduced(metric: Metric, run: RunResult, tokens: slice) -> Reduced:
@@ -55,11 +62,11 @@ def stored(metric: Metric, value: Reduced) -> Reduced:
     return from_plain(metric.reduced, json.loads(json.dumps(to_plain(value))))
 
 
-@pytest.mark.parametrize("tokens", [slice(0, None), slice(1, None)])
 @by_name(*REDUCED)
-def test_reduced_values_are_the_same_from_a_record(metric: Metric, tokens: slice) -> None:
-    value = reduced(metric, runs()[0], tokens)
-    assert same(stored(metric, value), value)
+def test_reduced_values_are_the_same_from_a_record(metric: Metric) -> None:
+    for tokens in (slice(0, None), slice(1, None)):
+        value = reduced(metric, runs()[0], tokens)
+        assert same(stored(metric, value), value)
 
 
 @pytest.mark.parametrize("include_first", [True, False])
@@ -67,7 +74,7 @@ def test_reduced_values_are_the_same_from_a_record(metric: Metric, tokens: slice
 def test_records_give_the_evidence_and_means_of_their_runs(
     metric: Metric, include_first: bool
 ) -> None:
-    live = reading_of(runs(), SummarySettings(include_first_token=include_first))
+    live = live_reading(include_first)
     prompts = [
         replace(
             prompt,

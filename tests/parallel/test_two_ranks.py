@@ -12,41 +12,48 @@ from depthtui.data.store import open_store
 from tests.parallel.two_ranks import differences, environment, free_port, measure, on_ranks, read
 from tests.tiny_models import tiny_folder
 
-MODELS = {
-    "granite": True,  # logits are scaled
-    "qwen3_moe": False,  # each rank has a part of every expert
-    "gpt_oss": False,  # each rank has some whole experts
-}
-"""Tiny models, and whether every metric of them is measured."""
+MODELS = (
+    "granite",  # logits are scaled
+    "qwen3_moe",  # each rank has a part of every expert
+    "gpt_oss",  # each rank has some whole experts
+)
 
 MOST_OFF = 2e-4
 """Sums across ranks are added in another order; paths of gradients are long."""
 
 
+@pytest.fixture(scope="module", params=[False, pytest.param(True, marks=pytest.mark.by_hand)])
+def every(request: pytest.FixtureRequest) -> bool:
+    """Whether every metric is measured."""
+    return bool(request.param)
+
+
 @pytest.fixture(scope="module")
-def ranks_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ranks_folder(every: bool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two ranks have measured of all models, beside the models' folders."""
     parent = tmp_path_factory.mktemp("ranks")
-    folders = {tiny_folder(parent, name): every for name, every in MODELS.items()}
+    folders = {tiny_folder(parent, name): every for name in MODELS}
     on_ranks(folders, parent / "cache", parent / "found", 2)
     return parent
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_two_ranks_measure_what_one_process_does(name: str, ranks_folder: Path) -> None:
+def test_two_ranks_measure_what_one_process_does(
+    name: str, every: bool, ranks_folder: Path
+) -> None:
     folder = ranks_folder / f"tiny-{name}"
     there = ranks_folder / "found" / folder.name
     assert not (there / "problem").exists(), (there / "problem").read_text()
-    expected = measure(folder, ranks_folder / "one", MODELS[name])
+    expected = measure(folder, ranks_folder / "one", every)
     off = dict(differences(read(there), expected))
-    assert len(off) > (20 if MODELS[name] else 8)
+    assert len(off) > (20 if every else 10)
     assert {what: by for what, by in off.items() if not by <= MOST_OFF} == {}
 
 
 def test_analyze_measures_a_model_that_a_user_has_cut(ranks_folder: Path) -> None:
     """Of the first model."""
     there = ranks_folder / "found"
-    here, on_ranks = read(there / "analyzed"), read(there / f"tiny-{next(iter(MODELS))}")
+    here, on_ranks = read(there / "analyzed"), read(there / f"tiny-{MODELS[0]}")
     off = dict(differences(here, {what: on_ranks[what] for what in here}))
     assert len(off) == 4
     assert max(off.values()) <= MOST_OFF

@@ -55,8 +55,10 @@ UNSHARED = (
 
 
 def metrics_of(every: bool) -> tuple[str, ...]:
-    """Every metric, or one of each way to reach a layer."""
-    return tuple(metric.name for metric in METRICS if not metric.is_timed) if every else WAYS
+    """Every metric, or one of each way to reach a layer, gradients and an order of layers."""
+    if every:
+        return tuple(metric.name for metric in METRICS if not metric.is_timed)
+    return (*WAYS, "integrated_gradients", "kept")
 
 
 def measure(folder: Path, cache: Path, every: bool = True) -> dict[str, Any]:
@@ -93,7 +95,7 @@ def analyzed(folder: Path) -> dict[str, Any]:
     cut = DistributedConfig(tp_size=int(os.environ["WORLD_SIZE"]))
     model = AutoModelForCausalLM.from_pretrained(folder, distributed_config=cut)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    metrics = ("contributions", "logit_lens", "direct_logits", "ablation")
+    metrics = ("contributions", "logit_lens", "skip_effects", "heads")
     runs = analyze(model.eval(), PROMPT, tokenizer, metrics, progress=False)
     return {name: getattr(runs[0], name) for name in metrics}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from depthtui.data.run import Prompt
@@ -50,15 +52,16 @@ HALVES = Asking(shots=2, in_halves=True)
 
 
 @pytest.mark.parametrize(
-    "prompts",
+    "make",
     [
-        HALVES.ask_stored(STORED[:8], "x"),
-        make_prompts("grade_school", None, 9, asking=HALVES),
+        lambda: HALVES.ask_stored(STORED[:8], "x"),
+        lambda: make_prompts("grade_school", None, 9, asking=HALVES),
         # All 81 sums of one digit are asked.
-        make_prompts("addition", 1, 81, asking=HALVES),
+        lambda: make_prompts("addition", 1, 81, asking=HALVES),
     ],
 )
-def test_no_question_of_one_half_is_a_shot_of_the_other(prompts: list[Prompt]) -> None:
+def test_no_question_of_one_half_is_a_shot_of_the_other(make: Callable[[], list[Prompt]]) -> None:
+    prompts = make()
     asked = {parts(prompt)[-1]: place for place, prompt in enumerate(prompts)}
     shots = [(place, shot) for place, prompt in enumerate(prompts) for shot in parts(prompt)[:-1]]
     of_asked = [(place, asked[shot]) for place, shot in shots if shot in asked]

@@ -83,7 +83,7 @@ LEVELS = [("addition", (2, 3, 8)), ("multiplication", (2, 4)), ("word_problem", 
 
 @pytest.mark.parametrize(("name", "level"), [(name, n) for name, every in LEVELS for n in every])
 def test_who_never_reads_the_question_guesses_a_quarter(name: str, level: int) -> None:
-    prompts = make_prompts(name, level, 2000, 3, WITH)
+    prompts = make_prompts(name, level, 1000, 3, WITH)
     options = [[int(choice) for choice in prompt.choices] for prompt in prompts]
     right = [int(prompt.answer) for prompt in prompts]
     # Four standard errors.

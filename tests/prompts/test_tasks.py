@@ -105,12 +105,11 @@ def test_title_leaves_the_instruction_out() -> None:
     assert prompt_title(Prompt("Question: Who leads?\nAnswer: Ada", " Ada")) == "Who leads?"
 
 
-@pytest.mark.parametrize("text", [*HOSTILE.values(), HOSTILE_PROMPT], ids=[*HOSTILE, "all"])
-def test_title_of_hostile_text_is_one_printable_line(text: str) -> None:
-    title = prompt_title(Prompt(text), 30)
-    assert title
-    assert title.isprintable()
-    assert len(title) <= 30
+def test_title_of_hostile_text_is_one_printable_line() -> None:
+    for text in (*HOSTILE.values(), HOSTILE_PROMPT):
+        title = prompt_title(Prompt(text), 30)
+        assert title.isprintable()
+        assert 0 < len(title) <= 30
 
 
 def test_title_of_nothing() -> None:

@@ -30,7 +30,7 @@ from depthtui.report.formats import FORMATS, Report, check_folder, default_forma
 from depthtui.report.look import Look
 from depthtui.settings import Settings
 from tests.builders.metrics import smooth_metric
-from tests.builders.results import hostile_run, random_result, run
+from tests.builders.results import random_result, run
 from tests.hostile import HOSTILE
 
 SETTINGS = SummarySettings()
@@ -241,11 +241,6 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> Non
         run_report([run()], SETTINGS).write(tmp_path / where)
     assert caught.value.hint
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
-
-
-def test_hostile_runs_are_exported_in_every_format(tmp_path: Path) -> None:
-    paths = run_report([hostile_run()], SETTINGS).write(tmp_path)
-    assert len(paths) == len(WHOLE) + 1
 
 
 def test_no_depth_and_no_interval_is_computed_twice(

@@ -61,5 +61,6 @@ def test_without_them_nothing_is_said() -> None:
 
 
 def test_hostile_notes_are_exported() -> None:
-    for text in HOSTILE.values():
-        files(replace(run(), remarks=Remarks(text, (Bookmark(0, 0, text),))))
+    result, text = run(), "".join(HOSTILE.values())
+    notes = (text, *HOSTILE.values())
+    files(replace(result, remarks=Remarks(text, tuple(Bookmark(0, 0, note) for note in notes))))

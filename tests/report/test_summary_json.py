@@ -18,7 +18,6 @@ from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.order import Order
 from depthtui.metrics.residual_erasure import ResidualErasure
-from depthtui.metrics.settling import Settling
 from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.findings import findings
@@ -28,114 +27,6 @@ from tests.builders.readings import group_of, summary_of
 from tests.builders.results import full_run, hostile_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
-EVIDENCE = ["kind", "measure", "count", "low", "high", "interval", "firm", "holds_here", "reason"]
-
-
-def test_it_has_the_layout_of_the_result_file() -> None:
-    summary = summary_of([run(), run("c d")], settings=SETTINGS)
-    assert list(summary) == [
-        "schema",
-        "model",
-        "settings",
-        "prompts",
-        "contributions",
-        "logit_lens",
-        "lens_margin",
-        "margin",
-        "prediction_depth",
-        "early_exit",
-        "token_depths",
-        "idle",
-        "verdict",
-        "effective_depth",
-        "pooled",
-        "runs",
-        "provenance",
-    ]
-    assert summary["schema"] == 1
-    assert set(summary["model"]) == {
-        "name",
-        "source",
-        "revision",
-        "architecture",
-        "n_layers",
-        "d_model",
-        "vocab_size",
-        "parameters",
-        "dtype",
-        "device",
-    }
-    assert summary["settings"] == {
-        "lens_top_k": 3,
-        "kl_threshold": 0.5,
-        "overlap_threshold": 0.3,
-        "include_first_token": True,
-        "seed": 123,
-        "confidence": 0.9,
-        "settling_threshold": 0.5,
-        "answers_within": 5.0,
-    }
-    assert set(summary["contributions"]) == {"attention", "mlp", "layer"}
-    assert set(summary["contributions"]["mlp"]) == {"norm_ratio", "cosine"}
-    assert set(summary["logit_lens"]) == {"kl", "overlap", "entropy", "agreement", "top_tokens"}
-    assert [estimate["rule"] for estimate in summary["effective_depth"]] == [
-        "cosine",
-        "kl",
-        "overlap",
-        "margin",
-    ]
-    for estimate in summary["effective_depth"]:
-        once = estimate.pop("prompt_weighted")
-        of_one = {"rule", "layer", "count", "ratio", "threshold", "reason", "interval"}
-        of_one |= {"crossing", "area"}
-        assert set(estimate) == set(once) == of_one
-    assert list(summary["verdict"]) == [
-        "sentence",
-        "headline",
-        "answers",
-        "warnings",
-        "evidence",
-    ]
-    for measure in summary["verdict"]["evidence"]:
-        assert list(measure) == [
-            "kind",
-            "measure",
-            "counts",
-            "count",
-            "low",
-            "high",
-            "interval",
-            "firm",
-            "holds_here",
-            "reason",
-        ]
-    assert set(summary["provenance"]) == {
-        "depthtui",
-        "torch",
-        "transformers",
-        "python",
-        "platform",
-        "started",
-        "seconds",
-        "cached",
-        "product",
-        "device",
-    }
-
-
-def test_its_numbers_are_the_pooled_ones_in_full() -> None:
-    runs = [run(), run("c d", seed=1, tokens=9)]
-    summary = json.loads(summary_json(group_of(runs, settings=SETTINGS)))
-    pooled = reading_of(runs, SETTINGS)
-    for branch in ("attention", "mlp", "layer"):
-        for kind in ("norm_ratio", "cosine"):
-            expected = pooled.curves[f"{branch}_{kind}"]
-            assert summary["contributions"][branch][kind] == expected.tolist()
-    assert summary["logit_lens"]["kl"] == pooled.curves["kl"].tolist()  # type: ignore[union-attr]
-    assert summary["logit_lens"]["overlap"] == pooled.curves["overlap"].tolist()  # type: ignore[union-attr]
-    assert [estimate["layer"] for estimate in summary["effective_depth"]] == [
-        depth.layer for depth in pooled.depths
-    ]
 
 
 def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
@@ -157,19 +48,6 @@ def test_prompts_and_top_tokens_are_listed_by_prompt() -> None:
         {"token": lens.vocabulary[int(id_)], "probability": float(probability)}
         for id_, probability in zip(lens.top_ids[2, 3], lens.top_probabilities[2, 3], strict=True)
     ]
-
-
-def test_there_is_a_row_for_each_run() -> None:
-    runs = [run(), run("c d", seed=1, tokens=9)]
-    for result, row in zip(runs, summary_of(runs, settings=SETTINGS)["runs"], strict=True):
-        alone = summary_of([result], settings=SETTINGS)
-        assert list(row) == ["tokens", "loss", "verdict", "effective_depth"]
-        assert row["tokens"] == len(result.tokens)
-        assert row["loss"] == pytest.approx(result.loss)
-        assert row["verdict"] == alone["verdict"]
-        assert row["effective_depth"] == alone["effective_depth"]
-    (row,) = summary_of([run(tokens=1)], settings=SETTINGS)["runs"]
-    assert row["loss"] is None
 
 
 def test_what_is_not_pooled_has_no_mean() -> None:
@@ -240,30 +118,6 @@ class TestSlowerMetrics:
             summary_json(group_of([self.one, self.without, self.two], settings=SETTINGS))
         )
 
-    def test_they_have_the_layout_of_the_result_file(self) -> None:
-        summary = self.summary()
-        assert set(summary["skip_effects"]) == {
-            "part",
-            "positions",
-            "layers",
-            "mean_layers",
-            "output",
-            "floor",
-            "output_floor",
-        }
-        assert summary["residual_erasure"][2]["floor"] == 0.25
-        assert summary["ablation"]["floor"] == 0.5
-        assert summary["skip_effects"]["positions"] == [[8, 16], None, [8, 16]]
-        assert len(summary["residual_erasure"][2]["effect"]) == 5
-        assert len(summary["residual_erasure"][2]["effect"][0]) == 30
-        assert summary["residual_erasure"][1] is None
-        assert len(summary["integrated_gradients"][0]["attribution"]) == 4
-        assert summary["integrated_gradients"][0]["reached"] == [True, True, False, True]
-        assert len(summary["integrated_gradients"][0]["completeness_error"]) == 4
-        assert len(summary["direct_logits"][0]["attribution"]) == 5
-        assert summary["unavailable"][1] == {}
-        assert set(summary["unavailable"][0]) == {"direct_logits"}
-
     def test_skip_effects_are_the_largest_of_all_prompts(self) -> None:
         summary = self.summary()["skip_effects"]
         one, two = self.one.get(SkipEffects), self.two.get(SkipEffects)
@@ -312,24 +166,6 @@ class TestSlowerMetrics:
         values = summary["similarity"]["angular_distance"]
         np.testing.assert_allclose(values[0], expected[0], rtol=1e-6)
         assert summary["similarity"]["best_blocks"][0]["angular_distance"] == min(values[0])
-
-    def test_depths_of_tokens(self) -> None:
-        summary = self.summary()
-        assert [len(depths_) for depths_ in summary["prediction_depth"]["depths"]] == [24, 5, 30]
-        early = summary["early_exit"]
-        assert len(early["confidence"]) == len(early["agreement"]) == len(early["layers_saved"])
-        assert sorted(early["layers_saved"], reverse=True) == early["layers_saved"]
-        assert 0 <= summary["settling"]["mean_depth"] <= 4
-        assert summary["settling"]["divergence"][4] == 0
-        assert 0 < summary["depth_score"]["output"] < 3
-
-    def test_token_0_can_be_left_out(self) -> None:
-        settings = replace(SETTINGS, include_first_token=False)
-        summary = summary_of([self.one], settings=settings)
-        settling = self.one.get(Settling)
-        assert settling is not None
-        expected = settling.divergence[:, 1:].mean(axis=1)
-        assert summary["settling"]["divergence"] == pytest.approx(expected)
 
     def test_metrics_that_are_half_done_are_null(self) -> None:
         result = full_run("half")

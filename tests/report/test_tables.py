@@ -67,8 +67,8 @@ def test_numbers_of_32_bits_stay_apart_and_unknown_ones_are_empty() -> None:
     assert others == ["", "", "7"]
 
 
-@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_words_are_one_cell_in_one_line(text: str) -> None:
-    lines = csv_text([text, "b"], [[text, 1.0]]).decode().split("\n")
-    assert len(lines) == 3
-    assert [len(row) for row in csv.reader(lines[:2])] == [2, 2]
+def test_words_are_one_cell_in_one_line() -> None:
+    for text in HOSTILE.values():
+        lines = csv_text([text, "b"], [[text, 1.0]]).decode().split("\n")
+        assert len(lines) == 3, text
+        assert [len(row) for row in csv.reader(lines[:2])] == [2, 2]

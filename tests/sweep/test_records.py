@@ -13,8 +13,7 @@ import pytest
 from depthtui.data.lens import AffineLens, JacobianLens
 from depthtui.data.plain import to_plain
 from depthtui.data.run import Prompt, without
-from depthtui.data.run_settings import LENSES, ModelSpec, RunSettings, SummarySettings
-from depthtui.depth.reading import reading_of
+from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.reduction import reduce_run
 from depthtui.sweep.plan import Cell, TaskChoice
@@ -66,18 +65,6 @@ def test_a_record_comes_back_as_it_was(result) -> None:
     expected = reduce_run(result)
     for ours, theirs in ((other.every, expected.every), (other.rest, expected.rest)):
         assert same(ours, theirs)
-
-
-@pytest.mark.parametrize("lens", LENSES)
-@pytest.mark.parametrize("include", [True, False])
-def test_records_are_read_as_the_runs_are(lens: str, include: bool) -> None:
-    results = [read_by_lenses(seed) for seed in range(6)]
-    records = [read_record(record_bytes(record(result))) for result in results]
-    settings = SummarySettings(include_first_token=include, lens=lens)
-    summary, expected = CellSummary(CELL, records, settings), reading_of(results, settings)
-    assert summary.depths == expected.depths
-    assert repr(summary.verdict) == repr(expected.verdict)
-    assert summary.means == expected.means
 
 
 def test_what_a_key_depends_on() -> None:

@@ -134,7 +134,7 @@ def test_a_text_that_is_too_long_for_the_memory_is_a_failure(tmp_path: Path) -> 
 
 
 def test_shards_are_merged(tmp_path: Path) -> None:
-    plan = written_plan("alpha", "beta")
+    plan = written_plan("alpha")
     for index in (1, 2):
         sweep(plan, tmp_path / "parts", shard=Shard(index, 2))
     whole = sweep(plan, tmp_path / "whole")

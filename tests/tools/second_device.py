@@ -17,13 +17,12 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from unittest.mock import patch
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 KIND = "pretend"
@@ -111,29 +110,36 @@ class _Mode(TorchDispatchMode):
 
 def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """One operation, on the CPU, after the checks."""
-    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-    indices: set[int] = set()
-    if func in _INDEXED:
-        indices = {id(leaf) for leaf in tree_leaves(args[1]) if isinstance(leaf, torch.Tensor)}
+    leaves: list[Any] = []
+    _each(leaves.append, (*args, *kwargs.values()))
+    tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    indices = {id(leaf) for leaf in args[1]} if func in _INDEXED else set()
     target = _target(kwargs.get("device"))
     source = tensors[0].device if func in _MOVES else _common_device(func, tensors, indices)
     if _transfers is not None:
         _count(_transfers, func, tensors, indices, target)
     device = source if target is None else target
-    inside = dict(kwargs)
+    inside = {name: _each(_held, value) for name, value in kwargs.items()}
     if "device" in inside and device.type == KIND:
         inside["device"] = CPU
     if func is _ATEN.histc.default:  # a GPU counts integers too
         args = (args[0].float(), *args[1:])
-    result = func(*tree_map(_held, args), **tree_map(_held, inside))
+    result = func(*_each(_held, args), **inside)
     if func is _ATEN._to_copy.default and device != source:
         result = _unshared(result, _held(args[0]))
-    written = [value for spec, value in _bound(func, args, kwargs) if _is_written(spec)]
-    if written and func._schema.returns:
+    if func._schema.is_mutable and func._schema.returns:
+        written = [value for spec, value in _bound(func, args, kwargs) if _is_written(spec)]
         return written[0] if len(func._schema.returns) == 1 else tuple(written)
     if device.type != KIND:
         return result
-    return tree_map(lambda leaf: _wrapped(leaf, device), result)
+    return _each(lambda leaf: _wrapped(leaf, device), result)
+
+
+def _each(change: Callable[[Any], Any], value: Any) -> Any:
+    """A value with a change of each that lies in its lists: torch's own way takes half the time."""
+    if isinstance(value, list | tuple):
+        return type(value)([_each(change, one) for one in value])
+    return change(value)
 
 
 def _target(device: Any) -> torch.device | None:
