@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import (
         PreTrainedTokenizerBase,
-        TrainerControl,
         TrainerState,
-        TrainingArguments,
     )
 
 CURVES = ("agreement", "layer_norm_ratio")
@@ -170,34 +168,16 @@ class DepthCallback(TrainerCallback):
         self.log = DepthLog(prompts, tokenizer, **options)
         self._every = every
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **others: Any,
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, *_: Any, **others: Any) -> None:
         """Measure the model before its first step."""
         self._measure(state, others["model"])
 
-    def on_step_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **others: Any,
-    ) -> None:
+    def on_step_end(self, args: Any, state: TrainerState, *_: Any, **others: Any) -> None:
         """Measure the model where the step is one of every few."""
         if state.global_step % self._every == 0:
             self._measure(state, others["model"])
 
-    def on_train_end(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        **others: Any,
-    ) -> None:
+    def on_train_end(self, args: Any, state: TrainerState, *_: Any, **others: Any) -> None:
         """Close the trackers."""
         self.log.close()
 

@@ -22,6 +22,7 @@ from depthtui.engine.held_out_prompts import WholeOutput
 from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.errors import RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
+from depthtui.models import pruning
 from tests.engine.test_choosing import answers
 from tests.engine.test_pruning import engine_of
 from tests.parallel.two_ranks import SHORT_TEXTS
@@ -103,14 +104,14 @@ def test_a_folder_that_appears_meanwhile_stays_and_is_not_claimed(
     home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, out = str(tiny_folder(home)), home / "out"
-    recipe = surgery.mergekit_recipe
+    recipe = pruning.mergekit_recipe
 
     def meanwhile(*args: Any) -> bytes:
         out.mkdir()
         (out / "thesis.txt").write_text("mine")
         return recipe(*args)
 
-    monkeypatch.setattr(surgery, "mergekit_recipe", meanwhile)
+    monkeypatch.setattr(pruning, "mergekit_recipe", meanwhile)
     arguments = ["prune", model, "--drop", "1", "--out", str(out), "--device", "cpu"]
     assert main(arguments) == 1
     output = capsys.readouterr()

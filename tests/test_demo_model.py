@@ -107,10 +107,7 @@ def test_the_oracle_agrees_on_the_affine_lens(engine, capsys):
     texts = [tokens_of(model, text) for text in oracle.calibration()]
     calibration = Calibration(texts, texts[:1], "oracle", "")
     unembedding, info, cpu = model.anatomy.unembedding, model.info, torch.device("cpu")
-    sizes = info.n_layers, info.d_model
-    found = fit_affine(
-        calibration, residuals_of, unembedding, *sizes, 1 << 30, cpu, ridge=expected["lam"]
-    )
+    found = fit_affine(calibration, residuals_of, unembedding, 1 << 30, cpu, expected["lam"])
     assert calibration.tokens == expected["fit_tokens"]
     unknown = np.full(info.n_layers, np.nan)
     maps = LensMaps(LensFit("affine", "", 0, 0), found.at, unknown, unknown, unknown)

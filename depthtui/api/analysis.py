@@ -6,8 +6,8 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +29,11 @@ from depthtui.engine.state_files import find_state_files
 from depthtui.errors import DepthError
 from depthtui.metrics.needed_settings import (
     with_adapter_metric,
-    with_lengths_before,
     with_lens_metric,
     with_other_prompts,
 )
 from depthtui.metrics.reduction import reduce_run
-from depthtui.metrics.registry import check_names, unavailable_in_words
+from depthtui.metrics.registry import unavailable_in_words
 from depthtui.models.reach import check_can_open
 from depthtui.parallel.group import joined_by, rank_of
 from depthtui.report.progress import EngineProgress
@@ -69,26 +68,24 @@ def analyze(
         runs[0].logit_lens.kl                  # [layers + 1, tokens], in nats
         runs.to_dataframe("contributions")     # a long table, for plots
 
-    A named model is loaded as `depthtui run` loads it, and its results come from and go to the
-    same cache. A loaded model stays on its devices and is restored afterwards: the modes of its
-    modules, gradients, configuration, hooks. Your own hooks stay on it, and their changes are
-    part of the measurement. Results of a loaded model are not cached.
+    A named model is loaded as by `depthtui run`, with the same cache. A loaded model stays on its
+    devices and is restored afterwards: the modes of its modules, gradients, configuration, hooks.
+    Your own hooks stay on it, and their changes are measured too; its results are not cached.
 
     Args:
         model: `demo`, a hub id, a folder or a GGUF file; or a causal language model of
             transformers, on one device or several, quantised or offloaded.
         prompts: one or several texts, exactly as the model reads them. A `Prompt` marks the end
             of its text that is the answer, which residual erasure and integrated gradients need.
-        tokenizer: tokenizer of a loaded model.
+        tokenizer, name: of a loaded model.
         metrics: names of metrics; `depthtui metrics` lists them.
         write: how the model writes the answers first, such as `Writing(max_tokens=60)`; None for
             the prompts' own. A run's `prompt.answer` is then the text that it wrote.
-        name: a name for a loaded model.
         progress: whether to show a progress bar.
         options: options of `depthtui run` by their names, such as `lens_top_k=5`,
             `kl_threshold=0.4` or, for a named model, `dtype="bfloat16"` and `use_cache=False`;
-            the settings file has the defaults. In addition `skipped`, the layers to leave out,
-            and `baseline`, the texts whose mean residual replaces erased ones.
+            the settings file has the defaults. Also `skipped`, layers to leave out, and
+            `baseline`, texts whose mean residual replaces erased ones.
 
     Returns:
         a run for each prompt, in order. A prompt that cannot be run is left out with a warning;
@@ -99,32 +96,18 @@ def analyze(
             traced, or no prompt could be run.
     """
     prompt_list = prompts_of(prompts)
-    names = names_of(metrics)
-    check_names(names)
     keywords = Keywords(options, load_settings(on_notice=_warn))
     pooling = keywords.summary_settings()
-    settings = with_adapter_metric(keywords.run_settings(names), keywords.spec(""))
+    settings = with_adapter_metric(keywords.run_settings(names_of(metrics)), keywords.spec(""))
     settings = with_lens_metric(settings, pooling.lens)
-    with closing(_PromptBar(len(prompt_list), progress)) as bar:
-        engine_context = (
-            _engine_by_name(str(model), tokenizer, keywords, bar)
-            if isinstance(model, str | Path)
-            else _engine_of_model(model, tokenizer, name, keywords, bar)
-        )
-        with engine_context as engine:
 
-            def run(number: int, earlier: Sequence[RunResult]) -> RunResult:
-                prompt_settings = with_lengths_before(
-                    settings, [len(result.tokens) for result in earlier]
-                )
-                prompt_settings = with_other_prompts(
-                    prompt_settings, prompt_list, number, writes=write is not None
-                )
-                return engine.run(prompt_list[number], prompt_settings, run_id=number, write=write)
+    def run(engine: Engine, number: int, before: Sequence[RunResult]) -> RunResult:
+        own = with_other_prompts(settings, prompt_list, number, write is not None, before)
+        return engine.run(prompt_list[number], own, run_id=number, write=write)
 
-            results, failures = _run_each(len(prompt_list), run, bar)
-    inspector = _ModelInspector(model, tokenizer, name, keywords, pooling.lens)
-    return _runs(results, failures, settings, pooling, inspector)
+    source = _Source(model, tokenizer, name, keywords)
+    results, failures = _run_each(source, len(prompt_list), run, progress)
+    return _runs(results, failures, settings, pooling, _ModelInspector(source, pooling.lens))
 
 
 def check_options(
@@ -139,7 +122,6 @@ def check_options(
     Raises:
         DepthError: there is no such metric or option, or an option is only for a model to load.
     """
-    check_names(names)
     keywords = Keywords(options, load_settings())
     keywords.summary_settings()
     keywords.run_settings(names)
@@ -180,12 +162,10 @@ def read_states(
     Raises:
         DepthError: there is no such model, metric or option, or no file that can be read.
     """
-    names = names_of(metrics)
-    check_names(names)
     files = find_state_files(Path(states))
     keywords = Keywords(options, load_settings(on_notice=_warn))
     pooling = keywords.summary_settings()
-    settings = with_lens_metric(keywords.run_settings(names), pooling.lens)
+    settings = with_lens_metric(keywords.run_settings(names_of(metrics)), pooling.lens)
 
     def load(engine: Engine, spec: ModelSpec) -> None:
         from depthtui.engine.readout import load_for_states
@@ -193,18 +173,11 @@ def read_states(
         nonlocal settings
         settings = load_for_states(engine, spec, files, settings, _warn)
 
-    with closing(_PromptBar(len(files), progress)) as bar:
-        engine_context = (
-            _engine_by_name(str(model), tokenizer, keywords, bar, load)
-            if isinstance(model, str | Path)
-            else _engine_of_model(model, tokenizer, name, keywords, bar)
-        )
-        with engine_context as engine:
+    def read(engine: Engine, number: int, _before: object) -> RunResult:
+        return engine.read_states(files[number], settings, run_id=number)
 
-            def read(number: int, _before: object) -> RunResult:
-                return engine.read_states(files[number], settings, run_id=number)
-
-            results, failures = _run_each(len(files), read, bar)
+    source = _Source(model, tokenizer, name, keywords)
+    results, failures = _run_each(source, len(files), read, progress, load)
     return _runs(results, failures, settings, pooling)
 
 
@@ -223,102 +196,116 @@ def _runs(
     return Runs(results, pooling, failures, inspector)
 
 
-def _load(engine: Engine, spec: ModelSpec) -> None:
-    """Load a whole model."""
-    engine.load(spec)
+@dataclass(frozen=True)
+class _Source:
+    """What engines get their model from.
 
+    Attributes:
+        model, tokenizer, name: as in `analyze`.
+        keywords: its options.
+    """
 
-@contextmanager
-def _engine_by_name(
-    name: str,
-    tokenizer: object,
-    keywords: Keywords,
-    bar: _PromptBar,
-    load: Callable[[Engine, ModelSpec], None] = _load,
-) -> Iterator[Engine]:
-    """An engine with the model of this name, loaded as a whole or in part by `load`."""
-    if tokenizer is not None:
-        raise DepthError(
-            "A model that is loaded by name brings its own tokenizer.", "Leave the tokenizer out."
-        )
-    spec, storage = keywords.spec(name), Storage.of(keywords.file())
-    trusted = keywords.trusted()
-    # Check before the import of torch, which takes seconds, that the model can be opened.
-    check_can_open(spec, storage.models_dir, spec in trusted)
-    from depthtui.models.library_output import libraries_silenced
+    model: str | Path | PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase | None
+    name: str
+    keywords: Keywords
 
-    engine = make_engine(storage, bar.emit, _warn, trusted=trusted)
-    with libraries_silenced():
-        load(engine, spec)
-        yield engine
+    def engine(
+        self, bar: _PromptBar, load: Callable[[Engine, ModelSpec], object] | None = None
+    ) -> AbstractContextManager[Engine]:
+        """An engine with the model; one that has a name is loaded as a whole, or by `load`."""
+        if isinstance(self.model, str | Path):
+            return self._by_name(str(self.model), bar, load)
+        return self._in_memory(self.model, bar)
 
+    @contextmanager
+    def _by_name(
+        self, name: str, bar: _PromptBar, load: Callable[[Engine, ModelSpec], object] | None
+    ) -> Iterator[Engine]:
+        if self.tokenizer is not None:
+            raise DepthError(
+                "A model that is loaded by name brings its own tokenizer.",
+                "Leave the tokenizer out.",
+            )
+        spec, storage = self.keywords.spec(name), Storage.of(self.keywords.file())
+        trusted = self.keywords.trusted()
+        # Check before the import of torch, which takes seconds, that the model can be opened.
+        check_can_open(spec, storage.models_dir, spec in trusted)
+        from depthtui.models.library_output import libraries_silenced
 
-@contextmanager
-def _engine_of_model(
-    model: PreTrainedModel, tokenizer: object, name: str, keywords: Keywords, bar: _PromptBar
-) -> Iterator[Engine]:
-    """An engine with a model in memory, which is restored afterwards."""
-    from depthtui.models.in_memory import adopt, borrowed
-    from depthtui.models.library_output import libraries_silenced
+        engine = make_engine(storage, bar.emit, _warn, trusted=trusted)
+        with libraries_silenced():
+            if load is None:
+                engine.load(spec)
+            else:
+                load(engine, spec)
+            yield engine
 
-    keywords.check_nothing_to_load()
-    loaded = adopt(model, tokenizer, name)
-    bar.show_at_first(model)
-    nothing_saved = replace(Storage.of(keywords.file()), save_results=False, activation_limit=0)
-    engine = make_engine(nothing_saved, bar.emit, _warn)
-    with joined_by(model), libraries_silenced(), borrowed(model):
-        engine.use(loaded)
-        yield engine
+    @contextmanager
+    def _in_memory(self, model: PreTrainedModel, bar: _PromptBar) -> Iterator[Engine]:
+        """An engine with a model in memory, which is restored afterwards."""
+        from depthtui.models.in_memory import adopt, borrowed
+        from depthtui.models.library_output import libraries_silenced
+
+        self.keywords.check_nothing_to_load()
+        loaded = adopt(model, self.tokenizer, self.name)
+        bar.show_at_first(model)
+        storage = Storage.of(self.keywords.file())
+        nothing_saved = replace(storage, save_results=False, activation_limit=0)
+        engine = make_engine(nothing_saved, bar.emit, _warn)
+        with joined_by(model), libraries_silenced(), borrowed(model):
+            engine.use(loaded)
+            yield engine
 
 
 def _run_each(
-    count: int, run: Callable[[int, Sequence[RunResult]], RunResult], bar: _PromptBar
+    source: _Source,
+    count: int,
+    run: Callable[[Engine, int, Sequence[RunResult]], RunResult],
+    progress: bool,
+    load: Callable[[Engine, ModelSpec], object] | None = None,
 ) -> tuple[list[RunResult], dict[int, str]]:
     """The runs, and the reasons why prompts could not be run, by their index.
 
     Args:
+        source: where the model comes from.
         count: number of prompts.
-        run: runs the prompt of an index, given the runs before it.
-        bar: advances with each prompt.
+        run: runs the prompt of an index on an engine, given the runs before it.
+        progress: whether to show a bar, which advances with each prompt.
+        load: loads a model that has a name; None to load all of it.
 
     Raises:
         DepthError: no prompt could be run.
     """
     results: list[RunResult] = []
     failures: dict[int, str] = {}
-    for number in range(count):
-        try:
-            result = run(number, results)
-            results.append(result)
-            for problem in problems_of(reduce_run(result)):
-                _warn(problem)
-        except DepthError as error:
-            failures[number] = str(error)
-            if len(failures) == count:
-                raise
-        bar.prompt_ends()
+    with closing(_PromptBar(count, progress)) as bar, source.engine(bar, load) as engine:
+        for number in range(count):
+            try:
+                result = run(engine, number, results)
+                results.append(result)
+                for problem in problems_of(reduce_run(result)):
+                    _warn(problem)
+            except DepthError as error:
+                failures[number] = str(error)
+                if len(failures) == count:
+                    raise
+            bar.prompt_ends()
     return results, failures
 
 
+@dataclass(eq=False)
 class _ModelInspector:
     """Inspects layers of runs, with the model loaded or used again.
 
-    Args:
-        model, tokenizer, name, keywords: as in `analyze`.
+    Attributes:
+        source: where the model comes from.
         lens: kind of the lens that pages are read through.
     """
 
-    def __init__(
-        self,
-        model: str | Path | PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase | None,
-        name: str,
-        keywords: Keywords,
-        lens: str,
-    ) -> None:
-        self._arguments = model, tokenizer, name, keywords
-        self._lens = lens
-        self._engine: Engine | None = None
+    source: _Source
+    lens: str
+    _engine: Engine | None = field(default=None, init=False)
 
     def __call__(self, run: RunResult, layer: int, token: int) -> Inspection:
         """Inspect a layer at a token.
@@ -326,18 +313,17 @@ class _ModelInspector:
         Raises:
             DepthError: the model is unavailable, or there is no such layer or token.
         """
-        place = run.prompt, run.settings, layer, token, self._lens
+        place = run.prompt, run.settings, layer, token, self.lens
         if self._engine is not None:
             return self._engine.inspect(*place)
-        model, tokenizer, name, keywords = self._arguments
-        with closing(_PromptBar(0, visible=False)) as bar:
-            if not isinstance(model, str | Path):
-                # The model's weights may change between calls: keep no engine.
-                with _engine_of_model(model, tokenizer, name, keywords, bar) as engine:
-                    return engine.inspect(*place)
-            with _engine_by_name(str(model), tokenizer, keywords, bar) as engine:
+        with (
+            closing(_PromptBar(0, visible=False)) as bar,
+            self.source.engine(bar) as engine,
+        ):
+            # The weights of a model in memory may change between calls: keep no engine of it.
+            if isinstance(self.source.model, str | Path):
                 self._engine = engine
-                return engine.inspect(*place)
+            return engine.inspect(*place)
 
 
 class _PromptBar:

@@ -16,6 +16,7 @@ from depthtui.data.run_settings import (
 )
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
+from depthtui.metrics.registry import check_names
 from depthtui.options import Option, WrongValue, options_of
 from depthtui.prompts.choices import problem_of
 from depthtui.settings import Settings
@@ -91,7 +92,12 @@ class Keywords:
         self._settings = settings
 
     def run_settings(self, metrics: tuple[str, ...]) -> RunSettings:
-        """The settings that the runs' arrays depend on."""
+        """The settings that the runs' arrays depend on.
+
+        Raises:
+            DepthError: there is no such metric.
+        """
+        check_names(metrics)
         return self._over(self._settings.run_settings(metrics))
 
     def summary_settings(self) -> SummarySettings:

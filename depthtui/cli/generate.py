@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property
 
 import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.one_of import OneOf
-from depthtui.cli.output import INTERRUPTED, OutOptions, print_notice, report_runs
+from depthtui.cli.output import INTERRUPTED, OutOptions, noted_in, print_notice, report_runs
 from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Overrides,
@@ -86,7 +85,6 @@ class Measures(OneOf):
 @out_options
 @palette_option
 def generate(
-    model: str,
     prompt_options: PromptOptions,
     overrides: Overrides,
     measure: str,
@@ -116,15 +114,10 @@ def generate(
     from depthtui.report.run_document import text_document
 
     failures: list[str] = []
-
-    def fail(problem: str) -> None:
-        failures.append(problem)
-        print_notice(problem)
-
     pooling = overrides.over(settings.summary_settings())
     run_settings = overrides.over(settings.run_settings())
     job = RunJob(
-        spec=replace(spec, name=model),
+        spec=spec,
         prompts=prompts,
         settings=with_lens_metric(run_settings, pooling.lens),
         storage=Storage.of(settings),
@@ -134,7 +127,7 @@ def generate(
         work_without_output()
     console, runs = Console(highlight=False), []
     printer = TokenPrinter(console, measure, settings.palette, pooling)
-    for run in write_texts(job, writing, printer, print_notice, fail, log_bug):
+    for run in write_texts(job, writing, printer, print_notice, noted_in(failures), log_bug):
         console.print("", rich_lines(text_document(run, pooling)), "", sep="\n")
         runs.append(run)
     is_logged = not runs or report_runs(runs, settings, pooling, output)

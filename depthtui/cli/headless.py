@@ -14,7 +14,7 @@ from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.depth.problems import problems_of
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
-from depthtui.metrics.needed_settings import with_lengths_before, with_other_prompts
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.metrics.patch import NO_SOURCE
 from depthtui.metrics.reduction import reduce_run
 from depthtui.metrics.registry import METRIC_BY_NAME, unavailable_in_words
@@ -117,8 +117,7 @@ def _run(job: RunJob, number: int, engine: Engine, earlier_runs: Sequence[RunRes
     """Run a prompt of a job, or measure its states, after the prompts before it."""
     if job.states:
         return engine.read_states(job.states[number], job.settings, run_id=number)
-    settings = with_lengths_before(job.settings, [len(run.tokens) for run in earlier_runs])
-    settings = with_other_prompts(settings, job.prompts, number)
+    settings = with_other_prompts(job.settings, job.prompts, number, before=earlier_runs)
     return engine.run(job.prompts[number], settings, run_id=number)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 
 import click
 
@@ -79,7 +78,6 @@ class _InspectCommand(PromptCommand):
 @model_options
 @cache_dir_option
 def inspect(
-    model: str,
     prompt: str,
     answer: str,
     layer: int,
@@ -100,7 +98,6 @@ def inspect(
     from depthtui.models.catalog import configured_layers
     from depthtui.prompts.answers import with_answer
 
-    spec = replace(spec, name=model)
     # Loading the weights of a large model takes minutes.
     if n_layers := configured_layers(spec, Storage.of(overrides.settings()).models_dir):
         check_layer(layer, n_layers)

@@ -79,7 +79,6 @@ def lens() -> None:
 @model_options
 @cache_dir_option
 def fit(
-    model: str,
     kind: str,
     texts: Path | None,
     ridge: float,
@@ -112,10 +111,9 @@ def fit(
     choice = LensChoice(kind, "" if texts is None else str(texts), ridge, overrides.settings().seed)
     if prompts is not None:
         choice = replace(choice, prompts=prompts)
-    control = Control()
-    with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
+    with loaded_engine(spec, trusted, overrides) as engine:
         try:
-            with stopped_by_ctrl_c(control):
+            with stopped_by_ctrl_c(Control()) as control:
                 maps = engine.fit_lens(choice, control)
         except RunStopped:
             print_notice("The fit was stopped.")
@@ -150,16 +148,14 @@ def list_(overrides: Overrides) -> None:
 @model_argument_or_option
 @model_options
 @cache_dir_option
-def import_(
-    file: Path, model: str, spec: ModelSpec, trusted: TrustedModels, overrides: Overrides
-) -> None:
+def import_(file: Path, spec: ModelSpec, trusted: TrustedModels, overrides: Overrides) -> None:
     """Import a published Jacobian lens of MODEL from FILE.
 
     FILE is a file of torch with `J`: a dict from a block's index to a matrix. Only tensors and
     plain values are read.
     """
     _check_writable(overrides)
-    with loaded_engine(replace(spec, name=model), trusted, overrides) as engine:
+    with loaded_engine(spec, trusted, overrides) as engine:
         maps = engine.import_lens(file)
     _print_fit(maps)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,7 @@ _LONGEST_WORD = 400
 
 
 @contextmanager
-def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
+def stopped_by_ctrl_c(control: Control) -> Iterator[Control]:
     """Let the first ctrl-c stop the work, and the second the program."""
     earlier_handler = signal.getsignal(signal.SIGINT)
 
@@ -42,7 +42,7 @@ def stopped_by_ctrl_c(control: Control) -> Iterator[None]:
 
     signal.signal(signal.SIGINT, stop)
     try:
-        yield
+        yield control
     finally:
         signal.signal(signal.SIGINT, earlier_handler)
 
@@ -64,6 +64,16 @@ def print_notice(message: str) -> None:
     words = " ".join(map(_cut, message.split()))
     # `print`, unlike `click.echo`, goes above a progress bar.
     print(f"depthtui: {printable_line(words)}", file=sys.stderr, flush=True)
+
+
+def noted_in(problems: list[str]) -> Callable[[str], None]:
+    """Prints a problem, and keeps it in a list."""
+
+    def note(problem: str) -> None:
+        problems.append(problem)
+        print_notice(problem)
+
+    return note
 
 
 def _cut(word: str) -> str:

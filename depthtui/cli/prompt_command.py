@@ -36,12 +36,8 @@ class PromptCommand(SectionedCommand):
             return []
         if not all(is_task(word) or word.isdecimal() for word in extra):
             return ["--prompt", " ".join(extra)]
-        is_one_task = self._has_tasks and len(extra) == 1 and is_task(extra[0])
-        return task_options(extra[0]) if is_one_task else []
-
-    @property
-    def _has_tasks(self) -> bool:
-        return any("--task" in parameter.opts for parameter in self.params)
+        has_tasks = any("--task" in parameter.opts for parameter in self.params)
+        return task_options(extra[0]) if has_tasks and len(extra) == 1 and is_task(extra[0]) else []
 
     def _check_arguments(self, ctx: click.Context, error: click.UsageError | None = None) -> None:
         """Check that there is one argument, and that it is no prompt and no task."""

@@ -37,7 +37,7 @@ from depthtui.options import WrongValue
 from depthtui.settings import Settings
 
 if TYPE_CHECKING:
-    from depthtui.cli.pruning import PruneJob, Pruning
+    from depthtui.cli.pruning import PruneJob
     from depthtui.data.run import Prompt
 
 _TASK, _TASK_OF_ANSWERS = "grade_school", "addition"
@@ -189,7 +189,6 @@ def _names_layers(word: str) -> bool:
 )
 @cache_dir_option
 def prune(
-    model: str,
     gate: tuple[str, float] | None,
     least: int | None,
     layers: str,
@@ -225,14 +224,12 @@ def prune(
     of_answers = gate is not None and gate[0] == "answers"
     prompts = _prompts(prompt_options, dataset, settings, of_answers)
 
-    from depthtui.cli.pruned_words import print_costs
-    from depthtui.cli.pruning import PruneJob, prune_model
+    from depthtui.cli.pruning import PruneJob
     from depthtui.engine.factory import Storage
     from depthtui.engine.layer_choice import Gate
-    from depthtui.errors import RunStopped
 
     job = PruneJob(
-        spec=replace(spec, name=model),
+        spec=spec,
         out=out,
         storage=Storage.of(settings),
         trusted=trusted,
@@ -246,12 +243,7 @@ def prune(
         heals=heal,
         heal_texts="" if heal_texts is None else str(heal_texts),
     )
-    try:
-        pruning = prune_model(job, print_notice, print_costs)
-    except RunStopped:
-        print_notice("Nothing was written.")
-        return INTERRUPTED
-    return _tell(pruning, job)
+    return _prune(job)
 
 
 def _check_usage(
@@ -284,12 +276,19 @@ def _check_usage(
         read_texts(heal_texts)
 
 
-def _tell(pruning: Pruning, job: PruneJob) -> int:
-    """Print the choice, or the written model and its card; returns the exit status."""
+def _prune(job: PruneJob) -> int:
+    """Print the choice, or write the model and its card; returns the exit status."""
     from depthtui.cli.pruned_card import write_card
-    from depthtui.cli.pruned_words import print_choice, print_pruning
+    from depthtui.cli.pruned_words import print_choice, print_costs, print_pruning
+    from depthtui.cli.pruning import prune_model
+    from depthtui.errors import RunStopped
     from depthtui.token_text import shell_word
 
+    try:
+        pruning = prune_model(job, print_notice, print_costs)
+    except RunStopped:
+        print_notice("Nothing was written.")
+        return INTERRUPTED
     words = words_of(click.get_current_context())
     if pruning.pruned is None:
         # Behind `--` an option would be an argument.

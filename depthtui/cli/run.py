@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.compare_answers import LOG
-from depthtui.cli.output import OutOptions, print_notice, report_runs
+from depthtui.cli.output import OutOptions, noted_in, print_notice, report_runs
 from depthtui.cli.paper_protocol import protocol_option, under_paper_protocol
 from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
@@ -22,7 +21,6 @@ from depthtui.cli.shared_options import (
     gather_prompts,
     model_argument_or_option,
     model_options,
-    note_replaced_metrics,
     out_options,
     palette_option,
     run_options,
@@ -72,7 +70,6 @@ from depthtui.log import log_bug
     ),
 )
 def run(
-    model: str,
     states: Path | None,
     prompt_options: PromptOptions,
     dataset: DatasetOptions,
@@ -109,16 +106,8 @@ def run(
 
     logged = [] if log is None else read_answers(log)
     failures: list[str] = []
-
-    def fail(problem: str) -> None:
-        failures.append(problem)
-        print_notice(problem)
-
-    spec = replace(spec, name=model)
-    is_default = states is None and protocol is None
-    metrics = DEFAULT_METRICS if is_default else RunSettings.metrics
-    note_replaced_metrics(overrides, metrics)
-    run_settings = overrides.over(settings.run_settings(metrics))
+    metrics = DEFAULT_METRICS if states is None and protocol is None else RunSettings.metrics
+    run_settings = overrides.run_settings(settings, metrics)
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)
     run_settings = with_lens_metric(run_settings, settings.lens)
@@ -134,9 +123,7 @@ def run(
         named_metrics=overrides.values.get("metrics") or named_metrics(run_settings),
         states=() if states is None else find_state_files(states),
     )
-    results = run_job(job, notice=print_notice, fail=fail, on_bug=log_bug)
-    if results:
-        pooling = overrides.over(settings.summary_settings())
-        if not report_runs(results, settings, pooling, output, logged=logged):
-            return 1
-    return 1 if failures else 0
+    results = run_job(job, print_notice, noted_in(failures), log_bug)
+    pooling = overrides.over(settings.summary_settings())
+    is_logged = not results or report_runs(results, settings, pooling, output, logged=logged)
+    return 1 if failures or not is_logged else 0

@@ -266,13 +266,12 @@ class Overrides:
         """The settings file, overridden by the command line."""
         return self.over(load_settings(on_notice=print_notice))
 
-
-def note_replaced_metrics(overrides: Overrides, default: Sequence[str]) -> None:
-    """Print the metrics of the default set that --metrics leaves out."""
-    metrics = overrides.values.get("metrics", default)
-    absent = [name for name in default if name not in metrics]
-    if absent:
-        print_notice(f"--metrics replaces the default set; not measured: {', '.join(absent)}.")
+    def run_settings(self, settings: Settings, default: tuple[str, ...]) -> RunSettings:
+        """What to measure; prints the metrics of the default set that --metrics leaves out."""
+        metrics = self.values.get("metrics", default)
+        if absent := [name for name in default if name not in metrics]:
+            print_notice(f"--metrics replaces the default set; not measured: {', '.join(absent)}.")
+        return self.over(settings.run_settings(default))
 
 
 def _collect(
@@ -323,7 +322,7 @@ def one_argument(
 
 
 def override_options(section: str, *options: _Decorator) -> _Decorator:
-    """Options for settings; the given ones reach a command as its argument `overrides`.
+    """Options for settings; the given ones reach a command as its `Overrides`.
 
     `section` is their heading in the help.
     """
@@ -407,12 +406,15 @@ cache_options = override_options(
     _setting(Settings, "cache_limit", callback=read_size, metavar="SIZE"),
     _setting(Settings, "use_cache"),
 )
-_spec_options = one_argument(
-    "Model",
-    "spec",
-    lambda **values: ModelSpec(**_set_values(values)),
-    *declared(ModelSpec, but=["name"]),
-)
+
+
+def _add_to_spec(option_values: dict[str, Any], arguments: dict[str, Any]) -> None:
+    """Hand the options over as the argument `spec`, with the name where one model is named."""
+    spec: ModelSpec = arguments.get("spec", ModelSpec())
+    arguments["spec"] = replace(spec, **_set_values(option_values))
+
+
+_spec_options = _collect("Model", declared(ModelSpec, but=["name"]), _add_to_spec)
 _trust_option = one_argument(
     "Model",
     "trusted",
@@ -436,22 +438,19 @@ def refuse_trust_in_last_model(values: Mapping[str, Any]) -> None:
         raise click.UsageError("--trust-remote-code is for the model that --model names.")
 
 
-model_argument = click.argument("model", shell_complete=complete_models)
-
-
-def _one_model(model: str | None, by_option: str | None) -> str:
-    """The model, which must be named exactly once."""
+def _one_model(model: str | None, by_option: str | None) -> ModelSpec:
+    """The model of a command, which must be named exactly once."""
     if model is not None and by_option is not None:
         raise click.UsageError("The model is named twice: by MODEL and by --model.")
     name = by_option if model is None else model
     if name is None:
         raise click.UsageError("Missing argument 'MODEL'.")
-    return name
+    return ModelSpec(name=name)
 
 
 model_argument_or_option = one_argument(
     "Model",
-    "model",
+    "spec",
     _one_model,
     click.argument("model", required=False, shell_complete=complete_models),
     click.option("--model", "by_option", shell_complete=complete_models, help="The same as MODEL."),

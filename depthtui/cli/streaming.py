@@ -72,26 +72,21 @@ def write_texts(
         engine = make_engine(job.storage, emit, notice, on_bug, job.trusted)
         printer.n_layers = engine.load(job.spec).n_layers
     for number, prompt in enumerate(job.prompts):
-        control = Control()
         try:
-            with stopped_by_ctrl_c(control):
+            with stopped_by_ctrl_c(Control()) as control:
                 run = engine.run(prompt, job.settings, control, number, write=writing)
             printer.finish(run)
             if control.is_stopped and not run.complete:
-                control = Control()
-                with stopped_by_ctrl_c(control):
+                with stopped_by_ctrl_c(Control()) as control:
                     run = engine.run(run.prompt, run.settings, control, number)
             for problem in problems_of(reduce_run(run)):
                 fail(problem)
-        except DepthError as error:
-            printer.end()
-            fail(str(error))
-            continue
         except Exception as error:
-            if output_failure() is not None:
+            is_known = isinstance(error, DepthError)
+            if not is_known and output_failure() is not None:
                 raise
             printer.end()
-            fail(on_bug(error))
+            fail(str(error) if is_known else on_bug(error))
             continue
         yield run
         if was_stopped(run):

@@ -26,7 +26,6 @@ from depthtui.cli.shared_options import (
     examples_range,
     files_to_write,
     model_options,
-    note_replaced_metrics,
     one_argument,
     read_size,
     run_options,
@@ -50,6 +49,7 @@ from depthtui.settings import Settings, datasets_dir
 
 if TYPE_CHECKING:
     from depthtui.data.lm_eval_results import LoggedAnswers
+    from depthtui.sweep.display import SweepDisplay
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.plan import SweepPlan
     from depthtui.sweep.state import Outcome, Shard
@@ -396,21 +396,9 @@ def sweep(
     from depthtui.data.lm_eval_results import read_answers
     from depthtui.report.formats import check_folder
     from depthtui.sweep.folder import SweepFolder
-    from depthtui.sweep.merge import check_can_join
     from depthtui.sweep.saved import default_folder
 
-    if not cluster.ray and (cluster.ray_gpus or cluster.ray_memory):
-        raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
-    if jobs.slurm is None and (jobs.sbatch or jobs.submit):
-        raise click.UsageError("--sbatch and --submit need --slurm N.")
-    if jobs.slurm is not None and (shard or merge or cluster.ray):
-        raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
-    if trackers and (jobs.slurm is not None or (shard is not None and shard.count > 1)):
-        raise click.UsageError("--log takes a whole sweep: log it with --merge.")
-    if gpus is not None and (merge or cluster.ray):
-        raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
-    if ranks_started() > 1 and (gpus is not None or cluster.ray or jobs.slurm is not None):
-        raise click.UsageError("--gpus, --ray and --slurm start processes: without torchrun.")
+    _check_usage(gpus, shard, merge, cluster, jobs, trackers)
     logged = [read_answers(path) for path in logs]
     if merge:
         if out is None:
@@ -424,22 +412,15 @@ def sweep(
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
     path = out or default_folder(plan, settings.cache_folder)
     if jobs.slurm is not None:
-        check_folder(path, "sweeps", formats)
-        check_can_join(path, plan)
-        return _write_for_slurm(jobs, jobs.slurm, path.absolute(), formats, logs)
+        return _write_for_slurm(plan, jobs, jobs.slurm, path, formats, logs)
     is_whole = shard is None or shard.count == 1
     check_folder(path, "sweeps", formats if is_whole else [])
     folder = SweepFolder(path, print_notice, shard.suffix if shard else "")
     try:
         with ended_as_by_ctrl_c():
-            if cluster.ray:
-                cache_dir = overrides.values.get("cache_dir")
-                datasets = datasets_dir(settings.cache_folder)
-                outcome = _run_on_ray(plan, folder, cluster, cache_dir, trusted, datasets, shard)
-            elif gpus is not None:
-                outcome = _run_on_gpus(plan, folder, gpus, settings, trusted, shard)
-            else:
-                outcome = _run(plan, folder, settings, trusted, shard)
+            outcome = _ChosenSweep(plan, folder, settings, overrides, trusted, shard).run(
+                gpus, cluster
+            )
     except KeyboardInterrupt:
         print_notice(f"Stopped. The records are in {path}; the same command continues there.")
         raise
@@ -447,6 +428,29 @@ def sweep(
     if shard is not None and not is_whole:
         print_notice(f"Part {shard.index} of {shard.count} is in {path}. Join them with --merge.")
     return 1 if outcome.failures or not is_logged else 0
+
+
+def _check_usage(
+    gpus: int | None,
+    shard: Shard | None,
+    merge: Sequence[Path],
+    cluster: RayOptions,
+    jobs: SlurmOptions,
+    trackers: Sequence[TrackerChoice],
+) -> None:
+    """Refuse options that do not go together."""
+    if not cluster.ray and (cluster.ray_gpus or cluster.ray_memory):
+        raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
+    if jobs.slurm is None and (jobs.sbatch or jobs.submit):
+        raise click.UsageError("--sbatch and --submit need --slurm N.")
+    if jobs.slurm is not None and (shard or merge or cluster.ray):
+        raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
+    if trackers and (jobs.slurm is not None or (shard is not None and shard.count > 1)):
+        raise click.UsageError("--log takes a whole sweep: log it with --merge.")
+    if gpus is not None and (merge or cluster.ray):
+        raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
+    if ranks_started() > 1 and (gpus is not None or cluster.ray or jobs.slurm is not None):
+        raise click.UsageError("--gpus, --ray and --slurm start processes: without torchrun.")
 
 
 def _plan(
@@ -477,8 +481,7 @@ def _plan(
         plan_options.shots,
     )
     metrics = RunSettings.metrics if plan_options.protocol else DEFAULT_METRICS
-    note_replaced_metrics(overrides, metrics)
-    run = overrides.over(settings.run_settings(metrics))
+    run = overrides.run_settings(settings, metrics)
     writing = overrides.over(settings.writing())
     plan = SweepPlan((), (), run, overrides.over(settings.summary_settings()))
     try:
@@ -531,76 +534,77 @@ def _on_the_papers_data(plan: SweepPlan, data: Mapping[str, str], settings: Sett
     return plan
 
 
-def _run(
-    plan: SweepPlan,
-    folder: SweepFolder,
-    settings: Settings,
-    trusted: TrustedModels,
-    shard: Shard | None,
-) -> Outcome:
-    from depthtui.engine.factory import Storage, make_engine
-    from depthtui.sweep.display import SweepDisplay
-    from depthtui.sweep.in_process import run_sweep
+@dataclass(frozen=True)
+class _ChosenSweep:
+    """A sweep, or a part of it, that this process runs or distributes."""
 
-    storage = Storage.of(settings).without_activations()
-    with SweepDisplay(print_notice) as display:
+    plan: SweepPlan
+    folder: SweepFolder
+    settings: Settings
+    overrides: Overrides
+    trusted: TrustedModels
+    shard: Shard | None
+
+    def run(self, gpus: int | None, cluster: RayOptions) -> Outcome:
+        """Run it on a cluster, on GPUs of this machine, or in this process."""
+        from depthtui.sweep.display import SweepDisplay
+
+        with SweepDisplay(print_notice) as display:
+            if cluster.ray:
+                return self._on_ray(cluster, cluster.ray, display)
+            return self._here(display) if gpus is None else self._on_gpus(gpus, display)
+
+    def _here(self, display: SweepDisplay) -> Outcome:
+        from depthtui.engine.factory import Storage, make_engine
+        from depthtui.sweep.in_process import run_sweep
+
+        storage = Storage.of(self.settings).without_activations()
         return run_sweep(
-            plan,
-            folder,
-            lambda emit: make_engine(storage, emit, print_notice, log_bug, trusted),
+            self.plan,
+            self.folder,
+            lambda emit: make_engine(storage, emit, print_notice, log_bug, self.trusted),
             storage.models_dir,
             display,
             print_notice,
             log_bug,
-            shard,
+            self.shard,
         )
 
+    def _on_gpus(self, n_gpus: int, display: SweepDisplay) -> Outcome:
+        from depthtui.models.devices import visible_gpus
+        from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
 
-def _run_on_gpus(
-    plan: SweepPlan,
-    folder: SweepFolder,
-    n_gpus: int,
-    settings: Settings,
-    trusted: TrustedModels,
-    shard: Shard | None,
-) -> Outcome:
-    from depthtui.models.devices import visible_gpus
-    from depthtui.sweep.display import SweepDisplay
-    from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
-
-    gpus = visible_gpus()
-    if len(gpus) < max(n_gpus, 1):
-        words = plural(len(gpus), "CUDA GPU") if gpus else "no CUDA GPU"
-        hint = "--gpus all uses all of them." if gpus else "Leave --gpus out."
-        raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
-    cache = str(settings.cache_folder)
-    engine = GpuEngine(cache, settings.use_cache, settings.cache_limit, trusted.every)
-    with SweepDisplay(print_notice) as display:
+        gpus, settings = visible_gpus(), self.settings
+        if len(gpus) < max(n_gpus, 1):
+            words = plural(len(gpus), "CUDA GPU") if gpus else "no CUDA GPU"
+            hint = "--gpus all uses all of them." if gpus else "Leave --gpus out."
+            raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
+        cache = str(settings.cache_folder)
+        engine = GpuEngine(cache, settings.use_cache, settings.cache_limit, self.trusted.every)
+        chosen = gpus[: n_gpus or None]
         return run_on_gpus(
-            plan, folder, gpus[: n_gpus or None], engine, display, print_notice, shard
+            self.plan, self.folder, chosen, engine, display, print_notice, self.shard
         )
 
+    def _on_ray(self, cluster: RayOptions, address: str, display: SweepDisplay) -> Outcome:
+        from depthtui.sweep.on_ray import NodeEngine, NodeNeeds, connect, run_on_ray
 
-def _run_on_ray(
-    plan: SweepPlan,
-    folder: SweepFolder,
-    cluster: RayOptions,
-    cache_dir: Path | None,
-    trusted: TrustedModels,
-    datasets: Path,
-    shard: Shard | None,
-) -> Outcome:
-    from depthtui.sweep.display import SweepDisplay
-    from depthtui.sweep.on_ray import NodeEngine, NodeNeeds, connect, run_on_ray
-
-    connect(cluster.ray or "auto")
-    make_engine = NodeEngine(str(cache_dir or ""), trusted.every)
-    needs = NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0)
-    with SweepDisplay(print_notice) as display:
-        return run_on_ray(plan, folder, make_engine, needs, display, print_notice, shard, datasets)
+        connect(address)
+        cache_dir, datasets = self.overrides.values.get("cache_dir"), self.settings.cache_folder
+        return run_on_ray(
+            self.plan,
+            self.folder,
+            NodeEngine(str(cache_dir or ""), self.trusted.every),
+            NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0),
+            display,
+            print_notice,
+            self.shard,
+            datasets_dir(datasets),
+        )
 
 
 def _write_for_slurm(
+    plan: SweepPlan,
     jobs: SlurmOptions,
     tasks: int,
     out: Path,
@@ -608,16 +612,20 @@ def _write_for_slurm(
     logs: Sequence[Path],
 ) -> int:
     """Write the scripts for Slurm; submit them, or print how to."""
+    from depthtui.report.formats import check_folder
+    from depthtui.sweep.merge import check_can_join
     from depthtui.sweep.on_slurm import SlurmSweep, check_sbatch, submit, write_scripts
     from depthtui.sweep.state import MOST_SHARDS
 
+    check_folder(out, "sweeps", formats)
+    check_can_join(out, plan)
     if tasks > MOST_SHARDS:
         raise click.UsageError(f"--slurm {tasks} is more than {MOST_SHARDS:,} parts.")
     if jobs.submit:
         check_sbatch()
     words = _words_of_a_part(words_of(click.get_current_context()))
     paths = tuple(log.absolute() for log in logs)
-    sweep = SlurmSweep(words, Path.cwd(), out, formats or (), tasks, jobs.sbatch, paths)
+    sweep = SlurmSweep(words, Path.cwd(), out.absolute(), formats or (), tasks, jobs.sbatch, paths)
     print_written(write_scripts(sweep))
     if not jobs.submit:
         click.echo("\n".join(["Submit them:", *sweep.commands]))

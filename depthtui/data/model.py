@@ -237,12 +237,6 @@ def label_cells(model: ModelInfo) -> int:
     return max(len(layer_label(model, layer)) for layer in range(model.n_layers))
 
 
-def layer_words(model: ModelInfo, layer: int) -> str:
-    """A layer with its type where types differ, such as `layer 12 (mamba)`."""
-    kind = model.type_of(layer)
-    return f"layer {layer_number(model, layer)}" + (f" ({kind})" if kind else "")
-
-
 def marks_words(model: ModelInfo) -> str:
     """The legend of the marks, such as `M mamba · F full attention`; empty without types."""
     return " · ".join(f"{mark} {kind}" for kind, mark in model.type_marks.items())

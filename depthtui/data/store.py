@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -203,22 +203,16 @@ def _opened(folder: Path, limit_bytes: int) -> _Cache:
         raise DamagedIndex(str(error)) from error
 
 
+@dataclass(eq=False)
 class Store:
     """Bytes under keys, on disk where that is possible."""
 
-    def __init__(
-        self,
-        cache: _Cache | None,
-        folder: Path | None,
-        limit_bytes: int,
-        on_notice: Callable[[str], None],
-    ) -> None:
-        self._cache = cache
-        self._folder = folder
-        self._limit = limit_bytes
-        self._on_notice = on_notice
-        self._reported_subjects: set[str] = set()
-        self._putting = threading.Lock()
+    _cache: _Cache | None
+    folder: Path | None
+    limit_bytes: int
+    on_notice: Callable[[str], None]
+    _reported_subjects: set[str] = field(default_factory=set, init=False)
+    _putting: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
     def on_disk(self) -> bool:
@@ -238,11 +232,11 @@ class Store:
             return self._read(self._cache, key, touch=not self.is_read_only)
         except _Damaged as damage:
             if self.is_read_only:
-                words = f"Damaged entries of the cache in {self._folder} are left there ({damage})."
+                words = f"Damaged entries of the cache in {self.folder} are left there ({damage})."
                 self._notice_once("damage", words)
                 return None
             self._drop(key)
-            self._on_notice(f"A damaged cache entry was dropped ({damage}); it is computed again.")
+            self.on_notice(f"A damaged cache entry was dropped ({damage}); it is computed again.")
         except _FAILURES as error:
             self._failed("read", error)
         return None
@@ -258,7 +252,7 @@ class Store:
         """
         if kind not in KINDS:
             raise ValueError(f"{kind!r} is not a kind of cache entry")
-        if self._cache is None or self.is_read_only or len(value) + _HEADER_SIZE > self._limit:
+        if self._cache is None or self.is_read_only or len(value) + _HEADER_SIZE > self.limit_bytes:
             return
         tag = json.dumps({"kind": kind, "description": description})
         with self._putting:
@@ -276,7 +270,7 @@ class Store:
             return
         entries = self.entries()
         total = sum(entry.size for entry in entries)
-        while entries and total > self._limit:
+        while entries and total > self.limit_bytes:
             entry = entries.pop()
             self._drop(entry.key)
             total -= entry.size
@@ -299,8 +293,8 @@ class Store:
             count, size = kinds.get(entry.kind, (0, 0))
             kinds[entry.kind] = (count + 1, size + entry.size)
         total = sum(entry.size for entry in entries)
-        folder = self._folder if self.on_disk else None
-        return StoreInfo(folder, self._limit, len(entries), total, kinds)
+        folder = self.folder if self.on_disk else None
+        return StoreInfo(folder, self.limit_bytes, len(entries), total, kinds)
 
     def clear(self) -> int:
         """Empty the cache and return how many entries were deleted.
@@ -365,7 +359,7 @@ class Store:
         if file is None:
             return None
         with file:
-            return _unwrap(file, cache.size_of(key, self._limit))
+            return _unwrap(file, cache.size_of(key, self.limit_bytes))
 
     @staticmethod
     def _open(cache: _Cache, key: str, touch: bool) -> BinaryIO | None:
@@ -383,11 +377,11 @@ class Store:
         known_files = cache.filenames()
         oldest = time.time() - age
         count = 0
-        assert self._folder is not None
-        for path in value_files(self._folder):
+        assert self.folder is not None
+        for path in value_files(self.folder):
             with contextlib.suppress(OSError):
                 if (
-                    str(path.relative_to(self._folder)) in known_files
+                    str(path.relative_to(self.folder)) in known_files
                     or path.stat().st_mtime > oldest
                 ):
                     continue
@@ -405,14 +399,14 @@ class Store:
         doing = "read" if action == "read" else "written to"
         self._notice_once(
             action,
-            f"The cache folder {self._folder} cannot be {doing} ({_reason(error)}): "
+            f"The cache folder {self.folder} cannot be {doing} ({_reason(error)}): "
             "work goes on without it.",
         )
 
     def _notice_once(self, subject: str, words: str) -> None:
         if subject not in self._reported_subjects:
             self._reported_subjects.add(subject)
-            self._on_notice(words)
+            self.on_notice(words)
 
 
 class _Damaged(Exception):

@@ -41,7 +41,8 @@ def absent(model: PreTrainedModel, skipped: Collection[Skip]) -> Iterator[None]:
     """
     check_model(model)
     anatomy = _anatomy(model)
-    layers, around = _whole_layers(skipped), _left_out.setdefault(model, [])
+    layers = {skip.layer for skip in skipped if skip.part == "layer"}
+    around = _left_out.setdefault(model, [])
     _check(skipped, anatomy, layers.union(*around))
     with ExitStack() as stack:
         around.append(layers)
@@ -75,10 +76,6 @@ def _anatomy(model: PreTrainedModel) -> Anatomy:
         raise DepthError(
             f"A few tokens cannot be run through this {type(model).__name__}: {first_line(error)}."
         ) from error
-
-
-def _whole_layers(skipped: Collection[Skip]) -> set[int]:
-    return {skip.layer for skip in skipped if skip.part == "layer"}
 
 
 def _check(skipped: Collection[Skip], anatomy: Anatomy, left_out: Collection[int]) -> None:

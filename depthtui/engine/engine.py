@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import traceback
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,50 +54,37 @@ from depthtui.tracing.batching import in_smaller_parts, ran_out
 from depthtui.tracing.products import fast_products
 
 
+@dataclass(eq=False)
 class Engine:
     """Loads models and runs prompts.
 
-    Args:
+    Attributes:
         store: the disk cache.
         models_dir: the folder of converted models.
         emit: receives every event.
-        activation_limit: most bytes of activations to cache for one run; 0 for none.
+        activation_limit: most bytes of activations to cache for one run, which may be changed
+            between runs; 0 for none.
         baseline_texts: the prompts whose mean residual erasure uses where a run names none.
         on_bug: logs the details of an error of a metric, after which the run continues.
         lenses_dir: the folder of fitted lenses; None to keep them while their model is loaded.
         trusted: the models whose own Python code may run.
-
-    Attributes:
-        models_dir, emit, lenses_dir, trusted: as above.
-        activation_limit: the limit above; it may be changed between runs.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        models_dir: Path,
-        emit: Callable[[Event], None],
-        activation_limit: int = 1 << 30,
-        *,
-        baseline_texts: Callable[[], Sequence[str]] = list,
-        on_bug: Callable[[Exception], object] = traceback.print_exception,
-        lenses_dir: Path | None = None,
-        trusted: Container[ModelSpec] = (),
-    ) -> None:
-        self.trusted = trusted
-        self._on_bug = on_bug
-        self._met_error = False
-        self.lenses_dir = lenses_dir
-        self._lenses: Lenses | None = None
-        self._orders: LayerOrders | None = None
-        self._baseline_texts = baseline_texts
-        self._store = store
-        self._no_store = open_store(None, 0, lambda notice: None)
-        self.models_dir = models_dir
-        self.emit = emit
-        self.activation_limit = activation_limit
-        self._model: ReadyModel | None = None
-        self._inspected: tuple[object, Inspector] | None = None
+    store: Store
+    models_dir: Path
+    emit: Callable[[Event], None]
+    activation_limit: int = 1 << 30
+    _: KW_ONLY
+    baseline_texts: Callable[[], Sequence[str]] = list
+    on_bug: Callable[[Exception], object] = traceback.print_exception
+    lenses_dir: Path | None = None
+    trusted: Container[ModelSpec] = ()
+    _no_store: Store = field(default_factory=lambda: open_store(None, 0, print), init=False)
+    _met_error: bool = field(default=False, init=False)
+    _lenses: Lenses | None = field(default=None, init=False)
+    _orders: LayerOrders | None = field(default=None, init=False)
+    _model: ReadyModel | None = field(default=None, init=False)
+    _inspected: tuple[object, Inspector] | None = field(default=None, init=False)
 
     @property
     def model(self) -> ModelInfo | None:
@@ -156,7 +143,7 @@ class Engine:
         Raises:
             DepthError: its layers cannot be traced, or too little memory is left to try.
         """
-        self._model = model = make_ready(loaded, self._baseline_texts, self._keep_details)
+        self._model = model = make_ready(loaded, self.baseline_texts, self._keep_details)
         self._inspected = None
         self._lenses = Lenses.of(model, self.lenses_dir, self._notify)
         self._orders = LayerOrders.of(model, self._lenses, self.lenses_dir)
@@ -221,7 +208,8 @@ class Engine:
         read_source(model, result)
         check_patched(result)
         fresh = fresh or (control is not None and control.stepping)
-        return self._fill(model, result, self._cache, control, run_id, fresh, recall)
+        run = self._begun(model, result, control or Control(), run_id)
+        return self._fill(run, self._cache, fresh, recall)
 
     @on_every_rank
     def read_states(
@@ -244,48 +232,38 @@ class Engine:
         model, control = self.freed_model(), control or Control()
         states = read_served_states(path, model, control.checkpoint)
         model = states.model_of(model, path.parent)
-        settings = dataclasses.replace(settings.clean, chat_template=False)
+        settings = replace(settings.clean, chat_template=False)
         check_settings(settings, model.info)
         result = empty_result(model.info, states.prompt, settings, states.tokens)
         cache = ResultCache(self._no_store, model.info)
-        return self._fill(model, result, cache, control, run_id, states=states.activations)
+        run = self._begun(model, result, control, run_id)
+        return self._fill(run, cache, states=states.activations)
+
+    def _begun(
+        self, model: ReadyModel, result: RunResult, control: Control, run_id: int
+    ) -> PromptRun:
+        return PromptRun(
+            model, result, control, self.emit, run_id, self._keep_details, self._forget_page
+        )
 
     def _fill(
         self,
-        model: ReadyModel,
-        result: RunResult,
+        run: PromptRun,
         cache: ResultCache,
-        control: Control | None,
-        run_id: int,
         fresh: bool = False,
         recall: bool = False,
         states: Activations | None = None,
         text: RunResult | None = None,
     ) -> RunResult:
-        """Fill a result with the metrics that it asks for.
+        """Fill the result of a run with the metrics that it asks for.
 
         `states` replace a pass; readings of `text` stay where the pass does not read again.
         """
-        run = PromptRun(
-            model,
-            result,
-            control or Control(),
-            self.emit,
-            run_id,
-            self._keep_details,
-            self._forget_page,
-        )
+        model, result = run.model, run.result
         memory.check_fits(model.info, run.sizes, model.placement)
-        self.emit(RunStarted(run_id, result.tokens))
+        self.emit(RunStarted(run.run_id, result.tokens))
         measurement = Measurement(
-            run,
-            model,
-            cache,
-            self.lenses,
-            self.orders,
-            self.activation_limit,
-            fresh,
-            states,
+            run, cache, self.lenses, self.orders, self.activation_limit, fresh, states
         )
         with (
             self.errors_noted(model, run.sizes),
@@ -295,7 +273,7 @@ class Engine:
             measurement.fill(recall)
         if text is not None and not result.complete:
             keep_readings(result, text)
-        self.emit(RunFinished(run_id, result, measurement.keys))
+        self.emit(RunFinished(run.run_id, result, measurement.keys))
         if not measurement.save():
             self.emit(Notice("Too little memory was left to put all of the run into the cache."))
         self._emit_memory()
@@ -323,7 +301,8 @@ class Engine:
         result = empty_result(model.info, text.prompt, text.settings, text.tokens)
         read_source(model, result)
         try:
-            return self._fill(model, result, self._cache, control, run_id, fresh, recall, text=text)
+            run = self._begun(model, result, control, run_id)
+            return self._fill(run, self._cache, fresh, recall, text=text)
         except DepthError as error:
             # The text is not lost for want of room to run it in one pass.
             self._notify(str(error))
@@ -363,7 +342,7 @@ class Engine:
         tokens = tokenise(model.loaded.tokenizer, prompt, settings.chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
         if settings.answer_start >= 0:
-            tokens = dataclasses.replace(tokens, answer_start=settings.answer_start)
+            tokens = replace(tokens, answer_start=settings.answer_start)
         sizes = model.sizes(len(tokens), tokens.answer_start)
         choice = None if lens == LOGIT else LensChoice.of(lens, settings)
         key = (tuple(tokens.ids.tolist()), tokens.answer_start, choice, settings.lens_top_k)
@@ -471,13 +450,13 @@ class Engine:
 
     def _keep_details(self, error: Exception) -> None:
         self._met_error = True
-        self._on_bug(error)
+        self.on_bug(error)
 
     @property
     def _cache(self) -> ResultCache:
         """The model's cached results; empty for a model without a fingerprint."""
         info = self._loaded_model().info
-        return ResultCache(self._store if info.fingerprint else self._no_store, info)
+        return ResultCache(self.store if info.fingerprint else self._no_store, info)
 
     def unload(self) -> None:
         """Free the loaded model."""

@@ -147,7 +147,7 @@ def whole_output(
     scored = slice(max(1, question.tokens.answer_start - 1), None) if of_answer else ALL_TOKENS
     with torch.no_grad():
         losses = OutputChange(unembedding_of(model), last, ids).losses[scored]
-    right = right_answers(model, question, [()], checkpoint)
+    right = Answering(model, question, checkpoint).right([()])
     return WholeOutput(
         question,
         last.to("cpu"),
@@ -194,7 +194,7 @@ def compare(
     with torch.no_grad():
         change = OutputChange(unembedding_of(model), output.residual.to(last.device), ids)
         changes = _means(change(last[None]), output.scored)
-    right = right_answers(model, output.question, [left_out], checkpoint)
+    right = Answering(model, output.question, checkpoint).right([left_out])
     unchanged = np.array([[0.0], [1.0], [0.0]])
     rights = output.right, None if right is None else right[0]
     return np.concatenate([unchanged, changes], axis=1), rights
@@ -237,92 +237,82 @@ def _means(changes: Changes, scored: slice) -> np.ndarray:
     return np.stack([values.mean(dim=1, dtype=torch.float64).numpy() for values in tokens])
 
 
-def right_answers(
-    model: ReadyModel,
-    question: TokenisedPrompt,
-    rows: Sequence[Collection[int]],
-    checkpoint: Check,
-    piece: Piece = "layer",
-) -> list[bool] | None:
-    """Whether the answer without each set of pieces is right; None where none is asked for.
+@dataclass(frozen=True)
+class Answering:
+    """Answers of a model to a prompt, with pieces left out.
 
     Where there are choices the likeliest is the answer; else the model writes greedily up to a stop
     of the prompt's task.
+
+    Attributes:
+        model: the model.
+        question: the prompt, as tokens.
+        checkpoint: called before every layer.
+        piece: the kind of pieces.
     """
-    if question.choices:
-        return _chosen_rightly(model, question, rows, checkpoint, piece)
-    if not question.most_written:
-        return None
-    if piece == "part":
-        return [
-            is_right
-            for parts in rows
-            for is_right in _written_without_parts(model, question, parts, checkpoint)
-        ]
-    at_once = model.rows_at_once(len(rows), question.longest + question.most_written)
-    if mixes_tokens(model.anatomy.layers):
-        at_once = 1
-    return [
-        is_right
-        for part in slices(len(rows), at_once)
-        for is_right in _written_rightly(model, question, rows[part], checkpoint)
-    ]
 
+    model: ReadyModel
+    question: TokenisedPrompt
+    checkpoint: Check
+    piece: Piece = "layer"
 
-def _chosen_rightly(
-    model: ReadyModel,
-    question: TokenisedPrompt,
-    rows: Sequence[Collection[int]],
-    checkpoint: Check,
-    piece: Piece,
-) -> list[bool]:
-    texts, starts = zip(*question.choices, strict=True)
-    with torch.no_grad():
-        continuations = Continuations(
-            texts,
-            starts,
-            lambda ids: model.replay(torch.from_numpy(ids), checkpoint),
+    def right(self, rows: Sequence[Collection[int]]) -> list[bool] | None:
+        """Whether the answer without each set of pieces is right; None where none is asked for."""
+        if self.question.choices:
+            return self._chosen(rows)
+        if not self.question.most_written:
+            return None
+        if self.piece == "part":
+            return [is_right for parts in rows for is_right in self._without_parts(parts)]
+        longest = self.question.longest + self.question.most_written
+        at_once = self.model.rows_at_once(len(rows), longest)
+        if mixes_tokens(self.model.anatomy.layers):
+            at_once = 1
+        parts_of_rows = [rows[part] for part in slices(len(rows), at_once)]
+        return [is_right for part in parts_of_rows for is_right in self._written(part)]
+
+    def _chosen(self, rows: Sequence[Collection[int]]) -> list[bool]:
+        texts, starts = zip(*self.question.choices, strict=True)
+        with torch.no_grad():
+            continuations = Continuations(
+                texts,
+                starts,
+                lambda ids: self.model.replay(torch.from_numpy(ids), self.checkpoint),
+                self.model.anatomy,
+                piece=self.piece,
+            )
+            at_once = self.model.rows_at_once(len(rows), continuations.row_tokens)
+            scores = torch.cat(
+                [continuations.without(rows[part]) for part in slices(len(rows), at_once)]
+            )
+        # NumPy's is the first of equals.
+        chosen = scores.numpy().argmax(axis=1)
+        return [bool(choice == self.question.prompt.right_choice) for choice in chosen]
+
+    def _without_parts(self, parts: Collection[int]) -> list[bool]:
+        silent = [self.model.anatomy.sublayer(part) for part in parts]
+        with changed(self.model.loaded.model, (), silent=silent):
+            return self._written([()])
+
+    def _written(self, rows: Sequence[Collection[int]]) -> list[bool]:
+        model, question = self.model, self.question
+        module, start = model.loaded.model, question.tokens.answer_start
+        form, longest = form_of(question.prompt), model.info.context_length
+        reader = AnswerReader(form, end_tokens(model.loaded), model.vocabulary.texts)
+        ids = torch.from_numpy(question.tokens.ids[:start])
+        answers = write_greedily(
+            module,
             model.anatomy,
-            piece=piece,
+            ids.to(execution_device(module.get_input_embeddings())),
+            min(question.most_written, longest - start) if longest else question.most_written,
+            rows,
+            checkpoint=self.checkpoint,
+            cached=model.can_read_on(),
+            is_over=reader.are_over,
         )
-        at_once = model.rows_at_once(len(rows), continuations.row_tokens)
-        scores = torch.cat(
-            [continuations.without(rows[part]) for part in slices(len(rows), at_once)]
-        )
-    # NumPy's is the first of equals.
-    chosen = scores.numpy().argmax(axis=1)
-    return [bool(choice == question.prompt.right_choice) for choice in chosen]
-
-
-def _written_without_parts(
-    model: ReadyModel, question: TokenisedPrompt, parts: Collection[int], checkpoint: Check
-) -> list[bool]:
-    silent = [model.anatomy.sublayer(part) for part in parts]
-    with changed(model.loaded.model, (), silent=silent):
-        return _written_rightly(model, question, [()], checkpoint)
-
-
-def _written_rightly(
-    model: ReadyModel,
-    question: TokenisedPrompt,
-    rows: Sequence[Collection[int]],
-    checkpoint: Check,
-) -> list[bool]:
-    module, start = model.loaded.model, question.tokens.answer_start
-    form, longest = form_of(question.prompt), model.info.context_length
-    reader = AnswerReader(form, end_tokens(model.loaded), model.vocabulary.texts)
-    ids = torch.from_numpy(question.tokens.ids[:start])
-    answers = write_greedily(
-        module,
-        model.anatomy,
-        ids.to(execution_device(module.get_input_embeddings())),
-        min(question.most_written, longest - start) if longest else question.most_written,
-        rows,
-        checkpoint=checkpoint,
-        cached=model.can_read_on(),
-        is_over=reader.are_over,
-    )
-    return [form.is_same(reader.answer(ids), question.prompt.answer) for ids in answers.tolist()]
+        return [
+            form.is_same(reader.answer(row), question.prompt.answer) for row in answers.tolist()
+        ]
 
 
 def last_residual(

@@ -173,14 +173,8 @@ class LayerOrders:
                 order = ranked_order(texts, count, on_tried)
             else:
                 unfinished = self._read_file(key, piece)
-                order = greedy_order(
-                    texts,
-                    count,
-                    None if unfinished is None else unfinished.order,
-                    save,
-                    enough,
-                    on_tried,
-                )
+                start = None if unfinished is None else unfinished.order
+                order = greedy_order(texts, count, start, save, enough, on_tried)
         is_whole = not order.costs or order.is_whole(count)
         if is_whole:
             self._in_memory[key] = order

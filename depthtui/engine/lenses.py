@@ -363,7 +363,6 @@ class Lenses:
         report: Report,
         checkpoint: Check,
     ) -> LensMaps:
-        info = self.model.info
         head = execution_device(unembedding.head)
         # Some other devices have no double precision.
         device = head if head.type == "cuda" else torch.device("cpu")
@@ -372,8 +371,6 @@ class Lenses:
                 calibration,
                 self._residuals_of(checkpoint),
                 unembedding,
-                info.n_layers,
-                info.d_model,
                 available(device) // 2,
                 device,
                 choice.ridge,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -19,7 +20,6 @@ from depthtui.engine.lenses import LensChoice, Lenses, Report
 from depthtui.engine.memory import Rooms
 from depthtui.engine.metric_context import MetricContext
 from depthtui.engine.prompt_run import PromptRun
-from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.result_cache import ResultCache
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.maps import LensMaps
@@ -42,45 +42,33 @@ _QUICKER_THAN_DISK = ("cuda",)
 long and more."""
 
 
+@dataclass(eq=False)
 class Measurement:
     """All metrics that a run asks for; new values go into the cache after they are shown.
 
-    Args:
+    Attributes:
         run: the run whose result is filled.
-        model: the model that it runs on.
         cache: former results of that model.
         lenses: its fitted lenses.
         orders: the orders in which its layers are left out.
         activation_limit: most bytes of activations to cache; 0 for none.
         fresh: whether everything is computed even where the cache has it.
         states: activations that replace a pass; None to run the model.
-
-    Attributes:
         keys: cache keys of the parts of the result, by metric; `PASS` for the forward pass.
     """
 
-    def __init__(
-        self,
-        run: PromptRun,
-        model: ReadyModel,
-        cache: ResultCache,
-        lenses: Lenses,
-        orders: LayerOrders,
-        activation_limit: int,
-        fresh: bool,
-        states: Activations | None = None,
-    ) -> None:
-        self._run = run
-        self._result = run.result
-        self._model = model
-        self._cache = cache
-        self._lenses = lenses
-        self._orders = orders
-        self._activation_limit = activation_limit
-        self._fresh = fresh
-        self._states = states
-        self._to_save: list[Callable[[], None]] = []
-        self.keys: dict[str, str] = {}
+    run: PromptRun
+    cache: ResultCache
+    lenses: Lenses
+    orders: LayerOrders
+    activation_limit: int
+    fresh: bool
+    states: Activations | None = None
+    _to_save: list[Callable[[], None]] = field(default_factory=list, init=False)
+    keys: dict[str, str] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self._result = self.run.result
 
     def fill(self, recall: bool) -> None:
         """Fill the result, until the run ends or is stopped.
@@ -101,9 +89,9 @@ class Measurement:
         except RunStopped:
             pass
         finally:
-            self._run.flush()
+            self.run.flush()
         if self._to_save or self._result.provenance is None:
-            self._result.provenance = self._model.provenance(started, self._run.seconds)
+            self._result.provenance = self.run.model.provenance(started, self.run.seconds)
 
     def save(self) -> bool:
         """Put new values into the cache; False where the memory does not suffice for all."""
@@ -114,50 +102,50 @@ class Measurement:
         self._to_save.append(functools.partial(save, *values))
 
     def _name_key(self, metric: Metric, fit: str = "") -> None:
-        self.keys[metric.name] = self._cache.metric_key(self._result, metric, fit)
+        self.keys[metric.name] = self.cache.metric_key(self._result, metric, fit)
 
     def _measure_pass(self) -> None:
         """Fill contributions and lens, from cached results, cached activations or a pass."""
-        run, result = self._run, self._result
+        run, result = self.run, self._result
         if not set(OF_THE_PASS) & set(result.settings.metrics):
             return
-        cached = None if self._fresh else self._cache.of_pass(result)
+        cached = None if self.fresh else self.cache.of_pass(result)
         if cached is not None:
             run.emit_cached(cached)
-            self.keys[PASS] = self._cache.pass_key(result)
+            self.keys[PASS] = self.cache.pass_key(result)
             assert cached.provenance is not None
             result.provenance = dataclasses.replace(cached.provenance, cached=True)
             return
         saves = self._saves_activations()
-        recorded = self._recorded_before() if saves or self._states else None
+        recorded = self._recorded_before() if saves or self.states else None
         beside = [metric for metric in LENS_REDUCED if self._comes_with_lens(metric)]
         if recorded is not None:
             run.read_activations(recorded, beside)
         else:
             activations, saves = _forward(run, saves, beside)
             if saves:
-                self._save_later(self._cache.save_activations, result, activations)
-        provenance = self._model.provenance(datetime.now(UTC), run.seconds)
+                self._save_later(self.cache.save_activations, result, activations)
+        provenance = self.run.model.provenance(datetime.now(UTC), run.seconds)
         stored_result = dataclasses.replace(
             result, complete=True, unavailable={}, failed=(), provenance=provenance
         )
         if stored_result.measured:
             # The key has no failed metric, so that a run without these finds the result.
-            self.keys[PASS] = self._cache.pass_key(result)
-            self._save_later(self._cache.save_pass, result, stored_result)
+            self.keys[PASS] = self.cache.pass_key(result)
+            self._save_later(self.cache.save_pass, result, stored_result)
         for metric, value in run.computed_with_lens:
             run.emit_whole(metric, value)
             self._name_key(metric)
-            self._save_later(self._cache.save_metric, result, metric, value)
+            self._save_later(self.cache.save_metric, result, metric, value)
 
     def _comes_with_lens(self, metric: Metric) -> bool:
         """Whether to compute a metric with the lens: it is asked for, possible and not cached."""
         is_requested = {metric.name, logit_lens.METRIC.name} <= set(self._result.settings.metrics)
         if not is_requested or metric.name in self._result.unavailable:
             return False
-        if not self._fresh and self._cache.of_metric(self._result, metric) is not None:
+        if not self.fresh and self.cache.of_metric(self._result, metric) is not None:
             return False
-        return not self._why_no_room(metric, self._model.placement.rooms())
+        return not self._why_no_room(metric, self.run.model.placement.rooms())
 
     def _recall(self) -> None:
         """Add slower metrics that were not requested, where the cache has all of their values."""
@@ -174,16 +162,16 @@ class Measurement:
             former, metrics = result.settings, (*result.settings.metrics, metric.name)
             for changes in metric.recalled_with:
                 result.settings = dataclasses.replace(former, metrics=metrics, **changes)
-                cached = self._cache.of_metric(result, metric, fit)
+                cached = self.cache.of_metric(result, metric, fit)
                 if cached is not None and cached.is_whole:
-                    self._run.emit_whole(metric, cached)
+                    self.run.emit_whole(metric, cached)
                     self._name_key(metric, fit)
                     break
                 result.settings = former
 
     def _measure_on_demand(self) -> None:
         """Measure the slower metrics."""
-        context = self._run.context(
+        context = self.run.context(
             cached=self._recorded_before,
             lens=self._lens,
             order=self._order,
@@ -193,7 +181,7 @@ class Measurement:
             untrained_parts=self._untrained_parts,
         )
         # Free memory, before the recorded pass takes its share.
-        rooms = self._model.placement.rooms()
+        rooms = self.run.model.placement.rooms()
         prepared = self._emit_prepared()
         # No metric should wait while an order is found for another one.
         later = [
@@ -206,13 +194,13 @@ class Measurement:
 
     def _measure(self, metric: Metric, context: MetricContext, rooms: Rooms) -> None:
         """Fill a slower metric, from the cache or by computing; one unfinished is saved too."""
-        run, result = self._run, self._result
+        run, result = self.run, self._result
         fit = ""
         if metric.lens_kind:
             if not self._has_lens(metric):
                 return
             fit = self._lens(metric.lens_kind).fit.digest
-        partial = None if self._fresh else self._cache.of_metric(result, metric, fit)
+        partial = None if self.fresh else self.cache.of_metric(result, metric, fit)
         if partial is not None and partial.is_whole:
             run.emit_whole(metric, partial)
             self._name_key(metric, fit)
@@ -230,10 +218,10 @@ class Measurement:
             value = result.measured.get(metric.name)
             if value is not None:
                 self._name_key(metric, fit)
-                self._save_later(self._cache.save_metric, result, metric, value, fit)
+                self._save_later(self.cache.save_metric, result, metric, value, fit)
 
     def _why_no_room(self, metric: Metric, rooms: Rooms) -> str:
-        model, run = self._model, self._run
+        model, run = self.run.model, self.run
         return memory.why_not(metric, model.info, run.sizes, model.placement, rooms)
 
     def _choice(self, kind: str) -> LensChoice:
@@ -241,21 +229,21 @@ class Measurement:
 
     def _lens(self, kind: str) -> LensMaps:
         """The fitted lens of a kind that the settings name."""
-        return self._lenses.find_or_fit(
-            self._choice(kind), lambda *_: None, self._run.control.checkpoint
+        return self.lenses.find_or_fit(
+            self._choice(kind), lambda *_: None, self.run.control.checkpoint
         )
 
     def _stored_lens(self, kind: str) -> LensMaps | None:
         """A fitted lens if it exists; None also where it cannot be read: it was not asked for."""
         try:
-            return self._lenses.stored(self._choice(kind))
+            return self.lenses.stored(self._choice(kind))
         except DepthError:
             return None
 
     def _has_lens(self, metric: Metric) -> bool:
         """Find or fit the lens that a metric reads through; False where that fails."""
         stages: list[str] = []
-        report_share = self._run.preparation(metric)
+        report_share = self.run.preparation(metric)
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in stages:
@@ -265,35 +253,35 @@ class Measurement:
 
         def work() -> None:
             choice = self._choice(metric.lens_kind)
-            self._lenses.find_or_fit(choice, report, self._run.control.checkpoint)
+            self.lenses.find_or_fit(choice, report, self.run.control.checkpoint)
 
-        has_lens = self._run.attempt(metric.name, work)
+        has_lens = self.run.attempt(metric.name, work)
         self._emit_prepared()
         return has_lens
 
     def _order(self, piece: Piece) -> LayerOrder | None:
         """The order in which pieces are left out; None for an order of the prompt's own tokens."""
         settings = self._result.settings
-        return self._orders.stored(settings, piece=piece) if _finds_order(settings) else None
+        return self.orders.stored(settings, piece=piece) if _finds_order(settings) else None
 
     def _own_order(self, piece: Piece) -> LayerOrder | None:
         """The prompts' own order beside the model's; None for one of the prompt's own tokens."""
-        settings, checkpoint = self._result.settings, self._run.control.checkpoint
-        return self._orders.beside_the_models(settings, checkpoint, piece)
+        settings, checkpoint = self._result.settings, self.run.control.checkpoint
+        return self.orders.beside_the_models(settings, checkpoint, piece)
 
     def _guess(self, report: Report = lambda stage, done, total: None) -> np.ndarray | None:
         """The loss of each token by the guess without context; None for a model without texts."""
-        return _where_texts(lambda: self._orders.guess(report, self._run.control.checkpoint))
+        return _where_texts(lambda: self.orders.guess(report, self.run.control.checkpoint))
 
     def _known_untrained(self) -> float | None:
         """The knowledge of an untrained model of this shape; None where it is not known."""
-        checkpoint = self._run.control.checkpoint
-        return _where_texts(lambda: self._orders.known_untrained(checkpoint))
+        checkpoint = self.run.control.checkpoint
+        return _where_texts(lambda: self.orders.known_untrained(checkpoint))
 
     def _untrained_parts(self, report: Callable[[int, int], None]) -> tuple[int, ...] | None:
         """The parts that an untrained model of this shape takes; None where they are not known."""
-        checkpoint = self._run.control.checkpoint
-        return _where_texts(lambda: self._orders.untrained_parts(checkpoint, report))
+        checkpoint = self.run.control.checkpoint
+        return _where_texts(lambda: self.orders.untrained_parts(checkpoint, report))
 
     def _emit_prepared(self) -> tuple[str, ...]:
         """Emit and return the metrics whose order or lens, which takes long to find, is stored."""
@@ -311,54 +299,56 @@ class Measurement:
         def is_prepared(metric: Metric) -> bool:
             if metric.needs_order is None:
                 return self._is_fitted(metric.lens_kind)
-            return self._orders.stored(settings, piece=metric.needs_order) is not None
+            return self.orders.stored(settings, piece=metric.needs_order) is not None
 
         names = tuple(metric.name for metric in possible if is_prepared(metric))
-        self._run.emit_prepared(names)
+        self.run.emit_prepared(names)
         return names
 
     def _is_fitted(self, kind: str) -> bool:
         """Whether a fitted lens exists; its file is not read."""
         try:
-            return self._lenses.is_stored(self._choice(kind))
+            return self.lenses.is_stored(self._choice(kind))
         except DepthError:
             return False
 
     def _has_order(self, metric: Metric, piece: Piece) -> bool:
         """Find the order in which pieces are left out; False where that fails."""
         settings = self._result.settings
-        report_share = self._run.preparation(metric)
+        report_share = self.run.preparation(metric)
 
         def report(stage: str, done: int, total: int) -> None:
             share_before, part = (_WRITING, 1 - _WRITING) if stage == FINDING else (0.0, _WRITING)
             report_share(share_before + part * done / max(1, total))
 
         def work() -> None:
-            checkpoint = self._run.control.checkpoint
+            checkpoint = self.run.control.checkpoint
             if _finds_order(settings):
-                self._orders.find_or_search(settings, report, checkpoint, piece=piece)
+                self.orders.find_or_search(settings, report, checkpoint, piece=piece)
             self._guess(report)
 
-        has_order = self._run.attempt(metric.name, work)
+        has_order = self.run.attempt(metric.name, work)
         self._emit_prepared()
         return has_order
 
     def _saves_activations(self) -> bool:
         """Whether activations are cached: where reading is quicker, and they are small enough."""
-        info, n_tokens = self._model.info, len(self._result.tokens)
+        info, n_tokens = self.run.model.info, len(self._result.tokens)
         size = 4 if info.dtype == "float32" else 2
-        limit = first_rank("room for activations", lambda: self._activation_limit)
+        limit = first_rank("room for activations", lambda: self.activation_limit)
         fits = (3 * info.n_layers + 1) * n_tokens * info.d_model * size <= limit
         # Repeated and patched layers read another residual than the output of the layer before.
         settings = self._result.settings
         follows = not (settings.repeated or settings.patched)
-        return fits and follows and self._model.placement.layers[0].type not in _QUICKER_THAN_DISK
+        return (
+            fits and follows and self.run.model.placement.layers[0].type not in _QUICKER_THAN_DISK
+        )
 
     def _recorded_before(self) -> Activations | None:
         """The activations from files, or from the cache."""
-        if self._states is not None or self._fresh:
-            return self._states
-        return self._cache.activations(self._result)
+        if self.states is not None or self.fresh:
+            return self.states
+        return self.cache.activations(self._result)
 
 
 def _forward(run: PromptRun, keep_writes: bool, beside: list[Metric]) -> tuple[Activations, bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,13 +53,11 @@ _SECONDS_BETWEEN_PARTS = 0.2
 """The least time between partial values of the slower metrics."""
 
 
+@dataclass(eq=False)
 class PromptRun:
     """One run: fills the result row by row, and emits each row.
 
     Attributes:
-        computed_with_lens: the metrics that were computed with the lens, and their values.
-
-    Args:
         model: the model.
         result: the run's result, still empty.
         control: stops the run.
@@ -67,39 +65,33 @@ class PromptRun:
         run_id: the id of the run in its events.
         on_bug: logs the details of an error of a metric.
         make_room: frees memory that was used during a halt.
+        computed_with_lens: the metrics that were computed with the lens, and their values.
     """
 
-    def __init__(
-        self,
-        model: ReadyModel,
-        result: RunResult,
-        control: Control,
-        emit: Callable[[Event], None],
-        run_id: int,
-        on_bug: Callable[[Exception], object] = traceback.print_exception,
-        make_room: Callable[[], None] = lambda: None,
-    ) -> None:
-        self.result = result
-        self.control = control
-        self.computed_with_lens: list[tuple[Metric, MetricResult]] = []
-        self._model = model
-        self._emit = emit
-        self._run_id = run_id
-        self._on_bug = on_bug
-        self._make_room = make_room
+    model: ReadyModel
+    result: RunResult
+    control: Control
+    emit: Callable[[Event], None]
+    run_id: int
+    on_bug: Callable[[Exception], object] = traceback.print_exception
+    make_room: Callable[[], None] = lambda: None
+    computed_with_lens: list[tuple[Metric, MetricResult]] = field(default_factory=list, init=False)
+    _activations: Activations | None = field(default=None, init=False)
+    _waiting: list[dict[str, torch.Tensor]] = field(default_factory=list, init=False)
+    _time_left: TimeLeft | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        result = self.result
         self.sizes = replace(
-            model.sizes(len(result.tokens), result.answer_start),
+            self.model.sizes(len(result.tokens), result.answer_start),
             chosen=chosen_layers(result),
             bisects=bool(result.settings.erase_search),
         )
         self._ids = torch.from_numpy(result.tokens.ids)
-        self._activations: Activations | None = None
         self._started = time.perf_counter()
         self._of_layers = [m for m in METRICS if m.stage == "layers" and m.name in result.measured]
         self._kernels = {metric.name: metric.kernel() for metric in self._of_layers}
-        self._waiting: list[dict[str, torch.Tensor]] = []
         self._emitted_at = self._started
-        self._time_left: TimeLeft | None = None
 
     @property
     def seconds(self) -> float:
@@ -124,9 +116,9 @@ class PromptRun:
 
     def _failure_reason(self, metric: Metric, error: Exception) -> str:
         if is_out_of_memory(error):
-            model, placement = self._model, self._model.placement
+            model, placement = self.model, self.model.placement
             return memory.ran_out(metric, model.info, self.sizes, placement, placement.rooms())
-        self._on_bug(error)
+        self.on_bug(error)
         return f"it met an error, of which the log has the details ({named_line(error)})"
 
     def forward(self, keep_writes: bool, beside: Sequence[Metric] = ()) -> Activations:
@@ -134,8 +126,8 @@ class PromptRun:
 
         `beside` are metrics to compute with the lens.
         """
-        between = self._model.anatomy.between.keys()
-        recorder = ActivationRecorder(self._model.info.n_layers, keep_writes, between=between)
+        between = self.model.anatomy.between.keys()
+        recorder = ActivationRecorder(self.model.info.n_layers, keep_writes, between=between)
         patches = self._patches()
 
         def on_layer(layer: LayerActivations) -> None:
@@ -149,8 +141,8 @@ class PromptRun:
         is_timed = not (self.control.stepping or not self.result.settings.is_clean)
         began = time.perf_counter()
         trace(
-            self._model.loaded.model,
-            self._model.anatomy,
+            self.model.loaded.model,
+            self.model.anatomy,
             self._placed(self.result.tokens),
             on_layer,
             self.control.checkpoint,
@@ -159,13 +151,13 @@ class PromptRun:
             patches,
         )
         self.flush()
-        self._make_room()
+        self.make_room()
         self._activations = recorder.activations()
         if is_timed:
             # Reading a value of the last layer waits until the device has finished.
             self._activations.residual[-1, -1, 0].item()
             per_token = (time.perf_counter() - began) / len(self._ids)
-            pace = replace(self._model.pace, forward=per_token, tokens=len(self._ids))
+            pace = replace(self.model.pace, forward=per_token, tokens=len(self._ids))
             self._emit_pace(pace)
         self._read_lens(self._activations.residual, beside)
         return self._activations
@@ -211,38 +203,38 @@ class PromptRun:
             return self._activations or cached() or self._record()
 
         return MetricContext(
-            self._model.loaded.model,
-            self._model.anatomy,
-            self._model.placement,
+            self.model.loaded.model,
+            self.model.anatomy,
+            self.model.placement,
             self.sizes,
             self.result,
             self.control.checkpoint,
             self._report_part,
-            self._model.baselines,
+            self.model.baselines,
             recorded_pass,
-            self._model.can_read_on,
+            self.model.can_read_on,
             self._answer_ids,
             self._choices,
-            end_tokens(self._model.loaded),
-            self._model.vocabulary.texts,
+            end_tokens(self.model.loaded),
+            self.model.vocabulary.texts,
             lens,
             order,
             own_order,
             guess,
             known_untrained,
             untrained_parts,
-            self._model.loaded.base,
+            self.model.loaded.base,
         )
 
     def _answer_ids(self, prompt: Prompt) -> np.ndarray:
         """The token ids of another prompt's answer, `[A]`."""
-        model, template = self._model, self.result.settings.chat_template
+        model, template = self.model, self.result.settings.chat_template
         tokens = tokenise(model.loaded.tokenizer, prompt, template, model.vocabulary)
         return tokens.ids[tokens.answer_start :]
 
     def _choices(self) -> list[tuple[np.ndarray, int]]:
         """The token ids with each of the prompt's choices, and where it begins."""
-        model, settings = self._model, self.result.settings
+        model, settings = self.model, self.result.settings
         texts = tokenise_choices(model.loaded.tokenizer, self.result.prompt, settings.chat_template)
         for ids, _ in texts:
             model.check_ids(ids)
@@ -258,7 +250,7 @@ class PromptRun:
         return report_share
 
     def _record(self) -> Activations:
-        model = self._model
+        model = self.model
         return record_residuals(
             model.loaded.model,
             model.anatomy,
@@ -268,7 +260,7 @@ class PromptRun:
 
     def _patches(self) -> Patches:
         """The states of the source text that the run's settings put in."""
-        model, source, cells = self._model, self.result.source, self.result.settings.patched
+        model, source, cells = self.model, self.result.source, self.result.settings.patched
         if source is None or not cells:
             return {}
         ids, check = self._placed(source), self.control.checkpoint
@@ -276,7 +268,7 @@ class PromptRun:
 
     def _placed(self, tokens: PromptTokens) -> torch.Tensor:
         """Token ids on the device of the embeddings."""
-        embedding = self._model.loaded.model.get_input_embeddings()
+        embedding = self.model.loaded.model.get_input_embeddings()
         return torch.from_numpy(tokens.ids).to(execution_device(embedding))
 
     def compute(self, metric: Metric, context: MetricContext, partial: MetricResult | None) -> None:
@@ -288,9 +280,9 @@ class PromptRun:
             DepthError: not all of its values are numbers; the value so far is kept.
         """
         partial = self.result.measured.get(metric.name, partial)
-        expected = seconds_of(metric, self.result, self._model.pace)
+        expected = seconds_of(metric, self.result, self.model.pace)
         seconds_left = -1.0 if expected is None else expected
-        self._emit(MetricRows(self._run_id, metric.name, None, 0, 0, self.seconds, seconds_left))
+        self.emit(MetricRows(self.run_id, metric.name, None, 0, 0, self.seconds, seconds_left))
         began = time.perf_counter()
         self._time_left = TimeLeft(began, None if partial is not None else 0.0, expected)
         context.metric = metric.name
@@ -298,9 +290,9 @@ class PromptRun:
         seconds, self._time_left = time.perf_counter() - began, None
         self.emit_whole(metric, value)
         if partial is None:
-            self._emit_pace(with_metric(self._model.pace, metric, self.result, seconds))
+            self._emit_pace(with_metric(self.model.pace, metric, self.result, seconds))
         if not value.is_whole:
-            dtype = self._model.info.dtype
+            dtype = self.model.info.dtype
             hint = "" if dtype == "float32" else "The dtype float32 has larger numbers."
             raise DepthError(f"some of its values are no numbers in {dtype}.", hint)
 
@@ -352,22 +344,22 @@ class PromptRun:
         if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
             self._emitted_at = now
             seconds_left = -1.0 if time_left is None else time_left.at(now, share)
-            self._emit(
-                MetricRows(self._run_id, metric, value, done, total, self.seconds, seconds_left)
+            self.emit(
+                MetricRows(self.run_id, metric, value, done, total, self.seconds, seconds_left)
             )
 
     def emit_prepared(self, metrics: tuple[str, ...]) -> None:
         """Emit the metrics whose one-time preparation is done for the model."""
-        if metrics != self._model.pace.prepared:
-            self._emit_pace(replace(self._model.pace, prepared=metrics))
+        if metrics != self.model.pace.prepared:
+            self._emit_pace(replace(self.model.pace, prepared=metrics))
 
     def _emit_pace(self, pace: Pace) -> None:
-        self._model.pace = pace
-        self._emit(pace)
+        self.model.pace = pace
+        self.emit(pace)
 
     def _emit_rows(self, metric: str, first: int, rows: MetricResult, from_token: int = 0) -> None:
         layers_done = self.result.layers_done
-        self._emit(Rows(self._run_id, metric, first, rows, layers_done, self.seconds, from_token))
+        self.emit(Rows(self.run_id, metric, first, rows, layers_done, self.seconds, from_token))
 
     def flush(self) -> None:
         """Emit the waiting rows of layers."""
@@ -390,7 +382,7 @@ class PromptRun:
         for name, kernel in list(self._kernels.items()):
 
             def reduce(name: str = name, kernel: Callable[..., torch.Tensor] = kernel) -> None:
-                rows[name] = kernel(layer, self._model.info.parallel)
+                rows[name] = kernel(layer, self.model.info.parallel)
 
             if not self.attempt(name, reduce):
                 self._leave_out(name)
@@ -413,12 +405,12 @@ class PromptRun:
     def _halt(self, layer: int, recorder: ActivationRecorder) -> None:
         """Emit the results of this layer, then wait for a key."""
         self.flush()
-        unembedding = self._model.anatomy.unembedding
+        unembedding = self.model.anatomy.unembedding
         if self.result.get(LogitLens) is not None and unembedding is not None:
             for depth in (0, 1) if layer == 0 else (layer + 1,):
                 rows = read_depth(
                     unembedding,
-                    self._model.anatomy.readable(depth, recorder.residual),
+                    self.model.anatomy.readable(depth, recorder.residual),
                     self._ids,
                     self.result.settings.lens_top_k,
                     self.control.checkpoint,
@@ -426,13 +418,13 @@ class PromptRun:
                 self._add_lens(depth, 0, rows)
         began = time.perf_counter()
         try:
-            self.control.wait(lambda: self._emit(Halted(self._run_id, layer)))
+            self.control.wait(lambda: self.emit(Halted(self.run_id, layer)))
         finally:
             # The time of a halt is no computing time.
             self._started += time.perf_counter() - began
 
     def _read_lens(self, residual: torch.Tensor, beside: Sequence[Metric]) -> None:
-        unembedding = self._model.anatomy.unembedding
+        unembedding = self.model.anatomy.unembedding
         if self.result.get(LogitLens) is None or unembedding is None:
             return
         name, top_k = logit_lens.METRIC.name, self.result.settings.lens_top_k
@@ -446,7 +438,7 @@ class PromptRun:
                 for reducer in reducers:
                     reducer.add(first, from_token, lens, output)
 
-            depths = self._model.anatomy.all_readable(residual.unbind())
+            depths = self.model.anatomy.all_readable(residual.unbind())
             read_lens(unembedding, depths, self._ids, top_k, emit, checkpoint, add)
             values = ((reducer.metric, reducer.value) for reducer in reducers)
             self.computed_with_lens = [
@@ -462,7 +454,7 @@ class PromptRun:
         arrays = {name: value.numpy() for name, value in vars(rows).items()}
         lens, emitted = LogitLens(**arrays), logit_lens_values.vocabulary
         new_ids = (id_ for id_ in lens.listed_ids if id_ not in emitted)
-        lens.vocabulary = self._model.vocabulary.texts(new_ids)
+        lens.vocabulary = self.model.vocabulary.texts(new_ids)
         logit_lens_values.put(first, lens, from_token)
         self._emit_rows(logit_lens.METRIC.name, first, lens, from_token)
 

@@ -22,7 +22,7 @@ from depthtui.engine import healing, held_out_prompts, memory, projections, prun
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.healing import NOT_HEALED, Healing
-from depthtui.engine.held_out_prompts import TokenisedPrompt, WholeOutput
+from depthtui.engine.held_out_prompts import Answering, TokenisedPrompt, WholeOutput
 from depthtui.engine.layer_orders import Enough, nothing_less
 from depthtui.engine.left_out_costs import LeftOutCosts
 from depthtui.engine.lenses import LensChoice
@@ -31,20 +31,15 @@ from depthtui.engine.pruning import PrunedModel
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.shared_calls import one_process_only
 from depthtui.errors import DepthError, RunStopped
-from depthtui.files import write_whole
 from depthtui.lenses.calibration import Calibration
 from depthtui.metrics.layer_order import LayerOrder
-from depthtui.models.card import CARD, model_card
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
-from depthtui.models.loading import load, local_folder
+from depthtui.models.loading import LoadedModel, load, local_folder
 from depthtui.models.out_of_memory import free_caches
-from depthtui.models.pruning import write_pruned
-from depthtui.models.recipe import RECIPE, mergekit_recipe
+from depthtui.models.pruning import write_beside, write_pruned
 from depthtui.models.silent_parts import (
-    SKIP_LAYERS,
     dropped_parts,
-    skip_layers,
     with_drop_lists,
 )
 from depthtui.models.staging import new_folder
@@ -94,44 +89,53 @@ def prune(
     piece, left_out = coarsest(piece, left_out)
     parts = left_out if piece == "part" else []
     left_out = () if parts else info.blocks_of(left_out)
-    if (repeated or parts) and healed.blocks:
-        raise DepthError(
-            "A model whose layers run twice cannot be healed, nor one that loses parts of them."
-        )
     layers, numbered = tuple(range(info.n_layers)), NumberedParts.of(parts)
     if not parts:
         layers = pruning.layers_kept(info.n_blocks, left_out, repeated)
-    pruning.check_source(info.spec)
-    pruning.check_target(folder)
-    if parts:
-        projections.check_parts(engine.freed_model(), parts)
+    _check_can_prune(engine.freed_model(), folder, repeated, parts, healed)
     origin, config = _files_of(engine, progress)
     progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
     stack, replaced = pruning.stack_name(engine.freed_model()), healed.tensors
     expected = _probe_logits(engine.freed_model(), left_out, repeated, healed, parts)
     exits_early = pruning.exits_early(engine.freed_model(), layers, expected)
-    beside: dict[str, bytes] = {}
     if parts:
         replaced = Projections(engine.freed_model(), origin, config).zeros(parts)
         config = with_drop_lists(config, numbered)
         # The model may lack parts already.
         numbered = dropped_parts(config)
-        beside[SKIP_LAYERS] = skip_layers(info, numbered)
-    else:
-        beside[RECIPE] = mergekit_recipe(info, models_dir, layers, bool(healed.blocks))
-    beside[CARD] = model_card(info, models_dir, layers, numbered)
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, replaced)
-        for name, content in beside.items():
-            write_whole(staging / name, content)
-        spec = replace(info.spec, name=str(staging), revision="")
-        make_room = free_caches if keep_loaded else engine.unload
-        off, parameters = pruning.check(
-            lambda: load(spec, models_dir, progress, make_room, info.spec in engine.trusted),
-            expected,
-            bool(parts),
-        )
+        write_beside(staging, info, models_dir, layers, numbered, bool(healed.blocks))
+        load_written = _loader(engine, staging, progress, keep_loaded)
+        off, parameters = pruning.check(load_written, expected, bool(parts))
     return PrunedModel(folder, layers, parameters, off, numbered, exits_early)
+
+
+def _check_can_prune(
+    model: ReadyModel,
+    folder: Path,
+    repeated: Collection[Repeated],
+    parts: Collection[int],
+    healed: Healing,
+) -> None:
+    if healed.blocks and (repeated or parts):
+        raise DepthError(
+            "A model whose layers run twice cannot be healed, nor one that loses parts of them."
+        )
+    pruning.check_source(model.info.spec)
+    pruning.check_target(folder)
+    if parts:
+        projections.check_parts(model, parts)
+
+
+def _loader(
+    engine: Engine, folder: Path, progress: Callable[[Progress], None], keep_loaded: bool
+) -> Callable[[], LoadedModel]:
+    """Loads a written model as the engine's was loaded, which gives its memory back before."""
+    spec, models_dir = engine.freed_model().info.spec, engine.models_dir
+    written = replace(spec, name=str(folder), revision="")
+    make_room = free_caches if keep_loaded else engine.unload
+    return lambda: load(written, models_dir, progress, make_room, spec in engine.trusted)
 
 
 def _progress(engine: Engine, control: Control | None) -> Callable[[Progress], None]:
@@ -462,9 +466,7 @@ def answers(
             engine,
             f"Answering without {up_to}{plural(most, piece)}",
             questions,
-            lambda number: held_out_prompts.right_answers(
-                model, questions[number], left_out, check, piece
-            ),
+            lambda number: Answering(model, questions[number], check, piece).right(left_out),
         )
     return right
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -93,8 +93,7 @@ def write(
             unread = result.tokens.ids
             while True:
                 residuals = decoding.read(unread)
-                if mapped is not None:
-                    residuals = mapped(residuals)
+                residuals = residuals if mapped is None else mapped(residuals)
                 residuals = torch.stack(model.anatomy.all_readable(residuals.unbind()))
                 token_id, reading = read_token(
                     unembedding, residuals, result.settings.lens_top_k, sampler.choose
@@ -125,10 +124,11 @@ def begin_text(model: ReadyModel, prompt: Prompt, settings: RunSettings) -> RunR
     return empty_result(model.info, question, settings, tokens)
 
 
+@dataclass(eq=False)
 class TextWriting:
     """Lets a model write the answer of a run, or takes it from the cache, and emits its tokens.
 
-    Args:
+    Attributes:
         model: the model.
         text: the run, of a prompt without an answer.
         writing: how tokens are chosen.
@@ -138,24 +138,14 @@ class TextWriting:
         run_id: the id of the run in its events.
     """
 
-    def __init__(
-        self,
-        model: ReadyModel,
-        text: RunResult,
-        writing: Writing,
-        cache: ResultCache,
-        lenses: Lenses,
-        emit: Callable[[Event], None],
-        run_id: int,
-    ) -> None:
-        self._model = model
-        self._text = text
-        self._writing = writing
-        self._cache = cache
-        self._lenses = lenses
-        self._emit = emit
-        self._run_id = run_id
-        self._began = time.perf_counter()
+    model: ReadyModel
+    text: RunResult
+    writing: Writing
+    cache: ResultCache
+    lenses: Lenses
+    emit: Callable[[Event], None]
+    run_id: int
+    _began: float = field(default_factory=time.perf_counter, init=False)
 
     def write(self, checkpoint: Callable[[], None], fresh: bool) -> None:
         """Write the answer; where `checkpoint` or the memory stops it, its tokens stay.
@@ -167,66 +157,66 @@ class TextWriting:
         Raises:
             DepthError: the model has no lens, no room in its context, or too little memory.
         """
-        text, writing, question = self._text, self._writing, self._text.tokens
-        self._emit(RunStarted(self._run_id, question))
-        written = None if fresh else self._cache.written(question, writing)
+        text, writing, question = self.text, self.writing, self.text.tokens
+        self.emit(RunStarted(self.run_id, question))
+        written = None if fresh else self.cache.written(question, writing)
         if written is not None:
             ids = np.array(written.ids, np.int64)
-            texts = [self._model.vocabulary.text(id_) for id_ in written.ids]
+            texts = [self.model.vocabulary.text(id_) for id_ in written.ids]
             text.write_on(ids, texts, {})
             self._end(written.stopped_by, ids, texts)
             return
         stopped_by = self._write(checkpoint)
         self._end(stopped_by, np.zeros(0, np.int64), [])
         if stopped_by not in ("user", "memory"):
-            self._cache.save_written(question, text.prompt)
+            self.cache.save_written(question, text.prompt)
 
     def _end(self, stopped_by: str, ids: np.ndarray, texts: list[str]) -> None:
-        self._text.end_writing(self._writing, stopped_by)
+        self.text.end_writing(self.writing, stopped_by)
         seconds = time.perf_counter() - self._began
-        self._emit(TokensWritten(self._run_id, ids, texts, {}, seconds, stopped_by))
+        self.emit(TokensWritten(self.run_id, ids, texts, {}, seconds, stopped_by))
 
     def _write(self, checkpoint: Callable[[], None]) -> str:
         """Let the model write; return the reason of the end."""
-        model, text = self._model, self._text
+        model, text = self.model, self.text
         if words := not_applied(model.loaded):
-            self._emit(Notice(words))
+            self.emit(Notice(words))
         if not model.can_read_on():
             words = (
                 f"{model.info.name} cannot go on from a cache of keys and values: "
                 "the whole text is read again for every token, which is slow."
             )
-            self._emit(Notice(words))
+            self.emit(Notice(words))
         try:
             maps = self._maps(checkpoint)
-            return write(model, text, self._writing, maps, checkpoint, self._emit_tokens)
+            return write(model, text, self.writing, maps, checkpoint, self._emit_tokens)
         except RunStopped:
             return "user"
         except Exception as error:
             if not ran_out(error) or text.answer_start == len(text.tokens):
                 raise
-            self._emit(Notice(f"The memory ran out after {len(text.tokens):,} tokens."))
+            self.emit(Notice(f"The memory ran out after {len(text.tokens):,} tokens."))
             return "memory"
 
     def _emit_tokens(
         self, ids: np.ndarray, texts: list[str], readings: Mapping[str, MetricResult]
     ) -> None:
         seconds = time.perf_counter() - self._began
-        self._emit(TokensWritten(self._run_id, ids, texts, dict(readings), seconds))
+        self.emit(TokensWritten(self.run_id, ids, texts, dict(readings), seconds))
 
     def _maps(self, checkpoint: Callable[[], None]) -> LensMaps | None:
         """The fitted lens to read a text through, fitted if possible; None for the logit lens."""
-        settings = self._text.settings
+        settings = self.text.settings
         kind = next((kind for kind, name in FITTED.items() if name in settings.metrics), None)
         if kind is None:
             return None
 
         def report(stage: str, steps: int, total: int) -> None:
-            self._emit(Progress(stage, steps, total, "steps"))
+            self.emit(Progress(stage, steps, total, "steps"))
 
         choice = LensChoice.of(kind, settings)
         try:
-            return in_smaller_parts(lambda: self._lenses.find_or_fit(choice, report, checkpoint))
+            return in_smaller_parts(lambda: self.lenses.find_or_fit(choice, report, checkpoint))
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

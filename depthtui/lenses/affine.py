@@ -113,8 +113,6 @@ def fit_affine(
     calibration: Calibration,
     residuals_of: Callable[[Tensor], Sequence[Tensor]],
     unembedding: Unembedding,
-    n_layers: int,
-    width: int,
     room: int,
     device: torch.device,
     ridge: float = 0.0,
@@ -129,7 +127,6 @@ def fit_affine(
         calibration: the texts.
         residuals_of: a text's h_0 … h_L, each `[T, d]`.
         unembedding: final norm and LM head.
-        n_layers, width: L and d.
         room: bytes that the sums may take, on `device`.
         device: the device of the sums; it must have double precision.
         ridge: weight of the pull towards the identity; 0 to choose it on the held-out texts.
@@ -138,8 +135,9 @@ def fit_affine(
     Raises:
         DepthError: not even one depth's sums fit, or the model has no norm before its head.
     """
-    at_a_time = _depths_at_a_time(n_layers, width, room)
     held_out = HeldOutTokens.read(calibration.held_out, residuals_of)
+    n_layers, width = len(held_out.residuals) - 1, held_out.residuals[-1].shape[-1]
+    at_a_time = _depths_at_a_time(n_layers, width, room)
     if not _ignores_scale(unembedding, held_out.residuals[-1]):
         raise DepthError(
             "The affine lens needs a norm before the LM head, which this model has not.",

@@ -57,16 +57,16 @@ class JacobianSums:
         return DepthMap(self.sums[depth] / max(1, self.prompts))
 
 
-def usable_prompts(texts: Sequence[Tensor], skipped: int = SKIPPED) -> list[Tensor]:
+def usable_prompts(texts: Sequence[Tensor]) -> list[Tensor]:
     """The beginnings of the texts that have a position left.
 
     Raises:
         DepthError: no text is long enough.
     """
-    usable = [ids[:PROMPT_TOKENS] for ids in texts if len(ids) > skipped + 1]
+    usable = [ids[:PROMPT_TOKENS] for ids in texts if len(ids) > SKIPPED + 1]
     if not usable:
         raise DepthError(
-            f"The Jacobian lens needs prompts of {skipped + 2} tokens or more; there are none.",
+            f"The Jacobian lens needs prompts of {SKIPPED + 2} tokens or more; there are none.",
             "Give longer texts.",
         )
     return usable
@@ -111,23 +111,21 @@ def add_prompt(
     sums.tokens += positions.stop - positions.start
 
 
-def seconds_of_prompt(
-    width: int, model: nn.Module, anatomy: Anatomy, ids: Tensor, skipped: int = SKIPPED
-) -> float:
+def seconds_of_prompt(width: int, model: nn.Module, anatomy: Anatomy, ids: Tensor) -> float:
     """About how long `add_prompt` takes, estimated from one of its backward passes.
 
     The first of two is not timed: it loads kernels and allocates memory.
 
     Args:
         width: output dimensions, d.
-        model, anatomy, ids, skipped: as in `add_prompt`.
+        model, anatomy, ids: as in `add_prompt`.
     """
     size = at_once(width, _TOKENS_AT_ONCE, len(ids))
     residuals = _record(model, anatomy, ids.expand(size, -1))
     seconds = 0.0
     for is_last in (False, True):
         began = time.perf_counter()
-        gradient, *_ = _gradients(residuals, slice(skipped, len(ids) - 1), range(size), not is_last)
+        gradient, *_ = _gradients(residuals, slice(SKIPPED, len(ids) - 1), range(size), not is_last)
         # Reading a value waits until the device has finished.
         gradient[0, -1, 0].item()
         seconds = time.perf_counter() - began

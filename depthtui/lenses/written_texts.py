@@ -80,7 +80,8 @@ def write_texts(
         def report_step(steps: int, before: int = n_written, new: float = count * share) -> None:
             report(min(tokens, round(before + steps * new)), tokens)
 
-        rows = _write(model, start, count, length, stops, random, cached, report_step, checkpoint)
+        begun = torch.full((count, 1), start)
+        rows = _continued(model, begun, length, stops, random, cached, report_step, checkpoint)
         row_texts = [_before_end(row, stops) for row in rows]
         n_drawn += count * (length - 1)
         for text in row_texts:
@@ -90,10 +91,9 @@ def write_texts(
     return texts
 
 
-def _write(
+def _continued(
     model: nn.Module,
-    start: int,
-    count: int,
+    ids: Tensor,
     length: int,
     ends: Tensor,
     random: torch.Generator,
@@ -101,10 +101,11 @@ def _write(
     report: Callable[[int], None],
     checkpoint: Callable[[], None],
 ) -> Tensor:
-    """Write texts `[count, length]`, shorter where all end; any tokens may follow an end."""
+    """Texts that go on from `ids`, `[texts, length]`, shorter where all end; any tokens may follow
+    an end."""
     embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
     device = execution_device(embedding)
-    ids = torch.full((count, 1), start)
+    count = len(ids)
     rows, has_ended = torch.arange(count), torch.zeros(count, dtype=torch.bool)
     cache: dict[str, Any] = {}
     with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -36,8 +36,7 @@ Ran: TypeAlias = Callable[[int], None]
 
 def fill_rows(
     start_result: Found,
-    rows: Sequence[int],
-    cost: Callable[[int], int],
+    costs: Mapping[int, int],
     rows_at_once: int,
     fill: Callable[[Found, list[int], Ran], Found],
     on_rows: Callable[[int, int, Found | None], None],
@@ -46,8 +45,7 @@ def fill_rows(
 
     Args:
         start_result: the result so far; it is not changed.
-        rows: the rows to compute, in order.
-        cost: the number of layers that the runs of a row go through.
+        costs: the rows to compute, in order, and how many layers the runs of each go through.
         rows_at_once: the number of rows in memory together; 0 for all.
         fill: runs a group of rows through the layers, and returns a copy of a result with them
             filled in (such as `LossChange.filled`).
@@ -55,9 +53,9 @@ def fill_rows(
             so far; None where no row is known.
     """
     result = start_result
-    unknown_rows = [row for row in rows if not start_result.known_rows[row]]
-    total = sum(map(cost, rows))
-    done = total - sum(map(cost, unknown_rows))
+    unknown_rows = [row for row in costs if not start_result.known_rows[row]]
+    total = sum(costs.values())
+    done = total - sum(costs[row] for row in unknown_rows)
 
     def ran(count: int) -> None:
         nonlocal done

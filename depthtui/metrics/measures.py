@@ -99,3 +99,11 @@ def _says_final(lens: LogitLens) -> np.ndarray:
     top = lens.top_ids[:, :, 0]
     is_known = (top >= 0) & (top[-1] >= 0)
     return np.where(is_known, top == top[-1], np.nan).astype(np.float32)
+
+
+def known_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """The mean of the known values along an axis; NaN where there is none."""
+    is_finite = np.isfinite(values)
+    total = np.where(is_finite, values, 0.0).sum(axis=axis, dtype=np.float64)
+    counts = is_finite.sum(axis=axis)
+    return np.where(counts > 0, total / np.maximum(1, counts), np.nan)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.metrics import accuracy, adapter, kept, parts, task_guess
 from depthtui.metrics.layer_order import PROMPTS_AS_UNITS, TEXTS
@@ -43,15 +43,19 @@ def depends_on_former_prompts(settings: RunSettings) -> bool:
     return not names.isdisjoint(settings.metrics)
 
 
-def with_lengths_before(settings: RunSettings, lengths: Iterable[int]) -> RunSettings:
-    """The settings of a run after prompts of `lengths` tokens (paper, metric 2)."""
+def with_lengths_before(settings: RunSettings, before: Iterable[RunResult]) -> RunSettings:
+    """The settings of a run after other runs (paper, metric 2)."""
     if not depends_on_former_prompts(settings):
         return settings
-    return replace(settings, lengths_before=tuple(lengths))
+    return replace(settings, lengths_before=tuple(len(run.tokens) for run in before))
 
 
 def with_other_prompts(
-    settings: RunSettings, prompts: Sequence[Prompt], number: int, writes: bool = False
+    settings: RunSettings,
+    prompts: Sequence[Prompt],
+    number: int,
+    writes: bool = False,
+    before: Iterable[RunResult] = (),
 ) -> RunSettings:
     """The settings of one of several runs: with all that it needs of the other prompts.
 
@@ -60,8 +64,9 @@ def with_other_prompts(
         prompts: the prompts that are run together.
         number: index of the run's prompt in `prompts`.
         writes: whether the model writes the answers, which are not known before.
+        before: the runs before this one, where they are known.
     """
-    settings = _with_accuracy(settings, prompts[number])
+    settings = _with_accuracy(with_lengths_before(settings, before), prompts[number])
     if {kept.NAME, parts.NAME}.isdisjoint(settings.metrics):
         return settings
     if settings.order_source == "own":

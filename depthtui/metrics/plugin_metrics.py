@@ -94,7 +94,7 @@ def _accepted(value: Any, plugin: Plugin, others: Collection[Metric]) -> Metric:
         metric,
         measures=tuple(_guarded_measure(measure, plugin) for measure in metric.measures),
         needs=tuple(
-            need if _is_of_the_house(need) else guarded(plugin, "need", need, _no_reason, str)
+            need if _is_of_the_house(need) else guarded(plugin, "need", need, lambda run: "", str)
             for need in metric.needs
         ),
         **functions,
@@ -166,10 +166,6 @@ def _instead(name: str, default: Any) -> Callable[..., Any] | None:
     if name == "cache_key":
         return lambda result: {"settings": repr(result.settings)}
     return default if callable(default) and not isinstance(default, type) else None
-
-
-def _no_reason(result: RunResult) -> str:
-    return ""
 
 
 def _is_of_the_house(function: Callable[..., Any]) -> bool:
@@ -256,15 +252,11 @@ def _guarded_measure(measure: Measure, plugin: Plugin) -> Measure:
             plugin,
             f"measure {measure.name}",
             function,
-            default if callable(default) else _no_values,
+            default if callable(default) else lambda *arguments: None,
             value_of(hints[field.name]),
             partial(_check_shape, measure) if is_like_heatmap else _no_check,
         )
     return replace(measure, **functions)
-
-
-def _no_values(*arguments: Any) -> None:
-    return None
 
 
 def _check_shape(measure: Measure, array: np.ndarray | None, result: RunResult) -> None:

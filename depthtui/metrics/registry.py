@@ -190,11 +190,7 @@ def ranking_names(result: RunResult | None) -> tuple[str, ...]:
 def rankings_of(result: RunResult) -> list[Ranked]:
     """The rankings of which a run knows any layer, the most reliable first."""
     rankings = (cast(Ranked | None, result.measured.get(metric.name)) for metric in RANKINGS)
-    return [ranking for ranking in rankings if ranking is not None and _is_begun(ranking)]
-
-
-def _is_begun(ranking: Ranked) -> bool:
-    return bool(np.isfinite(ranking.useful).any())
+    return [some for some in rankings if some is not None and np.isfinite(some.useful).any()]
 
 
 def failures_in_words(failed: Iterable[str], unavailable: Mapping[str, str]) -> list[str]:

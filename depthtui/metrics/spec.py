@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from pkgutil import resolve_name
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -282,11 +282,12 @@ class Metric:
 
     def kernel(self) -> Callable[..., Any]:
         """The function that computes it; imports torch."""
-        return _imported(self.compute or f"depthtui.metrics.{self.name}.compute:compute")
+        place = self.compute or f"depthtui.metrics.{self.name}.compute:compute"
+        return cast(Callable[..., Any], resolve_name(place))
 
     def reducer(self) -> Callable[..., Any]:
         """The class that reduces it beside the lens; imports torch."""
-        return _imported(self.lens_reducer)
+        return cast(Callable[..., Any], resolve_name(self.lens_reducer))
 
     def why_unavailable(self, result: RunResult) -> str:
         """Why a run cannot have it; empty where it can."""
@@ -297,9 +298,3 @@ class Metric:
     def variant(self, settings: RunSettings) -> tuple[object, ...]:
         """The values of the settings that its values depend on."""
         return tuple(getattr(settings, name) for name in self.depends_on)
-
-
-def _imported(place: str) -> Callable[..., Any]:
-    module, _, name = place.partition(":")
-    attribute: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return attribute

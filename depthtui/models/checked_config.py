@@ -38,13 +38,11 @@ def read_checked_config(folder: Path, trust_remote_code: bool = False) -> PreTra
     if has_code and not is_known and not trust_remote_code:
         raise needs_code(folder, kind or "unnamed architecture")
     if not is_known and not has_code:
+        if not kind:
+            raise DepthError(f"{folder / 'config.json'} names no architecture (model_type).")
         raise DepthError(
-            f"The installed transformers does not know the architecture {kind!r}."
-            if kind
-            else f"{folder / 'config.json'} names no architecture (model_type).",
-            f"A newer transformers may: {install_package('transformers', '--upgrade')}"
-            if kind
-            else "",
+            f"The installed transformers does not know the architecture {kind!r}.",
+            f"A newer transformers may: {install_package('transformers', '--upgrade')}",
         )
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(

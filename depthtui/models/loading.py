@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -48,7 +49,13 @@ from depthtui.models.lm_head import lm_head
 from depthtui.models.placement import QUANTIZE, Size, device_map, make_current
 from depthtui.models.pruning import cut_config
 from depthtui.models.staging import store_folder
-from depthtui.models.weight_loading import Report, load_errors, load_weights, untied_weights
+from depthtui.models.weight_loading import (
+    Report,
+    StoredWeights,
+    load_errors,
+    load_weights,
+    untied_weights,
+)
 from depthtui.parallel.agreements import all_or_none, first_rank, first_rank_first
 from depthtui.parallel.group import is_first
 from depthtui.sizes import format_size
@@ -107,87 +114,95 @@ def load(
     """
     silence_libraries()
     _check_spec(spec)
-    tensor_parallel.check_spec(spec)
     device = device_named(spec.device)
     source = resolve(spec, models_dir)
     adapter = adapters.local_adapter(spec.adapter, progress) if spec.adapter else None
-    trust_remote_code = trust_remote_code and source.may_bring_code
+    trusted = trust_remote_code and source.may_bring_code
     folder = first_rank_first(
-        "the model's folder",
-        lambda: local_folder(source, models_dir, progress, trust_remote_code),
+        "the model's folder", lambda: local_folder(source, models_dir, progress, trusted)
     )
     with all_or_none("what the folder holds"):
-        check_files_are_ordinary(folder)
-        config = read_checked_config(folder, trust_remote_code)
-        for file_ in weight_files(folder):
-            check_safetensors(file_)
-        tokenizer = load_tokenizer(folder, trust_remote_code)
-        if adapter is not None:
-            adapters.check_fits(adapter, config, trust_remote_code)
-        plan = None
-        if spec.tensor_parallel > 1:
-            ranks = spec.tensor_parallel
-            plan = tensor_parallel.plan_for(folder.name, config, ranks, trust_remote_code)
+        tokenizer, config, plan = _checked(folder, spec, adapter, trusted)
     make_room()
     # An adapter is merged into all layers of its base.
-    readout_only = readout_only and adapter is None
-    whole_size = size = Size.of(config, folder, trust_remote_code, device)
-    loaded_config = config
-    if readout_only:
-        loaded_config = cut_config(config, [0])
-        size = Size.of(loaded_config, folder, trust_remote_code, device)
+    in_part = readout_only and adapter is None
+    whole = part = Size.of(config, folder, trusted, device)
+    if in_part:
+        part = Size.of(cut_config(config, [0]), folder, trusted, device)
     with all_or_none("where it fits"):
-        dtype = dtype_named(spec.dtype, device, size.parameters)
-        placement = device_map(spec, device, dtype, size)
+        dtype = dtype_named(spec.dtype, device, part.parameters)
+        placement = device_map(spec, device, dtype, part)
         make_current(placement)
+    stored = StoredWeights(folder, config, spec, dtype, placement, trusted, in_part, plan)
+    loaded = _read(stored, source, tokenizer, (whole, part), models_dir, progress)
+    if adapter is None:
+        return loaded
+    progress(Progress("Merging the adapter", 0, 0, "weights"))
+    with load_errors(folder):
+        return _with_adapter(loaded, adapter, models_dir, replace(stored, placement=None), progress)
+
+
+def _checked(
+    folder: Path, spec: ModelSpec, adapter: Adapter | None, trusted: bool
+) -> tuple[PreTrainedTokenizerBase, PreTrainedConfig, tensor_parallel.Plan | None]:
+    """The tokenizer and the configuration of a folder whose files are good, and its ranks' plan."""
+    check_files_are_ordinary(folder)
+    config, plan = read_checked_config(folder, trusted), None
+    for file_ in weight_files(folder):
+        check_safetensors(file_)
+    tokenizer = load_tokenizer(folder, trusted)
+    if adapter is not None:
+        adapters.check_fits(adapter, config, trusted)
+    if spec.tensor_parallel > 1:
+        plan = tensor_parallel.plan_for(folder.name, config, spec.tensor_parallel, trusted)
+    return tokenizer, config, plan
+
+
+def _read(
+    stored: StoredWeights,
+    source: ModelSource,
+    tokenizer: PreTrainedTokenizerBase,
+    sizes: tuple[Size, Size],
+    models_dir: Path,
+    progress: Report,
+) -> LoadedModel:
+    """The model of these weights, and its fingerprint; `sizes` of the whole and of what is read."""
+    spec, folder, config = stored.spec, stored.folder, stored.config
     stored_dtype = config.get_text_config().dtype or config.dtype
     # Both read all weights in order: the second finds them in the file cache.
-    fingerprinting = stored_fingerprint if readout_only else fingerprint_beside
+    fingerprinting = stored_fingerprint if stored.in_part else fingerprint_beside
     # The other ranks use rank 0's fingerprint.
     files = model_files(folder) if is_first() else []
     with fingerprinting(files, hash_file_in(models_dir)) as fingerprint:
         with all_or_none("the weights"):
-            model = load_weights(
-                folder,
-                loaded_config,
-                spec,
-                dtype,
-                placement,
-                progress,
-                trust_remote_code,
-                readout_only,
-                plan,
-            )
+            model = load_weights(stored, progress)
         with load_errors(folder):
-            info = _info(spec, source, folder, model, tokenizer, whole_size)
-            n_layers = config.get_text_config().num_hidden_layers
-            mark = first_rank("the fingerprint", lambda: fingerprint(progress), patient=True)
-            info = replace(info, n_layers=n_layers, fingerprint=mark)
-    rounded = (
-        _rounding(info, stored_dtype, dtype) if spec.dtype == "auto" and not spec.quantize else ""
+            info = replace(
+                describe(spec, source.name, str(source), model, tokenizer, sizes[0].parameters),
+                revision=folder.name if source.kind == "hub" else "",
+                n_layers=config.get_text_config().num_hidden_layers,
+                fingerprint=first_rank(
+                    "the fingerprint", lambda: fingerprint(progress), patient=True
+                ),
+            )
+    sentences = (
+        untied_weights(folder, model),
+        _rounding(info, stored_dtype, stored.dtype),
+        _text_alone(info, config),
     )
-    untied = untied_weights(folder, model)
-    notice = " ".join(filter(None, [untied, rounded, _text_alone(info, config)]))
-    loaded = LoadedModel(model, tokenizer, info, size.by_module, notice, readout_only)
-    if adapter is None:
-        return loaded
-
-    def load_base() -> PreTrainedModel:
-        return load_weights(folder, config, spec, dtype, None, progress, trust_remote_code)
-
-    progress(Progress("Merging the adapter", 0, 0, "weights"))
-    with load_errors(folder):
-        return _with_adapter(loaded, adapter, hash_file_in(models_dir), load_base)
+    notice = " ".join(filter(None, sentences))
+    return LoadedModel(model, tokenizer, info, sizes[1].by_module, notice, stored.in_part)
 
 
 def _with_adapter(
     loaded: LoadedModel,
     adapter: Adapter,
-    hashes: Path,
-    load_base: Callable[[], PreTrainedModel],
+    models_dir: Path,
+    stored: StoredWeights,
+    progress: Report,
 ) -> LoadedModel:
-    """The model with an adapter merged into its weights."""
-    with fingerprint_beside(adapter.files, hashes) as fingerprint:
+    """The model with an adapter merged into its weights, which are stored without it."""
+    with fingerprint_beside(adapter.files, hash_file_in(models_dir)) as fingerprint:
         model = adapters.merge(loaded.model, adapter)
         of_adapter = fingerprint(lambda progress: None)
     info = loaded.info
@@ -199,7 +214,7 @@ def _with_adapter(
     )
     base_warning = adapters.trained_on_another(adapter, info.name)
     notice = " ".join(filter(None, (loaded.notice, base_warning)))
-    base = adapters.BaseWeights(model, load_base)
+    base = adapters.BaseWeights(model, functools.partial(load_weights, stored, progress))
     return replace(loaded, model=model, info=merged, notice=notice, base=base)
 
 
@@ -212,7 +227,8 @@ def _text_alone(info: ModelInfo, config: PreTrainedConfig) -> str:
 
 def _rounding(info: ModelInfo, stored_dtype: object, dtype: torch.dtype) -> str:
     """A sentence on float32 weights that were rounded on loading; empty where none were."""
-    if stored_dtype != torch.float32 or dtype == torch.float32:
+    is_asked_for = info.spec.dtype != "auto" or info.spec.quantize
+    if is_asked_for or stored_dtype != torch.float32 or dtype == torch.float32:
         return ""
     return (
         f"{info.name} is stored in float32 and was rounded to {info.dtype}; the dtype float32 "
@@ -221,6 +237,7 @@ def _rounding(info: ModelInfo, stored_dtype: object, dtype: torch.dtype) -> str:
 
 
 def _check_spec(spec: ModelSpec) -> None:
+    tensor_parallel.check_spec(spec)
     if spec.dtype != "auto" and spec.dtype not in DTYPES:
         raise DepthError(
             f"There is no dtype {spec.dtype!r}.", f"Use auto or {_joined_by_or(DTYPES)}."
@@ -305,20 +322,6 @@ def load_tokenizer(folder: Path, trust_remote_code: bool = False) -> PreTrainedT
             f"{folder.name} has no tokenizer.", "Its folder should hold a tokenizer.json."
         )
     return tokenizer
-
-
-def _info(
-    spec: ModelSpec,
-    source: ModelSource,
-    folder: Path,
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    size: Size,
-) -> ModelInfo:
-    return replace(
-        describe(spec, source.name, str(source), model, tokenizer, size.parameters),
-        revision=folder.name if source.kind == "hub" else "",
-    )
 
 
 def describe(

@@ -22,13 +22,17 @@ from safetensors import safe_open
 from torch import Tensor
 from transformers import PreTrainedConfig
 
+from depthtui.data.model import ModelInfo
+from depthtui.data.pieces import NO_PARTS, NumberedParts
 from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError
-from depthtui.files import open_regular
+from depthtui.files import open_regular, write_whole
+from depthtui.models.card import CARD, model_card
 from depthtui.models.catalog import MADE_FROM, WEIGHTS_INDEX, weight_files
 from depthtui.models.free_space import check_disk
 from depthtui.models.integrity import read_header
-from depthtui.models.silent_parts import SKIP_LAYERS
+from depthtui.models.recipe import RECIPE, mergekit_recipe
+from depthtui.models.silent_parts import SKIP_LAYERS, skip_layers
 
 Report = Callable[[Progress], None]
 
@@ -293,3 +297,19 @@ def copy_tensors(
 
 def _offsets(header: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
     return {name: tuple(entry["data_offsets"]) for name, entry in header.items()}
+
+
+def write_beside(
+    folder: Path,
+    info: ModelInfo,
+    models_dir: Path,
+    layers: Sequence[int],
+    parts: NumberedParts,
+    is_healed: bool,
+) -> None:
+    """Write the card of a model, and its recipe, or the lists of the parts that it lacks."""
+    write_whole(folder / CARD, model_card(info, models_dir, layers, parts))
+    if parts == NO_PARTS:
+        write_whole(folder / RECIPE, mergekit_recipe(info, models_dir, layers, is_healed))
+    else:
+        write_whole(folder / SKIP_LAYERS, skip_layers(info, parts))

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from depthtui.data.sentence import plural
 from depthtui.errors import DepthError, first_line
 from depthtui.models.auto_class import auto_class
 from depthtui.models.out_of_memory import is_out_of_memory
+from depthtui.models.pruning import cut_config
 from depthtui.models.tensor_parallel import Plan
 
 Report = Callable[[Progress], None]
@@ -35,38 +37,53 @@ and the parts for images, sounds and speech.
 """
 
 
-def load_weights(
-    folder: Path,
-    config: PreTrainedConfig,
-    spec: ModelSpec,
-    dtype: torch.dtype,
-    placement: str | dict[str, torch.device] | None,
-    progress: Report,
-    trust_remote_code: bool = False,
-    in_part: bool = False,
-    plan: Plan | None = None,
-) -> PreTrainedModel:
-    """Read the weights of a model folder; `in_part` leaves those of other layers unread.
+@dataclass(frozen=True)
+class StoredWeights:
+    """The weights of a model folder, and how they are read into memory.
 
-    With a `plan`, only this rank's parts are read.
+    Attributes:
+        folder: the model's.
+        config: its configuration.
+        spec: what the user asked for.
+        dtype: the dtype in memory.
+        placement: the device of each module; None for main memory.
+        trusted: whether Python code that the model brings may run.
+        in_part: leave all layers behind the first one unread.
+        plan: the parts that this rank reads alone; None where there is one process.
+    """
+
+    folder: Path
+    config: PreTrainedConfig
+    spec: ModelSpec
+    dtype: torch.dtype
+    placement: str | dict[str, torch.device] | None
+    trusted: bool
+    in_part: bool
+    plan: Plan | None
+
+
+def load_weights(stored: StoredWeights, progress: Report) -> PreTrainedModel:
+    """Read stored weights into memory.
 
     Raises:
         DepthError: they cannot be read, some are missing, of another shape, or not used.
     """
-    options: dict[str, Any] = {"device_map": placement} if placement else {}
-    if plan is not None:
-        options = {"distributed_config": plan.config(spec.tensor_parallel)}
+    folder, spec = stored.folder, stored.spec
+    config = cut_config(stored.config, [0]) if stored.in_part else stored.config
+    options: dict[str, Any] = {"device_map": stored.placement} if stored.placement else {}
+    if stored.plan is not None:
+        options = {"distributed_config": stored.plan.config(spec.tensor_parallel)}
     if spec.quantize:
-        options["quantization_config"] = _quantization(spec.quantize, dtype)
+        options["quantization_config"] = _quantization(spec.quantize, stored.dtype)
     with load_errors(folder), _reporting_weights(progress), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, report = auto_class(config).from_pretrained(
             folder,
             config=config,
-            dtype=dtype,
+            dtype=stored.dtype,
             use_safetensors=True,
             local_files_only=True,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=stored.trusted,
             output_loading_info=True,
             # Refused below, by name: the library's own error refers to a table in its log.
             ignore_mismatched_sizes=True,
@@ -75,7 +92,7 @@ def load_weights(
     _check_shapes(folder, report["mismatched_keys"])
     hint = "The checkpoint is incomplete, or not of a causal language model."
     check_complete(folder, report["missing_keys"], hint)
-    if not in_part:
+    if not stored.in_part:
         _check_all_is_used(folder, model, report["unexpected_keys"])
     loaded: PreTrainedModel = model.eval()
     return loaded.requires_grad_(False)

@@ -12,7 +12,6 @@ from depthtui.depth.published import PROTOCOL
 from depthtui.metrics import kept, logit_lens
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Measure, Metric
-from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.marks import MARKS_EXPLAINED
 from depthtui.report.phrases import rule_title
 
@@ -74,13 +73,6 @@ _COLUMNS = {
     ),
 }
 
-_OF_TOKENS = {
-    "prediction": "prediction_depth",
-    "settling": "settling",
-    "early_exit": "early_exit",
-}
-"""The metric of each measure of a token's depth that is no rule."""
-
 
 def of_rules() -> tuple[Explanation, ...]:
     """Explanations of every rule."""
@@ -118,14 +110,6 @@ def of_measure(measure: Measure) -> tuple[Explanation, ...]:
     # A plug-in's rule may be left out, and its metric not.
     rule = [rule.explanation for rule in rules.ALL if rule.name == measure.rule]
     return (explanation, *rule)
-
-
-def of_token_depth(name: str) -> Explanation:
-    """The explanation of one measure of a generated token's depth."""
-    depth = next(depth for depth in TOKEN_DEPTHS if depth.name == name)
-    metric = _OF_TOKENS.get(name)
-    explanation = of_metrics(metric)[0] if metric else rules.named(name).explanation
-    return replace(explanation, title=depth.title, description=f"{depth.meaning}.")
 
 
 def of_verdict(verdict: Verdict | None) -> tuple[Explanation, ...]:

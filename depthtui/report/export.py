@@ -91,14 +91,9 @@ def part_report(
     if isinstance(part, ValueTable):
         data["csv"] = lambda: {"": table_bytes(part)}
     else:
-        blocks = _titled(part)
+        blocks = [Items([figure.title for figure in part]), Figures(part)]
     document = Document(f"Effective depth: {title}", blocks, palette=palette)
     return replace(report, document=lambda: document, data=data)
-
-
-def _titled(figures: Sequence[Figure]) -> list[Block]:
-    """The figures beneath a list of their titles."""
-    return [Items([figure.title for figure in figures]), Figures(figures)]
 
 
 def comparison_report(

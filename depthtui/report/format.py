@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from depthtui.files import begins_with
 from depthtui.installing import install_extra
@@ -63,7 +63,7 @@ class Format:
 
     def render(self, document: Document) -> bytes:
         """The document in this format."""
-        content: bytes = _function(self.renderer)(document)
+        content: bytes = resolve_name(self.renderer)(document)
         return content
 
     def figures(self, document: Document, most: int | None = None) -> dict[str, bytes]:
@@ -77,19 +77,12 @@ class Format:
 
     def draw(self, figure: Figure, look: Look) -> bytes:
         """A figure with a look in this format, which has figures."""
-        content: bytes = _function(self.figure)(figure, look)
+        content: bytes = resolve_name(self.figure)(figure, look)
         return content
 
     def is_report(self, path: Path) -> bool:
         """Whether depthtui wrote a file in this format; False for a link."""
         is_one: bool = begins_with(path, self.begins) and (
-            not self.knows or _function(self.knows)(path)
+            not self.knows or resolve_name(self.knows)(path)
         )
         return is_one
-
-
-def _function(place: str) -> Callable[..., Any]:
-    """The function at a place such as `module:function`."""
-    module, _, name = place.partition(":")
-    function: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return function

@@ -281,34 +281,27 @@ class Section:
 
     Attributes:
         name: its heading.
-        has: whether a page has it.
+        part: the field of a page that it shows.
         table: makes the table of a page, with at most this many rows where there may be many.
         total: how many rows there would be without a limit; 0 where no number is known.
     """
 
     name: str
-    has: Callable[[Inspection], bool]
+    part: str
     table: Callable[[Inspection, int], Table]
     total: Callable[[Inspection], int] = lambda page: 0
 
+    def has(self, page: Inspection) -> bool:
+        """Whether a page has it."""
+        return bool(getattr(page, self.part))
 
-ENDS = Section(
-    "Before and after",
-    lambda page: page.before is not None,
-    lambda page, most: readouts_table(page),
-)
-READS = Section(
-    "Reads",
-    lambda page: page.reads is not None,
-    sources_table,
-    lambda page: len(sources_of(page)),
-)
-WRITES = Section("Writes", lambda page: bool(page.written), lambda page, most: writes_table(page))
-HEADS = Section("Heads", lambda page: bool(page.heads), heads_table, lambda page: len(page.heads))
-NEURONS = Section("Neurons", lambda page: bool(page.neurons), neurons_table)
-EXPERTS = Section(
-    "Experts", lambda page: bool(page.experts), lambda page, most: experts_table(page)
-)
+
+ENDS = Section("Before and after", "before", lambda page, most: readouts_table(page))
+READS = Section("Reads", "reads", sources_table, lambda page: len(sources_of(page)))
+WRITES = Section("Writes", "written", lambda page, most: writes_table(page))
+HEADS = Section("Heads", "heads", heads_table, lambda page: len(page.heads))
+NEURONS = Section("Neurons", "neurons", neurons_table)
+EXPERTS = Section("Experts", "experts", lambda page, most: experts_table(page))
 
 SECTIONS = (ENDS, READS, WRITES, HEADS, NEURONS, EXPERTS)
 """The tables of a page, in the report's order."""

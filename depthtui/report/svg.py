@@ -129,18 +129,6 @@ def ramp_style(name: str = OWN_PALETTE) -> str:
     )
 
 
-def token_style(name: str = OWN_PALETTE) -> str:
-    """CSS rules of backgrounds for tokens by level, `d0` and on, in a palette's colours."""
-
-    def rules(dark: bool) -> str:
-        return "".join(
-            f".d{level}{{background:{ramps.css(colour)};color:{_ink(colour)}}}"
-            for level, colour in enumerate(ramps.sequential(dark, name))
-        )
-
-    return _light_and_dark(rules)
-
-
 def series_style() -> str:
     """CSS rules of lines in many colours and dashes, and of their legend."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -121,50 +122,43 @@ def _counts(
     return TokenCounts(counts, state.plan.run.chat_template, engine)
 
 
+@dataclass(eq=False)
 class _Sweep:
-    def __init__(
-        self,
-        state: SweepState,
-        make_engine: MakeEngine,
-        models_dir: Path,
-        watcher: Watcher,
-        on_bug: OnBug,
-    ) -> None:
-        self._state = state
-        self._make_engine = make_engine
-        self._models_dir = models_dir
-        self._watcher = watcher
-        self._on_bug = on_bug
-        self._engine: SweepEngine | None = None
+    state: SweepState
+    make_engine: MakeEngine
+    models_dir: Path
+    watcher: Watcher
+    on_bug: OnBug
+    _engine: SweepEngine | None = field(default=None, init=False)
 
     def run(self) -> Outcome:
-        self._state.folder.save_failures([])
-        models = self._state.plan.models
+        self.state.folder.save_failures([])
+        models = self.state.plan.models
         for model in models:
-            problem = find_on_disk(self._state, model, self._models_dir, self._watcher.emit)
+            problem = find_on_disk(self.state, model, self.models_dir, self.watcher.emit)
             if problem:
-                fail_model(self._state, self._watcher, model, problem)
-        self._watcher.sweep_begins(self._state)
+                fail_model(self.state, self.watcher, model, problem)
+        self.watcher.sweep_begins(self.state)
         try:
             for model in models:
-                if any(cell.model == model for cell in self._state.missing_items):
+                if any(cell.model == model for cell in self.state.missing_items):
                     self._run_model(model)
         except KeyboardInterrupt:
-            self._state.outcome()
+            self.state.outcome()
             raise
-        return self._state.outcome()
+        return self.state.outcome()
 
     def _run_model(self, model: ModelSpec) -> None:
         try:
-            engine = self._engine = self._engine or self._make_engine(self._watcher.emit)
+            engine = self._engine = self._engine or self.make_engine(self.watcher.emit)
             info = engine.load(model)
         except DepthError as error:
-            fail_model(self._state, self._watcher, model, str(error))
+            fail_model(self.state, self.watcher, model, str(error))
             return
         except Exception as error:
-            fail_model(self._state, self._watcher, model, self._on_bug(error))
+            fail_model(self.state, self.watcher, model, self.on_bug(error))
             return
-        state = self._state
+        state = self.state
         counts = _counts(state, model, info.fingerprint, engine)
         n_known = len(counts.lengths)
         for cell in state.find_records(model, counts, info.fingerprint):
@@ -173,14 +167,14 @@ class _Sweep:
             state.folder.save_token_counts(model, info.fingerprint, counts.lengths)
 
     def _run_cell(self, engine: SweepEngine, cell: Cell, counts: TokenCounts) -> None:
-        state = self._state
+        state = self.state
         candidates, settings = state.candidates[cell.task.unwritten], state.plan.run
         began = time.perf_counter()
         for step in run_cell(
-            engine, cell, settings, candidates, counts, state.is_missing, self._on_bug
+            engine, cell, settings, candidates, counts, state.is_missing, self.on_bug
         ):
             if isinstance(step, Item):
-                self._watcher.prompt_begins(step)
+                self.watcher.prompt_begins(step)
                 began = time.perf_counter()
                 continue
             record = step if isinstance(step, Record) else None
@@ -188,5 +182,5 @@ class _Sweep:
                 state.save(cell, record)
             elif isinstance(step, Failure):
                 state.fail(step)
-            self._watcher.prompt_ends(cell, record, time.perf_counter() - began)
-        self._watcher.cell_ends(cell)
+            self.watcher.prompt_ends(cell, record, time.perf_counter() - began)
+        self.watcher.cell_ends(cell)

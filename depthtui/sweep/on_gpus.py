@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -177,25 +177,21 @@ class _Worker:
         return self.end()
 
 
+@dataclass(eq=False)
 class _GpuDriver:
-    def __init__(
-        self,
-        state: SweepState,
-        watcher: Watcher,
-        notify: Notify,
-        start: Callable[[str], _Worker],
-    ) -> None:
-        self._state = state
-        self._watcher = watcher
-        self._notify = notify
-        self._start = start
-        self._results = Results(state, watcher, notify, "process")
-        self._waiting: list[_CellPart] = []
-        self._workers: list[_Worker] = []
-        self._notices: set[str] = set()
+    state: SweepState
+    watcher: Watcher
+    notify: Notify
+    start: Callable[[str], _Worker]
+    _waiting: list[_CellPart] = field(default_factory=list, init=False)
+    _workers: list[_Worker] = field(default_factory=list, init=False)
+    _notices: set[str] = field(default_factory=set, init=False)
+
+    def __post_init__(self) -> None:
+        self._results = Results(self.state, self.watcher, self.notify, "process")
 
     def run(self, gpus: Sequence[str]) -> None:
-        self._waiting = _parts(self._state, len(gpus))
+        self._waiting = _parts(self.state, len(gpus))
         try:
             for gpu in gpus[: len(self._waiting)]:
                 self._begin(gpu)
@@ -209,7 +205,7 @@ class _GpuDriver:
                 worker.end()
 
     def _begin(self, gpu: str) -> None:
-        worker = self._start(gpu)
+        worker = self.start(gpu)
         self._workers.append(worker)
         self._send_next(worker)
 
@@ -220,7 +216,7 @@ class _GpuDriver:
             same = (part for part in self._waiting if part.cell.model == worker.model)
             part = next(same, self._waiting[0])
             self._waiting.remove(part)
-            worker.send(part, order_bytes(self._state, part.cell, part.numbers))
+            worker.send(part, order_bytes(self.state, part.cell, part.numbers))
 
     def _receive(self, worker: _Worker) -> None:
         assert worker.part is not None
@@ -239,13 +235,13 @@ class _GpuDriver:
             case b"unloaded":
                 problem = failure_in(data).message
                 self._waiting = [part for part in self._waiting if part.cell.model != cell.model]
-                fail_model(self._state, self._watcher, cell.model, problem)
+                fail_model(self.state, self.watcher, cell.model, problem)
             case _:
                 self._results.receive(cell, kind.decode(), data)
 
     def _lose(self, worker: _Worker, part: _CellPart) -> None:
         self._workers.remove(worker)
-        cell, missing = part.cell, self._state.missing_numbers(part.cell)
+        cell, missing = part.cell, self.state.missing_numbers(part.cell)
         if self._results.is_tried_again(cell, worker.death()):
             numbers = tuple(number for number in part.numbers if number in missing)
             self._waiting.insert(0, _CellPart(cell, numbers))
@@ -257,12 +253,12 @@ class _GpuDriver:
         """Report the end of a cell, unless a part of it waits or runs."""
         running = [worker.part for worker in self._workers if worker.part]
         if not any(part.cell == cell for part in (*self._waiting, *running)):
-            self._watcher.cell_ends(cell)
+            self.watcher.cell_ends(cell)
 
     def _notify_once(self, message: str) -> None:
         if message not in self._notices:
             self._notices.add(message)
-            self._notify(message)
+            self.notify(message)
 
 
 class _KeptEngine:

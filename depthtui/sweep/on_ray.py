@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -128,33 +128,28 @@ def run_on_ray(
     return _RayDriver(state, make_engine, needs, watcher, notify).run()
 
 
+@dataclass(eq=False)
 class _RayDriver:
-    def __init__(
-        self,
-        state: SweepState,
-        make_engine: Callable[[], SweepEngine],
-        needs: NodeNeeds,
-        watcher: Watcher,
-        notify: Notify,
-    ) -> None:
+    state: SweepState
+    make_engine: Callable[[], SweepEngine]
+    needs: NodeNeeds
+    watcher: Watcher
+    notify: Notify
+    _running: dict[Any, Cell] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
         import ray
 
         self._ray: Any = ray
-        self._state = state
-        self._make_engine = make_engine
-        self._needs = needs
-        self._watcher = watcher
-        self._notify = notify
-        self._running: dict[Any, Cell] = {}
 
     def run(self) -> Outcome:
-        state = self._state
+        state = self.state
         state.folder.save_failures([])
         for model in state.plan.models:
             counts = state.folder.token_counts(model, None)
             state.find_records(model, TokenCounts(counts, state.plan.run.chat_template), None)
-        self._watcher.sweep_begins(state)
-        results = Results(state, self._watcher, self._notify, "node")
+        self.watcher.sweep_begins(state)
+        results = Results(state, self.watcher, self.notify, "node")
         self._warn_of_needs()
         for cell in state.missing_items:
             self._send(cell)
@@ -170,15 +165,15 @@ class _RayDriver:
 
     def _warn_of_needs(self) -> None:
         """Warn where no node is large enough: Ray would wait for one for ever."""
-        if self._state.missing_items and not _fits(self._needs, self._ray.nodes()):
-            self._notify(f"No node of the cluster has {self._needs} now: the sweep waits for one.")
+        if self.state.missing_items and not _fits(self.needs, self._ray.nodes()):
+            self.notify(f"No node of the cluster has {self.needs} now: the sweep waits for one.")
 
     def _send(self, cell: Cell) -> None:
         task = self._ray.remote(_run_cell).options(
-            num_returns="streaming", max_retries=0, name=cell.task.title, **self._needs.options()
+            num_returns="streaming", max_retries=0, name=cell.task.title, **self.needs.options()
         )
-        order = order_bytes(self._state, cell, self._state.missing_numbers(cell))
-        self._running[task.remote(self._make_engine, order)] = cell
+        order = order_bytes(self.state, cell, self.state.missing_numbers(cell))
+        self._running[task.remote(self.make_engine, order)] = cell
 
     def _receive(self, results: Results) -> None:
         """Handle one message, of any cell that has sent one."""
@@ -199,7 +194,7 @@ class _RayDriver:
         else:
             results.receive(cell, kind, data)
             return
-        self._watcher.cell_ends(cell)
+        self.watcher.cell_ends(cell)
 
 
 def _fits(needs: NodeNeeds, nodes: list[dict[str, Any]]) -> bool:

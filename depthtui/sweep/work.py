@@ -57,28 +57,26 @@ class UnknownLength(Exception):
     """A prompt has not been counted yet, and no model is loaded to count it."""
 
 
+@dataclass(eq=False)
 class TokenCounts:
     """Lengths of prompts by one model's tokenizer.
 
-    Args:
+    Attributes:
         lengths: lengths by `folder.count_key`; filled as prompts are counted.
         chat_template: whether the template is counted too.
         engine: counts prompts of unknown length; None before the model is loaded.
     """
 
-    def __init__(
-        self, lengths: dict[str, int], chat_template: bool, engine: SweepEngine | None = None
-    ) -> None:
-        self.lengths = lengths
-        self._chat_template = chat_template
-        self._engine = engine
+    lengths: dict[str, int]
+    chat_template: bool
+    engine: SweepEngine | None = None
 
     def __call__(self, prompt: Prompt) -> int:
-        key = count_key(prompt.text, self._chat_template)
+        key = count_key(prompt.text, self.chat_template)
         if key not in self.lengths:
-            if self._engine is None:
+            if self.engine is None:
                 raise UnknownLength
-            self.lengths[key] = self._engine.count_tokens(prompt, self._chat_template)
+            self.lengths[key] = self.engine.count_tokens(prompt, self.chat_template)
         return self.lengths[key]
 
 

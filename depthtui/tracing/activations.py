@@ -78,43 +78,37 @@ class Activations:
             return None
 
 
+@dataclass(eq=False)
 class ActivationRecorder:
     """Collects activations as the layers run.
 
-    Args:
+    Attributes:
         n_layers: L.
         keep_writes: whether to keep attention and MLP writes too.
         scratch_dir: the folder of large stacks; None for the system's.
         between: layers whose input is not the output of the layer before.
     """
 
-    def __init__(
-        self,
-        n_layers: int,
-        keep_writes: bool,
-        scratch_dir: str | None = None,
-        between: Collection[int] = (),
-    ) -> None:
-        self._n_layers = n_layers
-        self._keep_writes = keep_writes
-        self._scratch_dir = scratch_dir
-        self._stacks: dict[str, Tensor] = {}
-        self._has_writes = True
-        self._between = between
-        self._layer_inputs: dict[int, Tensor] = {}
+    n_layers: int
+    keep_writes: bool
+    scratch_dir: str | None = None
+    between: Collection[int] = ()
+    _stacks: dict[str, Tensor] = field(default_factory=dict, init=False)
+    _has_writes: bool = field(default=True, init=False)
+    _layer_inputs: dict[int, Tensor] = field(default_factory=dict, init=False)
 
     def add(self, layer: LayerActivations) -> None:
         """Keep one layer."""
         if layer.layer == 0:
-            self._put("residual", self._n_layers + 1, 0, layer.h)
-        if layer.layer in self._between:
+            self._put("residual", self.n_layers + 1, 0, layer.h)
+        if layer.layer in self.between:
             self._layer_inputs[layer.layer] = layer.h.clone()
-        self._put("residual", self._n_layers + 1, layer.layer + 1, layer.h_next)
+        self._put("residual", self.n_layers + 1, layer.layer + 1, layer.h_next)
         if layer.attention is None or layer.mlp is None:
             self._has_writes = False
-        elif self._keep_writes:
-            self._put("attention", self._n_layers, layer.layer, layer.attention)
-            self._put("mlp", self._n_layers, layer.layer, layer.mlp)
+        elif self.keep_writes:
+            self._put("attention", self.n_layers, layer.layer, layer.attention)
+            self._put("mlp", self.n_layers, layer.layer, layer.mlp)
 
     def put_residual(self, depth: int, value: Tensor) -> None:
         """Put h_depth `[T, d]` in place of the output of the layer below."""
@@ -132,7 +126,7 @@ class ActivationRecorder:
 
     def _put(self, name: str, count: int, place: int, value: Tensor) -> None:
         if name not in self._stacks:
-            self._stacks[name] = _stack(count, value, self._scratch_dir)
+            self._stacks[name] = _stack(count, value, self.scratch_dir)
         self._stacks[name][place] = value
 
 

@@ -41,11 +41,6 @@ class CarriedStreams:
     embedding: nn.Module | None = None
     between: tuple[nn.Module, ...] = ()
 
-    @property
-    def n_slots(self) -> int:
-        """How many slots a state has."""
-        return len(self.slots[0])
-
     def state(self, depth: int, stream: Callable[[int], Tensor]) -> Tensor:
         """The state of a depth, `[..., (1 + slots) d]`, from each depth's stream `[..., d]`."""
         stream_here = stream(depth)

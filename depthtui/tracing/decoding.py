@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
 
@@ -35,10 +36,11 @@ _FINEST = 2.0**-16
 """Float32 products add up in any order: they are less exact than one float32 rounding."""
 
 
+@dataclass(eq=False)
 class Decoding:
     """Reads tokens, each call after those read before; a context that removes its hooks.
 
-    Args:
+    Attributes:
         model: a causal language model.
         anatomy: its layers.
         checkpoint: called before every layer; raising there ends the reading.
@@ -46,27 +48,20 @@ class Decoding:
             all tokens again.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        anatomy: Anatomy,
-        checkpoint: Callable[[], None] = lambda: None,
-        cached: bool = True,
-    ) -> None:
-        self._model = model
-        self._anatomy = anatomy
-        self._checkpoint = checkpoint
-        self._cached = cached
-        self._cache: dict[str, Any] = {}
-        self._ids = torch.zeros(0, dtype=torch.int64)
-        self._streams: list[Tensor] = []
-        self._stack = ExitStack()
+    model: nn.Module
+    anatomy: Anatomy
+    checkpoint: Callable[[], None] = lambda: None
+    cached: bool = True
+    _cache: dict[str, Any] = field(default_factory=dict, init=False)
+    _streams: list[Tensor] = field(default_factory=list, init=False)
+    _read: list[np.ndarray] = field(default_factory=list, init=False)
+    _stack: ExitStack = field(default_factory=ExitStack, init=False)
 
     def __enter__(self) -> Decoding:
         handles = self._stack.enter_context(hooks())
-        for block in dict.fromkeys(self._anatomy.layers):
+        for block in dict.fromkeys(self.anatomy.layers):
             handles.append(block.register_forward_pre_hook(self._before))
-        handles.extend(_keep_streams(self._anatomy, self._streams))
+        handles.extend(_keep_streams(self.anatomy, self._streams))
         return self
 
     def __exit__(
@@ -79,22 +74,22 @@ class Decoding:
 
     def read(self, ids: np.ndarray) -> Tensor:
         """Read the next tokens `[n]`; return h_0 … h_L at the last of them, `[L+1, d]`."""
-        self._ids = torch.cat([self._ids, torch.from_numpy(ids)])
-        unread = self._ids[-len(ids) :] if self._cached else self._ids
-        embedding: Any = self._model.get_input_embeddings()  # type: ignore[operator]
+        self._read.append(ids)
+        unread = torch.from_numpy(ids if self.cached else np.concatenate(self._read))
+        embedding: Any = self.model.get_input_embeddings()  # type: ignore[operator]
         unread = unread.to(execution_device(embedding))
         self._streams.clear()
         with torch.inference_mode():
-            outputs = decoder(self._model)(
-                input_ids=unread[None], use_cache=self._cached, **self._cache
+            outputs = decoder(self.model)(
+                input_ids=unread[None], use_cache=self.cached, **self._cache
             )
-        if self._cached:
+        if self.cached:
             self._cache = cache_in(outputs)
         device = self._streams[-1].device
         return torch.stack([stream[0].to(device) for stream in self._streams])
 
     def _before(self, _module: nn.Module, _args: tuple[Any, ...]) -> None:
-        self._checkpoint()
+        self.checkpoint()
 
 
 def reads_on(model: nn.Module, anatomy: Anatomy) -> bool:

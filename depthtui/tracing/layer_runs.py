@@ -132,7 +132,11 @@ class _PassRecorder:
         for run in self.runs:
             is_stream = run.before.shape == run.after.shape
             if not (run.streams and is_stream and run.before.shape[:2] == ids.shape):
-                raise _no_stream(run.block)
+                raise DepthError(
+                    f"{type(run.block).__name__} does not read and write a residual stream of "
+                    "shape [1, tokens, width].",
+                    "depthtui measures decoders whose layers hand a residual stream on.",
+                )
 
     def __enter__(self) -> None:
         handles = self._hooks.enter_context(hooks())
@@ -167,14 +171,6 @@ class _PassRecorder:
 
     def _note(self, module: nn.Module, _args: object, _output: object) -> None:
         self.between.append(module)
-
-
-def _no_stream(block: nn.Module) -> DepthError:
-    return DepthError(
-        f"{type(block).__name__} does not read and write a residual stream of shape "
-        "[1, tokens, width].",
-        "depthtui measures decoders whose layers hand a residual stream on.",
-    )
 
 
 def _beside(model: nn.Module, blocks: Sequence[nn.Module]) -> list[nn.Module]:

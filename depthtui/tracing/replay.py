@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -117,18 +117,16 @@ class _RecordingCache(DynamicCache):
         return keys_values
 
 
+@dataclass(eq=False)
 class Replay:
     """One prompt's clean pass, and any number of changed ones from its middle.
 
-    Args:
+    Attributes:
         model, anatomy: the model.
         ids: `[T]` token ids.
         checkpoint: called before every layer; raising there ends the work.
         tokens_at_once: most tokens that go through a layer in one batch; a longer prompt
             still runs whole.
-
-    Attributes:
-        ids: the tokens.
         residual: the residual stream h_0 … h_L, each `[T, d]`.
         states: the states that later layers read at depths 0 … L, each `[T, D]`: mostly the stream.
         whole_only: a token's values depend on all others of the same call, so that layers
@@ -137,33 +135,27 @@ class Replay:
         projections: for how many pairs only the keys and values were computed.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        anatomy: Anatomy,
-        ids: Tensor,
-        checkpoint: Callable[[], None] = lambda: None,
-        tokens_at_once: int = 4096,
-    ) -> None:
-        self.tokens_at_once = tokens_at_once
-        self._model = model
-        self._layers = anatomy.layers
-        self._problem = anatomy.replay_missing
-        self.ids = ids
-        self._checkpoint = checkpoint
-        self._anatomy = anatomy
-        self._between = anatomy.between
-        self._carried = anatomy.carried
-        self._calls: dict[tuple[int, bool], list[LayerArguments]] = {}
-        self._outputs: list[Any] = []
-        self._stream_shape: tuple[int, ...] = ()
-        self._keys_values: list[KeysValues | None] = []
-        self._can_resume: bool | None = None
-        self.residual: list[Tensor] = []
-        self.states: list[Tensor] = []
+    model: nn.Module
+    anatomy: Anatomy
+    ids: Tensor
+    checkpoint: Callable[[], None] = lambda: None
+    tokens_at_once: int = 4096
+    _calls: dict[tuple[int, bool], list[LayerArguments]] = field(default_factory=dict, init=False)
+    _outputs: list[Any] = field(default_factory=list, init=False)
+    _stream_shape: tuple[int, ...] = field(default=(), init=False)
+    _keys_values: list[KeysValues | None] = field(default_factory=list, init=False)
+    _can_resume: bool | None = field(default=None, init=False)
+    residual: list[Tensor] = field(default_factory=list, init=False)
+    states: list[Tensor] = field(default_factory=list, init=False)
+    evaluations: int = field(default=0, init=False)
+    projections: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._layers = self.anatomy.layers
+        self._problem = self.anatomy.replay_missing
+        self._between = self.anatomy.between
+        self._carried = self.anatomy.carried
         self.whole_only = mixes_tokens(self._layers)
-        self.evaluations = 0
-        self.projections = 0
         self._record()
 
     @property
@@ -405,7 +397,7 @@ class Replay:
     def last_states(self, ids: Tensor) -> Tensor:
         """The last states `[tokens, D]` of other tokens `[tokens]`, in a separate pass."""
         if self._carried is not None:
-            replay = Replay(self._model, self._anatomy, ids, self._checkpoint)
+            replay = Replay(self.model, self.anatomy, ids, self.checkpoint)
             self.evaluations += replay.evaluations
             return replay.states[-1]
         outputs: list[Tensor] = []
@@ -413,7 +405,7 @@ class Replay:
         def keep(_module: nn.Module, _args: object, output: Any) -> None:
             outputs.append(first_tensor(output)[0])
 
-        self._checkpoint()
+        self.checkpoint()
         last = of_call(self._layers, self.n_layers - 1, keep)
         with hooks() as handles, torch.no_grad():
             handles.append(self._layers[-1].register_forward_hook(last))
@@ -435,7 +427,7 @@ class Replay:
     def _call_layer(
         self, layer: int, states: Tensor, start: int, cache: _PastCache | None
     ) -> Tensor:
-        self._checkpoint()
+        self.checkpoint()
         batch, tokens, _ = states.shape
         self.evaluations += batch * tokens
         if self._problem:
@@ -531,7 +523,7 @@ class Replay:
                 self._outputs[index] = self._empty_output(output)
                 if cache is not None:
                     places[index], cache.place = cache.place, None
-                self._checkpoint()
+                self.checkpoint()
 
             return of_call(self._layers, index, hook)
 
@@ -547,7 +539,7 @@ class Replay:
         ]
         self.residual = residual
         self.states = [
-            self._anatomy.state(depth, residual.__getitem__) for depth in range(count + 1)
+            self.anatomy.state(depth, residual.__getitem__) for depth in range(count + 1)
         ]
 
     def _empty_output(self, output: Any) -> Any:
@@ -559,7 +551,7 @@ class Replay:
 
     def _decode(self, ids: Tensor, cache: DynamicCache | None) -> None:
         """Run `ids` `[batch, tokens]` through the decoder; the cache has one of two names there."""
-        model = decoder(self._model)
+        model = decoder(self.model)
         names = inspect.signature(model.forward).parameters
         name = "cache" if "cache" in names else "past_key_values"
         if name not in names and cache is not None:

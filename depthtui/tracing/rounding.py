@@ -56,15 +56,13 @@ def roundings(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> Tens
     return (miss.float() / expected).square().mean(dim=-1).sqrt()
 
 
-def is_rounding(
-    miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype, most: float = MOST_ROUNDINGS
-) -> bool:
-    """Whether rounding explains a difference: at most `most` roundings at half of the tokens.
+def is_rounding(miss: Tensor, sizes: Sequence[Tensor], dtype: torch.dtype) -> bool:
+    """Whether rounding explains a difference: at most `MOST_ROUNDINGS` at half of the tokens.
 
     Half, since a router that narrowly chooses another expert is no error. NaN is an error.
     Arguments as in `roundings`.
     """
-    return bool(roundings(miss, sizes, dtype).median() <= most)
+    return bool(roundings(miss, sizes, dtype).median() <= MOST_ROUNDINGS)
 
 
 def coarsest_dtype(module: nn.Module, *tensors: Tensor) -> torch.dtype:

@@ -126,24 +126,16 @@ class DepthApp(Navigation):
         self.recorder: Recorder | None = None
         self._simulated: list[events.Key] = []
         self._make_engine = make_engine or self._engine_process
-        self._spec = spec
-        self._given_options = given_options
-        self._trusted = trusted
-        self._engine_command = engine_command
+        self._spec, self._engine_command = spec, engine_command
+        self._trusted, self._given_options = trusted, given_options
 
     @cached_property
     def explorer(self) -> Explorer:
         """The explorer's state; it imports NumPy, for which the first frame does not wait."""
         from depthtui.tui.state.explorer import Explorer
 
-        return Explorer(
-            self._spec,
-            self.settings.shown,
-            self,
-            self._given_options,
-            self._trusted,
-            self._engine_command,
-        )
+        opened = self._spec, self.settings.shown, self
+        return Explorer(*opened, self._given_options, self._trusted, self._engine_command)
 
     # Starting and ending ----------------------------------------------------
 

@@ -70,9 +70,7 @@ def engine_runs(folder, tmp_path, metrics):
     engine.load(ModelSpec(str(folder), device="cpu"))
     settings, runs = RunSettings(metrics=metrics), []
     for prompt in PROMPTS:
-        runs.append(
-            engine.run(prompt, with_lengths_before(settings, [len(run.tokens) for run in runs]))
-        )
+        runs.append(engine.run(prompt, with_lengths_before(settings, runs)))
     return runs
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from depthtui.data.model import joined_type, label_cells, layer_label, layer_words, marks_words
+from depthtui.data.model import joined_type, label_cells, layer_label, marks_words
 from tests.builders.models import model_info
 
 ATTENTION, MAMBA = "full attention", "mamba"
@@ -14,7 +14,6 @@ HYBRID = model_info(layers=12, layer_types=(MAMBA, MAMBA, ATTENTION) * 4)
 def test_a_layer_of_a_hybrid_has_the_mark_of_its_type():
     assert [layer_label(HYBRID, layer) for layer in (0, 2, 11)] == ["0M", "2F", "11F"]
     assert label_cells(HYBRID) == 3
-    assert layer_words(HYBRID, 2) == "layer 2 (full attention)"
     assert marks_words(HYBRID) == "M mamba · F full attention"
     assert HYBRID.layers_by_type == {MAMBA: (0, 1, 3, 4, 6, 7, 9, 10), ATTENTION: (2, 5, 8, 11)}
 
@@ -22,7 +21,6 @@ def test_a_layer_of_a_hybrid_has_the_mark_of_its_type():
 def test_layers_that_are_alike_have_numbers_alone():
     model = model_info(layers=12)
     assert layer_label(model, 11) == "11"
-    assert layer_words(model, 11) == "layer 11"
     assert (marks_words(model), model.layers_by_type, label_cells(model)) == ("", {}, 2)
 
 

@@ -166,7 +166,7 @@ def test_activations_are_not_kept_where_computing_is_quicker(engine, monkeypatch
     engine.run(Prompt(TEXT), RunSettings(lens_top_k=5))
     engine.run(Prompt(TEXT), RunSettings(lens_top_k=9))
     assert len(counted) == 2
-    assert engine._store.info().kinds["activations"] == (0, 0)
+    assert engine.store.info().kinds["activations"] == (0, 0)
 
 
 class TestDevices:
@@ -210,7 +210,7 @@ def test_a_damaged_cached_result_is_computed_again(engine, tmp_path, monkeypatch
     first = engine.run(Prompt(TEXT), RunSettings())
     for value in (tmp_path / "cache").rglob("*.val"):
         value.write_bytes(value.read_bytes()[:-9] + b"not it...")
-    engine._store = open_store(tmp_path / "cache", 1 << 30, notices.append)
+    engine.store = open_store(tmp_path / "cache", 1 << 30, notices.append)
     again = engine.run(Prompt(TEXT), RunSettings())
     assert not again.provenance.cached
     assert_same_arrays(first, again)

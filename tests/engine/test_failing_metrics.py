@@ -134,8 +134,8 @@ def bugs():
 
 @pytest.fixture
 def engine(loaded, tmp_path, events, bugs):
-    loaded._store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
-    loaded.emit, loaded._on_bug = events.append, bugs.append
+    loaded.store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    loaded.emit, loaded.on_bug = events.append, bugs.append
     return loaded
 
 

@@ -114,7 +114,7 @@ def test_where_one_fails_the_other_is_whole(engine, monkeypatch, at_fault):
         # Read for settling alone, nothing is put into rows.
         reader = lens_module, "_put"
     monkeypatch.setattr(*reader, fails)
-    engine._on_bug = lambda error: None
+    engine.on_bug = lambda error: None
     result = engine.run(PROMPT, BOTH, fresh=True)
     assert result.complete
     assert result.failed == (at_fault,)

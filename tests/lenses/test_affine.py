@@ -30,9 +30,7 @@ def fitted(model, ridge=0.0, texts=TEXTS, room=1 << 30, calibration=None, turned
         return residuals if turned is None else turned(residuals)
 
     calibration = calibration or Calibration.of(texts, "here", "0")
-    return fit_affine(
-        calibration, residuals_of, anatomy.unembedding, LAYERS, anatomy.width, room, CPU, ridge
-    )
+    return fit_affine(calibration, residuals_of, anatomy.unembedding, room, CPU, ridge)
 
 
 def scaled(rows):

@@ -87,7 +87,7 @@ def given(model, name, ids, streams, depth):
 def test_earlier_streams_lie_beside_the_last_one(name):
     model, ids, anatomy, replay = prepared(name)
     assert (anatomy.lens_missing, anatomy.replay_missing) == ("", "")
-    assert anatomy.carried.n_slots == SLOTS[name]
+    assert len(anatomy.carried.slots[0]) == SLOTS[name]
     assert anatomy.carried.readout_reads == (name in MIXED)
     assert len(anatomy.layers) == len(model.order)
     logits = model(input_ids=ids, use_cache=False).logits[0]

@@ -193,7 +193,7 @@ def test_both_prompts_begin_alike_and_nothing_runs_there() -> None:
 def test_a_prompt_put_into_itself_changes_nothing(name: str) -> None:
     model = tiny(name)
     result = patching(model)
-    result._source = result.target
+    result.source = result.target
     for tokens in ([PLACE], [3], AT, range(PLACE + 1)):
         margins, unchanged = result.patched(list(tokens))
         np.testing.assert_allclose(margins, result.margins[1], atol=1e-5)

@@ -154,8 +154,8 @@ class TestWhatComesOut:
     def test_quantising_is_no_loss_that_nobody_asked_for(self, folder, monkeypatch) -> None:
         """The weights are read as they are here: bitsandbytes is not needed for the words."""
 
-        def read_unquantised(folder, config, spec, *rest):
-            return load_weights(folder, config, replace(spec, quantize=""), *rest)
+        def read_unquantised(stored, progress):
+            return load_weights(replace(stored, spec=replace(stored.spec, quantize="")), progress)
 
         monkeypatch.setattr(devices, "_FLOAT32_UP_TO", 1000)
         monkeypatch.setattr(loading.importlib.util, "find_spec", lambda _: object())
@@ -630,9 +630,9 @@ class TestTheCurrentGpu:
         real = loading.load_weights
         seen_when_loading: list[list[torch.device]] = []
 
-        def load_model(folder, config, spec, dtype, _placement, *rest):
+        def load_model(stored, progress):
             seen_when_loading.append(list(made_current))
-            return real(folder, config, spec, dtype, None, *rest)
+            return real(replace(stored, placement=None), progress)
 
         monkeypatch.setattr(loading, "device_map", lambda *_args: placement)
         monkeypatch.setattr(loading, "load_weights", load_model)

@@ -13,7 +13,6 @@ from depthtui.depth.right_answers import RightAnswers
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import Facts
 from depthtui.metrics.registry import ALL, ALL_MEASURES
-from depthtui.metrics.token_depths import TOKEN_DEPTHS
 from depthtui.report.explanations import (
     LENS_TABLE,
     VERDICT,
@@ -21,7 +20,6 @@ from depthtui.report.explanations import (
     of_measure,
     of_metric,
     of_rules,
-    of_token_depth,
     of_types,
     of_verdict,
 )
@@ -76,13 +74,6 @@ def test_every_column_of_a_sweep_is_explained() -> None:
         assert explained.description.endswith(".")
         if rule:
             assert is_whole(explained)
-
-
-def test_every_depth_of_a_generated_token_is_explained() -> None:
-    for depth in TOKEN_DEPTHS:
-        explained = of_token_depth(depth.name)
-        assert is_whole(explained)
-        assert explained.title == depth.title
 
 
 def test_a_verdict_is_explained_with_its_measures() -> None:

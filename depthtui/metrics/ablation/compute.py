@@ -78,18 +78,12 @@ def ablation_loss(
             result.fill_outputs(group, changes.kl.numpy(), changes.kept.numpy())
             return result
 
-        start_result = partial
-        if start_result is None:
-            start_result = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
-            start_result.loss[:] = change.losses.numpy()
-        result = fill_rows(
-            start_result,
-            list(chosen) or range(count),
-            lambda layer: count - 1 - layer,
-            layers_at_once,
-            fill,
-            on_rows,
-        )
+        start = partial
+        if start is None:
+            start = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
+            start.loss[:] = change.losses.numpy()
+        costs = {layer: count - 1 - layer for layer in chosen or range(count)}
+        result = fill_rows(start, costs, layers_at_once, fill, on_rows)
         if result.is_whole:
             return result
         layers = result.spare_layers

@@ -108,11 +108,6 @@ class ContextCurve(MeanLoss):
         """How much of the curve is known, in words; empty for the whole curve."""
         return progress_words(np.isfinite(self.loss[1:]))
 
-    @property
-    def _too_little(self) -> str:
-        """Why the worth of the context gives no depth."""
-        return f"the context is worth {self.worth:.2g} nats, too little to tell"
-
     def _depth(self, threshold: float) -> int:
         return int(first_of_last_run(self.loss[:, None] < threshold)[0])
 
@@ -120,7 +115,8 @@ class ContextCurve(MeanLoss):
         """The depth as a count, with moved thresholds and its interval."""
         count = self.depth
         if count is None:
-            return COUNT_MEASURE.unknown(self.progress_words or self._too_little)
+            too_little = f"the context is worth {self.worth:.2g} nats, too little to tell"
+            return COUNT_MEASURE.unknown(self.progress_words or too_little)
         variants = []
         for change in (-FIFTH, FIFTH):
             other = self._depth(self.threshold * (1 + change))

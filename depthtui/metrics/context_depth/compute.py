@@ -81,25 +81,18 @@ def context_depth(
             changes = losses([after, *rows.before], rows.ends()) - clean
             return result.filled(group, changes.numpy())
 
-        start_result = partial
-        if start_result is None:
-            start_result = ContextDepth.unknown(count, replay.n_tokens, start=start)
+        result = partial
+        if result is None:
+            result = ContextDepth.unknown(count, replay.n_tokens, start=start)
+            columns = result.columns
             # The last layer's output at a token is not read by later tokens.
-            start_result.loss_change[count - 1 :, start_result.columns] = (
-                torch.stack(last) - clean
-            ).numpy()
+            result.loss_change[count - 1 :, columns] = (torch.stack(last) - clean).numpy()
             alone = torch.cat([replay.ids[:1], replay.ids[start:]])
             losses_alone = token_losses(unembedding, replay.last_states(alone)[None], alone)[0]
-            start_result.without_context[start_result.columns] = (losses_alone - clean).numpy()
-            start_result.unchanged[start_result.columns] = 0.0
-        return fill_rows(
-            start_result,
-            range(count - 1),
-            lambda depth: count - 1 - depth,
-            layers_at_once,
-            fill,
-            on_rows,
-        )
+            result.without_context[columns] = (losses_alone - clean).numpy()
+            result.unchanged[columns] = 0.0
+        costs = {depth: count - 1 - depth for depth in range(count - 1)}
+        return fill_rows(result, costs, layers_at_once, fill, on_rows)
 
 
 class _Rows:

@@ -13,7 +13,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import needs, skip_effects
 from depthtui.metrics.choices import chosen_key, layer_calls, left_out_words, part_remark
 from depthtui.metrics.evidence import progress_words
-from depthtui.metrics.measures import array, floor_of
+from depthtui.metrics.measures import array, floor_of, known_mean
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.skip_effects import ReducedEffects, ReducedSkipEffects, tokens_run
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metric, noise_floor
@@ -87,19 +87,12 @@ def later_pairs(effects: np.ndarray) -> np.ndarray:
 
 def read_later(effects: np.ndarray) -> np.ndarray:
     """The mean effect on the later layers, `[L]` by source; NaN for the last layer."""
-    return _known_mean(later_pairs(effects), axis=1)
+    return known_mean(later_pairs(effects), axis=1)
 
 
 def reads_earlier(effects: np.ndarray) -> np.ndarray:
     """The mean effect of the earlier layers, `[L]` by reading layer; NaN for the first one."""
-    return _known_mean(later_pairs(effects), axis=0)
-
-
-def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
-    is_finite = np.isfinite(values)
-    total = np.where(is_finite, values, 0.0).sum(axis=axis, dtype=np.float64)
-    counts = is_finite.sum(axis=axis)
-    return np.where(counts > 0, total / np.maximum(1, counts), np.nan)
+    return known_mean(later_pairs(effects), axis=0)
 
 
 def _work(result: RunResult) -> float:
@@ -109,7 +102,7 @@ def _work(result: RunResult) -> float:
 
 
 def _reduce(result: DirectEffects, run: RunResult, tokens: slice) -> ReducedDirectEffects:
-    mean = _known_mean(later_pairs(result.layers).ravel(), axis=0)
+    mean = known_mean(later_pairs(result.layers).ravel(), axis=0)
     return ReducedDirectEffects.of(result, tokens=len(run.tokens), mean=float(mean))
 
 

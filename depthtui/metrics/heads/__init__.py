@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
@@ -13,7 +14,7 @@ from depthtui.data.run import RunResult
 from depthtui.metrics import needs
 from depthtui.metrics.costs import attention_of_a_token, row_of_logits
 from depthtui.metrics.evidence import progress_words
-from depthtui.metrics.measures import array, values_of
+from depthtui.metrics.measures import array, known_mean, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import ByLayer, Reduced, largest
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metric
@@ -59,14 +60,7 @@ class AttentionHeads(MetricResult):
 
 def head_mean(values: np.ndarray) -> np.ndarray:
     """The mean over the heads of `[L, H, …]`; NaN where there is none."""
-    is_finite = np.isfinite(values)
-    total = np.where(is_finite, values, 0).sum(axis=1, dtype=np.float64)
-    count = is_finite.sum(axis=1)
-    return np.where(count > 0, total / np.maximum(1, count), np.nan)
-
-
-def _mean_over_prompts(values: Sequence[Any]) -> Any:
-    return np.mean(values, axis=0)
+    return known_mean(values, axis=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +71,7 @@ class ReducedHeads(Reduced):
     the share of the prompts in which each layer has run.
     """
 
-    pools: ClassVar = {"last_direct": _mean_over_prompts, "error": largest}
+    pools: ClassVar = {"last_direct": partial(np.mean, axis=0), "error": largest}
 
     norm: ByHead
     sink: ByHead

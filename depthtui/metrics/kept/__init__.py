@@ -6,7 +6,7 @@ What a model knows of a text is the loss that context saves: the gain over a gue
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import CountMeasure, LayerCount
 from depthtui.metrics.kept import pool, words
 from depthtui.metrics.kept.curve import ReducedLoss, share_kept
-from depthtui.metrics.kept.output import PooledOutput, pool_output
+from depthtui.metrics.kept.output import second_value
 from depthtui.metrics.kept.pool import PooledKept, ReducedKept
 from depthtui.metrics.kept.result import Kept, answer_tokens, is_short, reads_own
 from depthtui.metrics.layer_order import LENGTH, RECALLED_ORDERS, TEXTS, expected_trials
@@ -27,12 +27,6 @@ from depthtui.metrics.spec import Finding, Metric
 NAME = pool.NAME
 
 COUNT_MEASURE = CountMeasure("causal", NAME, NAME, "that keep nine tenths of what it knows")
-
-
-def output_of(pooled: Pooled) -> PooledOutput | None:
-    """How near the output stays without layers, pooled once; None where it is not known."""
-    output: PooledOutput | None = pooled.get(_OUTPUT)
-    return output
 
 
 def why_not_pooled(pooled: Pooled) -> str:
@@ -123,9 +117,8 @@ METRIC = Metric(
     evidence=_evidence,
 )
 
-
-_OUTPUT = replace(METRIC, name="kept_output", derived_from=NAME, pool=pool_output)
-"""The second value that the same reduced values are pooled to; no metric of its own."""
+output_of = partial(second_value, METRIC)
+"""How near the output stays without layers, pooled once; None where it is not known."""
 
 
 def share_so_far(run: RunResult) -> np.ndarray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from depthtui.metrics.kept.pool import ReducedKept
 from depthtui.metrics.layer_order import MOST_COST, PROMPTS_AS_UNITS
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.resampling import drawn_interval
+from depthtui.metrics.spec import Metric
 
 TOLERANCE, STRICT_TOLERANCE = 1.0, 0.1
 """The costs, in nats, at which pieces are counted."""
@@ -166,3 +167,11 @@ def pool_output(reduced: Sequence[ReducedKept], pooled: Pooled) -> PooledOutput 
         sum(prompt.tokens for prompt in reduced),
         pooled.seed,
     )
+
+
+def second_value(metric: Metric, pooled: Pooled) -> PooledOutput | None:
+    """The second value that reduced values of `kept` or `parts` are pooled to, once."""
+    name = f"{metric.name}_output"
+    second = replace(metric, name=name, derived_from=metric.name, pool=pool_output)
+    output: PooledOutput | None = pooled.get(second)
+    return output

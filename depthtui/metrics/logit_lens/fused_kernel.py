@@ -30,14 +30,12 @@ def _add_columns(
     Sums are relative to the largest logit so far, and are scaled when it grows (Milakov and
     Gimelshein, Online normalizer calculation for softmax, 2018).
     """
-    program = tl.program_id(0)
     # The depths of a token follow each other, so that its reference is still in the cache.
-    token = program // n_depths
-    row = ((program % n_depths) * n_tokens + token).to(tl.int64)
+    token = tl.program_id(0) // n_depths
+    row = ((tl.program_id(0) % n_depths) * n_tokens + token).to(tl.int64)
     logits += row * logits_stride
     reference += token.to(tl.int64) * reference_stride
     maxima += row * maxima_stride
-
     before = tl.load(shift + row)
     largest = before
     totals = tl.zeros((at_once,), tl.float32)
@@ -57,20 +55,17 @@ def _add_columns(
         weights = tl.exp(x - grown)
         is_column = columns < n_columns
         totals = totals * scale + tl.sum(weights, axis=1)
-        products = weights * tl.where(is_column, x, 0.0)
-        logit_sums = logit_sums * scale + tl.sum(products, axis=1)
+        logit_sums = logit_sums * scale + tl.sum(weights * tl.where(is_column, x, 0.0), axis=1)
         if compared:
             r = tl.load(reference + columns, mask=is_column, other=0.0)
             reference_sums = reference_sums * scale + tl.sum(weights * r, axis=1)
         largest = grown
-
     scale = tl.exp(before - largest)
     tl.store(shift + row, largest)
     tl.store(total + row, tl.load(total + row) * scale + tl.sum(totals, axis=0))
     tl.store(logit + row, tl.load(logit + row) * scale + tl.sum(logit_sums, axis=0))
     if compared:
-        rescaled = tl.load(against + row) * scale
-        tl.store(against + row, rescaled + tl.sum(reference_sums, axis=0))
+        tl.store(against + row, tl.load(against + row) * scale + tl.sum(reference_sums, axis=0))
 
 
 _VARIED = ["maxima_stride", "n_groups", "n_tokens", "n_depths"]

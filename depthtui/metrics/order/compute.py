@@ -75,16 +75,9 @@ def order(
             start_result.parallel[unpaired] = start_result.swapped[
                 unpaired
             ] = start_result.unchanged[:] = 0.0
-        seconds = {first: second for second, first in firsts.items()}
-        return fill_rows(
-            start_result,
-            list(seconds),
-            # Two layers for the pair, and the layers behind it for each of its two runs.
-            lambda first: 2 * (count - seconds[first]),
-            pairs_at_once,
-            fill,
-            on_rows,
-        )
+        # Two layers for the pair, and the layers behind it for each of its two runs.
+        costs = {first: 2 * (count - second) for second, first in firsts.items()}
+        return fill_rows(start_result, costs, pairs_at_once, fill, on_rows)
 
 
 def _writes(replay: Replay, layer: int) -> bool:

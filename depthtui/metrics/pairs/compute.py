@@ -79,11 +79,5 @@ def pairs(
         return result.filled(runs, change(rows).kl.numpy())
 
     with torch.no_grad():
-        return fill_rows(
-            start_result,
-            range(len(places)),
-            lambda number: count - 1 - places[number][1],
-            pairs_at_once,
-            fill,
-            on_rows,
-        )
+        costs = {number: count - 1 - later for number, (_, later) in enumerate(places)}
+        return fill_rows(start_result, costs, pairs_at_once, fill, on_rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,7 @@ from depthtui.metrics import kept, needs
 from depthtui.metrics.costs import MemoryNeed, Sizes, row_of_logits
 from depthtui.metrics.evidence import CountMeasure, LayerCount
 from depthtui.metrics.kept import pool, words
-from depthtui.metrics.kept.output import PooledOutput, pool_output
+from depthtui.metrics.kept.output import second_value
 from depthtui.metrics.kept.pool import PooledKept, ReducedKept
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import RECALLED_ORDERS
@@ -85,12 +86,6 @@ def _pool(reduced: Sequence[ReducedParts], pooled: Pooled) -> PooledParts | None
         return None
     untrained = reduced[0].untrained_parts
     return PooledParts(knowledge, None if untrained is None else NumberedParts.of(untrained))
-
-
-def output_of(pooled: Pooled) -> PooledOutput | None:
-    """How near the output stays without parts, pooled once; None where it is not known."""
-    output: PooledOutput | None = pooled.get(_OUTPUT)
-    return output
 
 
 def _findings(parts: PooledParts, pooled: Pooled) -> Iterator[Finding]:
@@ -165,5 +160,5 @@ METRIC = Metric(
     evidence=_evidence,
 )
 
-_OUTPUT = replace(METRIC, name="parts_output", derived_from=NAME, pool=pool_output)
-"""The second value that the same reduced values are pooled to; no metric of its own."""
+output_of = partial(second_value, METRIC)
+"""How near the output stays without parts, pooled once; None where it is not known."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -103,10 +104,11 @@ def patch(
     return result
 
 
+@dataclass(eq=False)
 class Patching:
     """Runs of a prompt with activations of another one put in.
 
-    Args:
+    Attributes:
         target: the clean pass of the prompt.
         source: the clean pass of the other one.
         unembedding: final norm and LM head.
@@ -114,46 +116,38 @@ class Patching:
         sublayers: the modules of each layer whose write is put in; none for the residual before
             each layer.
         rows_at_once: how many depths are in memory together; 0 for all.
-
-    Attributes:
         answers: the ids of the two answers, the source's first.
         margins: log p(answer of the source) - log p(answer of the prompt) of the source and of the
             prompt, in nats.
     """
 
-    def __init__(
-        self,
-        target: Replay,
-        source: Replay,
-        unembedding: Unembedding,
-        pair: PatchPair,
-        sublayers: Sequence[Sublayer] = (),
-        rows_at_once: int = 0,
-    ) -> None:
-        self.target = target
-        self.pair = pair
-        self._source = source
-        self._unembedding = unembedding
-        self._sublayers = sublayers
-        self._rows_at_once = rows_at_once
+    target: Replay
+    source: Replay
+    unembedding: Unembedding
+    pair: PatchPair
+    sublayers: Sequence[Sublayer] = ()
+    rows_at_once: int = 0
+
+    def __post_init__(self) -> None:
+        place, answers = self.pair.place, self.pair.answers
         with torch.no_grad():
-            ends = [replay.states[-1][pair.place, None] for replay in (source, target)]
-            logits = [unembedding.logits(end)[0].to("cpu") for end in ends]
+            ends = [replay.states[-1][place, None] for replay in (self.source, self.target)]
+            logits = [self.unembedding.logits(end)[0].to("cpu") for end in ends]
             first = [int(row.argmax()) for row in logits]
             self.answers: tuple[int, int] = (
-                first[0] if pair.answers[0] is None else pair.answers[0],
-                first[1] if pair.answers[1] is None else pair.answers[1],
+                first[0] if answers[0] is None else answers[0],
+                first[1] if answers[1] is None else answers[1],
             )
             of_source, of_target = (
                 float(row[self.answers[0]] - row[self.answers[1]]) for row in logits
             )
             self.margins = of_source, of_target
-            self._writes = self._recorded() if sublayers else []
+            self._writes = self._recorded() if self.sublayers else []
 
     @property
     def n_rows(self) -> int:
         """The number of depths, or layers, to patch at."""
-        return rows_of("attention" if self._sublayers else "layer", self.target.n_layers)
+        return rows_of("attention" if self.sublayers else "layer", self.target.n_layers)
 
     @property
     def alike(self) -> int:
@@ -197,7 +191,7 @@ class Patching:
         A margin with nothing put in is computed with each group of depths.
         """
         depths = list(range(self.n_rows))
-        size = self._rows_at_once or len(depths)
+        size = self.rows_at_once or len(depths)
         margins, unchanged = np.zeros(len(depths)), []
         with torch.no_grad():
             for rows in slices(len(depths), size):
@@ -219,7 +213,7 @@ class Patching:
         for layer in range(depths[0], target.n_layers):
             past = target.keys_values_before(layer, start) if start else None
             changed = None
-            if layer in joining and not self._sublayers:
+            if layer in joining and not self.sublayers:
                 rows = _append(rows, self._replaced(layer, tokens, start, stop))
             elif layer in joining:
                 clean = target.states[layer][None, start:stop]
@@ -236,12 +230,12 @@ class Patching:
         """The prompt's states at a depth with the source's at some tokens, `[tokens, D]`."""
         states = self.target.states[depth].clone()
         at = [token for token in tokens if token < stop]
-        states[at] = self._source.states[depth][at].to(states)
+        states[at] = self.source.states[depth][at].to(states)
         return states[start:stop]
 
     def _margins(self, ends: Tensor) -> list[float]:
         """The margin of each of some residuals `[rows, d]` behind the last layer."""
-        head = self._unembedding
+        head = self.unembedding
         room = part_bytes(ROW_BYTES, execution_device(head.head))
         size = at_once(len(ends), room, 4 * head.vocab_size)
         margins: list[float] = []
@@ -253,9 +247,9 @@ class Patching:
     def _recorded(self) -> list[list[Tensor]]:
         """The write of each module of each layer's sublayer in the source's pass, `[T, d]` each."""
         layer_writes: list[list[Tensor]] = []
-        for layer, sublayer in enumerate(self._sublayers):
+        for layer, sublayer in enumerate(self.sublayers):
             writes: dict[Tap, Tensor] = {}
-            like = self._source.residual[layer]
+            like = self.source.residual[layer]
 
             def keep(
                 tap: Tap, writes: dict[Tap, Tensor] = writes, like: Tensor = like
@@ -267,7 +261,7 @@ class Patching:
 
             with hooks() as handles:
                 handles.extend(tap.module.register_forward_hook(keep(tap)) for tap in sublayer)
-                self._source.run_layer(layer, self._source.states[layer][None])
+                self.source.run_layer(layer, self.source.states[layer][None])
             layer_writes.append([writes[tap] for tap in sublayer])
         return layer_writes
 
@@ -283,7 +277,7 @@ class Patching:
             return hook
 
         with hooks() as handles:
-            pairs = zip(self._sublayers[layer], self._writes[layer], strict=True)
+            pairs = zip(self.sublayers[layer], self._writes[layer], strict=True)
             handles.extend(
                 tap.module.register_forward_hook(replace(tap, writes)) for tap, writes in pairs
             )

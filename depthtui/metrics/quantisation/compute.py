@@ -85,14 +85,8 @@ def quantisation(
             start_result = Quantisation.unknown(count, replay.n_tokens, chosen=tuple(chosen))
             start_result.loss[:] = runs.losses.numpy()
             start_result.weights[:], start_result.whole_rows[:] = _counts(replay)
-        return fill_rows(
-            start_result,
-            list(chosen) or range(count),
-            lambda layer: len(BITS) * (count - layer),
-            layers_at_once,
-            fill,
-            on_rows,
-        )
+        costs = {layer: len(BITS) * (count - layer) for layer in chosen or range(count)}
+        return fill_rows(start_result, costs, layers_at_once, fill, on_rows)
 
 
 class _Runs:

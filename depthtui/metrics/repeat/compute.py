@@ -63,11 +63,6 @@ def repeat(
         return result.filled(group, *(values.numpy() for values in change(rows)))
 
     with torch.no_grad():
-        return fill_rows(
-            partial or Repeat.unknown(count, replay.n_tokens),
-            range(count),
-            lambda layer: len(lengths_from(layer, count)) * (count - layer),
-            layers_at_once,
-            fill,
-            on_rows,
-        )
+        start_result = partial or Repeat.unknown(count, replay.n_tokens)
+        costs = {row: len(lengths_from(row, count)) * (count - row) for row in range(count)}
+        return fill_rows(start_result, costs, layers_at_once, fill, on_rows)

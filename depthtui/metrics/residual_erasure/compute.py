@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -68,6 +69,7 @@ def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasur
     )
 
 
+@torch.no_grad()
 def residual_erasure(
     replay: Replay,
     unembedding: Unembedding,
@@ -108,37 +110,35 @@ def residual_erasure(
         raise ValueError("the answer must begin after the first token and before the end")
     result = partial
     if result is None:
-        shape = (replay.n_layers + 1, replay.n_tokens)
-        effect = np.full(shape, np.nan, np.float32)
+        effect = np.full((replay.n_layers + 1, replay.n_tokens), np.nan, np.float32)
         effect[:, -1] = 0.0
         result = ResidualErasure(
             effect, answer_start, 0.0, tuple(chosen), tuple(tokens), threshold, span=span
         )
     erased, depths = result.erased, result.depths
-    done = set(result.finished_tokens)
-    remaining_tokens = [token for token in erased if token not in done]
+    remaining_tokens = sorted({*erased}.difference(result.finished_tokens))
     eraser = _Eraser(replay, unembedding, baseline, answer_start)
-    with torch.no_grad():
-        while remaining_tokens:
-            count = result.span or eraser.tokens_at_once(len(depths), remaining_tokens)
-            block, remaining_tokens = remaining_tokens[:count], remaining_tokens[count:]
-            if threshold:
-                _Search(eraser, block, result, random.Random(f"{seed} {block[0]}")).run()
-            else:
-                places = [(depth, (token,)) for depth in depths for token in block]
-                effects = eraser.effects(places).view(len(depths), count)
-                result.effect[np.ix_(depths, block)] = effects.numpy()
-            result.floor = max(result.floor, eraser.floor)
-            on_tokens(len(erased) - len(remaining_tokens), result)
+    while remaining_tokens:
+        count = result.span or eraser.tokens_at_once(len(depths), remaining_tokens)
+        block, remaining_tokens = remaining_tokens[:count], remaining_tokens[count:]
+        if threshold:
+            _Search(eraser, block, result, random.Random(f"{seed} {block[0]}")).run()
+        else:
+            places = [(depth, (token,)) for depth in depths for token in block]
+            effects = eraser.effects(places).view(len(depths), count)
+            result.effect[np.ix_(depths, block)] = effects.numpy()
+        result.floor = max(result.floor, eraser.floor)
+        on_tokens(len(erased) - len(remaining_tokens), result)
     return result
 
 
+@dataclass(eq=False)
 class _Search:
     """Finds, for some tokens, the last depth whose effect reaches the threshold, and checks it.
 
     Depths are given as indices of the chosen depths.
 
-    Args:
+    Attributes:
         eraser: measures effects.
         block: the tokens; a span, where spans are erased first.
         result: the settings of the search, and the result to fill in once all is done: a token
@@ -146,47 +146,46 @@ class _Search:
         rng: draws the tokens on which spans are checked.
     """
 
-    def __init__(
-        self, eraser: _Eraser, block: Sequence[int], result: ResidualErasure, rng: random.Random
-    ) -> None:
-        self._eraser = eraser
-        self._block = block
-        self._result = result
-        self._rng = rng
-        self._depths = result.depths
+    eraser: _Eraser
+    block: Sequence[int]
+    result: ResidualErasure
+    rng: random.Random
+    _has_floor: bool = field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        self._depths = self.result.depths
         # The last place that reaches the threshold is not before `low`, the first one that does not
         # is not after `high`.
-        self._low = dict.fromkeys(block, -1)
-        self._high = dict.fromkeys(block, len(self._depths))
+        self._low = dict.fromkeys(self.block, -1)
+        self._high = dict.fromkeys(self.block, len(self._depths))
         # The effects of tokens that were erased by themselves, by place.
-        self._effects: dict[int, dict[int, float]] = {token: {} for token in block}
-        self._has_floor = False
+        self._effects: dict[int, dict[int, float]] = {token: {} for token in self.block}
 
     def run(self) -> None:
         """Search, check and put the effects into the result."""
         while groups := self._groups():
             self._halve(groups)
         # Where a span set the first depth that does not reach the threshold, a token may reach it.
-        by_span = [t for t in self._block if self._high[t] not in self._effects[t]]
+        by_span = [t for t in self.block if self._high[t] not in self._effects[t]]
         by_span = [t for t in by_span if self._high[t] < len(self._depths)]
         counts = [self._check({t: self._high[t] for t in self._drawn(by_span)})]
-        checked = self._drawn(self._block)
+        checked = self._drawn(self.block)
         counts += [self._check(self._untried(is_above, checked)) for is_above in (False, True)]
-        self._result.checks += sum(n_checks for n_checks, _ in counts)
-        self._result.disagreeing += sum(disagreeing for _, disagreeing in counts)
+        self.result.checks += sum(n_checks for n_checks, _ in counts)
+        self.result.disagreeing += sum(disagreeing for _, disagreeing in counts)
         for token, effects in self._effects.items():
             for place, effect in effects.items():
-                self._result.effect[self._depths[place], token] = effect
-        if self._result.span:
-            self._result.settled += len(self._block)
+                self.result.effect[self._depths[place], token] = effect
+        if self.result.span:
+            self.result.settled += len(self.block)
 
     def _groups(self) -> list[tuple[int, ...]]:
         """The tokens that are not found yet, grouped by depths to search where spans are erased."""
         groups: dict[tuple[int, ...], list[int]] = {}
-        for token in self._block:
+        for token in self.block:
             low, high = self._low[token], self._high[token]
             if high - low > 1:
-                group_key = (low, high) if self._result.span else (token,)
+                group_key = (low, high) if self.result.span else (token,)
                 groups.setdefault(group_key, []).append(token)
         # Few tokens are hardly cheaper together, and their effects can cancel.
         return [
@@ -201,7 +200,7 @@ class _Search:
         while remaining:
             split: list[Place] = []
             for (place, group), effect in self._measure(remaining):
-                reaches = effect >= self._result.threshold
+                reaches = effect >= self.result.threshold
                 if reaches and len(group) > 1:
                     split += [(place, part) for part in _parts(group)]
                 else:
@@ -213,10 +212,10 @@ class _Search:
         results: list[tuple[Place, float]] = []
         remaining = sorted(places, key=lambda item: item[1])
         while remaining:
-            count = self._eraser.at_once(len(remaining), remaining[0][1][0])
+            count = self.eraser.at_once(len(remaining), remaining[0][1][0])
             batch, remaining = sorted(remaining[:count]), remaining[count:]
             where = [(self._depths[place], group) for place, group in batch]
-            effects = self._eraser.effects(where, not self._has_floor).tolist()
+            effects = self.eraser.effects(where, not self._has_floor).tolist()
             self._has_floor = True
             results += zip(batch, effects, strict=True)
         for (place, group), effect in results:
@@ -226,10 +225,10 @@ class _Search:
 
     def _drawn(self, tokens: Sequence[int]) -> Sequence[int]:
         """The tokens to check, drawn from some; without spans, all of these."""
-        if not self._result.span:
+        if not self.result.span:
             return tokens
-        count = -(-len(self._block) // _TOKENS_A_CHECK)
-        return sorted(self._rng.sample(tokens, min(count, len(tokens))))
+        count = -(-len(self.block) // _TOKENS_A_CHECK)
+        return sorted(self.rng.sample(tokens, min(count, len(tokens))))
 
     def _untried(self, is_above: bool, tokens: Sequence[int]) -> dict[int, int]:
         """For each token an untested place: the middle one of those on one side."""
@@ -246,7 +245,7 @@ class _Search:
         """The number of checked tokens, and of those whose check disagrees with the search."""
         results = self._measure([(place, (token,)) for token, place in places.items()])
         disagreeing = sum(
-            (effect >= self._result.threshold) == (place >= self._high[group[0]])
+            (effect >= self.result.threshold) == (place >= self._high[group[0]])
             for (place, group), effect in results
         )
         return len(results), disagreeing

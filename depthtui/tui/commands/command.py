@@ -30,11 +30,6 @@ Needs = Literal["none", "any", "of the run"]
 """The model that a command may need: none, any loaded one (for a new run), the run's."""
 
 
-def ends_nothing(explorer: Explorer) -> str:
-    """No work is ended."""
-    return ""
-
-
 @dataclass(frozen=True)
 class Command:
     """Something that a key does on a screen, or in the whole app; names are of their attributes.
@@ -67,7 +62,7 @@ class Command:
     why_not: str = ""
     at_cursor: bool = False
     does: str = ""
-    ends: Callable[[Explorer], str] = ends_nothing
+    ends: Callable[[Explorer], str] = lambda explorer: ""
     model: Needs = "none"
 
     @property

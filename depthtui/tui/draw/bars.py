@@ -108,14 +108,11 @@ def axis_labels(values: np.ndarray, lines: int) -> list[str]:
     return [number(axis.high), *labels[1:]]
 
 
-def layer_ruler(
-    count: int, cursor: int, width: int, styles: PaneStyles, first: int = 0, mark: str = "▴"
-) -> list[Piece]:
-    """A ruler beneath `count` bars from `first` on: every tenth number, and the cursor."""
+def layer_ruler(count: int, cursor: int, width: int, styles: PaneStyles) -> list[Piece]:
+    """A ruler beneath `count` bars: every tenth number, and the cursor."""
     cells = column_cells(count, width)
-    tens = range(-(-first // 10) * 10, first + count, 10)
-    marks = [(place_of(ten - first, cells), str(ten)) for ten in tens]
-    return ruler(marks, (place_of(cursor - first, cells), f"{mark}{cursor}"), width, styles)
+    marks = [(place_of(ten, cells), str(ten)) for ten in range(0, count, 10)]
+    return ruler(marks, (place_of(cursor, cells), f"▴{cursor}"), width, styles)
 
 
 def type_line(model: ModelInfo, width: int, styles: PaneStyles) -> list[list[Piece]]:

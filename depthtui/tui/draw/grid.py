@@ -109,11 +109,6 @@ class Grid:
 
     # Rows -------------------------------------------------------------------
 
-    @property
-    def halves_lines(self) -> bool:
-        """Whether every layer is half a line tall."""
-        return not self.whole_lines and self.rows.units == self.rows.n_visible
-
     def rows_on(self, y: int) -> tuple[int | None, int | None]:
         """The rows on the upper and the lower half of a line."""
         if self.whole_lines:

@@ -151,10 +151,6 @@ class Curve:
         return float(self.values[int(np.abs(self.at - share).argmin())])
 
 
-def _faint(styles: PaneStyles, line: int) -> Style:
-    return styles.faint
-
-
 @dataclass(frozen=True)
 class CurvePanel:
     """Curves on one scale; a cell shows only its uppermost curve, so that curves stay thin.
@@ -174,7 +170,7 @@ class CurvePanel:
     curves: Sequence[Curve]
     threshold: float = np.nan
     behind: Sequence[str] = ()
-    behind_style: Callable[[PaneStyles, int], Style] = _faint
+    behind_style: Callable[[PaneStyles, int], Style] = lambda styles, line: styles.faint
 
     @cached_property
     def is_known(self) -> bool:

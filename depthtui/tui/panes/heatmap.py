@@ -208,9 +208,6 @@ class HeatmapPane(Pane):
     def _scale_for(self, values: np.ndarray) -> Scale:
         return scale_of(values, self._diverging, self.kind.limits(self.shown_measure))
 
-    def _side_scale(self, values: np.ndarray) -> Scale:
-        return scale_of(values, False)
-
     def _side_values(self, result: RunResult) -> np.ndarray | None:
         return self.kind.side(result)
 
@@ -230,7 +227,7 @@ class HeatmapPane(Pane):
         self._side = self._side_values(self.drawn_result)
         self._where_largest = self._place_of_largest() if self._scale.notes[0] else ("", "")
         if self._side is not None:
-            high = self._side_scale(self._side).high
+            high = scale_of(self._side, False).high
             self._side_levels = ramps.levels(self._side, 0, high, len(self._ramp)).tolist()
         self._lay_out()
         self._set_titles()

@@ -39,7 +39,7 @@ class At(NamedTuple):
     Attributes:
         measure, result: the measure that is shown, and its run.
         values: `[rows, columns]`.
-        row, column: its place.
+        row, column: its place; of what is copied, the layer and the token of the cursor.
         name: the column's name.
     """
 
@@ -48,7 +48,7 @@ class At(NamedTuple):
     values: np.ndarray
     row: int
     column: int
-    name: str
+    name: str = ""
 
 
 class TokensView:
@@ -118,13 +118,11 @@ class TokensView:
             f"{value}{remark}" if note else f"{layer}: {value}",
         )
 
-    def copied(
-        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
-    ) -> tuple[float, str]:
-        """The value under the cursor and its name; the layer is one of the rows."""
-        layer, token = cursor
-        text = printable(result.tokens.readable_texts[token])
-        return float(values[cursor]), f"{measure.title}, layer {layer}, token {token} ({text})"
+    def copied(self, at: At) -> tuple[float, str]:
+        """The value of a layer at a token, and its name."""
+        value, text = at.values[at.row, at.column], at.result.tokens.readable_texts[at.column]
+        place = f"layer {at.row}, token {at.column} ({printable(text)})"
+        return float(value), f"{at.measure.title}, {place}"
 
 
 class MeansView(TokensView):
@@ -212,13 +210,10 @@ class SkipsView(LaterLayersView):
             most = f", most {number(float(later[layer]))} at {layer}"
         return f"without {at.row}: output {output}{most}", f"output {output}"
 
-    def copied(
-        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
-    ) -> tuple[float, str]:
-        effects = result.get(SkipEffects)
+    def copied(self, at: At) -> tuple[float, str]:
+        effects = at.result.get(SkipEffects)
         assert effects is not None
-        value = float(effects.output[cursor.layer])
-        return value, f"output effect of skipping layer {cursor.layer}"
+        return float(effects.output[at.row]), f"output effect of skipping layer {at.row}"
 
 
 class ReadsView(LaterLayersView):
@@ -245,11 +240,9 @@ class ReadsView(LaterLayersView):
         most = number(float(later[reader]))
         return f"layer {at.row} is read most by layer {reader}: {most}", f"{most} at {reader}"
 
-    def copied(
-        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
-    ) -> tuple[float, str]:
-        mean = float(read_later(values)[cursor.layer])
-        return mean, f"mean direct effect of layer {cursor.layer} on later layers"
+    def copied(self, at: At) -> tuple[float, str]:
+        mean = float(read_later(at.values)[at.row])
+        return mean, f"mean direct effect of layer {at.row} on later layers"
 
 
 class RepeatsView(LayersView):
@@ -274,11 +267,8 @@ class RepeatsView(LayersView):
         least = f"least {number(float(blocks[last]))}, {block_words(at.row, last + 1 - at.row)}"
         return f"layer {at.row} twice: {alone}, {least}", alone
 
-    def copied(
-        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
-    ) -> tuple[float, str]:
-        layer = cursor.layer
-        return float(values[layer, layer]), f"{measure.title}, layer {layer} twice"
+    def copied(self, at: At) -> tuple[float, str]:
+        return float(at.values[at.row, at.row]), f"{at.measure.title}, layer {at.row} twice"
 
 
 class PartnersView(LayersView):
@@ -305,11 +295,10 @@ class PartnersView(LayersView):
             words += f", {number(float(partners[least]))} with {least}"
         return f"layer {at.row}: {words}", words
 
-    def copied(
-        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
-    ) -> tuple[float, str]:
-        layer, partner = cursor.layer, self.column_of(cursor, values)
-        return float(values[layer, partner]), f"{measure.title}, layers {layer} and {partner}"
+    def copied(self, at: At) -> tuple[float, str]:
+        partner = self.column_of(Cursor(at.row, at.column), at.values)
+        value = float(at.values[at.row, partner])
+        return value, f"{at.measure.title}, layers {at.row} and {partner}"
 
 
 class PairsView(PartnersView):
@@ -365,14 +354,11 @@ class HeadsView(TokensView):
         value = number(float(at.values[at.row, at.column]))
         return f"layer {at.row}, most by {at.name}: {value}", f"{at.name}: {value}"
 
-    def copied(
-        self, measure: Measure, result: RunResult, values: np.ndarray, cursor: Cursor
-    ) -> tuple[float, str]:
-        layer, token = cursor
-        heads = values[layer, :, token]
+    def copied(self, at: At) -> tuple[float, str]:
+        heads = at.values[at.row, :, at.column]
         head = _strongest(heads)
-        words = f"{measure.title}, layer {layer}, head {head}, token {token}"
-        return float(heads[head]), f"{words} ({printable(result.tokens.texts[token])})"
+        words = f"{at.measure.title}, layer {at.row}, head {head}, token {at.column}"
+        return float(heads[head]), f"{words} ({printable(at.result.tokens.texts[at.column])})"
 
 
 def _strongest(heads: np.ndarray) -> int:
@@ -415,9 +401,8 @@ def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, st
     values = measure.values(result)
     if values is None:
         return None
-    view = VIEWS[mode_of(measure)]
-    cursor = cursor._replace(layer=min(cursor.layer, len(values) - 1))
-    value, words = view.copied(measure, result, values, cursor)
+    at = At(measure, result, values, min(cursor.layer, len(values) - 1), cursor.token)
+    value, words = VIEWS[mode_of(measure)].copied(at)
     return f"{value:.6g}", words
 
 

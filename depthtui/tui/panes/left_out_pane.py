@@ -11,7 +11,6 @@ from textual.reactive import reactive
 
 from depthtui.data.explanation import Explanation
 from depthtui.data.pieces import NumberedParts
-from depthtui.data.run import RunResult
 from depthtui.data.run_settings import RunSettings, Skip
 from depthtui.data.selection import numbers_text
 from depthtui.depth.left_out import KNOWLEDGE, LeftOut
@@ -103,12 +102,6 @@ class LeftOutPane(Page):
         """Whether the order is one of the prompt's own tokens."""
         return (left_out := self._left_out) is not None and left_out.kind == "own"
 
-    @property
-    def _computed(self) -> RunResult:
-        """The run with the settings that the key computes with."""
-        settings = replace(self.drawn_result.settings, **self.computes_with())
-        return replace(self.drawn_result, settings=settings)
-
     def _key_words(self) -> str:
         """What the key computes, and how long it takes; empty where nothing is missing."""
         names, result = self.computes(), self.drawn_result
@@ -117,7 +110,7 @@ class LeftOutPane(Page):
         if not self.view.can_compute or is_busy or (has_all and not self._is_own):
             return ""
         metrics = [METRIC_BY_NAME[name] for name in names]
-        times = [about_time(metric, self._computed, self.view.pace) for metric in metrics]
+        times = [about_time(metric, self.computed, self.view.pace) for metric in metrics]
         time = f", {times[0]}" if len(times) == 1 and times[0] else ""
         words = f"computes {' and '.join(map(title_within, metrics))}"
         words = "finds the model's order" if has_all else words
@@ -137,7 +130,7 @@ class LeftOutPane(Page):
         if self.result is None or self.reading is None:
             return kept.METRIC.description, self.hint
         if self._left_out is None:
-            return not_computed(self._computed, kept.METRIC, self.view.pace, self.compute_key)
+            return not_computed(self.computed, kept.METRIC, self.view.pace, self.compute_key)
         return None
 
     def lay_out(self) -> Lines:

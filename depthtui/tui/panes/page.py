@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich.cells import cell_len
 from textual.content import Content
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.lens_view import lens_of, through_words
+from depthtui.data.run import RunResult
 from depthtui.tui.draw.names import OTHER_NAME, in_a_row
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.layer_bars import counted_tokens, left_out_note
@@ -36,6 +38,12 @@ class Page(LinesPane):
     footer = ("turn_page", "open", "compute", "reading", "explain")
     pages: Sequence[Page] = ()
     dial = ""
+
+    @property
+    def computed(self) -> RunResult:
+        """The run with the settings that its missing metrics will be computed with."""
+        settings = replace(self.drawn_result.settings, **self.computes_with())
+        return replace(self.drawn_result, settings=settings)
 
     def titled(self, title: str) -> Content:
         """The names of all pages, which can be clicked, and as much of the title as fits."""

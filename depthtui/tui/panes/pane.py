@@ -131,7 +131,7 @@ class Pane(Widget, can_focus=True):
         if view != former or self._empty is BROKEN:
             self.redraw()
             # A run that is being written gets other tokens, and stays the same run.
-            tokens = _tokens_of(view)
+            tokens = view.result.tokens if view.result is not None else None
             if tokens is not self._shown_tokens:
                 self._shown_tokens = tokens
                 if self.display and self.styles.is_auto_height:
@@ -411,10 +411,6 @@ class Pane(Widget, can_focus=True):
 
 def _with_tokens(reading: Reading | None) -> Reading | None:
     return reading if reading is not None and reading.parts else None
-
-
-def _tokens_of(view: View) -> PromptTokens | None:
-    return view.result.tokens if view.result is not None else None
 
 
 def nothing_pooled(result: RunResult | None, purpose: str, hint: str) -> tuple[str, str]:

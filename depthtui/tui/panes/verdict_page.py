@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from depthtui.data.run import RunResult
 from depthtui.data.verdict import Verdict
 from depthtui.metrics import kept
 from depthtui.metrics.estimates import seconds_of
@@ -105,12 +103,6 @@ class VerdictPage(Page):
         seconds = [seconds_of(METRIC_BY_NAME[name], computed, self.view.pace) for name in names]
         known_seconds = [second for second in seconds if second is not None]
         return f", {about(sum(known_seconds))}" if len(known_seconds) == len(names) else ""
-
-    @property
-    def computed(self) -> RunResult:
-        """The run with the settings that its missing metrics will be computed with."""
-        settings = replace(self.drawn_result.settings, **self.computes_with())
-        return replace(self.drawn_result, settings=settings)
 
     @property
     def why_kept_waits(self) -> str:

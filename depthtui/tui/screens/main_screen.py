@@ -84,7 +84,7 @@ class MainScreen(RunScreen):
         self._load = 0
         self._followed = -1
         self._measure_before_writing: Measure | None = None
-        self._return_to: tuple[SessionRun, Cursor, bool] | None = None
+        self._return_to: tuple[SessionRun, Cursor] | None = None
 
     def compose(self) -> ComposeResult:
         return main_layout.layout(self.lines())
@@ -204,8 +204,7 @@ class MainScreen(RunScreen):
             self._try_measure(self._measure_before_writing)
             self._measure_before_writing = None
         if self._return_to is not None and self._return_to[0] is run:
-            _, (layer, token), in_answer = self._return_to
-            self.go(layer, token + in_answer * result.tokens.answer_start)
+            self.go(*self._return_to[1])
             self._return_to = None
 
     def _begin_writing(self, result: RunResult) -> None:
@@ -220,10 +219,6 @@ class MainScreen(RunScreen):
         self.show_page("tokens")
         if self.has_class("-narrow"):
             self.go_to_pane(self.query_one("#tokens", Pane))
-
-    def begin_at(self, run: SessionRun, cursor: Cursor, in_answer: bool = False) -> None:
-        """Put the cursor there once a run is shown; `in_answer` counts from the answer's start."""
-        self._return_to = run, cursor, in_answer
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
@@ -398,7 +393,7 @@ class MainScreen(RunScreen):
             return
         session = file.session
         self.measure = MEASURE_BY_NAME.get(session.measure, self.measure)
-        self.begin_at(run, Cursor(session.layer, session.token))
+        self._return_to = run, Cursor(session.layer, session.token)
         self._show_run(run)
         if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)

@@ -86,14 +86,9 @@ class Explorer:
         self.settings = settings
         self.given_options = given_options or {}
         self.session = Session()
+        listeners = self._run_unless_shown, self._engine_ended
         self.engine = EngineLife(
-            spec,
-            lambda: self.settings,
-            host,
-            trusted,
-            engine_command,
-            self._run_unless_shown,
-            self._engine_ended,
+            spec, lambda: self.settings, host, trusted, engine_command, *listeners
         )
         self.host = host
         self.work = SideWork(self.engine, host)

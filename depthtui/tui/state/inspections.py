@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from depthtui.data.inspection import Inspection
@@ -31,28 +32,24 @@ class _InspectionKey(NamedTuple):
     lens: str
 
 
+@dataclass(eq=False)
 class Inspections:
     """Requests pages from the engine; a new request replaces the one that waits.
 
-    Args:
+    Attributes:
         free_engine: the engine, where it can answer now.
         model: the loaded model, or None.
     """
 
-    def __init__(
-        self,
-        free_engine: Callable[[], EngineLife | None],
-        model: Callable[[], ModelInfo | None],
-    ) -> None:
-        self._free_engine = free_engine
-        self._model = model
-        self._answers: dict[_InspectionKey, LayerInspected] = {}
-        self._pending: _InspectionKey | None = None
+    free_engine: Callable[[], EngineLife | None]
+    model: Callable[[], ModelInfo | None]
+    _answers: dict[_InspectionKey, LayerInspected] = field(default_factory=dict, init=False)
+    _pending: _InspectionKey | None = field(default=None, init=False)
 
     def request(self, run: SessionRun, layer: int, token: int, lens: str) -> None:
         """Request a page, unless it is here or cannot be computed."""
         place = _place(run, layer, token, lens)
-        engine = self._free_engine()
+        engine = self.free_engine()
         if place in self._answers or place == self._pending or engine is None:
             return
         if not self.why_not(run, layer):
@@ -67,9 +64,9 @@ class Inspections:
             return NOT_YET
         if (run.state.is_live and run.state is not RunState.HALTED) or run.result is None:
             return UNFINISHED
-        if run.model != self._model():
+        if run.model != self.model():
             return OTHER_MODEL
-        return "" if self._free_engine() is not None else BUSY
+        return "" if self.free_engine() is not None else BUSY
 
     def of(self, run: SessionRun, layer: int, token: int, lens: str) -> Inspection | None:
         """A page; None where it is not here."""
