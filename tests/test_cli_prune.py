@@ -20,7 +20,7 @@ from depthtui.cli.pruning import PruneJob
 from depthtui.engine import held_out_prompts, surgery
 from depthtui.engine.held_out_prompts import WholeOutput
 from depthtui.engine.left_out_costs import LeftOutCosts
-from depthtui.errors import RunStopped
+from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from tests.engine.test_choosing import answers
 from tests.engine.test_pruning import engine_of
@@ -592,3 +592,18 @@ def test_what_cannot_be_written_costs_no_search(
     assert main(line) == 1
     assert words in capsys.readouterr().err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("prompt", [["--prompt", "The river"], []])
+def test_prompts_that_cannot_be_run_end_it_where_they_were_named(
+    prompt: list[str], home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_: Any) -> list[WholeOutput]:
+        raise DepthError("No prompt can be read.")
+
+    monkeypatch.setattr(surgery, "whole_outputs", unread)
+    out = home / "out"
+    line = ["prune", str(tiny_folder(home)), "--drop", "1", *prompt, "--out", str(out)]
+    assert main([*line, "--device", "cpu"]) == bool(prompt)
+    assert out.exists() != bool(prompt)
+    assert ("Nothing is measured: No prompt" in capsys.readouterr().err) != bool(prompt)
