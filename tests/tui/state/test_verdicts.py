@@ -9,8 +9,9 @@ import pytest
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.depth.reading import reading_of
 from depthtui.metrics import resampling
-from depthtui.metrics.registry import OF_THE_PASS
+from depthtui.metrics.registry import ALL, OF_THE_PASS
 from depthtui.tui.state.verdicts import LastReading
 from tests.builders.metrics import ablation
 from tests.builders.models import model_info
@@ -159,3 +160,12 @@ def test_a_pass_that_goes_on_is_not_begun() -> None:
     last, result = LastReading(), half_run(long_result(), 3)
     last.of(result, SummarySettings(), True)
     assert last.begin() is None
+
+
+def test_a_completed_reading_has_drawn_what_panes_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = reading_of([long_result()], SummarySettings(), is_draft=True)
+    assert reading is not None
+    whole = reading.completed()
+    monkeypatch.setattr(resampling, "_drawn", None)
+    values = ((metric, whole.get(metric)) for metric in ALL)
+    assert [list(metric.findings(value, whole)) for metric, value in values if value is not None]
