@@ -318,6 +318,21 @@ def test_what_cannot_be_asked_for_is_bad_usage(
     assert not (home / "out").exists()
 
 
+@pytest.mark.parametrize("prompt", [["--prompt", "The river"], []])
+def test_prompts_that_cannot_be_run_end_it_where_they_were_named(
+    prompt: list[str], home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unread(*_: Any) -> list[WholeOutput]:
+        raise DepthError("No prompt can be read.")
+
+    monkeypatch.setattr(surgery, "whole_outputs", unread)
+    out = home / "out"
+    line = ["prune", str(tiny_folder(home)), "--drop", "1", *prompt, "--out", str(out)]
+    assert main([*line, "--device", "cpu"]) == bool(prompt)
+    assert out.exists() != bool(prompt)
+    assert ("Nothing is measured: No prompt" in capsys.readouterr().err) != bool(prompt)
+
+
 def self_answering(home: Path, model: Path) -> str:
     """A file of prompts whose answers the model gives itself."""
     path = home / "prompts.jsonl"
@@ -592,18 +607,3 @@ def test_what_cannot_be_written_costs_no_search(
     assert main(line) == 1
     assert words in capsys.readouterr().err
     assert not out.exists()
-
-
-@pytest.mark.parametrize("prompt", [["--prompt", "The river"], []])
-def test_prompts_that_cannot_be_run_end_it_where_they_were_named(
-    prompt: list[str], home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def unread(*_: Any) -> list[WholeOutput]:
-        raise DepthError("No prompt can be read.")
-
-    monkeypatch.setattr(surgery, "whole_outputs", unread)
-    out = home / "out"
-    line = ["prune", str(tiny_folder(home)), "--drop", "1", *prompt, "--out", str(out)]
-    assert main([*line, "--device", "cpu"]) == bool(prompt)
-    assert out.exists() != bool(prompt)
-    assert ("Nothing is measured: No prompt" in capsys.readouterr().err) != bool(prompt)
