@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -322,15 +323,10 @@ def test_what_cannot_be_asked_for_is_bad_usage(
 def test_prompts_that_cannot_be_run_end_it_where_they_were_named(
     prompt: list[str], home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def unread(*_: Any) -> list[WholeOutput]:
-        raise DepthError("No prompt can be read.")
-
-    monkeypatch.setattr(surgery, "whole_outputs", unread)
-    out = home / "out"
-    line = ["prune", str(tiny_folder(home)), "--drop", "1", *prompt, "--out", str(out)]
+    monkeypatch.setattr(surgery, "whole_outputs", Mock(side_effect=DepthError("Unread.")))
+    line = ["prune", str(tiny_folder(home)), "--drop", "1", *prompt, "--out", str(home / "out")]
     assert main([*line, "--device", "cpu"]) == bool(prompt)
-    assert out.exists() != bool(prompt)
-    assert ("Nothing is measured: No prompt" in capsys.readouterr().err) != bool(prompt)
+    assert ("Nothing is measured: Unread." in capsys.readouterr().err) != bool(prompt)
 
 
 def self_answering(home: Path, model: Path) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
-from depthtui.depth.reading import reading_of
 from depthtui.metrics import resampling
-from depthtui.metrics.registry import ALL, OF_THE_PASS
+from depthtui.metrics.registry import OF_THE_PASS
+from depthtui.report.findings import findings
 from depthtui.tui.state.verdicts import LastReading
 from tests.builders.metrics import ablation
 from tests.builders.models import model_info
@@ -119,6 +119,9 @@ def test_a_draft_draws_nothing_and_claims_nothing(monkeypatch: pytest.MonkeyPatc
     counts, at_once = ({row.measure: row.count for row in v.evidence} for v in (whole, draft))
     assert counts == at_once
     assert last.begin() is None
+    # Nor does a pane draw any, once it is whole.
+    monkeypatch.setattr(resampling, "_drawn", None)
+    assert findings(last.reading)
 
 
 @pytest.mark.parametrize("other", ["run", "thresholds", "metric"])
@@ -160,12 +163,3 @@ def test_a_pass_that_goes_on_is_not_begun() -> None:
     last, result = LastReading(), half_run(long_result(), 3)
     last.of(result, SummarySettings(), True)
     assert last.begin() is None
-
-
-def test_a_completed_reading_has_drawn_what_panes_show(monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = reading_of([long_result()], SummarySettings(), is_draft=True)
-    assert reading is not None
-    whole = reading.completed()
-    monkeypatch.setattr(resampling, "_drawn", None)
-    values = ((metric, whole.get(metric)) for metric in ALL)
-    assert [list(metric.findings(value, whole)) for metric, value in values if value is not None]
