@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from depthtui.cli.pruning import PruneJob
 from depthtui.engine import held_out_prompts, surgery
 from depthtui.engine.held_out_prompts import WholeOutput
 from depthtui.engine.left_out_costs import LeftOutCosts
-from depthtui.errors import RunStopped
+from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.models import pruning
 from tests.engine.test_choosing import answers
@@ -317,6 +318,16 @@ def test_what_cannot_be_asked_for_is_bad_usage(
     assert main(["prune", str(home), *options, "--out", str(home / "out")]) == 2
     assert words in capsys.readouterr().err
     assert not (home / "out").exists()
+
+
+@pytest.mark.parametrize("prompt", [["--prompt", "The river"], []])
+def test_prompts_that_cannot_be_run_end_it_where_they_were_named(
+    prompt: list[str], home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(surgery, "whole_outputs", Mock(side_effect=DepthError("Unread.")))
+    line = ["prune", str(tiny_folder(home)), "--drop", "1", *prompt, "--out", str(home / "out")]
+    assert main([*line, "--device", "cpu"]) == bool(prompt)
+    assert ("Nothing is measured: Unread." in capsys.readouterr().err) != bool(prompt)
 
 
 @pytest.fixture(scope="module")

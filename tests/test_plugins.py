@@ -18,6 +18,7 @@ from depthtui.metrics.plugin_metrics import OTHER_KEYS
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME
 from depthtui.plugins import GROUPS, OFF, Plugin, PluginFailure, _failures, _in_use
 from depthtui.report.summary_json import summary_json
+from depthtui.report.summary_schema import summary_schema
 from depthtui.sweep.records import record_key
 from tests.builders.readings import group_of
 from tests.builders.results import random_result
@@ -687,6 +688,7 @@ def test_a_metric_replaces_no_other_key_of_the_summary() -> None:
     groups = [group_of(runs, settings=settings), group_of(runs[:1], runs[1:], settings=settings)]
     beside = {"compared": {"a": 1}, "lm_eval": {"a": 1}, "missing_runs": ["a run"]}
     keys = {key for group in groups for key in json.loads(summary_json(group, beside))}
+    keys |= summary_schema()["properties"].keys()
     assert keys - {metric.name for metric in ALL} <= OTHER_KEYS
 
 

@@ -351,9 +351,11 @@ def test_chosen_layers_alone_are_written_without(tmp_path, monkeypatch):
 def test_a_prompt_without_choices_and_answer_has_none(tmp_path):
     engine = engine_with(*with_tokenizer("llama"), tmp_path)
     result = engine.run(Prompt("the cat sat"), SETTINGS)
-    assert result.unavailable[METRIC.name] == (
-        "the prompt has no options to choose from (--choices), and no known answer"
-    )
+    reason = "the prompt has no options to choose from (--choices), and no known answer"
+    assert result.unavailable[METRIC.name] == reason
+    # What is still being written is no answer.
+    result.write_on(result.tokens.ids[:1], result.tokens.texts[:1], {})
+    assert METRIC.why_unavailable(result) == reason
 
 
 class Merging:

@@ -68,7 +68,7 @@ async def test_the_rows_lie_around_the_dial_and_its_own_is_in_words(size: tuple[
             row = line_with(pane, "▸")
             assert lines(pane)[row].split()[1] == str(kept_count)
             assert list(cells(pane.render_line(row)))[4][1].color == pane.pane_styles.accent.color
-            assert ("── " in text) == (" 20 15 " in text)
+            assert ("── " in text and kept_count == 25) == (" 30 ▴25 20 15 " in text)
             shown = stays(pane)
             assert kept_count in shown
             assert len(shown) >= 3
@@ -110,6 +110,8 @@ async def test_the_key_computes_the_quick_columns_and_then_the_model_s_order() -
         show(pane, result, read(result, planted("own")))
         assert pane.computes() == ("speed",), "the prompt has no answer"
         assert "i computes speed" in pane.text
+        show(pane, replace(result, settings=RunSettings(metrics=("speed",))), pane.reading)
+        assert "i computes" not in pane.text, "it is being computed"
         assert "in an order of other tokens" in pane.text
         result.put("speed", smooth_metric("speed", result))
         show(pane, result, read(result, planted("own")))

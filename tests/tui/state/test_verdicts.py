@@ -11,6 +11,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.metrics import resampling
 from depthtui.metrics.registry import OF_THE_PASS
+from depthtui.report.findings import findings
 from depthtui.tui.state.verdicts import LastReading
 from tests.builders.metrics import ablation
 from tests.builders.models import model_info
@@ -118,6 +119,9 @@ def test_a_draft_draws_nothing_and_claims_nothing(monkeypatch: pytest.MonkeyPatc
     counts, at_once = ({row.measure: row.count for row in v.evidence} for v in (whole, draft))
     assert counts == at_once
     assert last.begin() is None
+    # Nor does a pane draw any, once it is whole.
+    monkeypatch.setattr(resampling, "_drawn", None)
+    assert findings(last.reading)
 
 
 @pytest.mark.parametrize("other", ["run", "thresholds", "metric"])
