@@ -37,7 +37,7 @@ CODE_LINES = {
     "depthtui/service": 390,
     "depthtui/sweep": 3_620,
     "depthtui/tracing": 3_200,
-    "depthtui/tui": 16_350,
+    "depthtui/tui": 16_230,
     "tests": 9_240,
     "tests/api": 990,
     "tests/builders": 1_280,
@@ -59,7 +59,7 @@ CODE_LINES = {
     "tests/sweep": 3_660,
     "tests/tools": 3_110,
     "tests/tracing": 1_270,
-    "tests/tui": 14_690,
+    "tests/tui": 14_480,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 
@@ -67,7 +67,7 @@ AT_MOST = {
     "functions of more than 60 lines": 14,
     "functions of more than 8 parameters": 11,
     "files of more than 500 lines": 16,
-    "explorers that the tests open": 489,
+    "explorers that the tests open": 482,
     "cases": 10_481,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
