@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
+from zlib import crc32
 
 import pytest
 import pytest_asyncio
 from textual._context import active_app, active_message_pump
 
+from depthtui.data.arrays import arrays_of
 from depthtui.data.remarks import Remarks
+from depthtui.data.run import RunResult
+from depthtui.tui.state.inspections import Inspections
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.token_count import TokenCount
 from tests.tui.app_helpers import Explored, explore
@@ -78,6 +82,7 @@ class Shared:
         explorer.session._last_number = 1
         explorer.draft = explorer._prompt_and_template = None
         explorer.token_count = TokenCount(explorer._free_engine)
+        explorer.inspections = Inspections(explorer._free_engine, lambda: explorer.engine.model)
         if explorer.settings != self._settings:
             explorer.settings, app.settings.shown = self._settings, explorer.settings
             app.settings.apply()
@@ -110,13 +115,23 @@ def state_of(it: Explored) -> tuple[object, ...]:
     session, run = explorer.session, explorer.session.runs[0]
     return (
         (run, session.current is run, session.marked, [*session.asides]),
-        (run.result and {*run.result.measured}, run.settings, explorer.phase, explorer.writing),
+        (run.result and numbers_of(run.result), run.settings, explorer.phase, explorer.writing),
         (explorer.engine.model, explorer.engine.spec, it.engine, it.engine.load),
         (explorer.settings, explorer.reading.now, {**explorer.reading.first}),
         (main.measure, main.maximized, main.active_pane, main.seen_page, main.layer_order),
         (main.averaged, [pane.view.mode for pane in main._every_pane], main.wants_verdict),
         (app.size, app.theme, app.screen),
     )
+
+
+def numbers_of(result: RunResult) -> tuple[object, ...]:
+    """A result's prompt, and a check sum of each array that was measured."""
+    sums = {
+        (name, part): crc32(array.tobytes())
+        for name, measured in result.measured.items()
+        for part, array in arrays_of(measured)
+    }
+    return result.prompt, sums, {**result.unavailable}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

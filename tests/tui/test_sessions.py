@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable
@@ -42,6 +43,8 @@ small = partial(explore, size=(80, 24))
 
 saving = partial(FakeEngine, saves=True)
 """An engine whose results are in the cache at the next start."""
+
+OFFERED = "3 runs from .*: b, tab lists the sessions"
 
 
 def files(tmp_path: Path) -> list[SessionFile]:
@@ -102,15 +105,17 @@ async def opened(it: Explored, runs: int = 3) -> None:
     await it.until(lambda: len(it.session.runs) == runs)
 
 
-@pytest.mark.parametrize("engine", [FakeEngine, saving])
-async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine: object) -> None:
+@pytest.mark.parametrize("sessions", [one_session, session_in_cache])
+async def test_a_session_is_offered_and_opened_as_it_was(
+    tmp_path: Path, sessions: Callable[[Path], Awaitable[None]]
+) -> None:
     """From the cache, and with its models where the cache has nothing."""
-    async with small(tmp_path, make_engine=engine) as it:
-        await a_session(it)
+    await save(tmp_path, sessions)
+    engine = saving if sessions is session_in_cache else FakeEngine
     async with small(tmp_path, make_engine=engine) as it:
         assert len(it.session.runs) == 1
         assert it.session.current.prompt == first_prompt()
-        await it.until(lambda: "3 runs from a moment ago: b, tab lists the sessions" in text(it))
+        await it.until(lambda: re.search(OFFERED, text(it)))
         await opened(it)
         second = neighbour(first_prompt(), 1, 123)
         await it.until(lambda: it.session.current and it.session.current.prompt == second)
@@ -148,13 +153,22 @@ async def test_a_session_has_all_the_time_to_be_written_at_a_signal(
         assert not timers[-1].finished.is_set()
 
 
-async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) -> None:
+async def test_runs_come_from_the_cache_and_a_session_that_is_looked_at_keeps_its_age(
+    tmp_path: Path,
+) -> None:
     await save(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
     async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
-        await it.press("g", "h")
+        assert {run.state for run in it.session.runs} == {RunState.FINISHED}
+        assert len(it.engine.sent(StartRun)) == 1
+        # They are runs of the loaded model: more can be asked of them.
+        assert all(it.app.explorer.has_model_of(run) for run in it.session.runs)
+        await it.press("b")
+        await it.until(lambda: isinstance(it.app.screen, RunList))
+        assert "not opened" not in text(it)
+        await it.press("escape", "g", "h")
         await quit_(it)
     (looked_at,) = files(tmp_path)
     assert looked_at.session.layer != before.session.layer
@@ -167,21 +181,7 @@ async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) ->
     assert changed.session.saved > before.session.saved
 
 
-async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
-    await save(tmp_path, session_in_cache)
-    async with small(tmp_path, make_engine=saving) as it:
-        await opened(it)
-        await it.until(lambda: all(run.result is not None for run in it.session.runs))
-        assert {run.state for run in it.session.runs} == {RunState.FINISHED}
-        assert len(it.engine.sent(StartRun)) == 1
-        # They are runs of the loaded model: more can be asked of them.
-        assert all(it.app.explorer.has_model_of(run) for run in it.session.runs)
-        await it.press("b")
-        await it.until(lambda: isinstance(it.app.screen, RunList))
-        assert "not opened" not in text(it)
-
-
-async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
+async def test_a_run_that_is_not_in_the_cache_is_named_and_computed_when_it_is_looked_at(
     tmp_path: Path,
 ) -> None:
     await save(tmp_path, one_session)
@@ -192,6 +192,14 @@ async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
         # The first prompt is here already; the third waits.
         states = [run.state for run in it.session.runs]
         assert states == [RunState.FINISHED, RunState.FINISHED, RunState.UNOPENED]
+        await it.press("e")
+        await it.until(
+            lambda: "the whole session, 2 of 3 runs; the files name the missing ones" in text(it)
+        )
+        await it.press("escape")
+        (words,) = (await exported(it, tmp_path))["missing_runs"]
+        assert words.startswith("run 3, “")
+        assert words.endswith("is not in the cache")
         await it.press("b")
         await it.until(lambda: "not op" in text(it))
         await it.press("home", "enter")
@@ -227,19 +235,13 @@ def text(it: Explored) -> str:
 async def test_two_windows_keep_two_sessions(tmp_path: Path) -> None:
     async with small(tmp_path) as a:
         await three_runs(a)
+        # One that is only looked at elsewhere is not copied.
         async with small(tmp_path) as b:
-            await b.press("n")
-            await b.until(lambda: len(b.session.results) == 2)
+            await opened(b)
+            await b.ready()
             await quit_(b)
-        await quit_(a)
-    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [2, 3]
-
-
-async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
-    tmp_path: Path,
-) -> None:
-    async with small(tmp_path) as a:
-        await three_runs(a)
+        assert len(files(tmp_path)) == 1
+        # One that is open elsewhere is continued in another file.
         async with small(tmp_path) as b:
             await opened(b)
             await b.until(lambda: any("nother window may" in toast for toast in b.toasts()))
@@ -248,18 +250,29 @@ async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
             await b.until(lambda: len(b.session.results) >= 2)
             await b.ready()
             await quit_(b)
+        async with small(tmp_path) as b:
+            await b.press("n")
+            await b.until(lambda: len(b.session.results) == 2)
+            await quit_(b)
         await quit_(a)
-    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [3, 4]
+    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [2, 3, 4]
 
 
-async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
+async def test_an_opened_session_goes_on_in_its_file_and_is_exported_whole(tmp_path: Path) -> None:
     await save(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
     async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
+        run = it.session.runs[2]
+        await it.until(lambda: run.result is not None)
+        run.state, run.result = RunState.UNOPENED, None
+        summary = await exported(it, tmp_path)
+        texts = [run.prompt.text for run in it.session.runs]
+        assert [prompt["text"] for prompt in summary["prompts"]] == texts
+        assert "missing_runs" not in summary
         await it.press("n")
-        await it.until(lambda: len(it.session.results) == 4)
+        await it.until(lambda: len(it.session.runs) == 4)
         await it.ready()
         await quit_(it)
     (after,) = files(tmp_path)
@@ -269,14 +282,24 @@ async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
     assert after.session.runs[2] == before.session.runs[2]
 
 
-async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Path) -> None:
+async def test_another_session_is_saved_in_its_file_when_one_is_opened_or_stays_open(
+    tmp_path: Path,
+) -> None:
     await save(tmp_path, one_session)
     async with small(tmp_path) as it:
         await it.press("n")
         await it.until(lambda: len(it.session.results) == 2)
         await it.ready()
-        await listed(it)
+        runs = list(it.session.runs)
         # The open one is the latest.
+        await listed(it)
+        write = "depthtui.data.session_files.write_whole"
+        with patch(write, side_effect=DepthError("The disk is full.")):
+            await it.press("down", "enter")
+            await it.until(lambda: any("so it stays open" in toast for toast in it.toasts()))
+        assert it.session.runs == runs
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await listed(it)
         await it.press("down", "enter")
         await it.until(lambda: len(it.session.runs) == 3)
         await it.ready()
@@ -308,14 +331,15 @@ async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
     await save(tmp_path, one_session)
     before = files(tmp_path)
     async with small(tmp_path) as it:
-        await quit_(it)
-    assert files(tmp_path) == before
-    async with small(tmp_path) as it:
         await it.press("b")
         await it.until(lambda: isinstance(it.app.screen, RunList))
         await it.until(lambda: "R other sessions" in text(it))
         await it.press("R")
         await it.until(lambda: isinstance(it.app.screen, SessionPicker))
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        await quit_(it)
+    assert files(tmp_path) == before
 
 
 # The list ---------------------------------------------------------------------
@@ -360,17 +384,9 @@ async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
         assert not set("\x1b\x07\u202e") & set(shown)
 
 
-async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
-    await save(tmp_path, two_sessions)
-    async with small(tmp_path) as it:
-        picker = await listed(it)
-        await it.press("slash", *"instruct, model")
-        await it.until(lambda: picker.listing.option_count == 1)
-        await it.press("enter", "enter")
-        await it.until(lambda: len(it.session.runs) == 2)
-
-
-async def test_nothing_found_is_said(tmp_path: Path) -> None:
+async def test_the_filter_finds_prompts_and_models_or_says_that_there_are_none(
+    tmp_path: Path,
+) -> None:
     await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
@@ -379,9 +395,13 @@ async def test_nothing_found_is_said(tmp_path: Path) -> None:
         await it.press("escape")
         await it.until(lambda: picker.listing.option_count == 2)
         assert it.app.screen is picker
+        await it.press("slash", *"instruct, model")
+        await it.until(lambda: picker.listing.option_count == 1)
+        await it.press("enter", "enter")
+        await it.until(lambda: len(it.session.runs) == 2)
 
 
-async def test_a_session_is_renamed(tmp_path: Path) -> None:
+async def test_a_session_is_renamed_and_deleted_after_a_question(tmp_path: Path) -> None:
     await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
@@ -391,47 +411,42 @@ async def test_a_session_is_renamed(tmp_path: Path) -> None:
         picker.query_one("#title", Input).value = "Two models"
         await it.press("f5")
         await it.until(lambda: "Two models" in text(it))
-    assert files(tmp_path)[0].title == "Two models"
-
-
-async def test_the_open_session_keeps_its_new_title(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await three_runs(it)
-        picker = await listed(it)
-        await it.press("r")
-        picker.query_one("#title", Input).value = "Mine"
-        await it.press("enter")
-        await it.until(lambda: "Mine" in text(it))
-        await it.press("escape", "n")
-        await it.until(lambda: len(it.session.results) == 4)
-        await it.ready()
-        await quit_(it)
-    (file,) = files(tmp_path)
-    assert (file.title, len(file.session.runs)) == ("Mine", 4)
-
-
-async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
-    await save(tmp_path, two_sessions)
-    async with small(tmp_path) as it:
-        await listed(it)
+        assert files(tmp_path)[0].title == "Two models"
         await it.press("d")
         await it.until(lambda: isinstance(it.app.screen, Ask))
         await it.press("n")
         assert len(files(tmp_path)) == 2
         await it.press("d", "y")
         await it.until(lambda: len(files(tmp_path)) == 1)
-        await it.until(lambda: "SmolLM2-135M-Instruct, model" not in text(it))
+        await it.until(lambda: "Two models" not in text(it))
 
 
-async def test_the_open_session_is_not_deleted(tmp_path: Path) -> None:
+async def test_the_open_session_is_renamed_as_it_is_now_and_not_deleted(tmp_path: Path) -> None:
+    """A run that has ended behind the list stays."""
     async with small(tmp_path) as it:
         await three_runs(it)
         picker = await listed(it)
         await it.press("d")
         await it.until(lambda: "This is the open session" in text(it))
         assert it.app.screen is picker
+        it.app.explorer.run(Prompt("Another one"))
+        await it.until(lambda: len(it.session.results) == 4)
+        await it.press("r")
+        picker.query_one("#title", Input).value = "Mine"
         await it.press("enter")
-        assert len(it.session.runs) == 3
+        await it.until(lambda: files(tmp_path)[0].title == "Mine")
+        await it.until(lambda: "Mine" in text(it))
+        assert len(files(tmp_path)[0].session.runs) == 4
+        await it.press("enter")
+        assert len(it.session.runs) == 4
+        await it.press("escape")
+        await it.until(lambda: it.app.screen is it.main)
+        it.app.explorer.run(Prompt("And one more"))
+        await it.until(lambda: len(it.session.results) == 5)
+        await it.ready()
+        await quit_(it)
+    (file,) = files(tmp_path)
+    assert (file.title, len(file.session.runs)) == ("Mine", 5)
 
 
 async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> None:
@@ -544,45 +559,6 @@ async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
         assert len(it.session.runs) == 3
 
 
-async def test_a_session_that_cannot_be_saved_stays_open(tmp_path: Path) -> None:
-    await save(tmp_path, one_session)
-    async with small(tmp_path) as it:
-        await it.press("n")
-        await it.until(lambda: len(it.session.results) == 2)
-        await it.ready()
-        runs = list(it.session.runs)
-        await listed(it)
-        write = "depthtui.data.session_files.write_whole"
-        with patch(write, side_effect=DepthError("The disk is full.")):
-            await it.press("down", "enter")
-            await it.until(lambda: any("so it stays open" in toast for toast in it.toasts()))
-        assert it.session.runs == runs
-
-
-async def test_a_session_that_is_only_looked_at_elsewhere_is_not_copied(tmp_path: Path) -> None:
-    async with small(tmp_path) as a:
-        await three_runs(a)
-        async with small(tmp_path) as b:
-            await opened(b)
-            await b.ready()
-            await quit_(b)
-        assert len(files(tmp_path)) == 1
-
-
-async def test_the_open_session_is_renamed_as_it_is_now(tmp_path: Path) -> None:
-    """A run that has ended behind the list stays."""
-    async with small(tmp_path) as it:
-        await three_runs(it)
-        picker = await listed(it)
-        it.app.explorer.run(Prompt("Another one"))
-        await it.until(lambda: len(it.session.results) == 4)
-        await it.press("r")
-        picker.query_one("#title", Input).value = "Mine"
-        await it.press("enter")
-        await it.until(lambda: files(tmp_path)[0].title == "Mine")
-        assert len(files(tmp_path)[0].session.runs) == 4
-
-
 async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None:
     async with small(tmp_path, make_engine=saving) as it:
         await three_runs(it)
@@ -663,9 +639,6 @@ async def test_its_age_in_words(tmp_path: Path) -> None:
         assert words_of(file.session, now) == f"session of 3 runs from {words}"
 
 
-# The whole session in an export -----------------------------------------------
-
-
 async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
     """The summary of the whole session, written by the dialog."""
     await it.press("e")
@@ -676,35 +649,3 @@ async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
     await it.until(lambda: it.app.screen is it.main)
     summary: dict[str, object] = json.loads((tmp_path / "exports" / "all.json").read_bytes())
     return summary
-
-
-async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: Path) -> None:
-    await save(tmp_path, session_in_cache)
-    async with small(tmp_path, make_engine=saving) as it:
-        await opened(it)
-        await it.until(lambda: it.session.current is not None)
-        run = it.session.runs[2]
-        await it.until(lambda: run.result is not None)
-        run.state, run.result = RunState.UNOPENED, None
-        summary = await exported(it, tmp_path)
-    assert [prompt["text"] for prompt in summary["prompts"]] == [
-        run.prompt.text for run in it.session.runs
-    ]
-    assert "missing_runs" not in summary
-
-
-async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
-    await save(tmp_path, one_session)
-    async with small(tmp_path) as it:
-        await opened(it)
-        await it.until(lambda: it.session.current is it.session.runs[1])
-        await it.ready()
-        await it.press("e")
-        await it.until(
-            lambda: "the whole session, 2 of 3 runs; the files name the missing ones" in text(it)
-        )
-        await it.press("escape")
-        summary = await exported(it, tmp_path)
-    (words,) = summary["missing_runs"]
-    assert words.startswith("run 3, “")
-    assert words.endswith("is not in the cache")
