@@ -195,9 +195,10 @@ class Explored:
         return lines.first().status if lines else None
 
     async def press(self, *keys: str) -> None:
-        """Press keys; those that are letters in a field come at once, others one by one."""
+        """Press keys; small letters in a field come at once, others one by one."""
         for key in keys:
-            if len(key) == 1 and isinstance(self.app.focused, Input | TextArea):
+            is_letter = len(key) == 1 and not key.isupper()
+            if is_letter and isinstance(self.app.focused, Input | TextArea):
                 name = key if key.isalnum() else _character_to_key(key)
                 assert self.app._driver is not None
                 self.app._driver.send_message(Key(name, key))

@@ -69,6 +69,8 @@ class Shared:
         """Undo what a test did; whether all is as it was at first."""
         app, explorer, main = it.app, it.app.explorer, it.main
         it.engine.manual = it.engine.silent = False
+        for name in ("fails_at", "hostile", "sweep_halts_at", "listed"):
+            vars(it.engine).pop(name, None)
         while app.screen is not main:
             await app.pop_screen()
         for run in explorer.session.runs[1:]:
@@ -77,9 +79,12 @@ class Shared:
             return False
         (run,) = explorer.session.runs
         assert run.result is not None
-        run.result.drop({*run.result.measured} - {*self._run_settings.metrics})
-        run.settings, run.remarks, run.recalled = self._run_settings, Remarks(), ()
-        explorer.session._last_number = 1
+        if {*run.result.measured} - {*self._run_settings.metrics} == {"similarity"}:
+            # The screen of what-ifs asks for it by itself.
+            run.result.drop(("similarity",))
+            run.settings, run.recalled = self._run_settings, ()
+        run.remarks = Remarks()
+        explorer.session._last_number, explorer.work.sweep = 1, None
         explorer.draft = explorer._prompt_and_template = None
         explorer.token_count = TokenCount(explorer._free_engine)
         explorer.inspections = Inspections(explorer._free_engine, lambda: explorer.engine.model)
@@ -94,9 +99,10 @@ class Shared:
         main.action_go_to(PANE)
         main.cursor, main.measure = self._cursor, self._measure
         app.clear_notifications()
+        app.messages.clear()
         it.engine.commands[:] = self._commands
-        for path in it.folder.iterdir():
-            if path.name != "cache":
+        for path in (*it.folder.iterdir(), it.folder / "cache" / "sweeps"):
+            if path.name != "cache" and path.exists():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         main.redraw()
         await it.pilot.pause()
@@ -132,6 +138,13 @@ def numbers_of(result: RunResult) -> tuple[object, ...]:
         for part, array in arrays_of(measured)
     }
     return result.prompt, sums, {**result.unavailable}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of a file that share its explorer in the explorer's loop."""
+    for item in items:
+        if "it" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

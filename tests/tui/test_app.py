@@ -39,8 +39,6 @@ from tests.builders.engines import FakeEngine, fails, loads
 from tests.builders.models import LAYERS, model_info
 from tests.tui.app_helpers import SIZES, Explored, explore
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 # Starting -------------------------------------------------------------------
 
 

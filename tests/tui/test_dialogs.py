@@ -64,7 +64,7 @@ from tests.builders.lists import plant
 from tests.builders.models import model_info
 from tests.tui.app_helpers import Explored, explore
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.usefixtures("reachable_hub")]
+pytestmark = pytest.mark.usefixtures("reachable_hub")
 
 
 async def opened(it: Explored, key: str, kind: type) -> None:

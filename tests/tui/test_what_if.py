@@ -40,8 +40,6 @@ from tests.builders.results import full_result
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import SIZES, Explored, explore
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
 # The stack ------------------------------------------------------------------
 
 
