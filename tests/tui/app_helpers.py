@@ -194,8 +194,15 @@ class Explored:
         lines = self.main.query(StatusLine) if self.app.main else ()
         return lines.first().status if lines else None
 
-    async def press(self, *keys: str) -> None:
-        """Press keys; small letters in a field come at once, others one by one."""
+    async def press(
+        self, *keys: str, until: Callable[[], object] | type[Screen[object]] | str | None = None
+    ) -> None:
+        """Press keys; small letters in a field come at once, others one by one.
+
+        Args:
+            keys: the keys.
+            until: what is waited for then: a condition, a kind of screen, or words on the screen.
+        """
         for key in keys:
             is_letter = len(key) == 1 and not key.isupper()
             if is_letter and isinstance(self.app.focused, Input | TextArea):
@@ -207,6 +214,12 @@ class Explored:
                 await self.pilot.press(key)
         await self.pilot.pause()
         await self._drawn()
+        if isinstance(until, str):
+            await self.until(lambda: until in self.screen_text(), until)
+        elif isinstance(until, type):
+            await self.until(lambda: isinstance(self.app.screen, until), until.__name__)
+        elif until is not None:
+            await self.until(until)
 
     def draw(self) -> None:
         """Draw what has changed since the last look."""

@@ -31,6 +31,7 @@ from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.engine_connection import EngineDeath
 from depthtui.tui.state.session import RunState
@@ -71,8 +72,7 @@ async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
 ) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
         # The prompt takes no pane's place.
-        await it.press("shift+tab")
-        await it.until(lambda: it.main.active_pane.id == "prompt")
+        await it.press("shift+tab", until=lambda: it.main.active_pane.id == "prompt")
         await it.until(lambda: "─ Verdict ─" in it.screen_text())
         await it.press("tab")
         titles = ["─ Verdict ─", "Layer contribution", "Logit lens", "Depth curves"]
@@ -145,8 +145,7 @@ async def test_rows_appear_while_the_run_goes_on_and_escape_stops_it(tmp_path: P
 
 
 async def test_running_again_computes_afresh_what_is_on_the_screen(it: Explored) -> None:
-    await it.press("r")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("r", until=lambda: len(it.session.runs) == 2)
     first, second = it.engine.sent(StartRun)
     assert (first.fresh, second.fresh) == (False, True)
     assert second.run_id > first.run_id
@@ -166,31 +165,24 @@ async def test_a_new_run_stops_the_one_before(tmp_path: Path) -> None:
 
 
 async def test_n_walks_the_ladder(it: Explored) -> None:
-    await it.press("n")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("n", until=lambda: len(it.session.runs) == 2)
     assert it.session.current.prompt == neighbour(first_prompt(), 1, 123)
-    await it.press("N")
-    await it.until(lambda: len(it.session.runs) == 3)
+    await it.press("N", until=lambda: len(it.session.runs) == 3)
     assert it.session.current.prompt == first_prompt()
     await it.until(lambda: it.status.number.startswith("1/"), "its number")
-    await it.press("3", "n")
-    await it.until(lambda: len(it.session.runs) == 4)
+    await it.press("3", "n", until=lambda: len(it.session.runs) == 4)
     await it.until(lambda: it.status.number.startswith("4/"), "its number")
 
 
 async def test_stepping_halts_after_each_layer_and_moves_the_cursor(it: Explored) -> None:
-    await it.press("s")
-    await it.until(lambda: it.status.state == "halted")
+    await it.press("s", until=lambda: it.status.state == "halted")
     assert it.engine.sent(StartRun)[-1].step
     await it.until(lambda: it.main.cursor.layer == 0)
-    await it.press("space")
-    await it.until(lambda: it.main.cursor.layer == 1)
+    await it.press("space", until=lambda: it.main.cursor.layer == 1)
     await it.until(lambda: "next layer" in it.screen_text())
-    await it.press("3", "space")
-    await it.until(lambda: it.main.cursor.layer == 4)
+    await it.press("3", "space", until=lambda: it.main.cursor.layer == 4)
     assert len(it.engine.sent(Step)) == 4
-    await it.press("r")
-    await it.until(lambda: it.status.state == "ready")
+    await it.press("r", until=lambda: it.status.state == "ready")
     assert it.engine.sent(Continue)
     assert it.session.current.state is RunState.FINISHED
     assert it.main.cursor.layer == 4
@@ -201,13 +193,10 @@ async def test_stepping_halts_after_each_layer_and_moves_the_cursor(it: Explored
 async def test_a_step_says_what_the_layer_did_and_steps_back(it: Explored) -> None:
     await it.press("backspace")
     assert "No run is halted" in it.toasts()[-1]
-    await it.press("s")
-    await it.until(lambda: "Layer 0 at" in it.screen_text(), "the step")
-    await it.press("2", "space")
-    await it.until(lambda: "Layer 2 at" in it.screen_text(), "the next step")
+    await it.press("s", until="Layer 0 at")
+    await it.press("2", "space", until="Layer 2 at")
     steps = len(it.engine.sent(Step))
-    await it.press("backspace")
-    await it.until(lambda: "Layer 1 at" in it.screen_text(), "the step before")
+    await it.press("backspace", until="Layer 1 at")
     assert it.main.cursor.layer == 1
     # What comes from the engine meanwhile does not take the cursor along.
     it.main.redraw()
@@ -216,24 +205,18 @@ async def test_a_step_says_what_the_layer_did_and_steps_back(it: Explored) -> No
     await it.press("space")
     assert it.main.cursor.layer == 2
     assert len(it.engine.sent(Step)) == steps
-    await it.press("space")
-    await it.until(lambda: it.main.cursor.layer == 3)
+    await it.press("space", until=lambda: it.main.cursor.layer == 3)
     assert len(it.engine.sent(Step)) == steps + 1
-    await it.press("r")
-    await it.until(lambda: it.status.state == "ready")
+    await it.press("r", until=lambda: it.status.state == "ready")
     assert "Layer 3 at '" not in it.screen_text()
 
 
 async def test_r_runs_on_and_escape_stops_a_halted_run(it: Explored) -> None:
-    await it.press("s")
-    await it.until(lambda: it.status.state == "halted")
+    await it.press("s", until=lambda: it.status.state == "halted")
     await it.until(lambda: "r run" in it.screen_text())
-    await it.press("r")
-    await it.until(lambda: it.status.state == "ready")
-    await it.press("s")
-    await it.until(lambda: it.status.state == "halted")
-    await it.press("escape")
-    await it.until(lambda: it.status.state == "stopped")
+    await it.press("r", until=lambda: it.status.state == "ready")
+    await it.press("s", until=lambda: it.status.state == "halted")
+    await it.press("escape", until=lambda: it.status.state == "stopped")
     assert it.session.current.layers_done == 1
 
 
@@ -308,8 +291,7 @@ async def test_the_cursor_stays_for_the_next_run_and_up_is_up_whatever_the_order
 ) -> None:
     await it.press("5", "G", "3", "h")
     cursor = it.main.cursor
-    await it.press("r")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("r", until=lambda: len(it.session.runs) == 2)
     await it.ready()
     assert it.main.cursor == cursor
     await it.press("g", "k")
@@ -328,11 +310,9 @@ async def test_measures_cycle_and_are_chosen_from_a_list(it: Explored) -> None:
     assert it.main.measure.name == "attention_norm_ratio"
     await it.press("left_square_bracket", "left_square_bracket")
     assert it.main.measure.name == "early_exit_depth"
-    await it.press("v", "7")
-    await it.until(lambda: it.main.measure.name == "kl")
+    await it.press("v", "7", until=lambda: it.main.measure.name == "kl")
     await it.until(lambda: "Lens KL" in it.screen_text())
-    await it.press("v", "down", "enter")
-    await it.until(lambda: it.main.measure.name == "overlap")
+    await it.press("v", "down", "enter", until=lambda: it.main.measure.name == "overlap")
 
 
 async def test_measures_that_the_model_cannot_give_are_skipped(tmp_path: Path) -> None:
@@ -351,20 +331,15 @@ async def test_measures_that_the_model_cannot_give_are_skipped(tmp_path: Path) -
 
 
 async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(it: Explored) -> None:
-    await it.press("z")
-    await it.until(lambda: "Logit lens" not in it.screen_text())
+    await it.press("z", until=lambda: "Logit lens" not in it.screen_text())
     assert "SmolLM2" in it.screen_text()
-    await it.press("tab")
-    await it.until(lambda: "Logit lens" in it.screen_text())
-    await it.press("z")
-    await it.until(lambda: "Verdict Evidence" in it.screen_text())
+    await it.press("tab", until="Logit lens")
+    await it.press("z", until="Verdict Evidence")
 
 
 async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(it: Explored) -> None:
-    await it.press("z", "s")
-    await it.until(lambda: "esc stop" in it.screen_text().splitlines()[-1])
-    await it.press("escape")
-    await it.until(lambda: it.status.state == "stopped")
+    await it.press("z", "s", until=lambda: "esc stop" in it.screen_text().splitlines()[-1])
+    await it.press("escape", until=lambda: it.status.state == "stopped")
     assert it.main.maximized is not None
     await it.until(lambda: "esc" not in it.screen_text().splitlines()[-1])
     await it.press("escape")
@@ -372,12 +347,9 @@ async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(it: Explored) -
 
 
 async def test_escape_takes_the_zoom_back_before_it_leaves_a_screen(it: Explored) -> None:
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
-    await it.press("z")
-    await it.until(lambda: it.app.screen.maximized is not None)
-    await it.press("escape")
-    await it.until(lambda: it.app.screen.maximized is None)
+    await it.press("x", until=WhatIfScreen)
+    await it.press("z", until=lambda: it.app.screen.maximized is not None)
+    await it.press("escape", until=lambda: it.app.screen.maximized is None)
     assert isinstance(it.app.screen, WhatIfScreen)
 
 
@@ -404,8 +376,7 @@ async def test_copying_says_what_was_copied(it: Explored) -> None:
 
 
 async def test_help_lists_the_keys_of_here_and_runs_them(it: Explored) -> None:
-    await it.press("question_mark")
-    await it.until(lambda: "Run and halt after each layer" in it.screen_text())
+    await it.press("question_mark", until="Run and halt after each layer")
     assert "Run one more layer" not in it.screen_text()
     field = it.app.screen.query_one(Input)
     field.value = "thresh"
@@ -413,8 +384,7 @@ async def test_help_lists_the_keys_of_here_and_runs_them(it: Explored) -> None:
     assert "the KL rule's threshold" in it.screen_text()
     field.value = "whole"
     await it.until(lambda: "threshold" not in it.screen_text())
-    await it.press("enter")
-    await it.until(lambda: it.main.maximized is not None)
+    await it.press("enter", until=lambda: it.main.maximized is not None)
 
 
 def test_every_command_is_whole_and_means_one_thing() -> None:
@@ -435,8 +405,7 @@ def test_every_command_is_whole_and_means_one_thing() -> None:
 
 
 async def test_themes_are_chosen_by_key(it: Explored) -> None:
-    await it.press("comma", "tab", "tab", "down")
-    await it.until(lambda: it.app.theme == "depth-light")
+    await it.press("comma", "tab", "tab", "down", until=lambda: it.app.theme == "depth-light")
     assert load_settings(it.folder / "settings.toml").theme == ""
     await it.press("enter", "escape")
     assert it.app.screen is it.main
@@ -447,23 +416,20 @@ async def test_themes_are_chosen_by_key(it: Explored) -> None:
 async def test_a_palette_is_tried_and_kept(it: Explored) -> None:
     heatmap = it.main.query_one("#heatmap", HeatmapPane)
     kept = it.folder / "settings.toml"
-    await it.press("comma", "tab", "tab", "end")
-    await it.until(lambda: heatmap.view.palette == "amber")
+    await it.press("comma", "tab", "tab", "end", until=lambda: heatmap.view.palette == "amber")
     assert "violet, orange" in it.screen_text()
     await it.press("escape")
     assert heatmap.view.palette == load_settings(kept).palette == "depth"
     await it.press("comma", "tab", "tab", "end", "up", "enter", "escape")
     assert heatmap.view.palette == load_settings(kept).palette == "blue-yellow"
-    await it.press("x")
-    await it.until(lambda: it.app.screen is not it.main)
+    await it.press("x", until=lambda: it.app.screen is not it.main)
     assert {pane.view.palette for pane in it.app.screen.query(Pane)} == {"blue-yellow"}
 
 
 async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, theme="nord")
     async with explore(tmp_path, settings=settings) as it:
-        await it.press("comma", "tab", "tab", "home")
-        await it.until(lambda: it.app.theme == "depth-dark")
+        await it.press("comma", "tab", "tab", "home", until=lambda: it.app.theme == "depth-dark")
         picker = it.app.screen
         await it.press("down", "escape")
         picker._try()
@@ -487,8 +453,7 @@ async def test_the_keys_of_a_dialog_are_listed_where_its_fields_take_every_lette
     assert isinstance(it.app.screen, HelpScreen)
     it.app.screen.query_one(Input).value = "close this dialog"
     await it.until(lambda: "Close this dialog" in it.screen_text())
-    await it.press("enter")
-    await it.until(lambda: it.app.screen is it.main, "the main screen")
+    await it.press("enter", until=MainScreen)
 
 
 async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:
@@ -501,8 +466,7 @@ async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:
         await it.press("r", "z")
         assert len(it.engine.sent(StartRun)) == 1
         assert it.main.maximized is not None
-        await it.press("f9")
-        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+        await it.press("f9", until=lambda: len(it.engine.sent(StartRun)) == 2)
 
 
 @pytest.mark.parametrize(
@@ -587,8 +551,7 @@ async def test_the_death_of_the_engine_is_told_and_mended(tmp_path: Path) -> Non
         assert it.session.current.state is RunState.STOPPED
         await it.press("s")
         assert len(it.engine.sent(StartRun)) == 1
-        await it.press("r")
-        await it.until(lambda: len(it.engines) == 2)
+        await it.press("r", until=lambda: len(it.engines) == 2)
         await it.until(lambda: it.status.state == "running")
         it.engine.advance()
         await it.until(lambda: it.status.state == "ready")
@@ -602,8 +565,7 @@ async def test_other_deaths_have_words_too_in_a_toast_where_a_dialog_covers_them
     it.engine.die(3, "[/] last \x1b[31m words")
     await it.until(it.toasts)
     assert "status 3" in it.toasts()[0]
-    await it.press("escape")
-    await it.until(lambda: it.status.state == "gone")
+    await it.press("escape", until=lambda: it.status.state == "gone")
     await it.until(lambda: "status 3" in it.screen_text())
     for code, words in (
         (75, "a new one gets it back"),
@@ -641,8 +603,7 @@ async def test_switching_the_model_keeps_the_session(it: Explored) -> None:
     ]
     assert it.session.runs[0].prompt == it.session.runs[1].prompt
     assert load_settings(it.folder / "settings.toml").last_model == "other/model"
-    await it.press("b", "down", "enter")
-    await it.until(lambda: "model is loaded" in it.screen_text())
+    await it.press("b", "down", "enter", until="model is loaded")
     assert "SmolLM2-135M-Instruct" in it.screen_text().split("\n")[0]
 
 

@@ -25,19 +25,18 @@ from depthtui.tui.screens.dialogs.command_menu import CommandMenu
 from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.cell import CellTables
 from tests.builders.results import full_run, half_run, lacking, run
 from tests.tui.app_helpers import Explored, explore
 
 
 async def test_enter_opens_the_cell_under_the_cursor(it: Explored) -> None:
-    await it.press("7", "G", "3", "dollar_sign", "enter")
-    await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
+    await it.press("7", "G", "3", "dollar_sign", "enter", until=LayerScreen)
     await it.until(lambda: "Layer 7 at" in it.screen_text(), "its name")
     await it.until(lambda: "after attention" in it.screen_text(), "its parts")
     assert "Layer contribution" in " ".join(it.screen_text().split())
-    await it.press("escape")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", until=MainScreen)
 
 
 async def test_a_double_click_opens_what_is_under_the_pointer(it: Explored) -> None:
@@ -79,22 +78,18 @@ async def test_the_menu_stays_on_the_screen(it: Explored, size: tuple[int, int])
     await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")
     frame = it.app.screen.query_one(".dialog")
     await it.until(lambda: frame.region.right <= size[0] and frame.region.bottom <= size[1])
-    await it.press("escape")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", until=MainScreen)
 
 
 async def test_messages_stay_in_a_list(it: Explored) -> None:
-    await it.press("exclamation_mark")
-    await it.until(lambda: "no message yet" in it.screen_text())
-    await it.press("escape", "y", "exclamation_mark")
-    await it.until(lambda: isinstance(it.app.screen, MessagesDialog), "the list")
+    await it.press("exclamation_mark", until="no message yet")
+    await it.press("escape", "y", "exclamation_mark", until=MessagesDialog)
     await it.until(lambda: "Copied" in it.screen_text(), "what was copied")
 
 
 async def test_the_cursor_stays_where_it_is_when_a_run_ends(it: Explored) -> None:
     await it.press("5", "G", "2", "dollar_sign")
-    await it.press("r")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("r", until=lambda: len(it.session.runs) == 2)
     await it.ready()
     assert it.main.cursor == (5, 2)
     await it.press("i")
@@ -160,8 +155,7 @@ async def test_the_evidence_of_a_row_is_shown_and_no_setting_is_kept(tmp_path: P
 
 
 async def test_keys_that_come_together_all_count(it: Explored) -> None:
-    await it.press("s")
-    await it.until(lambda: it.status.state == "halted")
+    await it.press("s", until=lambda: it.status.state == "halted")
     for _ in range(3):
         it.main.action_command("step_layer")
     await it.until(lambda: it.main.cursor.layer == 3, "three layers")
@@ -171,8 +165,7 @@ async def test_keys_that_come_together_all_count(it: Explored) -> None:
 
 
 async def test_a_click_beside_a_dialog_leaves_it(it: Explored) -> None:
-    await it.press("m")
-    await it.until(lambda: isinstance(it.app.screen, ModelPicker))
+    await it.press("m", until=ModelPicker)
     await it.pilot.click(offset=(1, 1))
     await it.until(lambda: it.app.screen is it.main)
 

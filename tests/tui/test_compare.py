@@ -40,6 +40,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.saved_paces import pace_key
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -107,29 +108,25 @@ async def compared_with_model(it: Explored, name: str) -> CompareScreen:
 @pytest.mark.parametrize("size", SIZES)
 async def test_two_runs_side_by_side(it: Explored, size: tuple[int, int]) -> None:
     await it.resize(*size)
-    await it.press("r")
-    await it.until(lambda: len(it.session.results) == 2)
+    await it.press("r", until=lambda: len(it.session.results) == 2)
     screen = await compared(it)
     difference = screen.query_one("#difference", HeatmapPane)
     second, first = it.session.runs[1].result, it.session.runs[0].result
     assert (difference.result, difference.other_result) == (second, first)
     if size[0] >= 120:
         await it.until(lambda: "A - B · Layer contribution" in it.screen_text())
-    await it.press("g", "0", "v", "4")
-    await it.until(lambda: it.app.screen.measure.name == "layer_cosine")
+    await it.press("g", "0", "v", "4", until=lambda: it.app.screen.measure.name == "layer_cosine")
     for _ in screen.panes:
         await it.press("tab")
     assert "run 2" in it.screen_text()
     assert "The same tokens" in words(it)
-    await it.press("escape")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", until=MainScreen)
 
 
 async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, palette="amber")
     async with explore(tmp_path, settings=settings) as it:
-        await it.press("r")
-        await it.until(lambda: len(it.session.results) == 2)
+        await it.press("r", until=lambda: len(it.session.results) == 2)
         screen = await compared(it)
         names, curves = screen.query_one("#compared", Static), screen.query_one(DepthCurves)
 
@@ -179,8 +176,7 @@ async def test_the_same_prompt_on_another_model_is_one_choice(tmp_path: Path) ->
         await it.until(lambda: "B run 2 other" in words(it))
         assert it.session.runs[0] is first
         assert it.session.runs[1].prompt == first.prompt
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         assert it.main.run is it.session.runs[1]
 
 
@@ -199,8 +195,7 @@ async def test_a_finished_comparison_waits_for_a_dialog_to_close(tmp_path: Path)
 
 async def test_the_comparison_follows_a_run_that_goes_on(it: Explored) -> None:
     it.engine.manual = True
-    await it.press("r")
-    await it.until(lambda: it.engine._pending)
+    await it.press("r", until=lambda: it.engine._pending)
     it.engine.advance(5)
     await it.until(lambda: len(it.session.results) == 2)
     await compared(it)
@@ -218,8 +213,7 @@ async def test_the_cursor_stays_where_it_is_in_a(tmp_path: Path) -> None:
         lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]
         assert [lens.cursor for lens in lenses] == [Cursor(7, 3), Cursor(5, 4)]
         assert lenses[0].border_title == lenses[1].border_title
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         it.main.go(20, 2)
         screen = await compared(it)
         assert screen.query_one("#lens-a", LensTable).cursor == Cursor(20, 2)
@@ -320,10 +314,8 @@ async def test_one_prompt_each_gives_no_direction(it: Explored) -> None:
         lens.kl[depth:], lens.overlap[depth:] = 0.0, 1.0
     results = [run.result for run in it.session.runs]
     a, b = (verdict([result], SummarySettings()) for result in (results[2], results[1]))
-    await it.press("b")
-    await it.until(lambda: isinstance(it.app.screen, RunList))
-    await it.press("C")
-    await it.until(lambda: isinstance(it.app.screen, CompareScreen))
+    await it.press("b", until=RunList)
+    await it.press("C", until=CompareScreen)
     said = comparison_sentence(a, b)
     assert said.startswith("One prompt each gives no direction: KL 11 of 30 and 21 of 30")
     await it.until(lambda: said in words(it), said)
@@ -335,11 +327,9 @@ async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(it:
     a, b = it.session.runs[2], it.session.runs[1]
     missing = "Knowledge kept: not measured in {}, i computes it."
     await it.until(lambda: missing.format("A and B") in words(it))
-    await it.press("i")
-    await it.until(lambda: a.result.has_all("kept") and not a.state.is_live)
+    await it.press("i", until=lambda: a.result.has_all("kept") and not a.state.is_live)
     await it.until(lambda: missing.format("B") in words(it))
-    await it.press("i")
-    await it.until(lambda: b.result.has_all("kept"))
+    await it.press("i", until=lambda: b.result.has_all("kept"))
     await it.until(lambda: "not measured" not in words(it))
     await it.press("i")
     assert it.toasts()[-1] == LACKS_NOTHING
@@ -380,8 +370,7 @@ async def test_counts_that_neither_run_has_are_computed_on_their_own_page(
 ) -> None:
     monkeypatch.setattr("depthtui.tui.screens.compare_screen.lacks_headline", lambda run: [])
     monkeypatch.setattr("depthtui.depth.verdict_words._is_reliable", lambda measure: False)
-    await it.press("r")
-    await it.until(lambda: len(it.session.results) == 2)
+    await it.press("r", until=lambda: len(it.session.results) == 2)
     await compared(it)
     await it.until(lambda: "cannot be compared: no count is reliable in both" in words(it))
     assert MORE_COUNTS in words(it)
@@ -396,8 +385,7 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         await it.press("i")
         # A comes first, whose model is not loaded any more: it is loaded after a question.
         await on_screen(it, Ask)
-        await it.press("i")
-        await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
+        await it.press("i", until=lambda: a.result.has_all("skip_effects") and not a.state.is_live)
         assert it.app.screen is screen
         assert not b.result.has_all("skip_effects")
         difference = screen.query_one("#difference", HeatmapPane)
@@ -410,8 +398,7 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         # From A's pane, which has all: the run beside it is filled in.
         await it.press("i")
         await on_screen(it, Ask)
-        await it.press("i")
-        await it.until(lambda: b.result.has_all("skip_effects") and not b.state.is_live)
+        await it.press("i", until=lambda: b.result.has_all("skip_effects") and not b.state.is_live)
         await it.until(lambda: "lacks" not in words(it))
         assert difference.is_ready
 
@@ -423,8 +410,7 @@ async def test_b_computes_by_the_choices_of_a(it: Explored) -> None:
     await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
     screen = await compared(it)
     screen.action_go_to("difference")
-    await it.press("i")
-    await it.until(lambda: b.result.has_all("skip_effects"))
+    await it.press("i", until=lambda: b.result.has_all("skip_effects"))
     assert b.settings.layers == "/4"
     assert it.session.current is a
 
@@ -473,8 +459,7 @@ async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None
         assert (it.app.screen._run, it.app.screen.cursor) == (b, Cursor(10, 5))
         await it.press("k", "l")
         assert it.app.screen.cursor == Cursor(11, 6)
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is screen)
+        await it.press("escape", until=lambda: it.app.screen is screen)
         assert lens_b.cursor == Cursor(11, 6)
         # A's model is loaded first.
         screen.action_go_to("lens-a")
@@ -484,16 +469,14 @@ async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None
         await it.press("enter")
         await on_screen(it, LayerScreen)
         assert (it.app.screen._run, it.app.screen.cursor) == (a, Cursor(15, 4))
-        await it.press("l", "escape")
-        await it.until(lambda: it.app.screen is screen)
+        await it.press("l", "escape", until=lambda: it.app.screen is screen)
         assert screen.cursor == Cursor(15, 6)
 
 
 async def test_the_differences_rows_are_the_deeper_models_and_its_layers_as(tmp_path: Path) -> None:
     async with explore(tmp_path, engine) as it:
         await compared_with_model(it, "org/shallow")
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         screen = await compared(it)
         shallow = it.session.runs[1]
         screen.action_go_to("difference")
@@ -501,8 +484,7 @@ async def test_the_differences_rows_are_the_deeper_models_and_its_layers_as(tmp_
         await it.press("enter")
         await on_screen(it, LayerScreen)
         assert (it.app.screen._run, it.app.screen.cursor) == (shallow, Cursor(10, 5))
-        await it.press("k", "escape")
-        await it.until(lambda: it.app.screen is screen)
+        await it.press("k", "escape", until=lambda: it.app.screen is screen)
         # The row that is nearest to layer 11 of 20.
         assert screen.cursor == Cursor(16, 5)
 

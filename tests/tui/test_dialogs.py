@@ -57,6 +57,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import prompts_of, task_title
 from tests.builders.engines import FakeEngine
@@ -122,20 +123,15 @@ async def test_the_marks_of_a_hybrid_are_explained(tmp_path: Path) -> None:
 async def test_the_manual_is_searched_and_read(it: Explored) -> None:
     await it.resize(80, 24)
     await opened(it, "question_mark", HelpScreen)
-    await it.press("shift+tab")
-    await it.until(lambda: isinstance(it.app.screen, ManualPicker))
+    await it.press("shift+tab", until=ManualPicker)
     assert all(title in it.screen_text() for title in list(titles().values())[:10])
-    await it.press("slash", *"it ends above three nats", "enter", "enter")
-    await it.until(lambda: isinstance(it.app.screen, ManualPage))
+    await it.press("slash", *"it ends above three nats", "enter", "enter", until=ManualPage)
     text = it.app.screen.query_one(VerticalScroll)
     await it.until(lambda: text.scroll_y > 22, "the words")
     await it.until(lambda: text.size.height == 22 and text.max_scroll_y > 22)
-    await it.press("g")
-    await it.until(lambda: "The bold part is the answer" in it.screen_text())
-    await it.press("space")
-    await it.until(lambda: text.scroll_y == 21)
-    await it.press("b")
-    await it.until(lambda: text.scroll_y == 0)
+    await it.press("g", until="The bold part is the answer")
+    await it.press("space", until=lambda: text.scroll_y == 21)
+    await it.press("b", until=lambda: text.scroll_y == 0)
     await it.press("escape")
     assert isinstance(it.app.screen, ManualPicker)
 
@@ -153,10 +149,8 @@ async def test_the_search_of_keys_opens_the_manual_at_the_passage(it: Explored) 
         ("verdict too little known", "Too little known."),
     ):
         field.value = words[:-1]
-        await it.press(words[-1])
-        await it.until(lambda: MANUAL in it.screen_text())
-        await it.press("enter")
-        await it.until(lambda: isinstance(it.app.screen, ManualPage))
+        await it.press(words[-1], until=lambda: MANUAL in it.screen_text())
+        await it.press("enter", until=ManualPage)
         text = it.app.screen.query_one(VerticalScroll)
         await it.until(lambda passage=passage: passage in it.screen_text(), passage)
         shown = [line.strip("│▎ ") for line in it.screen_text().split("\n")[1:-1]]
@@ -166,8 +160,7 @@ async def test_the_search_of_keys_opens_the_manual_at_the_passage(it: Explored) 
         await it.press("escape")
         assert isinstance(it.app.screen, HelpScreen)
         field.value = ""
-    await it.press(*"zzz")
-    await it.until(lambda: "No key or passage matches “zzz”" in it.screen_text())
+    await it.press(*"zzz", until="No key or passage matches “zzz”")
     await it.press("enter", "backspace", "backspace")
     await it.until(lambda: "No key or passage" not in it.screen_text())
     assert isinstance(it.app.screen, HelpScreen)
@@ -181,8 +174,7 @@ async def test_the_words_of_a_pane_are_explained(it: Explored) -> None:
     ):
         it.main.action_go_to(pane)
         await opened(it, "I", ExplanationScreen)
-        await it.press("G")
-        await it.until(lambda: "Words on this pane" in it.screen_text())
+        await it.press("G", until="Words on this pane")
         assert word in it.screen_text()
         assert other not in it.screen_text()
         assert "Types of layers" not in it.screen_text()
@@ -195,8 +187,7 @@ async def test_the_words_of_a_pane_are_explained(it: Explored) -> None:
 async def test_a_task_is_chosen_then_its_prompt_by_the_keys_that_are_told(it: Explored) -> None:
     await opened(it, "p", PromptPicker)
     assert "F5 runs it" in it.screen_text()
-    await it.press("ctrl+t")
-    await it.until(lambda: "+ - level" in it.screen_text())
+    await it.press("ctrl+t", until="+ - level")
     assert "Grade-school arithmetic" in it.screen_text()
     await it.press("j", "j", "k")
     assert "enter lists its prompts" in it.screen_text()
@@ -208,8 +199,7 @@ async def test_a_task_is_chosen_then_its_prompt_by_the_keys_that_are_told(it: Ex
     it.app.screen.query_one("#task-list").focus()
     await it.press("enter")
     assert "enter runs it" in it.screen_text()
-    await it.press("j", "down", "k", "enter")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("j", "down", "k", "enter", until=lambda: len(it.session.runs) == 2)
     assert started(it).prompt == prompts_of("grade_school", None, 123)[1]
     await it.ready()
     assert it.status.number.startswith("2/")
@@ -221,14 +211,11 @@ async def test_a_generator_has_a_dial_that_ends(it: Explored) -> None:
     tasks = it.app.screen.query_one("#task-list", OptionList)
     tasks.highlighted = tasks.get_option_index("facts")
     await it.pilot.pause()
-    await it.press(*["minus"] * 5)
-    await it.until(lambda: "- 1 hop +" in it.screen_text())
+    await it.press(*["minus"] * 5, until="- 1 hop +")
     tasks.highlighted = tasks.get_option_index("addition")
     await it.until(lambda: "3 digits" in it.screen_text())
-    await it.press("plus", "plus", "minus")
-    await it.until(lambda: "4 digits" in it.screen_text())
-    await it.press("enter", "enter")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("plus", "plus", "minus", until="4 digits")
+    await it.press("enter", "enter", until=lambda: len(it.session.runs) == 2)
     assert (started(it).prompt.task, started(it).prompt.level) == ("addition", "4")
 
 
@@ -283,16 +270,13 @@ async def test_what_was_typed_stays_where_a_question_is_answered_no(it: Explored
     it.engine.advance(until=MetricRows)
     await it.until(lambda: it.session.live.work)
     await opened(it, "p", PromptPicker)
-    await it.press(*"own words", "f5")
-    await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
-    await it.press("n")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press(*"own words", "f5", until=Ask)
+    await it.press("n", until=MainScreen)
     assert len(it.session.runs) == 1
     await opened(it, "p", PromptPicker)
     assert it.app.screen.query_one(SafeTextArea).text == "own words"
     # Once it was run, the prompt on the screen is the one to begin with again.
-    await it.press("f5")
-    await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
+    await it.press("f5", until=Ask)
     await it.press("p")
     await it.until(lambda: it.app.explorer.draft is None, "the run")
     assert it.app.explorer.prompt == Prompt("own words")
@@ -314,8 +298,7 @@ async def test_a_file_is_opened_or_refused_in_words(it: Explored) -> None:
     path = it.folder / "prompts.jsonl"
     path.write_text("\n".join(json.dumps(line) for line in lines))
     await opened_tasks(it)
-    await it.press("down", "down", "down")
-    await it.until(lambda: "3 digits" in it.screen_text())
+    await it.press("down", "down", "down", until="3 digits")
     field = it.app.screen.query_one("#path", Input)
     field.focus()
     field.value = str(it.folder / "none.txt")
@@ -323,20 +306,16 @@ async def test_a_file_is_opened_or_refused_in_words(it: Explored) -> None:
     await it.until(lambda: "none.txt" in str(it.app.screen.query_one("#preview").content))
     assert not it.app.screen.query_one("#prompts", OptionList).option_count
     field.value = "~nosuchuser/prompts.jsonl"
-    await it.press("enter")
-    await it.until(lambda: "no user 'nosuchuser'" in it.screen_text())
+    await it.press("enter", until="no user 'nosuchuser'")
     field.value = str(path)
-    await it.press("enter")
-    await it.until(lambda: "2  three four" in it.screen_text())
+    await it.press("enter", until="2  three four")
     # A file has no dial, and gives way to a task.
     await it.press("plus")
     assert "2  three four" in it.screen_text()
     assert "Prompts of" in str(it.app.screen.query_one("#dial").content)
-    await it.press("shift+tab", "down")
-    await it.until(lambda: "2  three four" not in it.screen_text())
+    await it.press("shift+tab", "down", until=lambda: "2  three four" not in it.screen_text())
     field.focus()
-    await it.press("enter", "down", "enter")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("enter", "down", "enter", until=lambda: len(it.session.runs) == 2)
     assert started(it).prompt.answer == " four"
 
 
@@ -347,23 +326,20 @@ async def test_f5_takes_the_typed_path(it: Explored) -> None:
     await it.press("p", "ctrl+t")
     field = it.app.screen.query_one("#path", Input)
     field.focus()
-    await it.press(*"none", "f5")
-    await it.until(lambda: "There is no file none" in it.screen_text())
+    await it.press(*"none", "f5", until="There is no file none")
     await it.press("f5")
     assert "There is no file none" in it.screen_text()
     field.value = str(two)
     await it.press("f5")
     await it.until(lambda: it.app.screen.query_one("#prompts", OptionList).option_count == 2)
     assert len(it.engine.sent(StartRun)) == 1
-    await it.press("down", "f5")
-    await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+    await it.press("down", "f5", until=lambda: len(it.engine.sent(StartRun)) == 2)
     assert it.engine.sent(StartRun)[-1].prompt.text == "second"
     await it.press("p", "ctrl+t")
     field = it.app.screen.query_one("#path", Input)
     field.focus()
     field.value = str(one)
-    await it.press("f5")
-    await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
+    await it.press("f5", until=lambda: len(it.engine.sent(StartRun)) == 3)
     assert it.engine.sent(StartRun)[-1].prompt.text == "A prompt of a file"
 
 
@@ -371,18 +347,15 @@ async def test_a_task_that_is_chosen_later_runs_in_place_of_the_typed_path(it: E
     await it.press("p", "ctrl+t")
     field = it.app.screen.query_one("#path", Input)
     field.value = "none"
-    await it.press("down", "down", "down")
-    await it.until(lambda: "3 digits" in it.screen_text())
-    await it.press("f5")
-    await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+    await it.press("down", "down", "down", until="3 digits")
+    await it.press("f5", until=lambda: len(it.engine.sent(StartRun)) == 2)
     assert it.engine.sent(StartRun)[-1].prompt.task in TASKS
 
 
 async def test_the_chat_template_is_seen_and_belongs_to_the_prompt(it: Explored) -> None:
     await opened_tasks(it)
     it.app.screen.query_one("#template", Checkbox).toggle()
-    await it.press("f5")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("f5", until=lambda: len(it.session.runs) == 2)
     assert started(it).settings.chat_template
     await it.until(lambda: "1/17 · chat template" in it.screen_text())
     assert "Prompt · chat template" in it.screen_text()
@@ -409,16 +382,14 @@ async def test_a_model_without_a_template_has_no_switch(tmp_path: Path) -> None:
 async def test_escape_leaves_every_dialog_and_asks_before_typed_text_is_lost(it: Explored) -> None:
     await it.resize(80, 24)
     for key in ("p", "u", "L", "m", "v", "b", "M", "comma", "e", "question_mark"):
-        await it.press(key)
-        await it.until(lambda: it.app.screen is not it.main)
+        await it.press(key, until=lambda: it.app.screen is not it.main)
         dialog = it.app.screen
         frame = dialog.query_one(".dialog")
         assert cell_len(f"╰─ {frame.border_subtitle} ─╯") <= frame.region.width, "its hint"
         if key in FIELDS:
             field = dialog.query_one(FIELDS[key])
             dialog.set_focus(field)
-            await it.press("9", "escape")
-            await it.until(lambda: isinstance(it.app.screen, Ask), f"the question of {key}")
+            await it.press("9", "escape", until=Ask)
             assert "y or enter leaves, other keys go back." in it.screen_text()
             await it.press("escape")
             assert it.app.screen is dialog
@@ -508,14 +479,11 @@ async def test_tokens_are_counted_while_typing(it: Explored) -> None:
     await opened(it, "p", PromptPicker)
     n_tokens = len(it.session.current.result.tokens)
     await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
-    await it.press(*"one", "space", *"two")
-    await it.until(lambda: "2 tokens" in it.screen_text())
-    await it.press(*["backspace"] * 4)
-    await it.until(lambda: "1 token " in it.screen_text())
+    await it.press(*"one", "space", *"two", until="2 tokens")
+    await it.press(*["backspace"] * 4, until="1 token ")
     await it.press(*["backspace"] * 3)
     await it.until(lambda: not str(it.app.screen.query_one("#token-note", Static).content))
-    await it.press("ctrl+t")
-    await it.until(lambda: f"{n_tokens} tokens" in it.screen_text())
+    await it.press("ctrl+t", until=f"{n_tokens} tokens")
     await it.press("escape")
     # A halted run lets the engine answer nothing, but this count is known.
     it.engine.silent = True
@@ -543,15 +511,12 @@ async def test_a_measure_shows_itself_before_it_is_chosen(it: Explored) -> None:
     await opened(it, "v", MeasurePicker)
     await it.press("j", "j", "k")
     assert it.app.screen.query_one(OptionList).highlighted == 1
-    await it.press(*["down"] * 5)
-    await it.until(lambda: it.main.measure.name == "kl")
+    await it.press(*["down"] * 5, until=lambda: it.main.measure.name == "kl")
     assert of_measure(MEASURE_BY_NAME["kl"])[0].description in " ".join(words_of(it))
-    await it.press("escape")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", until=MainScreen)
     assert it.main.measure.name == load_settings(settings).measure == "layer_norm_ratio"
     await opened(it, "v", MeasurePicker)
-    await it.press("7")
-    await it.until(lambda: load_settings(settings).measure == "kl")
+    await it.press("7", until=lambda: load_settings(settings).measure == "kl")
     # What must be computed first has nothing to show.
     await opened(it, "v", MeasurePicker)
     await it.press("end")
@@ -596,14 +561,12 @@ async def test_a_model_is_typed_or_taken_from_the_disk_with_its_options(
     field.value = "/models/kept/"
     await it.until(lambda: str(note.content).startswith("/models/kept"))
     field.value = "org/x/"
-    await it.press("enter")
-    await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
+    await it.press("enter", until=lambda: len(it.engine.sent(LoadModel)) == 2)
     assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("org/x"))
     await it.ready()
     await pick_from(it, monkeypatch, listings("demo", "org/big[/]"))
     await it.until(lambda: "org/big[/]  1.07 GB" in it.screen_text())
-    await it.press("end", "enter")
-    await it.until(lambda: len(it.engine.sent(LoadModel)) == 3)
+    await it.press("end", "enter", until=lambda: len(it.engine.sent(LoadModel)) == 3)
     assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("org/big[/]"))
     await it.ready()
     await pick_from(it, monkeypatch, listings("demo"))
@@ -614,8 +577,7 @@ async def test_a_model_is_typed_or_taken_from_the_disk_with_its_options(
     screen.query_one("#quantize").value = "8bit"
     screen.query_one("#name", Input).value = "org/x"
     screen.query_one("#name", Input).focus()
-    await it.press("enter")
-    await it.until(lambda: len(it.engine.sent(LoadModel)) == 4)
+    await it.press("enter", until=lambda: len(it.engine.sent(LoadModel)) == 4)
     spec = ModelSpec("org/x", "main", "cuda:1", "bfloat16", "8bit")
     assert it.engine.sent(LoadModel)[-1] == LoadModel(spec)
 
@@ -631,8 +593,7 @@ async def test_what_cannot_be_opened_is_said_and_stays_as_it_was_typed(
     picker = it.app.screen
     device, field = picker.query_one("#device", Input), picker.query_one("#name", Input)
     device.value = "gpu"
-    await it.press("down", "enter")
-    await it.until(lambda: "Device must be auto, cpu" in it.screen_text())
+    await it.press("down", "enter", until="Device must be auto, cpu")
     path = f"{it.folder}/no-such-model"
     for chosen, name, words in (
         ("auto", "", "Type a Hugging Face id"),
@@ -661,12 +622,10 @@ async def test_models_that_are_listed_too_late_change_nothing(
     monkeypatch.setattr("depthtui.models.catalog.on_disk", on_disk)
     try:
         await opened(it, "m", ModelPicker)
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
     finally:
         closed.set()
-    await it.press("m")
-    await it.until(lambda: "demo  1.07 GB" in it.screen_text())
+    await it.press("m", until="demo  1.07 GB")
     assert it.app.error is None
 
 
@@ -682,8 +641,7 @@ async def test_a_model_that_did_not_load_is_there_to_be_corrected(
     async with explore(tmp_path, lambda: FakeEngine(load=load)) as it:
         await pick_from(it, monkeypatch, listings("demo"))
         it.app.screen.query_one("#name", Input).focus()
-        await it.press(*"org/typo", "enter")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press(*"org/typo", "enter", until=MainScreen)
         await pick_from(it, monkeypatch, listings("demo"))
         assert it.app.screen.query_one("#name", Input).value == "org/typo"
         await it.until(lambda: "There is no org/typo. Correct it." in it.screen_text())
@@ -703,8 +661,7 @@ async def test_models_that_were_opened_come_first_and_folders_too(
     it.app.screen.query_one("#name", Input).focus()
     await it.press(*"my")
     await it.until(lambda: it.app.screen.query_one("#name", Input)._suggestion == "my model/")
-    await it.press("right", "backspace", "enter")
-    await it.until(lambda: len(it.engine.sent(LoadModel)) == 2)
+    await it.press("right", "backspace", "enter", until=lambda: len(it.engine.sent(LoadModel)) == 2)
     await it.ready()
     names = (str(folder), "demo")
     assert load_settings(it.folder / "settings.toml").recent_models == names
@@ -748,19 +705,14 @@ async def test_the_session_goes_back_marks_and_forgets(it: Explored) -> None:
     assert it.session.marked is None
     await it.press("down", "space")
     assert it.session.marked is second
-    await it.press("down", "enter")
-    await it.until(lambda: it.session.current is first)
+    await it.press("down", "enter", until=lambda: it.session.current is first)
     await it.until(lambda: it.main.shown_result() is first.result)
     await opened(it, "b", RunList)
-    await it.press("home", "d")
-    await it.until(lambda: isinstance(it.app.screen, Ask))
-    await it.press("n")
-    await it.until(lambda: isinstance(it.app.screen, RunList))
+    await it.press("home", "d", until=Ask)
+    await it.press("n", until=RunList)
     assert third in it.session.runs
-    await it.press("d")
-    await it.until(lambda: isinstance(it.app.screen, Ask))
-    await it.press("y")
-    await it.until(lambda: third not in it.session.runs)
+    await it.press("d", until=Ask)
+    await it.press("y", until=lambda: third not in it.session.runs)
     await it.press("escape")
     assert len(it.session.runs) == 2
 
@@ -768,8 +720,7 @@ async def test_the_session_goes_back_marks_and_forgets(it: Explored) -> None:
 async def test_the_list_of_runs_has_heads_with_a_meaning_depths_and_the_headline(
     it: Explored,
 ) -> None:
-    await it.press("n")
-    await it.until(lambda: len(it.session.results) == 2)
+    await it.press("n", until=lambda: len(it.session.results) == 2)
     await it.ready()
     run, settings = it.session.current, it.app.explorer.settings.summary_settings()
     # A rule that is not the paper's has a column where it has a depth.
@@ -790,8 +741,7 @@ async def test_the_list_of_runs_has_heads_with_a_meaning_depths_and_the_headline
         assert any(" ".join(row) in " ".join(words) for words in text)
         await it.press("escape")
     it.main.action_go_to("verdict")
-    await it.press("i")
-    await it.until(lambda: run.result.has_all("kept") and not run.state.is_live)
+    await it.press("i", until=lambda: run.result.has_all("kept") and not run.state.is_live)
     count = reading_of([run.result], settings).get(kept.METRIC).layers
     for width, height in ((80, 24), (120, 40)):
         await it.resize(width, height)
@@ -811,12 +761,9 @@ async def test_the_list_of_runs_has_heads_with_a_meaning_depths_and_the_headline
 
 async def test_an_empty_session_says_how_to_fill_it(it: Explored) -> None:
     await opened(it, "b", RunList)
-    await it.press("d")
-    await it.until(lambda: isinstance(it.app.screen, Ask))
-    await it.press("y")
-    await it.until(lambda: "No runs yet" in it.screen_text())
-    await it.press("escape")
-    await it.until(lambda: it.main.shown_result() is None)
+    await it.press("d", until=Ask)
+    await it.press("y", until="No runs yet")
+    await it.press("escape", until=lambda: it.main.shown_result() is None)
     assert it.app.error is None
 
 
@@ -833,8 +780,7 @@ async def test_one_run_is_exported_in_every_format(it: Explored) -> None:
         box = it.app.screen.query_one(f"#{name}", Checkbox)
         assert not box.value
         box.value = True
-    await it.press("enter")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("enter", until=MainScreen)
     names = {path.name for path in (it.folder / "exports").iterdir()}
     endings = ("md", "json", "html", "safetensors", "svg")
     assert names == {*(f"mine.{ending}" for ending in endings), "mine-figures"}
@@ -849,8 +795,7 @@ async def test_an_export_is_announced_in_lines_that_fit_a_toast(it: Explored) ->
         await opened(it, "e", ExportScreen)
         name = f"{width} {'a long name ' * 6}20261201"
         it.app.screen.query_one("#file-name", Input).value = name
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("enter", until=MainScreen)
         toast = [*it.app.screen.query(Toast).results(Toast)][-1]
         await it.until(lambda toast=toast: toast.content_size.height, "the toast")
         file, more, folder = it.toasts()[-1].split("\n")
@@ -875,8 +820,7 @@ async def test_a_pane_is_exported_as_its_figures_and_their_numbers(it: Explored)
         file = {"heatmap": "heatmap-figures/", "lens": "lens.csv"}[pane]
         note = it.app.screen.query_one("#note", Static)
         await it.until(lambda f=file, n=note: f"exports: {f}" in str(n.content), "its files")
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("enter", until=MainScreen)
     folder = it.folder / "exports"
     assert {str(path.relative_to(folder)) for path in folder.rglob("*.*")} == {
         *(
@@ -911,8 +855,7 @@ async def test_every_pane_with_numbers_has_figures_or_a_table(it: Explored) -> N
 
 async def test_an_export_begins_with_the_formats_of_the_last_one(it: Explored) -> None:
     await opened(it, "e", ExportScreen)
-    await it.press("end", "space", "home", "space", "enter")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("end", "space", "home", "space", "enter", until=MainScreen)
     await opened(it, "e", ExportScreen)
     boxes = it.app.screen.query(Checkbox).results(Checkbox)
     ticked = tuple(str(box.id) for box in boxes if box.value)
@@ -920,8 +863,7 @@ async def test_an_export_begins_with_the_formats_of_the_last_one(it: Explored) -
     # A pane has formats of its own, which change those of a run for no export.
     await it.press("up")
     await it.until(lambda: it.app.screen.query_one("#svg", Checkbox).value, "its formats")
-    await it.press("enter")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("enter", until=MainScreen)
     assert load_settings(it.folder / "settings.toml").export_formats == ticked
 
 
@@ -940,16 +882,13 @@ async def test_a_format_that_is_not_installed_cannot_be_ticked(
 
 
 async def test_an_export_of_a_run_that_goes_on_says_so(it: Explored) -> None:
-    await it.press("s")
-    await it.until(lambda: it.session.current.state is RunState.HALTED)
+    await it.press("s", until=lambda: it.session.current.state is RunState.HALTED)
     for is_live in (True, False):
         await opened(it, "e", ExportScreen)
         it.app.screen.query_one("#file-name", Input).value = f"live-{is_live}"
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("enter", until=MainScreen)
         assert ("still being computed" in it.toasts()[-1]) is is_live
-        await it.press("r")
-        await it.until(lambda: it.session.current.state is RunState.FINISHED)
+        await it.press("r", until=lambda: it.session.current.state is RunState.FINISHED)
 
 
 async def test_the_session_is_exported_to_a_folder_that_is_remembered(it: Explored) -> None:
@@ -961,8 +900,7 @@ async def test_the_session_is_exported_to_a_folder_that_is_remembered(it: Explor
     for name in {*format_titles("runs"), "screen"} - {"json"}:
         screen.query_one(f"#{name}", Checkbox).value = False
     screen.query_one("#what").query("RadioButton")[1].value = True
-    await it.press("f5")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("f5", until=MainScreen)
     assert [path.name for path in (it.folder / "else" / "where").iterdir()] == ["all.json"]
     summary = json.loads((it.folder / "else" / "where" / "all.json").read_text())
     assert len(summary["prompts"]) == 3
@@ -980,8 +918,7 @@ async def test_the_session_is_pooled_only_where_that_is_chosen(it: Explored) -> 
         choices = it.app.screen.query("#what RadioButton").results(RadioButton)
         assert [str(choice.label) for choice in choices] == titles
         it.app.screen.query_one("#file-name", Input).value = str(number)
-        await it.press(*["down"] * number, "space", "enter")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press(*["down"] * number, "space", "enter", until=MainScreen)
         summary = json.loads((it.folder / "exports" / f"{number}.json").read_text())
         found = summary.get("groups")
         assert (found and [group["prompts"] for group in found]) == groups
@@ -1012,8 +949,7 @@ async def test_letters_and_arrows_move_among_the_choices_of_an_export(it: Explor
     field = it.app.screen.query_one("#file-name", Input)
     name = field.value
     field.focus()
-    await it.press("up", "up", "space", "enter")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("up", "up", "space", "enter", until=MainScreen)
     folder = it.folder / "exports"
     assert (folder / f"{name}.md").exists()
     assert not list(folder.glob("*.svg"))

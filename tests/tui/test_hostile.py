@@ -88,8 +88,7 @@ async def test_every_token_can_be_under_the_cursor(it: Explored) -> None:
 
 
 async def test_an_empty_prompt_is_refused_in_words(it: Explored) -> None:
-    await it.press("p")
-    await it.until(lambda: isinstance(it.app.screen, PromptPicker))
+    await it.press("p", until=PromptPicker)
     await it.press("delete", "f5")
     await it.until(it.toasts)
     assert "the text is empty" in it.toasts()[0]

@@ -47,11 +47,9 @@ async def test_k_puts_the_changed_run_into_the_list_once(it: Explored) -> None:
     assert (it.session.current, it.session.marked) == (clean, kept)
     await it.press("K")
     assert it.session.runs == [clean, kept]
-    await it.press("escape", "b")
-    await it.until(lambda: isinstance(it.app.screen, RunList))
+    await it.press("escape", "b", until=RunList)
     assert "without layers 20-29 · " in it.screen_text()
-    await it.press("escape")
-    await it.until(lambda: isinstance(it.app.screen, MainScreen))
+    await it.press("escape", until=MainScreen)
     await without_the_last_ten(it)
     await it.press("K")
     assert [run.number for run in it.session.runs] == [1, 2]
@@ -87,8 +85,7 @@ async def test_a_kept_run_goes_on_as_a_what_if(it: Explored) -> None:
     it.session.select(kept)
     it.main.redraw()
     await it.until(lambda: "without layers 20-29" in it.screen_text().split("\n")[0])
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+    await it.press("x", until=WhatIfScreen)
     await idle(it)
     what_if = it.app.screen.what_if
     assert what_if.clean is clean.result
@@ -103,11 +100,9 @@ async def test_a_kept_run_goes_on_as_a_what_if(it: Explored) -> None:
 
 async def test_export_has_clean_and_changed(it: Explored) -> None:
     await without_the_last_ten(it)
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    await it.press("e", until=ExportScreen)
     assert "clean and changed" in it.screen_text()
-    await it.press("f5")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+    await it.press("f5", until=WhatIfScreen)
     folder = it.folder / "exports"
     (page,) = folder.glob("*.md")
     assert "without layers 20-29" in page.read_text().replace("\\", "")
@@ -121,12 +116,10 @@ async def test_export_has_clean_and_changed(it: Explored) -> None:
 
 async def export_model(it: Explored) -> None:
     """Export the what-if on the screen as `mine`, the model that is left too."""
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    await it.press("e", until=ExportScreen)
     it.app.screen.query_one("#file-name", Input).value = "mine"
     it.app.screen.query_one("#model", Checkbox).value = True
-    await it.press("f5")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+    await it.press("f5", until=WhatIfScreen)
 
 
 async def test_the_model_that_is_left_is_exported(it: Explored) -> None:
@@ -149,8 +142,7 @@ async def test_the_model_that_is_left_is_exported(it: Explored) -> None:
 async def test_the_model_is_healed_instead_of_cut_alone(it: Explored) -> None:
     await it.resize(160, 50)
     await without_the_last_ten(it)
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    await it.press("e", until=ExportScreen)
     it.app.screen.query_one("#file-name", Input).value = "mine"
     cut, healed = (it.app.screen.query_one(f"#{name}", Checkbox) for name in ("model", "healed"))
     cut.value = True
@@ -159,15 +151,13 @@ async def test_the_model_is_healed_instead_of_cut_alone(it: Explored) -> None:
     healed.value = True
     await it.until(lambda: "-healed" in str(note.content))
     assert not cut.value
-    await it.press("f5")
-    await it.until(lambda: it.engine.sent(WriteModel))
+    await it.press("f5", until=lambda: it.engine.sent(WriteModel))
     (command,) = it.engine.sent(WriteModel)
     assert (command.heals, command.left_out) == (True, tuple(range(20, 30)))
     assert command.folder == str(it.folder / "exports" / "mine-healed")
     await it.until(lambda: "What if · healed, KL 0.570 → 0.400" in it.screen_text())
     assert "healed: layer 3, by a map" in it.toasts()[-1]
-    await it.press("u")
-    await it.until(lambda: "healed, KL" not in it.screen_text())
+    await it.press("u", until=lambda: "healed, KL" not in it.screen_text())
 
 
 async def test_escape_stops_writing_the_model_and_the_layers_stay_off(it: Explored) -> None:
@@ -210,8 +200,7 @@ async def test_a_run_with_layers_twice_is_kept_and_exported(it: Explored) -> Non
     it.session.select(kept)
     it.main.redraw()
     await it.until(lambda: "layers 5-7 twice" in it.screen_text().split("\n")[0])
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+    await it.press("x", until=WhatIfScreen)
     what_if = it.app.screen.what_if
     assert what_if.clean is clean.result
     assert what_if.stack.repeated == (Repeated(5, 7),)
@@ -220,8 +209,7 @@ async def test_a_run_with_layers_twice_is_kept_and_exported(it: Explored) -> Non
 async def test_an_export_whose_name_is_taken_writes_nothing(it: Explored) -> None:
     folder = it.folder / "exports"
     await without_the_last_ten(it)
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    await it.press("e", until=ExportScreen)
     it.app.screen.query_one("#file-name", Input).value = "mine"
     it.app.screen.query_one("#model", Checkbox).value = True
     note = it.app.screen.query_one("#note", Static)
@@ -252,8 +240,7 @@ async def test_what_is_left_is_not_always_a_model(it: Explored) -> None:
     ):
         await it.press("c", *keys)
         await idle(it)
-        await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        await it.press("e", until=ExportScreen)
         assert words in it.screen_text()
         assert all(it.app.screen.query_one(f"#{name}").disabled for name in ("yml", "model"))
         await it.press("escape")
@@ -264,8 +251,7 @@ async def test_a_model_with_parts_off_is_exported_and_no_recipe(it: Explored) ->
     await open_what_if(it)
     await it.press("3", "G", "a", "5", "G", "m", "7", "G", "x")
     await idle(it)
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    await it.press("e", until=ExportScreen)
     assert "the attention of layer 3 is off, which is no whole layer" in it.screen_text()
     disabled = [it.app.screen.query_one(f"#{name}").disabled for name in ("yml", "healed")]
     assert disabled == [True, True]
@@ -287,13 +273,11 @@ async def test_export_of_a_pruning_has_every_prompt(it: Explored) -> None:
     results = screen.what_if.results
     assert [bool(result.settings.skipped) for result in results] == [False, False, True, True]
     assert results[0].prompt == results[2].prompt != results[1].prompt == results[3].prompt
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    await it.press("e", until=ExportScreen)
     for title in ("clean and changed", f"clean and changed, {POOLS['task']}"):
         assert title in it.screen_text()
     it.app.screen.query_one("#file-name", Input).value = "all"
-    await it.press("f5")
-    await it.until(lambda: it.app.screen is screen)
+    await it.press("f5", until=lambda: it.app.screen is screen)
     (path,) = (it.folder / "exports").glob("all*without*.json")
     assert [group["prompts"] for group in json.loads(path.read_text())["groups"]] == [[0], [1]]
 
@@ -339,8 +323,7 @@ async def test_the_outcome_is_titled_by_what_is_off_and_has_its_share_of_paramet
 async def test_a_kept_run_is_no_clean_run_of_its_prompt(it: Explored) -> None:
     clean = it.session.current
     await without_the_last_ten(it)
-    await it.press("K", "escape", "n")
-    await it.until(lambda: it.session.current is not clean)
+    await it.press("K", "escape", "n", until=lambda: it.session.current is not clean)
     await it.ready()
     it.session.delete(clean)
     screen = await open_what_if(it)

@@ -13,6 +13,7 @@ from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.tui.panes.layer_part import PARTS, LayerPart
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.inspections import MOST_INSPECTIONS, NOT_YET, Inspections
 from depthtui.tui.state.session import RunState, Session
 from tests.builders.engines import FakeEngine
@@ -41,8 +42,7 @@ def layer_screen(it: Explored) -> LayerScreen:
 async def opened(it: Explored, layer: int = 3, token: int = 2) -> LayerScreen:
     it.main.action_go_to("heatmap")
     it.main.go(layer, token)
-    await it.press("enter")
-    await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the layer")
+    await it.press("enter", until=LayerScreen)
     return layer_screen(it)
 
 
@@ -57,11 +57,9 @@ async def test_a_cell_opens_as_a_page_and_escape_comes_back_to_where_it_was_left
     assert screen.query_one(PromptPane).cursor == (3, 2)
     for part in PARTS:
         assert part.name in text
-    await it.press("k", "l")
-    await it.until(lambda: "Layer 4 at token 3" in it.screen_text(), "the next page")
+    await it.press("k", "l", until="Layer 4 at token 3")
     assert screen.page.layer == 4
-    await it.press("escape")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", until=MainScreen)
     assert it.main.cursor == (4, 3)
     asked = it.engines[0].sent(InspectLayer)
     assert [(one.layer, one.token) for one in asked] == [(3, 2), (4, 2), (4, 3)]
@@ -72,8 +70,7 @@ async def test_the_output_opens_at_the_last_layer(it: Explored) -> None:
     await it.press("G")
     n_layers = it.main.shown_result().model.n_layers
     assert it.main.cursor.layer == n_layers
-    await it.press("enter")
-    await it.until(lambda: isinstance(it.app.screen, LayerScreen))
+    await it.press("enter", until=LayerScreen)
     assert layer_screen(it).cursor.layer == n_layers - 1
 
 
@@ -126,8 +123,7 @@ async def test_a_page_that_cannot_be_had_says_why(it: Explored) -> None:
     await it.press("y")
     assert "need the model" in " ".join(it.toasts())
     explorer.engine.model = loaded
-    await it.press("l")
-    await it.until(lambda: screen.page is not None)
+    await it.press("l", until=lambda: screen.page is not None)
 
 
 async def test_a_part_that_the_model_has_not_says_why(tmp_path: Path) -> None:
@@ -166,8 +162,7 @@ async def test_a_halted_run_is_stepped_through_on_the_page(it: Explored) -> None
     assert screen.cursor == (0, 2)
     await it.press("2", "space")
     assert screen.cursor == (1, 2)
-    await it.press("escape")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", until=MainScreen)
     assert it.main.cursor == (1, 2)
     asked = it.engines[0].sent(InspectLayer)
     assert [(one.layer, one.token) for one in asked] == [(0, 2), (1, 2)]
@@ -213,8 +208,7 @@ async def test_hostile_tokens_stay_text(it: Explored) -> None:
     await it.ready()
     screen = await opened(it)
     for _ in range(6):
-        await it.press("l")
-        await it.until(lambda: screen.page is not None)
+        await it.press("l", until=lambda: screen.page is not None)
     assert isinstance(it.app.screen, LayerScreen)
 
 
@@ -227,8 +221,7 @@ async def test_the_page_is_copied(it: Explored) -> None:
     assert copied.startswith("# Layer 3 at token 2")
     for part in ("Before and after", "Reads", "Writes", "Heads", "Neurons"):
         assert f"## {part}" in copied
-    await it.press("I")
-    await it.until(lambda: "Before and after" in it.screen_text())
+    await it.press("I", until="Before and after")
 
 
 def test_pages_are_kept_up_to_a_number() -> None:

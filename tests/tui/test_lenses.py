@@ -24,6 +24,7 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.reading_form import ReadingForm
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.lenses import smooth_lens
 from tests.tui.app_helpers import DrawnAtOnce, Explored, explore
@@ -119,14 +120,12 @@ async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(it: Explore
     assert [estimate.rule for estimate in it.main.query_one(EvidencePane).reading.depths] == [
         "cosine"
     ]
-    await it.press("i")
-    await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+    await it.press("i", until=lambda: len(it.engine.sent(StartRun)) == 2)
     assert "affine_lens" in it.engine.sent(StartRun)[-1].settings.metrics
 
 
 async def open_reading(it: Explored) -> ReadingForm:
-    await it.press("u")
-    await it.until(lambda: isinstance(it.app.screen, ReadingForm))
+    await it.press("u", until=ReadingForm)
     await it.pilot.pause()
     form = it.app.screen
     assert isinstance(form, ReadingForm)
@@ -145,8 +144,7 @@ async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path
             assert not settings.include_first_token
             await it.until(lambda: 'Affine lens at "' in it.screen_text(), "the screen behind")
             assert load_settings(tmp_path / "settings.toml").lens == "logit"
-            await it.press(last)
-            await it.until(lambda: it.app.screen is it.main)
+            await it.press(last, until=MainScreen)
             kept = it.app.explorer.settings
             assert kept == (before if last == "escape" else settings)
         # The lens is kept for good, the rest with the session.
@@ -154,8 +152,7 @@ async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path
         assert (saved_file.lens, saved_file.kl_threshold) == ("affine", before.kl_threshold)
         assert reading.thresholds_turned
         await open_reading(it)
-        await it.press("d")
-        await it.until(lambda: not reading.thresholds_turned)
+        await it.press("d", until=lambda: not reading.thresholds_turned)
         assert it.app.explorer.settings.include_first_token
         await it.press("enter")
         assert it.app.explorer.settings.lens == "logit"
@@ -171,8 +168,7 @@ async def test_a_threshold_is_turned_by_keys_that_come_together(it: Explored) ->
 
 async def test_a_wrong_threshold_stays_typed_and_changes_nothing(it: Explored) -> None:
     await open_reading(it)
-    await it.press("down", "7")
-    await it.until(lambda: "KL threshold must be a number from 0 to 1." in it.screen_text())
+    await it.press("down", "7", until="KL threshold must be a number from 0 to 1.")
     assert it.app.explorer.settings.kl_threshold == 0.5
     await it.press("enter")
     assert it.app.screen.query_one("#kl_threshold", Input).value == "7"
@@ -184,15 +180,13 @@ async def test_what_a_lens_takes_is_told_before_it_begins(it: Explored) -> None:
     it.engine.say(Pace(forward=0.005, tokens=30))
     await it.until(lambda: it.app.explorer.engine.pace.forward == 0.005)
     await open_reading(it)
-    await it.press("right")
-    await it.until(lambda: "not fitted yet" in it.screen_text())
+    await it.press("right", until="not fitted yet")
     result = it.session.current.result
     time = about_time(METRIC_BY_NAME["affine_lens"], result, it.app.explorer.engine.pace)
     assert time in " ".join(it.screen_text().split())
     it.engine.say(Pace(forward=0.005, tokens=30, prepared=("affine_lens",)))
     await it.until(lambda: it.app.explorer.engine.pace.prepared)
-    await it.press("right", "left")
-    await it.until(lambda: "it has not read this run. i reads the run" in it.screen_text())
+    await it.press("right", "left", until="it has not read this run. i reads the run")
     assert len(it.engine.sent(StartRun)) == 1
 
 
@@ -229,8 +223,7 @@ async def test_words_are_found_in_what_it_says(it: Explored) -> None:
     lens.vocabulary[9999] = " Seine"
     lens.top_ids[1, 3, 0] = 9999
     await it.read(lens="affine")
-    await it.press("slash", "tab", *"seine", "enter")
-    await it.until(lambda: it.main.cursor == (1, 3))
+    await it.press("slash", "tab", *"seine", "enter", until=lambda: it.main.cursor == (1, 3))
     assert "1 of 1" in it.screen_text()
 
 
@@ -240,8 +233,7 @@ async def test_a_depth_that_it_reads_worse_is_marked(it: Explored) -> None:
     lens = it.session.current.result.get(AffineLens)
     lens.held_out_kl[3] = lens.logit_held_out_kl[3] + 1
     await it.read(lens="affine")
-    await it.press("g")
-    await it.until(lambda: "worse than" in it.screen_text())
+    await it.press("g", until="worse than")
     marked = [line for line in it.screen_text().splitlines() if "worse than" in line]
     assert len(marked) == 1
     await it.read(lens="logit")
@@ -253,8 +245,7 @@ async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
     async with explore(tmp_path, size=WIDE, settings=settings) as it:
         read_by(it, AffineLens, JacobianLens)
         first = it.session.current
-        await it.press("n")
-        await it.until(lambda: it.session.current is not first)
+        await it.press("n", until=lambda: it.session.current is not first)
         await it.ready()
         read_by(it, AffineLens)
         second = it.session.current
@@ -273,8 +264,7 @@ async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
 async def test_a_what_if_is_read_by_what_has_read_both(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", lens="affine")
     async with explore(tmp_path, size=WIDE, settings=settings) as it:
-        await it.press("x")
-        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        await it.press("x", until=WhatIfScreen)
         # What ranks the layers is computed first, and its result takes the run's place.
         await it.until(lambda: it.app.screen.what_if.measured is not None)
         await it.until(lambda: not it.session.current.state.is_live)
@@ -282,8 +272,7 @@ async def test_a_what_if_is_read_by_what_has_read_both(tmp_path: Path) -> None:
         it.app.screen.redraw()
         await it.until(lambda: 'Affine lens at "' in it.screen_text())
         assert "Effective depth, affine lens" in it.screen_text()
-        await it.press("x")
-        await it.until(lambda: it.app.screen.what_if.stack.skipped)
+        await it.press("x", until=lambda: it.app.screen.what_if.stack.skipped)
         await it.until(lambda: 'Logit lens at "' in it.screen_text())
         assert "affine lens" not in it.screen_text()
 

@@ -22,6 +22,7 @@ from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.session import RunState
 from tests.builders.engines import SECONDS_A_TOKEN, FakeEngine
 from tests.builders.metrics import usefulness
@@ -42,8 +43,7 @@ async def test_i_fills_in_maps_that_leave_places_empty(it: Explored, measure: st
     await look_at(it, measure)
     await it.until(lambda: "i computes it" in it.screen_text())
     run = it.session.current
-    await it.press("i")
-    await it.until(lambda: MEASURE_BY_NAME[measure].metric in run.result.measured)
+    await it.press("i", until=lambda: MEASURE_BY_NAME[measure].metric in run.result.measured)
     await it.ready()
     result = run.result
     values = MEASURE_BY_NAME[measure].values(result)
@@ -74,12 +74,10 @@ async def test_i_goes_to_the_verdict_and_computes_it(it: Explored, size: tuple[i
         offered = "i, then i computes parts kept, residual erasure"
         shown = it.main.query_one(EvidencePane)
         await it.until(lambda: offered in " ".join(" ".join(lines(shown)).split()))
-    await it.press("i")
-    await it.until(lambda: it.main.focused is verdict)
+    await it.press("i", until=lambda: it.main.focused is verdict)
     await it.ready()
     assert "residual_erasure" not in it.session.current.result.measured
-    await it.press("i")
-    await it.until(lambda: "residual_erasure" in it.session.current.result.measured)
+    await it.press("i", until=lambda: "residual_erasure" in it.session.current.result.measured)
     await it.ready()
     await it.press("i")
     assert it.toasts()[-1] == "The verdict lacks nothing."
@@ -103,8 +101,7 @@ async def test_i_before_the_first_run_is_remembered(tmp_path: Path) -> None:
 
 async def test_i_while_the_answer_is_written_is_remembered(it: Explored) -> None:
     it.engine.manual = True
-    await it.press("w")
-    await it.until(lambda: it.engine.sent(StartRun)[-1].write is not None)
+    await it.press("w", until=lambda: it.engine.sent(StartRun)[-1].write is not None)
     it.engine.advance(3)
     await it.until(lambda: it.session.current.is_being_written, "the first words")
     sent = len(it.engine.commands)
@@ -122,8 +119,7 @@ async def test_v_goes_to_the_heatmap_whose_key_is_offered(it: Explored) -> None:
     heatmap = it.main.query_one("#heatmap", HeatmapPane)
     await it.until(lambda: it.main.focused is heatmap)
     await it.until(lambda: "i computes it" in it.screen_text())
-    await it.press("tab")
-    await it.until(lambda: "then i computes it" in it.screen_text())
+    await it.press("tab", until="then i computes it")
     await it.press("shift+tab", "i")
     await it.until(lambda: it.main.measure.metric in it.session.current.result.measured)
 
@@ -136,8 +132,7 @@ async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
     await look_at(it, measure)
     await it.until(lambda: "i computes it" in it.screen_text())
     first = it.session.current
-    await it.press("i")
-    await it.until(lambda: measure in first.result.measured)
+    await it.press("i", until=lambda: measure in first.result.measured)
     await it.ready()
     assert it.engine.sent(StartRun)[-1].settings.metrics == (
         "contributions",
@@ -149,8 +144,7 @@ async def test_an_empty_heatmap_says_what_it_costs_and_i_fills_it(
     await it.until(lambda: "i computes it" not in it.screen_text())
     assert not np.isnan(MEASURE_BY_NAME[measure].values(first.result)).any()
     verdict = it.main.query_one(VerdictPane)
-    await it.press("i")
-    await it.until(lambda: it.main.focused is verdict)
+    await it.press("i", until=lambda: it.main.focused is verdict)
 
 
 async def test_the_picker_and_the_pane_say_how_long_a_measure_takes(it: Explored) -> None:
@@ -160,8 +154,7 @@ async def test_the_picker_and_the_pane_say_how_long_a_measure_takes(it: Explored
     assert time
     await look_at(it, "residual_erasure")
     await it.until(lambda: f"i computes it in {time}" in it.screen_text())
-    await it.press("v")
-    await it.until(lambda: f"not computed yet · {time}" in it.screen_text())
+    await it.press("v", until=f"not computed yet · {time}")
 
 
 async def test_rows_come_while_it_is_computed_and_escape_keeps_them(it: Explored) -> None:
@@ -169,16 +162,14 @@ async def test_rows_come_while_it_is_computed_and_escape_keeps_them(it: Explored
     contributions = run.result.get(Contributions)
     await look_at(it, "residual_erasure")
     it.engine.manual = True
-    await it.press("i")
-    await it.until(lambda: "is being computed" in it.screen_text())
+    await it.press("i", until="is being computed")
     it.engine.advance(until=MetricRows)
     await it.until(lambda: run.result.get(ResidualErasure) is not None)
     # What the clock says depends on the machine.
     await it.until(lambda: "residual erasure 1 of 2 · " in it.screen_text())
     assert " s left" in it.screen_text()
     assert np.isnan(run.result.get(ResidualErasure).effect).any()
-    await it.press("escape")
-    await it.until(lambda: it.status.state == "ready")
+    await it.press("escape", until=lambda: it.status.state == "ready")
     assert run.state is RunState.FINISHED
     assert np.isfinite(run.result.get(ResidualErasure).effect).any()
     assert run.result.get(Contributions) is not None
@@ -187,8 +178,7 @@ async def test_rows_come_while_it_is_computed_and_escape_keeps_them(it: Explored
     )
     # It goes on from there.
     it.engine.manual = False
-    await it.press("i")
-    await it.until(lambda: np.isfinite(run.result.get(ResidualErasure).effect).all())
+    await it.press("i", until=lambda: np.isfinite(run.result.get(ResidualErasure).effect).all())
 
 
 async def test_heatmap_and_verdict_show_the_rows_so_far(it: Explored) -> None:
@@ -196,8 +186,7 @@ async def test_heatmap_and_verdict_show_the_rows_so_far(it: Explored) -> None:
     await look_at(it, "order_parallel")
     it.main.show_page("evidence")
     it.engine.manual = True
-    await it.press("i")
-    await it.until(lambda: "is being computed" in it.screen_text())
+    await it.press("i", until="is being computed")
     it.engine.advance(until=MetricRows)
     await it.until(lambda: "is being computed" not in it.screen_text())
     assert not it.session.current.result.has_all(metric.name)
@@ -228,8 +217,7 @@ async def test_a_stop_before_anything_came_asks_no_more(it: Explored) -> None:
     await look_at(it, "skip_effects")
     await it.press("i")
     it.engine.advance(1)
-    await it.press("escape")
-    await it.until(lambda: "i computes it" in it.screen_text())
+    await it.press("escape", until="i computes it")
     assert "skip_effects" not in it.session.current.settings.metrics
 
 
@@ -247,8 +235,7 @@ async def test_without_an_answer_a_token_is_marked(it: Explored) -> None:
     await it.ready()
     await look_at(it, "residual_erasure")
     await it.until(lambda: "L sets the token" in it.screen_text())
-    await it.press("i")
-    await it.until(lambda: "is unavailable: the prompt has no" in it.screen_text())
+    await it.press("i", until="is unavailable: the prompt has no")
     await it.press("i")
     assert "is unavailable: the prompt has no known answer. L sets" in it.toasts()[-1]
     await it.press("0", "3", "l", "L", "A", "enter")
@@ -284,25 +271,21 @@ async def test_the_marked_answer_is_underlined_and_kept_by_the_next_run(it: Expl
     await it.pilot.pause()
     styles = [style for _, style, _ in pane.render_line(0) if style and style.underline]
     assert styles
-    await it.press("r")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("r", until=lambda: len(it.session.runs) == 2)
     assert it.engine.sent(StartRun)[-1].settings.answer_start == 2
-    await it.press("n")
-    await it.until(lambda: len(it.session.runs) == 3)
+    await it.press("n", until=lambda: len(it.session.runs) == 3)
     assert it.engine.sent(StartRun)[-1].settings.answer_start == -1
 
 
 async def test_the_skip_map_has_layers_both_ways_and_the_output_apart(it: Explored) -> None:
     await it.press("v", "end", "up", "enter")
     await it.until(lambda: it.main.measure is MEASURE_BY_NAME["skip_effects"])
-    await it.press("i")
-    await it.until(lambda: it.session.current.result.get(SkipEffects) is not None)
+    await it.press("i", until=lambda: it.session.current.result.get(SkipEffects) is not None)
     await it.ready()
     heatmap = it.main.query_one("#heatmap", HeatmapPane)
     assert heatmap.view.mode == "skips"
     await it.until(lambda: "DepthScore" in it.screen_text())
-    await it.press("4", "G")
-    await it.until(lambda: "▴skipped" in it.screen_text())
+    await it.press("4", "G", until="▴skipped")
     output = it.session.current.result.get(SkipEffects).output[4]
     assert f"output {output:.2f}" in it.screen_text() or f"output {output:.3f}" in it.screen_text()
     await it.press("y")
@@ -372,14 +355,12 @@ async def test_hostile_tokens_under_every_measure(it: Explored) -> None:
 
 async def test_i_asks_for_the_text_that_patching_lacks_and_goes_on(it: Explored) -> None:
     it.main.measure = MEASURE_BY_NAME["patch"]
-    await it.press("i")
-    await it.until(lambda: isinstance(it.app.screen, MeasuredForm), "the form")
+    await it.press("i", until=MeasuredForm)
     form = it.app.screen
     assert isinstance(form, MeasuredForm)
     assert form.focused is form.field("patch_from")
     # Every character of a text is its own, keys of the form too.
-    await it.press("A", "j", "k", "enter")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("A", "j", "k", "enter", until=MainScreen)
     await it.ready()
     sent = it.engine.sent(StartRun)[-1]
     assert sent.settings.patch_from == "Ajk"

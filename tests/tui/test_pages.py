@@ -30,6 +30,7 @@ from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.explanation_screen import ExplanationScreen
 from depthtui.tui.screens.dialogs.measured_form import MeasuredForm
 from depthtui.tui.screens.main_layout import PAGES
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.next_measures import next_measures
 from tests.builders.metrics import usefulness
@@ -160,11 +161,9 @@ async def test_a_threshold_between_two_steps_goes_to_the_next_one_first(tmp_path
 
 async def test_the_verdict_names_its_key_while_a_run_is_halted(it: Explored) -> None:
     pane = it.main.query_one(VerdictPane)
-    await it.press("s")
-    await it.until(lambda: it.status.state == "halted")
+    await it.press("s", until=lambda: it.status.state == "halted")
     assert "i computes" in "\n".join(lines(pane))
-    await it.press("r")
-    await it.until(lambda: it.status.state == "ready")
+    await it.press("r", until=lambda: it.status.state == "ready")
     await it.until(lambda: "i computes" in "\n".join(lines(pane)))
 
 
@@ -177,20 +176,17 @@ async def test_the_verdict_computes_the_quick_metrics_together_and_then_the_othe
     assert "residual_erasure" not in quick
     it.main.action_go_to("evidence")
     await it.until(lambda: "i computes" in "\n".join(lines(pane)))
-    await it.press("i")
-    await it.until(lambda: set(quick) <= set(run.result.measured))
+    await it.press("i", until=lambda: set(quick) <= set(run.result.measured))
     await it.ready()
     sent = it.engine.sent(StartRun)
     assert len(sent) == 2
     assert sent[-1].settings.metrics[-len(quick) :] == quick
     await it.until(lambda: "ablation" in "\n".join(lines(pane)))
-    await it.press("i")
-    await it.until(lambda: run.result.get(ResidualErasure) is not None)
+    await it.press("i", until=lambda: run.result.get(ResidualErasure) is not None)
     await it.ready()
     await it.press("i")
     assert it.toasts()[-1] == "The verdict lacks nothing."
-    await it.press("I")
-    await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
+    await it.press("I", until=ExplanationScreen)
     assert "The verdict" in it.screen_text()
 
 
@@ -198,8 +194,7 @@ async def test_the_verdict_says_what_is_being_computed(it: Explored) -> None:
     pane = it.main.query_one(EvidencePane)
     it.engine.manual = True
     it.main.action_go_to("evidence")
-    await it.press("z", "i")
-    await it.until(lambda: "computing …" in "\n".join(lines(pane)))
+    await it.press("z", "i", until=lambda: "computing …" in "\n".join(lines(pane)))
     assert any(line.startswith("ablation") for line in lines(pane))
 
 
@@ -227,10 +222,8 @@ async def test_settling_is_computed_by_its_page(it: Explored) -> None:
     await it.resize(80, 24)
     await turn_to(it, "tokens")
     assert "prediction depth" in it.screen_text()
-    await it.press("plus")
-    await it.until(lambda: "i computes it" in it.screen_text())
-    await it.press("i")
-    await it.until(lambda: "late" in it.screen_text())
+    await it.press("plus", until="i computes it")
+    await it.press("i", until="late")
     assert it.session.current.result.get(Settling) is not None
     assert "i computes it" not in it.screen_text()
 
@@ -241,8 +234,7 @@ async def test_x_on_the_page_left_out_begins_without_the_layers_of_its_dial(it: 
     await it.press("i")
     await it.until(lambda: "▸" in pane.text, "the table")
     await it.ready()
-    await it.press("2", "minus", "x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+    await it.press("2", "minus", "x", until=WhatIfScreen)
     off = it.app.screen.what_if.stack.skipped_layers
     left_out = pane.reading.left_out
     assert off == set(left_out.order[: len(off)])
@@ -251,8 +243,7 @@ async def test_x_on_the_page_left_out_begins_without_the_layers_of_its_dial(it: 
 
 async def measured(it: Explored, **values: object) -> None:
     """Fill in the form of what is measured, and take it."""
-    await it.press("L")
-    await it.until(lambda: isinstance(it.app.screen, MeasuredForm))
+    await it.press("L", until=MeasuredForm)
     form = it.app.screen
     assert isinstance(form, MeasuredForm)
     for name, value in values.items():
@@ -269,15 +260,13 @@ async def test_what_is_skipped_is_chosen_computed_and_told(it: Explored) -> None
     run = it.session.current
     it.main.measure = MEASURE_BY_NAME["skip_effects"]
     await it.until(lambda: "L chooses the skipped part" in it.screen_text())
-    await it.press("i")
-    await it.until(lambda: run.result.get(SkipEffects) is not None)
+    await it.press("i", until=lambda: run.result.get(SkipEffects) is not None)
     await it.ready()
     layer = run.result.get(SkipEffects)
     await choose_skip(it, "mlp", True)
     await it.until(lambda: "MLP skipped at all tokens" in it.screen_text())
     assert run.result.get(SkipEffects) is None
-    await it.press("i")
-    await it.until(lambda: run.result.get(SkipEffects) is not None)
+    await it.press("i", until=lambda: run.result.get(SkipEffects) is not None)
     await it.ready()
     sent = it.engine.sent(StartRun)[-1].settings
     assert (sent.skip_part, sent.skip_everywhere) == ("mlp", True)
@@ -294,8 +283,7 @@ async def test_what_is_skipped_is_chosen_computed_and_told(it: Explored) -> None
     assert run.result.get(SkipEffects).part == "mlp"
     assert len(it.engine.sent(StartRun)) == count
     # The next prompt is skipped alike.
-    await it.press("n")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("n", until=lambda: len(it.session.runs) == 2)
     sent = it.engine.sent(StartRun)[-1].settings
     assert (sent.skip_part, sent.skip_everywhere) == ("mlp", True)
 
@@ -304,8 +292,7 @@ async def test_ablation_has_its_part_and_no_place(it: Explored) -> None:
     await it.resize(200, 60)
     run = it.session.current
     it.main.action_go_to("useful")
-    await it.press("i")
-    await it.until(lambda: run.result.get(Ablation) is not None)
+    await it.press("i", until=lambda: run.result.get(Ablation) is not None)
     await it.ready()
     whole = run.result.get(Ablation)
     await choose_skip(it, "layer", True)
@@ -313,11 +300,9 @@ async def test_ablation_has_its_part_and_no_place(it: Explored) -> None:
     await choose_skip(it, "attention", False)
     assert run.result.get(Ablation) is None
     assert run.result.get(Similarity) is not None
-    await it.press("i")
-    await it.until(lambda: "loss change without attention" in it.screen_text())
+    await it.press("i", until="loss change without attention")
     # It does not tell which layers to prune.
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+    await it.press("x", until=WhatIfScreen)
     assert it.app.screen.what_if.measured is run.result.get(Similarity)
 
 
@@ -325,8 +310,7 @@ async def test_token_0_is_left_out_of_the_usefulness_of_layers(it: Explored) -> 
     await it.resize(200, 60)
     run = it.session.current
     it.main.action_go_to("useful")
-    await it.press("i")
-    await it.until(lambda: run.result.get(Ablation) is not None)
+    await it.press("i", until=lambda: run.result.get(Ablation) is not None)
     await it.ready()
     run.result.get(Ablation).loss_change[7, 0] -= 1000
     await it.read(include_first_token=False)
@@ -351,15 +335,13 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(it: Expl
     run = it.session.current
     it.main.measure = MEASURE_BY_NAME["residual_erasure"]
     await it.until(lambda: "L chooses some of" in it.screen_text())
-    await it.press("i")
-    await it.until(lambda: run.result.get(ResidualErasure) is not None)
+    await it.press("i", until=lambda: run.result.get(ResidualErasure) is not None)
     await it.ready()
     whole = run.result.get(ResidualErasure)
     await measured(it, layers="0-8/4", erase_tokens="5")
     await it.until(lambda: it.app.screen is it.main)
     assert run.result.get(ResidualErasure) is None
-    await it.press("i")
-    await it.until(lambda: run.result.get(ResidualErasure) is not None)
+    await it.press("i", until=lambda: run.result.get(ResidualErasure) is not None)
     await it.ready()
     sent = it.engine.sent(StartRun)[-1].settings
     assert (sent.layers, sent.erase_tokens, sent.erase_search) == ("0-8/4", 5, "")
@@ -372,8 +354,7 @@ async def test_a_part_of_the_slower_metrics_is_chosen_computed_and_told(it: Expl
     # The next prompt goes through the same part.
     await measured(it, layers="/4")
     await it.until(lambda: it.app.screen is it.main)
-    await it.press("n")
-    await it.until(lambda: len(it.session.runs) == 2)
+    await it.press("n", until=lambda: len(it.session.runs) == 2)
     assert it.engine.sent(StartRun)[-1].settings.layers == "/4"
 
 
@@ -392,8 +373,7 @@ async def test_a_part_that_there_is_not_is_told_in_the_dialog(it: Explored) -> N
     await it.press("escape", "y")
     await measured(it, skip_positions="x")
     await it.until(lambda: "positions of at least 1" in it.screen_text())
-    await it.press("escape", "y")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", "y", until=MainScreen)
     assert it.session.current.settings.layers == ""
 
 

@@ -18,6 +18,7 @@ from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.notes_dialog import NotesDialog
+from depthtui.tui.screens.main_screen import MainScreen
 from tests.hostile import HOSTILE
 from tests.tui.app_helpers import SIZES, Explored, explore
 
@@ -89,8 +90,7 @@ async def test_a_count_goes_to_a_token(it: Explored) -> None:
 
 
 async def test_places_are_marked_and_gone_to(it: Explored) -> None:
-    await it.press("7", "G", "2", "dollar_sign", "M")
-    await it.until(lambda: "No place is marked yet" in it.screen_text())
+    await it.press("7", "G", "2", "dollar_sign", "M", until="No place is marked yet")
     await it.press("i", "n", "space", "h", "e", "r", "e", "enter")
     assert it.session.current.remarks.bookmarks == (Bookmark(2, 7, "in here"),)
     assert "★ in here" in it.screen_text()
@@ -103,23 +103,18 @@ async def test_places_are_marked_and_gone_to(it: Explored) -> None:
 
 
 async def test_notes_are_written_and_exported(it: Explored) -> None:
-    await it.press("7", "G", "2", "dollar_sign", "M", "enter", "g", "M")
-    await it.until(lambda: isinstance(it.app.screen, NotesDialog))
+    await it.press("7", "G", "2", "dollar_sign", "M", "enter", "g", "M", until=NotesDialog)
     it.app.screen.query_one(TextArea).text = "A note [/]"
     await it.pilot.pause()
-    await it.press("tab", "tab", "enter")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("tab", "tab", "enter", until=MainScreen)
     assert it.main.cursor == (7, 2)
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
-    await it.press("f5")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("e", until=ExportScreen)
+    await it.press("f5", until=MainScreen)
     (file,) = (it.folder / "exports").glob("*.json")
     (prompt,) = json.loads(file.read_text())["prompts"]
     assert prompt["note"] == "A note [/]"
     assert [mark["layer"] for mark in prompt["bookmarks"]] == [7]
-    await it.press("M")
-    await it.until(lambda: isinstance(it.app.screen, NotesDialog))
+    await it.press("M", until=NotesDialog)
     await it.press("tab", "tab", "d")
     assert not it.session.current.remarks.bookmarks
     await it.until(lambda: "No place is marked yet" in it.screen_text())
@@ -130,8 +125,7 @@ async def test_hostile_notes_are_shown(it: Explored) -> None:
     for place, text in enumerate(HOSTILE.values()):
         remarks = remarks.with_bookmark(Bookmark(place % 6, place // 6, text))
     it.session.current.remarks = remarks
-    await it.press("M")
-    await it.until(lambda: isinstance(it.app.screen, NotesDialog))
+    await it.press("M", until=NotesDialog)
     assert "\x1b" not in it.screen_text()
     assert it.app.error is None
 
@@ -160,8 +154,7 @@ async def test_y_on_rounded_weights_copies_the_option(
     monkeypatch.setattr(DepthApp, "copy_to_clipboard", lambda _, text: copied.append(text))
     it.main.action_go_to("heatmap")
     it.main.measure = MEASURE_BY_NAME["quantisation_4"]
-    await it.press("i")
-    await it.until(lambda: "at 8 bits: " in it.screen_text())
+    await it.press("i", until="at 8 bits: ")
     await it.press("y")
     found = it.session.current.result.get(Quantisation)
     assert copied == [found.keep_high.option]
@@ -180,14 +173,11 @@ async def test_the_last_export_is_opened(tmp_path: Path, monkeypatch: pytest.Mon
         system_open.subprocess, "Popen", lambda command, **_: opened.append(command)
     )
     async with explore(tmp_path) as it:
-        await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        await it.press("e", until=ExportScreen)
         await it.press("O")
         assert "Nothing has been exported yet" in it.toasts()[-1]
-        await it.press("f5")
-        await it.until(lambda: it.app.screen is it.main)
-        await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+        await it.press("f5", until=MainScreen)
+        await it.press("e", until=ExportScreen)
         await it.press("O")
         (page,) = (tmp_path / "exports").glob("*.html")
         assert opened == [["open-it", str(page)]]
@@ -202,6 +192,5 @@ async def test_no_pane_is_narrower_because_a_line_opened(
 ) -> None:
     await it.resize(*size)
     widths = [pane.region.width for pane in it.main.panes]
-    await it.press("slash")
-    await it.until(lambda: any(field.region for field in it.main.query(LineField)))
+    await it.press("slash", until=lambda: any(field.region for field in it.main.query(LineField)))
     assert [pane.region.width for pane in it.main.panes] == widths

@@ -105,8 +105,7 @@ async def test_a_text_that_is_being_written_is_saved_as_far_as_it_is(it: Explore
 
 
 async def test_a_what_if_says_where_there_is_nothing_to_do(it: Explored) -> None:
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen), "the screen")
+    await it.press("x", until=WhatIfScreen)
     await it.press("c")
     assert it.toasts()[-1] == "Every layer is on already."
     await it.press("i")

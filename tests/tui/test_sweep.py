@@ -43,6 +43,7 @@ from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
 from depthtui.tui.screens.dialogs.sweep_list import SweepList
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Session
@@ -78,8 +79,7 @@ async def show(it: Explored, opened: Sweeping | None = None) -> SweepScreen:
     """Press S, and wait until all is worked out."""
     if opened is not None:
         it.app.explorer.work.sweep = opened
-    await it.press("b", "S")
-    await it.until(lambda: isinstance(it.app.screen, SweepScreen), "the screen")
+    await it.press("b", "S", until=SweepScreen)
     screen = it.app.screen
     assert isinstance(screen, SweepScreen)
     await surveyed(it, screen)
@@ -359,8 +359,7 @@ async def test_a_sweep_has_a_name_its_rows_a_verdict_and_its_columns_an_explanat
         said = screen.row.verdict.sentence
         await it.until(lambda words=said: words in " ".join(it.screen_text().split()), said)
         await it.press("3", "j")
-    await it.press("dollar_sign", "I")
-    await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
+    await it.press("dollar_sign", "I", until=ExplanationScreen)
     assert "Ratio of the depth by decided" in it.screen_text()
 
 
@@ -377,8 +376,7 @@ async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
         assert {pane.view.palette for pane in screen.query(Pane)} == {"blue-yellow"}
         # Nothing is loaded or run to show one of them.
         n_commands = len(it.engine.commands)
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await it.press("enter", until=MainScreen)
         assert it.session.current.number == 1
         assert len(it.engine.commands) == n_commands
 
@@ -432,8 +430,7 @@ async def test_rows_are_grouped_sorted_filtered(it: Explored) -> None:
 async def test_a_dialog_starts_a_sweep_and_rows_fill_in(it: Explored) -> None:
     it.engine.manual = True
     screen = await show(it)
-    await it.press("n")
-    await it.until(lambda: isinstance(it.app.screen, SweepDialog), "the dialog")
+    await it.press("n", until=SweepDialog)
     dialog = it.app.screen
     models = dialog.query_one("#models", SelectionList)
     await it.until(lambda: models.option_count, "the models")
@@ -534,8 +531,7 @@ async def test_files_that_a_sweep_was_opened_with_are_named_before_they_are_read
     del outcome.records[outcome.plan.cells[0]][1]
     await it.resize(200, 60)
     await show(it, Sweeping.opened(outcome, it.folder / "sweep"))
-    await it.press("r")
-    await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
+    await it.press("r", until=Ask)
     await it.until(lambda: f"takes texts from {data}. r reads them" in it.screen_text())
     await it.press("enter")
     assert it.engine.sent(StartSweep) == []
@@ -551,8 +547,7 @@ async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(it: Ex
     assert it.status.state == "sweeping"
     n_runs = len(it.engine.sent(StartRun))
     await it.press("r")
-    await it.press("p")
-    await it.until(lambda: isinstance(it.app.screen, PromptPicker), "the prompts")
+    await it.press("p", until=PromptPicker)
     await it.press("f5")
     await it.until(lambda: "A sweep is running" in it.toasts()[-1], "why it does not run")
     assert len(it.engine.sent(StartRun)) == n_runs
@@ -586,8 +581,7 @@ async def test_enter_opens_a_prompt_on_its_model_or_tells_what_failed(it: Explor
     assert screen.row is not None
     assert screen.row.first is not None
     _, record = screen.row.first
-    await it.press("enter")
-    await it.until(lambda: it.app.screen is it.main, "the main screen")
+    await it.press("enter", until=MainScreen)
     assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("alpha"))
     await it.until(lambda: it.session.current.prompt == record.prompt, "its prompt")
     assert it.session.current.model.name == "alpha"
@@ -597,32 +591,27 @@ async def test_sweeps_are_opened_again(it: Explored) -> None:
     opened = ran(it.folder / "cache" / "sweeps" / "kept")
     ran(it.folder / "elsewhere", ("alpha",))
     screen = await show(it)
-    await it.press("o")
-    await it.until(lambda: "18 of 18" in it.screen_text(), "the list")
+    await it.press("o", until="18 of 18")
     await it.press("enter")
     await it.until(lambda: it.app.screen is screen, "the sweep")
     await surveyed(it, screen)
     assert screen.sweep is not None
     assert screen.sweep.plan == opened.plan
     assert len(screen.rows) == 6
-    await it.press("o")
-    await it.until(lambda: isinstance(it.app.screen, SweepList), "the list")
+    await it.press("o", until=SweepList)
     field = it.app.screen.query_one("#name", Input)
     field.value = str(it.folder)
     field.focus()
-    await it.press("enter")
-    await it.until(lambda: "holds no sweep" in it.screen_text(), "what is wrong")
+    await it.press("enter", until="holds no sweep")
     field.value = "~nosuchuser/sweep"
-    await it.press("enter")
-    await it.until(lambda: "no user 'nosuchuser'" in it.screen_text(), "what is wrong")
+    await it.press("enter", until="no user 'nosuchuser'")
     field.value = str(it.folder / "elsewhere")
     await it.press("enter")
     await it.until(lambda: it.app.screen is screen, "the sweep")
     await surveyed(it, screen)
     assert len(screen.rows) == 3
     # Back to the runs of the session.
-    await it.press("o")
-    await it.until(lambda: "18 of 18" in it.screen_text(), "the list")
+    await it.press("o", until="18 of 18")
     await it.press("up", "enter")
     await it.until(lambda: screen.sweep and screen.sweep.is_session, "the session")
 
@@ -639,8 +628,7 @@ async def test_the_report_is_exported_as_it_is_shown(it: Explored) -> None:
     assert after is not None
     assert after.n_tokens == before.n_tokens - 3
     assert "token 0 out" in it.screen_text()
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen), "the dialog")
+    await it.press("e", until=ExportScreen)
     it.app.screen.query_one("#file-name", Input).value = "report"
     await it.press("f5")
     await it.until(lambda: it.app.screen is screen, "the files")

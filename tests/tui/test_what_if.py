@@ -122,8 +122,7 @@ def test_a_change_has_a_sign() -> None:
 
 
 async def open_what_if(it: Explored) -> WhatIfScreen:
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen), "the what-if screen")
+    await it.press("x", until=WhatIfScreen)
     screen = it.app.screen
     assert isinstance(screen, WhatIfScreen)
     await idle(it)
@@ -205,8 +204,7 @@ async def test_a_what_if_is_no_run_of_the_session(it: Explored) -> None:
     assert it.session.current is clean
     assert not it.session.asides
     assert clean.settings.skipped == ()
-    await it.press("escape")
-    await it.until(lambda: isinstance(it.app.screen, MainScreen))
+    await it.press("escape", until=MainScreen)
     assert it.main.shown_result() is clean.result
 
 
@@ -312,8 +310,7 @@ async def test_the_end_of_a_run_is_told_to_a_header_that_a_dialog_covers(it: Exp
     assert isinstance(it.app.screen, HelpScreen)
     it.engine.advance()
     await it.until(lambda: screen.query_one(StatusLine).status.state == "ready")
-    await it.press("escape")
-    await it.until(lambda: "● ready" in it.screen_text().splitlines()[0])
+    await it.press("escape", until=lambda: "● ready" in it.screen_text().splitlines()[0])
     assert "▸" not in it.screen_text().splitlines()[0]
 
 
@@ -446,8 +443,7 @@ async def test_parts_are_pruned_in_their_order_after_a_switch(it: Explored) -> N
 
 async def test_pruning_computes_what_it_needs_first(it: Explored) -> None:
     it.engine.manual = True
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+    await it.press("x", until=WhatIfScreen)
     await it.press("2", "p")
     assert "computed first" in it.toasts()[-1]
     assert not skipped(it)
@@ -460,8 +456,7 @@ async def test_pruning_computes_what_it_needs_first(it: Explored) -> None:
 async def test_pruning_runs_on_every_prompt_of_the_session(it: Explored) -> None:
     await it.press("n")
     await it.ready()
-    await it.press("n")
-    await it.until(lambda: len(it.session.runs) == 3)
+    await it.press("n", until=lambda: len(it.session.runs) == 3)
     await it.ready()
     screen = await open_what_if(it)
     assert not screen.what_if.effects
@@ -536,13 +531,11 @@ def only_clean(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunRe
 async def test_a_failure_is_told_in_place_and_not_tried_again(tmp_path: Path) -> None:
     async with explore(tmp_path, lambda: FakeEngine(results=only_clean)) as it:
         await open_what_if(it)
-        await it.press("3", "G", "x")
-        await it.until(lambda: "did not run: Layer [/]" in it.screen_text())
+        await it.press("3", "G", "x", until="did not run: Layer [/]")
         runs = len(it.engine.sent(StartRun))
         await it.press("j", "k", "l")
         assert len(it.engine.sent(StartRun)) == runs
-        await it.press("c")
-        await it.until(lambda: "all 30 layers on" in it.screen_text())
+        await it.press("c", until="all 30 layers on")
         assert it.app.error is None
 
 
@@ -555,8 +548,7 @@ async def test_a_dying_engine_leaves_the_screen_as_it_is(it: Explored) -> None:
     await it.until(lambda: "engine gone" in it.screen_text())
     await it.press("j", "x", "p", "i", "u")
     assert screen.what_if.clean is it.session.current.result
-    await it.press("escape")
-    await it.until(lambda: it.status.state == "gone")
+    await it.press("escape", until=lambda: it.status.state == "gone")
 
 
 async def test_without_a_lens_the_stack_still_changes(tmp_path: Path) -> None:
@@ -581,11 +573,9 @@ async def test_x_waits_for_a_run_that_is_whole(tmp_path: Path) -> None:
 
 async def test_help_lists_and_runs_its_keys(it: Explored) -> None:
     screen = await open_what_if(it)
-    await it.press("question_mark")
-    await it.until(lambda: isinstance(it.app.screen, HelpScreen))
+    await it.press("question_mark", until=HelpScreen)
     it.app.screen.query_one(Input).value = "exit_early"
-    await it.press("enter")
-    await it.until(lambda: screen.what_if.stack.skipped)
+    await it.press("enter", until=lambda: screen.what_if.stack.skipped)
 
 
 @pytest.mark.parametrize("size", SIZES[:1])

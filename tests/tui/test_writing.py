@@ -18,6 +18,7 @@ from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.writing_form import WritingForm
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.session import RunState, SessionRun
 from depthtui.tui.state.task_prompts import first_prompt
 from tests.builders.engines import FakeEngine
@@ -125,8 +126,7 @@ async def test_a_second_escape_ends_its_measurement(it: Explored) -> None:
     await it.until(lambda: len(asked(it)) == 3, "its measurement")
     it.engine.advance(1)
     await it.until(lambda: run.state is RunState.RUNNING, "its start")
-    await it.press("q")
-    await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
+    await it.press("q", until=Ask)
     assert "A text is being written" not in it.screen_text()
     await it.press("escape", "escape")
     await it.until(lambda: run.state is RunState.STOPPED, "the end")
@@ -154,8 +154,7 @@ async def test_the_form_sets_how_the_model_writes(tmp_path: Path) -> None:
         # From now on: the key alone writes so.
         await it.ready()
         first = current(it)
-        await it.press("w")
-        await it.until(lambda: len(it.session.runs) == 3 and current(it).prompt.written)
+        await it.press("w", until=lambda: len(it.session.runs) == 3 and current(it).prompt.written)
         again = replace(asked(it)[-2], run_id=asked(it)[-1].run_id, fresh=True, recall=False)
         assert asked(it)[-1] == again
         assert current(it).prompt == first.prompt
@@ -172,8 +171,7 @@ async def test_hostile_tokens_are_drawn_harmlessly(it: Explored) -> None:
 
 async def test_another_model_asks_and_keeps_the_tokens(it: Explored) -> None:
     run = await writing(it, 2)
-    await it.press("m")
-    await it.until(lambda: isinstance(it.app.screen, ModelPicker))
+    await it.press("m", until=ModelPicker)
     it.app.screen.dismiss(ModelSpec("other/model"))
     await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
     assert "A text is being written" in it.screen_text()
@@ -215,8 +213,7 @@ async def test_a_written_run_is_compared_changed_and_exported(it: Explored) -> N
     await idle(it)
     assert what_if.is_running
     assert asked(it)[-1].prompt == run.prompt
-    await it.press("escape")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("escape", until=MainScreen)
     await it.press("e")
     dialog = it.app.screen
     assert isinstance(dialog, ExportScreen)
