@@ -203,14 +203,18 @@ class Explored:
             keys: the keys.
             until: what is waited for then: a condition, a kind of screen, or words on the screen.
         """
+        is_typing = False
         for key in keys:
             is_letter = len(key) == 1 and not key.isupper()
             if is_letter and isinstance(self.app.focused, Input | TextArea):
+                is_typing = True
                 name = key if key.isalnum() else _character_to_key(key)
                 assert self.app._driver is not None
                 self.app._driver.send_message(Key(name, key))
             else:
-                await self.pilot.pause()
+                if is_typing:
+                    await self.pilot.pause()
+                is_typing = False
                 await self.pilot.press(key)
         await self.pilot.pause()
         await self._drawn()
