@@ -14,9 +14,12 @@ import textual.app
 from textual import _wait
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
+from textual.events import Key
+from textual.keys import _character_to_key
 from textual.message_pump import MessagePump
 from textual.pilot import Pilot, WaitForScreenTimeout
 from textual.screen import Screen
+from textual.widgets import Input, TextArea
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.settings import Settings
@@ -134,12 +137,16 @@ class Explored:
     Attributes:
         app, pilot: Textual's.
         engines: every engine that was made, in order.
+        folder: what it writes is there.
     """
 
-    def __init__(self, app: DepthApp, pilot: Pilot[int], engines: list[EngineConnection]) -> None:
+    def __init__(
+        self, app: DepthApp, pilot: Pilot[int], engines: list[EngineConnection], folder: Path
+    ) -> None:
         self.app = app
         self.pilot = pilot
         self.engines = engines
+        self.folder = folder
 
     @property
     def engine(self) -> FakeEngine:
@@ -187,10 +194,36 @@ class Explored:
         lines = self.main.query(StatusLine) if self.app.main else ()
         return lines.first().status if lines else None
 
-    async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+    async def press(
+        self, *keys: str, until: Callable[[], object] | type[Screen[object]] | str | None = None
+    ) -> None:
+        """Press keys; small letters in a field come at once, others one by one.
+
+        Args:
+            keys: the keys.
+            until: what is waited for then: a condition, a kind of screen, or words on the screen.
+        """
+        is_typing = False
+        for key in keys:
+            is_letter = len(key) == 1 and not key.isupper()
+            if is_letter and isinstance(self.app.focused, Input | TextArea):
+                is_typing = True
+                name = key if key.isalnum() else _character_to_key(key)
+                assert self.app._driver is not None
+                self.app._driver.send_message(Key(name, key))
+            else:
+                if is_typing:
+                    await self.pilot.pause()
+                is_typing = False
+                await self.pilot.press(key)
         await self.pilot.pause()
         await self._drawn()
+        if isinstance(until, str):
+            await self.until(lambda: until in self.screen_text(), until)
+        elif isinstance(until, type):
+            await self.until(lambda: isinstance(self.app.screen, until), until.__name__)
+        elif until is not None:
+            await self.until(until)
 
     def draw(self) -> None:
         """Draw what has changed since the last look."""
@@ -203,6 +236,11 @@ class Explored:
             if isinstance(screen, LiveScreen):
                 screen.redraw()
         await self.pilot.pause()
+
+    async def resize(self, width: int, height: int) -> None:
+        """Change the window's size."""
+        await self.pilot.resize_terminal(width, height)
+        await self._drawn()
 
     def screen_text(self) -> str:
         """What is on the screen, line by line."""
@@ -250,7 +288,7 @@ async def explore(
     )
     app.explorer.automatic.most_seconds = automatic_seconds
     async with app.run_test(size=size, notifications=True) as pilot:
-        explored = Explored(app, pilot, engines)
+        explored = Explored(app, pilot, engines, tmp_path)
         await explored.until(lambda: app.main is not None, "the main screen")
         if wait:
             await explored.ready()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from textual.widgets import Input
 
 from depthtui.data.protocol import (
     Configure,
@@ -30,13 +31,14 @@ from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from depthtui.tui.state.engine_connection import EngineDeath
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
 from tests.builders.engines import FakeEngine, fails, loads
 from tests.builders.models import LAYERS, model_info
-from tests.tui.app_helpers import SIZES, explore
+from tests.tui.app_helpers import SIZES, Explored, explore
 
 # Starting -------------------------------------------------------------------
 
@@ -65,17 +67,14 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         assert len(it.screen_text().split("\n")) == size[1]
 
 
-async def test_the_prompt_takes_no_panes_place_on_a_narrow_screen(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(80, 24)) as it:
-        await it.press("shift+tab")
-        await it.until(lambda: it.main.active_pane.id == "prompt")
-        await it.until(lambda: "─ Verdict ─" in it.screen_text())
-
-
 async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path, size=(80, 24)) as it:
+        # The prompt takes no pane's place.
+        await it.press("shift+tab", until=lambda: it.main.active_pane.id == "prompt")
+        await it.until(lambda: "─ Verdict ─" in it.screen_text())
+        await it.press("tab")
         titles = ["─ Verdict ─", "Layer contribution", "Logit lens", "Depth curves"]
         for index, title in enumerate(titles):
             await it.until(lambda title=title: title in it.screen_text())
@@ -91,13 +90,13 @@ async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
         await it.until(lambda: it.app.screen is it.main and it.main.active_pane.id == "curves")
 
 
-async def test_resizing_reflows(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(200, 60)) as it:
-        assert "Session" in it.screen_text()
-        await it.pilot.resize_terminal(80, 24)
-        await it.until(lambda: "Logit lens" not in it.screen_text())
-        await it.pilot.resize_terminal(120, 40)
-        await it.until(lambda: "Verdict Evidence" in it.screen_text())
+async def test_resizing_reflows(it: Explored) -> None:
+    await it.resize(200, 60)
+    assert "Session" in it.screen_text()
+    await it.resize(80, 24)
+    await it.until(lambda: "Logit lens" not in it.screen_text())
+    await it.resize(120, 40)
+    await it.until(lambda: "Verdict Evidence" in it.screen_text())
 
 
 async def test_a_load_shows_its_progress(tmp_path: Path) -> None:
@@ -145,13 +144,11 @@ async def test_rows_appear_while_the_run_goes_on_and_escape_stops_it(tmp_path: P
         await it.until(lambda: "esc stop" not in it.screen_text())
 
 
-async def test_running_again_computes_afresh_what_is_on_the_screen(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("r")
-        await it.until(lambda: len(it.session.runs) == 2)
-        first, second = it.engine.sent(StartRun)
-        assert (first.fresh, second.fresh) == (False, True)
-        assert second.run_id > first.run_id
+async def test_running_again_computes_afresh_what_is_on_the_screen(it: Explored) -> None:
+    await it.press("r", until=lambda: len(it.session.runs) == 2)
+    first, second = it.engine.sent(StartRun)
+    assert (first.fresh, second.fresh) == (False, True)
+    assert second.run_id > first.run_id
 
 
 async def test_a_new_run_stops_the_one_before(tmp_path: Path) -> None:
@@ -167,107 +164,85 @@ async def test_a_new_run_stops_the_one_before(tmp_path: Path) -> None:
         assert states == [RunState.STOPPED, RunState.FINISHED]
 
 
-async def test_n_walks_the_ladder(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("n")
-        await it.until(lambda: len(it.session.runs) == 2)
-        assert it.session.current.prompt == neighbour(first_prompt(), 1, 123)
-        await it.press("N")
-        await it.until(lambda: len(it.session.runs) == 3)
-        assert it.session.current.prompt == first_prompt()
-        await it.until(lambda: it.status.number.startswith("1/"), "its number")
-        await it.press("3", "n")
-        await it.until(lambda: len(it.session.runs) == 4)
-        await it.until(lambda: it.status.number.startswith("4/"), "its number")
+async def test_n_walks_the_ladder(it: Explored) -> None:
+    await it.press("n", until=lambda: len(it.session.runs) == 2)
+    assert it.session.current.prompt == neighbour(first_prompt(), 1, 123)
+    await it.press("N", until=lambda: len(it.session.runs) == 3)
+    assert it.session.current.prompt == first_prompt()
+    await it.until(lambda: it.status.number.startswith("1/"), "its number")
+    await it.press("3", "n", until=lambda: len(it.session.runs) == 4)
+    await it.until(lambda: it.status.number.startswith("4/"), "its number")
 
 
-async def test_stepping_halts_after_each_layer_and_moves_the_cursor(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("s")
-        await it.until(lambda: it.status.state == "halted")
-        assert it.engine.sent(StartRun)[-1].step
-        await it.until(lambda: it.main.cursor.layer == 0)
-        await it.press("space")
-        await it.until(lambda: it.main.cursor.layer == 1)
-        await it.until(lambda: "next layer" in it.screen_text())
-        await it.press("3", "space")
-        await it.until(lambda: it.main.cursor.layer == 4)
-        assert len(it.engine.sent(Step)) == 4
-        await it.press("r")
-        await it.until(lambda: it.status.state == "ready")
-        assert it.engine.sent(Continue)
-        assert it.session.current.state is RunState.FINISHED
-        assert it.main.cursor.layer == 4
-        await it.press("space")
-        assert it.main.cursor.layer == 5
+async def test_stepping_halts_after_each_layer_and_moves_the_cursor(it: Explored) -> None:
+    await it.press("s", until=lambda: it.status.state == "halted")
+    assert it.engine.sent(StartRun)[-1].step
+    await it.until(lambda: it.main.cursor.layer == 0)
+    await it.press("space", until=lambda: it.main.cursor.layer == 1)
+    await it.until(lambda: "next layer" in it.screen_text())
+    await it.press("3", "space", until=lambda: it.main.cursor.layer == 4)
+    assert len(it.engine.sent(Step)) == 4
+    await it.press("r", until=lambda: it.status.state == "ready")
+    assert it.engine.sent(Continue)
+    assert it.session.current.state is RunState.FINISHED
+    assert it.main.cursor.layer == 4
+    await it.press("space")
+    assert it.main.cursor.layer == 5
 
 
-async def test_a_step_says_what_the_layer_did_and_steps_back(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("backspace")
-        assert "No run is halted" in it.toasts()[-1]
-        await it.press("s")
-        await it.until(lambda: "Layer 0 at" in it.screen_text(), "the step")
-        await it.press("2", "space")
-        await it.until(lambda: "Layer 2 at" in it.screen_text(), "the next step")
-        steps = len(it.engine.sent(Step))
-        await it.press("backspace")
-        await it.until(lambda: "Layer 1 at" in it.screen_text(), "the step before")
-        assert it.main.cursor.layer == 1
-        # What comes from the engine meanwhile does not take the cursor along.
-        it.main.redraw()
-        assert it.main.cursor.layer == 1
-        # A layer that has run does not run again.
-        await it.press("space")
-        assert it.main.cursor.layer == 2
-        assert len(it.engine.sent(Step)) == steps
-        await it.press("space")
-        await it.until(lambda: it.main.cursor.layer == 3)
-        assert len(it.engine.sent(Step)) == steps + 1
-        await it.press("r")
-        await it.until(lambda: it.status.state == "ready")
-        assert "Layer 3 at '" not in it.screen_text()
+async def test_a_step_says_what_the_layer_did_and_steps_back(it: Explored) -> None:
+    await it.press("backspace")
+    assert "No run is halted" in it.toasts()[-1]
+    await it.press("s", until="Layer 0 at")
+    await it.press("2", "space", until="Layer 2 at")
+    steps = len(it.engine.sent(Step))
+    await it.press("backspace", until="Layer 1 at")
+    assert it.main.cursor.layer == 1
+    # What comes from the engine meanwhile does not take the cursor along.
+    it.main.redraw()
+    assert it.main.cursor.layer == 1
+    # A layer that has run does not run again.
+    await it.press("space")
+    assert it.main.cursor.layer == 2
+    assert len(it.engine.sent(Step)) == steps
+    await it.press("space", until=lambda: it.main.cursor.layer == 3)
+    assert len(it.engine.sent(Step)) == steps + 1
+    await it.press("r", until=lambda: it.status.state == "ready")
+    assert "Layer 3 at '" not in it.screen_text()
 
 
-async def test_r_runs_on_and_escape_stops_a_halted_run(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("s")
-        await it.until(lambda: it.status.state == "halted")
-        await it.until(lambda: "r run" in it.screen_text())
-        await it.press("r")
-        await it.until(lambda: it.status.state == "ready")
-        await it.press("s")
-        await it.until(lambda: it.status.state == "halted")
-        await it.press("escape")
-        await it.until(lambda: it.status.state == "stopped")
-        assert it.session.current.layers_done == 1
+async def test_r_runs_on_and_escape_stops_a_halted_run(it: Explored) -> None:
+    await it.press("s", until=lambda: it.status.state == "halted")
+    await it.until(lambda: "r run" in it.screen_text())
+    await it.press("r", until=lambda: it.status.state == "ready")
+    await it.press("s", until=lambda: it.status.state == "halted")
+    await it.press("escape", until=lambda: it.status.state == "stopped")
+    assert it.session.current.layers_done == 1
 
 
-async def test_a_prompt_that_fails_is_a_toast_and_leaves_the_screen_alone(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        shown = it.session.current
-        it.engine.manual = True
-        it.app.explorer.run(Prompt("too long"))
-        number = it.engine.sent(StartRun)[-1].run_id
-        it.engine.say(Failed("[/] The prompt has 9,000 tokens.", "Shorten it.", number))
-        await it.until(it.toasts)
-        assert it.toasts() == ["[/] The prompt has 9,000 tokens. Shorten it."]
-        assert it.session.current is shown
-        await it.until(lambda: it.status.state == "ready")
+async def test_a_prompt_that_fails_is_a_toast_and_leaves_the_screen_alone(it: Explored) -> None:
+    shown = it.session.current
+    it.engine.manual = True
+    it.app.explorer.run(Prompt("too long"))
+    number = it.engine.sent(StartRun)[-1].run_id
+    it.engine.say(Failed("[/] The prompt has 9,000 tokens.", "Shorten it.", number))
+    await it.until(it.toasts)
+    assert it.toasts() == ["[/] The prompt has 9,000 tokens. Shorten it."]
+    assert it.session.current is shown
+    await it.until(lambda: it.status.state == "ready")
 
 
-async def test_a_model_that_fails_leaves_the_one_before(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        shown, model = it.session.current, it.app.explorer.engine.model
-        it.engine.silent = True
-        it.app.explorer.load(ModelSpec("no/such"))
-        it.engine.say(Failed("There is no such model.", "Try another.", still_loaded=model))
-        await it.until(it.toasts)
-        assert it.toasts() == ["There is no such model. Try another."]
-        assert it.app.explorer.engine.problem is None
-        assert it.app.explorer.engine.spec == model.spec
-        assert it.session.current is shown
-        await it.until(lambda: it.status.state == "ready")
+async def test_a_model_that_fails_leaves_the_one_before(it: Explored) -> None:
+    shown, model = it.session.current, it.app.explorer.engine.model
+    it.engine.silent = True
+    it.app.explorer.load(ModelSpec("no/such"))
+    it.engine.say(Failed("There is no such model.", "Try another.", still_loaded=model))
+    await it.until(it.toasts)
+    assert it.toasts() == ["There is no such model. Try another."]
+    assert it.app.explorer.engine.problem is None
+    assert it.app.explorer.engine.spec == model.spec
+    assert it.session.current is shown
+    await it.until(lambda: it.status.state == "ready")
 
 
 async def test_the_engine_says_things(tmp_path: Path) -> None:
@@ -281,72 +256,63 @@ async def test_the_engine_says_things(tmp_path: Path) -> None:
 # The cursor -----------------------------------------------------------------
 
 
-async def test_one_cursor_rules_all_panes(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("g", "0")
-        assert it.main.cursor == (0, 0)
-        await it.press("k", "up", "l", "right")
-        assert it.main.cursor == (2, 2)
-        assert {pane.cursor for pane in it.main.query(Pane)} == {it.main.cursor}
-        await it.press("j", "h")
-        assert it.main.cursor == (1, 1)
-        await it.press("G", "dollar_sign")
-        last = len(it.main.shown_result().tokens) - 1
-        assert it.main.cursor == (LAYERS, last)
-        await it.press("k", "l")
-        assert it.main.cursor == (LAYERS, last)
+async def test_one_cursor_rules_all_panes(it: Explored) -> None:
+    await it.press("g", "0")
+    assert it.main.cursor == (0, 0)
+    await it.press("k", "up", "l", "right")
+    assert it.main.cursor == (2, 2)
+    assert {pane.cursor for pane in it.main.query(Pane)} == {it.main.cursor}
+    await it.press("j", "h")
+    assert it.main.cursor == (1, 1)
+    await it.press("G", "dollar_sign")
+    last = len(it.main.shown_result().tokens) - 1
+    assert it.main.cursor == (LAYERS, last)
+    await it.press("k", "l")
+    assert it.main.cursor == (LAYERS, last)
 
 
-async def test_counts(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("g", "0", "1", "2", "k")
-        assert it.main.cursor.layer == 12
-        await it.press("1", "0", "l")
-        assert it.main.cursor.token == 10
-        await it.press("7", "G")
-        assert it.main.cursor.layer == 7
-        await it.press("5", "j", "2", "k")
-        assert it.main.cursor.layer == 4
-        await it.press(*"99999999", "k")
-        assert it.main.cursor.layer == LAYERS
-        await it.press("g", "9", "z", "z", "k")
-        assert it.main.cursor.layer == 1
+async def test_counts(it: Explored) -> None:
+    await it.press("g", "0", "1", "2", "k")
+    assert it.main.cursor.layer == 12
+    await it.press("1", "0", "l")
+    assert it.main.cursor.token == 10
+    await it.press("7", "G")
+    assert it.main.cursor.layer == 7
+    await it.press("5", "j", "2", "k")
+    assert it.main.cursor.layer == 4
+    await it.press(*"99999999", "k")
+    assert it.main.cursor.layer == LAYERS
+    await it.press("g", "9", "z", "z", "k")
+    assert it.main.cursor.layer == 1
 
 
-async def test_up_is_up_on_the_screen_whatever_the_order(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("g", "k")
-        assert it.main.cursor.layer == 1
-        it.main.turn_over()
-        await it.press("k")
-        assert it.main.cursor.layer == 0
-        assert {pane.view.layer_order for pane in it.main.query(Pane)} == {"down"}
-
-
-async def test_moving_leaves_the_cursor_there_for_the_next_run(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("5", "G", "3", "h")
-        cursor = it.main.cursor
-        await it.press("r")
-        await it.until(lambda: len(it.session.runs) == 2)
-        await it.ready()
-        assert it.main.cursor == cursor
+async def test_the_cursor_stays_for_the_next_run_and_up_is_up_whatever_the_order(
+    it: Explored,
+) -> None:
+    await it.press("5", "G", "3", "h")
+    cursor = it.main.cursor
+    await it.press("r", until=lambda: len(it.session.runs) == 2)
+    await it.ready()
+    assert it.main.cursor == cursor
+    await it.press("g", "k")
+    assert it.main.cursor.layer == 1
+    it.main.turn_over()
+    await it.press("k")
+    assert it.main.cursor.layer == 0
+    assert {pane.view.layer_order for pane in it.main.query(Pane)} == {"down"}
 
 
 # Looking --------------------------------------------------------------------
 
 
-async def test_measures_cycle_and_are_chosen_from_a_list(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("right_square_bracket")
-        assert it.main.measure.name == "attention_norm_ratio"
-        await it.press("left_square_bracket", "left_square_bracket")
-        assert it.main.measure.name == "early_exit_depth"
-        await it.press("v", "7")
-        await it.until(lambda: it.main.measure.name == "kl")
-        await it.until(lambda: "Lens KL" in it.screen_text())
-        await it.press("v", "down", "enter")
-        await it.until(lambda: it.main.measure.name == "overlap")
+async def test_measures_cycle_and_are_chosen_from_a_list(it: Explored) -> None:
+    await it.press("right_square_bracket")
+    assert it.main.measure.name == "attention_norm_ratio"
+    await it.press("left_square_bracket", "left_square_bracket")
+    assert it.main.measure.name == "early_exit_depth"
+    await it.press("v", "7", until=lambda: it.main.measure.name == "kl")
+    await it.until(lambda: "Lens KL" in it.screen_text())
+    await it.press("v", "down", "enter", until=lambda: it.main.measure.name == "overlap")
 
 
 async def test_measures_that_the_model_cannot_give_are_skipped(tmp_path: Path) -> None:
@@ -364,76 +330,61 @@ async def test_measures_that_the_model_cannot_give_are_skipped(tmp_path: Path) -
         assert it.main.cursor.layer == LAYERS - 1
 
 
-async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("z")
-        await it.until(lambda: "Logit lens" not in it.screen_text())
-        assert "SmolLM2" in it.screen_text()
-        await it.press("tab")
-        await it.until(lambda: "Logit lens" in it.screen_text())
-        await it.press("z")
-        await it.until(lambda: "Verdict Evidence" in it.screen_text())
+async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(it: Explored) -> None:
+    await it.press("z", until=lambda: "Logit lens" not in it.screen_text())
+    assert "SmolLM2" in it.screen_text()
+    await it.press("tab", until="Logit lens")
+    await it.press("z", until="Verdict Evidence")
 
 
-async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("z", "s")
-        await it.until(lambda: "esc stop" in it.screen_text().splitlines()[-1])
-        await it.press("escape")
-        await it.until(lambda: it.status.state == "stopped")
-        assert it.main.maximized is not None
-        await it.until(lambda: "esc" not in it.screen_text().splitlines()[-1])
-        await it.press("escape")
-        assert it.main.maximized is None
+async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(it: Explored) -> None:
+    await it.press("z", "s", until=lambda: "esc stop" in it.screen_text().splitlines()[-1])
+    await it.press("escape", until=lambda: it.status.state == "stopped")
+    assert it.main.maximized is not None
+    await it.until(lambda: "esc" not in it.screen_text().splitlines()[-1])
+    await it.press("escape")
+    assert it.main.maximized is None
 
 
-async def test_escape_takes_the_zoom_back_before_it_leaves_a_screen(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("x")
-        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
-        await it.press("z")
-        await it.until(lambda: it.app.screen.maximized is not None)
-        await it.press("escape")
-        await it.until(lambda: it.app.screen.maximized is None)
-        assert isinstance(it.app.screen, WhatIfScreen)
+async def test_escape_takes_the_zoom_back_before_it_leaves_a_screen(it: Explored) -> None:
+    await it.press("x", until=WhatIfScreen)
+    await it.press("z", until=lambda: it.app.screen.maximized is not None)
+    await it.press("escape", until=lambda: it.app.screen.maximized is None)
+    assert isinstance(it.app.screen, WhatIfScreen)
 
 
-async def test_average_and_first_token(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("v", "a", "escape")
-        assert it.main.query_one("#heatmap", HeatmapPane).view.mode == "means"
-        before = it.main.query_one("#evidence", Pane).reading
-        await it.read(include_first_token=False)
-        await it.until(lambda: it.main.query_one("#evidence", Pane).reading is not before)
-        after = it.main.query_one("#evidence", Pane).reading
-        assert before is not None
-        assert after is not None
-        assert after.n_tokens == before.n_tokens - 1
+async def test_average_and_first_token(it: Explored) -> None:
+    await it.press("v", "a", "escape")
+    assert it.main.query_one("#heatmap", HeatmapPane).view.mode == "means"
+    before = it.main.query_one("#evidence", Pane).reading
+    await it.read(include_first_token=False)
+    await it.until(lambda: it.main.query_one("#evidence", Pane).reading is not before)
+    after = it.main.query_one("#evidence", Pane).reading
+    assert before is not None
+    assert after is not None
+    assert after.n_tokens == before.n_tokens - 1
 
 
-async def test_copying_says_what_was_copied(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("g", "0", "y")
-        values = it.main.measure.values(it.main.shown_result())
-        assert it.app.clipboard == f"{values[0, 0]:.6g}"
-        assert "layer 0, token 0" in it.toasts()[-1]
+async def test_copying_says_what_was_copied(it: Explored) -> None:
+    await it.press("g", "0", "y")
+    values = it.main.measure.values(it.main.shown_result())
+    assert it.app.clipboard == f"{values[0, 0]:.6g}"
+    assert "layer 0, token 0" in it.toasts()[-1]
 
 
 # Help, keys -----------------------------------------------------------------
 
 
-async def test_help_lists_the_keys_of_here_and_runs_them(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("question_mark")
-        await it.until(lambda: "Run and halt after each layer" in it.screen_text())
-        assert "Run one more layer" not in it.screen_text()
-        await it.press(*"thresh")
-        await it.until(lambda: "Run and halt" not in it.screen_text())
-        assert "the KL rule's threshold" in it.screen_text()
-        await it.press(*["backspace"] * 6, *"whole")
-        await it.until(lambda: "threshold" not in it.screen_text())
-        await it.press("enter")
-        await it.until(lambda: it.main.maximized is not None)
+async def test_help_lists_the_keys_of_here_and_runs_them(it: Explored) -> None:
+    await it.press("question_mark", until="Run and halt after each layer")
+    assert "Run one more layer" not in it.screen_text()
+    field = it.app.screen.query_one(Input)
+    field.value = "thresh"
+    await it.until(lambda: "Run and halt" not in it.screen_text())
+    assert "the KL rule's threshold" in it.screen_text()
+    field.value = "whole"
+    await it.until(lambda: "threshold" not in it.screen_text())
+    await it.press("enter", until=lambda: it.main.maximized is not None)
 
 
 def test_every_command_is_whole_and_means_one_thing() -> None:
@@ -453,38 +404,32 @@ def test_every_command_is_whole_and_means_one_thing() -> None:
     assert not own & {"ctrl+b", "ctrl+s", "ctrl+j", "ctrl+o"}
 
 
-async def test_themes_are_chosen_by_key(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("comma", "tab", "tab", "down")
-        await it.until(lambda: it.app.theme == "depth-light")
-        assert load_settings(tmp_path / "settings.toml").theme == ""
-        await it.press("enter", "escape")
-        assert it.app.screen is it.main
-        assert it.app.theme == "depth-light"
-        assert load_settings(tmp_path / "settings.toml").theme == "depth-light"
+async def test_themes_are_chosen_by_key(it: Explored) -> None:
+    await it.press("comma", "tab", "tab", "down", until=lambda: it.app.theme == "depth-light")
+    assert load_settings(it.folder / "settings.toml").theme == ""
+    await it.press("enter", "escape")
+    assert it.app.screen is it.main
+    assert it.app.theme == "depth-light"
+    assert load_settings(it.folder / "settings.toml").theme == "depth-light"
 
 
-async def test_a_palette_is_tried_and_kept(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        heatmap = it.main.query_one("#heatmap", HeatmapPane)
-        kept = tmp_path / "settings.toml"
-        await it.press("comma", "tab", "tab", "end")
-        await it.until(lambda: heatmap.view.palette == "amber")
-        assert "violet, orange" in it.screen_text()
-        await it.press("escape")
-        assert heatmap.view.palette == load_settings(kept).palette == "depth"
-        await it.press("comma", "tab", "tab", "end", "up", "enter", "escape")
-        assert heatmap.view.palette == load_settings(kept).palette == "blue-yellow"
-        await it.press("x")
-        await it.until(lambda: it.app.screen is not it.main)
-        assert {pane.view.palette for pane in it.app.screen.query(Pane)} == {"blue-yellow"}
+async def test_a_palette_is_tried_and_kept(it: Explored) -> None:
+    heatmap = it.main.query_one("#heatmap", HeatmapPane)
+    kept = it.folder / "settings.toml"
+    await it.press("comma", "tab", "tab", "end", until=lambda: heatmap.view.palette == "amber")
+    assert "violet, orange" in it.screen_text()
+    await it.press("escape")
+    assert heatmap.view.palette == load_settings(kept).palette == "depth"
+    await it.press("comma", "tab", "tab", "end", "up", "enter", "escape")
+    assert heatmap.view.palette == load_settings(kept).palette == "blue-yellow"
+    await it.press("x", until=lambda: it.app.screen is not it.main)
+    assert {pane.view.palette for pane in it.app.screen.query(Pane)} == {"blue-yellow"}
 
 
 async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, theme="nord")
     async with explore(tmp_path, settings=settings) as it:
-        await it.press("comma", "tab", "tab", "home")
-        await it.until(lambda: it.app.theme == "depth-dark")
+        await it.press("comma", "tab", "tab", "home", until=lambda: it.app.theme == "depth-dark")
         picker = it.app.screen
         await it.press("down", "escape")
         picker._try()
@@ -492,54 +437,36 @@ async def test_a_theme_that_was_only_tried_is_taken_back(tmp_path: Path) -> None
         assert it.app.explorer.settings.theme == "nord"
 
 
-async def test_a_theme_that_cannot_be_kept_is_shown_and_told(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        (tmp_path / "settings.toml").unlink(missing_ok=True)
-        (tmp_path / "settings.toml").mkdir()
-        await it.press("comma", "tab", "tab", "down", "enter")
-        assert it.app.theme == "depth-light"
-        await it.until(it.toasts)
-        assert "settings.toml" in it.toasts()[-1]
+async def test_a_theme_that_cannot_be_kept_is_shown_and_told(it: Explored) -> None:
+    (it.folder / "settings.toml").unlink(missing_ok=True)
+    (it.folder / "settings.toml").mkdir()
+    await it.press("comma", "tab", "tab", "down", "enter")
+    assert it.app.theme == "depth-light"
+    await it.until(it.toasts)
+    assert "settings.toml" in it.toasts()[-1]
 
 
 async def test_the_keys_of_a_dialog_are_listed_where_its_fields_take_every_letter(
-    tmp_path: Path,
+    it: Explored,
 ) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("p", "ctrl+p")
-        assert isinstance(it.app.screen, HelpScreen)
-        await it.press(*"close this dialog")
-        assert "Close this dialog" in it.screen_text()
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
+    await it.press("p", "ctrl+p")
+    assert isinstance(it.app.screen, HelpScreen)
+    it.app.screen.query_one(Input).value = "close this dialog"
+    await it.until(lambda: "Close this dialog" in it.screen_text())
+    await it.press("enter", until=MainScreen)
 
 
 async def test_keys_are_remapped_by_the_settings(tmp_path: Path) -> None:
-    settings = Settings(cache_dir=tmp_path, keys={"run": "f9", "zoom": "f8"})
+    remapped = {"run": "f9", "zoom": "f8", "[/]": "x", "what_if": "not a key"}
+    settings = Settings(cache_dir=tmp_path, keys=remapped)
     async with explore(tmp_path, settings=settings) as it:
+        assert it.toasts() == ["The settings remap unknown keys: [/]."]
         await it.press("f8")
         assert it.main.maximized is not None
         await it.press("r", "z")
         assert len(it.engine.sent(StartRun)) == 1
         assert it.main.maximized is not None
-        await it.press("f9")
-        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
-
-
-async def test_a_remapping_of_no_key_is_told(tmp_path: Path) -> None:
-    settings = Settings(cache_dir=tmp_path, keys={"[/]": "x", "run": "not a key"})
-    async with explore(tmp_path, settings=settings) as it:
-        assert it.toasts() == ["The settings remap unknown keys: [/]."]
-        await it.press("z")
-        assert it.main.maximized is not None
-
-
-async def test_a_key_that_two_share_is_told(tmp_path: Path) -> None:
-    settings = Settings(cache_dir=tmp_path, keys={"run": "j", "off": "question_mark,f9"})
-    async with explore(tmp_path, settings=settings) as it:
-        assert it.toasts() == [
-            "The settings give j to both run and down, question_mark to both off and help."
-        ]
+        await it.press("f9", until=lambda: len(it.engine.sent(StartRun)) == 2)
 
 
 @pytest.mark.parametrize(
@@ -593,15 +520,6 @@ async def test_choices_are_remembered(tmp_path: Path) -> None:
         assert it.main.measure.name == "attention_norm_ratio"
 
 
-async def test_settings_that_cannot_be_saved_are_a_toast(tmp_path: Path) -> None:
-    (tmp_path / "settings.toml").mkdir()
-    async with explore(tmp_path) as it:
-        await it.press("v", "o")
-        await it.until(it.toasts)
-        assert "settings" in it.toasts()[-1].lower()
-        assert it.main.layer_order == "down"
-
-
 async def test_an_unknown_theme_or_measure_falls_back(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, theme="gone", measure="gone")
     async with explore(tmp_path, settings=settings) as it:
@@ -633,21 +551,25 @@ async def test_the_death_of_the_engine_is_told_and_mended(tmp_path: Path) -> Non
         assert it.session.current.state is RunState.STOPPED
         await it.press("s")
         assert len(it.engine.sent(StartRun)) == 1
-        await it.press("r")
-        await it.until(lambda: len(it.engines) == 2)
+        await it.press("r", until=lambda: len(it.engines) == 2)
         await it.until(lambda: it.status.state == "running")
         it.engine.advance()
         await it.until(lambda: it.status.state == "ready")
         assert len(it.session.results) == 2
 
 
-async def test_other_deaths_have_words_too(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.engine.die(3, "[/] last \x1b[31m words")
-        await it.until(lambda: it.status.state == "gone")
-        await it.until(lambda: "status 3" in it.screen_text())
+async def test_other_deaths_have_words_too_in_a_toast_where_a_dialog_covers_them(
+    it: Explored,
+) -> None:
+    await it.press("question_mark")
+    it.engine.die(3, "[/] last \x1b[31m words")
+    await it.until(it.toasts)
+    assert "status 3" in it.toasts()[0]
+    await it.press("escape", until=lambda: it.status.state == "gone")
+    await it.until(lambda: "status 3" in it.screen_text())
     for code, words in (
         (75, "a new one gets it back"),
+        (-9, "SIGKILL"),
         (-15, "SIGTERM"),
         (-11, "SIGSEGV"),
         (-99, "signal 99"),
@@ -655,17 +577,8 @@ async def test_other_deaths_have_words_too(tmp_path: Path) -> None:
         assert words in EngineDeath(code, "").reason
 
 
-async def test_death_is_a_toast_where_the_main_screen_is_covered(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("question_mark")
-        it.engine.die()
-        await it.until(it.toasts)
-        assert "SIGKILL" in it.toasts()[0]
-
-
-async def test_quitting_kills_the_engine(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("q")
+async def test_quitting_kills_the_engine(it: Explored) -> None:
+    await it.press("q")
     assert it.engine.killed
     assert it.app.return_code == 0
 
@@ -680,20 +593,18 @@ async def test_an_unexpected_error_is_kept_for_the_command_line(tmp_path: Path) 
     assert not it.app._exit_renderables
 
 
-async def test_switching_the_model_keeps_the_session(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.load(ModelSpec("other/model"))
-        await it.until(lambda: len(it.session.runs) == 2)
-        await it.ready()
-        assert [run.model.name for run in it.session.runs] == [
-            "SmolLM2-135M-Instruct",
-            "model",
-        ]
-        assert it.session.runs[0].prompt == it.session.runs[1].prompt
-        assert load_settings(tmp_path / "settings.toml").last_model == "other/model"
-        await it.press("b", "down", "enter")
-        await it.until(lambda: "model is loaded" in it.screen_text())
-        assert "SmolLM2-135M-Instruct" in it.screen_text().split("\n")[0]
+async def test_switching_the_model_keeps_the_session(it: Explored) -> None:
+    it.app.explorer.load(ModelSpec("other/model"))
+    await it.until(lambda: len(it.session.runs) == 2)
+    await it.ready()
+    assert [run.model.name for run in it.session.runs] == [
+        "SmolLM2-135M-Instruct",
+        "model",
+    ]
+    assert it.session.runs[0].prompt == it.session.runs[1].prompt
+    assert load_settings(it.folder / "settings.toml").last_model == "other/model"
+    await it.press("b", "down", "enter", until="model is loaded")
+    assert "SmolLM2-135M-Instruct" in it.screen_text().split("\n")[0]
 
 
 async def test_switching_in_the_middle_of_a_load_takes_a_fresh_engine(tmp_path: Path) -> None:
@@ -712,15 +623,15 @@ async def test_switching_in_the_middle_of_a_load_takes_a_fresh_engine(tmp_path: 
         assert len(it.engines) == 2
 
 
-@pytest.mark.parametrize("last", ["it needs code", "it is loaded", "the engine dies"])
-async def test_an_engine_that_was_killed_has_no_say(tmp_path: Path, last: str) -> None:
+async def test_an_engine_that_was_killed_has_no_say(it: Explored) -> None:
     """Its last message waits for the app already when another model is chosen."""
-    first, second = ModelSpec("own/code"), ModelSpec("other/model")
 
     def never(spec: ModelSpec) -> Iterator[Event]:
         yield Progress("Downloading", 1, 2, "B")
 
-    async with explore(tmp_path) as it:
+    others = []
+    for last in ("it needs code", "it is loaded", "the engine dies"):
+        first, second = ModelSpec("own/code"), ModelSpec(f"other/{len(others)}")
         killed = it.engine
         killed.load = never
         it.app.explorer.load(first)
@@ -732,12 +643,15 @@ async def test_an_engine_that_was_killed_has_no_say(tmp_path: Path, last: str) -
             case "the engine dies":
                 killed.die()
         it.app.explorer.load(second)
+        others.append(second)
         assert killed.killed
-        await it.until(lambda: it.app.explorer.engine.model is not None, "a model")
+        model = it.app.explorer.engine
+        await it.until(lambda m=model, s=second: m.model and m.model.spec == s, last)
+        await it.until(lambda: len(it.session.results) == len(others) + 1, last)
         await it.ready()
-        assert it.app.screen is it.main
-        assert it.app.explorer.engine.problem is None
-        assert [run.model.spec for run in it.session.runs] == [ModelSpec(), second]
+        assert it.app.screen is it.main, last
+        assert it.app.explorer.engine.problem is None, last
+        assert [run.model.spec for run in it.session.runs] == [ModelSpec(), *others], last
 
 
 async def test_an_engine_that_cannot_start_is_told(tmp_path: Path) -> None:
@@ -750,16 +664,15 @@ async def test_an_engine_that_cannot_start_is_told(tmp_path: Path) -> None:
         await it.until(lambda: "r run" in it.screen_text())
 
 
-async def test_a_key_is_answered_within_a_frame_of_many_rows(tmp_path: Path) -> None:
+async def test_a_key_is_answered_within_a_frame_of_many_rows(it: Explored) -> None:
     """A run of many events redraws a bounded number of times, not once an event."""
-    async with explore(tmp_path) as it:
-        await it.until(lambda: all(worker.is_finished for worker in it.app.workers))
-        await it.until(lambda: not it.main._redraw_planned)
-        drawn = []
-        redraw = it.main.redraw
-        it.main.redraw = lambda: (drawn.append(time.monotonic()), redraw())[1]
-        for _ in range(300):
-            it.engine.say(Memory(1, 1))
-        await it.until(lambda: drawn)
-        await it.pilot.pause()
-        assert len(drawn) < 30
+    await it.until(lambda: all(worker.is_finished for worker in it.app.workers))
+    await it.until(lambda: not it.main._redraw_planned)
+    drawn = []
+    redraw = it.main.redraw
+    it.main.redraw = lambda: (drawn.append(time.monotonic()), redraw())[1]
+    for _ in range(300):
+        it.engine.say(Memory(1, 1))
+    await it.until(lambda: drawn)
+    await it.pilot.pause()
+    assert len(drawn) < 30

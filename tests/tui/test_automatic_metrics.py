@@ -62,8 +62,7 @@ async def test_the_prompts_order_begins_where_the_models_takes_long(
         assert not it.app.explorer.sessions._is_worth_saving
         # The next prompt has these settings, yet the model's order where that comes soon.
         monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.001)
-        await it.press("n")
-        await it.until(lambda: len(it.engine.sent(StartRun)) == 4)
+        await it.press("n", until=lambda: len(it.engine.sent(StartRun)) == 4)
         assert it.engine.sent(StartRun)[-1].settings.order_source == "model"
 
 
@@ -85,8 +84,7 @@ async def test_what_takes_long_waits_for_a_key(tmp_path: Path) -> None:
 async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path) -> None:
     async with begun(tmp_path) as it:
         run = it.session.current
-        await it.press("escape")
-        await it.until(lambda: run.state is RunState.FINISHED)
+        await it.press("escape", until=lambda: run.state is RunState.FINISHED)
         assert NAME not in run.settings.metrics
         await it.press("r")
         it.engine.advance(until=RunFinished)
@@ -99,8 +97,7 @@ async def test_escape_ends_it_and_nothing_begins_by_itself_again(tmp_path: Path)
 async def test_what_began_by_itself_is_kept_once_a_key_has_begun_it(tmp_path: Path) -> None:
     async with begun(tmp_path) as it:
         run, explorer = it.session.current, it.app.explorer
-        await it.press("escape")
-        await it.until(lambda: run.state is RunState.FINISHED)
+        await it.press("escape", until=lambda: run.state is RunState.FINISHED)
         assert not explorer.sessions._is_worth_saving
         explorer.compute(NAME)
         assert explorer.sessions._is_worth_saving
@@ -119,8 +116,7 @@ async def test_it_gives_way_to_what_the_user_changes(tmp_path: Path) -> None:
 async def test_another_run_goes_before_it(tmp_path: Path) -> None:
     async with begun(tmp_path) as it:
         first = it.session.current
-        await it.press("r")
-        await it.until(lambda: len(it.engine.sent(StartRun)) == 3)
+        await it.press("r", until=lambda: len(it.engine.sent(StartRun)) == 3)
         it.engine.advance(until=RunFinished)
         await it.until(lambda: it.session.current is not first)
         await it.until(lambda: len(it.engine.sent(StartRun)) == 4)

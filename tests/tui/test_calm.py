@@ -95,26 +95,26 @@ LONG = " the children ran down to the river and threw their boats into the water
 @pytest.mark.parametrize("choices", [(" 52", " 46", " 64", " 5"), (" 46", *[LONG] * 3)])
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_every_option_of_a_question_is_in_sight(
-    tmp_path: Path, size: tuple[int, int], choices: tuple[str, ...]
+    it: Explored, size: tuple[int, int], choices: tuple[str, ...]
 ) -> None:
-    async with explore(tmp_path, size=size) as it:
-        named = tuple(f" {n}{text}" if text == LONG else text for n, text in enumerate(choices))
-        it.app.explorer.run(Prompt("19 + 27 = 46", " 46", choices=named))
-        await it.until(lambda: it.session.current.prompt.choices, "the question")
-        await it.ready()
-        pane = it.main.query_one(AnswersPane)
-        it.main.action_go_to("answers")
-        await it.press("i")
-        await it.until(lambda: "chooses" in pane.text, "the answer")
-        shown = lines(pane)
-        assert_whole(pane)
-        words = " ".join(" ".join(shown).split())
-        assert "The model chooses and writes '46', which is right." in words
-        assert "layers of the order" in words or "z shows all" in words
-        for text in named:
-            first = " ".join(text.split()[:2])
-            assert any(first in line and ("…" in line or text[-1] in line) for line in shown)
-        assert sum("%" in line for line in shown) == len(named)
+    await it.resize(*size)
+    named = tuple(f" {n}{text}" if text == LONG else text for n, text in enumerate(choices))
+    it.app.explorer.run(Prompt("19 + 27 = 46", " 46", choices=named))
+    await it.until(lambda: it.session.current.prompt.choices, "the question")
+    await it.ready()
+    pane = it.main.query_one(AnswersPane)
+    it.main.action_go_to("answers")
+    await it.press("i")
+    await it.until(lambda: "chooses" in pane.text, "the answer")
+    shown = lines(pane)
+    assert_whole(pane)
+    words = " ".join(" ".join(shown).split())
+    assert "The model chooses and writes '46', which is right." in words
+    assert "layers of the order" in words or "z shows all" in words
+    for text in named:
+        first = " ".join(text.split()[:2])
+        assert any(first in line and ("…" in line or text[-1] in line) for line in shown)
+    assert sum("%" in line for line in shown) == len(named)
 
 
 def subclasses(kind: type[Dialog[Any]]) -> Iterator[type[Dialog[Any]]]:
@@ -134,15 +134,13 @@ def test_every_hint_of_a_dialog_fits_the_narrowest_terminal() -> None:
 
 
 @pytest.mark.parametrize("size", [*SIZES[1:], (160, 24)], ids=lambda size: f"{size[0]}x{size[1]}")
-async def test_every_pane_of_a_comparison_is_in_sight(
-    tmp_path: Path, size: tuple[int, int]
-) -> None:
-    async with explore(tmp_path, size=size) as it:
-        await three_runs(it)
-        screen = await compared(it)
-        await it.until(lambda: screen.query_one("#lens-b").region.area, "the panes")
-        for pane in screen.query(Pane):
-            assert screen.region.contains_region(pane.region), pane.id
+async def test_every_pane_of_a_comparison_is_in_sight(it: Explored, size: tuple[int, int]) -> None:
+    await it.resize(*size)
+    await three_runs(it)
+    screen = await compared(it)
+    await it.until(lambda: screen.query_one("#lens-b").region.area, "the panes")
+    for pane in screen.query(Pane):
+        assert screen.region.contains_region(pane.region), pane.id
 
 
 async def every_pane_of(it: Explored, screen: PaneScreen) -> None:
@@ -159,29 +157,29 @@ async def every_pane_of(it: Explored, screen: PaneScreen) -> None:
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_the_cost_of_a_change_is_whole_and_three_rules_are_in_sight(
-    tmp_path: Path, size: tuple[int, int]
+    it: Explored, size: tuple[int, int]
 ) -> None:
-    async with explore(tmp_path, size=size) as it:
-        screen = await open_what_if(it)
-        await it.press("x")
-        summary = screen.query_one(WhatIfSummary)
-        await it.until(lambda: "loss" in summary.text and "+" in summary.text, "the cost")
-        assert "…" not in "\n".join(lines(summary))
-        depths = screen.query_one("#depths", DepthPair)
-        if depths.display and depths.region.area:
-            assert all(f"\n{rule}" in depths.text for rule in ("KL", "overlap", "cosine"))
+    await it.resize(*size)
+    screen = await open_what_if(it)
+    await it.press("x")
+    summary = screen.query_one(WhatIfSummary)
+    await it.until(lambda: "loss" in summary.text and "+" in summary.text, "the cost")
+    assert "…" not in "\n".join(lines(summary))
+    depths = screen.query_one("#depths", DepthPair)
+    if depths.display and depths.region.area:
+        assert all(f"\n{rule}" in depths.text for rule in ("KL", "overlap", "cosine"))
 
 
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 async def test_no_pane_of_the_other_screens_is_cut_without_a_mark(
-    tmp_path: Path, size: tuple[int, int]
+    it: Explored, size: tuple[int, int]
 ) -> None:
-    sweep = ran(tmp_path / "sweep")
-    async with explore(tmp_path, size=size) as it:
-        layer = await opened(it)
-        await it.until(lambda: layer.page is not None, "the page")
-        await every_pane_of(it, layer)
-        await it.press("escape")
-        await every_pane_of(it, await open_what_if(it))
-        await it.press("escape")
-        await every_pane_of(it, await show(it, sweep))
+    sweep = ran(it.folder / "sweep")
+    await it.resize(*size)
+    layer = await opened(it)
+    await it.until(lambda: layer.page is not None, "the page")
+    await every_pane_of(it, layer)
+    await it.press("escape")
+    await every_pane_of(it, await open_what_if(it))
+    await it.press("escape")
+    await every_pane_of(it, await show(it, sweep))

@@ -25,28 +25,25 @@ from depthtui.tui.screens.dialogs.command_menu import CommandMenu
 from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.cell import CellTables
 from tests.builders.results import full_run, half_run, lacking, run
 from tests.tui.app_helpers import Explored, explore
 
 
-async def test_enter_opens_the_cell_under_the_cursor(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("7", "G", "3", "dollar_sign", "enter")
-        await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
-        await it.until(lambda: "Layer 7 at" in it.screen_text(), "its name")
-        await it.until(lambda: "after attention" in it.screen_text(), "its parts")
-        assert "Layer contribution" in " ".join(it.screen_text().split())
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+async def test_enter_opens_the_cell_under_the_cursor(it: Explored) -> None:
+    await it.press("7", "G", "3", "dollar_sign", "enter", until=LayerScreen)
+    await it.until(lambda: "Layer 7 at" in it.screen_text(), "its name")
+    await it.until(lambda: "after attention" in it.screen_text(), "its parts")
+    assert "Layer contribution" in " ".join(it.screen_text().split())
+    await it.press("escape", until=MainScreen)
 
 
-async def test_a_double_click_opens_what_is_under_the_pointer(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.pilot.click(HeatmapPane, offset=(12, 6), times=2)
-        await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
-        layer, _ = it.main.cursor
-        await it.until(lambda: f"Layer {layer} at" in it.screen_text(), "its name")
+async def test_a_double_click_opens_what_is_under_the_pointer(it: Explored) -> None:
+    await it.pilot.click(HeatmapPane, offset=(12, 6), times=2)
+    await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
+    layer, _ = it.main.cursor
+    await it.until(lambda: f"Layer {layer} at" in it.screen_text(), "its name")
 
 
 async def offered(it: Explored) -> CommandMenu:
@@ -58,53 +55,46 @@ async def offered(it: Explored) -> CommandMenu:
     return menu
 
 
-async def test_the_right_button_offers_what_acts_there(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        before = it.main.cursor
-        menu = await offered(it)
-        assert it.main.cursor != before
-        names = [command.name for command in menu._commands]
-        assert {"open", "zoom", "notes", "measured", "explain"} <= set(names)
-        assert "quit" not in names
-        menu.query_one(OptionList).highlighted = names.index("zoom")
-        await it.press("enter")
-        await it.until(lambda: it.main.maximized is not None, "a zoomed pane")
+async def test_the_right_button_offers_what_acts_there(it: Explored) -> None:
+    before = it.main.cursor
+    menu = await offered(it)
+    assert it.main.cursor != before
+    names = [command.name for command in menu._commands]
+    assert {"open", "zoom", "notes", "measured", "explain"} <= set(names)
+    assert "quit" not in names
+    menu.query_one(OptionList).highlighted = names.index("zoom")
+    await it.press("enter")
+    await it.until(lambda: it.main.maximized is not None, "a zoomed pane")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (200, 60)])
-async def test_the_menu_stays_on_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
-    async with explore(tmp_path, size=size) as it:
-        heatmap = it.main.query_one("#heatmap", HeatmapPane)
-        it.main.action_go_to("heatmap")
-        await it.until(lambda: heatmap.size.area, "the heatmap")
-        edge = (heatmap.size.width - 1, heatmap.size.height - 1)
-        await it.pilot.click(heatmap, offset=edge, button=3)
-        await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")
-        frame = it.app.screen.query_one(".dialog")
-        await it.until(lambda: frame.region.right <= size[0] and frame.region.bottom <= size[1])
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+async def test_the_menu_stays_on_the_screen(it: Explored, size: tuple[int, int]) -> None:
+    await it.resize(*size)
+    heatmap = it.main.query_one("#heatmap", HeatmapPane)
+    it.main.action_go_to("heatmap")
+    await it.until(lambda: heatmap.size.area, "the heatmap")
+    edge = (heatmap.size.width - 1, heatmap.size.height - 1)
+    await it.pilot.click(heatmap, offset=edge, button=3)
+    await it.until(lambda: isinstance(it.app.screen, CommandMenu), "the menu")
+    frame = it.app.screen.query_one(".dialog")
+    await it.until(lambda: frame.region.right <= size[0] and frame.region.bottom <= size[1])
+    await it.press("escape", until=MainScreen)
 
 
-async def test_messages_stay_in_a_list(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("exclamation_mark")
-        await it.until(lambda: "no message yet" in it.screen_text())
-        await it.press("escape", "y", "exclamation_mark")
-        await it.until(lambda: isinstance(it.app.screen, MessagesDialog), "the list")
-        await it.until(lambda: "Copied" in it.screen_text(), "what was copied")
+async def test_messages_stay_in_a_list(it: Explored) -> None:
+    await it.press("exclamation_mark", until="no message yet")
+    await it.press("escape", "y", "exclamation_mark", until=MessagesDialog)
+    await it.until(lambda: "Copied" in it.screen_text(), "what was copied")
 
 
-async def test_the_cursor_stays_where_it_is_when_a_run_ends(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("5", "G", "2", "dollar_sign")
-        await it.press("r")
-        await it.until(lambda: len(it.session.runs) == 2)
-        await it.ready()
-        assert it.main.cursor == (5, 2)
-        await it.press("i")
-        await it.ready()
-        assert it.main.cursor == (5, 2)
+async def test_the_cursor_stays_where_it_is_when_a_run_ends(it: Explored) -> None:
+    await it.press("5", "G", "2", "dollar_sign")
+    await it.press("r", until=lambda: len(it.session.runs) == 2)
+    await it.ready()
+    assert it.main.cursor == (5, 2)
+    await it.press("i")
+    await it.ready()
+    assert it.main.cursor == (5, 2)
 
 
 def cell(tables: CellTables, result: RunResult, layer: int) -> dict[str, TableCell]:
@@ -164,33 +154,28 @@ async def test_the_evidence_of_a_row_is_shown_and_no_setting_is_kept(tmp_path: P
         assert pane.under_cursor() == MeasureRow(pane._measures[1])
 
 
-async def test_keys_that_come_together_all_count(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("s")
-        await it.until(lambda: it.status.state == "halted")
-        for _ in range(3):
-            it.main.action_command("step_layer")
-        await it.until(lambda: it.main.cursor.layer == 3, "three layers")
-        await it.press("escape", "slash", "tab", *"is", "enter")
-        assert it.main.is_searching
-        assert "in the lens's top tokens" in it.screen_text()
+async def test_keys_that_come_together_all_count(it: Explored) -> None:
+    await it.press("s", until=lambda: it.status.state == "halted")
+    for _ in range(3):
+        it.main.action_command("step_layer")
+    await it.until(lambda: it.main.cursor.layer == 3, "three layers")
+    await it.press("escape", "slash", "tab", *"is", "enter")
+    assert it.main.is_searching
+    assert "in the lens's top tokens" in it.screen_text()
 
 
-async def test_a_click_beside_a_dialog_leaves_it(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("m")
-        await it.until(lambda: isinstance(it.app.screen, ModelPicker))
-        await it.pilot.click(offset=(1, 1))
-        await it.until(lambda: it.app.screen is it.main)
+async def test_a_click_beside_a_dialog_leaves_it(it: Explored) -> None:
+    await it.press("m", until=ModelPicker)
+    await it.pilot.click(offset=(1, 1))
+    await it.until(lambda: it.app.screen is it.main)
 
 
-async def test_a_menu_is_left_before_its_list_is_there(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        menu = CommandMenu(it.main.KEYS[:3], it.app.keys, Offset(3, 3))
-        it.app.push_screen(menu)
-        assert not menu.query("#filter")
-        menu.action_leave()
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
+async def test_a_menu_is_left_before_its_list_is_there(it: Explored) -> None:
+    menu = CommandMenu(it.main.KEYS[:3], it.app.keys, Offset(3, 3))
+    it.app.push_screen(menu)
+    assert not menu.query("#filter")
+    menu.action_leave()
+    await it.until(lambda: it.app.screen is it.main, "the main screen")
 
 
 WITH_OWN = keymap(own=commands_of({"note": OwnCommand("f6", "Note", "true")}))

@@ -40,6 +40,7 @@ from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.saved_paces import pace_key
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -105,31 +106,27 @@ async def compared_with_model(it: Explored, name: str) -> CompareScreen:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_two_runs_side_by_side(tmp_path: Path, size: tuple[int, int]) -> None:
-    async with explore(tmp_path, size=size) as it:
-        await it.press("r")
-        await it.until(lambda: len(it.session.results) == 2)
-        screen = await compared(it)
-        difference = screen.query_one("#difference", HeatmapPane)
-        second, first = it.session.runs[1].result, it.session.runs[0].result
-        assert (difference.result, difference.other_result) == (second, first)
-        if size[0] >= 120:
-            await it.until(lambda: "A - B · Layer contribution" in it.screen_text())
-        await it.press("g", "0", "v", "4")
-        await it.until(lambda: it.app.screen.measure.name == "layer_cosine")
-        for _ in screen.panes:
-            await it.press("tab")
-        assert "run 2" in it.screen_text()
-        assert "The same tokens" in words(it)
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+async def test_two_runs_side_by_side(it: Explored, size: tuple[int, int]) -> None:
+    await it.resize(*size)
+    await it.press("r", until=lambda: len(it.session.results) == 2)
+    screen = await compared(it)
+    difference = screen.query_one("#difference", HeatmapPane)
+    second, first = it.session.runs[1].result, it.session.runs[0].result
+    assert (difference.result, difference.other_result) == (second, first)
+    if size[0] >= 120:
+        await it.until(lambda: "A - B · Layer contribution" in it.screen_text())
+    await it.press("g", "0", "v", "4", until=lambda: it.app.screen.measure.name == "layer_cosine")
+    for _ in screen.panes:
+        await it.press("tab")
+    assert "run 2" in it.screen_text()
+    assert "The same tokens" in words(it)
+    await it.press("escape", until=MainScreen)
 
 
 async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path, palette="amber")
     async with explore(tmp_path, settings=settings) as it:
-        await it.press("r")
-        await it.until(lambda: len(it.session.results) == 2)
+        await it.press("r", until=lambda: len(it.session.results) == 2)
         screen = await compared(it)
         names, curves = screen.query_one("#compared", Static), screen.query_one(DepthCurves)
 
@@ -150,18 +147,17 @@ async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:
         assert curves.view.palette == "blue-yellow"
 
 
-async def test_the_marked_run_is_the_one_compared(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        for count in (2, 3):
-            await it.press("n")
-            await it.until(lambda count=count: len(it.session.results) == count)
-        await it.ready()
-        await it.press("b")
-        await on_screen(it, RunList)
-        await it.press("end", "C")
-        await on_screen(it, CompareScreen)
-        assert "A run 3" in it.screen_text()
-        assert "B run 1" in it.screen_text()
+async def test_the_marked_run_is_the_one_compared(it: Explored) -> None:
+    for count in (2, 3):
+        await it.press("n")
+        await it.until(lambda count=count: len(it.session.results) == count)
+    await it.ready()
+    await it.press("b")
+    await on_screen(it, RunList)
+    await it.press("end", "C")
+    await on_screen(it, CompareScreen)
+    assert "A run 3" in it.screen_text()
+    assert "B run 1" in it.screen_text()
 
 
 async def test_the_same_prompt_on_another_model_is_one_choice(tmp_path: Path) -> None:
@@ -180,8 +176,7 @@ async def test_the_same_prompt_on_another_model_is_one_choice(tmp_path: Path) ->
         await it.until(lambda: "B run 2 other" in words(it))
         assert it.session.runs[0] is first
         assert it.session.runs[1].prompt == first.prompt
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         assert it.main.run is it.session.runs[1]
 
 
@@ -198,18 +193,16 @@ async def test_a_finished_comparison_waits_for_a_dialog_to_close(tmp_path: Path)
         await on_screen(it, CompareScreen)
 
 
-async def test_the_comparison_follows_a_run_that_goes_on(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.engine.manual = True
-        await it.press("r")
-        await it.until(lambda: it.engine._pending)
-        it.engine.advance(5)
-        await it.until(lambda: len(it.session.results) == 2)
-        await compared(it)
-        assert not it.session.runs[1].result.complete
-        it.engine.advance()
-        table = it.app.screen.query_one("#depth-pair", DepthPair)
-        await it.until(lambda: table.reading is not None and table.reading.depths[0].layer)
+async def test_the_comparison_follows_a_run_that_goes_on(it: Explored) -> None:
+    it.engine.manual = True
+    await it.press("r", until=lambda: it.engine._pending)
+    it.engine.advance(5)
+    await it.until(lambda: len(it.session.results) == 2)
+    await compared(it)
+    assert not it.session.runs[1].result.complete
+    it.engine.advance()
+    table = it.app.screen.query_one("#depth-pair", DepthPair)
+    await it.until(lambda: table.reading is not None and table.reading.depths[0].layer)
 
 
 async def test_the_cursor_stays_where_it_is_in_a(tmp_path: Path) -> None:
@@ -220,8 +213,7 @@ async def test_the_cursor_stays_where_it_is_in_a(tmp_path: Path) -> None:
         lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]
         assert [lens.cursor for lens in lenses] == [Cursor(7, 3), Cursor(5, 4)]
         assert lenses[0].border_title == lenses[1].border_title
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         it.main.go(20, 2)
         screen = await compared(it)
         assert screen.query_one("#lens-a", LensTable).cursor == Cursor(20, 2)
@@ -281,16 +273,15 @@ async def test_a_bos_token_is_aligned_and_told(tmp_path: Path) -> None:
         await it.until(lambda: "u leaves token 0 out" in words(it))
 
 
-async def test_other_tokens_are_compared_by_their_means(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.run(Prompt("two words"))
-        await it.until(lambda: len(it.session.results) == 2)
-        screen = await compared(it)
-        assert screen.query_one("#difference", HeatmapPane).view.mode == "means"
-        assert "The tokens differ (2 and 30)" in words(it)
-        assert "f leaves" not in words(it)
-        await it.press("a", "a")
-        assert screen.query_one("#difference", HeatmapPane).view.mode == "means"
+async def test_other_tokens_are_compared_by_their_means(it: Explored) -> None:
+    it.app.explorer.run(Prompt("two words"))
+    await it.until(lambda: len(it.session.results) == 2)
+    screen = await compared(it)
+    assert screen.query_one("#difference", HeatmapPane).view.mode == "means"
+    assert "The tokens differ (2 and 30)" in words(it)
+    assert "f leaves" not in words(it)
+    await it.press("a", "a")
+    assert screen.query_one("#difference", HeatmapPane).view.mode == "means"
 
 
 async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -> None:
@@ -314,51 +305,42 @@ async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -
         assert it.app.error is None
 
 
-async def test_one_prompt_each_gives_no_direction(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await three_runs(it)
-        for run in it.session.runs:
-            # The lens reads the output from this depth on, and nothing before it.
-            depth, lens = {1: 20, 2: 20, 3: 10}[run.number], run.result.get(LogitLens)
-            lens.kl[:], lens.overlap[:] = 10.0, 0.0
-            lens.kl[depth:], lens.overlap[depth:] = 0.0, 1.0
-        results = [run.result for run in it.session.runs]
-        a, b = (verdict([result], SummarySettings()) for result in (results[2], results[1]))
-        await it.press("b")
-        await it.until(lambda: isinstance(it.app.screen, RunList))
-        await it.press("C")
-        await it.until(lambda: isinstance(it.app.screen, CompareScreen))
-        said = comparison_sentence(a, b)
-        assert said.startswith("One prompt each gives no direction: KL 11 of 30 and 21 of 30")
-        await it.until(lambda: said in words(it), said)
+async def test_one_prompt_each_gives_no_direction(it: Explored) -> None:
+    await three_runs(it)
+    for run in it.session.runs:
+        # The lens reads the output from this depth on, and nothing before it.
+        depth, lens = {1: 20, 2: 20, 3: 10}[run.number], run.result.get(LogitLens)
+        lens.kl[:], lens.overlap[:] = 10.0, 0.0
+        lens.kl[depth:], lens.overlap[depth:] = 0.0, 1.0
+    results = [run.result for run in it.session.runs]
+    a, b = (verdict([result], SummarySettings()) for result in (results[2], results[1]))
+    await it.press("b", until=RunList)
+    await it.press("C", until=CompareScreen)
+    said = comparison_sentence(a, b)
+    assert said.startswith("One prompt each gives no direction: KL 11 of 30 and 21 of 30")
+    await it.until(lambda: said in words(it), said)
 
 
-async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(
-    tmp_path: Path,
-) -> None:
-    async with explore(tmp_path) as it:
-        await three_runs(it)
-        await compared(it)
-        a, b = it.session.runs[2], it.session.runs[1]
-        missing = "Knowledge kept: not measured in {}, i computes it."
-        await it.until(lambda: missing.format("A and B") in words(it))
-        await it.press("i")
-        await it.until(lambda: a.result.has_all("kept") and not a.state.is_live)
-        await it.until(lambda: missing.format("B") in words(it))
-        await it.press("i")
-        await it.until(lambda: b.result.has_all("kept"))
-        await it.until(lambda: "not measured" not in words(it))
-        await it.press("i")
-        assert it.toasts()[-1] == LACKS_NOTHING
+async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(it: Explored) -> None:
+    await three_runs(it)
+    await compared(it)
+    a, b = it.session.runs[2], it.session.runs[1]
+    missing = "Knowledge kept: not measured in {}, i computes it."
+    await it.until(lambda: missing.format("A and B") in words(it))
+    await it.press("i", until=lambda: a.result.has_all("kept") and not a.state.is_live)
+    await it.until(lambda: missing.format("B") in words(it))
+    await it.press("i", until=lambda: b.result.has_all("kept"))
+    await it.until(lambda: "not measured" not in words(it))
+    await it.press("i")
+    assert it.toasts()[-1] == LACKS_NOTHING
 
 
-async def test_it_says_where_two_runs_part(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await three_runs(it)
-        it.session.runs[1].result = full_copy(it.session.runs[2].result)
-        it.session.runs[1].result.get(Contributions).attention_cosine[12] *= -1
-        await compared(it)
-        await it.until(lambda: "They part at layer 12, by attention: its work" in words(it))
+async def test_it_says_where_two_runs_part(it: Explored) -> None:
+    await three_runs(it)
+    it.session.runs[1].result = full_copy(it.session.runs[2].result)
+    it.session.runs[1].result.get(Contributions).attention_cosine[12] *= -1
+    await compared(it)
+    await it.until(lambda: "They part at layer 12, by attention: its work" in words(it))
 
 
 # What one side lacks --------------------------------------------------------
@@ -368,35 +350,30 @@ def full_copy(result: RunResult) -> RunResult:
     return copy.deepcopy(result)
 
 
-async def test_where_nothing_can_be_compared_the_reason_and_the_key_are_named(
-    tmp_path: Path,
-) -> None:
-    async with explore(tmp_path) as it:
-        for text in ("one two", "two one"):
-            it.app.explorer.run(Prompt(text))
-            await it.ready()
-        await compared(it)
-        await it.until(lambda: "Too short: no verdict on" in words(it))
-        assert "A and B cannot be compared: " in words(it)
-        assert "Knowledge kept: not measured in A and B, i computes it." in words(it)
-        for left in ("B", ""):
-            await it.press("i")
-            await it.until(
-                lambda left=left: (f"measured in {left}," if left else NO_MORE_COUNTS) in words(it)
-            )
+async def test_where_nothing_can_be_compared_the_reason_and_the_key_are_named(it: Explored) -> None:
+    for text in ("one two", "two one"):
+        it.app.explorer.run(Prompt(text))
+        await it.ready()
+    await compared(it)
+    await it.until(lambda: "Too short: no verdict on" in words(it))
+    assert "A and B cannot be compared: " in words(it)
+    assert "Knowledge kept: not measured in A and B, i computes it." in words(it)
+    for left in ("B", ""):
+        await it.press("i")
+        await it.until(
+            lambda left=left: (f"measured in {left}," if left else NO_MORE_COUNTS) in words(it)
+        )
 
 
 async def test_counts_that_neither_run_has_are_computed_on_their_own_page(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    it: Explored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("depthtui.tui.screens.compare_screen.lacks_headline", lambda run: [])
     monkeypatch.setattr("depthtui.depth.verdict_words._is_reliable", lambda measure: False)
-    async with explore(tmp_path) as it:
-        await it.press("r")
-        await it.until(lambda: len(it.session.results) == 2)
-        await compared(it)
-        await it.until(lambda: "cannot be compared: no count is reliable in both" in words(it))
-        assert MORE_COUNTS in words(it)
+    await it.press("r", until=lambda: len(it.session.results) == 2)
+    await compared(it)
+    await it.until(lambda: "cannot be compared: no count is reliable in both" in words(it))
+    assert MORE_COUNTS in words(it)
 
 
 async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
@@ -408,8 +385,7 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         await it.press("i")
         # A comes first, whose model is not loaded any more: it is loaded after a question.
         await on_screen(it, Ask)
-        await it.press("i")
-        await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
+        await it.press("i", until=lambda: a.result.has_all("skip_effects") and not a.state.is_live)
         assert it.app.screen is screen
         assert not b.result.has_all("skip_effects")
         difference = screen.query_one("#difference", HeatmapPane)
@@ -422,44 +398,40 @@ async def test_i_computes_what_one_run_lacks(tmp_path: Path) -> None:
         # From A's pane, which has all: the run beside it is filled in.
         await it.press("i")
         await on_screen(it, Ask)
-        await it.press("i")
-        await it.until(lambda: b.result.has_all("skip_effects") and not b.state.is_live)
+        await it.press("i", until=lambda: b.result.has_all("skip_effects") and not b.state.is_live)
         await it.until(lambda: "lacks" not in words(it))
         assert difference.is_ready
 
 
-async def test_b_computes_by_the_choices_of_a(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await three_runs(it)
-        a, b = it.session.runs[2], it.session.runs[1]
-        it.app.explorer.compute("skip_effects", run=a, layers="/4")
-        await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
-        screen = await compared(it)
-        screen.action_go_to("difference")
-        await it.press("i")
-        await it.until(lambda: b.result.has_all("skip_effects"))
-        assert b.settings.layers == "/4"
-        assert it.session.current is a
+async def test_b_computes_by_the_choices_of_a(it: Explored) -> None:
+    await three_runs(it)
+    a, b = it.session.runs[2], it.session.runs[1]
+    it.app.explorer.compute("skip_effects", run=a, layers="/4")
+    await it.until(lambda: a.result.has_all("skip_effects") and not a.state.is_live)
+    screen = await compared(it)
+    screen.action_go_to("difference")
+    await it.press("i", until=lambda: b.result.has_all("skip_effects"))
+    assert b.settings.layers == "/4"
+    assert it.session.current is a
 
 
-async def test_another_prompt_on_the_same_model_is_compared(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        first = it.session.current
-        await it.press("b", "p")
-        await on_screen(it, PromptPicker)
-        await prompted(it, "Another one of these")
-        screen = it.app.screen
-        assert [run.prompt.text for run in screen._runs] == [
-            first.prompt.text,
-            "Another one of these",
-        ]
-        assert screen._runs[1].model == first.model
-        # And from the comparison itself, beside the same A.
-        await it.press("p")
-        await on_screen(it, PromptPicker)
-        await prompted(it, "A third one")
-        assert it.app.screen is not screen
-        assert [run.number for run in it.app.screen._runs] == [1, 3]
+async def test_another_prompt_on_the_same_model_is_compared(it: Explored) -> None:
+    first = it.session.current
+    await it.press("b", "p")
+    await on_screen(it, PromptPicker)
+    await prompted(it, "Another one of these")
+    screen = it.app.screen
+    assert [run.prompt.text for run in screen._runs] == [
+        first.prompt.text,
+        "Another one of these",
+    ]
+    assert screen._runs[1].model == first.model
+    # And from the comparison itself, beside the same A.
+    await it.press("p")
+    await on_screen(it, PromptPicker)
+    await prompted(it, "A third one")
+    assert it.app.screen is not screen
+    assert [run.number for run in it.app.screen._runs] == [1, 3]
 
 
 async def prompted(it: Explored, text: str) -> None:
@@ -487,8 +459,7 @@ async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None
         assert (it.app.screen._run, it.app.screen.cursor) == (b, Cursor(10, 5))
         await it.press("k", "l")
         assert it.app.screen.cursor == Cursor(11, 6)
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is screen)
+        await it.press("escape", until=lambda: it.app.screen is screen)
         assert lens_b.cursor == Cursor(11, 6)
         # A's model is loaded first.
         screen.action_go_to("lens-a")
@@ -498,16 +469,14 @@ async def test_a_layer_of_either_side_is_opened_and_left(tmp_path: Path) -> None
         await it.press("enter")
         await on_screen(it, LayerScreen)
         assert (it.app.screen._run, it.app.screen.cursor) == (a, Cursor(15, 4))
-        await it.press("l", "escape")
-        await it.until(lambda: it.app.screen is screen)
+        await it.press("l", "escape", until=lambda: it.app.screen is screen)
         assert screen.cursor == Cursor(15, 6)
 
 
 async def test_the_differences_rows_are_the_deeper_models_and_its_layers_as(tmp_path: Path) -> None:
     async with explore(tmp_path, engine) as it:
         await compared_with_model(it, "org/shallow")
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         screen = await compared(it)
         shallow = it.session.runs[1]
         screen.action_go_to("difference")
@@ -515,42 +484,39 @@ async def test_the_differences_rows_are_the_deeper_models_and_its_layers_as(tmp_
         await it.press("enter")
         await on_screen(it, LayerScreen)
         assert (it.app.screen._run, it.app.screen.cursor) == (shallow, Cursor(10, 5))
-        await it.press("k", "escape")
-        await it.until(lambda: it.app.screen is screen)
+        await it.press("k", "escape", until=lambda: it.app.screen is screen)
         # The row that is nearest to layer 11 of 20.
         assert screen.cursor == Cursor(16, 5)
 
 
-async def test_the_reason_is_told_where_a_run_cannot_have_what_it_lacks(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await three_runs(it)
-        screen = await compared(it)
-        for run in screen._runs:
-            run.result.unavailable["skip_effects"] = "it [/] cannot"
-        screen.measure = MEASURE_BY_NAME["skip_effects"]
-        screen.action_go_to("difference")
-        await it.press("i")
-        assert it.toasts()[-1] == "Skip effects is unavailable: it [/] cannot."
+async def test_the_reason_is_told_where_a_run_cannot_have_what_it_lacks(it: Explored) -> None:
+    await three_runs(it)
+    screen = await compared(it)
+    for run in screen._runs:
+        run.result.unavailable["skip_effects"] = "it [/] cannot"
+    screen.measure = MEASURE_BY_NAME["skip_effects"]
+    screen.action_go_to("difference")
+    await it.press("i")
+    assert it.toasts()[-1] == "Skip effects is unavailable: it [/] cannot."
 
 
 # At the answer --------------------------------------------------------------
 
 
-async def test_other_prompts_are_aligned_at_their_answers(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.run(Prompt("The capital of France is Paris", " Paris"))
-        await it.until(lambda: len(it.session.results) == 2)
-        it.app.explorer.run(Prompt("One and two make three or so", " three or so"))
-        await it.until(lambda: len(it.session.results) == 3)
-        await it.ready()
-        it.main.go(7, 0)
-        screen = await compared(it)
-        assert screen.query_one("#lens-a", LensTable).cursor.layer == 7
-        aligned = "Aligned where the answers begin: 5 of 7 and 6 tokens are side by side."
-        await it.until(lambda: aligned in words(it), words(it))
-        lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]
-        assert [lens.cursor.token for lens in lenses] == [3, 4]
-        difference = screen.query_one("#difference", DifferenceHeatmap)
-        assert difference.is_ready
-        # Other answers differ, whatever the model does.
-        assert "first choices" not in words(it)
+async def test_other_prompts_are_aligned_at_their_answers(it: Explored) -> None:
+    it.app.explorer.run(Prompt("The capital of France is Paris", " Paris"))
+    await it.until(lambda: len(it.session.results) == 2)
+    it.app.explorer.run(Prompt("One and two make three or so", " three or so"))
+    await it.until(lambda: len(it.session.results) == 3)
+    await it.ready()
+    it.main.go(7, 0)
+    screen = await compared(it)
+    assert screen.query_one("#lens-a", LensTable).cursor.layer == 7
+    aligned = "Aligned where the answers begin: 5 of 7 and 6 tokens are side by side."
+    await it.until(lambda: aligned in words(it), words(it))
+    lenses = [screen.query_one(f"#lens-{side}", LensTable) for side in "ab"]
+    assert [lens.cursor.token for lens in lenses] == [3, 4]
+    difference = screen.query_one("#difference", DifferenceHeatmap)
+    assert difference.is_ready
+    # Other answers differ, whatever the model does.
+    assert "first choices" not in words(it)

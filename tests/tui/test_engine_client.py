@@ -303,8 +303,7 @@ async def test_the_explorer_runs_a_real_model_and_outlives_its_engine(tmp_path: 
         assert run.result.model.name in it.screen_text()
         await it.press("s")
         await until("halted")
-        await it.press("space")
-        await it.until(lambda: it.session.current.layers_done == 2)
+        await it.press("space", until=lambda: it.session.current.layers_done == 2)
         os.kill(clients[-1].pid, signal.SIGKILL)
         await until("gone")
         assert [run.state for run in it.session.runs] == [RunState.FINISHED, RunState.STOPPED]

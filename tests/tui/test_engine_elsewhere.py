@@ -83,8 +83,7 @@ async def test_a_connection_that_breaks_is_offered_again_and_the_session_goes_on
         await it.ready()
         assert it.app.explorer.engine.problem is None
         assert [run.state for run in it.session.runs] == [RunState.FINISHED]
-        await it.press("r")
-        await it.until(lambda: len(it.session.runs) == 2)
+        await it.press("r", until=lambda: len(it.session.runs) == 2)
         await it.ready()
         (behind_shell,) = psutil.Process(client(it).pid).children()
         # The whole command ends, not its shell alone.
@@ -95,15 +94,12 @@ async def test_a_connection_that_breaks_is_offered_again_and_the_session_goes_on
 
 async def test_the_picker_lists_the_models_of_the_engine(tmp_path: Path) -> None:
     async with explore(tmp_path, engine_command=COMMAND) as it:
-        await it.press("m")
-        await it.until(lambda: "small  1.07 GB" in it.screen_text())
+        await it.press("m", until="small  1.07 GB")
         assert "On the disk of `sh -c" in it.screen_text()
-        await it.press(*"no/such", "enter")
-        await it.until(lambda: "It is not there [/]." in it.screen_text())
+        await it.press(*"no/such", "enter", until="It is not there [/].")
         os.killpg(client(it).pid, signal.SIGKILL)
         await it.until(lambda: it.app.explorer.phase is Phase.DEAD)
-        await it.press("enter")
-        await it.until(lambda: "The engine is gone." in it.screen_text())
+        await it.press("enter", until="The engine is gone.")
 
 
 async def test_results_and_records_are_saved_here(tmp_path: Path) -> None:

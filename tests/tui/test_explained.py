@@ -31,8 +31,7 @@ async def main(it: Explored, folder: Path) -> PaneScreen:
 
 
 async def compare(it: Explored, folder: Path) -> PaneScreen:
-    await it.press("r")
-    await it.until(lambda: len(it.session.results) == 2)
+    await it.press("r", until=lambda: len(it.session.results) == 2)
     return await compared(it)
 
 
@@ -95,8 +94,7 @@ SCREENS: dict[Callable[[Explored, Path], Awaitable[PaneScreen]], dict[str, str]]
 
 async def explained(it: Explored, screen: PaneScreen) -> str:
     """Press I, read the first title that is seen, and return to the screen."""
-    await it.press("I")
-    await it.until(lambda: isinstance(it.app.screen, ExplanationScreen), "the explanation")
+    await it.press("I", until=ExplanationScreen)
     await it.until(lambda: it.app.screen.query(".explained"), "its titles")
     title = str(it.app.screen.query(".explained").first().render())
     await it.until(lambda: title in it.screen_text(), title)

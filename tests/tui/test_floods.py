@@ -14,7 +14,7 @@ from textual.widgets._toast import ToastHolder
 from depthtui.data.protocol import Event, Memory, Notice, Progress, SweepProgress
 from depthtui.tui.explorer_app import MOST_TOASTS
 from depthtui.tui.panes.progress_pane import MOST_STAGES, ProgressPane
-from tests.tui.app_helpers import explore
+from tests.tui.app_helpers import Explored, explore
 from tests.tui.terminal import Terminal
 
 FLOODS = {
@@ -101,29 +101,28 @@ def test_a_flood_can_be_quit(flooded: Terminal, flood: str, way: str, tmp_path: 
     assert not list(temporary.iterdir())
 
 
-async def test_what_the_next_event_makes_superfluous_is_left_out(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        handled: list[Event] = []
-        it.app.explorer.handle = handled.append  # type: ignore[method-assign]
-        events = [
-            *(Progress("Loading", step, 9, "steps") for step in range(9)),
-            *(Progress("Warming", step, 9, "steps") for step in range(9)),
-            Notice("one"),
-            Notice("two"),
-            Notice("two"),
-            *(SweepProgress(1, step, 9, 1.0, "") for step in range(9)),
-            *(SweepProgress(2, step, 9, 1.0, "") for step in range(9)),
-            *(Memory(step, 9) for step in range(9)),
-            Progress("Warming", 9, 9, "steps"),
-        ]
-        it.engine.say(*events)
-        await it.until(lambda: events[-1] in handled)
-        assert handled == [
-            *(events[8], events[17]),
-            *(Notice("one"), Notice("two")),
-            *(SweepProgress(1, 8, 9, 1.0, ""), SweepProgress(2, 8, 9, 1.0, "")),
-            *(Memory(8, 9), Progress("Warming", 9, 9, "steps")),
-        ]
+async def test_what_the_next_event_makes_superfluous_is_left_out(it: Explored) -> None:
+    handled: list[Event] = []
+    it.app.explorer.handle = handled.append  # type: ignore[method-assign]
+    events = [
+        *(Progress("Loading", step, 9, "steps") for step in range(9)),
+        *(Progress("Warming", step, 9, "steps") for step in range(9)),
+        Notice("one"),
+        Notice("two"),
+        Notice("two"),
+        *(SweepProgress(1, step, 9, 1.0, "") for step in range(9)),
+        *(SweepProgress(2, step, 9, 1.0, "") for step in range(9)),
+        *(Memory(step, 9) for step in range(9)),
+        Progress("Warming", 9, 9, "steps"),
+    ]
+    it.engine.say(*events)
+    await it.until(lambda: events[-1] in handled)
+    assert handled == [
+        *(events[8], events[17]),
+        *(Notice("one"), Notice("two")),
+        *(SweepProgress(1, 8, 9, 1.0, ""), SweepProgress(2, 8, 9, 1.0, "")),
+        *(Memory(8, 9), Progress("Warming", 9, 9, "steps")),
+    ]
 
 
 async def test_toasts_are_few_and_the_list_of_messages_has_all(
@@ -143,9 +142,8 @@ async def test_toasts_are_few_and_the_list_of_messages_has_all(
         await it.until(lambda: len(it.app.screen.query(ToastHolder)) == MOST_TOASTS)
 
 
-async def test_stages_without_end_take_no_memory(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        pane = it.main.query_one(ProgressPane)
-        for number in range(3 * MOST_STAGES):
-            pane.advance(Progress(f"step {number}", 0, 0, ""))
-        assert len(pane._stages) == MOST_STAGES
+async def test_stages_without_end_take_no_memory(it: Explored) -> None:
+    pane = it.main.query_one(ProgressPane)
+    for number in range(3 * MOST_STAGES):
+        pane.advance(Progress(f"step {number}", 0, 0, ""))
+    assert len(pane._stages) == MOST_STAGES

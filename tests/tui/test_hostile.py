@@ -17,7 +17,7 @@ from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.hostile import HOSTILE
-from tests.tui.app_helpers import explore
+from tests.tui.app_helpers import Explored, explore
 
 UNSAFE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -43,10 +43,9 @@ async def test_a_text_box_draws_a_stand_in_and_keeps_the_text() -> None:
             assert box.text == text
 
 
-async def test_toasts_are_no_markup(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.engine.say(Notice("[bold]loud[/] [/ [@click=app.quit]x[/]"))
-        await it.until(lambda: "[bold]loud[/] [/ [@click=app.quit]x[/]" in it.screen_text())
+async def test_toasts_are_no_markup(it: Explored) -> None:
+    it.engine.say(Notice("[bold]loud[/] [/ [@click=app.quit]x[/]"))
+    await it.until(lambda: "[bold]loud[/] [/ [@click=app.quit]x[/]" in it.screen_text())
 
 
 async def test_every_screen_shows_hostile_texts_safely(tmp_path: Path) -> None:
@@ -75,26 +74,23 @@ async def test_every_screen_shows_hostile_texts_safely(tmp_path: Path) -> None:
         assert it.app.error is None
 
 
-async def test_every_token_can_be_under_the_cursor(tmp_path: Path) -> None:
+async def test_every_token_can_be_under_the_cursor(it: Explored) -> None:
     texts = [text for text in HOSTILE.values() if text]
-    async with explore(tmp_path) as it:
-        it.app.explorer.run(Prompt(" ".join(texts)))
-        await it.until(lambda: len(it.session.results) == 2)
-        await it.ready()
-        tokens = it.main.shown_result().tokens.texts
-        for token in range(0, len(tokens), 11):
-            it.main.go(token % 30, token)
-            await it.pilot.pause()
-        it.main.copy_value()
-        assert not UNSAFE.search(it.screen_text())
+    it.app.explorer.run(Prompt(" ".join(texts)))
+    await it.until(lambda: len(it.session.results) == 2)
+    await it.ready()
+    tokens = it.main.shown_result().tokens.texts
+    for token in range(0, len(tokens), 11):
+        it.main.go(token % 30, token)
+        await it.pilot.pause()
+    it.main.copy_value()
+    assert not UNSAFE.search(it.screen_text())
 
 
-async def test_an_empty_prompt_is_refused_in_words(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("p")
-        await it.until(lambda: isinstance(it.app.screen, PromptPicker))
-        await it.press("delete", "f5")
-        await it.until(it.toasts)
-        assert "the text is empty" in it.toasts()[0]
-        assert it.session.current.prompt.text
-        assert len(it.session.runs) == 1
+async def test_an_empty_prompt_is_refused_in_words(it: Explored) -> None:
+    await it.press("p", until=PromptPicker)
+    await it.press("delete", "f5")
+    await it.until(it.toasts)
+    assert "the text is empty" in it.toasts()[0]
+    assert it.session.current.prompt.text
+    assert len(it.session.runs) == 1

@@ -62,3 +62,9 @@ def test_what_has_the_same_key_on_the_same_screen(
 def test_some_keys_are_no_command_s(key: str) -> None:
     assert why_not(key)
     assert not why_not("f9")
+
+
+def test_a_key_that_two_share_is_told() -> None:
+    assert [*keymap({"run": "j", "off": "question_mark,f9"}).problems()] == [
+        "The settings give j to both run and down, question_mark to both off and help."
+    ]

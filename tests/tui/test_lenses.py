@@ -24,6 +24,7 @@ from depthtui.tui.panes.prompt_pane import PromptPane
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screens.compare_screen import CompareScreen
 from depthtui.tui.screens.dialogs.reading_form import ReadingForm
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.what_if_screen import WhatIfScreen
 from tests.builders.lenses import smooth_lens
 from tests.tui.app_helpers import DrawnAtOnce, Explored, explore
@@ -47,41 +48,41 @@ def titles(it: Explored) -> list[str]:
     return [str(pane.border_title) for pane in it.app.screen.query(Pane)]
 
 
-async def test_the_key_turns_curves_depths_and_table_at_once(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=WIDE) as it:
-        read_by(it, AffineLens, JacobianLens)
-        result = it.session.current.result
-        before, own = dict(result.measured), result.get(LogitLens)
-        it.main.measure = MEASURE_BY_NAME["kl"]
-        logit = shown_depths(it)
-        for lens, kind in (("affine", AffineLens), ("jacobian", JacobianLens)):
-            await it.read(lens=lens)
-            name = f"{lens.capitalize()} lens"
-            await it.until(lambda name=name: f'{name} at "' in it.screen_text())
-            fitted = result.get(kind)
-            expected = reading_of([result], SummarySettings(lens=lens))
-            assert shown_depths(it) == [
-                estimate.layer for estimate in expected.depths if estimate.rule != "cosine"
-            ]
-            assert shown_depths(it) != logit
-            curves = it.main.query_one(DepthCurves).reading.curves
-            np.testing.assert_allclose(curves["kl"], fitted.kl.mean(axis=1), rtol=1e-6)
-            table = it.main.query_one(LensTable)
-            assert lens_values(table.result, table.view.lens) is fitted
-            words = "affine" if lens == "affine" else "Jacobian"
-            assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
-            assert f"Depth curves, {words} lens" in it.screen_text()
-            assert f"{words} lens" in str(it.main.query_one(VerdictPane).border_title)
-            assert load_settings(tmp_path / "settings.toml").lens == lens
-        await it.read(lens="logit")
-        await it.until(lambda: 'Logit lens at "' in it.screen_text())
-        assert shown_depths(it) == logit
-        assert not [title for title in titles(it) if "affine" in title or "Jacobian" in title]
-        # The session keeps what was measured.
-        assert it.session.current.result is result
-        assert result.measured == before
-        assert result.get(LogitLens) is own
-        assert len(it.engine.sent(StartRun)) == 1
+async def test_the_key_turns_curves_depths_and_table_at_once(it: Explored) -> None:
+    await it.resize(*WIDE)
+    read_by(it, AffineLens, JacobianLens)
+    result = it.session.current.result
+    before, own = dict(result.measured), result.get(LogitLens)
+    it.main.measure = MEASURE_BY_NAME["kl"]
+    logit = shown_depths(it)
+    for lens, kind in (("affine", AffineLens), ("jacobian", JacobianLens)):
+        await it.read(lens=lens)
+        name = f"{lens.capitalize()} lens"
+        await it.until(lambda name=name: f'{name} at "' in it.screen_text())
+        fitted = result.get(kind)
+        expected = reading_of([result], SummarySettings(lens=lens))
+        assert shown_depths(it) == [
+            estimate.layer for estimate in expected.depths if estimate.rule != "cosine"
+        ]
+        assert shown_depths(it) != logit
+        curves = it.main.query_one(DepthCurves).reading.curves
+        np.testing.assert_allclose(curves["kl"], fitted.kl.mean(axis=1), rtol=1e-6)
+        table = it.main.query_one(LensTable)
+        assert lens_values(table.result, table.view.lens) is fitted
+        words = "affine" if lens == "affine" else "Jacobian"
+        assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
+        assert f"Depth curves, {words} lens" in it.screen_text()
+        assert f"{words} lens" in str(it.main.query_one(VerdictPane).border_title)
+        assert load_settings(it.folder / "settings.toml").lens == lens
+    await it.read(lens="logit")
+    await it.until(lambda: 'Logit lens at "' in it.screen_text())
+    assert shown_depths(it) == logit
+    assert not [title for title in titles(it) if "affine" in title or "Jacobian" in title]
+    # The session keeps what was measured.
+    assert it.session.current.result is result
+    assert result.measured == before
+    assert result.get(LogitLens) is own
+    assert len(it.engine.sent(StartRun)) == 1
 
 
 def titled_by(it: Explored, page: str) -> bool:
@@ -90,43 +91,41 @@ def titled_by(it: Explored, page: str) -> bool:
     return seen.id == page and "affine lens" in str(seen.border_title)
 
 
-async def test_the_pages_are_read_through_it(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(220, 60)) as it:
-        read_by(it, AffineLens)
-        lens = it.session.current.result.get(AffineLens)
-        await it.read(lens="affine")
-        for page in ("evidence", "tokens", "exits"):
-            it.main.action_go_to(page)
-            await it.until(lambda page=page: titled_by(it, page))
-        it.main.action_go_to("tokens")
-        await it.press("plus")
-        # The depth of a token is read at the one before it.
-        mean = settling_depth(lens.divergence)[:-1].mean()
-        await it.until(lambda: f"settling depth {mean:.3g}" in it.screen_text())
+async def test_the_pages_are_read_through_it(it: Explored) -> None:
+    await it.resize(220, 60)
+    read_by(it, AffineLens)
+    lens = it.session.current.result.get(AffineLens)
+    await it.read(lens="affine")
+    for page in ("evidence", "tokens", "exits"):
+        it.main.action_go_to(page)
+        await it.until(lambda page=page: titled_by(it, page))
+    it.main.action_go_to("tokens")
+    await it.press("plus")
+    # The depth of a token is read at the one before it.
+    mean = settling_depth(lens.divergence)[:-1].mean()
+    await it.until(lambda: f"settling depth {mean:.3g}" in it.screen_text())
 
 
-async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=WIDE) as it:
-        it.main.measure = MEASURE_BY_NAME["kl"]
-        it.engine.manual = True
-        await it.read(lens="affine")
-        await it.until(lambda: "i computes it" in it.screen_text())
-        for pane in (it.main.query_one(LensTable), it.main.query_one("#heatmap", HeatmapPane)):
-            reason, help_text = pane.why_empty()
-            assert reason.startswith("Affine lens: ")
-            assert "i computes it" in help_text
-            assert help_text.endswith("u chooses another lens.")
-        assert [estimate.rule for estimate in it.main.query_one(EvidencePane).reading.depths] == [
-            "cosine"
-        ]
-        await it.press("i")
-        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
-        assert "affine_lens" in it.engine.sent(StartRun)[-1].settings.metrics
+async def test_a_lens_that_has_not_read_the_run_is_computed_by_a_key(it: Explored) -> None:
+    await it.resize(*WIDE)
+    it.main.measure = MEASURE_BY_NAME["kl"]
+    it.engine.manual = True
+    await it.read(lens="affine")
+    await it.until(lambda: "i computes it" in it.screen_text())
+    for pane in (it.main.query_one(LensTable), it.main.query_one("#heatmap", HeatmapPane)):
+        reason, help_text = pane.why_empty()
+        assert reason.startswith("Affine lens: ")
+        assert "i computes it" in help_text
+        assert help_text.endswith("u chooses another lens.")
+    assert [estimate.rule for estimate in it.main.query_one(EvidencePane).reading.depths] == [
+        "cosine"
+    ]
+    await it.press("i", until=lambda: len(it.engine.sent(StartRun)) == 2)
+    assert "affine_lens" in it.engine.sent(StartRun)[-1].settings.metrics
 
 
 async def open_reading(it: Explored) -> ReadingForm:
-    await it.press("u")
-    await it.until(lambda: isinstance(it.app.screen, ReadingForm))
+    await it.press("u", until=ReadingForm)
     await it.pilot.pause()
     form = it.app.screen
     assert isinstance(form, ReadingForm)
@@ -145,8 +144,7 @@ async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path
             assert not settings.include_first_token
             await it.until(lambda: 'Affine lens at "' in it.screen_text(), "the screen behind")
             assert load_settings(tmp_path / "settings.toml").lens == "logit"
-            await it.press(last)
-            await it.until(lambda: it.app.screen is it.main)
+            await it.press(last, until=MainScreen)
             kept = it.app.explorer.settings
             assert kept == (before if last == "escape" else settings)
         # The lens is kept for good, the rest with the session.
@@ -154,103 +152,92 @@ async def test_a_reading_is_tried_on_the_screen_and_kept_by_enter_alone(tmp_path
         assert (saved_file.lens, saved_file.kl_threshold) == ("affine", before.kl_threshold)
         assert reading.thresholds_turned
         await open_reading(it)
-        await it.press("d")
-        await it.until(lambda: not reading.thresholds_turned)
+        await it.press("d", until=lambda: not reading.thresholds_turned)
         assert it.app.explorer.settings.include_first_token
         await it.press("enter")
         assert it.app.explorer.settings.lens == "logit"
 
 
-async def test_a_threshold_is_turned_by_keys_that_come_together(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        form = await open_reading(it)
-        await it.press("down")
-        for _ in range(4):
-            form.action_turn(1)
-        await it.until(lambda: it.app.explorer.settings.kl_threshold == 0.7)
+async def test_a_threshold_is_turned_by_keys_that_come_together(it: Explored) -> None:
+    form = await open_reading(it)
+    await it.press("down")
+    for _ in range(4):
+        form.action_turn(1)
+    await it.until(lambda: it.app.explorer.settings.kl_threshold == 0.7)
 
 
-async def test_a_wrong_threshold_stays_typed_and_changes_nothing(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await open_reading(it)
-        await it.press("down", "7")
-        await it.until(lambda: "KL threshold must be a number from 0 to 1." in it.screen_text())
-        assert it.app.explorer.settings.kl_threshold == 0.5
-        await it.press("enter")
-        assert it.app.screen.query_one("#kl_threshold", Input).value == "7"
-        await it.press("escape", "y")
-        assert it.app.screen is it.main
+async def test_a_wrong_threshold_stays_typed_and_changes_nothing(it: Explored) -> None:
+    await open_reading(it)
+    await it.press("down", "7", until="KL threshold must be a number from 0 to 1.")
+    assert it.app.explorer.settings.kl_threshold == 0.5
+    await it.press("enter")
+    assert it.app.screen.query_one("#kl_threshold", Input).value == "7"
+    await it.press("escape", "y")
+    assert it.app.screen is it.main
 
 
-async def test_what_a_lens_takes_is_told_before_it_begins(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.engine.say(Pace(forward=0.005, tokens=30))
-        await it.until(lambda: it.app.explorer.engine.pace.forward == 0.005)
-        await open_reading(it)
-        await it.press("right")
-        await it.until(lambda: "not fitted yet" in it.screen_text())
-        result = it.session.current.result
-        time = about_time(METRIC_BY_NAME["affine_lens"], result, it.app.explorer.engine.pace)
-        assert time in " ".join(it.screen_text().split())
-        it.engine.say(Pace(forward=0.005, tokens=30, prepared=("affine_lens",)))
-        await it.until(lambda: it.app.explorer.engine.pace.prepared)
-        await it.press("right", "left")
-        await it.until(lambda: "it has not read this run. i reads the run" in it.screen_text())
-        assert len(it.engine.sent(StartRun)) == 1
+async def test_what_a_lens_takes_is_told_before_it_begins(it: Explored) -> None:
+    it.engine.say(Pace(forward=0.005, tokens=30))
+    await it.until(lambda: it.app.explorer.engine.pace.forward == 0.005)
+    await open_reading(it)
+    await it.press("right", until="not fitted yet")
+    result = it.session.current.result
+    time = about_time(METRIC_BY_NAME["affine_lens"], result, it.app.explorer.engine.pace)
+    assert time in " ".join(it.screen_text().split())
+    it.engine.say(Pace(forward=0.005, tokens=30, prepared=("affine_lens",)))
+    await it.until(lambda: it.app.explorer.engine.pace.prepared)
+    await it.press("right", "left", until="it has not read this run. i reads the run")
+    assert len(it.engine.sent(StartRun)) == 1
 
 
-async def test_values_are_chosen_coloured_and_copied_through_it(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=WIDE) as it:
-        read_by(it, AffineLens)
-        result = it.session.current.result
-        lens = result.get(AffineLens)
-        lens.kl[:, 2] = 0
-        # The logit lens's own values are neither offered nor shown.
-        result.drop(["logit_lens", "settling"])
-        names = list(MEASURE_BY_NAME)
-        it.main.measure = MEASURE_BY_NAME[names[names.index("kl") - 1]]
-        await it.read(lens="affine")
-        await it.press("right_square_bracket")
-        assert it.main.measure.name == "kl"
-        await it.press("y")
-        layer, token = it.main.cursor
-        assert it.app.clipboard == f"{lens.kl[layer, token]:.6g}"
-        assert it.toasts()[-1].split(": ")[1].startswith("Lens KL, affine, layer ")
-        prompt = it.main.query_one("#prompt", PromptPane)
-        levels = prompt._levels_at(0)
-        assert levels[2] != levels[1] == levels[3]
-        await it.press("v")
-        listed = it.app.screen.query_one(OptionList)
-        offered = {
-            str(option.prompt)[2:26].strip() for option in listed.options if not option.disabled
-        }
-        assert {"Lens KL", "Lens overlap", "Lens agrees", "Settling"} <= offered
+async def test_values_are_chosen_coloured_and_copied_through_it(it: Explored) -> None:
+    await it.resize(*WIDE)
+    read_by(it, AffineLens)
+    result = it.session.current.result
+    lens = result.get(AffineLens)
+    lens.kl[:, 2] = 0
+    # The logit lens's own values are neither offered nor shown.
+    result.drop(["logit_lens", "settling"])
+    names = list(MEASURE_BY_NAME)
+    it.main.measure = MEASURE_BY_NAME[names[names.index("kl") - 1]]
+    await it.read(lens="affine")
+    await it.press("right_square_bracket")
+    assert it.main.measure.name == "kl"
+    await it.press("y")
+    layer, token = it.main.cursor
+    assert it.app.clipboard == f"{lens.kl[layer, token]:.6g}"
+    assert it.toasts()[-1].split(": ")[1].startswith("Lens KL, affine, layer ")
+    prompt = it.main.query_one("#prompt", PromptPane)
+    levels = prompt._levels_at(0)
+    assert levels[2] != levels[1] == levels[3]
+    await it.press("v")
+    listed = it.app.screen.query_one(OptionList)
+    offered = {str(option.prompt)[2:26].strip() for option in listed.options if not option.disabled}
+    assert {"Lens KL", "Lens overlap", "Lens agrees", "Settling"} <= offered
 
 
-async def test_words_are_found_in_what_it_says(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=WIDE) as it:
-        read_by(it, AffineLens)
-        lens = it.session.current.result.get(AffineLens)
-        lens.vocabulary[9999] = " Seine"
-        lens.top_ids[1, 3, 0] = 9999
-        await it.read(lens="affine")
-        await it.press("slash", "tab", *"seine", "enter")
-        await it.until(lambda: it.main.cursor == (1, 3))
-        assert "1 of 1" in it.screen_text()
+async def test_words_are_found_in_what_it_says(it: Explored) -> None:
+    await it.resize(*WIDE)
+    read_by(it, AffineLens)
+    lens = it.session.current.result.get(AffineLens)
+    lens.vocabulary[9999] = " Seine"
+    lens.top_ids[1, 3, 0] = 9999
+    await it.read(lens="affine")
+    await it.press("slash", "tab", *"seine", "enter", until=lambda: it.main.cursor == (1, 3))
+    assert "1 of 1" in it.screen_text()
 
 
-async def test_a_depth_that_it_reads_worse_is_marked(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=WIDE) as it:
-        read_by(it, AffineLens)
-        lens = it.session.current.result.get(AffineLens)
-        lens.held_out_kl[3] = lens.logit_held_out_kl[3] + 1
-        await it.read(lens="affine")
-        await it.press("g")
-        await it.until(lambda: "worse than" in it.screen_text())
-        marked = [line for line in it.screen_text().splitlines() if "worse than" in line]
-        assert len(marked) == 1
-        await it.read(lens="logit")
-        await it.until(lambda: "worse than" not in it.screen_text())
+async def test_a_depth_that_it_reads_worse_is_marked(it: Explored) -> None:
+    await it.resize(*WIDE)
+    read_by(it, AffineLens)
+    lens = it.session.current.result.get(AffineLens)
+    lens.held_out_kl[3] = lens.logit_held_out_kl[3] + 1
+    await it.read(lens="affine")
+    await it.press("g", until="worse than")
+    marked = [line for line in it.screen_text().splitlines() if "worse than" in line]
+    assert len(marked) == 1
+    await it.read(lens="logit")
+    await it.until(lambda: "worse than" not in it.screen_text())
 
 
 async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
@@ -258,8 +245,7 @@ async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
     async with explore(tmp_path, size=WIDE, settings=settings) as it:
         read_by(it, AffineLens, JacobianLens)
         first = it.session.current
-        await it.press("n")
-        await it.until(lambda: it.session.current is not first)
+        await it.press("n", until=lambda: it.session.current is not first)
         await it.ready()
         read_by(it, AffineLens)
         second = it.session.current
@@ -278,8 +264,7 @@ async def test_a_comparison_is_read_through_it(tmp_path: Path) -> None:
 async def test_a_what_if_is_read_by_what_has_read_both(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", lens="affine")
     async with explore(tmp_path, size=WIDE, settings=settings) as it:
-        await it.press("x")
-        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
+        await it.press("x", until=WhatIfScreen)
         # What ranks the layers is computed first, and its result takes the run's place.
         await it.until(lambda: it.app.screen.what_if.measured is not None)
         await it.until(lambda: not it.session.current.state.is_live)
@@ -287,16 +272,14 @@ async def test_a_what_if_is_read_by_what_has_read_both(tmp_path: Path) -> None:
         it.app.screen.redraw()
         await it.until(lambda: 'Affine lens at "' in it.screen_text())
         assert "Effective depth, affine lens" in it.screen_text()
-        await it.press("x")
-        await it.until(lambda: it.app.screen.what_if.stack.skipped)
+        await it.press("x", until=lambda: it.app.screen.what_if.stack.skipped)
         await it.until(lambda: 'Logit lens at "' in it.screen_text())
         assert "affine lens" not in it.screen_text()
 
 
-async def test_what_is_saved_is_what_was_measured(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        read_by(it, AffineLens)
-        result = it.session.current.result
-        await it.read(lens="affine")
-        assert it.main.shown_result() is result
-        assert it.session.results == [result]
+async def test_what_is_saved_is_what_was_measured(it: Explored) -> None:
+    read_by(it, AffineLens)
+    result = it.session.current.result
+    await it.read(lens="affine")
+    assert it.main.shown_result() is result
+    assert it.session.results == [result]

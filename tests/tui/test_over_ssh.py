@@ -78,8 +78,7 @@ async def test_a_session_goes_on_after_its_connection_was_killed(
         await until(it, Phase.READY)
         assert [run.state for run in it.session.runs] == [RunState.FINISHED]
         assert not psutil.wait_procs(there, PATIENCE)[1]
-        await it.press("r")
-        await it.until(lambda: len(it.session.runs) == 2)
+        await it.press("r", until=lambda: len(it.session.runs) == 2)
         await until(it, Phase.READY)
         assert it.session.current.state is RunState.FINISHED
 

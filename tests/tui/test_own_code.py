@@ -22,6 +22,7 @@ from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.code_dialog import NO, CodeDialog
 from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.dialogs.sweep_list import SweepList
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.phase import CodeQuestion
 from tests.builders.engines import ScriptedEngine, WorkerEngine
@@ -71,8 +72,7 @@ def strangers_sweep(own_code: OwnCode, path: Path) -> Path:
 async def open_sweep(it: Explored, folder: Path) -> SweepScreen:
     """Press S and o, and type a folder."""
     screen = await show(it)
-    await it.press("o")
-    await it.until(lambda: isinstance(it.app.screen, SweepList), "the list")
+    await it.press("o", until=SweepList)
     field = it.app.screen.query_one("#name", Input)
     field.value = str(folder)
     field.focus()
@@ -102,8 +102,7 @@ async def say_yes(it: Explored, dialog: CodeDialog) -> None:
 
 async def open_model(it: Explored, own_code: OwnCode) -> None:
     """Press m, and type the model's folder."""
-    await it.press("m")
-    await it.until(lambda: isinstance(it.app.screen, ModelPicker), "the picker")
+    await it.press("m", until=ModelPicker)
     name = it.app.screen.query_one("#name", Input)
     name.value = str(own_code.folder)
     name.focus()
@@ -122,8 +121,7 @@ async def test_enter_on_a_row_of_a_strangers_sweep_asks(own_code: OwnCode, tmp_p
         prompt = screen.row.first[1].prompt
         await it.press("enter")
         await asked(it, own_code)
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await it.press("enter", until=MainScreen)
         assert not own_code.has_run
         assert not is_open(it, own_code)
         # What was asked for is done after a yes.
@@ -173,8 +171,7 @@ async def test_a_strangers_session_asks(own_code: OwnCode, tmp_path: Path) -> No
         await it.until(lambda: isinstance(it.app.screen, Ask), "the first question")
         await it.press("b")
         await asked(it, own_code)
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await it.press("escape", until=MainScreen)
         assert not own_code.has_run
 
 
@@ -187,8 +184,7 @@ async def test_no_leaves_the_model_before(
         async def refuse(*keys: str) -> None:
             await open_model(it, own_code)
             await asked(it, own_code)
-            await it.press(*keys)
-            await it.until(lambda: it.app.screen is it.main, "the main screen")
+            await it.press(*keys, until=MainScreen)
             assert it.app.explorer.engine.model == before
             assert it.app.explorer.can_run
             assert not own_code.has_run
@@ -214,5 +210,4 @@ async def test_hostile_names_are_shown_as_they_are(tmp_path: Path) -> None:
         text = " ".join(HOSTILE.values())
         it.app.ask_for_trust(CodeQuestion(ModelSpec(text), text))
         await it.until(lambda: NO in it.screen_text(), "the choices")
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await it.press("escape", until=MainScreen)

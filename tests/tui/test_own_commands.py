@@ -34,6 +34,7 @@ from depthtui.tui.screens.dialogs.help_screen import HelpScreen
 from depthtui.tui.screens.dialogs.keys_screen import KeysScreen
 from depthtui.tui.screens.dialogs.settings_screen import SettingsScreen
 from depthtui.tui.screens.layer_screen import LayerScreen
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.own_values import MAY_BE_OPTION, NO_RUN, NOT_THROUGH
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -126,8 +127,7 @@ async def test_a_key_runs_a_command_with_the_place_under_the_cursor(folder: Path
         await it.until(lambda: "It has ended, and printed nothing." in it.toasts())
         assert (folder / "notes").read_text() == "demo 7 3\n"
         assert it.app.screen is it.main
-        await it.press("enter")
-        await it.until(lambda: isinstance(it.app.screen, LayerScreen))
+        await it.press("enter", until=LayerScreen)
         await it.press("k", "f6")
         await it.until(lambda: (folder / "notes").read_text() == "demo 7 3\ndemo 8 3\n")
 
@@ -139,8 +139,7 @@ async def test_at_the_output_the_layer_is_the_last_one(folder: Path) -> None:
         assert result is not None
         n_layers = result.model.n_layers
         it.main.cursor = Cursor(n_layers, 0)
-        await it.press("f6")
-        await it.until(lambda: (folder / "notes").read_text() == f"{n_layers - 1}\n")
+        await it.press("f6", until=lambda: (folder / "notes").read_text() == f"{n_layers - 1}\n")
 
 
 @pytest.mark.usefixtures("no_dialog")
@@ -202,8 +201,7 @@ async def test_a_run_that_is_not_through_has_no_summary_yet(folder: Path) -> Non
         await it.press("f6")
         assert it.toasts() == [NOT_THROUGH]
         assert temporary_files(folder) == []
-        await it.press("f7")
-        await it.until(lambda: (folder / "notes").exists())
+        await it.press("f7", until=lambda: (folder / "notes").exists())
 
 
 HOSTILE_NAMES = ['"; touch x; "', "$(touch x)", "'; touch x; '", "a\ntouch x"]
@@ -255,8 +253,7 @@ async def test_output_and_errors_are_shown_with_the_line_and_the_status(folder: 
         assert output == "out of 5\nto the error"
         line = str(it.app.screen.query_one("#line", Static).content)
         assert line == f"$ {run}".replace("{layer}", "5")
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         assert it.toasts() == []
 
 
@@ -331,8 +328,7 @@ async def test_a_command_is_stopped_with_all_that_it_has_started(
         for key in keys[:-1]:
             await it.press(key)
             assert state_of(it) == "It is being stopped."
-        await it.press(keys[-1])
-        await it.until(lambda: state_of(it) == "It was stopped.")
+        await it.press(keys[-1], until=lambda: state_of(it) == "It was stopped.")
         await it.until(lambda: is_gone(child))
         await it.until(lambda: not it.app.explorer.own_command)
         assert it.toasts() == []
@@ -351,8 +347,7 @@ async def test_a_command_goes_on_behind_the_screen_and_reports_its_end(
     os.mkfifo(folder / "go")
     async with explore_with(folder, "cat go; echo no such luck.; exit 2", "true") as it:
         await shown(it, "f6", "It is running.")
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         await it.press("f7")
         assert it.toasts() == ["“Command 6” is running. Its key shows it, and x stops it there."]
         await shown(it, "f6", "It is running.")
@@ -360,8 +355,7 @@ async def test_a_command_goes_on_behind_the_screen_and_reports_its_end(
         (folder / "go").write_text("")
         await it.until(lambda: "It ended with status 2: no such luck." in it.toasts())
         monkeypatch.setattr(own_commands, "_PATIENCE", 600)
-        await it.press("f7")
-        await it.until(lambda: "It has ended, and printed nothing." in it.toasts())
+        await it.press("f7", until=lambda: "It has ended, and printed nothing." in it.toasts())
 
 
 @pytest.mark.parametrize("way", ["q", "ctrl+c", "SIGTERM"])
@@ -378,8 +372,7 @@ async def test_quitting_asks_and_ends_it(folder: Path, way: str) -> None:
             it.app._signalled(signal.SIGTERM)
             it.app._cancel_last_resort()
         else:
-            await it.press(way)
-            await it.until(lambda: isinstance(it.app.screen, Ask))
+            await it.press(way, until=Ask)
             assert "“Command 6” is running. " in it.screen_text()
             assert not any(is_gone(process.pid) for process in processes)
             await it.press(way)
@@ -418,8 +411,7 @@ async def test_help_lists_and_runs_them(folder: Path) -> None:
     async with explore_with(folder, "echo helped > notes") as it:
         await opened(it, "question_mark", HelpScreen)
         assert "Your commands" in it.screen_text()
-        await it.press(*"Command 6", "enter")
-        await it.until(lambda: (folder / "notes").exists())
+        await it.press(*"Command 6", "enter", until=lambda: (folder / "notes").exists())
 
 
 async def test_another_key_is_written_as_that_of_any_command(folder: Path) -> None:
@@ -428,18 +420,15 @@ async def test_another_key_is_written_as_that_of_any_command(folder: Path) -> No
     path.write_text(text)
     async with explore_with(folder, "echo ran > notes") as it:
         await opened(it, "comma", SettingsScreen)
-        await it.press("tab")
-        await it.until(lambda: isinstance(it.app.screen, KeysScreen))
+        await it.press("tab", until=KeysScreen)
         it.app.screen.fill("commands.f6")
         assert "Your commands" in it.screen_text()
-        await it.press("enter", "f9", "ctrl+s")
-        await it.until(lambda: "written to" in it.screen_text())
+        await it.press("enter", "f9", "ctrl+s", until="written to")
         assert load_settings(path).keys == {"commands.f6": "f9"}
         assert text in path.read_text()
         await it.press("escape", "f6")
         assert not it.app.explorer.own_command
-        await it.press("f9")
-        await it.until(lambda: (folder / "notes").exists())
+        await it.press("f9", until=lambda: (folder / "notes").exists())
 
 
 async def test_the_settings_name_them_and_change_none(folder: Path) -> None:
@@ -487,8 +476,7 @@ async def test_a_page_runs_those_alone_that_the_settings_allow(
     async with explore(folder, settings=settings) as it:
         await it.press("f6")
         assert "Your own commands run in a terminal" in it.toasts()[-1]
-        await it.press("f7")
-        await it.until(lambda: (folder / "notes").exists())
+        await it.press("f7", until=lambda: (folder / "notes").exists())
         await it.until(lambda: not it.app.explorer.own_command)
         assert (folder / "notes").read_text() == "ran\n"
 
@@ -507,8 +495,7 @@ async def test_no_session_and_no_folder_brings_one(folder: Path) -> None:
         for name in ("depthtui.toml", "settings.toml", "plan.toml"):
             (place / name).write_text(TABLE)
     async with explore_with(folder, spec=ModelSpec(str(model))) as it:
-        await it.press("n")
-        await it.until(lambda: len(it.session.results) == 2)
+        await it.press("n", until=lambda: len(it.session.results) == 2)
     (kept,) = (folder.parent / "cache" / "sessions").glob("*.json")
     kept.write_text(json.dumps(json.loads(kept.read_text()) | commands))
     async with explore_with(folder, spec=ModelSpec(str(model))) as it:

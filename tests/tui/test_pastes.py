@@ -114,46 +114,41 @@ async def test_a_megabyte_of_keys_is_text_in_every_field(tmp_path: Path, place: 
         assert work_of(it) == work
 
 
-async def test_a_paste_is_told_once(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("p")
-        area = it.app.screen.query_one("#text", TextArea)
-        for _ in range(5):
-            paste(it, "two\r\x1bwords\x07\r\n")
-        paste(it, "x" * LONGEST_TEXT, "z")
-        await it.until(lambda: area.text == "two\nwords\n" * 5 + "z")
-        await it.until(lambda: TOO_LONG in it.toasts())
-        assert it.toasts() == [CONTROLS_DROPPED, TOO_LONG]
+async def test_a_paste_is_told_once(it: Explored) -> None:
+    await it.press("p")
+    area = it.app.screen.query_one("#text", TextArea)
+    for _ in range(5):
+        paste(it, "two\r\x1bwords\x07\r\n")
+    paste(it, "x" * LONGEST_TEXT, "z")
+    await it.until(lambda: area.text == "two\nwords\n" * 5 + "z")
+    await it.until(lambda: TOO_LONG in it.toasts())
+    assert it.toasts() == [CONTROLS_DROPPED, TOO_LONG]
 
 
-async def test_a_paste_on_a_list_goes_to_its_field(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("m")
-        dialog = it.app.screen
-        assert isinstance(dialog, OpenDialog)
-        dialog.query_one(OptionList).focus()
-        await it.until(lambda: dialog.listing.has_focus)
-        paste(it, "/models/", *"one")
-        await it.until(lambda: dialog.typed == "/models/one")
+async def test_a_paste_on_a_list_goes_to_its_field(it: Explored) -> None:
+    await it.press("m")
+    dialog = it.app.screen
+    assert isinstance(dialog, OpenDialog)
+    dialog.query_one(OptionList).focus()
+    await it.until(lambda: dialog.listing.has_focus)
+    paste(it, "/models/", *"one")
+    await it.until(lambda: dialog.typed == "/models/one")
 
 
-async def test_a_copied_token_is_harmless_where_it_is_pasted(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.app.copy_to_clipboard("tok\x1b]52;c;eA==\x07en\nq")
-        assert "\x1b" in it.app.clipboard
-        await it.press("slash", "ctrl+v")
-        assert it.app.focused.value == "tok]52;c;eA==en"  # type: ignore[union-attr]
+async def test_a_copied_token_is_harmless_where_it_is_pasted(it: Explored) -> None:
+    it.app.copy_to_clipboard("tok\x1b]52;c;eA==\x07en\nq")
+    assert "\x1b" in it.app.clipboard
+    await it.press("slash", "ctrl+v")
+    assert it.app.focused.value == "tok]52;c;eA==en"  # type: ignore[union-attr]
 
 
-async def test_a_copied_text_is_pasted_only_where_there_is_room(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("p")
-        area = it.app.screen.query_one("#text", TextArea)
-        area.text = ""
-        it.app.copy_to_clipboard("rain " * (LONGEST_TEXT // 5 - 1))
-        await it.press("ctrl+v", "ctrl+v", "z")
-        await it.until(lambda: "z" in area.text)
-        assert len(area.text) == LONGEST_TEXT - 4
+async def test_a_copied_text_is_pasted_only_where_there_is_room(it: Explored) -> None:
+    await it.press("p")
+    area = it.app.screen.query_one("#text", TextArea)
+    area.text = ""
+    it.app.copy_to_clipboard("rain " * (LONGEST_TEXT // 5 - 1))
+    await it.press("ctrl+v", "ctrl+v", "z", until=lambda: "z" in area.text)
+    assert len(area.text) == LONGEST_TEXT - 4
 
 
 def test_pasted_text_has_no_control_characters() -> None:

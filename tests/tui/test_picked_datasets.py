@@ -36,13 +36,11 @@ async def test_rows_of_a_data_set_run_one_after_the_other(tmp_path: Path, folder
         await choose(it, "gsm8k")
         await it.until(lambda: "1  Ada has 6 bags of 7 nuts." in it.screen_text())
         assert "Your response should end with" in it.screen_text()
-        await it.press("enter", "enter")
-        await it.until(lambda: len(it.session.runs) == 2)
+        await it.press("enter", "enter", until=lambda: len(it.session.runs) == 2)
         assert started(it).prompt.text == GSM8K_TEXT
         await it.ready()
         assert "GSM8K · 1/2" in it.screen_text()
-        await it.press("n")
-        await it.until(lambda: len(it.session.runs) == 3)
+        await it.press("n", until=lambda: len(it.session.runs) == 3)
         await it.ready()
         await opened_tasks(it)
         await it.until(lambda: it.app.screen.query_one("#prompts", OptionList).highlighted == 1)
@@ -67,8 +65,7 @@ async def test_what_is_not_here_or_cannot_be_read_is_a_sentence(
         prompts = it.app.screen.query_one("#prompts", OptionList)
         await it.until(lambda: prompts.option_count)
         everything = prompts.option_count
-        await it.press("minus", "plus")
-        await it.until(lambda: "level 1" in it.screen_text())
+        await it.press("minus", "plus", until="level 1")
         await it.until(lambda: prompts.option_count < everything)
 
 
@@ -81,11 +78,9 @@ async def test_options_to_choose_from_are_switched_on(tmp_path: Path, folder: Pa
         await choose(it, "hellaswag")
         await it.until(lambda: "o asks with options." in it.screen_text())
         assert "· is a cake." not in it.screen_text()
-        await it.press("o")
-        await it.until(lambda: "· is a cake." in it.screen_text())
+        await it.press("o", until="· is a cake.")
         assert "Asked with options." in it.screen_text()
-        await it.press("o")
-        await it.until(lambda: "· is a cake." not in it.screen_text())
+        await it.press("o", until=lambda: "· is a cake." not in it.screen_text())
         # Asked with options alone.
         await choose(it, "piqa")
         await it.until(lambda: "· Use a sieve." in it.screen_text())
@@ -93,10 +88,8 @@ async def test_options_to_choose_from_are_switched_on(tmp_path: Path, folder: Pa
         await choose(it, "commonsense")
         assert "options." not in it.screen_text()
         await choose(it, "facts")
-        await it.press("o", "enter", "enter")
-        await it.until(lambda: len(it.session.runs) == 2)
+        await it.press("o", "enter", "enter", until=lambda: len(it.session.runs) == 2)
         assert len(started(it).prompt.choices) == 4
         await it.ready()
-        await it.press("n")
-        await it.until(lambda: len(it.session.runs) == 3)
+        await it.press("n", until=lambda: len(it.session.runs) == 3)
         assert len(started(it).prompt.choices) == 4

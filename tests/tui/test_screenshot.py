@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from html import unescape
 from itertools import pairwise
-from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -13,7 +12,7 @@ from rich.cells import cell_len
 
 from depthtui.tui.panes.verdict_pane import VerdictPane
 from depthtui.tui.screenshot import take_screenshot
-from tests.tui.app_helpers import explore
+from tests.tui.app_helpers import Explored
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -27,23 +26,21 @@ def words_of(svg: str) -> list[tuple[float, float, float, str]]:
     ]
 
 
-async def test_toasts_are_not_in_it_and_stay_on_the_screen(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        verdict = it.main.query_one(VerdictPane)
-        await it.until(lambda: not verdict.view.verdict.is_pending, "intervals")
-        it.app.notify("Kept as run 6", timeout=60)
-        await it.until(lambda: "Kept as run 6" in it.screen_text())
-        before = it.screen_text()
-        words = "".join(word for *_, word in words_of(take_screenshot(it.app)))
-        assert "Keptasrun6" not in words
-        await it.pilot.pause()
-        assert it.screen_text() == before
+async def test_toasts_are_not_in_it_and_stay_on_the_screen(it: Explored) -> None:
+    verdict = it.main.query_one(VerdictPane)
+    await it.until(lambda: not verdict.view.verdict.is_pending, "intervals")
+    it.app.notify("Kept as run 6", timeout=60)
+    await it.until(lambda: "Kept as run 6" in it.screen_text())
+    before = it.screen_text()
+    words = "".join(word for *_, word in words_of(take_screenshot(it.app)))
+    assert "Keptasrun6" not in words
+    await it.pilot.pause()
+    assert it.screen_text() == before
 
 
-async def test_every_word_has_its_place(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = it.screen_text().split("\n")
-        svg = take_screenshot(it.app)
+async def test_every_word_has_its_place(it: Explored) -> None:
+    screen = it.screen_text().split("\n")
+    svg = take_screenshot(it.app)
     words = words_of(svg)
     cell = words[0][2] / cell_len(words[0][3])
     lines: dict[float, str] = {}
@@ -56,10 +53,9 @@ async def test_every_word_has_its_place(tmp_path: Path) -> None:
     assert drawn == [line.rstrip() for line in screen if line.strip()]
 
 
-async def test_it_is_the_screen_without_a_window_around_it(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        svg = take_screenshot(it.app)
-        columns = it.app.size.width
+async def test_it_is_the_screen_without_a_window_around_it(it: Explored) -> None:
+    svg = take_screenshot(it.app)
+    columns = it.app.size.width
     assert "circle" not in svg
     picture = ElementTree.fromstring(svg)
     left, top, width, height = map(float, picture.attrib["viewBox"].split())
@@ -70,9 +66,8 @@ async def test_it_is_the_screen_without_a_window_around_it(tmp_path: Path) -> No
     assert max(y for _, y, *_ in words_of(svg)) < height
 
 
-async def test_backgrounds_leave_no_seams(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        svg = take_screenshot(it.app)
+async def test_backgrounds_leave_no_seams(it: Explored) -> None:
+    svg = take_screenshot(it.app)
     lines: dict[str, list[tuple[float, float]]] = {}
     for found in ElementTree.fromstring(svg).iter(f"{SVG}rect"):
         if "shape-rendering" in found.attrib:

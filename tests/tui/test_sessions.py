@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.dialogs.session_picker import SessionPicker
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.sessions import time_ago, words_of
 from depthtui.tui.state.task_prompts import first_prompt, neighbour
@@ -43,21 +45,21 @@ small = partial(explore, size=(80, 24))
 saving = partial(FakeEngine, saves=True)
 """An engine whose results are in the cache at the next start."""
 
+OFFERED = "3 runs from .*: b, tab lists the sessions"
+
 
 def files(tmp_path: Path) -> list[SessionFile]:
     return SessionFolder(tmp_path / "cache").files(pytest.fail)
 
 
 async def quit_(it: Explored) -> None:
-    await it.press("q")
-    await it.until(lambda: it.engine.killed)
+    await it.press("q", until=lambda: it.engine.killed)
 
 
 async def a_session(it: Explored) -> None:
     """Three prompts, the second on the screen, cursor, measure and threshold moved."""
     await three_runs(it)
-    await it.press("b", "down", "enter")
-    await it.until(lambda: it.session.current is it.session.runs[1])
+    await it.press("b", "down", "enter", until=lambda: it.session.current is it.session.runs[1])
     await it.press("5", "G", "0", "2", "l")
     it.main.measure = MEASURE_BY_NAME["kl"]
     it.app.explorer.reading.turn_threshold("kl_threshold", 2)
@@ -87,8 +89,7 @@ async def save(tmp_path: Path, sessions: Callable[[Path], Awaitable[None]]) -> N
 
 async def listed(it: Explored) -> SessionPicker:
     """Open the list of sessions."""
-    await it.press("b", "R")
-    await it.until(lambda: isinstance(it.app.screen, SessionPicker))
+    await it.press("b", "R", until=SessionPicker)
     picker = it.app.screen
     assert isinstance(picker, SessionPicker)
     await it.until(lambda: not picker.listing.loading)
@@ -98,19 +99,20 @@ async def listed(it: Explored) -> SessionPicker:
 async def opened(it: Explored, runs: int = 3) -> None:
     """Open the latest session."""
     await listed(it)
-    await it.press("enter")
-    await it.until(lambda: len(it.session.runs) == runs)
+    await it.press("enter", until=lambda: len(it.session.runs) == runs)
 
 
-@pytest.mark.parametrize("engine", [FakeEngine, saving])
-async def test_a_session_is_offered_and_opened_as_it_was(tmp_path: Path, engine: object) -> None:
+@pytest.mark.parametrize("sessions", [one_session, session_in_cache])
+async def test_a_session_is_offered_and_opened_as_it_was(
+    tmp_path: Path, sessions: Callable[[Path], Awaitable[None]]
+) -> None:
     """From the cache, and with its models where the cache has nothing."""
-    async with small(tmp_path, make_engine=engine) as it:
-        await a_session(it)
+    await save(tmp_path, sessions)
+    engine = saving if sessions is session_in_cache else FakeEngine
     async with small(tmp_path, make_engine=engine) as it:
         assert len(it.session.runs) == 1
         assert it.session.current.prompt == first_prompt()
-        await it.until(lambda: "3 runs from a moment ago: b, tab lists the sessions" in text(it))
+        await it.until(lambda: re.search(OFFERED, text(it)))
         await opened(it)
         second = neighbour(first_prompt(), 1, 123)
         await it.until(lambda: it.session.current and it.session.current.prompt == second)
@@ -148,13 +150,21 @@ async def test_a_session_has_all_the_time_to_be_written_at_a_signal(
         assert not timers[-1].finished.is_set()
 
 
-async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) -> None:
+async def test_runs_come_from_the_cache_and_a_session_that_is_looked_at_keeps_its_age(
+    tmp_path: Path,
+) -> None:
     await save(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
     async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: all(run.result is not None for run in it.session.runs))
-        await it.press("g", "h")
+        assert {run.state for run in it.session.runs} == {RunState.FINISHED}
+        assert len(it.engine.sent(StartRun)) == 1
+        # They are runs of the loaded model: more can be asked of them.
+        assert all(it.app.explorer.has_model_of(run) for run in it.session.runs)
+        await it.press("b", until=RunList)
+        assert "not opened" not in text(it)
+        await it.press("escape", "g", "h")
         await quit_(it)
     (looked_at,) = files(tmp_path)
     assert looked_at.session.layer != before.session.layer
@@ -167,21 +177,7 @@ async def test_a_session_that_is_only_looked_at_keeps_its_age(tmp_path: Path) ->
     assert changed.session.saved > before.session.saved
 
 
-async def test_runs_come_from_the_cache_without_a_run(tmp_path: Path) -> None:
-    await save(tmp_path, session_in_cache)
-    async with small(tmp_path, make_engine=saving) as it:
-        await opened(it)
-        await it.until(lambda: all(run.result is not None for run in it.session.runs))
-        assert {run.state for run in it.session.runs} == {RunState.FINISHED}
-        assert len(it.engine.sent(StartRun)) == 1
-        # They are runs of the loaded model: more can be asked of them.
-        assert all(it.app.explorer.has_model_of(run) for run in it.session.runs)
-        await it.press("b")
-        await it.until(lambda: isinstance(it.app.screen, RunList))
-        assert "not opened" not in text(it)
-
-
-async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
+async def test_a_run_that_is_not_in_the_cache_is_named_and_computed_when_it_is_looked_at(
     tmp_path: Path,
 ) -> None:
     await save(tmp_path, one_session)
@@ -192,10 +188,16 @@ async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
         # The first prompt is here already; the third waits.
         states = [run.state for run in it.session.runs]
         assert states == [RunState.FINISHED, RunState.FINISHED, RunState.UNOPENED]
-        await it.press("b")
-        await it.until(lambda: "not op" in text(it))
-        await it.press("home", "enter")
-        await it.until(lambda: it.session.runs[2].state is RunState.FINISHED)
+        await it.press("e")
+        await it.until(
+            lambda: "the whole session, 2 of 3 runs; the files name the missing ones" in text(it)
+        )
+        await it.press("escape")
+        (words,) = (await exported(it, tmp_path))["missing_runs"]
+        assert words.startswith("run 3, “")
+        assert words.endswith("is not in the cache")
+        await it.press("b", until=lambda: "not op" in text(it))
+        await it.press("home", "enter", until=lambda: it.session.runs[2].state is RunState.FINISHED)
         assert it.session.current is it.session.runs[2]
         assert len(it.engine.sent(StartRun)) == 3
 
@@ -203,13 +205,11 @@ async def test_a_run_that_is_not_in_the_cache_is_computed_when_it_is_looked_at(
 async def test_a_text_that_is_being_written_is_saved_as_far_as_it_is(tmp_path: Path) -> None:
     async with small(tmp_path) as it:
         it.engine.manual = True
-        await it.press("w")
-        await it.until(lambda: len(it.engine.sent(StartRun)) == 2)
+        await it.press("w", until=lambda: len(it.engine.sent(StartRun)) == 2)
         it.engine.advance(2)
         await it.until(lambda: it.session.current.is_being_written, "the first words")
         words = it.session.current.result.tokens.texts[it.session.current.result.answer_start :]
-        await it.press("q", "q")
-        await it.until(lambda: it.engine.killed)
+        await it.press("q", "q", until=lambda: it.engine.killed)
     async with small(tmp_path) as it:
         await opened(it, 2)
         await it.ready()
@@ -227,39 +227,41 @@ def text(it: Explored) -> str:
 async def test_two_windows_keep_two_sessions(tmp_path: Path) -> None:
     async with small(tmp_path) as a:
         await three_runs(a)
+        # One that is only looked at elsewhere is not copied.
         async with small(tmp_path) as b:
-            await b.press("n")
-            await b.until(lambda: len(b.session.results) == 2)
+            await opened(b)
+            await b.ready()
             await quit_(b)
-        await quit_(a)
-    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [2, 3]
-
-
-async def test_a_session_that_is_open_elsewhere_is_continued_in_another_file(
-    tmp_path: Path,
-) -> None:
-    async with small(tmp_path) as a:
-        await three_runs(a)
+        assert len(files(tmp_path)) == 1
+        # One that is open elsewhere is continued in another file.
         async with small(tmp_path) as b:
             await opened(b)
             await b.until(lambda: any("nother window may" in toast for toast in b.toasts()))
             await b.ready()
-            await b.press("n")
-            await b.until(lambda: len(b.session.results) >= 2)
+            await b.press("n", until=lambda: len(b.session.results) >= 2)
             await b.ready()
             await quit_(b)
+        async with small(tmp_path) as b:
+            await b.press("n", until=lambda: len(b.session.results) == 2)
+            await quit_(b)
         await quit_(a)
-    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [3, 4]
+    assert sorted(len(file.session.runs) for file in files(tmp_path)) == [2, 3, 4]
 
 
-async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
+async def test_an_opened_session_goes_on_in_its_file_and_is_exported_whole(tmp_path: Path) -> None:
     await save(tmp_path, session_in_cache)
     (before,) = files(tmp_path)
     async with small(tmp_path, make_engine=saving) as it:
         await opened(it)
         await it.until(lambda: it.session.current is it.session.runs[1])
-        await it.press("n")
-        await it.until(lambda: len(it.session.results) == 4)
+        run = it.session.runs[2]
+        await it.until(lambda: run.result is not None)
+        run.state, run.result = RunState.UNOPENED, None
+        summary = await exported(it, tmp_path)
+        texts = [run.prompt.text for run in it.session.runs]
+        assert [prompt["text"] for prompt in summary["prompts"]] == texts
+        assert "missing_runs" not in summary
+        await it.press("n", until=lambda: len(it.session.runs) == 4)
         await it.ready()
         await quit_(it)
     (after,) = files(tmp_path)
@@ -269,16 +271,24 @@ async def test_an_opened_session_goes_on_in_its_file(tmp_path: Path) -> None:
     assert after.session.runs[2] == before.session.runs[2]
 
 
-async def test_another_session_stays_in_its_file_when_one_is_opened(tmp_path: Path) -> None:
+async def test_another_session_is_saved_in_its_file_when_one_is_opened_or_stays_open(
+    tmp_path: Path,
+) -> None:
     await save(tmp_path, one_session)
     async with small(tmp_path) as it:
-        await it.press("n")
-        await it.until(lambda: len(it.session.results) == 2)
+        await it.press("n", until=lambda: len(it.session.results) == 2)
         await it.ready()
-        await listed(it)
+        runs = list(it.session.runs)
         # The open one is the latest.
-        await it.press("down", "enter")
-        await it.until(lambda: len(it.session.runs) == 3)
+        await listed(it)
+        write = "depthtui.data.session_files.write_whole"
+        with patch(write, side_effect=DepthError("The disk is full.")):
+            await it.press("down", "enter")
+            await it.until(lambda: any("so it stays open" in toast for toast in it.toasts()))
+        assert it.session.runs == runs
+        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await listed(it)
+        await it.press("down", "enter", until=lambda: len(it.session.runs) == 3)
         await it.ready()
         await quit_(it)
     assert sorted(len(file.session.runs) for file in files(tmp_path)) == [2, 3]
@@ -288,19 +298,15 @@ async def test_what_runs_is_not_ended_without_a_question(tmp_path: Path) -> None
     await save(tmp_path, one_session)
     async with small(tmp_path) as it:
         it.engine.manual = True
-        await it.press("r")
-        await it.until(lambda: it.session.live is not None)
+        await it.press("r", until=lambda: it.session.live is not None)
         await listed(it)
-        await it.press("enter")
-        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("enter", until=Ask)
         await it.press("x")
         assert it.session.live is not None
         await listed(it)
-        await it.press("enter")
-        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("enter", until=Ask)
         it.engine.manual = False
-        await it.press("b")
-        await it.until(lambda: len(it.session.runs) == 3)
+        await it.press("b", until=lambda: len(it.session.runs) == 3)
         await it.ready()
 
 
@@ -308,14 +314,12 @@ async def test_a_start_alone_is_no_session(tmp_path: Path) -> None:
     await save(tmp_path, one_session)
     before = files(tmp_path)
     async with small(tmp_path) as it:
+        await it.press("b", until=RunList)
+        await it.until(lambda: "R other sessions" in text(it))
+        await it.press("R", until=SessionPicker)
+        await it.press("escape", until=MainScreen)
         await quit_(it)
     assert files(tmp_path) == before
-    async with small(tmp_path) as it:
-        await it.press("b")
-        await it.until(lambda: isinstance(it.app.screen, RunList))
-        await it.until(lambda: "R other sessions" in text(it))
-        await it.press("R")
-        await it.until(lambda: isinstance(it.app.screen, SessionPicker))
 
 
 # The list ---------------------------------------------------------------------
@@ -341,8 +345,7 @@ async def test_the_list_shows_titles_runs_models_and_prompts(tmp_path: Path) -> 
         for file in (first, second):
             assert f"{len(file.session.runs)}  {file.title[:30]}" in shown
         assert "  3  " not in text(it).split(" ─────")[-1]
-        await it.press("down")
-        await it.until(lambda: "  3  " in text(it).split(" ─────")[-1])
+        await it.press("down", until=lambda: "  3  " in text(it).split(" ─────")[-1])
 
 
 async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
@@ -354,34 +357,25 @@ async def test_a_title_moves_no_cursor(tmp_path: Path) -> None:
         assert "]0;B" in text(it)
         await it.press("r")
         assert picker.query_one("#title", Input).value.isprintable()
-        await it.press("escape", "d")
-        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("escape", "d", until=Ask)
         shown = "".join(strip.text for strip in it.app.screen._compositor.render_strips())
         assert not set("\x1b\x07\u202e") & set(shown)
 
 
-async def test_the_filter_finds_prompts_and_models(tmp_path: Path) -> None:
+async def test_the_filter_finds_prompts_and_models_or_says_that_there_are_none(
+    tmp_path: Path,
+) -> None:
     await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
-        await it.press("slash", *"instruct, model")
-        await it.until(lambda: picker.listing.option_count == 1)
-        await it.press("enter", "enter")
-        await it.until(lambda: len(it.session.runs) == 2)
-
-
-async def test_nothing_found_is_said(tmp_path: Path) -> None:
-    await save(tmp_path, two_sessions)
-    async with small(tmp_path) as it:
-        picker = await listed(it)
-        await it.press("slash", *"xyz")
-        await it.until(lambda: "No session matches “xyz”" in text(it))
-        await it.press("escape")
-        await it.until(lambda: picker.listing.option_count == 2)
+        await it.press("slash", *"xyz", until=lambda: "No session matches “xyz”" in text(it))
+        await it.press("escape", until=lambda: picker.listing.option_count == 2)
         assert it.app.screen is picker
+        await it.press("slash", *"instruct, model", until=lambda: picker.listing.option_count == 1)
+        await it.press("enter", "enter", until=lambda: len(it.session.runs) == 2)
 
 
-async def test_a_session_is_renamed(tmp_path: Path) -> None:
+async def test_a_session_is_renamed_and_deleted_after_a_question(tmp_path: Path) -> None:
     await save(tmp_path, two_sessions)
     async with small(tmp_path) as it:
         picker = await listed(it)
@@ -389,49 +383,38 @@ async def test_a_session_is_renamed(tmp_path: Path) -> None:
         assert not picker.query_one("#title").display
         await it.press("r")
         picker.query_one("#title", Input).value = "Two models"
-        await it.press("f5")
-        await it.until(lambda: "Two models" in text(it))
-    assert files(tmp_path)[0].title == "Two models"
+        await it.press("f5", until=lambda: "Two models" in text(it))
+        assert files(tmp_path)[0].title == "Two models"
+        await it.press("d", until=Ask)
+        await it.press("n")
+        assert len(files(tmp_path)) == 2
+        await it.press("d", "y", until=lambda: len(files(tmp_path)) == 1)
+        await it.until(lambda: "Two models" not in text(it))
 
 
-async def test_the_open_session_keeps_its_new_title(tmp_path: Path) -> None:
+async def test_the_open_session_is_renamed_as_it_is_now_and_not_deleted(tmp_path: Path) -> None:
+    """A run that has ended behind the list stays."""
     async with small(tmp_path) as it:
         await three_runs(it)
         picker = await listed(it)
+        await it.press("d", until=lambda: "This is the open session" in text(it))
+        assert it.app.screen is picker
+        it.app.explorer.run(Prompt("Another one"))
+        await it.until(lambda: len(it.session.results) == 4)
         await it.press("r")
         picker.query_one("#title", Input).value = "Mine"
-        await it.press("enter")
+        await it.press("enter", until=lambda: files(tmp_path)[0].title == "Mine")
         await it.until(lambda: "Mine" in text(it))
-        await it.press("escape", "n")
-        await it.until(lambda: len(it.session.results) == 4)
+        assert len(files(tmp_path)[0].session.runs) == 4
+        await it.press("enter")
+        assert len(it.session.runs) == 4
+        await it.press("escape", until=MainScreen)
+        it.app.explorer.run(Prompt("And one more"))
+        await it.until(lambda: len(it.session.results) == 5)
         await it.ready()
         await quit_(it)
     (file,) = files(tmp_path)
-    assert (file.title, len(file.session.runs)) == ("Mine", 4)
-
-
-async def test_a_session_is_deleted_after_a_question(tmp_path: Path) -> None:
-    await save(tmp_path, two_sessions)
-    async with small(tmp_path) as it:
-        await listed(it)
-        await it.press("d")
-        await it.until(lambda: isinstance(it.app.screen, Ask))
-        await it.press("n")
-        assert len(files(tmp_path)) == 2
-        await it.press("d", "y")
-        await it.until(lambda: len(files(tmp_path)) == 1)
-        await it.until(lambda: "SmolLM2-135M-Instruct, model" not in text(it))
-
-
-async def test_the_open_session_is_not_deleted(tmp_path: Path) -> None:
-    async with small(tmp_path) as it:
-        await three_runs(it)
-        picker = await listed(it)
-        await it.press("d")
-        await it.until(lambda: "This is the open session" in text(it))
-        assert it.app.screen is picker
-        await it.press("enter")
-        assert len(it.session.runs) == 3
+    assert (file.title, len(file.session.runs)) == ("Mine", 5)
 
 
 async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> None:
@@ -442,8 +425,7 @@ async def test_a_damaged_file_is_named_and_the_others_open(tmp_path: Path) -> No
         assert it.app.explorer.sessions.offered is not None
         await listed(it)
         await it.until(lambda: "bad.json" in text(it))
-        await it.press("enter")
-        await it.until(lambda: len(it.session.runs) == 3)
+        await it.press("enter", until=lambda: len(it.session.runs) == 3)
         await it.ready()
     assert bad.exists()
 
@@ -458,8 +440,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
         return FakeEngine(in_cache=known)
 
     async with small(tmp_path) as it:
-        await it.press("r")
-        await it.until(lambda: len(it.session.results) == 2)
+        await it.press("r", until=lambda: len(it.session.results) == 2)
         await it.ready()
         it.app.explorer.compute(*known)
         await it.ready()
@@ -487,8 +468,7 @@ async def test_what_the_cache_has_of_a_run_is_shown_at_once(tmp_path: Path) -> N
 async def test_a_note_is_saved_at_once(tmp_path: Path) -> None:
     """A window that is killed after it has lost nothing."""
     async with small(tmp_path) as it:
-        await it.press("M", *"here", "enter")
-        await it.until(lambda: files(tmp_path))
+        await it.press("M", *"here", "enter", until=lambda: files(tmp_path))
         (mark,) = files(tmp_path)[0].session.runs[0].remarks.bookmarks
         assert mark.note == "here"
         await it.press("M", "tab", *"note", "escape")
@@ -511,15 +491,12 @@ async def test_a_lost_run_of_another_model_loads_it_after_a_question(tmp_path: P
         await quit_(it)
     async with small(tmp_path) as it:
         await listed(it)
-        await it.press("enter")
-        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("enter", until=Ask)
         assert "Run 2 is not in the cache. b loads model and computes it" in text(it)
-        await it.press("escape")
-        await it.until(lambda: it.app.screen is it.main)
+        await it.press("escape", until=MainScreen)
         # Its file opens all the same.
         assert [run.state for run in it.session.runs] == [RunState.FINISHED, RunState.UNOPENED]
-        await it.press("b", "home", "enter")
-        await it.until(lambda: isinstance(it.app.screen, Ask))
+        await it.press("b", "home", "enter", until=Ask)
         assert len(it.engine.sent(LoadModel)) == 1
         await it.press("b")
         await it.until(lambda: it.session.current and it.session.current.model.name == "model")
@@ -542,45 +519,6 @@ async def test_a_session_that_is_opened_while_a_model_loads_is_not_run_on_it(
         await it.pilot.pause()
         assert it.engine.sent(StartRun) == []
         assert len(it.session.runs) == 3
-
-
-async def test_a_session_that_cannot_be_saved_stays_open(tmp_path: Path) -> None:
-    await save(tmp_path, one_session)
-    async with small(tmp_path) as it:
-        await it.press("n")
-        await it.until(lambda: len(it.session.results) == 2)
-        await it.ready()
-        runs = list(it.session.runs)
-        await listed(it)
-        write = "depthtui.data.session_files.write_whole"
-        with patch(write, side_effect=DepthError("The disk is full.")):
-            await it.press("down", "enter")
-            await it.until(lambda: any("so it stays open" in toast for toast in it.toasts()))
-        assert it.session.runs == runs
-
-
-async def test_a_session_that_is_only_looked_at_elsewhere_is_not_copied(tmp_path: Path) -> None:
-    async with small(tmp_path) as a:
-        await three_runs(a)
-        async with small(tmp_path) as b:
-            await opened(b)
-            await b.ready()
-            await quit_(b)
-        assert len(files(tmp_path)) == 1
-
-
-async def test_the_open_session_is_renamed_as_it_is_now(tmp_path: Path) -> None:
-    """A run that has ended behind the list stays."""
-    async with small(tmp_path) as it:
-        await three_runs(it)
-        picker = await listed(it)
-        it.app.explorer.run(Prompt("Another one"))
-        await it.until(lambda: len(it.session.results) == 4)
-        await it.press("r")
-        picker.query_one("#title", Input).value = "Mine"
-        await it.press("enter")
-        await it.until(lambda: files(tmp_path)[0].title == "Mine")
-        assert len(files(tmp_path)[0].session.runs) == 4
 
 
 async def test_values_of_other_settings_do_not_come_back(tmp_path: Path) -> None:
@@ -620,8 +558,7 @@ async def test_a_stopped_metric_takes_no_other_along(tmp_path: Path) -> None:
         it.engine.manual = True
         it.app.explorer.compute("ablation")
         it.engine.advance(until=RunStarted)
-        await it.press("escape")
-        await it.until(lambda: not run.state.is_live)
+        await it.press("escape", until=lambda: not run.state.is_live)
         assert {PASS, "order"} <= set(run.keys)
 
 
@@ -629,8 +566,7 @@ async def test_without_a_cache_nothing_is_saved(tmp_path: Path) -> None:
     settings = Settings(cache_dir=tmp_path / "cache", use_cache=False)
     async with small(tmp_path, settings=settings) as it:
         await three_runs(it)
-        await it.press("b")
-        await it.until(lambda: isinstance(it.app.screen, RunList))
+        await it.press("b", until=RunList)
         assert "other sessions" not in text(it)
         await it.press("escape")
         await quit_(it)
@@ -663,48 +599,11 @@ async def test_its_age_in_words(tmp_path: Path) -> None:
         assert words_of(file.session, now) == f"session of 3 runs from {words}"
 
 
-# The whole session in an export -----------------------------------------------
-
-
 async def exported(it: Explored, tmp_path: Path) -> dict[str, object]:
     """The summary of the whole session, written by the dialog."""
-    await it.press("e")
-    await it.until(lambda: isinstance(it.app.screen, ExportScreen))
+    await it.press("e", until=ExportScreen)
     it.app.screen.query_one("#file-name", Input).value = "all"
     it.app.screen.query("#what RadioButton")[1].value = True
-    await it.press("f5")
-    await it.until(lambda: it.app.screen is it.main)
+    await it.press("f5", until=MainScreen)
     summary: dict[str, object] = json.loads((tmp_path / "exports" / "all.json").read_bytes())
     return summary
-
-
-async def test_an_export_of_the_session_has_runs_that_were_not_opened(tmp_path: Path) -> None:
-    await save(tmp_path, session_in_cache)
-    async with small(tmp_path, make_engine=saving) as it:
-        await opened(it)
-        await it.until(lambda: it.session.current is not None)
-        run = it.session.runs[2]
-        await it.until(lambda: run.result is not None)
-        run.state, run.result = RunState.UNOPENED, None
-        summary = await exported(it, tmp_path)
-    assert [prompt["text"] for prompt in summary["prompts"]] == [
-        run.prompt.text for run in it.session.runs
-    ]
-    assert "missing_runs" not in summary
-
-
-async def test_an_export_names_the_runs_that_are_gone(tmp_path: Path) -> None:
-    await save(tmp_path, one_session)
-    async with small(tmp_path) as it:
-        await opened(it)
-        await it.until(lambda: it.session.current is it.session.runs[1])
-        await it.ready()
-        await it.press("e")
-        await it.until(
-            lambda: "the whole session, 2 of 3 runs; the files name the missing ones" in text(it)
-        )
-        await it.press("escape")
-        summary = await exported(it, tmp_path)
-    (words,) = summary["missing_runs"]
-    assert words.startswith("run 3, “")
-    assert words.endswith("is not in the cache")

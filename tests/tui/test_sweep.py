@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
@@ -21,6 +25,7 @@ from depthtui.sweep.questions import questions
 from depthtui.sweep.records import Record
 from depthtui.sweep.report.export import sweep_report
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text
+from depthtui.sweep.state import Outcome
 from depthtui.sweep.summary import CellSummary, summarise_sweep
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.pane import Pane
@@ -38,6 +43,7 @@ from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.sweep_dialog import SweepDialog
 from depthtui.tui.screens.dialogs.sweep_list import SweepList
+from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import Session
@@ -54,19 +60,26 @@ from tests.tui.test_lenses import open_reading
 TASKS = ("addition:1-2", "commonsense")
 
 
+@cache
+def _ran(models: tuple[str, ...], examples: int) -> tuple[Outcome, Path]:
+    """A sweep, run once, and its folder."""
+    folder = Path(mkdtemp())
+    plan = make_plan(models, TASKS, Drawing(examples=examples))
+    return sweep(plan, folder, ScriptedEngine({"alpha": 12, "beta": 8})), folder
+
+
 def ran(path: Path, models: tuple[str, ...] = ("alpha", "beta"), examples: int = 3) -> Sweeping:
     """A sweep that was run before."""
-    plan = make_plan(models, TASKS, Drawing(examples=examples))
-    outcome = sweep(plan, path, ScriptedEngine({"alpha": 12, "beta": 8}))
-    return Sweeping.opened(outcome, path)
+    outcome, folder = _ran(models, examples)
+    shutil.copytree(folder, path, dirs_exist_ok=True)
+    return Sweeping.opened(deepcopy(outcome), path)
 
 
 async def show(it: Explored, opened: Sweeping | None = None) -> SweepScreen:
     """Press S, and wait until all is worked out."""
     if opened is not None:
         it.app.explorer.work.sweep = opened
-    await it.press("b", "S")
-    await it.until(lambda: isinstance(it.app.screen, SweepScreen), "the screen")
+    await it.press("b", "S", until=SweepScreen)
     screen = it.app.screen
     assert isinstance(screen, SweepScreen)
     await surveyed(it, screen)
@@ -204,30 +217,29 @@ def read_so(rows: Sequence[SweepRow], settings: SummarySettings) -> bool:
     return [row.summary and row.summary.settings for row in rows] == [settings] * 6
 
 
-async def test_u_chooses_how_a_sweep_is_read_by_the_lenses_that_read_it(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await show(it, ran(tmp_path))
-        assert screen.sweep is not None
-        before = screen.sweep.settings
+async def test_u_chooses_how_a_sweep_is_read_by_the_lenses_that_read_it(it: Explored) -> None:
+    screen = await show(it, ran(it.folder))
+    assert screen.sweep is not None
+    before = screen.sweep.settings
+    await open_reading(it)
+    assert "No other lens has read these prompts." in " ".join(it.screen_text().split())
+    assert "affine" not in it.screen_text()
+    await it.press("escape")
+    for found in screen.sweep.records.values():
+        for number, record in found.items():
+            found[number] = read_by_affine_lens(record)
+    for last in ("escape", "enter"):
         await open_reading(it)
-        assert "No other lens has read these prompts." in " ".join(it.screen_text().split())
-        assert "affine" not in it.screen_text()
-        await it.press("escape")
-        for found in screen.sweep.records.values():
-            for number, record in found.items():
-                found[number] = read_by_affine_lens(record)
-        for last in ("escape", "enter"):
-            await open_reading(it)
-            await it.press("right", "down", "minus", "minus", "minus")
-            tried = replace(before, lens="affine", kl_threshold=0.35)
-            # The table behind the form shows what is tried.
-            await it.until(lambda: read_so(screen.rows, tried), "the rows")  # noqa: B023
-            await it.press(last)
-            kept = before if last == "escape" else tried
-            assert screen.sweep.settings == kept
-            await it.until(lambda: read_so(screen.rows, kept), "the rows")  # noqa: B023
-        # How runs are read is another thing.
-        assert it.app.explorer.settings.lens == "logit"
+        await it.press("right", "down", "minus", "minus", "minus")
+        tried = replace(before, lens="affine", kl_threshold=0.35)
+        # The table behind the form shows what is tried.
+        await it.until(lambda: read_so(screen.rows, tried), "the rows")  # noqa: B023
+        await it.press(last)
+        kept = before if last == "escape" else tried
+        assert screen.sweep.settings == kept
+        await it.until(lambda: read_so(screen.rows, kept), "the rows")  # noqa: B023
+    # How runs are read is another thing.
+    assert it.app.explorer.settings.lens == "logit"
 
 
 def test_one_thing_is_worked_out_at_a_time_and_only_where_something_changed(
@@ -303,48 +315,52 @@ def test_a_session_without_runs_is_no_sweep() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_a_sweep_fits_every_size(tmp_path: Path, size: tuple[int, int]) -> None:
-    opened = ran(tmp_path / "sweep")
-    async with explore(tmp_path, size=size) as it:
-        screen = await show(it, opened)
-        await it.press("space", "2", "j", "space", "j")
-        text = it.screen_text()
-        assert "18 of 18 prompts" in text
-        assert "KL" in text
-        assert "overlap" in text
-        assert "cosine" in text
-        # The row under the cursor and those that are compared.
-        assert "◆ beta · addition, 1 digit" in text
-        assert "a alpha · addition, 1 digit" in text
-        if size[0] >= 120:
-            assert "b alpha · commonsense" in text
-            assert "Does effective depth grow with size?" in text
-            await it.press("tab", "tab", "j", "j")
-            assert "lines 3–" in it.screen_text() or size[1] > 40
-        else:
-            await it.press("tab", "tab")
-            assert "Does effective depth grow with size?" in it.screen_text()
-        assert all(len(line) <= size[0] for line in text.split("\n"))
-        assert screen.row is not None
-        estimate = screen.row.depth("kl")
-        assert estimate is not None
-        assert f"{estimate.layer}" in next(
-            line for line in text.split("\n") if "▸" in line and "beta" in line
-        )
+async def test_a_sweep_fits_every_size(it: Explored, size: tuple[int, int]) -> None:
+    opened = ran(it.folder / "sweep")
+    await it.resize(*size)
+    screen = await show(it, opened)
+    await it.press("space", "2", "j", "space", "j")
+    text = it.screen_text()
+    assert "18 of 18 prompts" in text
+    assert "KL" in text
+    assert "overlap" in text
+    assert "cosine" in text
+    # The row under the cursor and those that are compared.
+    assert "◆ beta · addition, 1 digit" in text
+    assert "a alpha · addition, 1 digit" in text
+    if size[0] >= 120:
+        assert "b alpha · commonsense" in text
+        assert "Does effective depth grow with size?" in text
+        await it.press("tab", "tab", "j", "j")
+        assert "lines 3–" in it.screen_text() or size[1] > 40
+    else:
+        await it.press("tab", "tab")
+        assert "Does effective depth grow with size?" in it.screen_text()
+    assert all(len(line) <= size[0] for line in text.split("\n"))
+    assert screen.row is not None
+    estimate = screen.row.depth("kl")
+    assert estimate is not None
+    assert f"{estimate.layer}" in next(
+        line for line in text.split("\n") if "▸" in line and "beta" in line
+    )
 
 
-async def test_the_row_under_the_cursor_says_its_verdict_and_columns_are_explained(
-    tmp_path: Path,
+async def test_a_sweep_has_a_name_its_rows_a_verdict_and_its_columns_an_explanation(
+    it: Explored,
 ) -> None:
-    async with explore(tmp_path) as it:
-        screen = await show(it, ran(tmp_path / "sweep"))
-        for _ in range(2):
-            said = screen.row.verdict.sentence
-            await it.until(lambda words=said: words in " ".join(it.screen_text().split()), said)
-            await it.press("3", "j")
-        await it.press("dollar_sign", "I")
-        await it.until(lambda: isinstance(it.app.screen, ExplanationScreen))
-        assert "Ratio of the depth by decided" in it.screen_text()
+    await it.resize(200, 60)
+    screen = await show(it, ran(it.folder / "0123456789abcdef"))
+    top = it.screen_text().split("\n")[0]
+    assert "alpha, beta x addition, 1 digit, addition, 2 digits, commonsense" in top
+    assert "0123456789abcdef" not in top
+    await it.resize(120, 40)
+    await it.until(lambda: "alpha, beta x addition, commonsense " in it.screen_text())
+    for _ in range(2):
+        said = screen.row.verdict.sentence
+        await it.until(lambda words=said: words in " ".join(it.screen_text().split()), said)
+        await it.press("3", "j")
+    await it.press("dollar_sign", "I", until=ExplanationScreen)
+    assert "Ratio of the depth by decided" in it.screen_text()
 
 
 async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
@@ -360,8 +376,7 @@ async def test_runs_of_the_session_are_rows(tmp_path: Path) -> None:
         assert {pane.view.palette for pane in screen.query(Pane)} == {"blue-yellow"}
         # Nothing is loaded or run to show one of them.
         n_commands = len(it.engine.commands)
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
+        await it.press("enter", until=MainScreen)
         assert it.session.current.number == 1
         assert len(it.engine.commands) == n_commands
 
@@ -383,327 +398,294 @@ async def test_columns_make_way_for_names(tmp_path: Path, width: int, left_out: 
         assert {"layer", "interval", "ratio"} - parts == left_out
 
 
-async def test_rows_are_grouped_sorted_filtered(tmp_path: Path) -> None:
-    opened = ran(tmp_path / "sweep")
-    async with explore(tmp_path) as it:
-        screen = await show(it, opened)
-        assert len(screen.rows) == 6
-        await it.press("v")
-        await it.until(lambda: len(screen.rows) == 2, "rows of models")
-        await it.press("v")
-        await it.until(lambda: screen.rows[0].task == "addition, 1 digit", "rows of levels")
-        await it.press("v")
-        await it.until(lambda: screen.rows[1].task == "addition, 2 digits", "rows of cells")
-        # The column of the layers, the deepest first, then the other way, then as planned.
-        columns = [column.head for column in screen.query_one(SweepTable).columns]
-        await it.press(*"l" * columns.index("L"), "s")
-        assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
-        await it.press("s")
-        assert [row.model for row in screen.rows] == ["beta"] * 3 + ["alpha"] * 3
-        assert "▲" in it.screen_text()
-        await it.press("s")
-        assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
-        await it.press("slash")
-        screen.query_one("#filter", Input).value = "beta 2"
-        await it.press("enter")
-        assert [row.title for row in screen.rows] == ["beta · addition, 2 digits"]
-        assert isinstance(screen.focused, SweepTable)
-        await it.press("slash", "escape")
-        assert len(screen.rows) == 6
-        assert it.app.screen is screen
+async def test_rows_are_grouped_sorted_filtered(it: Explored) -> None:
+    opened = ran(it.folder / "sweep")
+    screen = await show(it, opened)
+    assert len(screen.rows) == 6
+    await it.press("v")
+    await it.until(lambda: len(screen.rows) == 2, "rows of models")
+    await it.press("v")
+    await it.until(lambda: screen.rows[0].task == "addition, 1 digit", "rows of levels")
+    await it.press("v")
+    await it.until(lambda: screen.rows[1].task == "addition, 2 digits", "rows of cells")
+    # The column of the layers, the deepest first, then the other way, then as planned.
+    columns = [column.head for column in screen.query_one(SweepTable).columns]
+    await it.press(*"l" * columns.index("L"), "s")
+    assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
+    await it.press("s")
+    assert [row.model for row in screen.rows] == ["beta"] * 3 + ["alpha"] * 3
+    assert "▲" in it.screen_text()
+    await it.press("s")
+    assert [row.model for row in screen.rows] == ["alpha"] * 3 + ["beta"] * 3
+    await it.press("slash")
+    screen.query_one("#filter", Input).value = "beta 2"
+    await it.press("enter")
+    assert [row.title for row in screen.rows] == ["beta · addition, 2 digits"]
+    assert isinstance(screen.focused, SweepTable)
+    await it.press("slash", "escape")
+    assert len(screen.rows) == 6
+    assert it.app.screen is screen
 
 
-async def test_a_dialog_starts_a_sweep_and_rows_fill_in(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.engine.manual = True
-        screen = await show(it)
-        await it.press("n")
-        await it.until(lambda: isinstance(it.app.screen, SweepDialog), "the dialog")
-        dialog = it.app.screen
-        models = dialog.query_one("#models", SelectionList)
-        await it.until(lambda: models.option_count, "the models")
-        await it.until(lambda: models.has_focus, "the list")
-        await it.until(lambda: "X" in models.render_line(0).text[:4], "the mark")
-        await it.press("space")
-        # What is off has no mark, in colour or without.
-        await it.until(lambda: "X" not in models.render_line(0).text[:4], "no mark")
-        await it.press("space")
-        dialog.query_one("#task-addition", Checkbox).value = True
-        for field, text, words in (
-            ("#levels-addition", "99", "no level '99'"),
-            ("#levels-addition", "1", "cells"),
-            ("#more-tasks", "nonsense", "no task 'nonsense'"),
-            ("#more-tasks", "", "cells"),
-            ("#examples", "0", "whole number"),
-        ):
-            dialog.query_one(field, Input).value = text
-            if words != "cells":
-                await it.press("f5")
-            await it.until(lambda words=words: words in it.screen_text(), words)
-            assert it.app.screen is dialog
-        assert not it.engine.sent(StartSweep)
-        dialog.query_one("#more-models", Input).value = "alpha, beta"
-        dialog.query_one("#levels-addition", Input).value = "1, 3"
-        dialog.query_one("#examples", Input).value = "2"
-        dialog.query_one("#write", Checkbox).value = True
-        await it.until(lambda: "3 x 6 cells, 36 prompts" in it.screen_text(), "twice the count")
-        assert dialog._plan() == with_written(dialog._plan(), Writing())
-        dialog.query_one("#write", Checkbox).value = False
-        await it.until(lambda: "3 x 3 cells, 18 prompts" in it.screen_text(), "the count")
-        dialog.query_one("#choices", Checkbox).value = True
-        await it.until(lambda: "commonsense has no options" in it.screen_text(), "the mistake")
-        dialog.query_one("#task-commonsense", Checkbox).value = False
-        await it.until(lambda: "3 x 2 cells" in it.screen_text(), "sums alone")
-        assert all(task.choices for task in dialog._plan().tasks)
-        dialog.query_one("#choices", Checkbox).value = False
-        dialog.query_one("#task-commonsense", Checkbox).value = True
-        await it.press("f5")
-        await it.until(lambda: it.app.screen is screen, "the sweep")
-        (command,) = it.engine.sent(StartSweep)
-        assert isinstance(command, StartSweep)
-        plan = plan_from_text(command.plan)
-        assert [model.name for model in plan.models] == ["demo", "alpha", "beta"]
-        assert [choice.title for choice in plan.tasks] == [
-            "commonsense",
-            "addition, 1 digit",
-            "addition, 3 digits",
-        ]
-        cache_dir = it.app.explorer.cache_dir
-        assert Path(command.folder) == default_folder(plan, cache_dir)
-        assert it.app.explorer.phase is Phase.SWEEPING
-        # Row by row, with what runs now.
-        it.engine.advance(8)
-        await it.until(lambda: screen.sweep and screen.sweep.n_done == 2, "two prompts")
-        await it.until(lambda: "2 of 18 prompts" in it.screen_text(), "how far it is")
-        assert "esc stops" in it.screen_text()
-        it.engine.advance()
-        await it.until(lambda: it.app.explorer.phase is Phase.READY, "the end")
-        await surveyed(it, screen)
-        assert all(row.n_done == row.n_prompts for row in screen.rows)
-        assert "done, 18 of 18 prompts · beta is loaded" in it.screen_text()
-        assert "beta is loaded now" in it.toasts()[-1]
-        assert it.app.explorer.engine.spec.name == "beta"
+async def test_a_dialog_starts_a_sweep_and_rows_fill_in(it: Explored) -> None:
+    it.engine.manual = True
+    screen = await show(it)
+    await it.press("n", until=SweepDialog)
+    dialog = it.app.screen
+    models = dialog.query_one("#models", SelectionList)
+    await it.until(lambda: models.option_count, "the models")
+    await it.until(lambda: models.has_focus, "the list")
+    await it.until(lambda: "X" in models.render_line(0).text[:4], "the mark")
+    await it.press("space")
+    # What is off has no mark, in colour or without.
+    await it.until(lambda: "X" not in models.render_line(0).text[:4], "no mark")
+    await it.press("space")
+    dialog.query_one("#task-addition", Checkbox).value = True
+    for field, text, words in (
+        ("#levels-addition", "99", "no level '99'"),
+        ("#levels-addition", "1", "cells"),
+        ("#more-tasks", "nonsense", "no task 'nonsense'"),
+        ("#more-tasks", "", "cells"),
+        ("#examples", "0", "whole number"),
+    ):
+        dialog.query_one(field, Input).value = text
+        if words != "cells":
+            await it.press("f5")
+        await it.until(lambda words=words: words in it.screen_text(), words)
+        assert it.app.screen is dialog
+    assert not it.engine.sent(StartSweep)
+    dialog.query_one("#more-models", Input).value = "alpha, beta"
+    dialog.query_one("#levels-addition", Input).value = "1, 3"
+    dialog.query_one("#examples", Input).value = "2"
+    dialog.query_one("#write", Checkbox).value = True
+    await it.until(lambda: "3 x 6 cells, 36 prompts" in it.screen_text(), "twice the count")
+    assert dialog._plan() == with_written(dialog._plan(), Writing())
+    dialog.query_one("#write", Checkbox).value = False
+    await it.until(lambda: "3 x 3 cells, 18 prompts" in it.screen_text(), "the count")
+    dialog.query_one("#choices", Checkbox).value = True
+    await it.until(lambda: "commonsense has no options" in it.screen_text(), "the mistake")
+    dialog.query_one("#task-commonsense", Checkbox).value = False
+    await it.until(lambda: "3 x 2 cells" in it.screen_text(), "sums alone")
+    assert all(task.choices for task in dialog._plan().tasks)
+    dialog.query_one("#choices", Checkbox).value = False
+    dialog.query_one("#task-commonsense", Checkbox).value = True
+    await it.press("f5")
+    await it.until(lambda: it.app.screen is screen, "the sweep")
+    (command,) = it.engine.sent(StartSweep)
+    assert isinstance(command, StartSweep)
+    plan = plan_from_text(command.plan)
+    assert [model.name for model in plan.models] == ["demo", "alpha", "beta"]
+    assert [choice.title for choice in plan.tasks] == [
+        "commonsense",
+        "addition, 1 digit",
+        "addition, 3 digits",
+    ]
+    cache_dir = it.app.explorer.cache_dir
+    assert Path(command.folder) == default_folder(plan, cache_dir)
+    assert it.app.explorer.phase is Phase.SWEEPING
+    # Row by row, with what runs now.
+    it.engine.advance(8)
+    await it.until(lambda: screen.sweep and screen.sweep.n_done == 2, "two prompts")
+    await it.until(lambda: "2 of 18 prompts" in it.screen_text(), "how far it is")
+    assert "esc stops" in it.screen_text()
+    it.engine.advance()
+    await it.until(lambda: it.app.explorer.phase is Phase.READY, "the end")
+    await surveyed(it, screen)
+    assert all(row.n_done == row.n_prompts for row in screen.rows)
+    assert "done, 18 of 18 prompts · beta is loaded" in it.screen_text()
+    assert "beta is loaded now" in it.toasts()[-1]
+    assert it.app.explorer.engine.spec.name == "beta"
 
 
-async def test_escape_stops_and_r_goes_on_where_it_was_left(tmp_path: Path) -> None:
-    opened = ran(tmp_path / "sweep")
-    async with explore(tmp_path) as it:
-        screen = await show(it, opened)
-        folder = tmp_path / "again"
-        it.engine.sweep_halts_at = 5
-        it.app.explorer.start_sweep(opened.plan, folder)
-        screen.changed()
-        await it.until(lambda: screen.sweep and screen.sweep.n_done == 5, "five prompts")
-        await it.press("escape")
-        await it.until(lambda: screen.sweep and screen.sweep.stage == "stopped", "its end")
-        assert it.app.screen is screen
-        assert len(open_sweep(folder, print).records[opened.plan.cells[0]]) == 3
-        it.engine.sweep_halts_at = -1
-        await it.press("r")
-        await it.until(lambda: screen.sweep and screen.sweep.stage == "done", "the rest")
-        await surveyed(it, screen)
-        assert [row.n_done for row in screen.rows] == [3] * 6
-        # The one that was stopped ran twice, every other once.
-        assert len(it.engine.swept) == 19
-        await it.press("escape")
-        assert it.app.screen is it.main
+async def test_escape_stops_and_r_goes_on_where_it_was_left(it: Explored) -> None:
+    opened = ran(it.folder / "sweep")
+    screen = await show(it, opened)
+    folder = it.folder / "again"
+    it.engine.sweep_halts_at = 5
+    it.app.explorer.start_sweep(opened.plan, folder)
+    screen.changed()
+    await it.until(lambda: screen.sweep and screen.sweep.n_done == 5, "five prompts")
+    await it.press("escape")
+    await it.until(lambda: screen.sweep and screen.sweep.stage == "stopped", "its end")
+    assert it.app.screen is screen
+    assert len(open_sweep(folder, print).records[opened.plan.cells[0]]) == 3
+    it.engine.sweep_halts_at = -1
+    await it.press("r")
+    await it.until(lambda: screen.sweep and screen.sweep.stage == "done", "the rest")
+    await surveyed(it, screen)
+    assert [row.n_done for row in screen.rows] == [3] * 6
+    # The one that was stopped ran twice, every other once.
+    assert len(it.engine.swept) == 19
+    await it.press("escape")
+    assert it.app.screen is it.main
 
 
 async def test_files_that_a_sweep_was_opened_with_are_named_before_they_are_read(
-    tmp_path: Path,
+    it: Explored,
 ) -> None:
-    (tmp_path / "own.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
-    data = str(tmp_path / "own.jsonl")
+    (it.folder / "own.jsonl").write_text('{"text": "one"}\n{"text": "two"}\n')
+    data = str(it.folder / "own.jsonl")
     task = TaskChoice("own", data=data, examples=2)
     plan = replace(make_plan(("alpha",)), tasks=(task,))
-    outcome = sweep(plan, tmp_path / "sweep", ScriptedEngine())
+    outcome = sweep(plan, it.folder / "sweep", ScriptedEngine())
     del outcome.records[outcome.plan.cells[0]][1]
-    async with explore(tmp_path, size=(200, 60)) as it:
-        await show(it, Sweeping.opened(outcome, tmp_path / "sweep"))
-        await it.press("r")
-        await it.until(lambda: isinstance(it.app.screen, Ask), "the question")
-        await it.until(lambda: f"takes texts from {data}. r reads them" in it.screen_text())
-        await it.press("enter")
-        assert it.engine.sent(StartSweep) == []
-        await it.press("r", "r")
-        await it.until(lambda: it.engine.sent(StartSweep), "the sweep")
+    await it.resize(200, 60)
+    await show(it, Sweeping.opened(outcome, it.folder / "sweep"))
+    await it.press("r", until=Ask)
+    await it.until(lambda: f"takes texts from {data}. r reads them" in it.screen_text())
+    await it.press("enter")
+    assert it.engine.sent(StartSweep) == []
+    await it.press("r", "r")
+    await it.until(lambda: it.engine.sent(StartSweep), "the sweep")
 
 
-async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(tmp_path: Path) -> None:
-    opened = ran(tmp_path / "sweep")
-    async with explore(tmp_path) as it:
-        it.engine.sweep_halts_at = 2
-        it.app.explorer.start_sweep(opened.plan, tmp_path / "again")
-        await it.until(lambda: "2 of 18 prompts" in it.screen_text(), "the second prompt")
-        assert it.status.state == "sweeping"
-        n_runs = len(it.engine.sent(StartRun))
-        await it.press("r")
-        await it.press("p")
-        await it.until(lambda: isinstance(it.app.screen, PromptPicker), "the prompts")
-        await it.press("f5")
-        await it.until(lambda: "A sweep is running" in it.toasts()[-1], "why it does not run")
-        assert len(it.engine.sent(StartRun)) == n_runs
-        it.app.explorer.load(ModelSpec("gamma"))
-        await it.until(lambda: it.app.explorer.phase is Phase.READY, "the other model")
-        assert it.app.explorer.engine.model.name == "gamma"
-        assert it.app.explorer.work.sweep.stage == "stopped"
-        # The engine dies in another one: what it did stays.
-        screen = await show(it)
-        it.app.explorer.start_sweep(opened.plan, tmp_path / "again")
-        it.engine.die()
-        await it.until(lambda: screen.sweep and screen.sweep.stage == "failed", "its end")
-        await surveyed(it, screen)
-        assert screen.rows[0].n_done == 3
-        await it.press("r")
-        assert "R on the main screen" in it.toasts()[-1]
+async def test_the_main_screen_waits_for_a_sweep_but_loads_in_spite_of_it(it: Explored) -> None:
+    opened = ran(it.folder / "sweep")
+    it.engine.sweep_halts_at = 2
+    it.app.explorer.start_sweep(opened.plan, it.folder / "again")
+    await it.until(lambda: "2 of 18 prompts" in it.screen_text(), "the second prompt")
+    assert it.status.state == "sweeping"
+    n_runs = len(it.engine.sent(StartRun))
+    await it.press("r")
+    await it.press("p", until=PromptPicker)
+    await it.press("f5")
+    await it.until(lambda: "A sweep is running" in it.toasts()[-1], "why it does not run")
+    assert len(it.engine.sent(StartRun)) == n_runs
+    it.app.explorer.load(ModelSpec("gamma"))
+    await it.until(lambda: it.app.explorer.phase is Phase.READY, "the other model")
+    assert it.app.explorer.engine.model.name == "gamma"
+    assert it.app.explorer.work.sweep.stage == "stopped"
+    # The engine dies in another one: what it did stays.
+    screen = await show(it)
+    it.app.explorer.start_sweep(opened.plan, it.folder / "again")
+    it.engine.die()
+    await it.until(lambda: screen.sweep and screen.sweep.stage == "failed", "its end")
+    await surveyed(it, screen)
+    assert screen.rows[0].n_done == 3
+    await it.press("r")
+    assert "R on the main screen" in it.toasts()[-1]
 
 
-async def test_enter_opens_a_prompt_on_its_model_or_tells_what_failed(tmp_path: Path) -> None:
+async def test_enter_opens_a_prompt_on_its_model_or_tells_what_failed(it: Explored) -> None:
     plan = make_plan(("alpha", "missing"), TASKS)
-    outcome = sweep(plan, tmp_path / "sweep", ScriptedEngine())
-    async with explore(tmp_path, size=(120, 40)) as it:
-        screen = await show(it, Sweeping.opened(outcome, tmp_path / "sweep"))
-        assert [len(row.failures) for row in screen.rows] == [0, 0, 0, 1, 1, 1]
-        assert "failed" in it.screen_text()
-        await it.press("G", "enter")
-        assert "There is no model missing" in it.toasts()[-1]
-        assert it.app.screen is screen
-        assert "doubt" in [finding.kind for finding in screen.sweep_view.findings]
-        await it.press("g", "j")
-        assert screen.row is not None
-        assert screen.row.first is not None
-        _, record = screen.row.first
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is it.main, "the main screen")
-        assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("alpha"))
-        await it.until(lambda: it.session.current.prompt == record.prompt, "its prompt")
-        assert it.session.current.model.name == "alpha"
+    outcome = sweep(plan, it.folder / "sweep", ScriptedEngine())
+    await it.resize(120, 40)
+    screen = await show(it, Sweeping.opened(outcome, it.folder / "sweep"))
+    assert [len(row.failures) for row in screen.rows] == [0, 0, 0, 1, 1, 1]
+    assert "failed" in it.screen_text()
+    await it.press("G", "enter")
+    assert "There is no model missing" in it.toasts()[-1]
+    assert it.app.screen is screen
+    assert "doubt" in [finding.kind for finding in screen.sweep_view.findings]
+    await it.press("g", "j")
+    assert screen.row is not None
+    assert screen.row.first is not None
+    _, record = screen.row.first
+    await it.press("enter", until=MainScreen)
+    assert it.engine.sent(LoadModel)[-1] == LoadModel(ModelSpec("alpha"))
+    await it.until(lambda: it.session.current.prompt == record.prompt, "its prompt")
+    assert it.session.current.model.name == "alpha"
 
 
-async def test_sweeps_are_opened_again(tmp_path: Path) -> None:
-    opened = ran(tmp_path / "cache" / "sweeps" / "kept")
-    ran(tmp_path / "elsewhere", ("alpha",))
-    async with explore(tmp_path) as it:
-        screen = await show(it)
-        await it.press("o")
-        await it.until(lambda: "18 of 18" in it.screen_text(), "the list")
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is screen, "the sweep")
-        await surveyed(it, screen)
-        assert screen.sweep is not None
-        assert screen.sweep.plan == opened.plan
-        assert len(screen.rows) == 6
-        await it.press("o")
-        await it.until(lambda: isinstance(it.app.screen, SweepList), "the list")
-        field = it.app.screen.query_one("#name", Input)
-        field.value = str(tmp_path)
-        field.focus()
-        await it.press("enter")
-        await it.until(lambda: "holds no sweep" in it.screen_text(), "what is wrong")
-        field.value = "~nosuchuser/sweep"
-        await it.press("enter")
-        await it.until(lambda: "no user 'nosuchuser'" in it.screen_text(), "what is wrong")
-        field.value = str(tmp_path / "elsewhere")
-        await it.press("enter")
-        await it.until(lambda: it.app.screen is screen, "the sweep")
-        await surveyed(it, screen)
-        assert len(screen.rows) == 3
-        # Back to the runs of the session.
-        await it.press("o")
-        await it.until(lambda: "18 of 18" in it.screen_text(), "the list")
-        await it.press("up", "enter")
-        await it.until(lambda: screen.sweep and screen.sweep.is_session, "the session")
+async def test_sweeps_are_opened_again(it: Explored) -> None:
+    opened = ran(it.folder / "cache" / "sweeps" / "kept")
+    ran(it.folder / "elsewhere", ("alpha",))
+    screen = await show(it)
+    await it.press("o", until="18 of 18")
+    await it.press("enter")
+    await it.until(lambda: it.app.screen is screen, "the sweep")
+    await surveyed(it, screen)
+    assert screen.sweep is not None
+    assert screen.sweep.plan == opened.plan
+    assert len(screen.rows) == 6
+    await it.press("o", until=SweepList)
+    field = it.app.screen.query_one("#name", Input)
+    field.value = str(it.folder)
+    field.focus()
+    await it.press("enter", until="holds no sweep")
+    field.value = "~nosuchuser/sweep"
+    await it.press("enter", until="no user 'nosuchuser'")
+    field.value = str(it.folder / "elsewhere")
+    await it.press("enter")
+    await it.until(lambda: it.app.screen is screen, "the sweep")
+    await surveyed(it, screen)
+    assert len(screen.rows) == 3
+    # Back to the runs of the session.
+    await it.press("o", until="18 of 18")
+    await it.press("up", "enter")
+    await it.until(lambda: screen.sweep and screen.sweep.is_session, "the session")
 
 
-async def test_the_report_is_exported_as_it_is_shown(tmp_path: Path) -> None:
-    opened = ran(tmp_path / "sweep")
-    async with explore(tmp_path) as it:
-        screen = await show(it, opened)
-        before = screen.rows[0].summary
-        await open_reading(it)
-        await it.press("up", "up", "space", "enter")
-        await surveyed(it, screen)
-        after = screen.rows[0].summary
-        assert before is not None
-        assert after is not None
-        assert after.n_tokens == before.n_tokens - 3
-        assert "token 0 out" in it.screen_text()
-        await it.press("e")
-        await it.until(lambda: isinstance(it.app.screen, ExportScreen), "the dialog")
-        it.app.screen.query_one("#file-name", Input).value = "report"
-        await it.press("f5")
-        await it.until(lambda: it.app.screen is screen, "the files")
-        summary = summarise_sweep(opened.outcome)
-        report = sweep_report(summary, questions(summary))
-        for name in ("md", "csv", "json", "html"):
-            written = (tmp_path / "exports" / f"report.{name}").read_bytes()
-            assert report.files(name) == {"": written}
-        assert (tmp_path / "exports" / "report.svg").exists()
+async def test_the_report_is_exported_as_it_is_shown(it: Explored) -> None:
+    opened = ran(it.folder / "sweep")
+    screen = await show(it, opened)
+    before = screen.rows[0].summary
+    await open_reading(it)
+    await it.press("up", "up", "space", "enter")
+    await surveyed(it, screen)
+    after = screen.rows[0].summary
+    assert before is not None
+    assert after is not None
+    assert after.n_tokens == before.n_tokens - 3
+    assert "token 0 out" in it.screen_text()
+    await it.press("e", until=ExportScreen)
+    it.app.screen.query_one("#file-name", Input).value = "report"
+    await it.press("f5")
+    await it.until(lambda: it.app.screen is screen, "the files")
+    summary = summarise_sweep(opened.outcome)
+    report = sweep_report(summary, questions(summary))
+    for name in ("md", "csv", "json", "html"):
+        written = (it.folder / "exports" / f"report.{name}").read_bytes()
+        assert report.files(name) == {"": written}
+    assert (it.folder / "exports" / "report.svg").exists()
 
 
-async def test_hostile_names_are_harmless(tmp_path: Path) -> None:
+async def test_hostile_names_are_harmless(it: Explored) -> None:
     hostile = "".join(text for text in HOSTILE.values() if text).replace("/", "")
-    opened = ran(tmp_path / "sweep", (f"a[/]{hostile}", "beta"))
-    async with explore(tmp_path) as it:
-        screen = await show(it, opened)
-        await it.press("space", "v", "slash", "a", "left_square_bracket", "enter", "e", "escape")
-        assert it.app.screen is screen
-        assert "\x1b[2J" not in it.screen_text()
+    opened = ran(it.folder / "sweep", (f"a[/]{hostile}", "beta"))
+    screen = await show(it, opened)
+    await it.press("space", "v", "slash", "a", "left_square_bracket", "enter", "e", "escape")
+    assert it.app.screen is screen
+    assert "\x1b[2J" not in it.screen_text()
 
 
-async def test_enter_on_a_finding_goes_to_its_rows(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await show(it, ran(tmp_path / "sweep", examples=5))
-        pane = screen.query_one(FindingsPane)
-        await it.press("tab", "tab")
-        assert "⏎ open" in it.screen_text().splitlines()[-1]
-        trends = [found for found in pane.findings if "addition, 1 to 2" in found.text]
-        (trend,) = (one for one in trends if "beta takes" in one.text and one.number == "cosine")
-        while pane.finding is not trend:
-            await it.press("j")
-        assert f"▸ {trend.text[:20]}" in it.screen_text()
-        visited = []
-        for _ in range(3):
-            await it.press("enter")
-            visited.append((screen.row.model, screen.row.short_task))
-        assert visited == [("beta", "addition 1"), ("beta", "addition 2"), ("beta", "addition 1")]
-        assert screen.query_one(SweepTable).columns[screen.cursor.token].key == ("layer", "cosine")
-        assert "at row 1 of 2, enter: next" in it.screen_text()
-        assert isinstance(screen.focused, FindingsPane)
-        # The keys of the table are its own again where it has the focus.
-        await it.press("tab")
-        assert "⏎ open" in it.screen_text().splitlines()[-1]
-
-
-async def test_keys_that_arrive_together_are_for_the_pane_that_tab_went_to(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await show(it, ran(tmp_path / "sweep", examples=5))
-        for key in ("tab", "tab", "j", "enter"):
-            it.app.simulate_key(key)
-        await it.until(lambda: screen.query_one(FindingsPane).note, "the rows of a finding")
-        assert it.app.screen is screen
-
-
-async def test_a_finding_whose_rows_are_hidden_or_not_there(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await show(it, ran(tmp_path / "sweep", examples=5))
-        pane = screen.query_one(FindingsPane)
-        await it.press("slash", "x", "q", "enter", "tab", "tab", "enter")
-        assert it.toasts()[-1] == "The filter hides the rows of this finding: / changes it."
-        pane.show_findings([SweepFinding("It is gone.", "doubt")], ("", ""))
+async def test_enter_on_a_finding_goes_to_its_rows(it: Explored) -> None:
+    screen = await show(it, ran(it.folder / "sweep", examples=5))
+    pane = screen.query_one(FindingsPane)
+    # Keys that arrive together are for the pane that tab went to.
+    for key in ("tab", "tab", "j", "enter"):
+        it.app.simulate_key(key)
+    await it.until(lambda: pane.note, "the rows of a finding")
+    assert it.app.screen is screen
+    assert "⏎ open" in it.screen_text().splitlines()[-1]
+    trends = [found for found in pane.findings if "addition, 1 to 2" in found.text]
+    (trend,) = (one for one in trends if "beta takes" in one.text and one.number == "cosine")
+    await it.press("g")
+    while pane.finding is not trend:
+        await it.press("j")
+    assert f"▸ {trend.text[:20]}" in it.screen_text()
+    visited = []
+    for _ in range(3):
         await it.press("enter")
-        assert it.toasts()[-1] == "This finding has no row in the table."
-
-
-async def test_pooled_rows_are_found_by_any_of_their_cells(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await show(it, ran(tmp_path / "sweep", examples=5))
-        await it.press("v")
-        await surveyed(it, screen)
-        await it.press("tab", "tab", "G", "enter")
-        chosen = screen.query_one(FindingsPane).finding
-        assert chosen.is_about(screen.row)
-        assert screen.row.is_pooled
+        visited.append((screen.row.model, screen.row.short_task))
+    assert visited == [("beta", "addition 1"), ("beta", "addition 2"), ("beta", "addition 1")]
+    assert screen.query_one(SweepTable).columns[screen.cursor.token].key == ("layer", "cosine")
+    assert "at row 1 of 2, enter: next" in it.screen_text()
+    assert isinstance(screen.focused, FindingsPane)
+    # The keys of the table are its own again where it has the focus.
+    await it.press("tab")
+    assert "⏎ open" in it.screen_text().splitlines()[-1]
+    # Rows that are hidden, pooled, and not there.
+    await it.press("slash", "x", "q", "enter", "tab", "tab", "enter")
+    assert it.toasts()[-1] == "The filter hides the rows of this finding: / changes it."
+    await it.press("slash", "escape", "v")
+    await surveyed(it, screen)
+    await it.press("tab", "tab", "G", "enter")
+    assert pane.finding.is_about(screen.row)
+    assert screen.row.is_pooled
+    pane.show_findings([SweepFinding("It is gone.", "doubt")], ("", ""))
+    await it.press("enter")
+    assert it.toasts()[-1] == "This finding has no row in the table."
 
 
 def test_what_failed_is_of_its_rows(tmp_path: Path) -> None:
@@ -712,17 +694,6 @@ def test_what_failed_is_of_its_rows(tmp_path: Path) -> None:
     view = SweepViewBuilder().build(outcome, "cells", False, False)
     *_, missing = view.findings
     assert [row.model for row in view.rows if missing.is_about(row)] == ["missing", "missing"]
-
-
-async def test_a_sweep_is_called_by_its_models_and_tasks(tmp_path: Path) -> None:
-    opened = ran(tmp_path / "0123456789abcdef")
-    async with explore(tmp_path, size=(200, 60)) as it:
-        await show(it, opened)
-        top = it.screen_text().split("\n")[0]
-        assert "alpha, beta x addition, 1 digit, addition, 2 digits, commonsense" in top
-        assert "0123456789abcdef" not in top
-        await it.pilot.resize_terminal(120, 40)
-        await it.until(lambda: "alpha, beta x addition, commonsense " in it.screen_text())
 
 
 async def test_nothing_to_show_says_what_to_do(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from depthtui.tui.screens.dialogs.notes_dialog import NotesDialog
 from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.safe_text_area import SafeTextArea
 from depthtui.tui.state.pasted import CONTROLS_DROPPED, FIRST_LINE_ONLY, LONGEST_TEXT, TOO_LONG
-from tests.tui.app_helpers import Explored, explore
+from tests.tui.app_helpers import Explored
 
 Name = Callable[[str], None]
 
@@ -67,70 +67,62 @@ def last_message(it: Explored) -> str:
     return it.app.messages[0].text if it.app.messages else ""
 
 
-async def test_a_prompt_is_edited(
-    suspensions: list[str], name_editor: Name, tmp_path: Path
-) -> None:
+async def test_a_prompt_is_edited(suspensions: list[str], name_editor: Name, it: Explored) -> None:
     name_editor("path.write_text(text + ' And rained.\\nOn.\\n')")
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it) == "It rained. And rained.\nOn."
-        assert suspensions == ["given", "back"]
-        await it.press("ctrl+z")
-        area = it.app.screen.query_one("#text", SafeTextArea)
-        assert area.text == "It rained.", "it can be undone"
+    assert await edit_prompt(it) == "It rained. And rained.\nOn."
+    assert suspensions == ["given", "back"]
+    await it.press("ctrl+z")
+    area = it.app.screen.query_one("#text", SafeTextArea)
+    assert area.text == "It rained.", "it can be undone"
 
 
 async def test_an_editor_that_changes_nothing_changes_nothing(
-    suspensions: list[str], name_editor: Name, tmp_path: Path
+    suspensions: list[str], name_editor: Name, it: Explored
 ) -> None:
     name_editor("import time; time.sleep(0.6)")
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it, "It rained.\n") == "It rained.\n"
-        assert last_message(it) == ""
+    assert await edit_prompt(it, "It rained.\n") == "It rained.\n"
+    assert last_message(it) == ""
 
 
 async def test_an_editor_that_ends_at_once_is_named(
-    suspensions: list[str], name_editor: Name, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suspensions: list[str], name_editor: Name, it: Explored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("depthtui.tui.text_editor._AT_ONCE", 60.0)
     name_editor("")
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it) == "It rained."
-        assert "ended at once. One that opens a window needs" in last_message(it)
+    assert await edit_prompt(it) == "It rained."
+    assert "ended at once. One that opens a window needs" in last_message(it)
 
 
 async def test_visual_comes_before_editor(
     suspensions: list[str],
     name_editor: Name,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    it: Explored,
 ) -> None:
     name_editor("path.write_text('of EDITOR')")
     monkeypatch.setenv("VISUAL", "true")
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it) == "It rained."
+    assert await edit_prompt(it) == "It rained."
 
 
 async def test_a_line_keeps_its_first_line(
-    suspensions: list[str], name_editor: Name, tmp_path: Path
+    suspensions: list[str], name_editor: Name, it: Explored
 ) -> None:
     name_editor("path.write_text(text + 'ny\\nand more')")
-    async with explore(tmp_path) as it:
-        await it.press("p", "tab")
-        answer = it.app.screen.focused
-        assert isinstance(answer, Input)
-        answer.value = "rai"
-        await it.press("ctrl+e")
-        assert answer.value == "rainy"
-        assert last_message(it) == FIRST_LINE_ONLY
+    await it.press("p", "tab")
+    answer = it.app.screen.focused
+    assert isinstance(answer, Input)
+    answer.value = "rai"
+    await it.press("ctrl+e")
+    assert answer.value == "rainy"
+    assert last_message(it) == FIRST_LINE_ONLY
 
 
-async def test_notes_are_edited(suspensions: list[str], name_editor: Name, tmp_path: Path) -> None:
+async def test_notes_are_edited(suspensions: list[str], name_editor: Name, it: Explored) -> None:
     name_editor("path.write_text('seen')")
-    async with explore(tmp_path) as it:
-        await it.press("M", "tab")
-        assert isinstance(it.app.screen, NotesDialog)
-        await it.press("ctrl+e")
-        assert it.app.screen.query_one("#note", SafeTextArea).text == "seen"
+    await it.press("M", "tab")
+    assert isinstance(it.app.screen, NotesDialog)
+    await it.press("ctrl+e")
+    assert it.app.screen.query_one("#note", SafeTextArea).text == "seen"
 
 
 @pytest.mark.parametrize(
@@ -148,22 +140,20 @@ async def test_what_cannot_be_taken_leaves_the_text(
     words: str,
     suspensions: list[str],
     name_editor: Name,
-    tmp_path: Path,
+    it: Explored,
 ) -> None:
     name_editor(script)
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it) == "It rained."
-        assert words in last_message(it)
-        assert suspensions == ["given", "back"]
+    assert await edit_prompt(it) == "It rained."
+    assert words in last_message(it)
+    assert suspensions == ["given", "back"]
 
 
 async def test_control_characters_are_dropped(
-    suspensions: list[str], name_editor: Name, tmp_path: Path
+    suspensions: list[str], name_editor: Name, it: Explored
 ) -> None:
     name_editor("path.write_bytes(b'a\\x1b[31mb\\r\\nc')")
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it) == "a[31mb\nc"
-        assert last_message(it) == CONTROLS_DROPPED
+    assert await edit_prompt(it) == "a[31mb\nc"
+    assert last_message(it) == CONTROLS_DROPPED
 
 
 @pytest.mark.parametrize(
@@ -183,20 +173,18 @@ async def test_an_editor_that_is_missing_is_named(
     suspensions: list[str],
     name_editor: Name,
     monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    it: Explored,
 ) -> None:
     name_editor("")
     if editor is None:
         monkeypatch.delenv("EDITOR")
     else:
         monkeypatch.setenv("EDITOR", editor)
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it) == "It rained."
-        assert words in last_message(it)
+    assert await edit_prompt(it) == "It rained."
+    assert words in last_message(it)
 
 
-async def test_a_browser_has_none(name_editor: Name, tmp_path: Path) -> None:
+async def test_a_browser_has_none(name_editor: Name, it: Explored) -> None:
     name_editor("path.write_text('never')")
-    async with explore(tmp_path) as it:
-        assert await edit_prompt(it) == "It rained."
-        assert "needs a terminal" in last_message(it)
+    assert await edit_prompt(it) == "It rained."
+    assert "needs a terminal" in last_message(it)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from textual.widgets import Input
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.pieces import part_of, pieces_of_skips
@@ -121,8 +122,7 @@ def test_a_change_has_a_sign() -> None:
 
 
 async def open_what_if(it: Explored) -> WhatIfScreen:
-    await it.press("x")
-    await it.until(lambda: isinstance(it.app.screen, WhatIfScreen), "the what-if screen")
+    await it.press("x", until=WhatIfScreen)
     screen = it.app.screen
     assert isinstance(screen, WhatIfScreen)
     await idle(it)
@@ -142,419 +142,383 @@ def skipped(it: Explored) -> tuple[Skip, ...]:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_screen_shows_clean_beside_changed(tmp_path: Path, size: tuple[int, int]) -> None:
-    async with explore(tmp_path, size=size) as it:
-        screen = await open_what_if(it)
-        assert f"all {LAYERS} layers on" in it.screen_text()
-        await it.press("1", "0", "G", "1", "0", "x")
-        await idle(it)
-        assert skipped(it) == tuple(Skip(layer) for layer in range(10, 20))
-        text = it.screen_text()
-        assert "10 of 30 layers off" in text
-        assert "20 / 30" in text
-        change = float(usefulness(LAYERS)[10:20].sum())
-        assert signed_number(change) in text
-        assert screen.what_if.effect.loss_change == pytest.approx(change, abs=1e-4)
-        assert len(text.split("\n")) == size[1]
-        assert text.split("\n")[-1].startswith("x off ")
-        titles = ["Layers", "What if", "Logit lens at"]
-        titles += ["Output after", "Effective depth", "This model's prompts"] * (size[0] >= 120)
-        for title in titles:
-            assert title in text
+async def test_the_screen_shows_clean_beside_changed(it: Explored, size: tuple[int, int]) -> None:
+    await it.resize(*size)
+    screen = await open_what_if(it)
+    assert f"all {LAYERS} layers on" in it.screen_text()
+    await it.press("1", "0", "G", "1", "0", "x")
+    await idle(it)
+    assert skipped(it) == tuple(Skip(layer) for layer in range(10, 20))
+    text = it.screen_text()
+    assert "10 of 30 layers off" in text
+    assert "20 / 30" in text
+    change = float(usefulness(LAYERS)[10:20].sum())
+    assert signed_number(change) in text
+    assert screen.what_if.effect.loss_change == pytest.approx(change, abs=1e-4)
+    assert len(text.split("\n")) == size[1]
+    assert text.split("\n")[-1].startswith("x off ")
+    titles = ["Layers", "What if", "Logit lens at"]
+    titles += ["Output after", "Effective depth", "This model's prompts"] * (size[0] >= 120)
+    for title in titles:
+        assert title in text
 
 
-async def test_the_options_of_a_question_take_the_output_s_place(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.run(Prompt("19 + 27 = 46", " 46", choices=(" 46", " 64")))
-        await it.until(lambda: it.session.current.prompt.choices)
-        await it.ready()
-        screen = await open_what_if(it)
-        pane = screen.query_one(OptionBars)
-        assert "x leaves a layer out" in pane.text
-        await it.press("3", "G", "x")
-        await idle(it)
-        await it.until(lambda: "✓ 46" in pane.text, "the options")
-        changed = screen.what_if.changed.get(Accuracy)
-        assert changed is not None
-        assert changed.is_changed
-        assert f"– → {probability(float(chances(changed.clean)[0]))}" in pane.text
-        screen.change(screen.what_if.stack.without([5, 6]))
-        await idle(it)
-        await it.until(lambda: screen.what_if.changed.get(Accuracy) is not changed)
+async def test_the_options_of_a_question_take_the_output_s_place(it: Explored) -> None:
+    it.app.explorer.run(Prompt("19 + 27 = 46", " 46", choices=(" 46", " 64")))
+    await it.until(lambda: it.session.current.prompt.choices)
+    await it.ready()
+    screen = await open_what_if(it)
+    pane = screen.query_one(OptionBars)
+    assert "x leaves a layer out" in pane.text
+    await it.press("3", "G", "x")
+    await idle(it)
+    await it.until(lambda: "✓ 46" in pane.text, "the options")
+    changed = screen.what_if.changed.get(Accuracy)
+    assert changed is not None
+    assert changed.is_changed
+    assert f"– → {probability(float(chances(changed.clean)[0]))}" in pane.text
+    screen.change(screen.what_if.stack.without([5, 6]))
+    await idle(it)
+    await it.until(lambda: screen.what_if.changed.get(Accuracy) is not changed)
 
 
-async def test_tokens_of_the_lens_can_be_read_beside_the_stack(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(100, 30)) as it:
-        await open_what_if(it)
-        assert "·of  .38 │ ·of  .38" in it.screen_text()
+async def test_a_narrow_screen_keeps_the_stack_and_tabs_through_the_rest(it: Explored) -> None:
+    await it.resize(100, 30)
+    await open_what_if(it)
+    assert "·of  .38 │ ·of  .38" in it.screen_text(), "tokens of the lens can be read"
+    await it.resize(80, 24)
+    await it.until(lambda: "? help q quit" in it.screen_text(), "a footer that is not cut")
+    for title in ("Logit lens at", "Output after", "Effective depth", "This model's prompts"):
+        await it.press("tab")
+        await it.until(lambda title=title: title in it.screen_text(), title)
+        assert "attn MLP" in it.screen_text()
+        assert "layers left" in it.screen_text()
 
 
-async def test_a_narrow_screen_keeps_the_stack_and_tabs_through_the_rest(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(80, 24)) as it:
-        await open_what_if(it)
-        await it.until(lambda: "? help q quit" in it.screen_text(), "a footer that is not cut")
-        for title in ("Logit lens at", "Output after", "Effective depth", "This model's prompts"):
-            await it.press("tab")
-            await it.until(lambda title=title: title in it.screen_text(), title)
-            assert "attn MLP" in it.screen_text()
-            assert "layers left" in it.screen_text()
+async def test_a_what_if_is_no_run_of_the_session(it: Explored) -> None:
+    clean = it.session.current
+    await open_what_if(it)
+    await it.press("x")
+    await idle(it)
+    assert it.session.runs == [clean]
+    assert it.session.current is clean
+    assert not it.session.asides
+    assert clean.settings.skipped == ()
+    await it.press("escape", until=MainScreen)
+    assert it.main.shown_result() is clean.result
 
 
-async def test_a_what_if_is_no_run_of_the_session(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        clean = it.session.current
-        await open_what_if(it)
-        await it.press("x")
-        await idle(it)
-        assert it.session.runs == [clean]
-        assert it.session.current is clean
-        assert not it.session.asides
-        assert clean.settings.skipped == ()
-        await it.press("escape")
-        await it.until(lambda: isinstance(it.app.screen, MainScreen))
-        assert it.main.shown_result() is clean.result
+async def test_sublayers_counts_and_the_last_layer(it: Explored) -> None:
+    screen = await open_what_if(it)
+    await it.press("P")
+    assert it.toasts()[-1] == "There is no text to patch from. esc, then L, names one."
+    assert screen.what_if.stack.is_clean
+    await it.press("5", "G", "a")
+    await idle(it)
+    assert skipped(it) == (Skip(5, "attention"),)
+    await it.press("m")
+    await idle(it)
+    assert skipped(it) == (Skip(5),)
+    await it.press("c", "G", "3", "m")
+    await idle(it)
+    # At the output, the last layer is meant, and there are no three of it.
+    assert skipped(it) == (Skip(LAYERS - 1, "mlp"),)
+    assert screen.cursor.layer == LAYERS
 
 
-async def test_sublayers_counts_and_the_last_layer(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        await it.press("5", "G", "a")
-        await idle(it)
-        assert skipped(it) == (Skip(5, "attention"),)
-        await it.press("m")
-        await idle(it)
-        assert skipped(it) == (Skip(5),)
-        await it.press("c", "G", "3", "m")
-        await idle(it)
-        # At the output, the last layer is meant, and there are no three of it.
-        assert skipped(it) == (Skip(LAYERS - 1, "mlp"),)
-        assert screen.cursor.layer == LAYERS
+async def test_early_exit_undo_and_redo(it: Explored) -> None:
+    what_if = (await open_what_if(it)).what_if
+    await it.press("2", "0", "G", "E")
+    await idle(it)
+    assert skipped(it) == tuple(Skip(layer) for layer in range(20, LAYERS))
+    await it.press("g", "x", "j", "k", "x")
+    await idle(it)
+    stacks = [what_if.stack]
+    runs = len(it.engine.sent(StartRun))
+    await it.press("2", "u")
+    await idle(it)
+    assert what_if.stack.skipped[0] == Skip(20)
+    await it.press("u")
+    await it.press("u")
+    assert what_if.stack == Stack.full(LAYERS)
+    assert "nothing to undo" in it.toasts()[-1]
+    await it.press("9", "U")
+    await idle(it)
+    assert what_if.stack == stacks[0]
+    await it.press("U")
+    assert "nothing to redo" in it.toasts()[-1]
+    # What ran once is not run again.
+    assert len(it.engine.sent(StartRun)) == runs
+    # A change forgets what was undone.
+    await it.press("c", "3", "G", "x", "u", "5", "G", "x", "U")
+    assert what_if.stack.skipped == (Skip(5),)
 
 
-async def test_early_exit_undo_and_redo(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        what_if = (await open_what_if(it)).what_if
-        await it.press("2", "0", "G", "E")
-        await idle(it)
-        assert skipped(it) == tuple(Skip(layer) for layer in range(20, LAYERS))
-        await it.press("g", "x", "j", "k", "x")
-        await idle(it)
-        stacks = [what_if.stack]
-        runs = len(it.engine.sent(StartRun))
-        await it.press("2", "u")
-        await idle(it)
-        assert what_if.stack.skipped[0] == Skip(20)
-        await it.press("u")
-        await it.press("u")
-        assert what_if.stack == Stack.full(LAYERS)
-        assert "nothing to undo" in it.toasts()[-1]
-        await it.press("9", "U")
-        await idle(it)
-        assert what_if.stack == stacks[0]
-        await it.press("U")
-        assert "nothing to redo" in it.toasts()[-1]
-        # What ran once is not run again.
-        assert len(it.engine.sent(StartRun)) == runs
+async def test_layers_run_twice_and_once_again(it: Explored) -> None:
+    await it.resize(160, 50)
+    what_if = (await open_what_if(it)).what_if
+    await it.press("5", "G", "3", "R")
+    await idle(it)
+    assert it.engine.sent(StartRun)[-1].settings.repeated == (Repeated(5, 7),)
+    assert "3 layers run twice" in it.screen_text()
+    assert "layers 5-7 twice" in it.screen_text()
+    assert it.screen_text().count("↻") == 3
+    await it.press("x")
+    await idle(it)
+    settings = it.engine.sent(StartRun)[-1].settings
+    assert (settings.skipped, settings.repeated) == ((Skip(5),), (Repeated(5, 7),))
+    await it.press("u", "R")
+    assert what_if.stack == Stack.full(LAYERS)
+    await it.press("u")
+    await idle(it)
+    assert what_if.stack.repeated == (Repeated(5, 7),)
+    await it.press("c")
+    assert what_if.stack == Stack.full(LAYERS)
 
 
-async def test_layers_run_twice_and_once_again(tmp_path: Path) -> None:
-    async with explore(tmp_path, size=(160, 50)) as it:
-        what_if = (await open_what_if(it)).what_if
-        await it.press("5", "G", "3", "R")
-        await idle(it)
-        assert it.engine.sent(StartRun)[-1].settings.repeated == (Repeated(5, 7),)
-        assert "3 layers run twice" in it.screen_text()
-        assert "layers 5-7 twice" in it.screen_text()
-        assert it.screen_text().count("↻") == 3
-        await it.press("x")
-        await idle(it)
-        settings = it.engine.sent(StartRun)[-1].settings
-        assert (settings.skipped, settings.repeated) == ((Skip(5),), (Repeated(5, 7),))
-        await it.press("u", "R")
-        assert what_if.stack == Stack.full(LAYERS)
-        await it.press("u")
-        await idle(it)
-        assert what_if.stack.repeated == (Repeated(5, 7),)
-        await it.press("c")
-        assert what_if.stack == Stack.full(LAYERS)
-
-
-async def test_a_change_forgets_what_was_undone(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        what_if = (await open_what_if(it)).what_if
-        await it.press("3", "G", "x", "u", "5", "G", "x", "U")
-        assert what_if.stack.skipped == (Skip(5),)
-
-
-async def test_it_fills_in_live_and_a_newer_change_stops_the_run(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        it.engine.manual = True
-        await it.press("4", "G", "x")
-        # Contributions and lens of the first layer, contributions of the second.
-        for _ in range(3):
-            it.engine.advance(until=Rows)
-        await it.until(lambda: screen.what_if.changed.layers_done == 2)
-        await it.until(lambda: "layer 2 of 30" in it.screen_text())
-        assert "→ …" in it.screen_text()
-        assert screen.what_if.is_pending
-        await it.press("k", "x")
-        assert [type(command) for command in it.engine.commands[-2:]] == [Stop, StartRun]
-        it.engine.advance()
-        await idle(it)
-        assert screen.what_if.effect.changed.settings.skipped == (Skip(4), Skip(5))
-        assert not screen.what_if.is_pending
-        # The one that was stopped runs anew when it is wanted.
-        it.engine.manual = False
-        await it.press("u")
-        await idle(it)
-        assert skipped(it) == (Skip(4),)
-
-
-async def test_the_end_of_a_run_is_told_to_a_header_that_a_dialog_covers(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        it.engine.manual = True
-        await it.press("4", "G", "x")
+async def test_it_fills_in_live_and_a_newer_change_stops_the_run(it: Explored) -> None:
+    screen = await open_what_if(it)
+    it.engine.manual = True
+    await it.press("4", "G", "x")
+    # Contributions and lens of the first layer, contributions of the second.
+    for _ in range(3):
         it.engine.advance(until=Rows)
-        await it.until(lambda: "▸ layer 1 of 30" in it.screen_text())
-        await it.press("question_mark")
-        assert isinstance(it.app.screen, HelpScreen)
-        it.engine.advance()
-        await it.until(lambda: screen.query_one(StatusLine).status.state == "ready")
-        await it.press("escape")
-        await it.until(lambda: "● ready" in it.screen_text().splitlines()[0])
-        assert "▸" not in it.screen_text().splitlines()[0]
+    await it.until(lambda: screen.what_if.changed.layers_done == 2)
+    await it.until(lambda: "layer 2 of 30" in it.screen_text())
+    assert "→ …" in it.screen_text()
+    assert screen.what_if.is_pending
+    await it.press("k", "x")
+    assert [type(command) for command in it.engine.commands[-2:]] == [Stop, StartRun]
+    it.engine.advance()
+    await idle(it)
+    assert screen.what_if.effect.changed.settings.skipped == (Skip(4), Skip(5))
+    assert not screen.what_if.is_pending
+    # The one that was stopped runs anew when it is wanted.
+    it.engine.manual = False
+    await it.press("u")
+    await idle(it)
+    assert skipped(it) == (Skip(4),)
 
 
-async def test_going_back_stops_what_runs_for_this_screen_alone(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await open_what_if(it)
-        it.engine.manual = True
-        await it.press("x")
-        it.engine.advance(3)
-        await it.press("escape")
-        assert isinstance(it.engine.commands[-1], Stop)
-        await it.until(lambda: it.status.state == "ready")
-        assert isinstance(it.app.screen, MainScreen)
+async def test_the_end_of_a_run_is_told_to_a_header_that_a_dialog_covers(it: Explored) -> None:
+    screen = await open_what_if(it)
+    it.engine.manual = True
+    await it.press("4", "G", "x")
+    it.engine.advance(until=Rows)
+    await it.until(lambda: "▸ layer 1 of 30" in it.screen_text())
+    await it.press("question_mark")
+    assert isinstance(it.app.screen, HelpScreen)
+    it.engine.advance()
+    await it.until(lambda: screen.query_one(StatusLine).status.state == "ready")
+    await it.press("escape", until=lambda: "● ready" in it.screen_text().splitlines()[0])
+    assert "▸" not in it.screen_text().splitlines()[0]
 
 
-async def test_layers_are_ranked_by_influence_and_then_by_loss(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await open_what_if(it)
-        # One more forward pass, which the screen asks for by itself.
-        assert "similarity" in it.engine.sent(StartRun)[-1].settings.metrics
-        assert "influence" in it.screen_text()
-        await it.press("i")
-        await idle(it)
-        await it.until(lambda: "loss change" in it.screen_text())
-        assert it.session.current.result.get(Ablation) is not None
-        assert it.session.runs == [it.session.current]
-        assert it.session.current.state is RunState.FINISHED
+async def test_going_back_stops_what_runs_for_this_screen_alone(it: Explored) -> None:
+    await open_what_if(it)
+    it.engine.manual = True
+    await it.press("x")
+    it.engine.advance(3)
+    await it.press("escape")
+    assert isinstance(it.engine.commands[-1], Stop)
+    await it.until(lambda: it.status.state == "ready")
+    assert isinstance(it.app.screen, MainScreen)
 
 
-async def test_the_same_key_orders_the_parts_once_layers_are_ranked(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await open_what_if(it)
-        await it.press("i")
-        await idle(it)
-        await it.press("i")
-        await idle(it)
-        found = it.session.current.result.get(KeptParts)
-        first = found.orders[0][0]
-        assert "numbers: order" in it.screen_text()
-        await it.press(*str(first // 2), "G")
-        await it.until(lambda: re.search(r"▸ *\d+ ┣ .*\b1\b", it.screen_text()) is not None)
-        await it.press("i")
-        assert ALL_RANKED in it.toasts()[-1]
+async def test_layers_are_ranked_by_influence_then_by_loss_and_parts_are_ordered(
+    it: Explored,
+) -> None:
+    await open_what_if(it)
+    # One more forward pass, which the screen asks for by itself.
+    assert "similarity" in it.engine.sent(StartRun)[-1].settings.metrics
+    assert "influence" in it.screen_text()
+    await it.press("i")
+    await idle(it)
+    await it.until(lambda: "loss change" in it.screen_text())
+    assert it.session.current.result.get(Ablation) is not None
+    assert it.session.runs == [it.session.current]
+    assert it.session.current.state is RunState.FINISHED
+    await it.press("i")
+    await idle(it)
+    first = it.session.current.result.get(KeptParts).orders[0][0]
+    assert "numbers: order" in it.screen_text()
+    await it.press(*str(first // 2), "G")
+    await it.until(lambda: re.search(r"▸ *\d+ ┣ .*\b1\b", it.screen_text()) is not None)
+    await it.press("i")
+    assert ALL_RANKED in it.toasts()[-1]
 
 
-async def test_parts_of_a_model_without_a_split_are_refused_with_the_reason(tmp_path: Path) -> None:
+async def test_without_the_split_only_layers_can_be_turned_off(tmp_path: Path) -> None:
+    reason = "the parts do not [/] add up"
+
     def load(spec: ModelSpec) -> Iterator[Event]:
-        yield ModelLoaded(model_info(spec, split_missing="its layers mix streams"))
+        yield ModelLoaded(model_info(spec, split_missing=reason))
 
     async with explore(tmp_path, lambda: FakeEngine(load)) as it:
-        await open_what_if(it)
-        await it.press("i")
-        await idle(it)
-        await it.press("i")
-        assert it.toasts()[-1] == "Parts kept is unavailable: its layers mix streams."
-
-
-async def test_pruning_takes_the_least_useful_of_those_that_are_on(tmp_path: Path) -> None:
-    least = np.argsort(usefulness(LAYERS), kind="stable")[:5].tolist()
-    async with explore(tmp_path) as it:
         screen = await open_what_if(it)
-        await it.press("3", "p")
+        await it.press("t")
+        assert it.toasts()[-1] == f"Only whole layers can be turned off: {reason}"
+        assert screen.what_if.piece == "layer"
+        await it.press("a", "m")
+        assert reason in it.toasts()[-1]
+        assert not screen.what_if.stack.skipped
+        await it.press("i")
         await idle(it)
-        assert {skip.layer for skip in skipped(it)} == set(least[:3])
-        assert screen.what_if.rule == "block influence"
-        await it.press("2", "p")
-        await idle(it)
-        assert {skip.layer for skip in skipped(it)} == set(least)
-        await it.press("i", "c", "p")
-        await idle(it)
-        assert screen.what_if.rule == "ablation loss"
-        assert [skip.layer for skip in skipped(it)] == least[:1]
-        await it.press("9", "9", "p")
-        assert screen.what_if.stack.layers_off == LAYERS
-        await it.press("p")
-        assert "Every layer is off" in it.toasts()[-1]
+        await it.press("i")
+        assert it.toasts()[-1] == f"Parts kept is unavailable: {reason}."
+        await it.press("x")
+        assert screen.what_if.stack.skipped
+
+
+async def test_pruning_takes_the_least_useful_of_those_that_are_on(it: Explored) -> None:
+    least = np.argsort(usefulness(LAYERS), kind="stable")[:5].tolist()
+    screen = await open_what_if(it)
+    await it.press("3", "p")
+    await idle(it)
+    assert {skip.layer for skip in skipped(it)} == set(least[:3])
+    assert screen.what_if.rule == "block influence"
+    await it.press("2", "p")
+    await idle(it)
+    assert {skip.layer for skip in skipped(it)} == set(least)
+    await it.press("i", "c", "p")
+    await idle(it)
+    assert screen.what_if.rule == "ablation loss"
+    assert [skip.layer for skip in skipped(it)] == least[:1]
+    await it.press("9", "9", "p")
+    assert screen.what_if.stack.layers_off == LAYERS
+    await it.press("p")
+    assert "Every layer is off" in it.toasts()[-1]
 
 
 async def test_pruning_takes_the_order_of_layers_that_go_together_once_it_is_there(
-    tmp_path: Path,
+    it: Explored,
 ) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.compute("ablation", "kept")
-        await it.until(lambda: it.session.current.result.get(Kept) is not None)
-        await it.ready()
-        found = it.session.current.result.get(Kept)
-        screen = await open_what_if(it)
-        await it.press("4", "p")
-        await idle(it)
-        assert {skip.layer for skip in skipped(it)} == set(found.orders[0][:4])
-        assert screen.what_if.rule == order_words(found.kind, found.search)
+    it.app.explorer.compute("ablation", "kept")
+    await it.until(lambda: it.session.current.result.get(Kept) is not None)
+    await it.ready()
+    found = it.session.current.result.get(Kept)
+    screen = await open_what_if(it)
+    await it.press("4", "p")
+    await idle(it)
+    assert {skip.layer for skip in skipped(it)} == set(found.orders[0][:4])
+    assert screen.what_if.rule == order_words(found.kind, found.search)
 
 
-async def test_parts_are_pruned_in_their_order_after_a_switch(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("n")
-        await it.ready()
-        screen = await open_what_if(it)
+async def test_parts_are_pruned_in_their_order_after_a_switch(it: Explored) -> None:
+    await it.press("n")
+    await it.ready()
+    screen = await open_what_if(it)
 
-        def off() -> tuple[str, list[int]]:
-            return pieces_of_skips(screen.what_if.stack.skipped)
+    def off() -> tuple[str, list[int]]:
+        return pieces_of_skips(screen.what_if.stack.skipped)
 
-        await it.press("t")
-        assert it.toasts()[-1] == "p prunes parts: attentions and MLPs, each by itself."
-        assert "Layers · p prunes parts" in it.screen_text()
-        await it.press("5", "p")
-        assert it.toasts()[-1] == "Parts kept is computed first, to rank the parts."
-        await idle(it)
-        found = it.session.current.result.get(KeptParts)
-        order = found.orders[0]
-        assert off() == ("part", sorted(order[:5]))
-        assert screen.what_if.rule == order_words(found.kind, found.search)
-        assert len(screen.what_if.effects) == 2
-        assert all(effect.changed.complete for effect in screen.what_if.effects)
-        # A part that is off already is passed over.
-        part = part_of(order[5])
-        await it.press("u", *str(part.layer), "G", "a" if part.part == "attention" else "m")
-        await it.press("6", "p")
-        await idle(it)
-        assert off() == ("part", sorted(order[:7]))
-        await it.press("c", "t", "p")
-        await idle(it)
-        assert screen.what_if.rule == "block influence"
-        assert "p prunes parts" not in it.screen_text().split("\n")[8]
-        assert (off()[0], len(off()[1])) == ("layer", 1)
-        await it.press("t", "9", "9", "p")
-        assert screen.what_if.stack.layers_off == LAYERS
-        await it.press("p")
-        assert it.toasts()[-1] == "Every part is off."
-
-
-async def test_a_model_without_a_split_has_no_parts_to_prune(tmp_path: Path) -> None:
-    def load(spec: ModelSpec) -> Iterator[Event]:
-        yield ModelLoaded(model_info(spec, split_missing="its layers mix streams"))
-
-    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
-        screen = await open_what_if(it)
-        await it.press("t")
-        assert it.toasts()[-1] == "Only whole layers can be turned off: its layers mix streams"
-        assert screen.what_if.piece == "layer"
+    await it.press("t")
+    assert it.toasts()[-1] == "p prunes parts: attentions and MLPs, each by itself."
+    assert "Layers · p prunes parts" in it.screen_text()
+    await it.press("5", "p")
+    assert it.toasts()[-1] == "Parts kept is computed first, to rank the parts."
+    await idle(it)
+    found = it.session.current.result.get(KeptParts)
+    order = found.orders[0]
+    assert off() == ("part", sorted(order[:5]))
+    assert screen.what_if.rule == order_words(found.kind, found.search)
+    assert len(screen.what_if.effects) == 2
+    assert all(effect.changed.complete for effect in screen.what_if.effects)
+    # A part that is off already is passed over.
+    part = part_of(order[5])
+    await it.press("u", *str(part.layer), "G", "a" if part.part == "attention" else "m")
+    await it.press("6", "p")
+    await idle(it)
+    assert off() == ("part", sorted(order[:7]))
+    await it.press("c", "t", "p")
+    await idle(it)
+    assert screen.what_if.rule == "block influence"
+    assert "p prunes parts" not in it.screen_text().split("\n")[8]
+    assert (off()[0], len(off()[1])) == ("layer", 1)
+    await it.press("t", "9", "9", "p")
+    assert screen.what_if.stack.layers_off == LAYERS
+    await it.press("p")
+    assert it.toasts()[-1] == "Every part is off."
 
 
-async def test_pruning_computes_what_it_needs_first(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        it.engine.manual = True
-        await it.press("x")
-        await it.until(lambda: isinstance(it.app.screen, WhatIfScreen))
-        await it.press("2", "p")
-        assert "computed first" in it.toasts()[-1]
-        assert not skipped(it)
-        it.engine.manual = False
-        it.engine.advance()
-        await idle(it)
-        assert len(skipped(it)) == 2
+async def test_pruning_computes_what_it_needs_first(it: Explored) -> None:
+    it.engine.manual = True
+    await it.press("x", until=WhatIfScreen)
+    await it.press("2", "p")
+    assert "computed first" in it.toasts()[-1]
+    assert not skipped(it)
+    it.engine.manual = False
+    it.engine.advance()
+    await idle(it)
+    assert len(skipped(it)) == 2
 
 
-async def test_pruning_runs_on_every_prompt_of_the_session(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("n")
-        await it.ready()
-        await it.press("n")
-        await it.until(lambda: len(it.session.runs) == 3)
-        await it.ready()
-        screen = await open_what_if(it)
-        assert not screen.what_if.effects
-        await it.press("5", "p")
-        await idle(it)
-        effects = screen.what_if.effects
-        assert [effect.prompt for effect in effects] == [
-            run.prompt for run in (it.session.runs[2], *it.session.runs[:2])
-        ]
-        assert all(effect.loss_change > 0 and effect.agreement for effect in effects)
-        assert it.screen_text().count(signed_number(effects[0].loss_change)) >= 4
-        assert "by block influence" in it.screen_text()
-        # Another change has no list, and undoing it brings the old one back without a run.
-        runs = len(it.engine.sent(StartRun))
-        await it.press("x", "u")
-        await idle(it)
-        assert len(it.engine.sent(StartRun)) == runs + 1
-        assert [effect.loss_change for effect in screen.what_if.effects] == [
-            effect.loss_change for effect in effects
-        ]
+async def test_pruning_runs_on_every_prompt_of_the_session(it: Explored) -> None:
+    await it.press("n")
+    await it.ready()
+    await it.press("n", until=lambda: len(it.session.runs) == 3)
+    await it.ready()
+    screen = await open_what_if(it)
+    assert not screen.what_if.effects
+    await it.press("5", "p")
+    await idle(it)
+    effects = screen.what_if.effects
+    assert [effect.prompt for effect in effects] == [
+        run.prompt for run in (it.session.runs[2], *it.session.runs[:2])
+    ]
+    assert all(effect.loss_change > 0 and effect.agreement for effect in effects)
+    assert it.screen_text().count(signed_number(effects[0].loss_change)) >= 4
+    assert "by block influence" in it.screen_text()
+    # Another change has no list, and undoing it brings the old one back without a run.
+    runs = len(it.engine.sent(StartRun))
+    await it.press("x", "u")
+    await idle(it)
+    assert len(it.engine.sent(StartRun)) == runs + 1
+    assert [effect.loss_change for effect in screen.what_if.effects] == [
+        effect.loss_change for effect in effects
+    ]
 
 
-async def test_a_change_goes_before_the_session_and_that_before_a_metric(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        await it.press("n")
-        await it.ready()
-        screen = await open_what_if(it)
-        it.engine.manual = True
-        await it.press("i")
-        assert "ablation" in it.engine.sent(StartRun)[-1].settings.metrics
-        await it.press("p")
-        assert skipped(it)
-        assert it.engine.sent(StartRun)[-1].prompt == it.session.current.prompt
-        it.engine.advance()
-        await it.until(lambda: it.engine.sent(StartRun)[-1].prompt != it.session.current.prompt)
-        it.engine.advance()
-        await it.until(lambda: "ablation" in it.engine.sent(StartRun)[-1].settings.metrics)
-        it.engine.advance()
-        await idle(it)
-        assert screen.what_if.clean.get(Ablation) is not None
-        assert it.session.current.state is RunState.FINISHED
+async def test_a_change_goes_before_the_session_and_that_before_a_metric(it: Explored) -> None:
+    await it.press("n")
+    await it.ready()
+    screen = await open_what_if(it)
+    it.engine.manual = True
+    await it.press("i")
+    assert "ablation" in it.engine.sent(StartRun)[-1].settings.metrics
+    await it.press("p")
+    assert skipped(it)
+    assert it.engine.sent(StartRun)[-1].prompt == it.session.current.prompt
+    it.engine.advance()
+    await it.until(lambda: it.engine.sent(StartRun)[-1].prompt != it.session.current.prompt)
+    it.engine.advance()
+    await it.until(lambda: "ablation" in it.engine.sent(StartRun)[-1].settings.metrics)
+    it.engine.advance()
+    await idle(it)
+    assert screen.what_if.clean.get(Ablation) is not None
+    assert it.session.current.state is RunState.FINISHED
 
 
-async def test_the_prompt_is_coloured_by_how_likely_each_token_became(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        measure = screen.query_one(PromptPane).measure
-        assert measure.values(screen.what_if.clean) is None
-        await it.press("g", "x")
-        await idle(it)
-        values = measure.values(screen.what_if.changed)
-        assert values.shape == (1, len(screen.what_if.clean.tokens))
-        assert np.isnan(values[0, 0])
-        np.testing.assert_allclose(values[0, 1:], -usefulness(LAYERS)[0], rtol=1e-5)
-
-
-async def test_agreement_counts_tokens_after_which_both_say_the_same(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        # As in what is left without layers, token 0 does not count.
-        tokens = len(screen.what_if.clean.tokens) - 1
-        await it.press("1", "5", "G", "x")
-        await idle(it)
-        assert screen.what_if.effect.agreement == (tokens, tokens)
-        await it.press("g", "x")
-        await idle(it)
-        assert screen.what_if.effect.agreement == (0, tokens)
-        await it.until(lambda: f"0 / {tokens}" in it.screen_text())
-        assert "≠" in it.screen_text()
+async def test_what_each_token_became_is_coloured_and_what_both_say_is_counted(
+    it: Explored,
+) -> None:
+    screen = await open_what_if(it)
+    measure = screen.query_one(PromptPane).measure
+    assert measure.values(screen.what_if.clean) is None
+    # As in what is left without layers, token 0 does not count.
+    tokens = len(screen.what_if.clean.tokens) - 1
+    await it.press("g", "x")
+    await idle(it)
+    values = measure.values(screen.what_if.changed)
+    assert values.shape == (1, tokens + 1)
+    assert np.isnan(values[0, 0])
+    np.testing.assert_allclose(values[0, 1:], -usefulness(LAYERS)[0], rtol=1e-5)
+    assert screen.what_if.effect.agreement == (0, tokens)
+    await it.until(lambda: f"0 / {tokens}" in it.screen_text())
+    assert "≠" in it.screen_text()
+    await it.press("x", "1", "5", "G", "x")
+    await idle(it)
+    assert screen.what_if.effect.agreement == (tokens, tokens)
 
 
 def only_clean(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunResult:
@@ -567,41 +531,24 @@ def only_clean(prompt: Prompt, model: ModelInfo, settings: RunSettings) -> RunRe
 async def test_a_failure_is_told_in_place_and_not_tried_again(tmp_path: Path) -> None:
     async with explore(tmp_path, lambda: FakeEngine(results=only_clean)) as it:
         await open_what_if(it)
-        await it.press("3", "G", "x")
-        await it.until(lambda: "did not run: Layer [/]" in it.screen_text())
+        await it.press("3", "G", "x", until="did not run: Layer [/]")
         runs = len(it.engine.sent(StartRun))
         await it.press("j", "k", "l")
         assert len(it.engine.sent(StartRun)) == runs
-        await it.press("c")
-        await it.until(lambda: "all 30 layers on" in it.screen_text())
+        await it.press("c", until="all 30 layers on")
         assert it.app.error is None
 
 
-async def test_a_dying_engine_leaves_the_screen_as_it_is(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        it.engine.manual = True
-        await it.press("x")
-        it.engine.advance(3)
-        it.engine.die()
-        await it.until(lambda: "engine gone" in it.screen_text())
-        await it.press("j", "x", "p", "i", "u")
-        assert screen.what_if.clean is it.session.current.result
-        await it.press("escape")
-        await it.until(lambda: it.status.state == "gone")
-
-
-async def test_without_the_split_only_layers_can_be_turned_off(tmp_path: Path) -> None:
-    def load(spec: ModelSpec) -> Iterator[Event]:
-        yield ModelLoaded(model_info(spec, split_missing="the parts do not [/] add up"))
-
-    async with explore(tmp_path, lambda: FakeEngine(load)) as it:
-        screen = await open_what_if(it)
-        await it.press("a", "m")
-        assert "do not [/] add up" in it.toasts()[-1]
-        assert not screen.what_if.stack.skipped
-        await it.press("x")
-        assert screen.what_if.stack.skipped
+async def test_a_dying_engine_leaves_the_screen_as_it_is(it: Explored) -> None:
+    screen = await open_what_if(it)
+    it.engine.manual = True
+    await it.press("x")
+    it.engine.advance(3)
+    it.engine.die()
+    await it.until(lambda: "engine gone" in it.screen_text())
+    await it.press("j", "x", "p", "i", "u")
+    assert screen.what_if.clean is it.session.current.result
+    await it.press("escape", until=lambda: it.status.state == "gone")
 
 
 async def test_without_a_lens_the_stack_still_changes(tmp_path: Path) -> None:
@@ -624,42 +571,37 @@ async def test_x_waits_for_a_run_that_is_whole(tmp_path: Path) -> None:
         assert isinstance(it.app.screen, MainScreen)
 
 
-async def test_help_lists_and_runs_its_keys(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        await it.press("question_mark")
-        await it.until(lambda: isinstance(it.app.screen, HelpScreen))
-        await it.press(*"cursor's layer off".replace(" ", ""))
-        await it.press(*["backspace"] * 30)
-        await it.press(*"exit_early", "enter")
-        await it.until(lambda: screen.what_if.stack.skipped)
+async def test_help_lists_and_runs_its_keys(it: Explored) -> None:
+    screen = await open_what_if(it)
+    await it.press("question_mark", until=HelpScreen)
+    it.app.screen.query_one(Input).value = "exit_early"
+    await it.press("enter", until=lambda: screen.what_if.stack.skipped)
 
 
 @pytest.mark.parametrize("size", SIZES[:1])
-async def test_hostile_tokens_stay_in_their_cells(tmp_path: Path, size: tuple[int, int]) -> None:
+async def test_hostile_tokens_stay_in_their_cells(it: Explored, size: tuple[int, int]) -> None:
     text = " ".join(text for text in HOSTILE.values() if text)
-    async with explore(tmp_path, size=size) as it:
-        it.app.explorer.run(Prompt(text))
-        await it.until(lambda: len(it.session.runs) == 2)
-        await it.ready()
-        await open_what_if(it)
-        await it.press("g", "2", "p")
-        for _ in range(12):
-            await it.press("l", "tab")
-            shown = it.screen_text()
-            assert not {"\x1b", "\u202e", "\u200b"} & set(shown)
-        assert it.app.error is None
+    await it.resize(*size)
+    it.app.explorer.run(Prompt(text))
+    await it.until(lambda: len(it.session.runs) == 2)
+    await it.ready()
+    await open_what_if(it)
+    await it.press("g", "2", "p")
+    for _ in range(12):
+        await it.press("l", "tab")
+        shown = it.screen_text()
+        assert not {"\x1b", "\u202e", "\u200b"} & set(shown)
+    assert it.app.error is None
 
 
 @pytest.mark.parametrize("name", ["glyph", "256"])
-async def test_other_ramps(tmp_path: Path, name: str) -> None:
-    async with explore(tmp_path) as it:
-        it.app.explorer.settings = replace(it.app.explorer.settings, ramp=name)
-        await open_what_if(it)
-        await it.press("g", "x")
-        await idle(it)
-        solid = "█" if name == "glyph" else "▀"
-        assert solid * 3 in it.screen_text()
+async def test_other_ramps(it: Explored, name: str) -> None:
+    it.app.explorer.settings = replace(it.app.explorer.settings, ramp=name)
+    await open_what_if(it)
+    await it.press("g", "x")
+    await idle(it)
+    solid = "█" if name == "glyph" else "▀"
+    assert solid * 3 in it.screen_text()
 
 
 # Patching -------------------------------------------------------------------
@@ -689,18 +631,9 @@ async def test_a_state_of_the_other_prompt_is_put_in_at_the_cursor(tmp_path: Pat
         assert "patched at layer 4, token 2; layer 5, token 2; 1 more" in it.toasts()[-1]
 
 
-async def test_an_engine_that_starts_again_is_not_called_ready(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        assert "● ready" in it.screen_text().splitlines()[0]
-        it.app.explorer.engine.phase = Phase.STARTING
-        screen.redraw()
-        await it.until(lambda: "◌ starting" in it.screen_text().splitlines()[0])
-
-
-async def test_without_another_prompt_nothing_is_put_in(tmp_path: Path) -> None:
-    async with explore(tmp_path) as it:
-        screen = await open_what_if(it)
-        await it.press("P")
-        assert it.toasts()[-1] == "There is no text to patch from. esc, then L, names one."
-        assert screen.what_if.stack.is_clean
+async def test_an_engine_that_starts_again_is_not_called_ready(it: Explored) -> None:
+    screen = await open_what_if(it)
+    assert "● ready" in it.screen_text().splitlines()[0]
+    it.app.explorer.engine.phase = Phase.STARTING
+    screen.redraw()
+    await it.until(lambda: "◌ starting" in it.screen_text().splitlines()[0])

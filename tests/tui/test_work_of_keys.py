@@ -83,8 +83,7 @@ async def test_no_key_draws_a_resample(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(resampling, "_drawn", spy)
     async with explore(tmp_path, engine) as it:
         await press_on(it, it.main, "heatmap", *it.main.PAGES)
-        await it.press("n")
-        await it.until(lambda: len(it.session.results) == 2)
+        await it.press("n", until=lambda: len(it.session.results) == 2)
         await it.ready()
         screen = await compared(it)
         await press_on(it, screen, "curves", "depth-pair")
@@ -189,8 +188,7 @@ async def test_the_next_page_of_a_layer_is_laid_out_once(
     count(CellValues)
     monkeypatch.setattr(prompt_pane, "lay_out", flowed)
     async with explore(tmp_path, engine) as it:
-        await it.press("enter")
-        await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the page")
+        await it.press("enter", until=LayerScreen)
         screen = it.app.screen
         assert isinstance(screen, LayerScreen)
         await it.until(lambda: screen.page is not None and "page-heads" in laid_out)
