@@ -90,15 +90,6 @@ async def test_narrow_screens_show_one_pane_at_a_time_and_tab_goes_through_all(
         await it.until(lambda: it.app.screen is it.main and it.main.active_pane.id == "curves")
 
 
-async def test_resizing_reflows(it: Explored) -> None:
-    await it.resize(200, 60)
-    assert "Session" in it.screen_text()
-    await it.resize(80, 24)
-    await it.until(lambda: "Logit lens" not in it.screen_text())
-    await it.resize(120, 40)
-    await it.until(lambda: "Verdict Evidence" in it.screen_text())
-
-
 async def test_a_load_shows_its_progress(tmp_path: Path) -> None:
     def slow(spec: ModelSpec) -> Iterator[Event]:
         yield Progress("Downloading", 40_000_000, 92_000_000, "B")
@@ -328,13 +319,6 @@ async def test_measures_that_the_model_cannot_give_are_skipped(tmp_path: Path) -
         assert it.main.measure.name == "layer_norm_ratio"
         await it.press("G")
         assert it.main.cursor.layer == LAYERS - 1
-
-
-async def test_zoom_gives_a_pane_the_screen_and_tab_takes_the_next(it: Explored) -> None:
-    await it.press("z", until=lambda: "Logit lens" not in it.screen_text())
-    assert "SmolLM2" in it.screen_text()
-    await it.press("tab", until="Logit lens")
-    await it.press("z", until="Verdict Evidence")
 
 
 async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(it: Explored) -> None:

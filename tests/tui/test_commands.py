@@ -23,7 +23,6 @@ from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.under_cursor import MeasureRow
 from depthtui.tui.screens.dialogs.command_menu import CommandMenu
 from depthtui.tui.screens.dialogs.messages_dialog import MessagesDialog
-from depthtui.tui.screens.dialogs.model_picker import ModelPicker
 from depthtui.tui.screens.layer_screen import LayerScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.cell import CellTables
@@ -37,13 +36,6 @@ async def test_enter_opens_the_cell_under_the_cursor(it: Explored) -> None:
     await it.until(lambda: "after attention" in it.screen_text(), "its parts")
     assert "Layer contribution" in " ".join(it.screen_text().split())
     await it.press("escape", until=MainScreen)
-
-
-async def test_a_double_click_opens_what_is_under_the_pointer(it: Explored) -> None:
-    await it.pilot.click(HeatmapPane, offset=(12, 6), times=2)
-    await it.until(lambda: isinstance(it.app.screen, LayerScreen), "the cell")
-    layer, _ = it.main.cursor
-    await it.until(lambda: f"Layer {layer} at" in it.screen_text(), "its name")
 
 
 async def offered(it: Explored) -> CommandMenu:
@@ -162,12 +154,6 @@ async def test_keys_that_come_together_all_count(it: Explored) -> None:
     await it.press("escape", "slash", "tab", *"is", "enter")
     assert it.main.is_searching
     assert "in the lens's top tokens" in it.screen_text()
-
-
-async def test_a_click_beside_a_dialog_leaves_it(it: Explored) -> None:
-    await it.press("m", until=ModelPicker)
-    await it.pilot.click(offset=(1, 1))
-    await it.until(lambda: it.app.screen is it.main)
 
 
 async def test_a_menu_is_left_before_its_list_is_there(it: Explored) -> None:
