@@ -22,8 +22,9 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Span, Text
-from textual._context import visible_screen_stack
 from textual.app import App
+
+from depthtui.tui.textual_patches.names import shown_lines
 
 Picture = list[Text]
 
@@ -39,8 +40,7 @@ ATTRIBUTES = ("bold", "dim", "italic", "blink", "conceal", *DRAWN_ON_BLANKS)
 
 def take_picture(app: App[Any]) -> Picture:
     """The screen that is up, with what shines through from below."""
-    visible_screen_stack.set(app._background_screens)
-    return [_line(iter(strip)) for strip in app.screen._compositor.render_strips()]
+    return [_line(iter(strip)) for strip in shown_lines(app.screen)]
 
 
 def _line(segments: Iterator[Segment]) -> Text:
