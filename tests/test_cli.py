@@ -1108,7 +1108,9 @@ class TestExplorer:
             option_values: dict[str, object],
             trusted: Sequence[ModelSpec],
             engine_command: str,
+            recorder: object,
         ) -> int:
+            assert recorder is None
             assert option_values.items() <= vars(settings).items()
             self.trusted, self.engine_command = trusted, engine_command
             calls.append((spec, settings))

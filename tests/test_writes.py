@@ -24,6 +24,8 @@ EXCEPTIONS = {
     "models/staging.py _rename": "to a name that is free: a folder replaces empty folders alone",
     "models/staging.py _mend": "over a conversion of its own, which is damaged",
     "models/staging.py _sync": "nothing is written: a file is flushed",
+    "tui/player.py play_scene": "folders of the cache, and links to them in a scratch folder",
+    "tui/scene.py __init__": "a new file, exclusively",
     "tui/process_logs.py write": "a new file of a random name, exclusively",
     "tui/text_editor.py edited": "into a temporary folder of its own, for the user's editor",
 }

@@ -55,6 +55,7 @@ def on_every_rank(method: Method, has_checkpoints: bool = True) -> Method:
             return method(self, *args, **kwargs)
         if group.rank == 0:
             arguments = signature.bind(self, *args, **kwargs).arguments
+            del arguments["self"]
             send({"name": method.__name__, "arguments": _plain_arguments(arguments)})
         with _one_call(has_checkpoints):
             return method(self, *args, **kwargs)

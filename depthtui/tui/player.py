@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
+from depthtui.files import write_whole
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.explorer_app import ExplorerApp
@@ -130,7 +131,7 @@ def play_scene(
 def _write_picture(app: ExplorerApp, file: Path) -> None:
     as_svg = file.suffix == ".svg"
     text = take_screenshot(app) if as_svg else screen_text(app) + "\n"
-    file.write_text(text, encoding="utf-8")
+    write_whole(file, text.encode())
 
 
 async def play(

@@ -133,14 +133,15 @@ async def test_what_is_on_the_screen_stays_where_something_else_is_changed(it: E
     assert it.main.measure.name == "direct_logits"
 
 
-async def test_a_file_that_cannot_be_written_is_a_sentence(it: Explored) -> None:
-    (it.folder / "settings.toml").mkdir()
-    await opened(it, "comma", SettingsScreen)
-    await it.until(lambda: "cannot be read" in it.screen_text())
-    at(it, "chat_template")
-    await it.press("enter", "f5", until="cannot be read")
-    await it.press("escape")
-    await it.until(lambda: any("file yet: chat_template" in said for said in it.toasts()))
+async def test_a_file_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").mkdir()
+    async with explore(tmp_path) as it:
+        await opened(it, "comma", SettingsScreen)
+        await it.until(lambda: "cannot be read" in it.screen_text())
+        at(it, "chat_template")
+        await it.press("enter", "f5", until="cannot be read")
+        await it.press("escape")
+        await it.until(lambda: any("file yet: chat_template" in said for said in it.toasts()))
 
 
 async def test_hostile_values_are_text(tmp_path: Path) -> None:
