@@ -19,6 +19,7 @@ def test_events_are_the_same_for_the_same_seed() -> None:
     assert list(islice(events(3), 50)) != list(islice(events(4), 50))
 
 
+@pytest.mark.by_hand
 def test_a_hundred_random_events_do_no_harm(tmp_path: Path) -> None:
     tally = Soak(tmp_path, FAKE).run(islice(events(1), 100))
     assert tally.wrong == []
