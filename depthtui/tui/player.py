@@ -21,7 +21,6 @@ from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.scene import Scene, SceneStep, conditions
-from depthtui.tui.screens.live_screen import FRAME
 from depthtui.tui.screenshot import screen_text, take_screenshot
 from depthtui.tui.state.phase import CodeQuestion, Phase
 from depthtui.tui.state.toast import Toast
@@ -147,15 +146,20 @@ async def play(
     """
     for number, step in enumerate(steps, start=2):
         await _wait(app, step, number, watch)
-        if step.mouse is None:
-            # Where a pane scrolls to depends on what was drawn before; a double click is quick.
-            await asyncio.sleep(2 * FRAME)
+        await _drawn(app, step.within or _PATIENCE)
         await _enter(app, pilot, step)
         watch(app, step, False)
         if step.seconds:
             await asyncio.sleep(step.seconds)
         if getattr(app, "has_quit", False):
             return
+
+
+async def _drawn(app: DepthApp, seconds: float) -> None:
+    """Wait for the planned frame: where a pane scrolls to depends on what was drawn before."""
+    end = time.monotonic() + seconds
+    while getattr(app.screen, "redraw_planned", False) and time.monotonic() < end:
+        await asyncio.sleep(_BETWEEN_LOOKS)
 
 
 async def _wait(app: DepthApp, step: SceneStep, number: int, watch: Watch) -> None:

@@ -176,7 +176,7 @@ class Explored:
         screen = self.app.screen if self.app.screen_stack else None
         drawn_at = getattr(screen, "_drawn_at", 0.0)
         end = monotonic() + 10 * FRAME
-        while getattr(screen, "_redraw_planned", False) and monotonic() < end:
+        while getattr(screen, "redraw_planned", False) and monotonic() < end:
             if screen is not self.app.screen or screen._drawn_at != drawn_at:
                 break
             await self.pilot.pause()

@@ -651,7 +651,7 @@ async def test_an_engine_that_cannot_start_is_told(tmp_path: Path) -> None:
 async def test_a_key_is_answered_within_a_frame_of_many_rows(it: Explored) -> None:
     """A run of many events redraws a bounded number of times, not once an event."""
     await it.until(lambda: all(worker.is_finished for worker in it.app.workers))
-    await it.until(lambda: not it.main._redraw_planned)
+    await it.until(lambda: not it.main.redraw_planned)
     drawn = []
     redraw = it.main.redraw
     it.main.redraw = lambda: (drawn.append(time.monotonic()), redraw())[1]

@@ -132,7 +132,7 @@ async def open_what_if(it: Explored) -> WhatIfScreen:
 async def idle(it: Explored) -> None:
     """Wait until the engine has no more to do, and it is drawn."""
     await it.until(lambda: it.session.live is None, "an idle engine")
-    await it.until(lambda: not getattr(it.app.screen, "_redraw_planned", False), "a drawn screen")
+    await it.until(lambda: not getattr(it.app.screen, "redraw_planned", False), "a drawn screen")
     await it.pilot.pause()
 
 

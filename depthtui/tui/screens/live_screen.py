@@ -16,11 +16,15 @@ FRAME = 1 / 16
 
 
 class LiveScreen(PaneScreen):
-    """The base of screens that show a run while it is computed."""
+    """The base of screens that show a run while it is computed.
+
+    Attributes:
+        redraw_planned: whether something has changed since the last frame.
+    """
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
-        self._redraw_planned = False
+        self.redraw_planned = False
         self._drawn_at = 0.0
 
     @property
@@ -38,7 +42,7 @@ class LiveScreen(PaneScreen):
 
     def redraw(self) -> None:
         """Draw now, unless the screen is gone."""
-        self._redraw_planned, self._drawn_at = False, time.monotonic()
+        self.redraw_planned, self._drawn_at = False, time.monotonic()
         if self.is_running:
             self.draw()
             # Panes have something under the cursor only once they are laid out.
@@ -46,9 +50,9 @@ class LiveScreen(PaneScreen):
 
     def changed(self) -> None:
         """Draw with the next frame, or at once where the last frame is long enough ago."""
-        if self._redraw_planned:
+        if self.redraw_planned:
             return
-        self._redraw_planned = True
+        self.redraw_planned = True
         wait = self._drawn_at + FRAME - time.monotonic()
         if wait > 0:
             self.set_timer(wait, self.redraw)
