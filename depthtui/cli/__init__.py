@@ -174,7 +174,7 @@ def commands(
         _refuse_options(context)
         return 0
     refuse_trust_in_last_model(context.params)
-    check_scene_options(scene)
+    check_scene_options(scene, bool(engine_command or trusted.every))
     if "TEXTUAL_DRIVER" not in os.environ and not scene["until_end"]:
         _check_terminal()
     if scene["play"]:

@@ -48,12 +48,14 @@ scene_options = in_section(
 )
 
 
-def check_scene_options(options: dict[str, Any]) -> None:
-    """Refuse options of scenes that need another one.
+def check_scene_options(options: dict[str, Any], has_other_engine: bool) -> None:
+    """Refuse options of scenes that do not go together, or with an engine or code of one's own.
 
     Raises:
-        click.UsageError: an option is without the one that it belongs to.
+        click.UsageError: they do not.
     """
+    if options["play"] and has_other_engine:
+        raise click.UsageError("--play is without --engine-command and --trust-remote-code.")
     for name, needed in (("with_texts", "record"), ("until_end", "play"), ("size", "until_end")):
         if options[name] and not options[needed]:
             words = (f"--{option.replace('_', '-')}" for option in (name, needed))

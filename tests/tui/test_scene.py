@@ -134,6 +134,8 @@ def test_options_of_scenes_go_together(tmp_path: Path, capsys: pytest.CaptureFix
         (["--size", "80x24", "--play", file], "--size is for --until-end."),
         (["--until-end", "last.svg"], "--until-end is for --play."),
         (["--play", file, "--record", file], "exclude each other"),
+        (["--play", file, "--engine-command", "true"], "without --engine-command"),
+        (["--play", file, "--model", "m", "--trust-remote-code"], "and --trust-remote-code."),
         (["--play", file, "--until-end", "last.png"], "an .svg or a .txt"),
         (["--play", file, "--until-end", "last.svg", "--size", "0x9"], "no size such as 120x40"),
     ):
