@@ -244,9 +244,19 @@ class _Backend:
         return [torch.bfloat16, torch.float16]
 
 
+_accelerator = torch.accelerator.current_accelerator
+
+
+def _real_accelerator(check_available: bool = False) -> torch.device | None:
+    """The accelerator of this machine; accelerate would free the memory of a pretended one."""
+    found = _accelerator(check_available)
+    return None if found is not None and found.type == KIND else found
+
+
 def _register() -> None:
-    """Make the device type known to torch."""
+    """Make the device type known to torch, and to accelerate as none that it looks after."""
     _setup_privateuseone_for_python_backend(KIND, backend_module=_Backend())
+    torch.accelerator.current_accelerator = _real_accelerator
 
     # What torch makes beneath every dispatch mode, such as the index of `x[..., [1]]`.
     def empty_strided(
