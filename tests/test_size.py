@@ -57,7 +57,7 @@ CODE_LINES = {
     "tests/report": 3_070,
     "tests/service": 340,
     "tests/sweep": 3_500,
-    "tests/tools": 3_110,
+    "tests/tools": 3_120,
     "tests/tracing": 1_270,
     "tests/tui": 13_850,
 }
