@@ -37,7 +37,7 @@ CODE_LINES = {
     "depthtui/service": 390,
     "depthtui/sweep": 3_600,
     "depthtui/tracing": 3_170,
-    "depthtui/tui": 16_430,
+    "depthtui/tui": 16_440,
     "tests": 9_260,
     "tests/api": 980,
     "tests/builders": 1_280,
@@ -59,7 +59,7 @@ CODE_LINES = {
     "tests/sweep": 3_500,
     "tests/tools": 3_120,
     "tests/tracing": 1_270,
-    "tests/tui": 13_850,
+    "tests/tui": 13_860,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 
@@ -67,8 +67,8 @@ AT_MOST = {
     "functions of more than 60 lines": 0,
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
-    "explorers that the tests open": 155,
-    "cases": 9_600,
+    "explorers that the tests open": 156,
+    "cases": 9_493,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -419,8 +419,8 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
 """Models that do not have all that depthtui measures, for tests of their own."""
 
 
-FEW = ("llama", "falcon", "gemma2", "qwen3_next", "deepseek_v4")
-"""A plain model, a parallel block, norms behind each part, a hybrid with experts, many streams."""
+FEW = ("llama", "gemma2", "qwen3_next")
+"""A plain model, norms behind each part, a hybrid with experts."""
 
 
 def on_few_models(names: Iterable[str] = TINY, few: Iterable[str] = FEW) -> pytest.MarkDecorator:

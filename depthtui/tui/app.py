@@ -346,7 +346,11 @@ class DepthApp(Navigation):
         if event in self._simulated:
             self._simulated.remove(event)
         elif self.recorder is not None and is_shown and not event.is_forwarded:
-            self.recorder.take(event, self)
+            try:
+                self.recorder.take(event, self)
+            except DepthError as error:
+                self.recorder = None
+                self.warn(str(error))
 
     def simulate_key(self, key: str) -> None:
         """Press the key that a click stands for; a scene has the click alone."""
@@ -567,8 +571,8 @@ def main(
     try:
         status = app.run()
     finally:
-        if recorder is not None:
-            recorder.end()
+        if app.recorder is not None:
+            app.recorder.end()
     # Python's last collections would traverse every object: a third of a second for nothing.
     gc.freeze()
     if app.error is not None:

@@ -171,7 +171,11 @@ class Recorder:
         self._write(SceneHeading(__version__, theme, keys))
 
     def take(self, event: events.Event, app: ExplorerApp) -> None:
-        """Write an event that the terminal has sent; moves without a button are left out."""
+        """Write an event that the terminal has sent; moves without a button are left out.
+
+        Raises:
+            DepthError: the file cannot be written any more.
+        """
         match event:
             case events.Resize(size=size) if size != self._size:
                 self._size = size
@@ -210,8 +214,11 @@ class Recorder:
         values = asdict(
             line, dict_factory=lambda pairs: {name: value for name, value in pairs if value}
         )
-        self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(values, ensure_ascii=False) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise DepthError(f"{self._file.name} ends before this input: {error}.") from error
 
     def _shown(self, text: str) -> str:
         """A text as it is written."""

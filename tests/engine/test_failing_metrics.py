@@ -63,8 +63,8 @@ They are the first to need the recorded pass, which is most of their work here.
 """
 
 
-OFTEN = ("logit_lens", "residual_erasure", "order")
-"""One of the pass itself, one of blocks of tokens, one that goes on; all go through one loop."""
+OFTEN = ("logit_lens", "order")
+"""One of the pass itself, one that goes on; all go through one loop."""
 
 SELDOM = [pytest.param(name, marks=pytest.mark.by_hand) for name in NAMES if name not in OFTEN]
 

@@ -91,6 +91,7 @@ def saved_results(tmp_path: Path) -> str:
     return "\n".join(entry.description for entry in store.entries())
 
 
+@pytest.mark.by_hand
 def test_a_rank_that_dies_costs_nothing_that_was_computed(tmp_path: Path) -> None:
     (first, other), words = fail("die", tmp_path)
     assert (first, other) == (1, -9)

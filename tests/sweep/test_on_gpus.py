@@ -87,6 +87,7 @@ def test_a_process_that_dies_loses_only_what_it_had_begun(log: Path, tmp_path: P
     assert [text for _, text in runs_of(log)].count("'fine'") == 1
 
 
+@pytest.mark.by_hand
 def test_the_command_runs_a_real_model(
     tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
 ) -> None:

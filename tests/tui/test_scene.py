@@ -149,3 +149,14 @@ def test_a_scene_is_never_overwritten(tmp_path: Path) -> None:
         Recorder(file, False, "", {})
     with pytest.raises(DepthError, match="cannot be written"):
         Recorder(tmp_path / "no" / "folder.jsonl", False, "", {})
+
+
+async def test_a_full_disk_ends_the_scene_and_no_key_is_lost(tmp_path: Path) -> None:
+    async with explore(tmp_path / "home", size=(100, 30)) as it:
+        it.app.recorder = recorder = Recorder(tmp_path / "scene.jsonl", False, "", {})
+        with pytest.raises(OSError, match="No space"), Path("/dev/full").open("w") as full:  # noqa: PT012
+            recorder._file = full
+            await it.press("question_mark")
+            assert type(it.app.screen).__name__ == "HelpScreen"
+            assert it.app.recorder is None
+            assert "/dev/full ends before this input: [Errno 28]" in it.app.messages[0].text

@@ -79,7 +79,7 @@ def hostile_result():
     return result
 
 
-@pytest.mark.parametrize("ramp", ["truecolor", "glyph"])
+@pytest.mark.parametrize("ramp", ["truecolor", pytest.param("glyph", marks=pytest.mark.by_hand)])
 @pytest.mark.parametrize("kind", PANES)
 async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
     result = hostile_result()
@@ -97,7 +97,9 @@ async def test_hostile_tokens_are_drawn_safely(kind: type[Pane], ramp: str):
 
 
 @pytest.mark.parametrize("kind", [*PANES, TokenDepthsPane, ExitPane])
-@pytest.mark.parametrize("lens", LENSES[1:])
+@pytest.mark.parametrize(
+    "lens", [LENSES[1], *(pytest.param(lens, marks=pytest.mark.by_hand) for lens in LENSES[2:])]
+)
 async def test_hostile_tokens_through_another_lens_are_drawn_safely(kind: type[Pane], lens: str):
     result = hostile_result()
     fitted = smooth_lens(LENS_CLASSES[lens], result)
