@@ -37,7 +37,7 @@ CODE_LINES = {
     "depthtui/service": 390,
     "depthtui/sweep": 3_600,
     "depthtui/tracing": 3_170,
-    "depthtui/tui": 16_440,
+    "depthtui/tui": 16_450,
     "tests": 9_260,
     "tests/api": 980,
     "tests/builders": 1_280,
@@ -59,7 +59,7 @@ CODE_LINES = {
     "tests/sweep": 3_500,
     "tests/tools": 3_120,
     "tests/tracing": 1_270,
-    "tests/tui": 13_860,
+    "tests/tui": 13_870,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 

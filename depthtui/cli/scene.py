@@ -36,7 +36,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 scene_options = in_section(
     "Scenes",
     click.option("--record", type=_FILE, help="Write keys, mouse and sizes into a new file."),
-    click.option("--with-texts", is_flag=True, help="Record typed texts, too, instead of x."),
+    click.option("--with-texts", is_flag=True, help="Record typed texts, too, instead of x and 1."),
     click.option("--play", type=_FILE, help="Play a scene, with results and settings aside."),
     click.option(
         "--until-end",

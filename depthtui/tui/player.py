@@ -16,7 +16,7 @@ from textual.pilot import Pilot
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.files import write_whole
+from depthtui.files import write_new
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
 from depthtui.tui.explorer_app import ExplorerApp
@@ -28,6 +28,9 @@ from depthtui.tui.textual_patches.names import send
 
 _AT_REST = {phase.value for phase in (Phase.READY, Phase.HALTED, Phase.NO_MODEL, Phase.DEAD)}
 """Activities that only an input ends."""
+
+_IDLE = 30.0
+"""Seconds that it waits for them where the explorer is at rest all the time."""
 
 _BETWEEN_LOOKS = 0.02
 """Seconds between two looks at a condition."""
@@ -88,7 +91,7 @@ def play_scene(
         watch: called while the scene is played.
 
     Raises:
-        DepthError: a condition was not met in time; the last screen is there.
+        DepthError: a condition was missed, and the last screen is there; or the picture exists.
     """
     heading, steps = scene.heading, scene.steps
     sizes = [step.size for step in steps if step.size is not None]
@@ -130,7 +133,7 @@ def play_scene(
 def _write_picture(app: ExplorerApp, file: Path) -> None:
     as_svg = file.suffix == ".svg"
     text = take_screenshot(app) if as_svg else screen_text(app) + "\n"
-    write_whole(file, text.encode())
+    write_new(file, text.encode())
 
 
 async def play(
@@ -164,22 +167,28 @@ async def _drawn(app: DepthApp, seconds: float) -> None:
 
 async def _wait(app: DepthApp, step: SceneStep, number: int, watch: Watch) -> None:
     """Wait for a step's conditions."""
-    seconds = step.within or _PATIENCE
-    end = time.monotonic() + seconds
+    start = busy = now = time.monotonic()
     while app.main is None or not _is_met(app, step):
-        if time.monotonic() > end:
+        now = time.monotonic()
+        busy = busy if _is_at_rest(app) else now
+        if now > start + (step.within or _PATIENCE) or (not step.within and now > busy + _IDLE):
             missed = [str(value) for value in (step.words, step.screen, step.at) if value]
             raise DepthError(
-                f"Line {number} waited {seconds:g} seconds for {', '.join(missed)}.",
+                f"Line {number} waited {now - start:.3g} seconds for {', '.join(missed)}.",
                 f"The explorer is {conditions(app).at}, at {conditions(app).screen}.",
             )
         watch(app, step, True)
         await asyncio.sleep(_BETWEEN_LOOKS)
 
 
+def _is_at_rest(app: DepthApp) -> bool:
+    is_quiet = app.explorer.phase.value in _AT_REST
+    return is_quiet and all(worker.is_finished for worker in app.workers)
+
+
 def _is_met(app: DepthApp, step: SceneStep) -> bool:
     now = conditions(app)
-    rests = now.at in _AT_REST and all(worker.is_finished for worker in app.workers)
+    rests = _is_at_rest(app)
     is_there = now.at == step.at and now.layers >= step.layers
     is_at = is_there and rests if step.at in _AT_REST else is_there or rests
     is_seen = not step.words or step.words in screen_text(app)

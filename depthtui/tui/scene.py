@@ -25,6 +25,7 @@ from depthtui.errors import DepthError
 from depthtui.files import parse_json
 from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.pastes import TypedInto
+from depthtui.tui.state.phase import Phase
 
 MouseKind = Literal["down", "up", "move", "scroll_up", "scroll_down"]
 
@@ -81,7 +82,8 @@ class SceneStep:
         layers: layers that have run of the run on the screen, at the least.
         screen: the class of the screen on top.
         words: words on the screen.
-        within: seconds after which a condition counts as missed; 0 for ten minutes.
+        within: seconds after which a condition counts as missed; 0 for ten minutes, of which the
+            explorer is at rest for half a minute.
         press: names of keys, with blanks between them.
         type: a typed text.
         paste: a pasted text.
@@ -123,7 +125,9 @@ def read_scene(path: Path) -> Scene:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DepthError(f"{path} cannot be read: {error}.") from error
-    heading, *steps = _values(path, lines or ["{}"])
+    if not lines:
+        raise DepthError(f"{path} is empty.", "`depthtui --record FILE` makes a scene.")
+    heading, *steps = _values(path, lines)
     return Scene(heading, tuple(steps))
 
 
@@ -131,7 +135,10 @@ def _values(path: Path, lines: Iterable[str]) -> Iterator[Any]:
     kind: type[Any] = SceneHeading
     for number, line in enumerate(lines, start=1):
         try:
-            yield from_plain(kind, parse_json(line))
+            value = from_plain(kind, parse_json(line))
+            if isinstance(value, SceneStep) and value.at:
+                Phase(value.at)
+            yield value
         except (Misfit, ValueError) as error:
             raise DepthError(f"Line {number} of {path} cannot be played: {error}.") from error
         kind = SceneStep

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-FEW = 20
+FEW = 40
 """Examples of each kind of file in an ordinary run."""
 
 MANY = 1000

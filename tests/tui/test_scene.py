@@ -98,7 +98,8 @@ async def test_a_scene_lets_no_model_run_its_own_code(tmp_path: Path) -> None:
 
 def test_lines_that_are_no_steps_are_refused(tmp_path: Path) -> None:
     for lines, words in (
-        ([], "Line 1 of .* depthtui is missing"),
+        ([], "scene.jsonl is empty"),
+        ([HEADING, {"at": "nowhere"}], "Line 2 of .* 'nowhere' is not a valid Phase"),
         ([HEADING, {"press": 5}], "Line 2 of .* press must be a text"),
         ([HEADING, {}, {"sleep": 1}], "Line 3 of .* unknown key, 'sleep'"),
         ([HEADING, {"mouse": {"kind": "shake", "x": 1, "y": 1}}], "Line 2 of .* mouse.kind"),
@@ -122,6 +123,8 @@ def test_the_last_screen_is_left_without_a_terminal(
     assert cli.main([*options, "--size", "100x30"]) == 0
     text = picture.read_text(encoding="utf-8")
     assert "halted" in text
+    assert cli.main(options) == 1
+    assert picture.read_text(encoding="utf-8") == text
     if suffix == ".txt":
         assert len(text.splitlines()) == 30
     assert {path.name for path in cache.iterdir()} == {"models", "lenses"}
