@@ -30,7 +30,7 @@ _AT_REST = {phase.value for phase in (Phase.READY, Phase.HALTED, Phase.NO_MODEL,
 """Activities that only an input ends."""
 
 _IDLE = 30.0
-"""Seconds that it waits for them where the explorer is at rest all the time."""
+"""Seconds that a step waits for its conditions while the explorer is at rest."""
 
 _BETWEEN_LOOKS = 0.02
 """Seconds between two looks at a condition."""
@@ -170,7 +170,8 @@ async def _wait(app: DepthApp, step: SceneStep, number: int, watch: Watch) -> No
     start = busy = now = time.monotonic()
     while app.main is None or not _is_met(app, step):
         now = time.monotonic()
-        busy = busy if _is_at_rest(app) else now
+        if not _is_at_rest(app):
+            busy = now
         if now > start + (step.within or _PATIENCE) or (not step.within and now > busy + _IDLE):
             missed = [str(value) for value in (step.words, step.screen, step.at) if value]
             raise DepthError(
@@ -182,6 +183,7 @@ async def _wait(app: DepthApp, step: SceneStep, number: int, watch: Watch) -> No
 
 
 def _is_at_rest(app: DepthApp) -> bool:
+    """Whether only an input makes the explorer go on."""
     is_quiet = app.explorer.phase.value in _AT_REST
     return is_quiet and all(worker.is_finished for worker in app.workers)
 

@@ -82,8 +82,8 @@ class SceneStep:
         layers: layers that have run of the run on the screen, at the least.
         screen: the class of the screen on top.
         words: words on the screen.
-        within: seconds after which a condition counts as missed; 0 for ten minutes, of which the
-            explorer is at rest for half a minute.
+        within: seconds after which a condition counts as missed; 0 for ten minutes, and for
+            half a minute while the explorer is at rest.
         press: names of keys, with blanks between them.
         type: a typed text.
         paste: a pasted text.
