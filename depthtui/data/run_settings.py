@@ -56,6 +56,18 @@ AnswersWithin = Annotated[
         above_least=True,
     ),
 ]
+Share = Annotated[
+    float,
+    Option("Knowledge kept: the share at which layers are counted.", least=0.01, most=0.999),
+]
+Within = Annotated[
+    float,
+    Option(
+        "Knowledge kept: count layers at so many nats a token above the whole model's loss, not at "
+        "a share.",
+        most=10,
+    ),
+]
 Lens = Annotated[
     str,
     Option(
@@ -243,11 +255,13 @@ class RunSettings:
             existing lens, else for the best weight on held-out texts.
         order_source: the order in which layers are left out together: `model`, found once on
             texts that the model writes, or `own`, found on other tokens of the prompts.
-        order_search: how the order is found: `ranked`, by the cost of each layer by itself, or
-            `greedy`, one layer after another.
+        order_search: how the order is found: `lazy`, one layer after another from a queue of their
+            last costs; `ranked`, by the cost of each layer by itself; or `greedy`, with more layers
+            tried each time.
         order_texts: the prompts on which an own order is found, the one that is read beside the
             model's included; empty for one half of the prompt's blocks of tokens, read on the
             other half.
+        order_answers: the answer of each of them, at its end; empty where they have none.
         task_answers: the answers of the prompts of one task that are run together, the prompt's own
             among them; empty where they are too few for a guess of the task.
         ablate: the write of a layer that is left out: nothing (`zero`), or its mean update over
@@ -370,11 +384,13 @@ class RunSettings:
     order_search: Annotated[
         str,
         Option(
-            "Order the layers by the cost of each alone, or layer by layer, which is slow.",
-            choices=("ranked", "greedy"),
+            "Find the order layer by layer from a queue of costs, by the cost of each layer alone, "
+            "or with more layers tried each time, which is slow.",
+            choices=("lazy", "ranked", "greedy"),
         ),
-    ] = "ranked"
+    ] = "lazy"
     order_texts: tuple[str, ...] = ()
+    order_answers: tuple[str, ...] = ()
     task_answers: tuple[str, ...] = ()
     ablate: Annotated[
         str,
@@ -443,6 +459,7 @@ CHOICES = (
     "order_source",
     "order_search",
     "order_texts",
+    "order_answers",
     "task_answers",
     "ablate",
     "keep_first_token",
@@ -452,7 +469,7 @@ CHOICES = (
 """Settings that choose a part of a metric. Files and keys contain them only where they differ from
 their default."""
 
-OF_OTHER_PROMPTS = ("order_texts", "task_answers")
+OF_OTHER_PROMPTS = ("order_texts", "order_answers", "task_answers")
 """Those of them that come from the prompts that are run together; they differ between these."""
 
 
@@ -482,6 +499,9 @@ class SummarySettings:
         confidence: early exit of a token: the probability that the lens's first choice must exceed.
         settling_threshold: settling depth of a token: the divergence to stay below, in nats.
         answers_within: layers for the answers: the points by which right answers may be fewer.
+        share: knowledge kept: the share at which layers are counted.
+        within: the nats a token above the whole model's loss at which they are counted instead;
+            0 for the share.
     """
 
     kl_threshold: KlThreshold = 0.5
@@ -492,6 +512,8 @@ class SummarySettings:
     confidence: Confidence = 0.9
     settling_threshold: SettlingThreshold = 0.5
     answers_within: AnswersWithin = 5.0
+    share: Share = 0.9
+    within: Within = 0.0
 
     @property
     def tokens(self) -> slice:

@@ -103,26 +103,37 @@ class Evidence:
         return "depth" if self.layers is None else "layers"
 
 
+OrderName: TypeAlias = Literal["model", "own", "own lazy"]
+"""An order in which layers leave: the model's; the prompts' own, ranked or by a lazy queue."""
+
+
 @dataclass(frozen=True)
 class Headline:
-    """The layers that keep nine tenths of what a model knows, with the others left out.
+    """The fewest layers that are known to keep a share of what a model knows, without the others.
 
     Attributes:
         measure: the metric.
-        count: the layers that keep nine tenths; None where too little is known, like the next four.
-        low, high: the range of the count over other prompts or tokens, and over the orders of
-            halves of the texts that its order was found on; None where unknown.
+        count: the layers that keep the share; None where too little is known, like the next eight.
+        low, high: the range of the count over other prompts or tokens, and over the guesses of
+            both halves of the model's texts; None where unknown.
         half: the layers that keep half.
+        half_range: their range; None where unknown.
         mean_depth: the layers that a nat of it takes on average.
+        depth_range: its range; None where unknown.
+        nats: the loss with `count` layers above the whole model's, in nats a token.
+        order: the order of leaving out layers that takes the fewest.
         gain: what the model knows of a token, in nats: the loss that context saves.
+        gain_range: its range; None where unknown.
+        kept: the share, or the nats within which the loss stays, in words: `nine tenths`.
+        is_share: whether it is a share.
         scored: the tokens: those of the `answer`, or all of the `text`.
         guess: the guess: of the `text`, without context, or of the `task`.
         too_little: why the model knows too little for a count; empty where it does not.
-        order: source of the order of leaving out layers: `model`, or `own` for the prompts.
-        own: the layers that keep nine tenths and half in the prompts' own order, where it takes
-            fewer by more than a tenth of all, for nine tenths or on average; else None.
-        choices: the tokens whose most probable next token stays the same with so many layers, and
-            all that were compared; None where unknown.
+        sisters: the count in each other order that was read.
+        random: the counts in orders that are drawn.
+        is_no_better_than_random: whether one of these takes at most half a layer more.
+        choices: the scored tokens whose most probable next token stays the same with so many
+            layers, and all of them; None where unknown.
     """
 
     measure: str
@@ -135,8 +146,16 @@ class Headline:
     scored: Literal["answer", "text"] = "text"
     guess: Literal["text", "task"] = "text"
     too_little: str = ""
-    order: str = "model"
-    own: tuple[int, int] | None = None
+    half_range: tuple[int, int] | None = None
+    depth_range: tuple[float, float] | None = None
+    gain_range: tuple[float, float] | None = None
+    nats: float | None = None
+    kept: str = "nine tenths"
+    is_share: bool = True
+    order: OrderName = "model"
+    sisters: tuple[tuple[OrderName, int], ...] = ()
+    random: tuple[int, ...] = ()
+    is_no_better_than_random: bool = False
     choices: tuple[int, int] | None = None
 
 

@@ -1,8 +1,8 @@
 """The verdict in a sentence, always of the same form, and two verdicts compared.
 
-The model keeps nine tenths of what it knows of these prompts with so many of its layers, in which
-order; or it knows too little; or the layers are not counted yet. At most three clauses follow, the
-first that there are of these:
+The model keeps nine tenths of what it knows of these prompts with at most so many of its layers, in
+which order, at what cost; or it knows too little; or the layers are not counted yet. At most three
+clauses follow, the first that there are of these:
 
 1. How many answers are right and how many layers they need, where it was measured on several
    questions; else that most are wrong.
@@ -16,6 +16,7 @@ first that there are of these:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -99,12 +100,31 @@ def verdict_sentence(facts: Facts) -> Sentence:
     if headline.count is None or headline.half is None:
         bold = f"{facts.model} knows too little of {subject} to say how many layers it takes"
         return Sentence(bold, (f" ({headline.too_little}).", *clauses))
+    keeps = f"keeps {headline.kept} of what it knows of {subject}"
+    if not headline.is_share:
+        keeps = f"stays within {headline.kept} a token of its loss on {subject}"
     bold = (
-        f"{facts.model} keeps nine tenths of what it knows of {subject} with {headline.count} of "
-        f"its {plural(facts.n_layers, 'layer')}"
+        f"{facts.model} {keeps} with at most {headline.count} of its "
+        f"{plural(facts.n_layers, 'layer')}"
     )
-    rest = f" ({_how_sure(facts, headline)}), half with {headline.half}{_own(headline, n_prompts)}."
+    rest = f" ({_how_sure(facts, headline)}){_half(headline)}{_cost(headline)}."
     return Sentence(bold, (rest, *clauses))
+
+
+def _half(headline: Headline) -> str:
+    """The layers that keep half, with their range, behind those that keep another share."""
+    if not headline.is_share:
+        return ""
+    between = "" if headline.half_range is None else _range(*headline.half_range)
+    return f", half with {headline.half}{between and f' ({between})'}"
+
+
+def _cost(headline: Headline) -> str:
+    """The rise of the loss with the headline's layers."""
+    if headline.nats is None:
+        return ""
+    perplexity = f"perplexity x {math.exp(headline.nats):.1f}"
+    return f", at a cost of {headline.nats:z.2f} nats a token ({perplexity})"
 
 
 def _answers_subject(facts: Facts, headline: Headline) -> str:
@@ -120,9 +140,24 @@ def _how_sure(facts: Facts, headline: Headline) -> str:
     row = next((row for row in facts.evidence if row.measure == headline.measure), None)
     how_sure = ", ".join(filter(None, [range_words(headline, " to "), _reliability(row, headline)]))
     prompts = "one prompt" if facts.n_prompts == 1 else f"{facts.n_prompts} prompts"
-    own_order = "its own order" if facts.n_prompts == 1 else "their own order"
-    order = "the model's order" if headline.order == "model" else own_order
-    return "; ".join(filter(None, [how_sure, f"{prompts}, in {order}"]))
+    orders = ", ".join(_orders(headline, facts.n_prompts == 1))
+    return "; ".join(filter(None, [how_sure, prompts, orders]))
+
+
+def _orders(headline: Headline, is_one: bool) -> Iterator[str]:
+    """The order of the count, then the counts in the other orders, and in drawn ones."""
+    own = "its own order" if is_one else "their own order"
+    elsewhere = "other tokens of it" if is_one else "other such prompts"
+    is_of_model = headline.order == "model"
+    yield "in the model's order" if is_of_model else f"in an order found on {elsewhere}"
+    own_counts = [count for order, count in headline.sisters if order != "model"]
+    if is_of_model and own_counts:
+        yield f"{min(own_counts)} in {own}"
+    yield from (f"{count} in the model's" for order, count in headline.sisters if order == "model")
+    if headline.is_no_better_than_random:
+        yield "no order tried is better than a random one"
+    elif headline.random:
+        yield f"{listed([str(count) for count in headline.random])} at random"
 
 
 def _clauses(facts: Facts) -> Iterator[str]:
@@ -138,15 +173,6 @@ def _clauses(facts: Facts) -> Iterator[str]:
     yield from _idle(facts.idle, f" of {indices_text(facts.n_layers)}")
     if any(measure.is_pending for measure in facts.evidence):
         yield "The intervals are still being computed."
-
-
-def _own(headline: Headline, n_prompts: int) -> str:
-    """The layers in the prompts' own order, where it takes far fewer and no reason names it."""
-    if headline.own is None or headline.low is None:
-        return ""
-    of = "prompt's" if n_prompts == 1 else "prompts'"
-    nine_tenths, half = headline.own
-    return f"; in the {of} own order it takes {nine_tenths} and {half}"
 
 
 def _reliability(row: Evidence | None, headline: Headline) -> str:
@@ -264,7 +290,8 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict) -> str:
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
     if (headlines := _counted_headlines(a, b)) is not None:
         ours, other = headlines
-        counts.insert(0, _both("nine tenths kept with", ours, other, a, b))
+        kept = "" if a.headline is None else a.headline.kept
+        counts.insert(0, _both(f"{kept} kept with", ours, other, a, b))
     if not counts:
         return why_not_compared(a, b)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
@@ -275,7 +302,7 @@ def _counted_headlines(a: Verdict, b: Verdict) -> tuple[int, int] | None:
     first, second = a.headline, b.headline
     if first is None or second is None or first.count is None or second.count is None:
         return None
-    if (first.scored, first.guess) != (second.scored, second.guess):
+    if (first.scored, first.guess, first.kept) != (second.scored, second.guess, second.kept):
         return None
     return first.count, second.count
 
@@ -287,7 +314,7 @@ def _compared_headlines(a: Verdict, b: Verdict) -> str:
         return ""
     ours, other = counts
     shares = f"{ours} of {a.n_layers} and {other} of {b.n_layers}"
-    keep = "keep nine tenths of what they know"
+    keep = f"keep {first.kept} of what they know"
     if None in (first.low, first.high, second.low, second.high):
         return f"A and B {keep} with {shares} layers, without an interval."
     # Rounded up, the counts may be equal, or their shares in the other order.
@@ -297,8 +324,8 @@ def _compared_headlines(a: Verdict, b: Verdict) -> str:
         return f"A and B {keep} with about as many layers: {shares}."
     more = "more" if gap > 0 else "less"
     return (
-        f"B takes {abs(change):.0%} {more} of its layers than A to keep nine "
-        f"tenths of what it knows: {shares}."
+        f"B takes {abs(change):.0%} {more} of its layers than A to keep {first.kept} of what it "
+        f"knows: {shares}."
     )
 
 

@@ -22,7 +22,7 @@ from depthtui.engine.shared_calls import one_process_only
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics import kept
 from depthtui.metrics.evidence import CountInterval
-from depthtui.metrics.kept.curve import SHARE, KeptCurve, layers_keeping, mean_depth, share_kept
+from depthtui.metrics.kept.curve import KeptCurve, depth_of
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.metrics.registry import OF_THE_PASS
@@ -141,35 +141,36 @@ def _row(name: ControlName, reading: Reading) -> ControlRow:
         DepthError: nothing was measured.
     """
     curve = _knowledge(reading).curve
-    row = ControlRow(name, curve.gain, float(curve.mean.loss[0]), too_little=curve.why_too_little)
+    row = ControlRow(
+        name, curve.gain, float(curve.mean.loss[0, 0]), too_little=curve.why_too_little
+    )
     if curve.why_too_little:
         return row
-    return replace(row, layers=curve.layers(), interval=curve.range, mean_depth=curve.mean_depth)
+    return replace(row, layers=curve.layers(), interval=curve.range(), mean_depth=curve.mean_depth)
 
 
 def _row_of_random_orders(reading: Reading) -> ControlRow:
     """The row of the model in random orders: the mean over two that are drawn."""
     curve = _knowledge(reading).curve
-    row = ControlRow("random_order", curve.gain, float(curve.mean.loss[0]))
+    row = ControlRow("random_order", curve.gain, float(curve.mean.loss[0, 0]))
     if curve.why_too_little:
         return replace(row, too_little=curve.why_too_little)
-    drawn = curve.random_shares
-    if not drawn:
+    if not curve.random_shares:
         return replace(row, missing="the prompts are too long for it")
     return replace(
         row,
         layers=float(np.mean(curve.in_random_orders())),
         interval=_interval_of_random_orders(curve),
-        mean_depth=float(mean_depth(np.stack(drawn)).mean()),
+        mean_depth=float(np.mean(curve.at_random(depth_of))),
     )
 
 
 def _interval_of_random_orders(curve: KeptCurve) -> tuple[float, float] | None:
     def layers(losses: np.ndarray, guess: np.ndarray) -> np.ndarray:
-        shares = [share_kept(losses[:, place], guess) for place in (2, 3)]
-        return np.mean([layers_keeping(share, SHARE) for share in shares], axis=0)
+        in_orders = [curve.stop.layers(losses[:, place], guess) for place in curve.drawn]
+        return np.mean(in_orders, axis=0)
 
-    return _ends(curve.pooled.interval(curve.parts, layers, "control_loss", "guess"))
+    return _ends(curve.pooled.interval(curve.parts, layers, "loss", "guess"))
 
 
 def _ends(interval: CountInterval | None) -> tuple[float, float] | None:

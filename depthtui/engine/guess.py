@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -16,11 +16,11 @@ _UNIFORM = 1e-3
 """The share of the uniform distribution in the guess."""
 
 
-def loss_by_guess(unembedding: Unembedding, texts: Sequence[Replay]) -> np.ndarray:
+def loss_by_guess(unembedding: Unembedding, texts: Iterable[Replay]) -> np.ndarray:
     """The loss of each token of the vocabulary by guesses without context, `[3, V]` in nats.
 
     A guess is the mean output over all tokens but token 0, with a thousandth of the uniform
-    distribution; the second and third are of half of the texts.
+    distribution; the second and third are of every second text.
 
     Args:
         unembedding: final norm and LM head.
@@ -29,7 +29,7 @@ def loss_by_guess(unembedding: Unembedding, texts: Sequence[Replay]) -> np.ndarr
     chances = torch.zeros(2, unembedding.vocab_size, dtype=torch.float64)
     tokens = torch.zeros(2, 1, dtype=torch.float64)
     for number, text in enumerate(texts):
-        half = int(number >= len(texts) // 2)
+        half = number % 2
         last = text.states[-1][1:]
         for part in slices(len(last), outputs_at_once(unembedding, len(last))):
             of_part = unembedding.logits(last[part]).softmax(dim=-1).sum(dim=0)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from depthtui.data.pieces import PER_LAYER, Piece
 from depthtui.data.plain import from_plain
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.guess import loss_by_guess
 from depthtui.engine.lenses import Check, Lenses, Report
@@ -30,8 +30,15 @@ from depthtui.engine.untrained_control import known_untrained, untrained_parts
 from depthtui.errors import DepthError
 from depthtui.files import parse_json, write_whole
 from depthtui.lenses.written_texts import VERSION as WRITING_VERSION
-from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
-from depthtui.metrics.layer_order import LENGTH, OWN_ORDER, TEXTS, LayerOrder, expected_trials
+from depthtui.metrics.kept.order_search import Texts, searched, single_costs
+from depthtui.metrics.layer_order import (
+    GUESS_TEXTS,
+    LENGTH,
+    OWN_ORDER,
+    TEXTS,
+    LayerOrder,
+    expected_trials,
+)
 from depthtui.parallel.agreements import first_rank_bytes
 from depthtui.parallel.group import is_first
 from depthtui.tracing.left_out import Substitute
@@ -41,7 +48,7 @@ from depthtui.tracing.products import fast_products, untimed_products
 FINDING = "Finding which layers can be left out"
 """The stage of the search, which follows the writing of texts."""
 
-_VERSION = 5
+_VERSION = 6
 """Incremented when the same texts give another order."""
 
 Enough: TypeAlias = Callable[[LayerOrder], bool]
@@ -60,26 +67,24 @@ class _StoredOrder:
     Attributes:
         pieces, costs: as in `LayerOrder`.
         last: pairs of a piece and its cost when it was last tried.
-        halves: as in `LayerOrder`.
         whole: whether the search has ended.
     """
 
     pieces: tuple[int, ...]
     costs: tuple[float, ...]
     last: tuple[tuple[int, float], ...]
-    halves: tuple[tuple[int, ...], ...]
     whole: bool
 
     @classmethod
     def of(cls, order: LayerOrder, is_whole: bool) -> _StoredOrder:
         """Convert an order, finished or not."""
         pieces, costs = tuple(order.pieces), tuple(order.costs)
-        return cls(pieces, costs, tuple(order.last.items()), order.halves, is_whole)
+        return cls(pieces, costs, tuple(order.last.items()), is_whole)
 
     @property
     def order(self) -> LayerOrder:
         """The order, to continue from."""
-        return LayerOrder(list(self.pieces), list(self.costs), dict(self.last), self.halves)
+        return LayerOrder(list(self.pieces), list(self.costs), dict(self.last))
 
 
 @dataclass
@@ -98,6 +103,7 @@ class LayerOrders:
     lenses: Lenses
     folder: Path | None
     _in_memory: dict[str, LayerOrder] = field(default_factory=dict)
+    _beside: dict[str, tuple[LayerOrder, LayerOrder]] = field(default_factory=dict)
     _written: list[Tensor] | None = None
     _guess: np.ndarray | None = None
     _untrained: float | None = None
@@ -164,17 +170,16 @@ class LayerOrders:
 
         with fast_products(self.model.loaded.model), torch.no_grad():
             if is_stored:
-                ids = self.written_texts(report, checkpoint)
+                ids = self.written_texts(report, checkpoint)[:TEXTS]
+                tokenised = [PromptTokens(text.numpy(), [], len(text)) for text in ids]
             else:
-                ids = [self._ids(text, settings.chat_template) for text in settings.order_texts]
+                tokenised = [self._tokens(prompt, settings) for prompt in _order_prompts(settings)]
             substitute = self.model.baselines.substitute(settings, checkpoint)
-            texts = self._texts(ids, substitute, checkpoint, piece)
-            if settings.order_search == "ranked":
-                order = ranked_order(texts, count, on_tried)
-            else:
-                unfinished = self._read_file(key, piece)
-                start = None if unfinished is None else unfinished.order
-                order = greedy_order(texts, count, start, save, enough, on_tried)
+            texts = self._texts(tokenised, substitute, checkpoint, piece)
+            unfinished = self._read_file(key, piece)
+            start = single_costs(texts, count, on_tried) if not unfinished else unfinished.order
+            options = {"on_piece": save, "enough": enough, "on_tried": on_tried}
+            order = searched(texts, start, count, settings.order_search, **options)
         is_whole = not order.costs or order.is_whole(count)
         if is_whole:
             self._in_memory[key] = order
@@ -184,11 +189,12 @@ class LayerOrders:
 
     def beside_the_models(
         self, settings: RunSettings, checkpoint: Check, piece: Piece = "layer"
-    ) -> LayerOrder | None:
-        """The order by other prompts that is read beside the model's, ranked; never stored.
+    ) -> tuple[LayerOrder, LayerOrder] | None:
+        """The orders by other prompts that are read beside the model's, ranked and lazy.
 
-        The texts are the first of the `order_texts`: at most twice the tokens of the texts of the
-        model's order, and none longer than these together.
+        They are found on the answers of prompts that have one, and never stored. The prompts are
+        the first of the `order_texts`: at most twice the tokens of the texts of the model's order,
+        and none longer than these together.
 
         Args:
             settings: name the prompts.
@@ -201,27 +207,29 @@ class LayerOrders:
         Raises:
             RunStopped: `checkpoint` stopped it.
         """
-        key = self._key(dataclasses.replace(settings, **OWN_ORDER), piece) + "-beside"
-        if key in self._in_memory:
-            return self._in_memory[key]
+        key = self._key(dataclasses.replace(settings, **OWN_ORDER), piece)
+        if key in self._beside:
+            return self._beside[key]
         most = TEXTS * LENGTH
         longest = min(most, self.model.info.context_length or most)
-        ids = []
-        for text in settings.order_texts:
+        tokenised = []
+        for prompt in _order_prompts(settings):
             # A prompt that the model cannot read costs its own run, not this one.
             with contextlib.suppress(DepthError):
-                ids.append(self._ids(text, settings.chat_template))
-        short = [text for text in ids if 1 < len(text) <= longest]
-        lengths = itertools.accumulate(len(text) for text in short)
-        chosen = [text for text, tokens in zip(short, lengths, strict=True) if tokens <= 2 * most]
+                tokenised.append(self._tokens(prompt, settings))
+        short = [tokens for tokens in tokenised if 1 < len(tokens) <= longest]
+        lengths = itertools.accumulate(len(tokens) for tokens in short)
+        chosen = [text for text, length in zip(short, lengths, strict=True) if length <= 2 * most]
         if not chosen:
             return None
+        count = self._count(piece)
         with fast_products(self.model.loaded.model), torch.no_grad():
             substitute = self.model.baselines.substitute(settings, checkpoint)
             texts = self._texts(chosen, substitute, checkpoint, piece)
-            order = ranked_order(texts, self._count(piece))
-        self._in_memory[key] = order
-        return order
+            costs = single_costs(texts, count)
+            ranked, lazy = (searched(texts, costs, count, name) for name in ("ranked", "lazy"))
+        self._beside[key] = ranked, lazy
+        return ranked, lazy
 
     def guess(
         self,
@@ -244,7 +252,8 @@ class LayerOrders:
         if self._guess is None:
             with fast_products(self.model.loaded.model), torch.no_grad():
                 texts = self.written_texts(report, checkpoint)
-                replays = [self.model.replay(text, checkpoint) for text in texts if len(text) > 1]
+                long = [text for text in texts if len(text) > 1]
+                replays = (self.model.replay(text, checkpoint) for text in long)
                 unembedding = self.model.anatomy.unembedding
                 assert unembedding is not None
                 self._guess = loss_by_guess(unembedding, replays)
@@ -267,7 +276,7 @@ class LayerOrders:
             self._untrained = self._read_untrained()
         if self._untrained is None:
             with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self.written_texts(lambda stage, done, total: None, checkpoint)
+                texts = self.written_texts(lambda stage, done, total: None, checkpoint)[:TEXTS]
             nats = known_untrained(self.model, texts, checkpoint)
             self._untrained = math.nan if nats is None else nats
             if nats is not None:
@@ -299,7 +308,7 @@ class LayerOrders:
                     self._untrained_parts = parts
         if self._untrained_parts is None and self.known_untrained(checkpoint) is not None:
             with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self.written_texts(lambda stage, done, total: None, checkpoint)
+                texts = self.written_texts(lambda stage, done, total: None, checkpoint)[:TEXTS]
             self._untrained_parts = untrained_parts(self.model, texts, checkpoint, report)
             if self._untrained_parts is not None:
                 self._write(name, json.dumps(self._untrained_parts).encode())
@@ -323,15 +332,16 @@ class LayerOrders:
         return guess if np.isfinite(guess).all() else None
 
     def written_texts(self, report: Report, checkpoint: Check) -> list[Tensor]:
-        """The texts that the model writes, once for the order and for the guess.
+        """The texts that the model writes, once for the guess; the first are those of its order.
 
         No timing decides how they are rounded: a token that is drawn near the border of two would
         be the other one in some processes, and all that follows other text.
         """
         if self._written is None:
             with untimed_products(self.model.loaded.model):
-                self._written = list(
-                    self.lenses.write_texts(TEXTS, LENGTH, RunSettings.seed, report, checkpoint)
+                seed = RunSettings.seed
+                self._written = self.lenses.write_texts(
+                    GUESS_TEXTS, LENGTH, seed, report, checkpoint
                 )
         return self._written
 
@@ -340,18 +350,25 @@ class LayerOrders:
         return PER_LAYER[piece] * self.model.info.n_layers
 
     def _texts(
-        self, ids: Sequence[Tensor], substitute: Substitute, checkpoint: Check, piece: Piece
+        self,
+        tokenised: Sequence[PromptTokens],
+        substitute: Substitute,
+        checkpoint: Check,
+        piece: Piece,
     ) -> list[Texts]:
-        """The texts on which an order is found, each with the same weight; some run together."""
+        """The texts on which an order is found, each with the same weight; some run together.
+
+        Of a text with an answer, the predictions of the answer alone count.
+        """
         model, unembedding = self.model, self.model.anatomy.unembedding
         if unembedding is None:
             raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
         if piece == "part" and model.anatomy.split_missing:
             raise DepthError(f"Layers have no parts to leave out: {model.anatomy.split_missing}.")
-        scored_texts = [text for text in ids if len(text) > 1]
+        scored_texts = [tokens for tokens in tokenised if len(tokens) > 1]
         if not scored_texts:
             raise DepthError("No text has a token after the first one, so there is no order.")
-        replays = [model.replay(text, checkpoint) for text in scored_texts]
+        replays = [model.replay(torch.from_numpy(text.ids), checkpoint) for text in scored_texts]
         groups: list[list[int]] = []
         for place, replay in enumerate(replays):
             served = next((places for places in groups if replays[places[0]].serves(replay)), None)
@@ -363,19 +380,23 @@ class LayerOrders:
         for places in groups:
             group = [replays[place] for place in places]
             length = group[0].n_tokens
-            weights = np.full(length, 1 / (length - 1) / len(scored_texts))
-            weights[0] = 0.0
+            weights = np.zeros((len(group), length))
+            for row, place in enumerate(places):
+                start = scored_texts[place].answer_start
+                scored = slice(max(1, start - 1), -1) if 0 < start < length else slice(1, None)
+                weights[row, scored] = 1 / len(range(length)[scored]) / len(scored_texts)
             n_tokens = len(group) * length
             at_once = model.rows_at_once(self._count(piece), n_tokens, len(groups))
             pieces = pieces_of(piece, group, model.anatomy, substitute)
-            texts.append(Texts(pieces, unembedding, weights, at_once, places))
+            texts.append(Texts(pieces, unembedding, weights, at_once))
         return texts
 
-    def _ids(self, text: str, chat_template: bool) -> Tensor:
-        model = self.model
-        tokens = tokenise(model.loaded.tokenizer, Prompt(text), chat_template, model.vocabulary)
+    def _tokens(self, prompt: Prompt, settings: RunSettings) -> PromptTokens:
+        """The tokens of a prompt on which an order is found."""
+        model, chat_template = self.model, settings.chat_template
+        tokens = tokenise(model.loaded.tokenizer, prompt, chat_template, model.vocabulary)
         model.check_ids(tokens.ids)
-        return torch.from_numpy(tokens.ids)
+        return tokens
 
     def _key(self, settings: RunSettings, piece: Piece = "layer") -> str:
         """A key of the order that settings choose, among this model's orders."""
@@ -383,7 +404,7 @@ class LayerOrders:
         if settings.order_source == "model":
             parts += [TEXTS, LENGTH, RunSettings.seed, WRITING_VERSION]
         else:
-            parts += [settings.chat_template, *settings.order_texts]
+            parts += [settings.chat_template, settings.order_texts, settings.order_answers]
         # A baseline matters only where its mean stands in for a layer.
         if settings.ablate != "zero":
             parts += [{"ablate": settings.ablate, "baseline": settings.baseline}]
@@ -426,8 +447,14 @@ class LayerOrders:
 
     def _name_of(self, kind: str) -> str:
         """The name of the file of a value that depends on the texts of the model's order."""
-        parts = [self.model.info.fingerprint, _VERSION, TEXTS, LENGTH, RunSettings.seed]
+        parts = [self.model.info.fingerprint, _VERSION, GUESS_TEXTS, LENGTH, RunSettings.seed]
         return f"{_key([*parts, WRITING_VERSION])}.{kind}"
+
+
+def _order_prompts(settings: RunSettings) -> list[Prompt]:
+    """The prompts on which an own order is found."""
+    answers = settings.order_answers or ("",) * len(settings.order_texts)
+    return [Prompt(*prompt) for prompt in zip(settings.order_texts, answers, strict=True)]
 
 
 def _key(parts: Sequence[object]) -> str:

@@ -175,7 +175,7 @@ class Measurement:
             cached=self._recorded_before,
             lens=self._lens,
             order=self._order,
-            own_order=self._own_order,
+            own_orders=self._own_orders,
             guess=self._guess,
             known_untrained=self._known_untrained,
             untrained_parts=self._untrained_parts,
@@ -264,8 +264,8 @@ class Measurement:
         settings = self._result.settings
         return self.orders.stored(settings, piece=piece) if _finds_order(settings) else None
 
-    def _own_order(self, piece: Piece) -> LayerOrder | None:
-        """The prompts' own order beside the model's; None for one of the prompt's own tokens."""
+    def _own_orders(self, piece: Piece) -> tuple[LayerOrder, LayerOrder] | None:
+        """The prompts' own orders beside the model's; None for those of the prompt's own tokens."""
         settings, checkpoint = self._result.settings, self.run.control.checkpoint
         return self.orders.beside_the_models(settings, checkpoint, piece)
 

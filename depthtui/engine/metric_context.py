@@ -37,6 +37,9 @@ from depthtui.tracing.trace import LayerActivations, trace
 UntrainedParts = Callable[[Callable[[int, int], None]], tuple[int, ...] | None]
 """Returns parts; calls its argument with the steps done and in all."""
 
+OwnOrders = Callable[[Piece], tuple[LayerOrder, LayerOrder] | None]
+"""Returns the orders of a kind of pieces by other prompts, ranked and lazy; None for none."""
+
 _MOST_AT_ONCE = {"cpu": 4096}
 _MOST_AT_ONCE_ELSEWHERE = 32768
 
@@ -123,7 +126,7 @@ class MetricContext:
         texts: returns the raw texts of token ids.
         lens: returns the fitted lens of a kind.
         order: returns the order in which pieces are left out; None for the prompt's own.
-        own_order: returns the order beside the model's; None for the prompt's own.
+        own_orders: returns the orders beside the model's; None for the prompt's own.
         guess: returns the loss of each token by a guess without context; None where there is none.
         known_untrained: returns what an untrained model of this shape knows of a token, in nats;
             None where it is not known.
@@ -147,7 +150,7 @@ class MetricContext:
     texts: Callable[[Iterable[int]], dict[int, str]]
     lens: Callable[[str], LensMaps]
     order: Callable[[Piece], LayerOrder | None]
-    own_order: Callable[[Piece], LayerOrder | None]
+    own_orders: OwnOrders
     guess: Callable[[], np.ndarray | None]
     known_untrained: Callable[[], float | None]
     untrained_parts: UntrainedParts

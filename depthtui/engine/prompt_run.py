@@ -19,7 +19,7 @@ from depthtui.data.protocol import Event, Halted, MetricRows, Pace, Rows
 from depthtui.data.run import Prompt, PromptTokens, RunResult, without
 from depthtui.engine import memory
 from depthtui.engine.control import Control
-from depthtui.engine.metric_context import MetricContext, UntrainedParts
+from depthtui.engine.metric_context import MetricContext, OwnOrders, UntrainedParts
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
 from depthtui.errors import DepthError, RunStopped, first_line, named_line
@@ -188,7 +188,7 @@ class PromptRun:
         cached: Callable[[], Activations | None],
         lens: Callable[[str], LensMaps],
         order: Callable[[Piece], LayerOrder | None],
-        own_order: Callable[[Piece], LayerOrder | None] = lambda piece: None,
+        own_orders: OwnOrders = lambda piece: None,
         guess: Callable[[], np.ndarray | None] = lambda: None,
         known_untrained: Callable[[], float | None] = lambda: None,
         untrained_parts: UntrainedParts = lambda report: None,
@@ -219,7 +219,7 @@ class PromptRun:
             self.model.vocabulary.texts,
             lens,
             order,
-            own_order,
+            own_orders,
             guess,
             known_untrained,
             untrained_parts,

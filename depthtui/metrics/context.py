@@ -100,8 +100,11 @@ class Context(Protocol):
     def order(self, piece: Piece) -> LayerOrder | None:
         """The order in which pieces are left out; None for an order of the prompt's own tokens."""
 
-    def own_order(self, piece: Piece) -> LayerOrder | None:
-        """The prompts' own order beside the model's; None for one of the prompt's own tokens."""
+    def own_orders(self, piece: Piece) -> tuple[LayerOrder, LayerOrder] | None:
+        """The prompts' own order beside the model's, ranked and by a lazy queue.
+
+        None for orders of the prompt's own tokens.
+        """
 
     def guess(self) -> np.ndarray | None:
         """The loss of each token by the model's mean output without context, `[3, V]` in nats.

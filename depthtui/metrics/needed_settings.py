@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
 from depthtui.metrics import accuracy, adapter, kept, parts, task_guess
-from depthtui.metrics.layer_order import PROMPTS_AS_UNITS, TEXTS
+from depthtui.metrics.layer_order import TEXTS
 from depthtui.metrics.registry import METRIC_BY_NAME, depending_on, named_metrics
 from depthtui.metrics.resampling import FEWEST_UNITS
 
@@ -69,20 +70,22 @@ def with_other_prompts(
     settings = _with_accuracy(with_lengths_before(settings, before), prompts[number])
     if {kept.NAME, parts.NAME}.isdisjoint(settings.metrics):
         return settings
+    prompt = prompts[number]
     if settings.order_source == "own":
         settings = _with_order_texts(settings, prompts, number)
-    prompt = prompts[number]
-    if writes or not prompt.answer:
+    if writes:
         return settings
-    of_task = [
+    alike = [
         other
         for other in prompts
-        if (other.source, other.level) == (prompt.source, prompt.level) and other.answer
+        if (other.source, other.level) == (prompt.source, prompt.level)
+        and bool(other.answer) == bool(prompt.answer)
     ]
-    place = of_task.index(prompt)
+    place = alike.index(prompt)
     if settings.order_source != "own":
-        settings = _with_order_texts(settings, of_task, place)
-    return _with_task_answers(settings, of_task, place) if prompt.has_task else settings
+        settings = _with_order_texts(settings, alike, place)
+    is_of_task = prompt.has_task and bool(prompt.answer)
+    return _with_task_answers(settings, alike, place) if is_of_task else settings
 
 
 def _with_accuracy(settings: RunSettings, prompt: Prompt) -> RunSettings:
@@ -94,13 +97,14 @@ def _with_accuracy(settings: RunSettings, prompt: Prompt) -> RunSettings:
 
 
 def _with_order_texts(settings: RunSettings, prompts: Sequence[Prompt], number: int) -> RunSettings:
-    """With the prompts of the other half, on which its own order is found."""
-    if len(prompts) < PROMPTS_AS_UNITS:
-        return settings
-    texts = [prompt.text for prompt in prompts[(number + 1) % 2 :: 2]]
+    """With the prompts of the other half, on which its own order is found; the halves are drawn."""
+    half = random.Random(settings.seed).sample(range(len(prompts)), len(prompts) // 2)
+    others = [prompt for place, prompt in enumerate(prompts) if (place in half) != (number in half)]
     # Beside the model's order, the own one is found on as many texts.
-    most = len(texts) if settings.order_source == "own" else TEXTS
-    return replace(settings, order_texts=tuple(texts[:most]))
+    most = len(others) if settings.order_source == "own" else TEXTS
+    texts = tuple(prompt.text for prompt in others[:most])
+    answers = tuple(prompt.answer for prompt in others[:most])
+    return replace(settings, order_texts=texts, order_answers=answers if any(answers) else ())
 
 
 def _with_task_answers(

@@ -148,6 +148,7 @@ def _model_key(model: ModelInfo, settings: RunSettings) -> object:
             settings,
             lengths_before=(),
             order_texts=(),
+            order_answers=(),
             task_answers=(),
             answer_start=-1,
             metrics=metrics,

@@ -14,7 +14,14 @@ from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, TIME, 
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
 from depthtui.metrics.column import LeftOutColumn, rounded_up_count
-from depthtui.metrics.kept.curve import HALF, SHARE, KeptCurve
+from depthtui.metrics.kept.curve import (
+    AT_HALF,
+    AT_NINE_TENTHS,
+    HALF,
+    SHARE,
+    KeptCurve,
+    depth_of,
+)
 from depthtui.metrics.kept.output import (
     HALF_OF_CHOICES,
     STRICT_CHOICES,
@@ -57,15 +64,17 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
         Line(share, "layer", "random orders", f"random order {number}")
         for number, share in enumerate(curve.random_shares, start=1)
     ]
-    main = {"model": "the model’s order", "own": "an order of these prompts"}[knowledge.kind]
-    lines.append(Line(curve.share, "mean", main))
-    if curve.own_share is not None:
-        lines.append(Line(curve.own_share, "attention", "own order"))
+    best = curve.best()
+    lines += [
+        Line(curve.shares[place], "mean" if place == best else "attention", order)
+        for place in curve.read
+        if (order := f"{knowledge.order_name(place)} order")
+    ]
     panel = Panel(
         lines,
         knowledge.n_pieces + 1,
         SHARE,
-        None if curve.why_too_little else _mark(curve.count(), curve.range, knowledge.n_pieces),
+        None if curve.why_too_little else _mark(curve.count(), curve.range(), knowledge.n_pieces),
         limits=(0.0, 1.0),
         up="share kept",
         across="layers kept",
@@ -300,37 +309,37 @@ def _knowledge_dict(knowledge: PooledKept) -> dict[str, Any]:
 def _other_curve(curve: KeptCurve) -> dict[str, Any]:
     """What is known of tokens that are not the headline's."""
     is_counted = not curve.why_too_little
-    counts = {f"{least:g}": curve.count(least) if is_counted else None for least in (HALF, SHARE)}
+    counts = {stop.words: curve.count(stop) if is_counted else None for stop in _STOPS}
     return {**_curve_dict(curve), "share": curve.share, "least": counts}
 
 
+_STOPS = (AT_HALF, AT_NINE_TENTHS)
+
+
 def _curve_dict(curve: KeptCurve) -> dict[str, Any]:
-    is_counted, gain = not curve.why_too_little, curve.gain_interval
-    halves = ("first half", "second half")
+    is_counted, gain = not curve.why_too_little, curve.gain_range
+    names = ("first", "own", "own_lazy")
     return {
         "scored": curve.scored,
         "guess": curve.guess_of,
         "gain": curve.gain,
-        "interval_gain": None if gain is None else list(gain),
+        "range_gain": None if gain is None else list(gain),
         "too_little_known": curve.why_too_little,
         "loss_by_guess": curve.mean.guess,
-        "loss": curve.mean.loss,
-        "range": curve.range,
+        "loss_by_half_guesses": curve.half_guesses,
+        "loss": curve.mean.loss[0],
+        "range": curve.range(),
         "mean_depth": curve.mean_depth if is_counted else None,
         "range_mean_depth": curve.depth_range,
-        "half_orders": [
-            {"texts": texts, "n": rounded_up_count(layers)}
-            for texts, layers in zip(halves, curve.of_halves(), strict=False)
-        ],
+        "orders": {names[place]: _order_dict(curve, place) for place in curve.read},
         "random": curve.random_shares,
-        "own_order": _own_dict(curve),
     }
 
 
-def _own_dict(curve: KeptCurve) -> dict[str, Any] | None:
-    """The share that is kept in the prompts' own orders; None where these are not read."""
-    if curve.own_share is None:
-        return None
-    counts = {least: curve.in_own_order(least) or 0.0 for least in (HALF, SHARE)}
-    n = {f"{least:g}": rounded_up_count(count) for least, count in counts.items()}
-    return {"share": curve.own_share, "n": n, "mean_depth": curve.own_mean_depth}
+def _order_dict(curve: KeptCurve, place: int) -> dict[str, Any]:
+    """The share that is kept in a candidate, and the counts by it."""
+    n = {
+        stop.words: rounded_up_count(curve.by_order(stop.layers)[place])
+        for stop in dict.fromkeys((*_STOPS, curve.stop))
+    }
+    return {"share": curve.shares[place], "n": n, "mean_depth": curve.by_order(depth_of)[place]}

@@ -53,7 +53,7 @@ _AXES = {
     "A": "answer_token",
     "N": "other_prompt",
     "2": "half",
-    "4": "control",
+    "5": "order",
     "8": "further_layers",
 }
 """Names of columns, by axis of an array."""

@@ -108,11 +108,11 @@ class Comparison:
         change: the change, as a share; None where it is unknown, like all that follow.
         ranges: the interval of each group's number, at 95 %.
         level: level of the interval of the change: 1 - 0.05 / m in a family of m comparisons.
-        interval: the interval of the change; it reaches as far as the change in other orders of
-            leaving layers out, and half a layer further for whole layers.
+        interval: the interval of the change; it reaches as far as the change by half of the guess,
+            and half a layer further for whole layers.
         test: the rank test of single prompts, with Holm's p; None where these lack the number.
         test_name: its name.
-        in_other_orders: the change in other orders.
+        by_half_guesses: the change by the guess of each half of the model's texts.
         resamples: the change on resamples.
         doubt: how far the widest fragile count moves, as a share of L, and a clause on it.
         problem: why there is no change; None where there is one.
@@ -126,7 +126,7 @@ class Comparison:
     interval: Interval | None = None
     test: RankTest | None = None
     test_name: str = ""
-    in_other_orders: tuple[float, ...] = ()
+    by_half_guesses: tuple[float, ...] = ()
     resamples: Bootstrap | None = field(default=None, repr=False, compare=False)
     doubt: tuple[float, str] = (0.0, "")
     problem: Sentence | None = None
@@ -140,7 +140,7 @@ class Comparison:
         # A whole number of layers is known to half a layer on either side.
         half_a_layer = max(HALF_A_LAYER / group.n_layers for group in self.groups)
         whole = half_a_layer if self.number.rounds_up else 0.0
-        ends = (drawn[0] - whole, drawn[1] + whole, *self.in_other_orders)
+        ends = (drawn[0] - whole, drawn[1] + whole, *self.by_half_guesses)
         return replace(self, level=level, interval=(min(ends), max(ends)))
 
     @property
@@ -222,7 +222,7 @@ def compare(
     factors = trend_weights(len(groups)) if is_trend else _first_to_last(len(groups))
     resampled = Resampled.of(groups, seed, paired, resamples)
     change = resampled.sum(factors)
-    orders = factors @ np.stack([group.in_other_orders for group in groups])
+    by_half = factors @ np.stack([group.by_half_guesses for group in groups])
     alone = np.eye(len(groups))
     ranges = [
         group.range or resampled.sum(only).interval()
@@ -235,7 +235,7 @@ def compare(
         ranges=ranges,
         test=test,
         test_name=name,
-        in_other_orders=tuple(orders[np.isfinite(orders)].tolist()),
+        by_half_guesses=tuple(by_half[np.isfinite(by_half)].tolist()),
         resamples=change,
     ).at_level(LEVEL)
 

@@ -26,13 +26,12 @@ from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import wilson
 from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept.curve import (
-    SHARE,
+    AT_NINE_TENTHS,
     Guess,
     KeptCurve,
+    OfLosses,
     Scored,
-    layers_keeping,
-    mean_depth,
-    share_kept,
+    depth_of,
 )
 
 Interval: TypeAlias = tuple[float, float]
@@ -66,8 +65,9 @@ class GroupNumber:
             prompts have none.
         resolution: how closely it can be known at all.
         range: its 95 % interval where the number has one of its own; None for the bootstrap's.
-        in_other_orders: the number in each other order of leaving layers out, `[orders]`; NaN for
-            an order that is not read.
+        by_half_guesses: the number by the guess of each half of the model's texts, `[2]`; NaN
+            where it has none. Empty for a number without a guess.
+        at_random: the number with layers left out in each order that is drawn and read.
         why_unknown: why there is no number; empty where there is one.
         of_other_tokens: whether its tokens are others than those of other prompts.
         known: what is known with the layers, such as `the answers`; may be empty.
@@ -79,7 +79,8 @@ class GroupNumber:
     singles: np.ndarray | None = None
     resolution: float = 0.0
     range: Interval | None = None
-    in_other_orders: np.ndarray = field(default_factory=lambda: np.empty(0))
+    by_half_guesses: np.ndarray = field(default_factory=lambda: np.empty(0))
+    at_random: tuple[float, ...] = ()
     why_unknown: str = ""
     of_other_tokens: bool = False
     known: str = ""
@@ -196,19 +197,19 @@ def _curves_of_one_kind(readings: Sequence[Reading]) -> list[KeptCurve]:
 
 
 def _of_kept(
-    layers: Callable[[np.ndarray], np.ndarray],
+    number: OfLosses,
     range_of: Callable[[KeptCurve], Interval | None],
     readings: Sequence[Reading],
 ) -> list[GroupNumber]:
     """A number of layers that is read from the curve of what is kept.
 
     Args:
-        layers: returns the layers, `[curves]`, by the shares that are kept, `[curves, L + 1]`.
+        number: returns the layers, `[curves]`, by losses `[curves, L + 1]` and the guess's.
         range_of: returns the range of the number of a group.
         readings: the groups.
     """
     return [
-        _of_curve(curve, reading, layers, range_of(curve))
+        _of_curve(curve, reading, number, range_of(curve))
         for curve, reading in zip(_curves_of_one_kind(readings), readings, strict=True)
     ]
 
@@ -216,7 +217,7 @@ def _of_kept(
 def _of_curve(
     curve: KeptCurve,
     reading: Reading,
-    layers: Callable[[np.ndarray], np.ndarray],
+    number: OfLosses,
     ends: Interval | None,
 ) -> GroupNumber:
     parts, n_layers = [part for part in curve.parts if part is not None], reading.n_layers
@@ -226,32 +227,22 @@ def _of_curve(
     def statistic(counts: np.ndarray) -> np.ndarray:
         weights = counts * tokens
         weights = weights / weights.sum(axis=1, keepdims=True)
-        return layers(share_kept(weights @ losses, weights @ np.array(guesses))) / n_layers
+        guess = weights @ np.array(guesses)
+        in_orders = [number(weights @ losses[:, place], guess) for place in curve.read]
+        return np.asarray(np.min(in_orders, axis=0)) / n_layers
 
+    by_half_guesses = [curve.least(number, guess) for guess in curve.half_guesses]
     return GroupNumber(
         statistic,
         task_numbers(reading.prompts),
         n_layers,
         range=None if ends is None else (ends[0] / n_layers, ends[1] / n_layers),
-        in_other_orders=_in_other_orders(curve, layers) / n_layers,
+        by_half_guesses=np.array([*by_half_guesses, *[np.nan] * 2][:2]) / n_layers,
+        at_random=tuple(np.array(curve.at_random(number)) / n_layers),
         why_unknown=curve.why_too_little and f"too little is known ({curve.why_too_little})",
         of_other_tokens=curve.guess_of != "task",
         known=_KINDS[curve.scored, curve.guess_of],
     )
-
-
-def _in_other_orders(curve: KeptCurve, layers: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """The layers in the orders of both halves of the texts, and in the prompts' own, `[3]`.
-
-    A group that takes more in its own order than in the model's counts with the model's: an order
-    of few tokens may be a bad one.
-    """
-    in_orders = np.full(3, np.nan)
-    if curve.is_read_with_halves:
-        in_orders[:2] = layers(curve.control_shares[:2])
-    if curve.own_share is not None:
-        in_orders[2] = layers(np.stack([curve.own_share, curve.share])).min()
-    return in_orders
 
 
 MEAN_DEPTH = Number(
@@ -259,7 +250,7 @@ MEAN_DEPTH = Number(
     "mean depth",
     "take{s} {values} layers on average to know {known}",
     _with_kept,
-    partial(_of_kept, mean_depth, lambda curve: curve.depth_range),
+    partial(_of_kept, depth_of, lambda curve: curve.depth_range),
 )
 """The layers that a nat of what the model knows takes on average: the headline's answer."""
 
@@ -268,7 +259,7 @@ NINE_TENTHS = Number(
     "nine tenths",
     "take{s} {values} layers to keep nine tenths of {known}",
     _with_kept,
-    partial(_of_kept, lambda share: layers_keeping(share, SHARE), lambda curve: curve.range),
+    partial(_of_kept, AT_NINE_TENTHS.layers, lambda curve: curve.range(AT_NINE_TENTHS)),
     rounds_up=True,
 )
 """The layers that keep nine tenths of what the model knows."""

@@ -332,8 +332,9 @@ def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
         search="greedy",
         orders=orders,
         search_lengths=tuple(map(len, orders)),
-        controls=((), (), (), ()),
         own_orders=(),
+        own_lazy_orders=(),
+        drawn=((), ()),
         untrained=None,
     )
 
@@ -378,28 +379,26 @@ def _kept(
     Of a gain of six nats the cube of the share of layers left out is lost; in an order that is
     drawn, its root.
     """
-    way = np.where(np.arange(tokens) > 0, 0, -1).astype(np.int32)
-    values = (
-        np.where(way < 0, np.nan, np.broadcast_to(array, (len(order) + 1, tokens)))
+    is_scored = np.arange(tokens) > 0
+    kl, kept = (
+        np.where(is_scored, np.broadcast_to(array, (len(order) + 1, tokens)), np.nan)
         for array in (kl, kept)
     )
     gone = np.arange(len(order) + 1)[:, None] / len(order)
-    losses = [2.5 + 6 * gone**power for power in (3, 2.8, 3.2, 0.5, 0.6, 2.9)]
     shape = len(gone), max(0, tokens - 1)
-    loss, *controls, own = (np.broadcast_to(each, shape) for each in losses)
+    losses = [np.broadcast_to(2.5 + 6 * gone**power, shape) for power in (3, 2.9, 2.8, 0.5, 0.6)]
     return kind(
         "model",
-        "greedy",
+        "lazy",
         (order,),
         (len(order),),
-        (order, order, *drawn_orders(len(order))),
         (order, order),
+        (order, order),
+        drawn_orders(len(order)),
         0.05,
-        way,
-        *(array.astype(np.float32) for array in values),
-        np.where(way[:-1] < 0, np.nan, loss).astype(np.float32),
-        np.stack(controls).astype(np.float32),
-        np.where(way[:-1] < 0, np.nan, own).astype(np.float32),
+        kl.astype(np.float32),
+        np.stack([kept] * len(losses)).astype(np.float32),
+        np.where(is_scored[:-1], losses, np.nan).astype(np.float32),
         np.full(max(0, tokens - 1), 8.5, np.float32),
         np.full((2, max(0, tokens - 1)), 8.5, np.float32),
     )

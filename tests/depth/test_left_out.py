@@ -31,9 +31,8 @@ def constructed(kl, choices, orders=((3, 2, 1, 0),), way=None, tokens=13):
         np.where(way < 0, np.nan, np.asarray([*curve, curve[-1]], np.float32)[:, None])
         for curve in (kl, choices)
     ]
-    actual = replace(
-        empty_kept(len(kl), tokens, orders), way=way.astype(np.int32), kl=rows[0], choices=rows[1]
-    )
+    actual = replace(empty_kept(len(kl), tokens, orders), kl=rows[0])
+    actual.choices[0] = rows[1]
     result.put(kept.NAME, actual)
     return result
 

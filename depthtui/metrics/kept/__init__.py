@@ -16,7 +16,7 @@ from depthtui.metrics.choices import STAND_INS
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import CountMeasure, LayerCount
 from depthtui.metrics.kept import pool, words
-from depthtui.metrics.kept.curve import ReducedLoss, share_kept
+from depthtui.metrics.kept.curve import share_kept
 from depthtui.metrics.kept.output import second_value
 from depthtui.metrics.kept.pool import PooledKept, ReducedKept
 from depthtui.metrics.kept.result import Kept, answer_tokens, is_short, reads_own
@@ -25,6 +25,9 @@ from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, Metric
 
 NAME = pool.NAME
+
+_DRAWN_READ = 0.4
+"""The share of a drawn order's rows that is read before nothing is kept (measured)."""
 
 COUNT_MEASURE = CountMeasure("causal", NAME, NAME, "that keep nine tenths of what it knows")
 
@@ -54,16 +57,16 @@ def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
 
 
 def work(run: RunResult, per_layer: int = 1) -> float:
-    """The work: a curve and a ranking take half a pass for each piece."""
-    settings, curves = run.settings, 0
-    if settings.order_source == "model" or settings.order_texts:
-        # The order, and those of both halves of its texts.
-        curves += 3
-    if settings.order_source == "own" or reads_own(run):
-        # A ranking, and one order of other prompts, or two of the prompt's tokens.
-        curves += 2 if settings.order_texts else 3
+    """The work in passes of one token: a curve and a ranking take half a pass for each piece."""
+    settings, curves = run.settings, 1.0
+    if settings.order_source == "own":
+        # A ranking of the prompt's tokens, two queues, and another curve.
+        curves += 0 if settings.order_texts else 4
+    if reads_own(run):
+        # Two curves; of the prompt's own tokens also a ranking, two queues, and two more curves.
+        curves += 2 if settings.order_texts else 7
     if is_short(len(run.tokens)):
-        curves += 2
+        curves += 2 * _DRAWN_READ
     return curves * per_layer * run.model.n_layers * (1 / 2 + head(run))
 
 
@@ -129,7 +132,7 @@ def share_so_far(run: RunResult) -> np.ndarray | None:
     result = run.get(Kept)
     if result is None or not result.orders:
         return None
-    losses = ReducedLoss.over(result, run, answer_tokens(run) or slice(1, None))
-    if losses is None or not np.isfinite([losses.loss[0], losses.guess]).all():
+    losses = pool.losses_of(result, run, answer_tokens(run) or slice(1, None))
+    if losses is None or not np.isfinite([losses.loss[0, 0], losses.guess]).all():
         return None
-    return share_kept(losses.loss, np.array(losses.guess))
+    return share_kept(losses.loss[0], np.array(losses.guess))

@@ -12,8 +12,9 @@ import torch
 from depthtui.data.pieces import Piece
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
-from depthtui.metrics.kept.order_search import Texts, greedy_order, ranked
-from depthtui.metrics.kept.result import Kept, is_short, reads_own
+from depthtui.metrics.kept.curve import CANDIDATES
+from depthtui.metrics.kept.order_search import Texts, searched
+from depthtui.metrics.kept.result import Kept, answer_tokens, is_short, reads_own
 from depthtui.metrics.layer_order import (
     LayerOrder,
     Orders,
@@ -23,13 +24,16 @@ from depthtui.metrics.layer_order import (
     has_own_order,
     way_of,
 )
-from depthtui.metrics.output_change import Changes, OutputChange
+from depthtui.metrics.output_change import OutputChange
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import LayersToLeave
 from depthtui.tracing.parts_left_out import pieces_of
 
 Result = TypeVar("Result", bound=Kept)
+
+_ROWS = 4
+"""The most rows that are run together of an order that is read until nothing is kept."""
 
 OnRows = Callable[[int, int, Kept], None]
 """Called after each part with how many rows are done, their number, and the result so far."""
@@ -55,26 +59,26 @@ def in_orders(
         with_controls: adds further controls.
     """
     pieces = pieces_of(kind.piece, [context.replay], context.anatomy, context.substitute)
-    settings, unembedding, report = context.result.settings, context.unembedding, context.report
+    run, unembedding, report = context.result, context.unembedding, context.report
     rows_at_once = context.layers_at_once(pieces.replay.n_tokens)
+    rows = Rows(pieces, unembedding, rows_at_once, report, bool(run.settings.order_texts))
+    scored = [slice(1, None), *filter(None, [answer_tokens(run)])]
     with torch.no_grad():
         if partial is not None and partial.orders:
             result = partial
         else:
             orders, guess = _orders(context, pieces, kind.piece, rows_at_once), context.guess()
             if guess is not None:
-                guess = guess[:, context.result.tokens.ids[1:]]
-            order, search = settings.order_source, settings.order_search
-            result = begun(pieces, kind, order, search, orders, guess)
-        result = with_pieces_left_out(pieces, unembedding, result, rows_at_once, report)
-        # The headline rests on the first curve alone: its controls, and the search for the own
-        # orders, wait.
+                guess = guess[:, run.tokens.ids[1:]]
+            search = run.settings.order_search
+            result = begun(pieces, kind, run.settings.order_source, search, orders, guess)
+        result = rows.with_pieces_left_out(result, scored)
+        # The first curve is a headline: its controls, and the search for the own orders, wait.
         result = with_controls(replace(result, untrained=context.known_untrained()))
-        if all(result.own_orders):
-            return result
-        own = _orders_beside(context, pieces, kind.piece, rows_at_once)
-        result = replace(result, own_orders=tuple(order.whole(len(pieces)) for order in own))
-        return with_pieces_left_out(pieces, unembedding, result, rows_at_once, report)
+        if not all(result.own_orders):
+            ranked, lazy = _orders_beside(context, pieces, kind.piece, rows_at_once)
+            result = replace(result, own_orders=ranked, own_lazy_orders=lazy)
+        return rows.with_pieces_left_out(result, scored)
 
 
 @dataclass(frozen=True)
@@ -82,16 +86,16 @@ class RunOrders:
     """The orders that a run is read with.
 
     Attributes:
-        reading: of each token one.
+        reading: the first orders: of each token one.
         search_lengths: how many pieces of each of them a search found.
-        controls: other orders of every token; empty for those that are not read.
         own: the prompt's own orders beside the model's, each empty until it is found.
+        drawn: the orders that are drawn.
     """
 
     reading: Orders
     search_lengths: tuple[int, ...]
-    controls: Orders = ((), (), (), ())
     own: Orders = ()
+    drawn: Orders = ((), ())
 
 
 def begun(
@@ -103,66 +107,66 @@ def begun(
     guess: np.ndarray | None = None,
 ) -> Result:
     """A result of which nothing is known but the orders and the guesses' losses `[3, T - 1]`."""
-    n_tokens = pieces.replay.n_tokens
     unknown = kind.unknown(
         pieces.replay.n_layers,
-        n_tokens,
+        pieces.replay.n_tokens,
         kind=order,
         search=search,
         orders=orders.reading,
         search_lengths=orders.search_lengths,
-        controls=orders.controls,
         own_orders=orders.own,
+        own_lazy_orders=orders.own,
+        drawn=orders.drawn,
         untrained=None,
     )
-    way = way_of(n_tokens, orders.reading)
     if guess is None:
-        return replace(unknown, way=way)
+        return unknown
     guess = guess.astype(np.float32)
-    return replace(unknown, way=way, guess=guess[0], half_guess=guess[1:])
+    return replace(unknown, guess=guess[0], half_guess=guess[1:])
 
 
 def _orders(context: Context, pieces: LayersToLeave, piece: Piece, rows_at_once: int) -> RunOrders:
-    """The orders that a run is read with, the random ones where they cost little."""
+    """The orders that a run is read with, those beside the model's still to be found."""
     settings, count = context.result.settings, len(pieces)
     drawn = drawn_orders(count) if is_short(pieces.replay.n_tokens) else ((), ())
     order = context.order(piece)
     if order is None:
         search = settings.order_search
-        own = own_orders(pieces, context.unembedding, search, rows_at_once)
+        own = own_orders(pieces, context.unembedding, (search,), rows_at_once)[0]
         reading = tuple(order.whole(count) for order in own)
-        return RunOrders(reading, tuple(len(order.pieces) for order in own), ((), (), *drawn))
-    halves: Orders = order.halves or ((), ())
+        return RunOrders(reading, tuple(len(order.pieces) for order in own), (), drawn)
     not_found: Orders = ((),) if settings.order_texts else ((), ())
-    return RunOrders(
-        (order.whole(count),),
-        (len(order.pieces),),
-        (*halves, *drawn),
-        not_found if reads_own(context.result) else (),
-    )
+    own_beside = not_found if reads_own(context.result) else ()
+    return RunOrders((order.whole(count),), (len(order.pieces),), own_beside, drawn)
 
 
 def _orders_beside(
     context: Context, pieces: LayersToLeave, piece: Piece, rows_at_once: int
-) -> Sequence[LayerOrder]:
-    """The prompt's own orders beside the model's; none where it is too short for any."""
-    order = context.own_order(piece)
-    if order is not None:
-        return [order]
-    if not has_own_order(pieces.replay.n_tokens):
-        return []
-    return own_orders(pieces, context.unembedding, "ranked", rows_at_once)
+) -> tuple[Orders, Orders]:
+    """The prompt's own orders beside the model's, ranked and by a lazy queue.
+
+    None where the prompt is too short for any.
+    """
+    count, found = len(pieces), context.own_orders(piece)
+    if found is not None:
+        ranked, lazy = ([order] for order in found)
+    elif has_own_order(pieces.replay.n_tokens):
+        ranked, lazy = own_orders(pieces, context.unembedding, ("ranked", "lazy"), rows_at_once)
+    else:
+        return (), ()
+    whole = [tuple(order.whole(count) for order in orders) for orders in (ranked, lazy)]
+    return whole[0], whole[1]
 
 
 def own_orders(
-    pieces: LayersToLeave, unembedding: Unembedding, search: str, pieces_at_once: int
-) -> tuple[LayerOrder, ...]:
-    """The orders found on the even blocks of a prompt's tokens, and on the odd ones.
+    pieces: LayersToLeave, unembedding: Unembedding, searches: Sequence[str], pieces_at_once: int
+) -> list[list[LayerOrder]]:
+    """By search, the orders found on the even blocks of a prompt's tokens, and on the odd ones.
 
     Raises:
         DepthError: there is only one block.
     """
-    n_tokens = pieces.replay.n_tokens
+    n_tokens, count = pieces.replay.n_tokens, len(pieces)
     if not has_own_order(n_tokens):
         raise DepthError(
             "the prompt is too short to find the order on one half of it and read it on the other",
@@ -170,67 +174,96 @@ def own_orders(
         )
     blocks = np.arange(block_numbers(n_tokens)[-1] + 1)
     halves = [block_weights(n_tokens, blocks[half::2]) for half in (0, 1)]
-    count = len(pieces)
-    if search == "ranked":
-        text = Texts(pieces, unembedding, halves[0], pieces_at_once)
-        costs = text.token_costs(range(count))[:, 0]
-        return tuple(LayerOrder(ranked(costs @ weights)) for weights in halves)
     texts = [Texts(pieces, unembedding, weights, pieces_at_once) for weights in halves]
-    return tuple(greedy_order([text], count) for text in texts)
+    token_costs = texts[0].token_costs(range(count))[:, 0]
+    costs = [LayerOrder(last=dict(enumerate((token_costs @ half).tolist()))) for half in halves]
+    return [
+        [searched([text], alone, count, search) for text, alone in zip(texts, costs, strict=True)]
+        for search in searches
+    ]
 
 
-def with_pieces_left_out(
-    pieces: LayersToLeave,
-    unembedding: Unembedding,
-    start_result: Result,
-    rows_at_once: int = 0,
-    on_rows: OnRows = lambda done, total, partial: None,
-) -> Result:
-    """The outputs and losses with the first pieces of each order left out.
+@dataclass(frozen=True)
+class Rows:
+    """Runs a prompt without the first pieces of orders: a row for each number of them.
 
-    Args:
+    Attributes:
         pieces: the layers of the prompt, or their parts.
         unembedding: final norm and LM head.
-        start_result: the orders and the rows that are known.
-        rows_at_once: rows that are run together; 0 for all.
+        at_once: rows that are run together; 0 for all.
         on_rows: called after each part.
+        reads_on: whether the prompts' own orders are read to their end: where nothing of this
+            prompt is kept, something of others may be.
     """
-    replay = pieces.replay
-    change = OutputChange(unembedding, replay.states[-1], replay.ids)
-    clean = change.losses.numpy()
-    result, is_known = start_result, start_result.is_known
-    total, first = len(is_known), 0
-    ways, controls = len(start_result.orders), len(start_result.controls)
-    own = way_of(replay.n_tokens, start_result.own_orders)[:-1] + ways + controls
-    orders = (*start_result.orders, *start_result.controls, *start_result.own_orders)
-    for place, order in enumerate(orders):
-        if not order:
-            continue
-        rows = len(order) + 1
-        unknown_rows = np.flatnonzero(~is_known[first : first + rows])
-        first += rows
-        for part in slices(len(unknown_rows), rows_at_once or rows):
-            counts = unknown_rows[part]
-            changes = change(pieces.without([order[:count] for count in counts])[:, 0])
+
+    pieces: LayersToLeave
+    unembedding: Unembedding
+    at_once: int = 0
+    on_rows: OnRows = lambda done, total, partial: None
+    reads_on: bool = True
+
+    def with_pieces_left_out(
+        self, start_result: Result, scored: Sequence[slice] = (slice(1, None),)
+    ) -> Result:
+        """The outputs and losses with the first pieces of each order left out.
+
+        The first orders are read to their end, drawn ones until nothing is kept.
+
+        Args:
+            start_result: the orders and the rows that are known.
+            scored: the losses of which nothing is kept at the end.
+        """
+        replay, result = self.pieces.replay, start_result
+        change = OutputChange(self.unembedding, replay.states[-1], replay.ids)
+        for place, orders in enumerate(start_result.all_orders):
+            ends = place >= CANDIDATES or (place > 0 and not self.reads_on)
+            if orders and all(orders):
+                result = self._in_orders(change, result, place, orders, scored if ends else ())
+        return result
+
+    def _in_orders(
+        self,
+        change: OutputChange,
+        result: Result,
+        place: int,
+        orders: Orders,
+        scored: Sequence[slice],
+    ) -> Result:
+        """The rows of an order, until nothing of the scored is kept."""
+        clean, ways = change.losses.numpy(), way_of(self.pieces.replay.n_tokens, orders)
+        losses = result.loss[place]
+        unknown = np.flatnonzero(~np.isfinite(losses[:, 1:]).all(axis=1))
+        unknown = unknown[unknown <= max(map(len, orders), default=0)]
+        at_once = self.at_once or len(unknown) or 1
+        for part in slices(len(unknown), min(at_once, _ROWS) if scored else at_once):
+            rows = unknown[part]
             # Copied: the listener keeps a reference to a reported result.
             result = result.copied()
-            if place < ways:
-                _fill(result, counts, changes, clean, result.way == place)
-            elif place < ways + controls:
-                result.control_loss[place - ways, counts] = clean + changes.loss.numpy()
-            else:
-                tokens = own == place
-                loss = (clean + changes.loss.numpy())[:, tokens]
-                result.own_loss[np.ix_(counts, tokens)] = loss
-            on_rows(int(result.is_known.sum()), total, result)
-    return result
+            for way, order in enumerate(orders):
+                tokens = ways == way
+                changes = change(self.pieces.without([order[:count] for count in rows])[:, 0])
+                loss = clean + changes.loss.numpy()
+                _fill(result.loss[place], rows, loss, tokens[:-1])
+                _fill(result.choices[place], rows, changes.kept.numpy(), tokens)
+                if place == 0:
+                    _fill(result.kl, rows, changes.kl.numpy(), tokens)
+            losses = result.loss[place]
+            last = int(rows[-1])
+            if scored and _is_nothing_kept(losses[last], result.guess, scored):
+                for values in (losses, result.choices[place]):
+                    values[last + 1 :] = values[last]
+            known = result.is_known
+            self.on_rows(int(known.sum()), len(known), result)
+            if np.isfinite(losses[:, 1:]).all():
+                break
+        return result
 
 
-def _fill(
-    result: Kept, counts: np.ndarray, changes: Changes, clean: np.ndarray, tokens: np.ndarray
-) -> None:
-    """Fill in the rows of some numbers of pieces, at the tokens of one order."""
-    rows, losses = np.ix_(counts, tokens), np.ix_(counts, tokens[:-1])
-    result.kl[rows] = changes.kl.numpy()[:, tokens]
-    result.choices[rows] = changes.kept.numpy()[:, tokens]
-    result.loss[losses] = (clean + changes.loss.numpy())[:, tokens[:-1]]
+def _fill(values: np.ndarray, rows: np.ndarray, new: np.ndarray, tokens: np.ndarray) -> None:
+    """Fill in values `[M + 1, tokens]` in some rows, at some tokens."""
+    values[np.ix_(rows, tokens)] = new[:, tokens]
+
+
+def _is_nothing_kept(loss: np.ndarray, guess: np.ndarray, scored: Sequence[slice]) -> bool:
+    """Whether nothing of what is known of each kind of scored tokens is kept."""
+    return all(bool(loss[tokens].mean() >= guess[tokens].mean()) for tokens in scored)

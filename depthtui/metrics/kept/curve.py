@@ -8,22 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.lazy import lazy_value
+from depthtui.data.run_settings import SummarySettings
 from depthtui.metrics.column import LeftOutColumn, crossing_above, rounded_up_count
-from depthtui.metrics.evidence import CountInterval, widest
+from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.resampling import FEWEST_UNITS
 
 Scored: TypeAlias = Literal["answer", "text"]
 Guess: TypeAlias = Literal["text", "task"]
 
-ByCount: TypeAlias = Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
-"""A number for each number of pieces left out."""
+
+F64 = np.float64
 
 SHARE, HALF = 0.9, 0.5
 """The shares of the gain at which layers are counted."""
@@ -31,9 +33,19 @@ SHARE, HALF = 0.9, 0.5
 LEAST_GAIN = 0.1
 """The least gain, as a share of the guess's own loss, for a count."""
 
-CONTROLS = 4
-"""The other orders that every token is read with: of both halves of the texts, and two that are
-drawn."""
+CANDIDATES = 3
+"""The orders that are found on other tokens than those that are read in them: the first one, which
+is the model's where it is known, and the prompts' own, ranked and by a lazy queue."""
+
+ORDERS = CANDIDATES + 2
+"""All orders: the candidates, then two that are drawn."""
+
+LITTLE_BETTER = 0.5
+"""Layers by which the best order is to take fewer than a drawn one."""
+
+
+ByOrder: TypeAlias = Annotated[np.ndarray, Shape(str(ORDERS), "M+1", dtype=F64)]
+"""A number for each order, by the number of pieces left out; NaN for an order that is not read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,27 +54,25 @@ class ReducedLoss(Reduced):
 
     Attributes:
         tokens: the number of tokens, each predicted from another one than token 0.
-        loss: in nats, without the first 0, 1, 2, … layers.
+        loss: in nats, without the first 0, 1, 2, … layers of each order.
+        choices: the share of them whose first choice stays, in the same orders.
         guess: by the guess without context.
         half_guess: by the guess of each half of the texts.
-        control_loss: as `loss`, in each control.
-        own_loss: as `loss`, in the prompt's own order beside the model's.
     """
 
     block_fields: ClassVar = {"loss": "loss_blocks", "guess": "guess_blocks"}
 
-    loss: ByCount
-    loss_blocks: Annotated[np.ndarray, Shape("B", "M+1", dtype=np.float64)] | None = None
+    loss: ByOrder
+    loss_blocks: Annotated[np.ndarray, Shape("B", str(ORDERS), "M+1", dtype=F64)] | None = None
+    choices: ByOrder
     guess: float
-    guess_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
-    half_guess: Annotated[np.ndarray, Shape("2", dtype=np.float64)]
-    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "M+1", dtype=np.float64)]
-    own_loss: ByCount
+    guess_blocks: Annotated[np.ndarray, Shape("B", dtype=F64)] | None = None
+    half_guess: Annotated[np.ndarray, Shape("2", dtype=F64)]
 
     @property
     def is_known(self) -> bool:
         """Whether the losses in the first order, and the guess's, are known."""
-        return bool(np.isfinite(self.loss).all() and np.isfinite(self.guess))
+        return bool(np.isfinite(self.loss[0]).all() and np.isfinite(self.guess))
 
 
 def share_kept(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
@@ -104,25 +114,86 @@ def mean_depth(share: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """The limit at which layers are counted.
+
+    Attributes:
+        value: a share of the gain, or nats a token above the whole model's loss.
+        is_share: whether it is a share.
+    """
+
+    value: float
+    is_share: bool = True
+
+    def layers(self, loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
+        """The layers that stay where losses `[curves, L + 1]` first pass it, `[curves]`."""
+        if self.is_share:
+            return layers_keeping(share_kept(loss, guess), self.value)
+        cost = loss - loss[:, :1]
+        return np.asarray(loss.shape[1] - 1 - crossing_above(cost, self.value))
+
+    def share_of(self, gain: float) -> float:
+        """The share of a gain, in nats, at which it lies."""
+        return self.value if self.is_share else 1 - self.value / gain if gain else SHARE
+
+    @property
+    def words(self) -> str:
+        """The limit in a few words, such as `90%` or `0.1 nats`."""
+        return f"{self.value:.0%}" if self.is_share else f"{self.value:g} nats"
+
+    @property
+    def kept_words(self) -> str:
+        """The limit in a sentence: `nine tenths`, `80%` or `0.1 nats`."""
+        return "nine tenths" if self == AT_NINE_TENTHS else self.words
+
+
+AT_NINE_TENTHS, AT_HALF = Stop(SHARE), Stop(HALF)
+
+
+def stop_of(settings: SummarySettings) -> Stop:
+    """The limit of the headline."""
+    return Stop(settings.within, False) if settings.within else Stop(settings.share)
+
+
+def depth_of(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """The mean depth by losses `[curves, L + 1]`, `[curves]`."""
+    return mean_depth(share_kept(loss, guess))
+
+
+OfLosses: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""A number of layers, `[curves]`, by losses `[curves, L + 1]` and the guess's `[curves]`."""
+
+
+@dataclass(frozen=True)
 class KeptCurve:
     """The losses of some tokens by the number of layers left out, means over all prompts.
+
+    A number of layers is the least among the candidates that are read.
 
     Attributes:
         scored: the tokens: those of the `answer`, or all of the `text`.
         guess_of: the guess: of the `text`, without context, or of the `task`.
         parts: the losses of each prompt; None where a prompt has none.
         pooled: the prompts.
+        halves: the half of each prompt, in the own order of which the other half is read; -1 where
+            there are no halves.
     """
 
     scored: Scored
     guess_of: Guess
     parts: Sequence[ReducedLoss | None]
     pooled: Pooled
+    halves: Sequence[int] = ()
 
     @lazy_value
     def mean(self) -> ReducedLoss:
         """The losses over the prompts that have the tokens; NaN in an order that is not read."""
         return ReducedLoss.pooled([part for part in self.parts if part is not None])
+
+    @property
+    def stop(self) -> Stop:
+        """The limit of the headline."""
+        return stop_of(self.pooled.settings)
 
     @property
     def words(self) -> str:
@@ -137,26 +208,74 @@ class KeptCurve:
         return sum(part.tokens for part in self.parts if part is not None)
 
     @property
+    def n_pieces(self) -> int:
+        """The number of pieces, M."""
+        return self.mean.loss.shape[1] - 1
+
+    @property
     def gain(self) -> float:
         """What the model knows of a token, in nats: the loss that context saves."""
-        return float(self.mean.guess - self.mean.loss[0])
+        return float(self.mean.guess - self.mean.loss[0, 0])
 
     @lazy_value
+    def read(self) -> list[int]:
+        """The candidates that are read in every prompt."""
+        return [place for place in self._finite if place < CANDIDATES]
+
+    @property
+    def drawn(self) -> list[int]:
+        """The drawn orders that are read in every prompt."""
+        return [place for place in self._finite if place >= CANDIDATES]
+
+    @property
+    def _finite(self) -> list[int]:
+        return np.flatnonzero(np.isfinite(self.mean.loss).all(axis=1)).tolist()
+
+    @lazy_value
+    def shares(self) -> np.ndarray:
+        """The share of the gain that is kept in each order, `[5, L + 1]`; NaN if not read."""
+        return share_kept(self.mean.loss, np.full(ORDERS, self.mean.guess))
+
+    def by_order(self, number: OfLosses) -> dict[int, float]:
+        """A number of layers by each candidate that is read."""
+        losses = self.mean.loss[self.read]
+        values = number(losses, np.full(len(losses), self.mean.guess))
+        return dict(zip(self.read, values.tolist(), strict=True))
+
+    def best(self, stop: Stop | None = None) -> int:
+        """The candidate that takes the fewest layers, the first of several."""
+        counts = self.by_order((stop or self.stop).layers)
+        return min(counts, key=lambda place: counts[place])
+
+    def layers(self, stop: Stop | None = None) -> float:
+        """The layers that keep a limit, with decimals."""
+        return self.least((stop or self.stop).layers, self.mean.guess)
+
+    def count(self, stop: Stop | None = None) -> int:
+        """The layers that keep a limit, a whole number."""
+        return rounded_up_count(self.layers(stop))
+
+    def cost(self, stop: Stop | None = None) -> float:
+        """The nats a token above the whole model's loss with this whole number of layers."""
+        losses = self.mean.loss[self.best(stop)]
+        return float(losses[self.n_pieces - self.count(stop)] - losses[0])
+
+    @property
     def share(self) -> np.ndarray:
-        """The share of the gain that is kept, `[L + 1]`."""
-        return share_kept(self.mean.loss, np.array(self.mean.guess))
+        """The share of the gain that is kept in the best order, `[L + 1]`."""
+        return np.asarray(self.shares[self.best()])
 
     @lazy_value
     def column(self) -> LeftOutColumn:
-        """The share of the gain that is kept, on which layers are counted."""
+        """The share of the gain that is kept along the first order."""
         return LeftOutColumn(
-            "known", self.share, ".2f", True, find_interval=lambda: self._by_count(share_kept)
+            "known", self.shares[0], ".2f", True, find_interval=lambda: self._by_count(share_kept)
         )
 
     @lazy_value
     def cost_column(self) -> LeftOutColumn:
-        """How much the loss is above the whole model's, in nats a token."""
-        cost = self.mean.loss - self.mean.loss[0]
+        """How much the loss is above the whole model's along the first order, in nats a token."""
+        cost = self.mean.loss[0] - self.mean.loss[0, 0]
         return LeftOutColumn(
             "nats",
             cost,
@@ -164,155 +283,137 @@ class KeptCurve:
             find_interval=lambda: self._by_count(lambda loss, guess: loss - loss[:, :1]),
         )
 
-    def layers(self, least: float = SHARE) -> float:
-        """The layers that keep a share of the gain, with decimals."""
-        return self.column.crossing(least)
-
-    def count(self, least: float = SHARE) -> int:
-        """The layers that keep a share of the gain, a whole number."""
-        return rounded_up_count(self.layers(least))
-
     @property
     def mean_depth(self) -> float:
         """The layers that a nat of the gain takes on average, 0 to L."""
-        return float(mean_depth(self.share[None])[0])
-
-    @lazy_value
-    def control_shares(self) -> np.ndarray:
-        """The share of the gain that is kept in each control, `[4, L + 1]`.
-
-        With the order of a half of the texts goes the guess of this half.
-        """
-        guesses = np.array([*self.mean.half_guess, self.mean.guess, self.mean.guess])
-        return share_kept(self.mean.control_loss, guesses)
+        return self.least(depth_of, self.mean.guess)
 
     @property
     def random_shares(self) -> list[np.ndarray]:
-        """The share of the gain that is kept in each random order that is read, `[L + 1]`."""
-        return [share for share in self.control_shares[2:] if np.isfinite(share).all()]
+        """The share of the gain that is kept in each drawn order that is read, `[L + 1]`."""
+        return [self.shares[place] for place in self.drawn]
+
+    def at_random(self, number: OfLosses) -> list[float]:
+        """A number of layers in each drawn order that is read."""
+        losses = self.mean.loss[self.drawn]
+        return number(losses, np.full(len(losses), self.mean.guess)).tolist() if len(losses) else []
 
     def in_random_orders(self) -> list[float]:
-        """The layers that keep nine tenths in each random order that is read."""
-        return [float(layers_keeping(share[None], SHARE)[0]) for share in self.random_shares]
+        """The layers that keep the limit in each drawn order that is read."""
+        return self.at_random(self.stop.layers)
 
     @property
-    def is_read_with_halves(self) -> bool:
-        """Whether the orders of both halves of the texts are read."""
-        return bool(np.isfinite(self.mean.control_loss[:2]).all())
-
-    def of_halves(self) -> list[float]:
-        """The layers that keep nine tenths in the order and by the guess of each half of texts."""
-        if not self.is_read_with_halves:
-            return []
-        return [float(layers) for layers in layers_keeping(self.control_shares[:2], SHARE)]
-
-    def depths_of_halves(self) -> list[float]:
-        """The mean depth in the order and by the guess of each half of the texts; NaN if unread."""
-        return mean_depth(self.control_shares[:2]).tolist()
-
-    @lazy_value
-    def own_share(self) -> np.ndarray | None:
-        """The share that is kept in the prompts' own orders, `[L + 1]`; None where not read."""
-        share = share_kept(self.mean.own_loss, np.array(self.mean.guess))
-        return share if np.isfinite(share).all() else None
-
-    def in_own_order(self, least: float = SHARE) -> float | None:
-        """The layers that keep a share in the prompts' own orders; None where not read."""
-        share = self.own_share
-        return None if share is None else float(layers_keeping(share[None], least)[0])
-
-    @property
-    def own_mean_depth(self) -> float | None:
-        """The mean depth in the prompts' own orders; None where these are not read."""
-        return None if self.own_share is None else float(mean_depth(self.own_share[None])[0])
-
-    def in_better_own_order(self) -> tuple[int, int] | None:
-        """The layers that keep nine tenths, and half, in the prompts' own orders.
-
-        None unless these take fewer by more than a tenth of all, for nine tenths or on average.
-        """
-        layers, half, depth = self.in_own_order(), self.in_own_order(HALF), self.own_mean_depth
-        if layers is None or half is None or depth is None:
-            return None
-        saved = max(self.layers() - layers, self.mean_depth - depth)
-        if saved <= widest(len(self.mean.loss) - 1):
-            return None
-        return rounded_up_count(layers), rounded_up_count(half)
+    def is_no_better_than_random(self) -> bool:
+        """Whether a drawn order takes at most half a layer more than the best one."""
+        return min(self.in_random_orders(), default=np.inf) - self.layers() <= LITTLE_BETTER
 
     @lazy_value
     def interval(self) -> CountInterval | None:
-        """The interval of the layers that keep nine tenths."""
-        return self._interval(lambda share: layers_keeping(share, SHARE))
+        """The interval of the layers that keep the limit."""
+        return self._interval(self.stop.layers)
 
-    @property
-    def range(self) -> tuple[int, int] | None:
-        """The interval, widened to the counts in the orders of both halves of the texts.
-
-        To that in the prompts' own order only where it is lower: an order of few tokens may be a
-        bad one.
-        """
-        ends = _widened(self.interval, self.of_halves(), self.in_own_order())
+    def range(self, stop: Stop | None = None) -> tuple[int, int] | None:
+        """The interval of the layers that keep a limit, widened to those by half of the guess."""
+        ends = self._widened((stop or self.stop).layers)
         return None if ends is None else (rounded_up_count(ends[0]), rounded_up_count(ends[1]))
-
-    def _by_count(self, of_losses: Callable[..., np.ndarray]) -> np.ndarray | None:
-        """The interval of a curve at each number of layers left out, `[2, L + 1]`, or None."""
-        intervals = [
-            self.pooled.interval(
-                self.parts,
-                lambda loss, guess, n=n: of_losses(loss, guess)[:, n],
-                "loss",
-                "guess",
-            )
-            for n in range(len(self.mean.loss))
-        ]
-        ends = [(interval.low, interval.high) for interval in intervals if interval is not None]
-        return np.array(ends).T if len(ends) == len(intervals) else None
-
-    @lazy_value
-    def depth_interval(self) -> CountInterval | None:
-        """The interval of the mean depth."""
-        return self._interval(mean_depth)
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
         """The interval of the mean depth, widened as that of the count is."""
-        of_halves = self.depths_of_halves() if self.is_read_with_halves else []
-        return _widened(self.depth_interval, of_halves, self.own_mean_depth)
+        return self._widened(depth_of)
 
     @lazy_value
     def gain_interval(self) -> tuple[float, float] | None:
         """The interval of the gain, in nats."""
         interval = self.pooled.interval(
-            self.parts, lambda loss, guess: np.asarray(guess - loss[:, 0]), "loss", "guess"
+            self.parts, lambda loss, guess: np.asarray(guess - loss[:, 0, 0]), "loss", "guess"
         )
         return None if interval is None else (interval.low, interval.high)
 
-    def _interval(self, statistic: Any) -> CountInterval | None:
-        interval = self.pooled.interval(
-            self.parts, lambda loss, guess: statistic(share_kept(loss, guess)), "loss", "guess"
-        )
+    @property
+    def gain_range(self) -> tuple[float, float] | None:
+        """The interval of the gain, widened to that over the guess of each half of the texts."""
+        if self.gain_interval is None:
+            return None
+        gains = [*self.gain_interval, *(self.half_guesses - self.mean.loss[0, 0])]
+        return float(min(gains)), float(max(gains))
+
+    def by_half_guesses(self) -> list[float]:
+        """The layers that keep the limit by the guess of each half of the texts."""
+        return [self.least(self.stop.layers, guess) for guess in self.half_guesses]
+
+    def of_halves(self) -> list[float]:
+        """The layers that keep the limit of each half of the prompts; empty where there is none."""
+        if len(self.parts) < FEWEST_UNITS or set(self.halves) != {0, 1}:
+            return []
+        return [
+            replace(
+                self, parts=[part if half == at else None for part, at in self._by_half]
+            ).layers()
+            for half in (0, 1)
+        ]
+
+    @property
+    def _by_half(self) -> list[tuple[ReducedLoss | None, int]]:
+        return list(zip(self.parts, self.halves, strict=True))
+
+    @property
+    def half_guesses(self) -> np.ndarray:
+        """The loss by the guess of each half of the model's texts, `[2]`; empty where unknown."""
+        guesses = self.mean.half_guess
+        return np.asarray(guesses if np.isfinite(guesses).all() else guesses[:0])
+
+    def least(self, number: OfLosses, guess: float) -> float:
+        """A number of layers by a guess: the least among the candidates that are read."""
+        losses = self.mean.loss[self.read]
+        return float(number(losses, np.full(len(losses), guess)).min())
+
+    def _widened(self, number: OfLosses) -> tuple[float, float] | None:
+        """The interval of a number of layers, widened to those by half of the guess."""
+        if (interval := self._interval(number)) is None:
+            return None
+        by_half = [self.least(number, guess) for guess in self.half_guesses]
+        return min([interval.low, *by_half]), max([interval.high, *by_half])
+
+    def _by_count(self, of_losses: Callable[..., np.ndarray]) -> np.ndarray | None:
+        """The interval of the first order's curve at each number of layers left out, or None."""
+        intervals = [
+            self.pooled.interval(
+                self.parts,
+                lambda loss, guess, n=n: of_losses(loss[:, 0], guess)[:, n],
+                "loss",
+                "guess",
+            )
+            for n in range(self.n_pieces + 1)
+        ]
+        ends = [(interval.low, interval.high) for interval in intervals if interval is not None]
+        return np.array(ends).T if len(ends) == len(intervals) else None
+
+    def _interval(self, number: OfLosses) -> CountInterval | None:
+        """The interval of the least number of layers among the candidates."""
+
+        def least(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
+            by_order = [number(loss[:, place], guess) for place in self.read]
+            return np.asarray(np.min(by_order, axis=0))
+
+        interval = self.pooled.interval(self.parts, least, "loss", "guess")
         return None if interval is None else replace(interval, resolution=0, rounds_up=True)
 
     @lazy_value
     def why_too_little(self) -> str:
         """Why the model knows too little of the tokens for a count; empty where it does not."""
-        loss, chance = self.mean.loss[0], math.log(self.pooled.model.vocab_size)
+        loss, chance = self.mean.loss[0, 0], math.log(self.pooled.model.vocab_size)
         better = f"{self.gain:.1f} nats a token better than a guess"
+        if self.gain < 0:
+            better = f"{-self.gain:.1f} nats a token worse than a guess"
+        least = LEAST_GAIN * self.mean.guess
         if loss >= chance:
             return f"a loss of {loss:.1f} nats a token, a uniform guess has {chance:.1f}"
-        if self.gain < LEAST_GAIN * self.mean.guess:
+        if self.gain < least:
             return better
-        if self.gain_interval is not None and self.gain_interval[0] <= 0:
+        if self.gain_interval is not None:
             low, high = self.gain_interval
-            return f"{better}, {low:.1f} to {high:.1f}"
+            # Blocks of one prompt are alike: its interval is too narrow to stop at 0.
+            if low <= (least if len(self.parts) == 1 else 0):
+                return f"{better}, {low:.1f} to {high:.1f}"
         return ""
-
-
-def _widened(
-    interval: CountInterval | None, of_halves: Sequence[float], own: float | None
-) -> tuple[float, float] | None:
-    """An interval that reaches to the numbers of both halves, and down to that in the own order."""
-    if interval is None:
-        return None
-    lower = [] if own is None else [own]
-    return min([interval.low, *of_halves, *lower]), max([interval.high, *of_halves])

@@ -7,11 +7,12 @@ Orders are found on some tokens, and read on others.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder, Orders
+from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder
 from depthtui.metrics.output_change import OutputChange, outputs_at_once
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
@@ -27,9 +28,8 @@ class Texts:
     Args:
         pieces: what can be left out of the texts.
         unembedding: final norm and LM head.
-        weights: the weight of each token, `[T]`; the weights of a search add up to 1.
+        weights: the weight of each token, `[T]` or `[N, T]`; those of a search add up to 1.
         pieces_at_once: how many pieces are tried together.
-        places: the place of each text among all texts of a search.
     """
 
     def __init__(
@@ -38,10 +38,8 @@ class Texts:
         unembedding: Unembedding,
         weights: np.ndarray,
         pieces_at_once: int,
-        places: Sequence[int] | None = None,
     ) -> None:
         clean, ids = pieces.clean[-1], pieces.ids
-        self.places = range(len(clean)) if places is None else places
         self._stream = ShortenedModel(pieces)
         self._clean = clean
         rows = clean.flatten(0, 1)
@@ -58,7 +56,7 @@ class Texts:
 
     def costs(self, pieces: Sequence[int]) -> np.ndarray:
         """Each text's share of the cost of leaving out each of some pieces too, `[pieces, N]`."""
-        return np.asarray(self.token_costs(pieces) @ self._weights)
+        return np.asarray((self.token_costs(pieces) * self._weights).sum(axis=-1))
 
     def token_costs(self, pieces: Sequence[int]) -> np.ndarray:
         """KL(p || p~) of each token without each of some pieces, `[pieces, N, T]`, in float64."""
@@ -85,82 +83,76 @@ def ranked(costs: Sequence[float] | np.ndarray) -> list[int]:
     return sorted(range(len(costs)), key=lambda piece: (costs[piece], -piece))
 
 
-def ranked_order(
-    texts: Sequence[Texts], count: int, on_tried: Callable[[float], None] = lambda pieces: None
-) -> LayerOrder:
-    """The order by the cost of each piece alone, and those of both halves of the texts.
-
-    Arguments as in `greedy_order`.
-    """
-    costs = _tried(texts, range(count), on_tried)
-    return LayerOrder(ranked(costs.sum(axis=1)), halves=_of_halves(texts, costs))
-
-
-def _of_halves(texts: Sequence[Texts], costs: np.ndarray) -> Orders:
-    """The ranked orders of both halves of the texts; none of a single text.
-
-    Args:
-        texts: the texts.
-        costs: each text's share of the cost of leaving out each piece alone, `[pieces, texts]`.
-    """
-    in_place = costs[:, np.argsort(np.concatenate([group.places for group in texts]))]
-    half = costs.shape[1] // 2
-    halves = [in_place[:, :half], in_place[:, half:]] if half else []
-    return tuple(tuple(ranked(part.sum(axis=1))) for part in halves)
-
-
-def greedy_order(
+def lazy_order(
     texts: Sequence[Texts],
     count: int,
-    start_order: LayerOrder | None = None,
+    start_order: LayerOrder,
+    fewest_tried: int = 1,
     on_piece: Callable[[LayerOrder], None] = lambda order: None,
     enough: Callable[[LayerOrder], bool] = lambda order: False,
     on_tried: Callable[[float], None] = lambda pieces: None,
 ) -> LayerOrder:
-    """The greedy order: the next piece is always the cheapest one to leave out too.
+    """The order of a lazy queue: the next piece is the one with the least additional cost.
 
-    A round tries pieces by their costs in the last round: at least four, then each whose last cost
-    is below the lowest cost of this round. The search ends above `MOST_COST`. The first round, of
-    each piece alone, ranks the pieces by each half of the texts.
+    A round tries the pieces again whose additional cost, when last tried, is below the least one of
+    this round (Minoux 1978); the first round tries each piece alone. The search ends above
+    `MOST_COST`.
 
     Args:
         texts: the texts over which the cost is a mean.
         count: the number of pieces.
-        start_order: the order so far, to continue from.
+        start_order: the order so far, to continue from, or the cost of each piece alone.
+        fewest_tried: the fewest pieces that a round tries.
         on_piece: called after each piece with the order so far.
         enough: whether the order so far is enough.
         on_tried: called with how many more pieces have been tried, in shares for each text.
     """
-    order = start_order or LayerOrder()
+    order = start_order
     for piece in order.pieces:
         _leave_out(texts, piece)
     while not order.is_whole(count) and not enough(order):
-        halves = order.halves
-        if order.last:
-            candidates = sorted(order.last, key=lambda piece: (order.last[piece], -piece))
-            costs = _summed(texts, candidates[:FEWEST_TRIED], on_tried)
-            for piece in candidates[FEWEST_TRIED:]:
-                if order.last[piece] > min(costs.values()):
-                    break
-                costs |= _summed(texts, [piece], on_tried)
-        else:
-            of_texts = _tried(texts, range(count), on_tried)
-            costs = dict(enumerate(of_texts.sum(axis=1).tolist()))
-            halves = _of_halves(texts, of_texts)
-        best = min(costs, key=lambda piece: (costs[piece], -piece))
+        base = order.costs[-1] if order.costs else 0.0
+        queue = sorted(order.last, key=lambda piece: (order.last[piece], -piece))
+        # Without any piece left out, the costs of each alone are known.
+        tried = {} if order.pieces else dict(order.last)
+        for place, piece in enumerate(queue if order.pieces else ()):
+            if place >= fewest_tried and order.last[piece] > min(tried.values()):
+                break
+            tried[piece] = float(_tried(texts, [piece], on_tried).sum()) - base
+        best = min(tried, key=lambda piece: (tried[piece], -piece))
         _leave_out(texts, best)
-        last = order.last | costs
-        cost = last.pop(best)
-        order = LayerOrder([*order.pieces, best], [*order.costs, cost], last, halves)
+        last = {**order.last, **tried}
+        order = LayerOrder([*order.pieces, best], [*order.costs, base + last.pop(best)], last)
         on_piece(order)
     return order
 
 
-def _summed(
-    texts: Sequence[Texts], pieces: Sequence[int], on_tried: Callable[[float], None]
-) -> dict[int, float]:
-    costs = _tried(texts, pieces, on_tried).sum(axis=1)
-    return dict(zip(pieces, costs.tolist(), strict=True))
+def single_costs(
+    texts: Sequence[Texts], count: int, on_tried: Callable[[float], None] = lambda pieces: None
+) -> LayerOrder:
+    """The cost of each piece alone, in an order of which none is left out yet.
+
+    Arguments as in `lazy_order`.
+    """
+    costs = _tried(texts, range(count), on_tried).sum(axis=1).tolist()
+    return LayerOrder(last=dict(enumerate(costs)))
+
+
+def searched(
+    texts: Sequence[Texts], costs: LayerOrder, count: int, search: str, **options: Any
+) -> LayerOrder:
+    """The order by a search: `ranked`, `lazy` or `greedy`.
+
+    Args:
+        texts: the texts over which the cost is a mean.
+        costs: the order so far, or the cost of each piece alone.
+        count: the number of pieces.
+        search: the search.
+        options: those of `lazy_order`.
+    """
+    if search == "ranked":
+        return LayerOrder(list(costs.whole(count)))
+    return lazy_order(texts, count, costs, FEWEST_TRIED[search], **options)
 
 
 def _tried(

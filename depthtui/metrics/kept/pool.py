@@ -10,12 +10,13 @@ import numpy as np
 
 from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
-from depthtui.data.verdict import Headline
-from depthtui.metrics.kept.curve import HALF, Guess, KeptCurve, ReducedLoss, Scored
+from depthtui.data.verdict import Headline, OrderName
+from depthtui.metrics.column import rounded_up_count
+from depthtui.metrics.kept.curve import AT_HALF, Guess, KeptCurve, ReducedLoss, Scored
 from depthtui.metrics.kept.result import Kept, answer_tokens
 from depthtui.metrics.layer_order import Orders, block_numbers, block_weights, staying_layers
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.reduced import Reduced
+from depthtui.metrics.reduced import Reduced, token_mean
 from depthtui.metrics.task_guess import task_guesses
 
 NAME = "kept"
@@ -29,12 +30,12 @@ class ReducedKept(Reduced):
     """The outputs of one prompt with layers left out, by groups of blocks.
 
     Attributes:
-        tokens: the number of scored tokens.
-        kind, search, orders, search_lengths, controls, untrained: as in `Kept`.
-        way: the order of each group.
+        tokens: the number of tokens but token 0.
+        kind, search, orders, search_lengths, own_orders, own_lazy_orders, untrained: as in `Kept`.
+        way: the first order of each group.
         blocks: how many blocks each group has.
         kl, choices: means over the blocks of each group; the tokens of a block count equally.
-        mean_kl, mean_choices: means over all scored tokens; NaN for rows that no order has.
+        mean_kl, mean_choices: means over all tokens but token 0; NaN for rows that no order has.
         floor: the largest KL with nothing left out.
         text: the losses of all predicted tokens; None where there are none.
         answer: the losses of the answer's tokens; None where there is no answer.
@@ -44,7 +45,8 @@ class ReducedKept(Reduced):
     search: str
     orders: Orders
     search_lengths: tuple[int, ...]
-    controls: Orders
+    own_orders: Orders
+    own_lazy_orders: Orders
     untrained: float | None
     way: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
     blocks: Annotated[np.ndarray, Shape("G", dtype=np.int64)]
@@ -73,7 +75,7 @@ def reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
             way.append(number)
             blocks.append(len(group))
             kl.append(_weighted(result.kl, weights))
-            choices.append(_weighted(result.choices, weights))
+            choices.append(_weighted(result.choices[0], weights))
     scored, of_answer = result.way >= 0, answer_tokens(run)
     return ReducedKept(
         tokens=int(scored.sum()),
@@ -81,18 +83,25 @@ def reduce(result: Kept, run: RunResult, tokens: slice) -> ReducedKept:
         search=result.search,
         orders=result.orders,
         search_lengths=result.search_lengths,
-        controls=result.controls,
+        own_orders=result.own_orders,
+        own_lazy_orders=result.own_lazy_orders,
         untrained=result.untrained,
         way=np.array(way, np.int64),
         blocks=np.array(blocks, np.int64),
         kl=np.array(kl, np.float64),
         choices=np.array(choices, np.float64),
         mean_kl=result.kl[:, scored].mean(axis=1, dtype=np.float64),
-        mean_choices=result.choices[:, scored].mean(axis=1, dtype=np.float64),
+        mean_choices=result.choices[0][:, scored].mean(axis=1, dtype=np.float64),
         floor=result.floor,
-        text=ReducedLoss.over(result, run, slice(1, None)),
-        answer=None if of_answer is None else ReducedLoss.over(result, run, of_answer),
+        text=losses_of(result, run, slice(1, None)),
+        answer=None if of_answer is None else losses_of(result, run, of_answer),
     )
+
+
+def losses_of(result: Kept, run: RunResult, tokens: slice) -> ReducedLoss | None:
+    """The losses of some tokens, in the order of the losses of the token after each."""
+    choices = token_mean(result.choices[..., :-1][..., tokens])
+    return ReducedLoss.over(result, run, tokens, choices=choices)
 
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -107,25 +116,26 @@ class PooledKept:
 
     Attributes:
         kind, search: as in `Kept`.
-        order: the first order.
-        search_length: how many of its layers the search found.
+        orders: by candidate, the order of the first prompt, or of its first half; empty where it
+            has none.
+        search_length: how many layers of the first one the search found.
         curves: the curve of the headline, then the others.
-        choices: by the number of layers left out, the scored tokens whose first choice stays, a
-            sum over prompts, `[L + 1]`; NaN where not known.
-        n_choices: all scored tokens.
         floor: the largest KL with nothing left out.
         untrained: as in `Kept`.
     """
 
     kind: str
     search: str
-    order: tuple[int, ...]
+    orders: Orders
     search_length: int
     curves: tuple[KeptCurve, ...]
-    choices: np.ndarray
-    n_choices: int
     floor: float
     untrained: float | None
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The first order."""
+        return self.orders[0]
 
     @property
     def curve(self) -> KeptCurve:
@@ -147,9 +157,14 @@ class PooledKept:
         of_text = [curve for curve in self.curves if curve.scored == "text"]
         return of_text[0].why_too_little if of_text else ""
 
+    def order_name(self, candidate: int) -> OrderName:
+        """The name of a candidate."""
+        names: tuple[OrderName, ...] = ("model", "own", "own lazy")
+        return names[candidate] if self.kind == "model" else "own"
+
     @property
     def headline(self) -> Headline:
-        """The layers that keep nine tenths, for a verdict."""
+        """The layers that keep the share, for a verdict."""
         curve = self.curve
         headline = Headline(
             NAME,
@@ -162,37 +177,52 @@ class PooledKept:
             scored=curve.scored,
             guess=curve.guess_of,
             too_little=curve.why_too_little,
-            order=self.kind,
+            gain_range=curve.gain_range,
+            kept=curve.stop.kept_words,
+            is_share=curve.stop.is_share,
         )
         if curve.why_too_little:
             return headline
-        low, high = curve.range or (None, None)
+        low, high = curve.range() or (None, None)
+        best, counts = curve.best(), curve.by_order(curve.stop.layers)
         return replace(
             headline,
             count=curve.count(),
             low=low,
             high=high,
-            half=curve.count(HALF),
+            half=curve.count(AT_HALF),
+            half_range=curve.range(AT_HALF),
             mean_depth=curve.mean_depth,
-            own=curve.in_better_own_order(),
+            depth_range=curve.depth_range,
+            nats=curve.cost(),
+            order=self.order_name(best),
+            sisters=tuple(
+                (self.order_name(place), rounded_up_count(count))
+                for place, count in counts.items()
+                if place != best
+            ),
+            random=tuple(map(rounded_up_count, curve.in_random_orders())),
+            is_no_better_than_random=curve.is_no_better_than_random,
             choices=self._choices_kept,
         )
 
     @property
     def _choices_kept(self) -> tuple[int, int] | None:
-        """The first choices that stay with `layers`, and all; None where not known."""
-        choices = self.choices[self.n_pieces - self.layers]
-        return (round(float(choices)), self.n_choices) if np.isfinite(choices) else None
+        """The scored first choices that stay with the headline's layers, and all of them."""
+        curve = self.curve
+        share = float(curve.mean.choices[curve.best(), self.n_pieces - self.layers])
+        return (round(share * curve.n_tokens), curve.n_tokens) if np.isfinite(share) else None
 
     @property
     def layers(self) -> int:
-        """The number of pieces that keep nine tenths."""
+        """The fewest pieces that keep the share."""
         return self.curve.count()
 
     @property
     def kept_layers(self) -> tuple[int, ...]:
-        """The `layers` that stay in the first order."""
-        return staying_layers(self.order, self.n_pieces, self.layers)
+        """The `layers` that stay in the best order."""
+        order = self.orders[self.curve.best()] or self.order
+        return staying_layers(order, self.n_pieces, self.layers)
 
 
 def why_not_pooled(of_prompts: Sequence[ReducedKept | None]) -> str:
@@ -220,27 +250,34 @@ def pool_prompts(of_prompts: Sequence[ReducedKept | None], pooled: Pooled) -> Po
         ("text", "text", texts),
     )
     reduced = [prompt for prompt in of_prompts if prompt is not None]
+    first = reduced[0]
+    halves = _halves(of_prompts)
     curves = [
-        KeptCurve(scored, guess_of, parts, pooled)
+        KeptCurve(scored, guess_of, parts, pooled, halves)
         for scored, guess_of, parts in kinds
         # Every prompt that was measured has the tokens.
         if sum(part is not None and part.is_known for part in parts) == len(reduced)
     ]
     if not curves:
         return None
-    first = reduced[0]
-    floor = max(prompt.floor for prompt in reduced)
     return PooledKept(
         first.kind,
         first.search,
-        first.orders[0],
+        tuple(
+            (*orders, ())[0] for orders in (first.orders, first.own_orders, first.own_lazy_orders)
+        ),
         first.search_lengths[0],
         tuple(curves),
-        np.sum([prompt.tokens * prompt.mean_choices for prompt in reduced], axis=0),
-        sum(prompt.tokens for prompt in reduced),
-        floor,
+        max(prompt.floor for prompt in reduced),
         first.untrained,
     )
+
+
+def _halves(of_prompts: Sequence[ReducedKept | None]) -> list[int]:
+    """The half of each prompt, by the one own order that it is read in; -1 where there is none."""
+    own = [() if prompt is None else prompt.own_orders for prompt in of_prompts]
+    orders = sorted({orders for orders in own if len(orders) == 1})
+    return [orders.index(each) if each in orders and len(orders) == 2 else -1 for each in own]
 
 
 def beyond_the_task(

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.pieces import Piece
 from depthtui.data.run import RunResult
-from depthtui.metrics.kept.curve import CONTROLS
+from depthtui.metrics.kept.curve import ORDERS
 from depthtui.metrics.layer_order import LENGTH, TEXTS, Orders, has_own_order, way_of
 
 
@@ -20,25 +20,24 @@ class Kept(MetricResult):
 
     Attributes:
         piece: the kind of the M pieces that are left out.
-        kind: where the orders come from: `model`, or `own` for the prompts themselves.
-        search: how they were found: `ranked` or `greedy`.
-        orders: the orders in which pieces are left out.
-        search_lengths: how many pieces of each order the search found; the others follow by their
-            last cost.
-        controls: the orders of both halves of the texts, and two that are drawn; empty for an order
-            that is not read.
-        own_orders: beside the model's order, the prompt's own: that of the prompts of the other
-            half, or those of the even blocks of its tokens and of the odd ones; empty where they
-            are not read.
+        kind: where the first orders come from: `model`, or `own` for the prompts themselves.
+        search: how they were found: `lazy`, `ranked` or `greedy`.
+        orders: the first orders in which pieces are left out.
+        search_lengths: how many pieces of each of them the search found; the others follow by
+            their last cost.
+        own_orders: beside the model's order, the prompt's own, ranked: that of the prompts of the
+            other half, or those of the even blocks of its tokens and of the odd ones; empty where
+            they are not read.
+        own_lazy_orders: the same by a lazy queue.
+        drawn: two orders that are drawn; empty for one that is not read.
         untrained: what an untrained model of this shape knows of a token of the texts of the
             model's order, in nats; None where it is not known.
-        way: the index of the order that a token is read with; -1 for a token that is not scored.
-        kl: KL(p || p~), in nats, without the first 0, 1, 2, … pieces of a token's order; NaN
-            where not known, or not scored.
-        choices: 1 where the most probable token stays the same, else 0.
-        loss: the loss of the token after each, in nats, in the order of that token.
-        control_loss: the same in each of the `controls`.
-        own_loss: the same in the one of the `own_orders` that was not found on the token.
+        kl: KL(p || p~), in nats, without the first 0, 1, 2, … pieces of a token's first order;
+            NaN where not known, or not scored.
+        choices: 1 where the most probable token stays the same, else 0, in each of `all_orders`;
+            of two orders a token is read in the one that was not found on it.
+        loss: the loss of the token after each, in nats, in the same orders. Beyond the pieces
+            without which nothing is kept, the last one that was read.
         guess: the loss by the guess without context: the mean output on the model's own texts.
         half_guess: the same by the mean output on each half of the texts.
     """
@@ -49,34 +48,34 @@ class Kept(MetricResult):
     search: str
     orders: Orders
     search_lengths: tuple[int, ...]
-    controls: Orders
     own_orders: Orders
+    own_lazy_orders: Orders
+    drawn: Orders
     untrained: float | None
-    way: Annotated[np.ndarray, Shape("T", dtype=np.int32)]
     kl: Annotated[np.ndarray, Shape("M+1", "T")]
-    choices: Annotated[np.ndarray, Shape("M+1", "T")]
-    loss: Annotated[np.ndarray, Shape("M+1", "T-1")]
-    control_loss: Annotated[np.ndarray, Shape(str(CONTROLS), "M+1", "T-1")]
-    own_loss: Annotated[np.ndarray, Shape("M+1", "T-1")]
+    choices: Annotated[np.ndarray, Shape(str(ORDERS), "M+1", "T")]
+    loss: Annotated[np.ndarray, Shape(str(ORDERS), "M+1", "T-1")]
     guess: Annotated[np.ndarray, Shape("T-1")]
     half_guess: Annotated[np.ndarray, Shape("2", "T-1")]
 
     @property
+    def all_orders(self) -> tuple[Orders, ...]:
+        """The orders by their place: the candidates, then those that are drawn; empty if unread."""
+        drawn = ((order,) if order else () for order in self.drawn)
+        return (self.orders, self.own_orders, self.own_lazy_orders, *drawn)
+
+    @property
+    def way(self) -> np.ndarray:
+        """The index of a token's first order, `[T]`; -1 where it is not scored."""
+        return way_of(self.kl.shape[1], self.orders)
+
+    @property
     def is_known(self) -> np.ndarray:
-        """Whether each row of each order is known; those of the controls follow, then the own."""
+        """Whether each row of each order that is read is known."""
         is_known = [
-            np.isfinite(self.kl[: len(order) + 1, self.way == way]).all(axis=1)
-            for way, order in enumerate(self.orders)
-        ]
-        is_known += [
-            np.isfinite(self.control_loss[place, : len(order) + 1, 1:]).all(axis=1)
-            for place, order in enumerate(self.controls)
-            if order
-        ]
-        ways = way_of(len(self.way), self.own_orders)[:-1]
-        is_known += [
-            np.isfinite(self.own_loss[:, ways == place]).all(axis=1)
-            for place in range(len(self.own_orders))
+            np.isfinite(loss[:, 1:]).all(axis=1)
+            for loss, orders in zip(self.loss, self.all_orders, strict=True)
+            if orders
         ]
         return np.concatenate(is_known) if is_known else np.zeros(1, np.bool_)
 

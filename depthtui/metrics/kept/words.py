@@ -13,9 +13,8 @@ from depthtui.metrics.evidence import (
     LayerCount,
     Variant,
     rounded_up_range,
-    widest,
 )
-from depthtui.metrics.kept.curve import HALF, KeptCurve
+from depthtui.metrics.kept.curve import AT_HALF
 from depthtui.metrics.kept.output import (
     HALF_OF_CHOICES,
     STRICT_CHOICES,
@@ -70,7 +69,7 @@ def _staying_words(order: Sequence[int], count: int | None, piece: Piece) -> str
 def _curve_findings(knowledge: PooledKept, pooled: Pooled, piece: Piece) -> Iterator[Finding]:
     """The count that keeps nine tenths by each curve."""
     for curve in knowledge.curves:
-        title = f"{piece.capitalize()}s that keep nine tenths, {curve.words}"
+        title = f"{piece.capitalize()}s that keep {curve.stop.kept_words}, {curve.words}"
         if curve.why_too_little:
             yield Finding(title, "–", f"too little is known: {curve.why_too_little}")
             continue
@@ -79,12 +78,22 @@ def _curve_findings(knowledge: PooledKept, pooled: Pooled, piece: Piece) -> Iter
         if interval is not None:
             ends = f" ({rounded_up_range((interval.low, interval.high), '-')})"
         depth = f"{curve.mean_depth:.1f} on average"
-        words = _staying_words(knowledge.order, count, piece)
-        words += f"half with {curve.count(HALF)}, {depth}; of {curve.gain:.1f} nats a token"
-        if (own := curve.in_own_order()) is not None:
-            depth = f"{curve.own_mean_depth:.1f} on average"
-            words += f"; {_in_own_order(pooled)} {rounded_up_count(own)}, {depth}"
+        best = curve.best() == 0
+        words = _staying_words(knowledge.order, count, piece) if best else ""
+        words += f"half with {curve.count(AT_HALF)}, {depth}; of {curve.gain:.1f} nats a token"
+        for place, layers in curve.by_order(curve.stop.layers).items():
+            if len(curve.read) > 1:
+                order = _ORDERS[knowledge.order_name(place)]
+                words += f"; {order} {rounded_up_count(layers)}"
         yield Finding(title, f"{count} of {knowledge.n_pieces}{ends}", words)
+
+
+_ORDERS = {
+    "model": "in the model's order",
+    "own": "in their own order",
+    "own lazy": "in their own order by a lazy queue",
+}
+"""By name, an order in words."""
 
 
 def _output_findings(output: PooledOutput, order: Sequence[int], piece: Piece) -> Iterator[Finding]:
@@ -104,7 +113,7 @@ def _control_findings(knowledge: PooledKept, title: str, more: str) -> Iterator[
     if (drawn := curve.in_random_orders()) and not curve.why_too_little:
         counts = " and ".join(str(rounded_up_count(pieces)) for pieces in drawn)
         value = f"{counts} of {knowledge.n_pieces}"
-        words.append("keep nine tenths in two random orders")
+        words.append(f"keep {curve.stop.kept_words} in two random orders")
     if knowledge.untrained is not None:
         # Without -0.0.
         nats = round(knowledge.untrained, 1) + 0.0
@@ -112,12 +121,6 @@ def _control_findings(knowledge: PooledKept, title: str, more: str) -> Iterator[
         words.append(f"an untrained model of this shape {of_texts}{more}")
     if words:
         yield Finding(title, value, "; ".join(words))
-
-
-def _in_own_order(pooled: Pooled) -> str:
-    """The own order of a prompt, or of several, in words."""
-    is_alone = len(pooled.prompts) == 1
-    return "in the prompt's own order" if is_alone else "in the prompts' own order"
 
 
 def counted(
@@ -142,31 +145,25 @@ def counted(
     variants = [
         Variant(
             (other := rounded_up_count(count / per_layer)),
-            f"by the order: by half of the texts it takes {other}",
+            f"by the guess: by half of its texts it takes {other}",
+        )
+        for count in curve.by_half_guesses()
+    ]
+    variants += [
+        Variant(
+            (other := rounded_up_count(count / per_layer)),
+            f"by the prompts: half of them take {other}",
         )
         for count in curve.of_halves()
     ]
-    if (in_own_order := _own_variant(curve, pooled, per_layer)) is not None:
-        variants.append(in_own_order)
-    if curve.n_tokens < FEWEST_TOKENS and curve.interval is None:
+    if curve.n_tokens < FEWEST_TOKENS:
         few = "a single token" if curve.n_tokens == 1 else f"{curve.n_tokens} tokens"
         variants.append(Variant(None, f"it rests on {few}"))
+    if curve.is_no_better_than_random:
+        variants.append(Variant(None, "no order tried is better than a random one"))
     interval = curve.interval
     if interval is not None:
         ends = interval.low / per_layer, interval.high / per_layer
         interval = replace(interval, low=ends[0], high=ends[1])
     count = rounded_up_count(curve.layers() / per_layer)
     return measure.counted(count, variants, layers, interval=interval)
-
-
-def _own_variant(curve: KeptCurve, pooled: Pooled, per_layer: int) -> Variant | None:
-    """The count in the own order, where it is lower; no count where the mean depth alone is."""
-    if curve.own_share is None or curve.own_mean_depth is None:
-        return None
-    model_count, own = curve.layers() / per_layer, (curve.in_own_order() or 0.0) / per_layer
-    depth, own_depth = curve.mean_depth / per_layer, curve.own_mean_depth / per_layer
-    takes = f"by the order: {_in_own_order(pooled)} it takes"
-    if model_count - own <= widest(pooled.n_layers) < depth - own_depth:
-        return Variant(None, f"{takes} {own_depth:.1f} layers on average, not {depth:.1f}")
-    count = rounded_up_count(own)
-    return Variant(count, f"{takes} {count}") if own < model_count else None

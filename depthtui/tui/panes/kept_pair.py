@@ -6,7 +6,7 @@ import numpy as np
 
 from depthtui.data.explanation import Explanation
 from depthtui.metrics import kept
-from depthtui.metrics.kept.curve import HALF, SHARE
+from depthtui.metrics.kept.curve import AT_HALF, SHARE
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.explanations import of_metrics
 from depthtui.tui.draw.plot import Curve
@@ -62,7 +62,7 @@ class KeptPair(LinesPane):
             words = ["too little known"]
             if not curve.why_too_little:
                 words = [f"{curve.count()} of {knowledge.n_pieces} layers", " keep nine tenths"]
-                words += [f", {curve.count(HALF)} half", f" · of {curve.words}"]
+                words += [f", {curve.count(AT_HALF)} half", f" · of {curve.words}"]
         sign = f"{_SIGNS[place]} {letter} "
         line: list[Piece] = [(sign, self.line_style(place))]
         line += [(text, styles.text) for text in words]

@@ -15,7 +15,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.metrics import kept
 from depthtui.metrics.kept import share_so_far
-from depthtui.metrics.kept.curve import SHARE, KeptCurve
+from depthtui.metrics.kept.curve import AT_NINE_TENTHS, SHARE, KeptCurve, Stop
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics, of_verdict
@@ -30,8 +30,11 @@ from depthtui.tui.panes.page import DIAL_KEYS, as_many_as_fit
 from depthtui.tui.panes.under_cursor import PageBehind, Target
 from depthtui.tui.panes.verdict_page import VerdictPage
 
-DIAL = (0.5, 0.6, 0.7, 0.8, SHARE, 0.95, 0.99)
-"""The shares of the dial."""
+DIAL = (
+    *map(Stop, (0.5, 0.6, 0.7, 0.8, SHARE, 0.95, 0.99)),
+    *(Stop(nats, is_share=False) for nats in (0.25, 0.1, 0.05)),
+)
+"""The stops of the dial: shares, then nats a token above the whole model's loss."""
 
 _LONGEST_LINE = 110
 _BIG, _FREE = 3, 4
@@ -68,18 +71,18 @@ class VerdictPane(VerdictPage):
     It grows while it is counted, and is faint where the model knows too little for a count.
 
     Attributes:
-        share: the share at which layers are counted, one of `DIAL`.
+        stop: the limit at which layers are counted, one of `DIAL` or the headline's.
     """
 
     dial = "share"
     footer = ("turn_page", "compute", "session", "export", "explain")
-    share: reactive[float] = reactive(SHARE, repaint=False)
+    stop: reactive[Stop] = reactive(AT_NINE_TENTHS, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
-        place = DIAL.index(self.share) + steps
-        self.share = DIAL[min(max(place, 0), len(DIAL) - 1)]
+        place = DIAL.index(self.stop) + steps
+        self.stop = DIAL[min(max(place, 0), len(DIAL) - 1)]
 
-    def watch_share(self) -> None:
+    def watch_stop(self) -> None:
         self.redraw()
 
     @property
@@ -213,13 +216,17 @@ class VerdictPane(VerdictPage):
         if not rows:
             return "", styles.muted
         (row,) = rows
-        at = "" if self.share == SHARE else f"{SHARE:.0%}: "
+        at = "" if self.stop == AT_NINE_TENTHS else f"{AT_NINE_TENTHS.words}: "
         return at + row.reliability, styles.warning if row.is_fragile else styles.muted
 
     @property
     def _meaning(self) -> str:
         """The number's meaning, where the dial is turned: the sentence is of nine tenths."""
-        return "" if self.share == SHARE else f" keep {self.share:.0%} of it"
+        if self.stop == AT_NINE_TENTHS:
+            return ""
+        return (
+            f" keep {self.stop.words} of it" if self.stop.is_share else f" cost {self.stop.words}"
+        )
 
     def _number_line(self) -> Lines:
         """The number of layers, and how sure it is."""
@@ -227,7 +234,7 @@ class VerdictPane(VerdictPage):
         if curve is None:
             return []
         styles, (sure, style) = self.pane_styles, self._reliability
-        count, n_layers = curve.count(self.share), self.shown_verdict.n_layers
+        count, n_layers = curve.count(self.stop), self.shown_verdict.n_layers
         left: list[Piece] = [
             (f"{count} of {n_layers} layers", styles.strong),
             (self._meaning, styles.text),
@@ -239,7 +246,7 @@ class VerdictPane(VerdictPage):
         curve = self._counted
         assert curve is not None
         styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
-        count = str(curve.count(self.share))
+        count = str(curve.count(self.stop))
         drawn = [
             part for part in Digits(count).render(Style(bold=True)) if isinstance(part, Segment)
         ]
@@ -280,7 +287,7 @@ class VerdictPane(VerdictPage):
             curve = knowledge.curve
             style = styles.faint if self._counted is None else styles.text
             drawn = [] if self._counted is None else curve.random_shares
-            shares = [(curve.share, style, False)]
+            shares = [(curve.shares[curve.best(self.stop)], style, False)]
             shares += [(share, styles.faint, True) for share in drawn]
         return [
             Curve(np.linspace(0, 1, len(share)), share, style, dotted)
@@ -297,10 +304,11 @@ class VerdictPane(VerdictPage):
         marks += [(1 - count / n_layers, str(count)) for count in kept_counts]
         cursor = None
         if counted is not None:
-            count = counted.count(self.share)
+            count = counted.count(self.stop)
             cursor = 1 - count / n_layers, f"▴{count}"
         size, has_dashes = (self.area.width, lines), bool(counted) or self._knowledge is None
-        return share_plot(curves, self.share, size, self.pane_styles, marks, cursor, has_dashes)
+        threshold = self.stop.share_of(counted.gain if counted else 0.0)
+        return share_plot(curves, threshold, size, self.pane_styles, marks, cursor, has_dashes)
 
     # Below ------------------------------------------------------------------
 
