@@ -214,7 +214,9 @@ def _answers(answers: HeadlineAnswers, headline: Headline | None) -> str:
     words = f"{answers.right} of {answers.questions} answers are right"
     if answers.with_headline is not None:
         layers, right = answers.with_headline
-        words += f", {right} with the {plural(layers, 'layer')}"
+        is_bold = headline is not None and headline.count == layers
+        of_order = "" if is_bold else " that the model's order takes"
+        words += f", {right} with the {plural(layers, 'layer')}{of_order}"
     return f"{'; '.join([words + means, *_needed(answers)])}."
 
 

@@ -48,6 +48,9 @@ from depthtui.tracing.products import fast_products, untimed_products
 FINDING = "Finding which layers can be left out"
 """The stage of the search, which follows the writing of texts."""
 
+_MORE_TEXTS = GUESS_TEXTS - TEXTS
+"""The texts of the guess beside those of the model's order."""
+
 _VERSION = 6
 """Incremented when the same texts give another order."""
 
@@ -170,7 +173,7 @@ class LayerOrders:
 
         with fast_products(self.model.loaded.model), torch.no_grad():
             if is_stored:
-                ids = self.written_texts(report, checkpoint)[:TEXTS]
+                ids = self.written_texts(report, checkpoint)
                 tokenised = [PromptTokens(text.numpy(), [], len(text)) for text in ids]
             else:
                 tokenised = [self._tokens(prompt, settings) for prompt in _order_prompts(settings)]
@@ -235,30 +238,37 @@ class LayerOrders:
         self,
         report: Report = lambda stage, done, total: None,
         checkpoint: Check = lambda: None,
+        is_draft: bool = False,
     ) -> np.ndarray:
         """The loss of each token of the vocabulary by guesses without context, `[3, V]` in nats.
 
-        A guess is the model's mean output over the texts of its order (see `loss_by_guess`).
+        A guess is the model's mean output over texts that it writes (see `loss_by_guess`).
 
         Args:
             report: called with the progress of writing the texts, where there is no stored guess.
             checkpoint: called before every layer.
+            is_draft: whether the texts of the model's order are enough, where there is no guess.
 
         Raises:
             RunStopped: `checkpoint` stopped it.
         """
         if self._guess is None:
             self._guess = self._read_guess()
-        if self._guess is None:
-            with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self.written_texts(report, checkpoint)
-                long = [text for text in texts if len(text) > 1]
-                replays = (self.model.replay(text, checkpoint) for text in long)
-                unembedding = self.model.anatomy.unembedding
-                assert unembedding is not None
-                self._guess = loss_by_guess(unembedding, replays)
-            self._write(self._name_of("guess"), self._guess.tobytes())
-        return self._guess
+        if self._guess is not None:
+            return self._guess
+        with fast_products(self.model.loaded.model), torch.no_grad():
+            texts = self.written_texts(report, checkpoint)
+            if not is_draft:
+                texts = [*texts, *self._write_texts(_MORE_TEXTS, report, checkpoint)]
+            long = [text for text in texts if len(text) > 1]
+            replays = (self.model.replay(text, checkpoint) for text in long)
+            unembedding = self.model.anatomy.unembedding
+            assert unembedding is not None
+            guess = loss_by_guess(unembedding, replays)
+        if not is_draft:
+            self._guess = guess
+            self._write(self._name_of("guess"), guess.tobytes())
+        return guess
 
     def known_untrained(self, checkpoint: Check) -> float | None:
         """The knowledge that an untrained model of this shape has of a token, in nats.
@@ -276,7 +286,7 @@ class LayerOrders:
             self._untrained = self._read_untrained()
         if self._untrained is None:
             with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self.written_texts(lambda stage, done, total: None, checkpoint)[:TEXTS]
+                texts = self.written_texts(lambda stage, done, total: None, checkpoint)
             nats = known_untrained(self.model, texts, checkpoint)
             self._untrained = math.nan if nats is None else nats
             if nats is not None:
@@ -308,7 +318,7 @@ class LayerOrders:
                     self._untrained_parts = parts
         if self._untrained_parts is None and self.known_untrained(checkpoint) is not None:
             with fast_products(self.model.loaded.model), torch.no_grad():
-                texts = self.written_texts(lambda stage, done, total: None, checkpoint)[:TEXTS]
+                texts = self.written_texts(lambda stage, done, total: None, checkpoint)
             self._untrained_parts = untrained_parts(self.model, texts, checkpoint, report)
             if self._untrained_parts is not None:
                 self._write(name, json.dumps(self._untrained_parts).encode())
@@ -332,18 +342,20 @@ class LayerOrders:
         return guess if np.isfinite(guess).all() else None
 
     def written_texts(self, report: Report, checkpoint: Check) -> list[Tensor]:
-        """The texts that the model writes, once for the guess; the first are those of its order.
+        """The texts of the model's order, which it writes once; the guess has more of them."""
+        if self._written is None:
+            self._written = self._write_texts(TEXTS, report, checkpoint)
+        return self._written
+
+    def _write_texts(self, count: int, report: Report, checkpoint: Check) -> list[Tensor]:
+        """Texts that the model writes, others for another number of them.
 
         No timing decides how they are rounded: a token that is drawn near the border of two would
         be the other one in some processes, and all that follows other text.
         """
-        if self._written is None:
-            with untimed_products(self.model.loaded.model):
-                seed = RunSettings.seed
-                self._written = self.lenses.write_texts(
-                    GUESS_TEXTS, LENGTH, seed, report, checkpoint
-                )
-        return self._written
+        seed = RunSettings.seed + (0 if count == TEXTS else 1)
+        with untimed_products(self.model.loaded.model):
+            return list(self.lenses.write_texts(count, LENGTH, seed, report, checkpoint))
 
     def _count(self, piece: Piece) -> int:
         """The number of the model's pieces of a kind."""

@@ -269,9 +269,12 @@ class Measurement:
         settings, checkpoint = self._result.settings, self.run.control.checkpoint
         return self.orders.beside_the_models(settings, checkpoint, piece)
 
-    def _guess(self, report: Report = lambda stage, done, total: None) -> np.ndarray | None:
+    def _guess(
+        self, is_draft: bool = False, report: Report = lambda stage, done, total: None
+    ) -> np.ndarray | None:
         """The loss of each token by the guess without context; None for a model without texts."""
-        return _where_texts(lambda: self.orders.guess(report, self.run.control.checkpoint))
+        checkpoint = self.run.control.checkpoint
+        return _where_texts(lambda: self.orders.guess(report, checkpoint, is_draft))
 
     def _known_untrained(self) -> float | None:
         """The knowledge of an untrained model of this shape; None where it is not known."""
@@ -325,7 +328,7 @@ class Measurement:
             checkpoint = self.run.control.checkpoint
             if _finds_order(settings):
                 self.orders.find_or_search(settings, report, checkpoint, piece=piece)
-            self._guess(report)
+            self._guess(True, report)
 
         has_order = self.run.attempt(metric.name, work)
         self._emit_prepared()

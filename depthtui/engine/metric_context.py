@@ -127,7 +127,8 @@ class MetricContext:
         lens: returns the fitted lens of a kind.
         order: returns the order in which pieces are left out; None for the prompt's own.
         own_orders: returns the orders beside the model's; None for the prompt's own.
-        guess: returns the loss of each token by a guess without context; None where there is none.
+        guess: returns the loss of each token by a guess without context, or by its draft; None
+            where there is none.
         known_untrained: returns what an untrained model of this shape knows of a token, in nats;
             None where it is not known.
         untrained_parts: returns the parts with which that model stays within a nat of its output.
@@ -151,7 +152,7 @@ class MetricContext:
     lens: Callable[[str], LensMaps]
     order: Callable[[Piece], LayerOrder | None]
     own_orders: OwnOrders
-    guess: Callable[[], np.ndarray | None]
+    guess: Callable[..., np.ndarray | None]
     known_untrained: Callable[[], float | None]
     untrained_parts: UntrainedParts
     base: BaseWeights | None = None

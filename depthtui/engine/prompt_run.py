@@ -189,7 +189,7 @@ class PromptRun:
         lens: Callable[[str], LensMaps],
         order: Callable[[Piece], LayerOrder | None],
         own_orders: OwnOrders = lambda piece: None,
-        guess: Callable[[], np.ndarray | None] = lambda: None,
+        guess: Callable[..., np.ndarray | None] = lambda is_draft=False: None,
         known_untrained: Callable[[], float | None] = lambda: None,
         untrained_parts: UntrainedParts = lambda report: None,
     ) -> MetricContext:

@@ -32,7 +32,7 @@ from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.shared_calls import one_process_only
 from depthtui.errors import DepthError, RunStopped
 from depthtui.lenses.calibration import Calibration
-from depthtui.metrics.layer_order import TEXTS, LayerOrder
+from depthtui.metrics.layer_order import LayerOrder
 from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.loading import LoadedModel, load, local_folder
@@ -310,7 +310,7 @@ def order_outputs(engine: Engine, control: Control | None = None) -> list[WholeO
     model, check = engine.freed_model(), (control or Control()).checkpoint
     held_out_prompts.unembedding_of(model)
     with fast_products(model.loaded.model), torch.no_grad():
-        texts = engine.orders.written_texts(engine.emit_stage, check)[:TEXTS]
+        texts = engine.orders.written_texts(engine.emit_stage, check)
     questions = [
         TokenisedPrompt(Prompt(""), PromptTokens(ids.cpu().numpy(), [], len(ids))) for ids in texts
     ]

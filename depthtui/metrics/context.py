@@ -106,11 +106,11 @@ class Context(Protocol):
         None for orders of the prompt's own tokens.
         """
 
-    def guess(self) -> np.ndarray | None:
+    def guess(self, is_draft: bool = False) -> np.ndarray | None:
         """The loss of each token by the model's mean output without context, `[3, V]` in nats.
 
-        The second and third are of half of the texts that it is a mean over. None where the model
-        cannot write texts by itself.
+        The second and third are of half of the texts that it is a mean over; a draft has fewer.
+        None where the model cannot write texts by itself.
         """
 
     def known_untrained(self) -> float | None:

@@ -91,6 +91,17 @@ class OutputChange:
         ]
         return torch.cat(parts)[:-1].to("cpu")
 
+    @property
+    def are_first(self) -> Tensor:
+        """Where the token after each is the clean output's first choice: 1, else 0, `[T - 1]`."""
+        count = len(self._residual)
+        first_choices = [
+            self._clean(part).log.argmax(dim=-1)
+            for part in slices(count, outputs_at_once(self._unembedding, count))
+        ]
+        following = self._ids[1:].to(first_choices[0].device)
+        return (torch.cat(first_choices)[:-1] == following).float().to("cpu")
+
     def __call__(self, changed: Tensor) -> Changes:
         """The changes of the outputs of `changed`, h_L of some runs, `[batch, T, d]`."""
         batch, count, _ = changed.shape

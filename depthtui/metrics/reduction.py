@@ -6,9 +6,12 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from depthtui.data.arrays import MetricResult
 from depthtui.data.lens import LogitLens
 from depthtui.data.run import RunResult, without
+from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pooling import PromptReading
 from depthtui.metrics.reduced import Reduced
 from depthtui.metrics.registry import METRIC_BY_NAME
@@ -77,13 +80,14 @@ def says_answer(run: RunResult) -> bool | None:
     Then the model writes the answer by itself, always choosing the most probable token. None where
     there is no answer, or the output was not read.
     """
-    lens, start = run.get(LogitLens), run.answer_start
-    if lens is None or not 0 < start < len(run.tokens):
+    lens, knowledge, start = run.get(LogitLens), run.get(Kept), run.answer_start
+    if not 0 < start < len(run.tokens):
         return None
-    first_choices = lens.top_ids[-1, start - 1 : -1, 0]
-    if (first_choices < 0).any():
-        return None
-    return bool((first_choices == run.tokens.ids[start:]).all())
+    if lens is not None and (lens.top_ids[-1, start - 1 : -1, 0] >= 0).all():
+        return bool((lens.top_ids[-1, start - 1 : -1, 0] == run.tokens.ids[start:]).all())
+    if knowledge is not None and np.isfinite(knowledge.are_first).all():
+        return bool(knowledge.are_first[start - 1 :].all())
+    return None
 
 
 def _is_whole(result: MetricResult) -> bool:

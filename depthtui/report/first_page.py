@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from depthtui.data.sentence import listed
 from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict
 from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
@@ -66,16 +67,23 @@ def evidence_of(verdict: Verdict | None, measure: str) -> Evidence | None:
 def _of_headline(
     reading: Reading, headline: Headline, evidence: Evidence | None
 ) -> Iterator[list[str]]:
-    curve, of_all = reading.get(kept.METRIC).curve, f"of {reading.n_layers}"
+    of_all = f"of {reading.n_layers}"
     if headline.count is not None and headline.half is not None:
         certainty = "" if evidence is None else evidence.reliability
         range_ = range_words(headline, " to ")
-        yield ["layers that keep nine tenths", f"{headline.count} {of_all}", range_, certainty]
-        yield ["layers that keep half", f"{headline.half} {of_all}", "", ""]
+        keep = f"layers that keep {headline.kept}"
+        if not headline.is_share:
+            keep = f"layers within {headline.kept}"
+        yield [keep, f"{headline.count} {of_all}", range_, certainty]
+        if headline.random:
+            counts = listed([str(count) for count in headline.random])
+            yield ["the same at random", f"{counts} {of_all}", "", ""]
+        between = "" if headline.half_range is None else " to ".join(map(str, headline.half_range))
+        yield ["layers that keep half", f"{headline.half} {of_all}", between, ""]
         depth = f"{headline.mean_depth:.1f} {of_all}"
-        yield ["mean depth", depth, _ends(curve.depth_range), ""]
+        yield ["mean depth", depth, _ends(headline.depth_range), ""]
     gain = f"{headline.gain:.1f} nats"
-    yield ["known of a token", gain, _ends(curve.gain_interval), ""]
+    yield ["known of a token", gain, _ends(headline.gain_range), ""]
 
 
 def _of_answers(

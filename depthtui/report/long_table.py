@@ -227,8 +227,14 @@ def _headline(verdict: Verdict | None) -> Iterator[_Count]:
     headline = None if verdict is None else verdict.headline
     if headline is not None:
         yield "headline", "layers", headline.count, headline.low, headline.high
-        for name in ("half", "mean_depth", "gain"):
-            yield "headline", name, getattr(headline, name), None, None
+        ends = {
+            "half": headline.half_range,
+            "mean_depth": headline.depth_range,
+            "gain": headline.gain_range,
+            "nats": None,
+        }
+        for name, between in ends.items():
+            yield "headline", name, getattr(headline, name), *(between or (None, None))
 
 
 def _evidence(verdict: Verdict | None) -> Iterator[_Count]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,9 @@ class Answer:
         groups: the groups of prompts, in the question's order.
         comparison: the comparison of their numbers.
         beside: a sentence on another number of the groups; may be empty.
+        with_task: the comparison of what is known of the answers with what the task tells; None
+            where that is the comparison, or unknown.
+        left_out: the tasks of which too little is known, which are in no group.
     """
 
     subject: Subject
@@ -67,6 +71,8 @@ class Answer:
     groups: Sequence[Group]
     comparison: Comparison
     beside: str = ""
+    with_task: Comparison | None = None
+    left_out: Sequence[str] = ()
 
     @property
     def number(self) -> Number:
@@ -101,12 +107,50 @@ class Answer:
     @property
     def verdict(self) -> str:
         """The answer in a word or a few."""
-        reason, direction = self.comparison.reason, self.comparison.direction
-        if not self.is_known:
+        return self._verdict_of(self.comparison)
+
+    def _verdict_of(self, comparison: Comparison) -> str:
+        reason, direction = comparison.reason, comparison.direction
+        if comparison.change is None:
             return UNKNOWN
         if reason is not None:
             return sentence_case(reason.headline)
         return _VERDICTS["more" if direction == "fewer" and not self.has_direction else direction]
+
+    @property
+    def _other_guess(self) -> str:
+        """The answer with what the task tells, where it is another one."""
+        other = self.with_task
+        if other is None or other.change is None or self._verdict_of(other) == self.verdict:
+            return ""
+        change, ends = other.change_in_words
+        verdict = self._verdict_of(other)
+        return f"With what the task tells: {verdict[0].lower()}{verdict[1:]}, {change} ({ends})."
+
+    @property
+    def _steps(self) -> str:
+        """The groups that follow each other, compared in a sentence.
+
+        Empty where two are all, or each takes more than the one before, or fewer, as they all do.
+        """
+        steps = self.comparison.step_directions
+        if self.comparison.direction and set(steps) == {self.comparison.direction}:
+            return ""
+        names = _without_common_start([group.name for group in self.groups])
+        words = {"more": "takes fewer than", "fewer": "takes more than"}
+        clauses = [
+            f"{before} {words[step]} {after}"
+            if step
+            else f"{before} and {after} cannot be told apart"
+            for before, after, step in zip(names, names[1:], steps, strict=False)
+        ]
+        return f"{sentence_case('; '.join(clauses))}." if clauses else ""
+
+    @property
+    def _sizes(self) -> str:
+        """The number of prompts of each group, such as `n 10` or `n 10, 10 and 8`."""
+        sizes = [str(group.prompts) for group in self.groups]
+        return f"n {sizes[0] if len(set(sizes)) == 1 else listed(sizes)}"
 
     @property
     def confounds(self) -> list[str]:
@@ -114,6 +158,8 @@ class Answer:
         return list(self._confounds()) if self.is_known else []
 
     def _confounds(self) -> Iterator[str]:
+        if self.left_out:
+            yield f"{listed(list(self.left_out))} left out, of which too little is known"
         tokens = [group.tokens for group in self.groups]
         if max(tokens) > _OTHER_LENGTH * min(tokens):
             yield f"the prompts have {listed([f'{length:.0f}' for length in tokens])} tokens"
@@ -131,12 +177,13 @@ class Answer:
         groups, number = self.comparison.groups, self.number
         claim = number.words.format(
             s="s" if self.subject.of_one_model else "",
-            values=number.in_words(groups),
+            values=number.in_words(groups, self.comparison.ranges),
             known=groups[0].known,
         )
         sentences = [
-            f"{self.verdict}: on {self.subject.on}, {self.subject.models} {claim}.",
+            f"{self.verdict}: on {self.subject.on} ({self._sizes}), {self.subject.models} {claim}.",
             self.beside,
+            self._other_guess,
         ]
         change, ends = self.comparison.change_in_words
         tested = f"; single prompts: {words}" if (words := test_words(self.comparison)) else ""
@@ -149,7 +196,15 @@ class Answer:
             sentences += [f"{sentence_case(clause)}." for clause in clauses]
         if self.confounds:
             sentences.append(f"But {'; '.join(self.confounds)}.")
+        sentences.append(self._steps)
         return " ".join(filter(None, sentences))
+
+
+def _without_common_start(names: Sequence[str]) -> list[str]:
+    """Names such as `1 digit` for `addition, 1 digit`, where all begin with `addition, `."""
+    common = os.path.commonprefix(list(names))
+    start = common.rfind(", ") + 2 if ", " in common else 0
+    return [name[start:] for name in names]
 
 
 def p_words(comparison: Comparison) -> str:

@@ -33,7 +33,8 @@ SIGNIFICANT = 0.05
 """Single prompts differ where p is below this."""
 
 _TOO_FEW = "too few prompts"
-_UNCLEAR, _BOTH_WAYS = Sentence("not clear"), Sentence("not in one direction")
+_UNCLEAR, _BOTH_WAYS = Sentence("not clear"), Sentence("up and down")
+_NOT_TOLD = Sentence("not told", (": any order of layers costs as much",))
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ class Comparison:
         test_name: its name.
         by_half_guesses: the change by the guess of each half of the model's texts.
         resamples: the change on resamples.
+        steps: in a trend, the change on resamples from each group to the next.
         doubt: how far the widest fragile count moves, as a share of L, and a clause on it.
         problem: why there is no change; None where there is one.
     """
@@ -128,6 +130,7 @@ class Comparison:
     test_name: str = ""
     by_half_guesses: tuple[float, ...] = ()
     resamples: Bootstrap | None = field(default=None, repr=False, compare=False)
+    steps: Sequence[Bootstrap] = field(default=(), repr=False, compare=False)
     doubt: tuple[float, str] = (0.0, "")
     problem: Sentence | None = None
 
@@ -149,6 +152,9 @@ class Comparison:
         if self.problem or self.change is None or self.interval is None:
             return self.problem or _UNCLEAR
         low, high = self.interval
+        at_random = [group.is_no_better_than_random for group in self.groups]
+        if all(at_random) or (any(at_random) and low <= 0 <= high):
+            return _NOT_TOLD
         if _goes_both_ways([group.value for group in self.groups]):
             return _BOTH_WAYS
         if low > 0 or high < 0:
@@ -166,6 +172,13 @@ class Comparison:
         if low > 0:
             return "more"
         return "fewer" if high < 0 else "as many"
+
+    @property
+    def step_directions(self) -> list[Direction]:
+        """Whether each next group has more, or fewer; empty where they cannot be told apart."""
+        level = 1 - (1 - self.level) / max(1, len(self.steps))
+        ends = [step.interval(level) or (0.0, 0.0) for step in self.steps]
+        return ["more" if low > 0 else "fewer" if high < 0 else "" for low, high in ends]
 
     @property
     def disagrees(self) -> bool:
@@ -228,6 +241,7 @@ def compare(
         group.range or resampled.sum(only).interval()
         for group, only in zip(groups, alone, strict=True)
     ]
+    steps = np.eye(len(groups))[1:] - np.eye(len(groups))[:-1]
     test, name = _rank_test(groups, factors, paired, seed)
     return replace(
         comparison,
@@ -237,6 +251,7 @@ def compare(
         test_name=name,
         by_half_guesses=tuple(by_half[np.isfinite(by_half)].tolist()),
         resamples=change,
+        steps=[resampled.sum(step) for step in steps] if is_trend and len(groups) > 2 else (),
     ).at_level(LEVEL)
 
 

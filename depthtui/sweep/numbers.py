@@ -6,7 +6,7 @@ Each is a share: of the layers, or of the answers. Layers of models of any depth
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -27,6 +27,7 @@ from depthtui.metrics.accuracy.answer_statistics import wilson
 from depthtui.metrics.column import rounded_up_count
 from depthtui.metrics.kept.curve import (
     AT_NINE_TENTHS,
+    LITTLE_BETTER,
     Guess,
     KeptCurve,
     OfLosses,
@@ -70,6 +71,7 @@ class GroupNumber:
         at_random: the number with layers left out in each order that is drawn and read.
         why_unknown: why there is no number; empty where there is one.
         of_other_tokens: whether its tokens are others than those of other prompts.
+        is_beyond_task: whether it is of what is known beyond the task.
         known: what is known with the layers, such as `the answers`; may be empty.
     """
 
@@ -83,12 +85,18 @@ class GroupNumber:
     at_random: tuple[float, ...] = ()
     why_unknown: str = ""
     of_other_tokens: bool = False
+    is_beyond_task: bool = False
     known: str = ""
 
     @property
     def value(self) -> float:
         """The number, 0 to 1."""
         return float(self.statistic(np.ones((1, len(self.tasks))))[0])
+
+    @property
+    def is_no_better_than_random(self) -> bool:
+        """Whether a drawn order takes at most half a layer more."""
+        return min(self.at_random, default=np.inf) - self.value <= LITTLE_BETTER / self.n_layers
 
 
 @dataclass(frozen=True)
@@ -113,16 +121,30 @@ class Number:
     is_of_layers: bool = True
     rounds_up: bool = False
 
-    def each_in_words(self, groups: Sequence[GroupNumber]) -> list[str]:
-        """The number of each group, such as `8.0` layers, or `88` % of the answers."""
-        if not self.is_of_layers:
-            return [f"{100 * group.value:.0f}" for group in groups]
-        layers = [group.value * group.n_layers for group in groups]
-        return [f"{rounded_up_count(n)}" if self.rounds_up else f"{n:.1f}" for n in layers]
+    def each_in_words(
+        self, groups: Sequence[GroupNumber], ranges: Sequence[Interval | None] = ()
+    ) -> list[str]:
+        """The number of each group, such as `8.0 (7.5 to 8.6)` layers, or `88` % of the answers."""
 
-    def in_words(self, groups: Sequence[GroupNumber]) -> str:
+        def words(share: float, n_layers: int) -> str:
+            if not self.is_of_layers:
+                return f"{100 * share:.0f}"
+            layers = share * n_layers
+            return f"{rounded_up_count(layers)}" if self.rounds_up else f"{layers:.1f}"
+
+        each = []
+        for group, ends in zip(groups, ranges or [None] * len(groups), strict=True):
+            between = (
+                "" if ends is None else " to ".join(words(end, group.n_layers) for end in ends)
+            )
+            each.append(words(group.value, group.n_layers) + (between and f" ({between})"))
+        return each
+
+    def in_words(
+        self, groups: Sequence[GroupNumber], ranges: Sequence[Interval | None] = ()
+    ) -> str:
         """The numbers with their unit, such as `8.0, 12.0 and 16.0 of 20`, or `88 and 61 %`."""
-        each = self.each_in_words(groups)
+        each = self.each_in_words(groups, ranges)
         if not self.is_of_layers:
             return f"{listed(each)} %"
         if are_of_one_size(groups):
@@ -180,10 +202,12 @@ def _with_kept(readings: Sequence[Reading]) -> list[list[bool]]:
     return [[part is not None for part in curve.parts] for curve in curves]
 
 
-def _curves_of_one_kind(readings: Sequence[Reading]) -> list[KeptCurve]:
+def _curves_of_one_kind(
+    readings: Sequence[Reading], kinds: Sequence[tuple[Scored, Guess]] = tuple(_KINDS)
+) -> list[KeptCurve]:
     """The curve of each group, all of one kind; none where a group has no such curve."""
     knowledge = [reading.get(kept.METRIC) for reading in readings]
-    for kind in _KINDS:
+    for kind in kinds:
         curves = [
             curve
             for of_group in knowledge
@@ -200,6 +224,7 @@ def _of_kept(
     number: OfLosses,
     range_of: Callable[[KeptCurve], Interval | None],
     readings: Sequence[Reading],
+    kinds: Sequence[tuple[Scored, Guess]] = tuple(_KINDS),
 ) -> list[GroupNumber]:
     """A number of layers that is read from the curve of what is kept.
 
@@ -207,10 +232,11 @@ def _of_kept(
         number: returns the layers, `[curves]`, by losses `[curves, L + 1]` and the guess's.
         range_of: returns the range of the number of a group.
         readings: the groups.
+        kinds: the tokens and the guess, the first that every group has.
     """
     return [
         _of_curve(curve, reading, number, range_of(curve))
-        for curve, reading in zip(_curves_of_one_kind(readings), readings, strict=True)
+        for curve, reading in zip(_curves_of_one_kind(readings, kinds), readings, strict=True)
     ]
 
 
@@ -241,6 +267,7 @@ def _of_curve(
         at_random=tuple(np.array(curve.at_random(number)) / n_layers),
         why_unknown=curve.why_too_little and f"too little is known ({curve.why_too_little})",
         of_other_tokens=curve.guess_of != "task",
+        is_beyond_task=curve.guess_of == "task",
         known=_KINDS[curve.scored, curve.guess_of],
     )
 
@@ -253,6 +280,15 @@ MEAN_DEPTH = Number(
     partial(_of_kept, depth_of, lambda curve: curve.depth_range),
 )
 """The layers that a nat of what the model knows takes on average: the headline's answer."""
+
+WITH_TASK = replace(
+    MEAN_DEPTH,
+    name="mean_depth_with_task",
+    of_groups=partial(
+        _of_kept, depth_of, lambda curve: curve.depth_range, kinds=[("answer", "text")]
+    ),
+)
+"""The same of all that it knows of the answers, with what the task tells."""
 
 NINE_TENTHS = Number(
     "nine_tenths",

@@ -23,7 +23,7 @@ from depthtui.sweep.comparisons import (
     compare,
     too_few_words,
 )
-from depthtui.sweep.numbers import NINE_TENTHS, Number, numbers_by
+from depthtui.sweep.numbers import MEAN_DEPTH, NINE_TENTHS, WITH_TASK, Number, numbers_by
 from depthtui.sweep.plan import Cell
 from depthtui.sweep.subjects import Subject
 from depthtui.sweep.summary import CellSummary, SweepSummary, rules_of
@@ -98,7 +98,13 @@ def _answered(form: _Form, summary: SweepSummary) -> Question:
         return _unlike_sizes(form, summary)
     numbers, answers = numbers_by(rules_of(summary.cells)), []
     for subject in compared:
-        by_number = (_answer(subject, number, form.has_direction) for number in numbers)
+        known, left_out = subject.of_known_tasks()
+        by_number = [
+            _answer(known, number, form.has_direction, left_out)
+            if number in (MEAN_DEPTH, NINE_TENTHS)
+            else _answer(subject, number, form.has_direction)
+            for number in numbers
+        ]
         answers += _with_nine_tenths([answer for answer in by_number if answer is not None])
     question = Question(form.name, form.title, answers)
     return replace(question, answers=[*_corrected(question.headline), *_corrected(question.others)])
@@ -116,7 +122,14 @@ def _unlike_sizes(form: _Form, summary: SweepSummary) -> Question:
 
 def _corrected(answers: Sequence[Answer]) -> list[Answer]:
     family = as_one_family([answer.comparison for answer in answers])
-    return [replace(answer, comparison=one) for answer, one in zip(answers, family, strict=True)]
+    return [
+        replace(
+            answer,
+            comparison=one,
+            with_task=answer.with_task and answer.with_task.at_level(one.level),
+        )
+        for answer, one in zip(answers, family, strict=True)
+    ]
 
 
 def _with_nine_tenths(answers: Sequence[Answer]) -> list[Answer]:
@@ -129,9 +142,11 @@ def _with_nine_tenths(answers: Sequence[Answer]) -> list[Answer]:
     return [replace(answer, beside=beside) if answer.is_headline else answer for answer in answers]
 
 
-def _answer(subject: Subject, number: Number, has_direction: bool) -> Answer | None:
+def _answer(
+    subject: Subject, number: Number, has_direction: bool, left_out: Sequence[str] = ()
+) -> Answer | None:
     """The answer by a number, before its correction; None where no group has the number."""
-    readings = subject.readings()
+    readings, with_task = subject.readings(), None
     some = [reading for reading in readings if reading is not None]
     has_it = number.has(some or subject.cells)
     if not any(map(any, has_it)):
@@ -143,8 +158,12 @@ def _answer(subject: Subject, number: Number, has_direction: bool) -> Answer | N
     else:
         some = _that_have(some, has_it, subject.paired)
         readings, comparison = list(some), _comparison(subject, number, some)
+        if number is MEAN_DEPTH and all(group.is_beyond_task for group in comparison.groups):
+            with_task = _comparison(subject, WITH_TASK, some)
     groups = [Group.of(name, one) for name, one in zip(subject.names, readings, strict=True)]
-    return Answer(subject, has_direction, groups, comparison)
+    return Answer(
+        subject, has_direction, groups, comparison, with_task=with_task, left_out=left_out
+    )
 
 
 def _that_have(

@@ -70,6 +70,26 @@ class Subject:
     def __str__(self) -> str:
         return f"on {self.on}, for {self.models}"
 
+    def of_known_tasks(self) -> tuple[Subject, list[str]]:
+        """The groups without the tasks of which a model knows too little, and these tasks.
+
+        The subject itself where fewer than two groups would be left.
+        """
+        too_little = {
+            cell.cell.task: cell.cell.task.title
+            for cell in self.cells
+            if cell.headline is not None and cell.headline.too_little
+        }
+        groups, names = [], []
+        for cells, name in zip(self.groups, self.names, strict=True):
+            known = [cell for cell in cells if cell.cell.task not in too_little]
+            if known or not (cells and self.is_trend):
+                groups.append(known)
+                names.append(name)
+        if not too_little or len(groups) < 2 or (not self.is_trend and not all(groups)):
+            return self, []
+        return replace(self, groups=groups, names=names), list(too_little.values())
+
     def keys(self, cells: Iterable[CellSummary]) -> list[tuple[str, Record]]:
         """The records of some cells with the text that pairs them.
 

@@ -43,7 +43,8 @@ def fragile(measure: str, title: str, count: int, low: int, high: int) -> Eviden
     return Evidence("readable", measure, title, count, low, high, firm=False, reason="it moves")
 
 
-KEPT = Headline("kept", 19, 18, 19, 12, 12.4, 4.2)
+KEPT = Headline("kept", 19, 18, 19, 12, 12.4, 4.2, half_range=(11, 13), nats=0.5)
+REST = ", half with 12 (11 to 13), at a cost of 0.50 nats a token (perplexity x 1.6)."
 ABLATION = firm("causal", "ablation", "ablation", 23)
 COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 21)
@@ -68,9 +69,9 @@ def verdict_sentence(
 def test_it_has_one_form_with_the_model_as_its_subject() -> None:
     words = verdict_sentence([OVERLAP, COSINE, ABLATION], 24, "SmolLM2", headline=KEPT)
     assert words.headline == (
-        "SmolLM2 keeps nine tenths of what it knows of this text with 19 of its 24 layers"
+        "SmolLM2 keeps nine tenths of what it knows of this text with at most 19 of its 24 layers"
     )
-    assert words.clauses == (" (18 to 19; one prompt, in the model's order), half with 12.",)
+    assert words.clauses == (f" (18 to 19; one prompt; in the model's order){REST}",)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_it_names_what_is_known(options: dict[str, Any], known: str) -> None:
     words = verdict_sentence([COSINE], 24, "M", headline=headline, **options)
     assert (
         words.headline
-        == f"M keeps nine tenths of what it knows of {known} with 19 of its 24 layers"
+        == f"M keeps nine tenths of what it knows of {known} with at most 19 of its 24 layers"
     )
 
 
@@ -103,28 +104,30 @@ def test_of_many_tasks_some_are_named_and_names_are_harmless() -> None:
 
 def test_without_a_range_the_prompts_stand_alone() -> None:
     words = verdict_sentence([COSINE], 24, headline=replace(KEPT, low=None, high=None))
-    assert words.clauses[0] == " (one prompt, in the model's order), half with 12."
+    assert words.clauses[0] == f" (one prompt; in the model's order){REST}"
 
 
 def test_its_evidence_says_how_sure_it_is() -> None:
     own = firm("causal", "kept", "kept", 19)
     sure = str(verdict_sentence([own, COSINE], 24, n_prompts=8, headline=KEPT))
-    assert " (18 to 19, firm; 8 prompts, in the model's order), half with 12." in sure
+    assert f" (18 to 19, firm; 8 prompts; in the model's order){REST}" in sure
     shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
     unsure = str(verdict_sentence([shaky], 24, headline=KEPT))
-    assert " (18 to 19, fragile; one prompt, in the model's order)" in unsure
+    assert " (18 to 19, fragile; one prompt; in the model's order)" in unsure
 
 
 def test_a_fragile_count_without_a_range_has_its_reason() -> None:
     own = replace(firm("causal", "kept", "kept", 19), firm=False, reason="it rests on 2 tokens")
     words = str(verdict_sentence([own], 24, headline=replace(KEPT, low=None, high=None)))
-    assert " (fragile: it rests on 2 tokens; one prompt, in" in words
+    assert " (fragile: it rests on 2 tokens; one prompt; in" in words
 
 
 def test_what_a_task_tells_is_named() -> None:
     headline = replace(KEPT, scored="answer", guess="task")
     words = verdict_sentence([COSINE], 24, "M", n_prompts=8, headline=headline)
-    assert " knows of these answers beyond the task with 19 of its 24 layers" in words.headline
+    assert (
+        " knows of these answers beyond the task with at most 19 of its 24 layers" in words.headline
+    )
 
 
 def test_where_too_little_is_known_there_is_no_number() -> None:
@@ -176,15 +179,15 @@ def test_a_depth_of_wrong_answers_is_called_so() -> None:
 @pytest.mark.parametrize(
     ("n_prompts", "order", "words"),
     [
-        (1, "model", "one prompt, in the model's order"),
-        (1, "own", "one prompt, in its own order"),
-        (8, "own", "8 prompts, in their own order"),
+        (1, "model", "one prompt; in the model's order"),
+        (1, "own", "one prompt; in an order found on other tokens of it"),
+        (8, "own", "8 prompts; in an order found on other such prompts"),
     ],
 )
 def test_the_order_is_named(n_prompts: int, order: str, words: str) -> None:
     headline = replace(KEPT, order=order)
     sentence = verdict_sentence([COSINE], 24, n_prompts=n_prompts, headline=headline)
-    assert sentence.clauses[0] == f" (18 to 19; {words}), half with 12."
+    assert sentence.clauses[0] == f" (18 to 19; {words}){REST}"
 
 
 def test_first_choices_that_stay_are_counted() -> None:

@@ -12,7 +12,7 @@ from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics.kept import METRIC
-from depthtui.metrics.kept.compute import Rows, RunOrders, begun, own_orders
+from depthtui.metrics.kept.compute import Rows, RunOrders, begun, own_orders, with_guess
 from depthtui.metrics.kept.curve import (
     AT_NINE_TENTHS,
     Stop,
@@ -164,12 +164,12 @@ def test_an_order_is_read_until_nothing_is_kept():
     _ids, unembedding, replay = replayed(tiny("llama"))
     layers = LayersToLeave([replay])
     orders = RunOrders((tuple(range(4)),), (4,), ((3, 2, 1, 0),), drawn_orders(4))
-    known = np.full((3, TOKENS - 1), -50, np.float32)
+    known, ids = np.full((3, TOKENS), -50, np.float32), np.arange(TOKENS)
     with torch.no_grad():
         whole = Rows(layers, unembedding).with_pieces_left_out(
-            begun(layers, Kept, "model", "lazy", orders, known + 100)
+            with_guess(begun(layers, Kept, "model", "lazy", orders), known + 100, ids)
         )
-        start = begun(layers, Kept, "model", "lazy", orders, known)
+        start = with_guess(begun(layers, Kept, "model", "lazy", orders), known, ids)
         before = replay.evaluations
         ended = Rows(layers, unembedding, 1, reads_on=False).with_pieces_left_out(start)
     assert replay.evaluations - before < 5 * 4 * replay.n_tokens
@@ -545,7 +545,7 @@ def test_the_least_among_the_orders_counts_and_all_are_in_the_sentence():
     words = reading.verdict.sentence
     assert words.startswith("tiny keeps nine tenths of what it knows of this text with at most 2 ")
     order = "in an order found on other tokens of it, 6 in the model's, 10 and 10 at random"
-    assert f"one prompt; {order}), half with 2" in words
+    assert f"one prompt; {order}), half with 1" in words
     assert "at a cost of 0.00 nats a token (perplexity x 1.0)" in words
 
 

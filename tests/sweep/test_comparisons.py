@@ -267,7 +267,7 @@ def test_levels_that_do_not_go_one_way_have_no_direction() -> None:
     levels = [moved(prompts(0, 8, 6.0), layers) for layers in (9, 13, 0)]
     result = compared(*levels, rule="overlap", is_trend=True, resamples=200)
     assert ends(result)[1] < 0
-    assert (str(result.reason), result.direction) == ("not in one direction", "")
+    assert (str(result.reason), result.direction) == ("up and down", "")
     # A step back of less than a tenth is none.
     for one_way in ((0, 9, 12), (0, 0, 12), (0, 12, 10)):
         levels = [moved(prompts(0, 8, 6.0), layers) for layers in one_way]

@@ -281,7 +281,7 @@ def with_counted_layers(answers: Answers, pooled: Pooled) -> dict[str, WithLayer
     knowledge, output = pooled.get(kept.METRIC), kept.output_of(pooled)
     counts = []
     if knowledge is not None and not knowledge.curve.why_too_little:
-        counts.append((kept.NAME, knowledge.order, knowledge.layers))
+        counts.append((kept.NAME, knowledge.order, knowledge.layers_in_first_order))
     if output is not None and (near := output.kl.least(TOLERANCE)) is not None:
         counts.append((NEAR, output.order, near))
     return {

@@ -12,7 +12,7 @@ import torch
 from depthtui.data.pieces import Piece
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
-from depthtui.metrics.kept.curve import CANDIDATES
+from depthtui.metrics.kept.curve import CANDIDATES, ORDERS
 from depthtui.metrics.kept.order_search import Texts, searched
 from depthtui.metrics.kept.result import Kept, answer_tokens, is_short, reads_own
 from depthtui.metrics.layer_order import (
@@ -67,13 +67,13 @@ def in_orders(
         if partial is not None and partial.orders:
             result = partial
         else:
-            orders, guess = _orders(context, pieces, kind.piece, rows_at_once), context.guess()
-            if guess is not None:
-                guess = guess[:, run.tokens.ids[1:]]
+            orders = _orders(context, pieces, kind.piece, rows_at_once)
             search = run.settings.order_search
-            result = begun(pieces, kind, run.settings.order_source, search, orders, guess)
-        result = rows.with_pieces_left_out(result, scored)
-        # The first curve is a headline: its controls, and the search for the own orders, wait.
+            result = begun(pieces, kind, run.settings.order_source, search, orders)
+            result = with_guess(result, context.guess(is_draft=True), run.tokens.ids)
+        # The first curve by a draft is a headline: the guess, the controls and other orders wait.
+        result = rows.with_pieces_left_out(result, scored, candidates=1)
+        result = with_guess(result, context.guess(), run.tokens.ids)
         result = with_controls(replace(result, untrained=context.known_untrained()))
         if not all(result.own_orders):
             ranked, lazy = _orders_beside(context, pieces, kind.piece, rows_at_once)
@@ -104,10 +104,9 @@ def begun(
     order: str,
     search: str,
     orders: RunOrders,
-    guess: np.ndarray | None = None,
 ) -> Result:
-    """A result of which nothing is known but the orders and the guesses' losses `[3, T - 1]`."""
-    unknown = kind.unknown(
+    """A result of which nothing is known but the orders."""
+    return kind.unknown(
         pieces.replay.n_layers,
         pieces.replay.n_tokens,
         kind=order,
@@ -119,10 +118,14 @@ def begun(
         drawn=orders.drawn,
         untrained=None,
     )
+
+
+def with_guess(result: Result, guess: np.ndarray | None, ids: np.ndarray) -> Result:
+    """The result with the loss of each of the ids `[T]` but the first by guesses, `[3, V]`."""
     if guess is None:
-        return unknown
-    guess = guess.astype(np.float32)
-    return replace(unknown, guess=guess[0], half_guess=guess[1:])
+        return result
+    losses = guess[:, ids[1:]].astype(np.float32)
+    return replace(result, guess=losses[0], half_guess=losses[1:])
 
 
 def _orders(context: Context, pieces: LayersToLeave, piece: Piece, rows_at_once: int) -> RunOrders:
@@ -203,7 +206,10 @@ class Rows:
     reads_on: bool = True
 
     def with_pieces_left_out(
-        self, start_result: Result, scored: Sequence[slice] = (slice(1, None),)
+        self,
+        start_result: Result,
+        scored: Sequence[slice] = (slice(1, None),),
+        candidates: int = ORDERS,
     ) -> Result:
         """The outputs and losses with the first pieces of each order left out.
 
@@ -212,10 +218,12 @@ class Rows:
         Args:
             start_result: the orders and the rows that are known.
             scored: the losses of which nothing is kept at the end.
+            candidates: the first so many orders are read.
         """
         replay, result = self.pieces.replay, start_result
         change = OutputChange(self.unembedding, replay.states[-1], replay.ids)
-        for place, orders in enumerate(start_result.all_orders):
+        result = replace(result, are_first=change.are_first.numpy())
+        for place, orders in enumerate(start_result.all_orders[:candidates]):
             ends = place >= CANDIDATES or (place > 0 and not self.reads_on)
             if orders and all(orders):
                 result = self._in_orders(change, result, place, orders, scored if ends else ())

@@ -219,6 +219,11 @@ class PooledKept:
         return self.curve.count()
 
     @property
+    def layers_in_first_order(self) -> int:
+        """The fewest pieces that keep the share in the first order."""
+        return rounded_up_count(self.curve.by_order(self.curve.stop.layers)[0])
+
+    @property
     def kept_layers(self) -> tuple[int, ...]:
         """The `layers` that stay in the best order."""
         order = self.orders[self.curve.best()] or self.order

@@ -38,6 +38,7 @@ class Kept(MetricResult):
             of two orders a token is read in the one that was not found on it.
         loss: the loss of the token after each, in nats, in the same orders. Beyond the pieces
             without which nothing is kept, the last one that was read.
+        are_first: 1 where the token after each is the whole model's first choice, else 0.
         guess: the loss by the guess without context: the mean output on the model's own texts.
         half_guess: the same by the mean output on each half of the texts.
     """
@@ -55,6 +56,7 @@ class Kept(MetricResult):
     kl: Annotated[np.ndarray, Shape("M+1", "T")]
     choices: Annotated[np.ndarray, Shape(str(ORDERS), "M+1", "T")]
     loss: Annotated[np.ndarray, Shape(str(ORDERS), "M+1", "T-1")]
+    are_first: Annotated[np.ndarray, Shape("T-1")]
     guess: Annotated[np.ndarray, Shape("T-1")]
     half_guess: Annotated[np.ndarray, Shape("2", "T-1")]
 

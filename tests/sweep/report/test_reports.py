@@ -234,7 +234,8 @@ class TestKept:
         count, low, high = map(math.ceil, (headline.count, headline.low, headline.high))
         text = markdown_bytes(sweep_document(summary, [])).decode()
         assert "| model and task | nine tenths | mean depth |" in text
-        kept = f"{count} · {count / 30:.2f} ({low} … {high}) | {headline.mean_depth:.1f}"
+        ends = " … ".join(dict.fromkeys(map(str, (low, high))))
+        kept = f"{count} · {count / 30:.2f} ({ends}) | {headline.mean_depth:.1f}"
         assert f"on commonsense | {kept} |" in text
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(summary, [])))
@@ -451,7 +452,7 @@ class TestQuestions:
             for name in ("1.5B-Instruct", "Math-1.5B", "14B")
         ]
         each = [f"{n:.1f} of {of_all}" for n, of_all in zip(counts, (28, 28, 48), strict=True)]
-        assert f" take {each[0]}, {each[1]} and {each[2]} layers by KL. " in str(answer)
+        assert f" take {each[0].split()[0]} (" in str(answer)
         assert len(of_paper(sizes)) == len(TASKS) * len(RULES)
         # It is of the largest less the smallest.
         assert answer.comparison.change == pytest.approx(counts[2] / 48 - counts[0] / 28)
@@ -497,7 +498,7 @@ class TestQuestions:
         assert answer.subject.compared == "m from step9 to step1000"
         assert answer.subject.paired
         assert str(answer).startswith(
-            f"Yes: on commonsense, {answer.subject.models} take 3.7, 4.7 and 6.7"
+            f"Yes: on commonsense (n 6), {answer.subject.models} take 3.7 (3.2 to 4.2), 4.7 ("
         )
         assert layers(answer) == pytest.approx(3)
         assert step_of("stage2-step50") > step_of("stage1-step90-tokens3B")
@@ -594,13 +595,13 @@ class TestQuestions:
 
     def test_levels_that_go_up_and_down_tell_no_direction(self) -> None:
         all_questions, answer = by_levels([steep(5), steep(8), steep(1)])
-        assert answer.reason == "not in one direction"
-        assert str(answer).startswith("Not in one direction: on addition, 1 to 3 digits, ")
-        assert "takes 5.7, 8.7 and 1.7 of 12 layers by KL. " in str(answer)
+        assert answer.reason == "up and down"
+        assert str(answer).startswith("Up and down: on addition, 1 to 3 digits (n 8), ")
+        assert "takes 5.7 (5.2 to 6.2), 8.7 (8.2 to 9.2) and 1.7 (" in str(answer)
         console = Console(width=100, record=True, file=io.StringIO())
         console.print(rich_lines(sweep_document(*all_questions)))
         brief = console.export_text()
-        assert "not in one direction" in " ".join(brief.split())
+        assert "up and down" in " ".join(brief.split())
 
     def test_a_cell_that_is_fragile_by_more_than_the_change_tells_no_direction(self) -> None:
         flat = np.array([4.0] * 2 + [1.9] * 7 + [1.0] * 4)
