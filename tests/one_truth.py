@@ -375,9 +375,9 @@ def run_means(results: Results, settings: SummarySettings) -> dict[str, float]:
         "context depth": ("context_depth", "depth"),
         "context depth, later tokens": ("context_depth", "later_tokens", "depth"),
         "sequential depth": ("order", "depth"),
-        "layers that keep nine tenths": ("left_out", "layer", "least", "knowledge", "0.9"),
+        "layers that keep nine tenths": ("left_out", "layer", "count"),
         "mean depth": ("left_out", "layer", "mean_depth"),
-        "parts kept": ("left_out", "part", "least", "knowledge", "0.9"),
+        "parts kept": ("left_out", "part", "count"),
         "DepthScore": ("depth_score", "output"),
     }
     means = {title: _at(body, place) for title, place in places.items()}

@@ -332,7 +332,8 @@ class TestRun:
     ) -> None:
         arguments = f"""
             --kl-threshold 0.25 --overlap-threshold 0.4 --skip-first-token --seed 5
-            --confidence 0.6 --settling-threshold 0.1 --answers-within 2 --out {home}/o
+            --confidence 0.6 --settling-threshold 0.1 --answers-within 2 --share 0.8 --within 0.1
+            --out {home}/o
         """
         assert cli.main(["run", "demo", "--prompt", "x", *arguments.split()]) == 0
         assert json.loads((home / "o" / "summary.json").read_text())["settings"] == {
@@ -344,6 +345,8 @@ class TestRun:
             "confidence": 0.6,
             "settling_threshold": 0.1,
             "answers_within": 2,
+            "share": 0.8,
+            "within": 0.1,
         }
 
     def test_the_settings_file_counts_and_options_override_it(

@@ -204,7 +204,7 @@ def test_the_first_pieces_of_the_order_go(parts: list[str], home: Path, capsys: 
     assert kl_of(output)["cut"] == float(table[whole - 2][-5])
     marks = [table[whole - count][0] for count in (1, 2)]
     card = ModelCard.load(home / "out" / "README.md").text
-    assert f"by the model's order, ranked: {', '.join(marks)}; {whole - 2} of {whole} " in card
+    assert f"by the model's order, lazy: {', '.join(marks)}; {whole - 2} of {whole} " in card
 
 
 def test_named_parts_are_zero_in_the_folder(home: Path, capsys: Output) -> None:

@@ -308,7 +308,8 @@ MOST_WAITS = {
     "skip_effects": 30,
     "residual_erasure": 24,
     "integrated_gradients": 16,
-    "parts": 32,  # twice as many pieces as layers
+    "kept": 30,  # a queue tries pieces one by one
+    "parts": 52,  # twice as many pieces as layers
     "heads": 36,  # most of them to hold what a layer writes against its parts
 }
 """How often the CPU may wait for a GPU: a few times a layer, never once a token."""

@@ -124,7 +124,7 @@ class Headline:
         order: the order of leaving out layers that takes the fewest.
         gain: what the model knows of a token, in nats: the loss that context saves.
         gain_range: its range; None where unknown.
-        kept: the share, or the nats within which the loss stays, in words: `nine tenths`.
+        limit: the share, or the nats within which the loss stays, in words: `nine tenths`.
         is_share: whether it is a share.
         scored: the tokens: those of the `answer`, or all of the `text`.
         guess: the guess: of the `text`, without context, or of the `task`.
@@ -150,7 +150,7 @@ class Headline:
     depth_range: tuple[float, float] | None = None
     gain_range: tuple[float, float] | None = None
     nats: float | None = None
-    kept: str = "nine tenths"
+    limit: str = "nine tenths"
     is_share: bool = True
     order: OrderName = "model"
     sisters: tuple[tuple[OrderName, int], ...] = ()

@@ -100,31 +100,27 @@ def verdict_sentence(facts: Facts) -> Sentence:
     if headline.count is None or headline.half is None:
         bold = f"{facts.model} knows too little of {subject} to say how many layers it takes"
         return Sentence(bold, (f" ({headline.too_little}).", *clauses))
-    keeps = f"keeps {headline.kept} of what it knows of {subject}"
+    keeps = f"keeps {headline.limit} of what it knows of {subject}"
     if not headline.is_share:
-        keeps = f"stays within {headline.kept} a token of its loss on {subject}"
+        keeps = f"stays within {headline.limit} a token of its loss on {subject}"
     bold = (
         f"{facts.model} {keeps} with at most {headline.count} of its "
         f"{plural(facts.n_layers, 'layer')}"
     )
-    rest = f" ({_how_sure(facts, headline)}){_half(headline)}{_cost(headline)}."
-    return Sentence(bold, (rest, *clauses))
+    return Sentence(bold, (f" ({_how_sure(facts, headline)}).", *_cost(headline), *clauses))
 
 
-def _half(headline: Headline) -> str:
-    """The layers that keep half, with their range, behind those that keep another share."""
-    if not headline.is_share:
-        return ""
-    between = "" if headline.half_range is None else _range(*headline.half_range)
-    return f", half with {headline.half}{between and f' ({between})'}"
-
-
-def _cost(headline: Headline) -> str:
-    """The rise of the loss with the headline's layers."""
-    if headline.nats is None:
-        return ""
-    perplexity = f"perplexity x {math.exp(headline.nats):.1f}"
-    return f", at a cost of {headline.nats:z.2f} nats a token ({perplexity})"
+def _cost(headline: Headline) -> Iterator[str]:
+    """The rise of the loss with the headline's layers, and the layers that keep half."""
+    words = []
+    if headline.nats is not None:
+        perplexity = f"perplexity x {math.exp(headline.nats):.1f}"
+        words.append(f"the cost is {headline.nats:z.2f} nats a token ({perplexity})")
+    if headline.is_share:
+        between = "" if headline.half_range is None else _range(*headline.half_range)
+        words.append(f"half is kept with {headline.half}{between and f' ({between})'}")
+    if words:
+        yield f"{_begun('; '.join(words))}."
 
 
 def _answers_subject(facts: Facts, headline: Headline) -> str:
@@ -292,8 +288,8 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict) -> str:
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
     if (headlines := _counted_headlines(a, b)) is not None:
         ours, other = headlines
-        kept = "" if a.headline is None else a.headline.kept
-        counts.insert(0, _both(f"{kept} kept with", ours, other, a, b))
+        share = "" if a.headline is None else a.headline.limit
+        counts.insert(0, _both(f"{share} kept with", ours, other, a, b))
     if not counts:
         return why_not_compared(a, b)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
@@ -304,7 +300,7 @@ def _counted_headlines(a: Verdict, b: Verdict) -> tuple[int, int] | None:
     first, second = a.headline, b.headline
     if first is None or second is None or first.count is None or second.count is None:
         return None
-    if (first.scored, first.guess, first.kept) != (second.scored, second.guess, second.kept):
+    if (first.scored, first.guess, first.limit) != (second.scored, second.guess, second.limit):
         return None
     return first.count, second.count
 
@@ -316,7 +312,7 @@ def _compared_headlines(a: Verdict, b: Verdict) -> str:
         return ""
     ours, other = counts
     shares = f"{ours} of {a.n_layers} and {other} of {b.n_layers}"
-    keep = f"keep {first.kept} of what they know"
+    keep = f"keep {first.limit} of what they know"
     if None in (first.low, first.high, second.low, second.high):
         return f"A and B {keep} with {shares} layers, without an interval."
     # Rounded up, the counts may be equal, or their shares in the other order.
@@ -326,7 +322,7 @@ def _compared_headlines(a: Verdict, b: Verdict) -> str:
         return f"A and B {keep} with about as many layers: {shares}."
     more = "more" if gap > 0 else "less"
     return (
-        f"B takes {abs(change):.0%} {more} of its layers than A to keep {first.kept} of what it "
+        f"B takes {abs(change):.0%} {more} of its layers than A to keep {first.limit} of what it "
         f"knows: {shares}."
     )
 

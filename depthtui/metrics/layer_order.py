@@ -34,7 +34,7 @@ PROMPTS_AS_UNITS = 4
 """With fewer prompts, blocks of tokens are the units."""
 
 MODEL_ORDER: Mapping[str, Any] = {"order_source": "model", "order_search": "lazy"}
-OWN_ORDER: Mapping[str, Any] = {"order_source": "own", "order_search": "lazy"}
+OWN_ORDER: Mapping[str, Any] = {"order_source": "own", "order_search": "ranked"}
 """The settings of the order that says most, and of the one that comes soonest."""
 
 RECALLED_ORDERS: tuple[Mapping[str, Any], ...] = (

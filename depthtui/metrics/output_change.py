@@ -94,13 +94,12 @@ class OutputChange:
     @property
     def are_first(self) -> Tensor:
         """Where the token after each is the clean output's first choice: 1, else 0, `[T - 1]`."""
-        count = len(self._residual)
-        first_choices = [
-            self._clean(part).log.argmax(dim=-1)
-            for part in slices(count, outputs_at_once(self._unembedding, count))
-        ]
-        following = self._ids[1:].to(first_choices[0].device)
-        return (torch.cat(first_choices)[:-1] == following).float().to("cpu")
+        count, parts = len(self._residual), []
+        for part in slices(count, outputs_at_once(self._unembedding, count)):
+            log = self._clean(part).log
+            following = self._ids.roll(-1)[part].to(log.device)
+            parts.append((log.argmax(dim=-1) == following).float())
+        return torch.cat(parts)[:-1].to("cpu")
 
     def __call__(self, changed: Tensor) -> Changes:
         """The changes of the outputs of `changed`, h_L of some runs, `[batch, T, d]`."""

@@ -71,9 +71,9 @@ def _of_headline(
     if headline.count is not None and headline.half is not None:
         certainty = "" if evidence is None else evidence.reliability
         range_ = range_words(headline, " to ")
-        keep = f"layers that keep {headline.kept}"
+        keep = f"layers that keep {headline.limit}"
         if not headline.is_share:
-            keep = f"layers within {headline.kept}"
+            keep = f"layers within {headline.limit}"
         yield [keep, f"{headline.count} {of_all}", range_, certainty]
         if headline.random:
             counts = listed([str(count) for count in headline.random])

@@ -328,6 +328,7 @@ def _curve_dict(curve: KeptCurve) -> dict[str, Any]:
         "loss_by_guess": curve.mean.guess,
         "loss_by_half_guesses": curve.half_guesses,
         "loss": curve.mean.loss[0],
+        "count": curve.count() if is_counted else None,
         "range": curve.range(),
         "mean_depth": curve.mean_depth if is_counted else None,
         "range_mean_depth": curve.depth_range,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -202,9 +201,9 @@ class Answer:
 
 def _without_common_start(names: Sequence[str]) -> list[str]:
     """Names such as `1 digit` for `addition, 1 digit`, where all begin with `addition, `."""
-    common = os.path.commonprefix(list(names))
-    start = common.rfind(", ") + 2 if ", " in common else 0
-    return [name[start:] for name in names]
+    start, comma, _ = names[0].rpartition(", ")
+    is_common = comma and all(name.startswith(start + comma) for name in names)
+    return [name.removeprefix(start + comma) for name in names] if is_common else list(names)
 
 
 def p_words(comparison: Comparison) -> str:

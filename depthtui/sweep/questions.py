@@ -98,9 +98,9 @@ def _answered(form: _Form, summary: SweepSummary) -> Question:
         return _unlike_sizes(form, summary)
     numbers, answers = numbers_by(rules_of(summary.cells)), []
     for subject in compared:
-        known, left_out = subject.of_known_tasks()
+        of_known, left_out = subject.of_known_tasks()
         by_number = [
-            _answer(known, number, form.has_direction, left_out)
+            _answer(of_known, number, form.has_direction, left_out)
             if number in (MEAN_DEPTH, NINE_TENTHS)
             else _answer(subject, number, form.has_direction)
             for number in numbers

@@ -82,9 +82,9 @@ class Subject:
         }
         groups, names = [], []
         for cells, name in zip(self.groups, self.names, strict=True):
-            known = [cell for cell in cells if cell.cell.task not in too_little]
-            if known or not (cells and self.is_trend):
-                groups.append(known)
+            others = [cell for cell in cells if cell.cell.task not in too_little]
+            if others or not (cells and self.is_trend):
+                groups.append(others)
                 names.append(name)
         if not too_little or len(groups) < 2 or (not self.is_trend and not all(groups)):
             return self, []

@@ -399,7 +399,7 @@ def _kept(
         kl.astype(np.float32),
         np.stack([kept] * len(losses)).astype(np.float32),
         np.where(is_scored[:-1], losses, np.nan).astype(np.float32),
-        np.full(max(0, tokens - 1), np.nan, np.float32),
+        np.zeros(max(0, tokens - 1), np.float32),
         np.full(max(0, tokens - 1), 8.5, np.float32),
         np.repeat(np.float32([[8.0], [9.0]]), max(0, tokens - 1), axis=1),
     )

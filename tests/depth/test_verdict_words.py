@@ -44,7 +44,7 @@ def fragile(measure: str, title: str, count: int, low: int, high: int) -> Eviden
 
 
 KEPT = Headline("kept", 19, 18, 19, 12, 12.4, 4.2, half_range=(11, 13), nats=0.5)
-REST = ", half with 12 (11 to 13), at a cost of 0.50 nats a token (perplexity x 1.6)."
+COST = "The cost is 0.50 nats a token (perplexity x 1.6); half is kept with 12 (11 to 13)."
 ABLATION = firm("causal", "ablation", "ablation", 23)
 COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 21)
@@ -71,7 +71,7 @@ def test_it_has_one_form_with_the_model_as_its_subject() -> None:
     assert words.headline == (
         "SmolLM2 keeps nine tenths of what it knows of this text with at most 19 of its 24 layers"
     )
-    assert words.clauses == (f" (18 to 19; one prompt; in the model's order){REST}",)
+    assert words.clauses == (" (18 to 19; one prompt; in the model's order).", COST)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ def test_of_many_tasks_some_are_named_and_names_are_harmless() -> None:
 
 def test_without_a_range_the_prompts_stand_alone() -> None:
     words = verdict_sentence([COSINE], 24, headline=replace(KEPT, low=None, high=None))
-    assert words.clauses[0] == f" (one prompt; in the model's order){REST}"
+    assert words.clauses[0] == " (one prompt; in the model's order)."
 
 
 def test_its_evidence_says_how_sure_it_is() -> None:
     own = firm("causal", "kept", "kept", 19)
     sure = str(verdict_sentence([own, COSINE], 24, n_prompts=8, headline=KEPT))
-    assert f" (18 to 19, firm; 8 prompts; in the model's order){REST}" in sure
+    assert " (18 to 19, firm; 8 prompts; in the model's order)." in sure
     shaky = replace(own, firm=False, low=14, high=19, reason="it moves")
     unsure = str(verdict_sentence([shaky], 24, headline=KEPT))
     assert " (18 to 19, fragile; one prompt; in the model's order)" in unsure
@@ -154,22 +154,22 @@ def test_the_places_are_those_of_measures_that_there_are() -> None:
 
 def test_two_places_follow_where_they_hold() -> None:
     words = verdict_sentence([DECIDED, COSINE, CONTEXT, ABLATION], 24, headline=KEPT)
-    assert words.clauses[1] == (
+    assert words.clauses[2] == (
         "By the logit lens the next token is decided from depth 22 on; context is read until depth "
         "17."
     )
     words = verdict_sentence([DECIDED], 24, headline=KEPT, lens="jacobian")
-    assert words.clauses[1] == "By the Jacobian lens the next token is decided from depth 22 on."
+    assert words.clauses[2] == "By the Jacobian lens the next token is decided from depth 22 on."
     words = verdict_sentence([CONTEXT], 24, headline=KEPT)
-    assert words.clauses[1] == "Context is read until depth 17."
+    assert words.clauses[2] == "Context is read until depth 17."
     shaky = replace(DECIDED, firm=False, low=4, high=22, reason="it moves")
-    assert len(verdict_sentence([shaky], 24, headline=KEPT).clauses) == 1
+    assert len(verdict_sentence([shaky], 24, headline=KEPT).clauses) == 2
 
 
 def test_a_depth_of_wrong_answers_is_called_so() -> None:
     def clauses(right: int, answers: int) -> tuple[str, ...]:
         accuracy = RightAnswers(right, answers)
-        return verdict_sentence([COSINE], 24, headline=KEPT, accuracy=accuracy).clauses[1:]
+        return verdict_sentence([COSINE], 24, headline=KEPT, accuracy=accuracy).clauses[2:]
 
     assert clauses(0, 1) == ("It answers wrongly: this is the depth of a wrong answer.",)
     assert clauses(1, 10) == ("It answers 1 of 10 rightly: this is the depth of wrong answers.",)
@@ -187,13 +187,13 @@ def test_a_depth_of_wrong_answers_is_called_so() -> None:
 def test_the_order_is_named(n_prompts: int, order: str, words: str) -> None:
     headline = replace(KEPT, order=order)
     sentence = verdict_sentence([COSINE], 24, n_prompts=n_prompts, headline=headline)
-    assert sentence.clauses[0] == f" (18 to 19; {words}){REST}"
+    assert sentence.clauses[0] == f" (18 to 19; {words})."
 
 
 def test_first_choices_that_stay_are_counted() -> None:
     def clauses(choices: tuple[int, int] | None, n_prompts: int) -> tuple[str, ...]:
         headline = replace(KEPT, choices=choices)
-        return verdict_sentence([COSINE], 24, n_prompts=n_prompts, headline=headline).clauses[1:]
+        return verdict_sentence([COSINE], 24, n_prompts=n_prompts, headline=headline).clauses[2:]
 
     assert clauses((18, 37), 1) == ("18 of 37 first choices stay.",)
     assert clauses((1, 370), 8) == ("1 of 370 first choices stays.",)
@@ -210,7 +210,7 @@ def test_at_most_three_clauses_follow_the_strongest() -> None:
         stand_in="a mean update stands in",
         accuracy=RightAnswers(0, 1),
     )
-    assert words.clauses[1:] == (
+    assert words.clauses[2:] == (
         "It answers wrongly: this is the depth of a wrong answer.",
         "A mean update stands in.",
         "18 of 37 first choices stay.",
@@ -268,7 +268,7 @@ def test_right_answers_stand_beside_the_headline(changes: dict[str, Any], clause
     answers = replace(ANSWERS, **changes)
     few = RightAnswers(1, 50)
     words = verdict_sentence([COSINE], 24, headline=KEPT, accuracy=few, answers=answers)
-    assert words.clauses[1:] == (clause,)
+    assert words.clauses[2:] == (clause,)
 
 
 def test_right_answers_stand_without_a_headline_too() -> None:
@@ -288,7 +288,7 @@ def test_idle_layers_are_named() -> None:
 def test_a_stand_in_and_intervals_that_are_to_come_are_named() -> None:
     pending = replace(COSINE, is_pending=True)
     words = verdict_sentence([pending], 24, headline=KEPT, stand_in="a mean update stands in")
-    assert words.clauses[1:] == (
+    assert words.clauses[2:] == (
         "A mean update stands in.",
         "The intervals are still being computed.",
     )

@@ -12,10 +12,10 @@ from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics.kept import METRIC
-from depthtui.metrics.kept.compute import Rows, RunOrders, begun, own_orders, with_guess
+from depthtui.metrics.kept.compute import OrderedRows, RunOrders, begun, own_orders, with_guess
 from depthtui.metrics.kept.curve import (
     AT_NINE_TENTHS,
-    Stop,
+    KeptLimit,
     depth_of,
     layers_keeping,
     mean_depth,
@@ -96,7 +96,7 @@ def own(replay, unembedding, search="ranked", at_once=0):
     (found,) = own_orders(layers, unembedding, [search], at_once or replay.n_layers)
     orders = orders_of(found, replay.n_layers, ((), drawn_orders(replay.n_layers)[0]))
     start = begun(layers, Kept, "own", search, orders)
-    return Rows(layers, unembedding, at_once).with_pieces_left_out(start)
+    return OrderedRows(layers, unembedding, at_once).with_pieces_left_out(start)
 
 
 @on_few_models()
@@ -132,7 +132,7 @@ def test_the_own_orders_beside_the_models_are_read_on_the_other_tokens(name):
     model = tiny(name)
     ids, unembedding, replay = replayed(model)
     layers, order = LayersToLeave([replay]), LayerOrder(list(range(replay.n_layers)))
-    orders, rows = replace(orders_of([order], 4), own=((), ())), Rows(layers, unembedding)
+    orders, rows = replace(orders_of([order], 4), own=((), ())), OrderedRows(layers, unembedding)
     with torch.no_grad():
         start = begun(layers, Kept, "model", "ranked", orders)
         first = rows.with_pieces_left_out(start)
@@ -166,12 +166,12 @@ def test_an_order_is_read_until_nothing_is_kept():
     orders = RunOrders((tuple(range(4)),), (4,), ((3, 2, 1, 0),), drawn_orders(4))
     known, ids = np.full((3, TOKENS), -50, np.float32), np.arange(TOKENS)
     with torch.no_grad():
-        whole = Rows(layers, unembedding).with_pieces_left_out(
+        whole = OrderedRows(layers, unembedding).with_pieces_left_out(
             with_guess(begun(layers, Kept, "model", "lazy", orders), known + 100, ids)
         )
         start = with_guess(begun(layers, Kept, "model", "lazy", orders), known, ids)
         before = replay.evaluations
-        ended = Rows(layers, unembedding, 1, reads_on=False).with_pieces_left_out(start)
+        ended = OrderedRows(layers, unembedding, 1, reads_on=False).with_pieces_left_out(start)
     assert replay.evaluations - before < 5 * 4 * replay.n_tokens
     assert ended.is_whole
     np.testing.assert_allclose(ended.loss[0, :, 1:], whole.loss[0, :, 1:], rtol=1e-5)
@@ -297,13 +297,13 @@ def test_rows_that_are_known_are_not_computed_again():
         orders = RunOrders(whole.orders, whole.search_lengths)
         layers = LayersToLeave([replay])
         unfinished = begun(layers, Kept, "own", "ranked", orders)
-        rows = Rows(layers, unembedding, 1, lambda *row: reports.append(row))
+        rows = OrderedRows(layers, unembedding, 1, lambda *row: reports.append(row))
         rows.with_pieces_left_out(unfinished)
         assert [done for done, _, _ in reports] == list(range(1, 6))
         half = reports[2][2]
         assert not half.is_whole
         before = replay.evaluations
-        again = Rows(layers, unembedding).with_pieces_left_out(half)
+        again = OrderedRows(layers, unembedding).with_pieces_left_out(half)
     np.testing.assert_allclose(again.kl, whole.kl, rtol=1e-4, atol=1e-6)
     assert np.isnan(half.kl[3:]).all()
     # The last rows of both orders alone, from the lowest layer that each is without.
@@ -545,8 +545,8 @@ def test_the_least_among_the_orders_counts_and_all_are_in_the_sentence():
     words = reading.verdict.sentence
     assert words.startswith("tiny keeps nine tenths of what it knows of this text with at most 2 ")
     order = "in an order found on other tokens of it, 6 in the model's, 10 and 10 at random"
-    assert f"one prompt; {order}), half with 1" in words
-    assert "at a cost of 0.00 nats a token (perplexity x 1.0)" in words
+    assert f"one prompt; {order}). " in words
+    assert "The cost is 0.00 nats a token (perplexity x 1.0)" in words
 
 
 def test_an_order_no_better_than_a_drawn_one_is_fragile():
@@ -609,7 +609,7 @@ def test_the_guess_of_half_of_the_texts_is_in_the_ranges():
     share = share_kept(np.array([LOSS]), np.array([11.0]))
     assert curve.depth_range[0] == pytest.approx(mean_depth(share)[0])
     assert curve.gain_range == pytest.approx((5.0, 10.0))
-    assert curve.range(Stop(0.5)) == (2, 5)
+    assert curve.range(KeptLimit(0.5)) == (2, 5)
 
 
 def test_a_count_that_the_guess_moves_is_fragile_by_the_guess():

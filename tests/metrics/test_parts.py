@@ -11,7 +11,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
 from depthtui.errors import DepthError
-from depthtui.metrics.kept.compute import Rows, RunOrders, begun, own_orders
+from depthtui.metrics.kept.compute import OrderedRows, RunOrders, begun, own_orders
 from depthtui.metrics.kept.order_search import Texts, lazy_order, searched, single_costs
 from depthtui.metrics.parts import METRIC, KeptParts, ReducedParts, output_of, places_of
 from depthtui.report.left_out import left_out_dict
@@ -83,7 +83,7 @@ def test_orders_and_costs_against_whole_forwards(name):
         (found,) = own_orders(parts, anatomy.unembedding, ["ranked"], 3)
         orders = tuple(order.whole(PARTS) for order in found)
         start = begun(parts, KeptParts, "own", "ranked", RunOrders(orders, (PARTS, PARTS)))
-        result = Rows(parts, anatomy.unembedding, 4).with_pieces_left_out(start)
+        result = OrderedRows(parts, anatomy.unembedding, 4).with_pieces_left_out(start)
     alone = np.array([naive_kl(model, ids, [part]) for part in range(PARTS)])
     starts = range(1, TOKENS, 4)
     by_block = np.stack([alone[:, start : start + 4].mean(axis=1) for start in starts])

@@ -18,7 +18,7 @@ from depthtui.depth.by_type import by_type
 from depthtui.depth.reading import reading_of
 from depthtui.engine.engine import Engine
 from depthtui.metrics import ablation, kept, parts
-from depthtui.metrics.kept.curve import Stop
+from depthtui.metrics.kept.curve import KeptLimit
 from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
@@ -255,8 +255,8 @@ def test_scattered_idle_layers_leave_counts_and_firmness_as_they_were():
     base, result = (read(one, texts, KEPT, tokenizer) for one in (model, longer))
     assert result.idle == tuple(idle)
     for least in (0.9, 0.5):
-        assert curve_of(result).layers(Stop(least)) == pytest.approx(
-            curve_of(base).layers(Stop(least)), 1e-4
+        assert curve_of(result).layers(KeptLimit(least)) == pytest.approx(
+            curve_of(base).layers(KeptLimit(least)), 1e-4
         )
     assert curve_of(result).mean_depth == pytest.approx(curve_of(base).mean_depth, 1e-4)
     ours, theirs = (

@@ -18,7 +18,7 @@ from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import STAND_INS, key_parts
 from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.direct_effects.compute import direct_effects
-from depthtui.metrics.kept.compute import Rows, RunOrders, begun, own_orders
+from depthtui.metrics.kept.compute import OrderedRows, RunOrders, begun, own_orders
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME, depending_on
@@ -153,7 +153,7 @@ def own(model, variant, search: str = "ranked") -> Kept:
             tuple(order.whole(LAYERS) for order in found), tuple(len(o.pieces) for o in found)
         )
         start = begun(layers, Kept, "own", search, orders)
-        return Rows(layers, anatomy.unembedding).with_pieces_left_out(start)
+        return OrderedRows(layers, anatomy.unembedding).with_pieces_left_out(start)
 
 
 @on_unlike_models

@@ -302,7 +302,7 @@ def test_the_interval_reaches_to_the_change_by_half_of_the_guess() -> None:
         knowledge.half_guess[1] = (GUESS, 40)[level]
 
     answer = in_other_order(guess, 0.1)
-    low, high = answer.comparison.interval
+    low, _ = answer.comparison.interval
     assert min(answer.comparison.by_half_guesses) == pytest.approx(low)
     assert answer.comparison.by_half_guesses[1] < answer.comparison.change
 

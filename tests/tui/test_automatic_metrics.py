@@ -142,7 +142,7 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
             await it.press("i")
         await it.until(lambda: len(it.engine.sent(StartRun)) == 5)
         asked = it.engine.sent(StartRun)[-1].settings
-        assert (asked.order_source, asked.order_search) == ("model", "ranked")
+        assert (asked.order_source, asked.order_search) == ("model", "lazy")
         assert NAME in asked.metrics
 
 

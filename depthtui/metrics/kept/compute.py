@@ -61,7 +61,7 @@ def in_orders(
     pieces = pieces_of(kind.piece, [context.replay], context.anatomy, context.substitute)
     run, unembedding, report = context.result, context.unembedding, context.report
     rows_at_once = context.layers_at_once(pieces.replay.n_tokens)
-    rows = Rows(pieces, unembedding, rows_at_once, report, bool(run.settings.order_texts))
+    rows = OrderedRows(pieces, unembedding, rows_at_once, report, bool(run.settings.order_texts))
     scored = [slice(1, None), *filter(None, [answer_tokens(run)])]
     with torch.no_grad():
         if partial is not None and partial.orders:
@@ -150,9 +150,9 @@ def _orders_beside(
 
     None where the prompt is too short for any.
     """
-    count, found = len(pieces), context.own_orders(piece)
-    if found is not None:
-        ranked, lazy = ([order] for order in found)
+    count, of_others = len(pieces), context.own_orders(piece)
+    if of_others is not None:
+        ranked, lazy = ([order] for order in of_others)
     elif has_own_order(pieces.replay.n_tokens):
         ranked, lazy = own_orders(pieces, context.unembedding, ("ranked", "lazy"), rows_at_once)
     else:
@@ -187,7 +187,7 @@ def own_orders(
 
 
 @dataclass(frozen=True)
-class Rows:
+class OrderedRows:
     """Runs a prompt without the first pieces of orders: a row for each number of them.
 
     Attributes:
@@ -222,7 +222,8 @@ class Rows:
         """
         replay, result = self.pieces.replay, start_result
         change = OutputChange(self.unembedding, replay.states[-1], replay.ids)
-        result = replace(result, are_first=change.are_first.numpy())
+        if np.isnan(result.are_first).any():
+            result = replace(result, are_first=change.are_first.numpy())
         for place, orders in enumerate(start_result.all_orders[:candidates]):
             ends = place >= CANDIDATES or (place > 0 and not self.reads_on)
             if orders and all(orders):
@@ -260,8 +261,8 @@ class Rows:
             if scored and _is_nothing_kept(losses[last], result.guess, scored):
                 for values in (losses, result.choices[place]):
                     values[last + 1 :] = values[last]
-            known = result.is_known
-            self.on_rows(int(known.sum()), len(known), result)
+            is_known = result.is_known
+            self.on_rows(int(is_known.sum()), len(is_known), result)
             if np.isfinite(losses[:, 1:]).all():
                 break
         return result

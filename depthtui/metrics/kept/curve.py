@@ -114,7 +114,7 @@ def mean_depth(share: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Stop:
+class KeptLimit:
     """The limit at which layers are counted.
 
     Attributes:
@@ -147,12 +147,12 @@ class Stop:
         return "nine tenths" if self == AT_NINE_TENTHS else self.words
 
 
-AT_NINE_TENTHS, AT_HALF = Stop(SHARE), Stop(HALF)
+AT_NINE_TENTHS, AT_HALF = KeptLimit(SHARE), KeptLimit(HALF)
 
 
-def stop_of(settings: SummarySettings) -> Stop:
+def stop_of(settings: SummarySettings) -> KeptLimit:
     """The limit of the headline."""
-    return Stop(settings.within, False) if settings.within else Stop(settings.share)
+    return KeptLimit(settings.within, False) if settings.within else KeptLimit(settings.share)
 
 
 def depth_of(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
@@ -191,7 +191,7 @@ class KeptCurve:
         return ReducedLoss.pooled([part for part in self.parts if part is not None])
 
     @property
-    def stop(self) -> Stop:
+    def stop(self) -> KeptLimit:
         """The limit of the headline."""
         return stop_of(self.pooled.settings)
 
@@ -242,20 +242,20 @@ class KeptCurve:
         values = number(losses, np.full(len(losses), self.mean.guess))
         return dict(zip(self.read, values.tolist(), strict=True))
 
-    def best(self, stop: Stop | None = None) -> int:
+    def best(self, stop: KeptLimit | None = None) -> int:
         """The candidate that takes the fewest layers, the first of several."""
         counts = self.by_order((stop or self.stop).layers)
         return min(counts, key=lambda place: counts[place])
 
-    def layers(self, stop: Stop | None = None) -> float:
+    def layers(self, stop: KeptLimit | None = None) -> float:
         """The layers that keep a limit, with decimals."""
         return self.least((stop or self.stop).layers, self.mean.guess)
 
-    def count(self, stop: Stop | None = None) -> int:
+    def count(self, stop: KeptLimit | None = None) -> int:
         """The layers that keep a limit, a whole number."""
         return rounded_up_count(self.layers(stop))
 
-    def cost(self, stop: Stop | None = None) -> float:
+    def cost(self, stop: KeptLimit | None = None) -> float:
         """The nats a token above the whole model's loss with this whole number of layers."""
         losses = self.mean.loss[self.best(stop)]
         return float(losses[self.n_pieces - self.count(stop)] - losses[0])
@@ -312,7 +312,7 @@ class KeptCurve:
         """The interval of the layers that keep the limit."""
         return self._interval(self.stop.layers)
 
-    def range(self, stop: Stop | None = None) -> tuple[int, int] | None:
+    def range(self, stop: KeptLimit | None = None) -> tuple[int, int] | None:
         """The interval of the layers that keep a limit, widened to those by half of the guess."""
         ends = self._widened((stop or self.stop).layers)
         return None if ends is None else (rounded_up_count(ends[0]), rounded_up_count(ends[1]))

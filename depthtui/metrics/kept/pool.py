@@ -178,7 +178,7 @@ class PooledKept:
             guess=curve.guess_of,
             too_little=curve.why_too_little,
             gain_range=curve.gain_range,
-            kept=curve.stop.kept_words,
+            limit=curve.stop.kept_words,
             is_share=curve.stop.is_share,
         )
         if curve.why_too_little:

@@ -15,7 +15,7 @@ from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
 from depthtui.metrics import kept
 from depthtui.metrics.kept import share_so_far
-from depthtui.metrics.kept.curve import AT_NINE_TENTHS, SHARE, KeptCurve, Stop
+from depthtui.metrics.kept.curve import AT_NINE_TENTHS, SHARE, KeptCurve, KeptLimit
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics, of_verdict
@@ -31,8 +31,8 @@ from depthtui.tui.panes.under_cursor import PageBehind, Target
 from depthtui.tui.panes.verdict_page import VerdictPage
 
 DIAL = (
-    *map(Stop, (0.5, 0.6, 0.7, 0.8, SHARE, 0.95, 0.99)),
-    *(Stop(nats, is_share=False) for nats in (0.25, 0.1, 0.05)),
+    *map(KeptLimit, (0.5, 0.6, 0.7, 0.8, SHARE, 0.95, 0.99)),
+    *(KeptLimit(nats, is_share=False) for nats in (0.25, 0.1, 0.05)),
 )
 """The stops of the dial: shares, then nats a token above the whole model's loss."""
 
@@ -76,7 +76,7 @@ class VerdictPane(VerdictPage):
 
     dial = "share"
     footer = ("turn_page", "compute", "session", "export", "explain")
-    stop: reactive[Stop] = reactive(AT_NINE_TENTHS, repaint=False)
+    stop: reactive[KeptLimit] = reactive(AT_NINE_TENTHS, repaint=False)
 
     def turn_dial(self, steps: int) -> None:
         place = DIAL.index(self.stop) + steps
@@ -128,7 +128,8 @@ class VerdictPane(VerdictPage):
         if len(subtitle) > self.area.width:
             subtitle = " · ".join([*keys, "⏎ evidence"])
         self.set_titles(through_words("Verdict", self.view.lens), subtitle)
-        sentence = [*self._sentence(), *self._state_line()][: self.area.height]
+        sentence = [*self._sentence(), *self._state_line()]
+        sentence = sentence[: self.area.height - len(self._number_line())]
         room = self.area.height - len(sentence)
         beside = self._beside(room)
         return [*beside.number, *sentence, *beside.curve, *beside.below]
@@ -164,16 +165,16 @@ class VerdictPane(VerdictPage):
             for line in wrap(printable_sentence(warning), width)
         ]
         words, bold = verdict.words, len(printable_sentence(verdict.words.headline))
-        versions = (
-            words.headline + " ".join(words.clauses[:count])
-            for count in range(len(words.clauses), -1, -1)
-        )
+        room = self.area.height - len(self._number_line())
+        beside_curve = room - (_LEAST_CURVE + 1 if self._has_plot else 0)
         lines: Lines = []
-        for text in map(printable_sentence, versions):
+        for count in range(len(words.clauses), -1, -1):
+            text = printable_sentence(words.headline + " ".join(words.clauses[:count]))
             lines = [*cautions, *self._with_bold(wrap(text, width), bold)]
-            if len(lines) <= self.area.height:
+            # The curve says more than the last clauses, and less than the brackets.
+            if len(lines) <= (beside_curve if count > 1 else room):
                 break
-        return cut_lines(lines, self.area.height, styles)
+        return cut_lines(lines, room, styles)
 
     def _with_bold(self, lines: list[str], bold: int) -> Lines:
         """Lines of which the first characters are bold."""

@@ -283,9 +283,9 @@ class TestAccuracy:
             answers.written_right[:] = right
             (cell,) = of_results([result]).cells
             assert str(cell.accuracy) == f"{int(right)}/1"
-        (cell,) = of_results([lacking(result, "accuracy", "logit_lens")]).cells
+        (cell,) = of_results([lacking(result, "accuracy", "logit_lens", "kept")]).cells
         assert cell.accuracy is None
-        summary = of_results([lacking(result, "accuracy", "logit_lens")])
+        summary = of_results([lacking(result, "accuracy", "logit_lens", "kept")])
         assert "right |" not in markdown_bytes(sweep_document(summary, [])).decode()
 
     def test_the_trend_is_given_again_over_right_answers(self) -> None:

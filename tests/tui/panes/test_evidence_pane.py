@@ -232,9 +232,9 @@ async def test_an_order_of_the_prompt_stands_in_for_one_that_takes_long() -> Non
         return next(line.rstrip() for line in shown if line.startswith("knowledge kept"))
 
     prepared = Pace(forward=0.01, prepared=("kept",))
-    assert (await line_of_kept(prepared)).endswith("about 40 s")
+    assert (await line_of_kept(prepared)).endswith("about 50 s")
     soon = await line_of_kept(Pace(forward=0.005))
-    assert soon.endswith("about 30 s")
+    assert soon.endswith("about 50 s")
     late = await line_of_kept(Pace(forward=0.03))
     assert "in this prompt's own order" in late
 
