@@ -309,7 +309,7 @@ MOST_WAITS = {
     "residual_erasure": 24,
     "integrated_gradients": 16,
     "kept": 30,  # a queue tries pieces one by one
-    "parts": 52,  # twice as many pieces as layers
+    "parts": 38,  # twice as many pieces as layers
     "heads": 36,  # most of them to hold what a layer writes against its parts
 }
 """How often the CPU may wait for a GPU: a few times a layer, never once a token."""

@@ -18,6 +18,9 @@ from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.batching import slices
 from depthtui.tracing.left_out import LayersToLeave, ShortenedModel
 
+_ROUNDING = 0.01
+"""A cost, in nats, that rounding alone never makes."""
+
 _REPORTED = 6
 """The most pieces that are tried between two reports."""
 
@@ -68,10 +71,13 @@ class Texts:
     def _token_costs(self, pieces: Sequence[int]) -> np.ndarray:
         last = self._stream.without_each(pieces)
         rows = last.flatten(1, 2)
-        costs = [change(rows[:, part]).kl for part, change in self._changes]
-        # The output of the clean state is the clean one, however other rows round it.
-        is_clean = (last == self._clean).all(dim=-1).to("cpu")
-        return torch.cat(costs, dim=1).view(last.shape[:-1]).masked_fill(is_clean, 0.0).numpy()
+        parts = [change(rows[:, part]).kl for part, change in self._changes]
+        costs = torch.cat(parts, dim=1).view(last.shape[:-1])
+        if bool((costs < _ROUNDING).any()):
+            # The output of the clean state is the clean one, however other rows round it.
+            is_clean = (last == self._clean.to(last.device)).all(dim=-1).to("cpu")
+            costs = costs.masked_fill(is_clean, 0.0)
+        return costs.numpy()
 
     def leave_out(self, piece: int) -> None:
         """Leave out one more piece."""

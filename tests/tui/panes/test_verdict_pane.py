@@ -167,10 +167,10 @@ async def test_last_clauses_go_where_the_sentence_would_be_cut() -> None:
     result = measured()
     clauses = (" (7 to 9; one prompt).", *(f"Clause {place} is told." for place in range(9)))
     verdict = replace(verdict_of(result), words=Sentence("The model keeps it", clauses))
-    text = " ".join(" ".join(await drawn(result, (40, 6), verdict=verdict)).split())
+    text = " ".join(" ".join(await drawn(result, (40, 9), verdict=verdict)).split())
     assert "of 30 layers fragile The model keeps it (7 to 9; one prompt)." in text
-    assert text.endswith("is told.")
-    assert "Clause 8" not in text
+    assert "Clause 2 is told. 90%" in text
+    assert "Clause 3" not in text
 
 
 async def test_words_that_rule_out_a_verdict_are_shown() -> None:
