@@ -177,8 +177,9 @@ class LayerOrders:
                 tokenised = [PromptTokens(text.numpy(), [], len(text)) for text in ids]
             else:
                 tokenised = [self._tokens(prompt, settings) for prompt in _order_prompts(settings)]
+            by_loss = not is_stored and bool(settings.order_answers)
             substitute = self.model.baselines.substitute(settings, checkpoint)
-            texts = self._texts(tokenised, substitute, checkpoint, piece)
+            texts = self._texts(tokenised, substitute, checkpoint, piece, by_loss)
             unfinished = self._read_file(key, piece)
             start = single_costs(texts, count, on_tried) if not unfinished else unfinished.order
             options = {"on_piece": save, "enough": enough, "on_tried": on_tried}
@@ -228,7 +229,7 @@ class LayerOrders:
         count = self._count(piece)
         with fast_products(self.model.loaded.model), torch.no_grad():
             substitute = self.model.baselines.substitute(settings, checkpoint)
-            texts = self._texts(chosen, substitute, checkpoint, piece)
+            texts = self._texts(chosen, substitute, checkpoint, piece, bool(settings.order_answers))
             costs = single_costs(texts, count)
             ranked, lazy = (searched(texts, costs, count, name) for name in ("ranked", "lazy"))
         self._beside[key] = ranked, lazy
@@ -367,10 +368,12 @@ class LayerOrders:
         substitute: Substitute,
         checkpoint: Check,
         piece: Piece,
+        by_loss: bool,
     ) -> list[Texts]:
         """The texts on which an order is found, each with the same weight; some run together.
 
-        Of a text with an answer, the predictions of the answer alone count.
+        Of a text with an answer, the predictions of the answer alone count, by their loss; of other
+        texts, the KL of every token.
         """
         model, unembedding = self.model, self.model.anatomy.unembedding
         if unembedding is None:
@@ -395,12 +398,13 @@ class LayerOrders:
             weights = np.zeros((len(group), length))
             for row, place in enumerate(places):
                 start = scored_texts[place].answer_start
-                scored = slice(max(1, start - 1), -1) if 0 < start < length else slice(1, None)
+                first = max(1, start - 1) if 0 < start < length else 1
+                scored = slice(first, -1 if by_loss else None)
                 weights[row, scored] = 1 / len(range(length)[scored]) / len(scored_texts)
             n_tokens = len(group) * length
             at_once = model.rows_at_once(self._count(piece), n_tokens, len(groups))
             pieces = pieces_of(piece, group, model.anatomy, substitute)
-            texts.append(Texts(pieces, unembedding, weights, at_once))
+            texts.append(Texts(pieces, unembedding, weights, at_once, by_loss))
         return texts
 
     def _tokens(self, prompt: Prompt, settings: RunSettings) -> PromptTokens:

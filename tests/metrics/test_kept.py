@@ -211,7 +211,7 @@ def test_beside_the_models_order_a_task_is_read_in_that_of_its_other_half(tmp_pa
         costs = [
             np.mean(
                 [
-                    naive_changes(model, text, (layer,))[0][start - 1 : -1].mean()
+                    naive_losses(model, text, (layer,))[start - 1 :].mean()
                     for text, start in zip(texts, starts, strict=True)
                 ]
             )

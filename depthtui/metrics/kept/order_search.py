@@ -1,6 +1,7 @@
 """The order in which layers, or their parts, can be left out, the lowest cost first.
 
-The cost of leaving pieces out is the mean over units of KL(p || p~), p the whole model's output.
+The cost of leaving pieces out is the mean over units of KL(p || p~), p the whole model's output, or
+the rise of the loss.
 Orders are found on some tokens, and read on others.
 """
 
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import pad
 
 from depthtui.metrics.layer_order import FEWEST_TRIED, LayerOrder
 from depthtui.metrics.output_change import OutputChange, outputs_at_once
@@ -33,6 +35,7 @@ class Texts:
         unembedding: final norm and LM head.
         weights: the weight of each token, `[T]` or `[N, T]`; those of a search add up to 1.
         pieces_at_once: how many pieces are tried together.
+        by_loss: whether the cost is the rise of the loss of the token after each, and not the KL.
     """
 
     def __init__(
@@ -41,6 +44,7 @@ class Texts:
         unembedding: Unembedding,
         weights: np.ndarray,
         pieces_at_once: int,
+        by_loss: bool = False,
     ) -> None:
         clean, ids = pieces.clean[-1], pieces.ids
         self._stream = ShortenedModel(pieces)
@@ -52,6 +56,7 @@ class Texts:
             for part in slices(len(ids), outputs_at_once(unembedding, len(ids)))
         ]
         self._weights = weights
+        self._by_loss = by_loss
         self._pieces_at_once = pieces_at_once
 
     def __len__(self) -> int:
@@ -62,7 +67,7 @@ class Texts:
         return np.asarray((self.token_costs(pieces) * self._weights).sum(axis=-1))
 
     def token_costs(self, pieces: Sequence[int]) -> np.ndarray:
-        """KL(p || p~) of each token without each of some pieces, `[pieces, N, T]`, in float64."""
+        """The cost of each token without each of some pieces, `[pieces, N, T]`, in float64."""
         parts = [
             self._token_costs(pieces[part]) for part in slices(len(pieces), self._pieces_at_once)
         ]
@@ -71,7 +76,9 @@ class Texts:
     def _token_costs(self, pieces: Sequence[int]) -> np.ndarray:
         last = self._stream.without_each(pieces)
         rows = last.flatten(1, 2)
-        parts = [change(rows[:, part]).kl for part, change in self._changes]
+        changes = [change(rows[:, part]) for part, change in self._changes]
+        # The last token's has no token after it, and no weight.
+        parts = [pad(each.loss, (0, 1)) if self._by_loss else each.kl for each in changes]
         costs = torch.cat(parts, dim=1).view(last.shape[:-1])
         if bool((costs < _ROUNDING).any()):
             # The output of the clean state is the clean one, however other rows round it.
