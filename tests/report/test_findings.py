@@ -55,7 +55,7 @@ def test_the_lens_in_words() -> None:
             "depth 0 of 4",
             "the output's at half of the tokens or more, from there on",
         ),
-        "Answer margin": ("-2.00 nats", "at the output; the answer comes first in 0 of 1"),
+        "Answer margin": ("-2.00 nats", "at the output; the answer's first token comes first in 0 of 1"),
         "Prediction depth": ("1.0 of 4", "first choice stays"),
         "Early exit at 0.9": ("saves 2.5 of 4 layers", "50.0% agree with the output"),
     }
