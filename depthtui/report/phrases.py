@@ -102,14 +102,14 @@ def smooth(estimates: Sequence[DepthEstimate]) -> str:
     )
 
 
-def uneven(n_prompts: int, effective_prompts: float) -> str:
+def uneven(reading: Reading) -> str:
     """A sentence where a few long prompts dominate a mean over tokens; else empty."""
-    if effective_prompts >= n_prompts / 2:
+    n_prompts, effective = reading.n_prompts, reading.effective_prompts
+    if effective >= n_prompts / 2:
         return ""
     return (
         f"The {n_prompts} prompts differ so much in length that the mean over tokens is worth "
-        f"{effective_prompts:.1f} prompts of one length: prefer the depths where each prompt "
-        "counts once."
+        f"{effective:.1f} prompts of one length: prefer the depths where each prompt counts once."
     )
 
 
@@ -136,8 +136,7 @@ def pooling(part: PooledRuns) -> str:
     if not reading.depths:
         return f"{means}."
     means += ", so a depth of n layers ends with layer n − 1."
-    doubt = uneven(reading.n_prompts, reading.effective_prompts)
-    return " ".join(filter(None, (means, _intervals(reading), doubt)))
+    return " ".join(filter(None, (means, _intervals(reading), uneven(reading))))
 
 
 def calls_words(model: ModelInfo) -> str:
@@ -166,15 +165,8 @@ def _intervals(summary: Reading) -> str:
     if summary.n_prompts < FEWEST_UNITS:
         few = f"{summary.n_prompts}; {FEWEST_UNITS} are needed"
         return f"No interval: too few prompts to say ({few})."
-    estimates = [
-        estimate
-        for by_tokens in summary.depths
-        for estimate in (by_tokens, by_tokens.prompt_weighted)
-    ]
-    alike = any(estimate is not None and _is_alike(estimate.interval) for estimate in estimates)
-    where = " (±½ where every resample has the same count)" if alike else ""
     over = _population({prompt.prompt.task for prompt in summary.prompts})
-    return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}. Firm is a claim about {over}."
+    return f"{LEVEL:.0%} intervals by bootstrap over prompts. Firm is a claim about {over}."
 
 
 def _population(tasks: Collection[str]) -> str:
