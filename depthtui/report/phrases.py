@@ -47,14 +47,9 @@ def interval(estimate: DepthEstimate, to: str = " … ") -> str:
     """
     if estimate.interval is None:
         return "–"
-    if _is_alike(estimate.interval):
+    if estimate.interval[0] == estimate.interval[1]:
         return "±½"
     return to.join(f"{end + 1:g}" for end in estimate.interval)
-
-
-def _is_alike(ends: tuple[float, float] | None) -> bool:
-    """Whether every resample has the same count."""
-    return ends is not None and ends[0] == ends[1]
 
 
 def published_counts(published: PublishedModel, rule: str) -> str:
@@ -74,32 +69,6 @@ def each_prompt_once(estimates: Iterable[DepthEstimate]) -> str:
     """The layers by every rule where each prompt counts once, in a sentence."""
     counts = (f"{rule_title(estimate.rule)} {by_prompt(estimate)}" for estimate in estimates)
     return f"Each prompt counted once: {', '.join(counts)}."
-
-
-def between_layers(estimates: Iterable[DepthEstimate]) -> str:
-    """The crossings of the curves with decimals, such as `cosine 18.4, KL 1.6`; may be empty."""
-    return ", ".join(
-        f"{rule_title(estimate.rule)} {estimate.crossing:.1f}"
-        for estimate in estimates
-        if estimate.crossing is not None
-    )
-
-
-def kl_area(estimates: Iterable[DepthEstimate]) -> str:
-    """The area under the KL, such as `0.31`; may be empty."""
-    areas = [estimate.area for estimate in estimates if estimate.area is not None]
-    return f"{areas[0]:.2f}" if areas else ""
-
-
-def smooth(estimates: Sequence[DepthEstimate]) -> str:
-    """The depths that do not jump from layer to layer, in a sentence or two; may be empty."""
-    crossings, area = between_layers(estimates), kl_area(estimates)
-    return " ".join(
-        [
-            *([f"The curves cross between layers: {crossings}."] if crossings else []),
-            *([f"Mean KL over its largest: {area}."] if area else []),
-        ]
-    )
 
 
 def uneven(reading: Reading) -> str:

@@ -79,7 +79,6 @@ from depthtui.report.phrases import (
     pooling,
     provenance_sentence,
     sentence_case,
-    smooth,
     uneven,
 )
 from depthtui.report.remarks import remark_blocks
@@ -328,10 +327,9 @@ def _depths(summary: Reading) -> Iterator[Block]:
     published = published_row(summary.model)
     notes_once = [Note(each_prompt_once(summary.depths))] if uneven(summary) else []
     once = ViewBlocks(["brief"], notes_once)
-    notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
     remarks = ViewBlocks(["brief"], [*map(Note, depth_remarks(summary))])
     paper = ViewBlocks(["brief"], [Note(PAPER)] if published is not None else [])
-    yield TightBlocks([depth_table(summary, published), remarks, once, *notes, paper])
+    yield TightBlocks([depth_table(summary, published), remarks, once, paper])
     if published is not None:
         yield ViewBlocks(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 

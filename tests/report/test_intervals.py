@@ -108,17 +108,6 @@ def test_prompts_of_uneven_length_are_warned_of() -> None:
     }
 
 
-def test_depths_between_layers_are_one_line() -> None:
-    results = runs(6)
-    summary = reading_of(results, SETTINGS)
-    (kl,) = (depth for depth in summary.depths if depth.rule == "kl")
-    assert kl.crossing is not None
-    for text in documents(results):
-        words = " ".join(text.split())
-        assert f"KL {kl.crossing:.1f}" in words
-        assert f"Mean KL over its largest: {kl.area:.2f}." in words
-
-
 def test_whole_layers_have_no_decimals() -> None:
     assert interval(DepthEstimate("kl", 3, 0.5, 0.5, interval=(2.0, 11.0))) == "3 … 12"
     assert interval(DepthEstimate("kl", 3, 0.5, 0.5)) == "–"

@@ -279,13 +279,9 @@ def _interval(pooled: Pooled, pair: PairCosts) -> CountInterval | None:
     return pooled.interval(parts, lambda values: values, "value")
 
 
-def _is_sample(pooled: Pooled) -> bool:
-    """Whether pairs are named: one prompt is no sample of others, and has often no interval."""
-    return len(pooled.prompts) > 1
-
-
 def _summary(value: ReducedPairs, pooled: Pooled) -> dict[str, Any]:
-    is_sample = _is_sample(pooled)
+    # One prompt is no sample of others, and often has no interval: it names no pair.
+    is_sample = len(pooled.prompts) > 1
     covering, dependent = (value.covering, value.dependent) if is_sample else ([], [])
     return {
         "kl": value.kl,
@@ -323,7 +319,7 @@ def _findings(value: ReducedPairs, pooled: Pooled) -> Iterator[Finding]:
         ("Layers that cover for each other", value.covering[:_NAMED]),
         ("Layers needed only for another", value.dependent[:_NAMED]),
     ]
-    if not _is_sample(pooled):
+    if len(pooled.prompts) == 1:
         yield Finding("Pairs of layers", "–", f"a single prompt names none{words}")
         kinds = []
     for title, pairs in kinds:
