@@ -18,7 +18,7 @@ class Shape:
     L is the number of layers, T the number of tokens, k the number of tokens that the lens lists;
     M the pieces that are left out, layers or parts of them; H the most heads of any layer, K the
     most experts that a router chooses for a token, O the options of a question, V the lengths of
-    passes that are timed.
+    passes that are timed, R the rounds of times.
 
     Attributes:
         sides: lengths of the axes, such as `L`, `L+1`, `T`, `T-1`, `k` or `H`; `8` is itself.
@@ -136,7 +136,7 @@ class MetricResult:
             layers, tokens, top_k: L, T and k.
             others: the fields that are not arrays and have no default.
         """
-        sizes = {**cls.sizes(layers, tokens, top_k), "H": 0, "K": 0, "O": 0, "V": 0}
+        sizes = {**cls.sizes(layers, tokens, top_k), "H": 0, "K": 0, "O": 0, "V": 0, "R": 0}
         arrays = {name: shape.unknown(sizes) for name, shape in cls.shapes().items()}
         return cls(**arrays, **others)
 

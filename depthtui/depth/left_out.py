@@ -159,7 +159,7 @@ class LeftOut:
                 both = f" when {verb}" if CHOSEN in values and WRITTEN in values else ""
                 yield f"{self._of(name, left_out)} answers right{both}"
         if TIME in values:
-            yield f"a token takes {values[TIME]:.0%} of its time"
+            yield f"a token takes {self.columns[TIME].text(left_out)} of its time"
 
     def _of(self, name: str, left_out: int) -> str:
         """A share of a column as a count, such as `7 of 10`."""

@@ -10,7 +10,7 @@ import numpy as np
 from depthtui.data.lens import LogitLens
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced_lens import CONFIDENCES, ReducedLens
-from depthtui.metrics.spec import Finding, Metric
+from depthtui.metrics.spec import Metric
 
 NAME = "early_exit"
 
@@ -75,16 +75,6 @@ def _summary(lens: ReducedLens, pooled: Pooled) -> dict[str, Any]:
     return {"confidence": CONFIDENCES, "agreement": agreement, "layers_saved": saved}
 
 
-def _findings(lens: ReducedLens, pooled: Pooled) -> list[Finding]:
-    if pooled.is_too_short:
-        return [Finding(f"Early exit at {CONFIDENCE:g}", "–", "too few tokens to tell")]
-    agreement, saved = _at_confidence(lens)
-    words = f"saves {saved:.1f} of {pooled.n_layers} layers"
-    return [
-        Finding(f"Early exit at {CONFIDENCE:g}", words, f"{agreement:.1%} agree with the output")
-    ]
-
-
 def _means(lens: ReducedLens, pooled: Pooled) -> dict[str, float]:
     agreement, saved = _at_confidence(lens)
     return {f"layers saved at {CONFIDENCE:g}": saved, f"agreement at {CONFIDENCE:g}": agreement}
@@ -105,6 +95,5 @@ METRIC = Metric(
     derived_from="logit_lens",
     of_lens=True,
     summary=_summary,
-    findings=_findings,
     means=_means,
 )

@@ -75,7 +75,7 @@ def _summary(margin: np.ndarray, pooled: Pooled) -> dict[str, Any]:
 def _findings(margin: np.ndarray, pooled: Pooled) -> list[Finding]:
     at_output = [float(margins[-1]) for margins in _margins(pooled)]
     first = sum(value > 0 for value in at_output)
-    remark = f"at the output; the answer comes first in {first} of {len(at_output)}"
+    remark = f"at the output; the answer's first token comes first in {first} of {len(at_output)}"
     return [Finding(METRIC.title, f"{margin[-1]:+.2f} nats", remark)]
 
 

@@ -8,9 +8,7 @@ from depthtui.data.depth import DepthEstimate
 from depthtui.data.model import ModelInfo
 from depthtui.depth.published import DATASETS, PAPER, RULES, PublishedModel, published_row
 from depthtui.depth.reading import Reading
-from depthtui.metrics.resampling import FEWEST_UNITS
 from depthtui.report.blocks import (
-    ALL_VIEWS,
     AT_LENGTH,
     Bar,
     Block,
@@ -19,26 +17,26 @@ from depthtui.report.blocks import (
     Table,
     TableCell,
 )
+from depthtui.report.evidence import evidence_of, range_and_reliability
 from depthtui.report.phrases import (
     by_prompt,
     criterion,
     depth_in_layers,
-    interval,
     published_counts,
     rule_title,
+    uneven,
 )
 
 
 def depth_table(reading: Reading, published: PublishedModel | None = None) -> Table:
     """A row for each rule of a reading, with the paper's values for its model."""
-    many, has_intervals = reading.n_prompts > 1, reading.n_prompts >= FEWEST_UNITS
     columns = [
         Column("rule", style="name"),
         Column("effective depth", views=AT_LENGTH),
         Column("layers", views=["brief"], wraps=False),
-        Column("interval", number=True, views=ALL_VIEWS if has_intervals else AT_LENGTH),
+        Column("range"),
         Column("after layer", number=True, views=AT_LENGTH),
-        Column("each prompt once", number=True, views=AT_LENGTH if many else []),
+        Column("each prompt once", number=True, views=AT_LENGTH if uneven(reading) else []),
         Column("", views=["pictures", "brief"]),
         Column("criterion", views=["text", "brief"]),
         Column("criterion", views=["pictures"]),
@@ -50,17 +48,18 @@ def depth_table(reading: Reading, published: PublishedModel | None = None) -> Ta
     rows: list[list[TableCell]] = []
     for estimate in reading.depths:
         paper_cell = [published_counts(published, estimate.rule)] if published is not None else []
-        rows.append([*_row(estimate, reading.n_layers), *paper_cell])
+        rows.append([*_row(estimate, reading), *paper_cell])
     return Table(columns, rows)
 
 
-def _row(estimate: DepthEstimate, n_layers: int) -> list[TableCell]:
+def _row(estimate: DepthEstimate, reading: Reading) -> list[TableCell]:
+    """A rule's cells; its range is that of the evidence: a count has one."""
     rule, remark = criterion(estimate), estimate.reason or estimate.warning
     return [
         rule_title(estimate.rule),
-        depth_in_layers(estimate, n_layers),
-        depth_in_layers(estimate, n_layers, unit=""),
-        interval(estimate),
+        depth_in_layers(estimate, reading.n_layers),
+        depth_in_layers(estimate, reading.n_layers, unit=""),
+        range_and_reliability(evidence_of(reading.verdict, estimate.rule)),
         "–" if estimate.layer is None else str(estimate.layer),
         by_prompt(estimate),
         Bar(estimate.ratio),

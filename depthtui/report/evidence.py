@@ -4,26 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from depthtui.data.verdict import Evidence, Verdict
+from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
 from depthtui.depth.verdict_words import layers_in_words, spread
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.report.blocks import Column, Note, Table
+from depthtui.report.blocks import Block, Column, Note, Table
+
+KIND_WORDS: dict[EvidenceKind, str] = {
+    "causal": "layers left out or changed",
+    "readable": "the output, read by a lens at each depth",
+    "geometric": "how the residual stream moves",
+}
+"""The kinds of evidence in a few words."""
 
 
-def evidence_table(verdict: Verdict | None) -> Iterator[Table]:
-    """A row for each count; nothing without evidence."""
+def evidence_table(verdict: Verdict | None) -> Iterator[Block]:
+    """A row for each count, the headline's first; nothing without evidence."""
     if verdict is None or not verdict.evidence:
         return
     columns = [
         Column("by", style="name"),
         Column("evidence"),
-        Column("layers", number=True),
+        Column("count", number=True),
         Column("range", number=True),
         Column("holds"),
         Column("of layers", style="soft"),
         Column("because", style="soft"),
     ]
     yield Table(columns, [_row(measure) for measure in verdict.evidence])
+    if verdict.headline is not None:
+        yield Note("A depth is a place in the stack: a firm one makes no count of layers firmer.")
 
 
 def further_evidence(verdict: Verdict | None) -> Iterator[Note]:
@@ -33,12 +42,25 @@ def further_evidence(verdict: Verdict | None) -> Iterator[Note]:
         yield Note(f"Further evidence (--metrics {','.join(verdict.missing_metrics)}): {titles}.")
 
 
+def evidence_of(verdict: Verdict | None, measure: str) -> Evidence | None:
+    """The evidence of a verdict by a measure; None where there is none."""
+    rows = () if verdict is None else verdict.evidence
+    return next((row for row in rows if row.measure == measure), None)
+
+
+def range_and_reliability(measure: Evidence | None) -> str:
+    """The range of a count and how it holds, such as `2 to 4, fragile`; a dash without a count."""
+    if measure is None or measure.count is None:
+        return "–"
+    return f"{spread(measure)}, {measure.reliability}"
+
+
 def _row(measure: Evidence) -> list[str]:
-    has_count = measure.count is not None
+    has_count, before = measure.count is not None, "depth " if measure.counts == "depth" else ""
     return [
         measure.title,
-        measure.kind,
-        f"{measure.count}" if has_count else "–",
+        KIND_WORDS[measure.kind],
+        f"{before}{measure.count}" if has_count else "–",
         spread(measure) if has_count else "–",
         measure.reliability,
         layers_in_words(measure),

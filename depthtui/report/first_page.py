@@ -10,9 +10,10 @@ from depthtui.depth.reading import Reading
 from depthtui.depth.rules import margin
 from depthtui.depth.verdict_words import range_words, spread
 from depthtui.metrics import accuracy, kept
-from depthtui.metrics.accuracy.answer_statistics import share_range
+from depthtui.metrics.accuracy.answer_statistics import share_range, wilson
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.report.blocks import Block, Column, Figures, Paragraph, Table, ViewBlocks
+from depthtui.report.evidence import evidence_of
 from depthtui.report.left_out import kept_figure
 
 _NUMBERS = (
@@ -51,17 +52,12 @@ def number_rows(reading: Reading, verdict: Verdict) -> Iterator[list[str]]:
         yield from _of_answers(verdict.answers, needed, f"of {reading.n_layers}")
     elif reading.short_accuracy is not None:
         right = reading.short_accuracy
-        yield ["right answers", f"{right.right} of {right.answers}", "", ""]
+        ends = share_range(wilson(right.right, right.answers))
+        yield ["right answers", f"{right.right} of {right.answers}", ends, ""]
     decided = evidence_of(verdict, margin.RULE.name)
     if decided is not None and decided.count is not None:
         of_all = f"depth {decided.count} of {reading.n_layers}"
         yield ["the next token is decided", of_all, spread(decided), decided.reliability]
-
-
-def evidence_of(verdict: Verdict | None, measure: str) -> Evidence | None:
-    """The evidence of a verdict by a measure; None where there is none."""
-    rows = () if verdict is None else verdict.evidence
-    return next((row for row in rows if row.measure == measure), None)
 
 
 def _of_headline(

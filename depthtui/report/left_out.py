@@ -111,7 +111,7 @@ _MEANINGS = {
     CHOICES: "choices: how often the likeliest token stays, at the same tokens",
     CHOSEN: "chosen: right answers among options",
     WRITTEN: "written: right answers that it writes",
-    TIME: "time: of a token, beside the whole model's",
+    TIME: "time: of a token, by the whole model's of the same round, the middle half of rounds",
 }
 """By column, its meaning."""
 
@@ -202,8 +202,9 @@ def _panel(left_out: LeftOut, name: str, curve: np.ndarray) -> Panel:
     _, up, limit = _CURVES[name]
     is_one = left_out.output is None or len(left_out.output.ways) == 1
     count = left_out.least(name, limit) if limit is not None and is_one else None
+    ends = left_out.columns[name].interval if name == TIME else None
     return Panel(
-        [Line(curve, "mean")],
+        [Line(curve, "mean"), *(Line(end, "layer") for end in ([] if ends is None else ends))],
         len(curve),
         limit,
         None if count is None else _mark(count, None, left_out.n_pieces),

@@ -49,6 +49,7 @@ _AXES = {
     "H": "head",
     "K": "choice",
     "O": "option",
+    "R": "round",
     "V": "drafted",
     "A": "answer_token",
     "N": "other_prompt",

@@ -47,14 +47,9 @@ def interval(estimate: DepthEstimate, to: str = " … ") -> str:
     """
     if estimate.interval is None:
         return "–"
-    if _is_alike(estimate.interval):
+    if estimate.interval[0] == estimate.interval[1]:
         return "±½"
     return to.join(f"{end + 1:g}" for end in estimate.interval)
-
-
-def _is_alike(ends: tuple[float, float] | None) -> bool:
-    """Whether every resample has the same count."""
-    return ends is not None and ends[0] == ends[1]
 
 
 def published_counts(published: PublishedModel, rule: str) -> str:
@@ -76,40 +71,14 @@ def each_prompt_once(estimates: Iterable[DepthEstimate]) -> str:
     return f"Each prompt counted once: {', '.join(counts)}."
 
 
-def between_layers(estimates: Iterable[DepthEstimate]) -> str:
-    """The crossings of the curves with decimals, such as `cosine 18.4, KL 1.6`; may be empty."""
-    return ", ".join(
-        f"{rule_title(estimate.rule)} {estimate.crossing:.1f}"
-        for estimate in estimates
-        if estimate.crossing is not None
-    )
-
-
-def kl_area(estimates: Iterable[DepthEstimate]) -> str:
-    """The area under the KL, such as `0.31`; may be empty."""
-    areas = [estimate.area for estimate in estimates if estimate.area is not None]
-    return f"{areas[0]:.2f}" if areas else ""
-
-
-def smooth(estimates: Sequence[DepthEstimate]) -> str:
-    """The depths that do not jump from layer to layer, in a sentence or two; may be empty."""
-    crossings, area = between_layers(estimates), kl_area(estimates)
-    return " ".join(
-        [
-            *([f"The curves cross between layers: {crossings}."] if crossings else []),
-            *([f"Mean KL over its largest: {area}."] if area else []),
-        ]
-    )
-
-
-def uneven(n_prompts: int, effective_prompts: float) -> str:
+def uneven(reading: Reading) -> str:
     """A sentence where a few long prompts dominate a mean over tokens; else empty."""
-    if effective_prompts >= n_prompts / 2:
+    n_prompts, effective = reading.n_prompts, reading.effective_prompts
+    if effective >= n_prompts / 2:
         return ""
     return (
         f"The {n_prompts} prompts differ so much in length that the mean over tokens is worth "
-        f"{effective_prompts:.1f} prompts of one length: prefer the depths where each prompt "
-        "counts once."
+        f"{effective:.1f} prompts of one length: prefer the depths where each prompt counts once."
     )
 
 
@@ -136,8 +105,7 @@ def pooling(part: PooledRuns) -> str:
     if not reading.depths:
         return f"{means}."
     means += ", so a depth of n layers ends with layer n − 1."
-    doubt = uneven(reading.n_prompts, reading.effective_prompts)
-    return " ".join(filter(None, (means, _intervals(reading), doubt)))
+    return " ".join(filter(None, (means, _intervals(reading), uneven(reading))))
 
 
 def calls_words(model: ModelInfo) -> str:
@@ -166,15 +134,8 @@ def _intervals(summary: Reading) -> str:
     if summary.n_prompts < FEWEST_UNITS:
         few = f"{summary.n_prompts}; {FEWEST_UNITS} are needed"
         return f"No interval: too few prompts to say ({few})."
-    estimates = [
-        estimate
-        for by_tokens in summary.depths
-        for estimate in (by_tokens, by_tokens.prompt_weighted)
-    ]
-    alike = any(estimate is not None and _is_alike(estimate.interval) for estimate in estimates)
-    where = " (±½ where every resample has the same count)" if alike else ""
     over = _population({prompt.prompt.task for prompt in summary.prompts})
-    return f"{LEVEL:.0%} intervals by bootstrap over prompts{where}. Firm is a claim about {over}."
+    return f"{LEVEL:.0%} intervals by bootstrap over prompts. Firm is a claim about {over}."
 
 
 def _population(tasks: Collection[str]) -> str:

@@ -79,7 +79,7 @@ from depthtui.report.phrases import (
     pooling,
     provenance_sentence,
     sentence_case,
-    smooth,
+    uneven,
 )
 from depthtui.report.remarks import remark_blocks
 from depthtui.report.run_rows import run_counts, run_rows, run_verdicts, task_words
@@ -325,12 +325,11 @@ def _depths(summary: Reading) -> Iterator[Block]:
         yield Paragraph(no_depths(summary))
         return
     published = published_row(summary.model)
-    many = summary.n_prompts > 1
-    once = ViewBlocks(["brief"], [Note(each_prompt_once(summary.depths))] if many else [])
-    notes = [Note(sentence) for sentence in [smooth(summary.depths)] if sentence]
+    notes_once = [Note(each_prompt_once(summary.depths))] if uneven(summary) else []
+    once = ViewBlocks(["brief"], notes_once)
     remarks = ViewBlocks(["brief"], [*map(Note, depth_remarks(summary))])
     paper = ViewBlocks(["brief"], [Note(PAPER)] if published is not None else [])
-    yield TightBlocks([depth_table(summary, published), remarks, once, *notes, paper])
+    yield TightBlocks([depth_table(summary, published), remarks, once, paper])
     if published is not None:
         yield ViewBlocks(AT_LENGTH, [Note(f"Published values, in layers: {PROTOCOL}")])
 

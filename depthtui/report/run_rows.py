@@ -25,7 +25,7 @@ from depthtui.report.blocks import (
     TableCell,
     ViewBlocks,
 )
-from depthtui.report.first_page import evidence_of
+from depthtui.report.evidence import evidence_of, range_and_reliability
 from depthtui.report.phrases import by_statement
 
 _LONGEST_TITLE = 48
@@ -63,7 +63,7 @@ def run_rows(readings: Sequence[Reading]) -> Iterator[Block]:
     yield Note(
         f"Layers, of {readings[0].n_layers}, that keep nine tenths of what the model knows, with "
         "their range, and that a nat of it takes on average; the depth at which the next token is "
-        f"decided; what is known of a token; {_NONE} where there is none."
+        f"decided; what is known of a token; {_NONE} where there is none, or no range."
     )
 
 
@@ -174,8 +174,10 @@ def _kept_cells(reading: Reading) -> list[str]:
     gain = f"{headline.gain:.1f}"
     if headline.count is None or headline.mean_depth is None:
         return ["too little known", _NONE, decided, gain]
-    ends = range_words(headline, "–")
-    count = f"{headline.count}" + (f" ({ends})" if ends else "")
+    ends, evidence = range_words(headline, "–"), evidence_of(reading.verdict, headline.measure)
+    if not ends or evidence is None:
+        return [_NONE, _NONE, decided, gain]
+    count = f"{headline.count} ({ends}, {evidence.reliability})"
     return [count, f"{headline.mean_depth:.1f}", decided, gain]
 
 
@@ -198,16 +200,21 @@ def _counts(readings: Sequence[Reading]) -> tuple[list[Column], list[list[str]]]
 
 
 def _counts_of(reading: Reading, measures: Sequence[str]) -> list[str]:
-    counts = {evidence.measure: evidence.count for evidence in reading.evidence}
-    counts |= {estimate.rule: estimate.count for estimate in reading.depths}
-    every = map(counts.get, measures)
-    return [_NONE if count is None else f"{count:g}" for count in every]
+    cells = {
+        row.measure: f"{row.count} ({range_and_reliability(row)})"
+        for row in reading.evidence
+        # One that is fragile without a range rests on a few tokens.
+        if row.count is not None and (row.low != row.high or not row.is_fragile)
+    }
+    of_rules = ((estimate.rule, estimate.count) for estimate in reading.depths)
+    cells |= {rule: f"{count}" for rule, count in of_rules if count is not None}
+    return [cells.get(measure, _NONE) for measure in measures]
 
 
 def _count_rows(readings: Sequence[Reading]) -> Iterator[Block]:
     """A row for each run: the counts of each rule and of each causal measure."""
     yield from _rows(readings, *_counts(readings))
     yield Note(
-        f"Layers, of {readings[0].n_layers}, by each rule and each causal measure; {_NONE} where "
-        "there is none; loss in nats per token."
+        f"Layers, of {readings[0].n_layers}, by each rule, and by each causal measure with its "
+        f"range; {_NONE} where there is none, or no range; loss in nats per token."
     )

@@ -313,13 +313,14 @@ def _smooth_speed(result: RunResult) -> Speed:
     knowledge = result.get(Kept)
     order = tuple(reversed(range(layers))) if knowledge is None else knowledge.orders[0]
     speed = Speed.unknown(layers, tokens, order=order).widened("V", MOST_DRAFTED + 1)
+    speed, rounds = speed.widened("R", 3), np.array([[0.98], [1], [1.04]])
     staying = np.arange(layers, -1, -1)
     share = (2 + staying) / (2 + layers)
     speed.parameters[:], speed.weight_bytes[:] = 1e6 * (1 + staying), 4e6 * (1 + staying)
     speed.cache_bytes[:] = 768 * staying
     speed.token[:layers], speed.prefill[:layers] = 0.03 * share[:-1], 0.2 * share[:-1]
-    speed.token_share[:layers] = speed.prefill_share[:layers] = share[:-1]
-    speed.verify_share[:] = 1 + np.arange(MOST_DRAFTED + 1) / 20
+    speed.token_ratios[:, :layers] = speed.prefill_ratios[:, :layers] = rounds * share[:-1]
+    speed.verify_ratios[:] = rounds * (1 + np.arange(MOST_DRAFTED + 1) / 20)
     return speed
 
 

@@ -87,7 +87,7 @@ def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays
 
     for value in first.measured.values():
         sizes = value.sizes(first.model.n_layers, len(first.tokens), everything.lens_top_k)
-        sizes |= {"H": 4, "O": 0, "V": MOST_DRAFTED + 1}
+        sizes |= {"H": 4, "O": 0, "R": 1, "V": MOST_DRAFTED + 1}
         declared = {name: (shape.of(sizes), shape.dtype) for name, shape in value.shapes().items()}
         arrays = {name: (array.shape, array.dtype.type) for name, array in arrays_of(value)}
         assert arrays == declared, type(value)

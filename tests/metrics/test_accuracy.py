@@ -9,6 +9,7 @@ import torch
 
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import Repeated, RunSettings, Skip, SummarySettings
+from depthtui.data.selection import numbers_text
 from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine import measurement, metric_context
@@ -194,7 +195,10 @@ def test_a_layer_of_noise_is_named(tmp_path):
         finding.title: finding
         for finding in METRIC.findings(pooled_of(runs), reading_of(runs, SummarySettings()))
     }
-    assert titles["Layers that cost right answers"].value == "2"
+    lost = [layer for layer in (0, 1, 3) if chosen.pairs[layer].change < 0]
+    assert titles["Right answers, chosen, without one layer"].value == (
+        f"fewer without layers {numbers_text(lost)}, more without layer 2"
+    )
 
 
 def test_answers_are_known_in_parts_and_go_on_from_them(tmp_path, monkeypatch):

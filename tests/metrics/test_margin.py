@@ -176,5 +176,5 @@ def test_what_a_summary_has_of_it() -> None:
     (line,) = (one for one in findings(reading_of(runs, SETTINGS)) if one.title == "Answer margin")
     assert (line.value, line.remark) == (
         "+2.00 nats",
-        "at the output; the answer comes first in 1 of 2",
+        "at the output; the answer's first token comes first in 1 of 2",
     )

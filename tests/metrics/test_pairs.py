@@ -189,9 +189,18 @@ def lines_of(value: ReducedPairs, reading: Reading) -> dict[str, tuple[str, str]
     return {line.title: (line.value, line.remark) for line in METRIC.findings(value, reading)}
 
 
-def test_the_strongest_pairs_in_words_and_numbers() -> None:
+def test_a_single_prompt_names_no_pair() -> None:
     value, reading = pooled(example())
     assert value.kl_blocks.shape == (2, 4, 4)
+    lines, summary = lines_of(value, reading), METRIC.summary(value, reading)
+    assert lines["Pairs of layers"] == ("–", "a single prompt names none")
+    assert not [title for title in lines if title.startswith("Layers")]
+    assert summary["covering"] == summary["dependent"] == []
+    assert summary["counts"]["covering"] is None
+
+
+def test_the_strongest_pairs_in_words_and_numbers() -> None:
+    value, reading = pooled(example(), example())
     lines = lines_of(value, reading)
     assert lines["Layers that cover for each other"] == (
         "0 and 1, 1 and 2",
@@ -228,7 +237,7 @@ def test_within_the_noise_floor_no_pair_is_named() -> None:
     assert lines_of(value, reading)["Pairs of layers, noise floor"][0] == "0.022 nats, KL 0.0001"
     (picture,) = METRIC.maps(value)
     assert picture.caption.endswith("; noise 0.02")
-    value, reading = pooled(example(noise=0.02))
+    value, reading = pooled(example(noise=0.02), example(noise=0.02))
     for title in ("Layers that cover for each other", "Layers needed only for another"):
         assert lines_of(value, reading)[title] == ("none", "of 3 pairs")
 
@@ -261,7 +270,7 @@ def test_prompts_count_by_their_tokens() -> None:
 
 
 def test_an_interval_is_over_prompts_and_their_tokens() -> None:
-    value, reading = pooled(example(tokens=33))
+    value, reading = pooled(example(tokens=33), example(tokens=33))
     (pair, *_) = METRIC.summary(value, reading)["covering"]
     low, high = pair["interval"]
     # Eight blocks between nine tenths of all costs and eleven.
@@ -280,12 +289,12 @@ def test_an_interval_is_over_prompts_and_their_tokens() -> None:
 def test_unfinished_and_chosen_pairs_are_called_so() -> None:
     part = example()
     part.kl[0] = NAN
-    value, reading = pooled(part)
+    value, reading = pooled(part, part)
     remark = lines_of(value, reading)["Layers that cover for each other"][1]
     assert remark.endswith("; 6 of 10 costs so far")
     some = replace(example(), chosen=(0, 1))
     some.kl[:, 2:] = NAN
-    value, reading = pooled(some, layers="0,1", ablate="mean")
+    value, reading = pooled(some, some, layers="0,1", ablate="mean")
     remark = lines_of(value, reading)["Layers that cover for each other"][1]
     assert remark.endswith("; of layers 0-1 (2 of 4); a layer left out writes its mean update")
     assert METRIC.summary(value, reading)["chosen"] == [0, 1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -106,10 +105,10 @@ def test_times_are_compared_within_a_round(monkeypatch: pytest.MonkeyPatch) -> N
     assert result.order[:2] == (2, 0)
     assert clock.reported[-1] == (4 * ROUNDS, 4 * ROUNDS)
     share = np.array([6, 5, 4, 3]) / 6
-    for actual in (result.token_share, result.prefill_share):
-        np.testing.assert_allclose(actual[:4], share, rtol=0.003)
-        assert math.isnan(actual[4])
-    np.testing.assert_allclose(result.verify_share, 1 + np.arange(17) / 8, rtol=0.003)
+    for actual in (result.token_ratios, result.prefill_ratios):
+        np.testing.assert_allclose(actual[:, :4], [share] * ROUNDS, rtol=0.003)
+        assert np.isnan(actual[:, 4]).all()
+    np.testing.assert_allclose(result.verify_ratios, [1 + np.arange(17) / 8] * ROUNDS, rtol=0.003)
     assert result.cache_bytes.tolist() == [32, 24, 16, 8, 0]
     model = clock.result.model
     assert (model.parameters - result.parameters).tolist() == [0, 15, 30, 45, 60]
@@ -139,15 +138,19 @@ def test_the_fastest_draft_is_that_of_every_length_tried() -> None:
             tokens = sum(acceptance[draft] ** power for power in range(drafted + 1))
             time = drafted * share[draft] + verify[drafted]
             assert ups[draft, drafted - 1] == pytest.approx(tokens / time)
-    found = fastest(np.array([1, 2, 3]), acceptance, share, verify, lambda statistic: None)
+    layers = np.array([1, 2, 3])
+    found = fastest(layers, acceptance, share[None], verify[None], lambda statistic: None)
     assert found is not None
     assert found.speed_up == pytest.approx(ups.max())
     assert (found.layers - 1, found.drafted - 1) == np.unravel_index(ups.argmax(), ups.shape)
-    assert fastest(np.array([]), acceptance[:0], share[:0], verify, lambda statistic: None) is None
+    assert found.words[0] == "–", "no interval"
+    none = share[None, :0], verify[None]
+    assert fastest(np.array([]), acceptance[:0], *none, lambda statistic: None) is None
 
 
 def test_never_faster_is_said_where_no_draft_is_in_any_draw() -> None:
-    acceptance, share, verify = np.array([0.4, 0.6]), np.array([0.55, 0.9]), np.ones(17)
+    acceptance, share = np.array([0.4, 0.6]), np.array([[0.55, 0.9]])
+    verify = np.ones((1, 17))
 
     def drawn(statistic: Any) -> tuple[float, float]:
         draws = np.clip(acceptance + np.array([[-0.1, -0.1], [0, 0.1], [0.1, 0]]), 0, 1)
@@ -165,7 +168,17 @@ def test_never_faster_is_said_where_no_draft_is_in_any_draw() -> None:
         "at best 0.90 (0.84 to 0.97) times as fast, with 1 layer, 1 token a draft: 40% accepted, "
         "1.40 tokens a pass"
     )
-    assert not Draft(1, 1, 0.9, 1.2, None, None).is_never_faster
+    # A round of other times widens the range, until it holds 1.
+    share, verify = np.array([[0.55, 0.9], [0.25, 0.9], [0.55, 0.9]]), np.ones((3, 17))
+    other = fastest(np.array([1, 2]), acceptance, share, verify, drawn)
+    assert other is not None
+    assert not other.is_never_faster
+    assert other.words == (
+        "–",
+        "0.84 to 1.12 times as fast, no difference is told, with 1 layer, 1 token a draft: "
+        "40% accepted, 1.40 tokens a pass",
+    )
+    assert not Draft(1, 1, 0.9, 0.8, None, None).is_never_faster, "without an interval"
 
 
 def pooled(count: int = 6, layers: int = 8) -> Any:
@@ -182,7 +195,17 @@ def test_findings_name_time_memory_and_drafts() -> None:
     rows = list(METRIC.findings(speed, reading))
     knowledge = reading.get(kept.METRIC)
     assert rows[0].title == f"A token with {knowledge.layers} of 8 layers"
-    assert rows[0].value == f"{(2 + knowledge.layers) / 10:.0%} of the time"
+    share = (2 + knowledge.layers) / 10
+    ends = f"{0.98 * share:.0%} to {1.04 * share:.0%}"
+    assert rows[0].value == f"{share:.0%} ({ends}) of the time"
+    assert f"the prompt's pass {ends}" in rows[0].remark
+    cell = ends.replace("% to ", "-")
+    assert reading.left_out.sentence(knowledge.layers).endswith(
+        f"a token takes {cell} of its time."
+    )
+    slow = replace(speed.mean, token_ratios=speed.mean.token_ratios / share)
+    row, *_ = METRIC.findings(replace(speed, mean=slow), reading)
+    assert (row.value, row.remark[:44]) == ("–", "98% to 104% of the time: no difference is to")
     assert [row.title for row in rows[1:]] == [
         "Layers of the order as a draft",
         "Early exit as a draft",

@@ -11,6 +11,7 @@ from rich.console import Console
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import reading_of
+from depthtui.depth.verdict_words import spread
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.blocks import Block, Chapter, Document, Noted, Table, View, blocks_in
 from depthtui.report.run_rows import run_counts, run_rows, run_verdicts
@@ -44,15 +45,19 @@ def blocks_of(results: Sequence[RunResult], view: View) -> list[Block]:
 
 def test_a_row_has_what_is_kept_of_the_run_alone() -> None:
     settings = RunSettings(metrics=("contributions", "logit_lens", "kept"))
-    prompt = Prompt("one two three four five six seven eight nine ten eleven")
+    prompt, short = (Prompt("one two three four five six " * times) for times in (4, 2))
     results = [full_result(prompt, settings=settings), run("It boils at noon", tokens=12)]
-    full, quick = rows_of(results)
+    few, full, quick = rows_of([full_result(short, settings=settings), *results])
     verdict = reading_of(results[:1], SETTINGS).verdict
     assert verdict is not None
     headline = verdict.headline
     assert headline is not None
     assert headline.count is not None
-    assert full["nine tenths"].split()[0] == str(math.ceil(headline.count))
+    (row,) = (row for row in verdict.evidence if row.measure == headline.measure)
+    ends = f"{headline.low}–{headline.high}, {row.reliability}"
+    assert full["nine tenths"] == f"{math.ceil(headline.count)} ({ends})"
+    assert few["nine tenths"] == few["mean depth"] == "–", "no range"
+    assert few["nats known"] != "–"
     assert full["mean depth"] == f"{headline.mean_depth:.1f}"
     assert full["nats known"] == f"{headline.gain:.1f}"
     assert {quick[title] for title in ("nine tenths", "mean depth", "nats known")} == {"–"}
@@ -76,11 +81,12 @@ def test_counts_follow_in_a_chapter_or_take_the_place_of_what_is_kept() -> None:
                 for evidence in alone.depths
             },
             **{
-                evidence.title: evidence.count
-                for evidence in alone.evidence
-                if evidence.kind == "causal"
+                each.title: f"{each.count} ({spread(each)}, {each.reliability})"
+                for each in alone.evidence
+                if each.kind == "causal" and (each.low != each.high or not each.is_fragile)
             },
         }
+        assert "kept" in row.keys() - counts.keys(), "few tokens have no range"
         for title in row.keys() - {"prompt", "tokens", "loss"}:
             count = counts.get({"decided": "margin"}.get(title, title))
             assert row[title] == ("–" if count is None else str(count)), title

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.selection import numbers_text
-from depthtui.data.sentence import plural
+from depthtui.data.sentence import noun_for, plural
 from depthtui.metrics import kept
 from depthtui.metrics.accuracy.pooled_accuracy import (
     NEAR,
@@ -82,7 +82,7 @@ def findings(accuracy: PooledAccuracy, pooled: Pooled) -> list[Finding]:
             remark += f"; {accuracy.n_right_per_character} by the likelihood per character"
         lines.append(Finding(_TITLES[answers.kind], answers.counts, remark))
         lines += [*_with_layers_of_others(answers, pooled), *_along(answers)]
-        lines += _raising(answers, pooled)
+        lines += _without_one(answers, pooled)
     if accuracy.chosen is None:
         return lines
     moved = accuracy.chosen.n_moved
@@ -141,19 +141,22 @@ def _along_words(answers: Answers) -> Iterator[str]:
         yield f"about {fewest.questions} questions would tell"
 
 
-def _raising(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
-    """The row of the layers without which more answers are right."""
+def _without_one(answers: Answers, pooled: Pooled) -> Iterator[Finding]:
+    """The row of the layers without which, each by itself, fewer answers are right, or more."""
     raising = answers.raising
     if raising is None:
         return
     left_out = left_out_words("layer", answers.layers_alone, pooled.n_layers, pooled.stand_in)
     if answers.progress_words:
         left_out += f"; {answers.progress_words}"
-    title = "Layers that cost right answers"
-    if answers.kind == "written":
-        title += ", written"
-    value = numbers_text(raising.layers) or "none"
-    yield Finding(title, value, raising.words + left_out)
+    title = f"{_TITLES[answers.kind]}, without one layer"
+    lost = [layer for layer, pair in enumerate(answers.pairs) if pair and pair.change < 0]
+    fewer, more = (
+        f"{noun_for(len(layers), 'layer')} {numbers_text(layers)}" if layers else "none"
+        for layers in (lost, raising.layers)
+    )
+    remark = f"fewer is counted here, more is tested: {raising.words}{left_out}"
+    yield Finding(title, f"fewer without {fewer}, more without {more}", remark)
 
 
 def per_layer(accuracy: PooledAccuracy) -> list[LayerValues]:

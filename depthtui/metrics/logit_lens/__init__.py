@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from depthtui.data.depth import Curves
 from depthtui.data.lens import LENS_CLASSES, LogitLens
 from depthtui.metrics import needs
@@ -15,9 +13,8 @@ from depthtui.metrics.costs import row_of_logits
 from depthtui.metrics.lens_reduction import reduce_lens
 from depthtui.metrics.measures import lens_measures
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.prediction_depth import first_of_last_run
 from depthtui.metrics.reduced_lens import ReducedFittedLens, ReducedLens
-from depthtui.metrics.spec import Finding, Measure, Metric
+from depthtui.metrics.spec import Measure, Metric
 
 
 def _pool(reduced: Sequence[ReducedLens], pooled: Pooled) -> Curves | None:
@@ -55,32 +52,6 @@ def _top_tokens(lens: LogitLens) -> list[list[dict[str, Any]]]:
             lens.top_ids[:, -1], lens.top_probabilities[:, -1], strict=True
         )
     ]
-
-
-NEAR = 1.0
-"""The lens is reported to be within a nat below this KL, in nats."""
-
-HALF = 0.5
-"""Half of first choices are reported to be the output's from this share on."""
-
-
-def _findings(curves: Curves, pooled: Pooled) -> list[Finding]:
-    """From which depth on the lens is within a nat, and half of first choices are the output's."""
-    findings = []
-    kl, share = curves.get("kl"), curves.get("agreement")
-    if kl is not None and np.isfinite(kl).all():
-        value = f"depth {from_depth(kl < NEAR)} of {pooled.n_layers}"
-        findings.append(Finding("Lens within a nat", value, "KL below 1 nat from there on"))
-    if share is not None and np.isfinite(share).all():
-        value = f"depth {from_depth(share >= HALF)} of {pooled.n_layers}"
-        remark = "the output's at half of the tokens or more, from there on"
-        findings.append(Finding("Half of first choices", value, remark))
-    return findings
-
-
-def from_depth(condition: np.ndarray) -> int:
-    """The first depth from which on a condition `[L+1]` holds; L where only at the output."""
-    return int(first_of_last_run(condition[:, None])[0])
 
 
 def _measures() -> tuple[Measure, ...]:
@@ -127,5 +98,4 @@ METRIC = Metric(
     curves=("kl", "overlap", "entropy", "agreement"),
     pool=_pool,
     summary=_summary,
-    findings=_findings,
 )

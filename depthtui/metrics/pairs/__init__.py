@@ -280,14 +280,17 @@ def _interval(pooled: Pooled, pair: PairCosts) -> CountInterval | None:
 
 
 def _summary(value: ReducedPairs, pooled: Pooled) -> dict[str, Any]:
+    # One prompt is no sample of others, and often has no interval: it names no pair.
+    is_sample = len(pooled.prompts) > 1
+    covering, dependent = (value.covering, value.dependent) if is_sample else ([], [])
     return {
         "kl": value.kl,
         "interaction": interactions(value.kl),
-        "covering": [_pair_summary(pair, pooled) for pair in value.covering[:_NAMED]],
-        "dependent": [_pair_summary(pair, pooled) for pair in value.dependent[:_NAMED]],
+        "covering": [_pair_summary(pair, pooled) for pair in covering[:_NAMED]],
+        "dependent": [_pair_summary(pair, pooled) for pair in dependent[:_NAMED]],
         "counts": {
-            "covering": len(value.covering),
-            "dependent": len(value.dependent),
+            "covering": len(covering) if is_sample else None,
+            "dependent": len(dependent) if is_sample else None,
             "readable": value.n_readable,
             "above_a_nat": value.n_wrecks,
         },
@@ -312,10 +315,14 @@ def _findings(value: ReducedPairs, pooled: Pooled) -> Iterator[Finding]:
     words = left_out_words("layer", value.chosen, pooled.n_layers, pooled.stand_in)
     if progress := progress_words(value.is_known, "costs"):
         words += f"; {progress}"
-    for title, pairs in (
+    kinds = [
         ("Layers that cover for each other", value.covering[:_NAMED]),
         ("Layers needed only for another", value.dependent[:_NAMED]),
-    ):
+    ]
+    if len(pooled.prompts) == 1:
+        yield Finding("Pairs of layers", "–", f"a single prompt names none{words}")
+        kinds = []
+    for title, pairs in kinds:
         named = ", ".join(pair.words for pair in pairs)
         remark = _sentence(pairs, pooled) if pairs else f"of {value.n_readable} pairs"
         yield Finding(title, named or "none", remark + words)

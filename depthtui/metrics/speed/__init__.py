@@ -7,13 +7,14 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from depthtui.data.arrays import MetricResult, Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import early_exit, kept, needs
+from depthtui.metrics.accuracy.answer_statistics import share_range
 from depthtui.metrics.choices import key_parts, stand_in_words
 from depthtui.metrics.column import LeftOutColumn
 from depthtui.metrics.costs import text_in_the_cache
@@ -22,8 +23,8 @@ from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import ByDepth, Reduced
 from depthtui.metrics.reduced_lens import ReducedLens
 from depthtui.metrics.resampling import drawn_interval
-from depthtui.metrics.spec import Finding, LayerValues, Metric
-from depthtui.metrics.speed.draft import Draft, fastest
+from depthtui.metrics.spec import Finding, Metric
+from depthtui.metrics.speed.draft import Draft, Interval, fastest
 from depthtui.sizes import format_size
 
 NAME = "speed"
@@ -37,11 +38,14 @@ ROUNDS, STEPS = 5, 4
 ByCount: TypeAlias = Annotated[np.ndarray, Shape("M+1", dtype=np.float64)]
 """A number without the first 0, 1, 2, … layers of the order."""
 
+Ratios: TypeAlias = Annotated[np.ndarray, Shape("R", "M+1", dtype=np.float64)]
+"""In each round, times without the first 0, 1, 2, … layers by the whole model's of that round."""
+
+VerifyRatios: TypeAlias = Annotated[np.ndarray, Shape("R", "V", dtype=np.float64)]
+"""In each round, the whole model's times of a pass over 1, 2, … tokens by that over one."""
+
 Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """A statistic `[resamples]` of the acceptances of every draft, `[resamples, drafts]`."""
-
-ByVerified: TypeAlias = Annotated[np.ndarray, Shape("V", dtype=np.float64)]
-"""A number for a pass over 1, 2, … tokens."""
 
 
 @dataclass
@@ -57,9 +61,8 @@ class Speed(MetricResult):
         cache_bytes: bytes that a token takes in the cache.
         prefill: seconds of the pass over the prompt.
         token: seconds of one token behind it.
-        prefill_share, token_share: the same by the whole model's in the same round.
-        verify_share: the whole model's time of a pass over 1, 2, … tokens behind the prompt, by
-            that over one.
+        prefill_ratios, token_ratios: both by the whole model's, in each round.
+        verify_ratios: the whole model's passes over 1, 2, … tokens behind the prompt.
     """
 
     order: tuple[int, ...]
@@ -68,14 +71,21 @@ class Speed(MetricResult):
     cache_bytes: ByCount
     prefill: ByCount
     token: ByCount
-    prefill_share: ByCount
-    token_share: ByCount
-    verify_share: ByVerified
+    prefill_ratios: Ratios
+    token_ratios: Ratios
+    verify_ratios: VerifyRatios
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReducedSpeed(Reduced):
-    """The times of one prompt, or means of several, as in `Speed`; each prompt counts once."""
+    """The times of one prompt, or means of several, as in `Speed`; each prompt counts once.
+
+    The rounds of several prompts are one set.
+    """
+
+    pools: ClassVar = dict.fromkeys(
+        ("prefill_ratios", "token_ratios", "verify_ratios"), np.concatenate
+    )
 
     order: tuple[int, ...]
     parameters: ByDepth
@@ -83,9 +93,24 @@ class ReducedSpeed(Reduced):
     cache_bytes: ByDepth
     prefill: ByDepth
     token: ByDepth
-    prefill_share: ByDepth
-    token_share: ByDepth
-    verify_share: ByVerified
+    prefill_ratios: Ratios
+    token_ratios: Ratios
+    verify_ratios: VerifyRatios
+
+
+def quartiles(ratios: np.ndarray) -> np.ndarray:
+    """Quartiles over the rounds of `[R, …]`, the median between them, `[3, …]`."""
+    return np.asarray(np.quantile(ratios, (0.25, 0.5, 0.75), axis=0))
+
+
+class _TimeColumn(LeftOutColumn):
+    """Shares of the whole model's time; without a layer, a cell is their range alone."""
+
+    def text(self, left_out: int) -> str:
+        if self.interval is None or not left_out or not self.is_known(left_out):
+            return super().text(left_out)
+        low, high = self.interval[:, left_out]
+        return f"{100 * low:.0f}-{high:.0%}"
 
 
 @dataclass(frozen=True)
@@ -107,12 +132,15 @@ class PooledSpeed:
 
     @property
     def column(self) -> LeftOutColumn:
-        """The time of a token, as a share of the whole model's."""
-        return LeftOutColumn("time", self.mean.token_share, ".0%")
+        """The time of a token, as a share of the whole model's; its range is of quartiles."""
+        low, share, high = quartiles(self.mean.token_ratios)
+        ends = np.array([low, high])
+        return _TimeColumn("time", share, ".0%", find_interval=lambda: ends)
 
-    def share_with(self, layers: np.ndarray) -> np.ndarray:
-        """The time of one token with so many layers, as a share of the whole model's."""
-        return np.asarray(self.mean.token_share[self.n_layers - layers])
+    def _fastest(self, layers: np.ndarray, acceptance: np.ndarray, over: Interval) -> Draft | None:
+        """The fastest of drafts with so many layers."""
+        ratios = self.mean.token_ratios[:, self.n_layers - layers]
+        return fastest(layers, acceptance, ratios, self.mean.verify_ratios, over)
 
     @cached_property
     def draft(self) -> Draft | None:
@@ -140,8 +168,7 @@ class PooledSpeed:
             return drawn_interval([len(unit_weights)], of_draws, output.seed)
 
         acceptance = np.average(choices, axis=0, weights=unit_weights)
-        share = self.share_with(layers)
-        return fastest(layers, acceptance, share, self.mean.verify_share, interval_of)
+        return self._fastest(layers, acceptance, interval_of)
 
     @cached_property
     def early_exit(self) -> Draft | None:
@@ -158,9 +185,7 @@ class PooledSpeed:
             )
             return None if interval is None else (interval.low, interval.high)
 
-        share = self.share_with(layers)
-        acceptance = lens.agreement[layers]
-        return fastest(layers, acceptance, share, self.mean.verify_share, interval_of)
+        return self._fastest(layers, lens.agreement[layers], interval_of)
 
     @property
     def drafts(self) -> dict[str, Draft]:
@@ -182,11 +207,15 @@ def _draft_summary(draft: Draft | None) -> dict[str, Any] | None:
 
 
 def _summary(speed: PooledSpeed, pooled: Pooled) -> dict[str, Any]:
-    mean = asdict(speed.mean)
-    # The share of a token's time stands among what is left without layers.
-    del mean["tokens"], mean["token_share"]
+    summary = asdict(speed.mean)
+    # The share of a token's time, and its range, stand among what is left without layers.
+    for name in ("tokens", "token_ratios"):
+        del summary[name]
+    for name in ("prefill", "verify"):
+        low, summary[f"{name}_share"], high = quartiles(summary.pop(f"{name}_ratios"))
+        summary[f"{name}_range"] = [low, high]
     drafts = {"draft": speed.draft, "early_exit": speed.early_exit}
-    return mean | {name: _draft_summary(draft) for name, draft in drafts.items()}
+    return summary | {name: _draft_summary(draft) for name, draft in drafts.items()}
 
 
 def layers_in_words(speed: PooledSpeed) -> int:
@@ -197,35 +226,27 @@ def layers_in_words(speed: PooledSpeed) -> int:
     return max(1, round(0.9 * speed.n_layers))
 
 
-def gains(speed: PooledSpeed, layers: int) -> tuple[str, ...]:
-    """Times, parameters and memory with so many layers, in clauses."""
-    mean, gone = speed.mean, speed.n_layers - layers
-    millions = mean.parameters / 1e6
+def _findings(speed: PooledSpeed, pooled: Pooled) -> Iterator[Finding]:
+    layers, mean = layers_in_words(speed), speed.mean
+    gone, millions = speed.n_layers - layers, mean.parameters / 1e6
 
     def of_whole(by_count: np.ndarray) -> str:
         return f"{format_size(by_count[gone])} of {format_size(by_count[0])}"
 
-    return (
-        f"{mean.token_share[gone]:.0%} of the time",
-        f"{1000 * mean.token[gone]:.3g} ms of {1000 * mean.token[0]:.3g} ms",
-        f"the prompt's pass {mean.prefill_share[gone]:.0%}",
+    low, share, high = quartiles(mean.token_ratios)[:, gone]
+    first, _, last = quartiles(mean.prefill_ratios)[:, gone]
+    ends, is_told = share_range((low, high)), not low <= 1 <= high
+    words = [
+        *([] if is_told else [f"{ends} of the time: no difference is told"]),
+        f"the prompt's pass {share_range((first, last))}",
         f"{millions[gone]:,.4g} of {millions[0]:,.4g} million parameters",
         of_whole(mean.weight_bytes),
         f"{of_whole(mean.cache_bytes)} of cache a token",
-    )
-
-
-def _findings(speed: PooledSpeed, pooled: Pooled) -> Iterator[Finding]:
-    layers = layers_in_words(speed)
-    share, *others = gains(speed, layers)
-    yield Finding(f"A token with {layers} of {speed.n_layers} layers", share, "; ".join(others))
+    ]
+    value = f"{share:.0%} ({ends}) of the time" if is_told else "–"
+    yield Finding(f"A token with {layers} of {speed.n_layers} layers", value, "; ".join(words))
     for subject, draft in speed.drafts.items():
         yield Finding(f"{subject} as a draft", *draft.words)
-
-
-def _per_layer(speed: PooledSpeed) -> list[LayerValues]:
-    caption = "time of a token with so many layers, as a share of the whole model's"
-    return [LayerValues("time of a token", speed.mean.token_share[::-1], caption)]
 
 
 def _one_pass(result: RunResult) -> str:
@@ -276,8 +297,9 @@ METRIC = Metric(
         "token, v: the whole model's pass over d + 1 tokens; the best d of 1 ... 16"
     ),
     reading=(
-        "Above 1 the same text is written faster with a draft. The interval is of the acceptance; "
-        "acceptances of neighbouring tokens are taken as independent."
+        "Above 1 the same text is written faster with a draft. Its interval is over prompts or "
+        "tokens and single rounds; acceptances of neighbouring tokens are taken as independent. "
+        "The range of a time is the middle half of its rounds; one that holds 100 % tells nothing."
     ),
     look_for=(
         "Times are of this device and this library, one text at a time: a server with batches, or "
@@ -300,6 +322,5 @@ METRIC = Metric(
     pool=_pool,
     summary=_summary,
     findings=_findings,
-    per_layer=_per_layer,
     is_timed=True,
 )

@@ -42,10 +42,9 @@ def compute(context: Context, partial: Speed | None) -> Speed:
     context.timed(range(n_layers), (1,))
     rounds = [_round(context, order, number) for number in range(ROUNDS)]
     seconds = np.median([each.seconds for each in rounds], axis=0)
-    share = np.median([each.seconds / each.whole[:, None] for each in rounds], axis=0)
+    ratios = np.array([each.seconds / each.whole[:, None] for each in rounds])
     # Both ends are the whole model: nothing is compared with itself.
-    share[:, 0] = 1
-    verify = np.median([each.verify / each.whole[1] for each in rounds], axis=0)
+    ratios[:, :, 0] = 1
     cache_bytes = rounds[0].cache_bytes
     weights = [list(layer.parameters()) for layer in context.anatomy.layers]
     gone = np.zeros((2, n_layers + 1))
@@ -53,14 +52,15 @@ def compute(context: Context, partial: Speed | None) -> Speed:
         of_layer = [(weight.numel(), weight.nbytes) for weight in weights[layer]]
         gone[:, count] = gone[:, count - 1] + np.sum(of_layer, axis=0)
     result = Speed.unknown(n_layers, len(context.result.tokens), order=order)
-    result = result.widened("V", len(verify))
+    result = result.widened("V", MOST_DRAFTED + 1).widened("R", len(rounds))
     result.parameters[:] = model.parameters - gone[0]
     result.weight_bytes[:] = model.memory_bytes - gone[1]
     result.cache_bytes[:n_layers], result.cache_bytes[n_layers] = cache_bytes, 0
     result.prefill[:n_layers], result.token[:n_layers] = seconds
-    result.prefill_share[:n_layers], result.token_share[:n_layers] = share
+    result.prefill_ratios[:, :n_layers], result.token_ratios[:, :n_layers] = ratios.swapaxes(0, 1)
+    result.verify_ratios[:] = [each.verify / each.whole[1] for each in rounds]
     # A pass over one token is the step itself.
-    result.verify_share[:] = np.concatenate([[1], verify[1:]])
+    result.verify_ratios[:, 0] = 1
     return result
 
 

@@ -22,7 +22,8 @@ class Draft:
         drafted: tokens that it writes before each pass of the whole model.
         acceptance: the share of first choices that are the whole model's.
         speed_up: how many times as fast the text is written.
-        interval: of the speed-up, by the acceptance alone; None where there is none.
+        interval: of the speed-up, over acceptances and single rounds of times; None where prompts
+            or tokens are too few.
         most: the upper end of the interval of the fastest draft, whichever that is.
     """
 
@@ -40,19 +41,25 @@ class Draft:
 
     @property
     def is_never_faster(self) -> bool:
-        """Whether no draft is faster than the whole model, by the upper end where there is one."""
-        return (self.speed_up if self.most is None else self.most) < 1
+        """Whether no draft is faster than the whole model, by the upper end."""
+        return self.most is not None and self.most < 1
 
     @property
     def words(self) -> tuple[str, str]:
-        """The result, and how it comes about."""
-        ends = "" if self.interval is None else " ({:.2f} to {:.2f})".format(*self.interval)
-        best = f"{self.speed_up:.2f}{ends} times as fast"
+        """The result, and how it comes about; a range that holds 1 tells no difference."""
         how = (
             f"with {plural(self.layers, 'layer')}, {plural(self.drafted, 'token')} a draft: "
             f"{self.acceptance:.0%} accepted, {self.tokens_a_pass:.2f} tokens a pass"
         )
-        return ("never faster", f"at best {best}, {how}") if self.is_never_faster else (best, how)
+        if self.interval is None:
+            return "–", f"too few prompts and tokens to say how fast it is {how}"
+        low, high = self.interval
+        best = f"{self.speed_up:.2f} ({low:.2f} to {high:.2f}) times as fast"
+        if self.is_never_faster:
+            return "never faster", f"at best {best}, {how}"
+        if low <= 1 <= high:
+            return "–", f"{low:.2f} to {high:.2f} times as fast, no difference is told, {how}"
+        return best, how
 
 
 def tokens_a_pass(acceptance: np.ndarray, drafted: int) -> np.ndarray:
@@ -68,12 +75,13 @@ def speed_ups(acceptance: np.ndarray, share: np.ndarray, verify_share: np.ndarra
 
     Args:
         acceptance: of each draft, `[..., drafts]`.
-        share: the time of one token of each draft, by that of the whole model, `[drafts]`.
-        verify_share: the time of the whole model's pass over 1 … D + 1 tokens, by that over one.
+        share: the time of one token of each draft, by that of the whole model, `[..., drafts]`.
+        verify_share: the time of the whole model's pass over 1 … D + 1 tokens, by that over one,
+            `[..., D + 1]`.
     """
-    drafted = np.arange(1, len(verify_share))
+    drafted = np.arange(1, verify_share.shape[-1])
     powers = np.repeat(acceptance[..., None], len(drafted), axis=-1).cumprod(axis=-1)
-    times = drafted * share[:, None] + verify_share[drafted]
+    times = drafted * share[..., None] + verify_share[..., None, 1:]
     return np.asarray((1 + powers.cumsum(axis=-1)) / times)
 
 
@@ -84,8 +92,8 @@ Interval = Callable[[Callable[[np.ndarray], np.ndarray]], tuple[float, float] | 
 def fastest(
     layers: np.ndarray,
     acceptance: np.ndarray,
-    share: np.ndarray,
-    verify_share: np.ndarray,
+    ratios: np.ndarray,
+    verify_ratios: np.ndarray,
     interval_of: Interval,
 ) -> Draft | None:
     """The fastest draft; None where there is none.
@@ -93,20 +101,24 @@ def fastest(
     Args:
         layers: layers of each draft.
         acceptance: of each draft.
-        share, verify_share: as in `speed_ups`.
+        ratios, verify_ratios: `share` and `verify_share` of `speed_ups` in each round, `[R, …]`.
         interval_of: the interval over prompts or tokens.
     """
     if not len(layers):
         return None
-    means = speed_ups(acceptance, share, verify_share)
+    means = speed_ups(acceptance, np.median(ratios, axis=0), np.median(verify_ratios, axis=0))
     draft, length = np.unravel_index(int(means.argmax()), means.shape)
 
+    def drawn_ups(drawn: np.ndarray, chosen: slice) -> np.ndarray:
+        """With each draw of the acceptances, the times of one round, all rounds in turn."""
+        rounds = np.arange(len(drawn)) % len(ratios)
+        return speed_ups(drawn[:, chosen], ratios[rounds, chosen], verify_ratios[rounds])
+
     def best(drawn: np.ndarray) -> np.ndarray:
-        chosen = slice(draft, draft + 1)
-        return speed_ups(drawn[:, chosen], share[chosen], verify_share)[:, 0, length]
+        return drawn_ups(drawn, slice(draft, draft + 1))[:, 0, length]
 
     def largest(drawn: np.ndarray) -> np.ndarray:
-        return speed_ups(drawn, share, verify_share).max(axis=(1, 2))
+        return drawn_ups(drawn, slice(None)).max(axis=(1, 2))
 
     most = interval_of(largest)
     return Draft(

@@ -176,7 +176,7 @@ def _doubts(cell: CellSummary) -> Iterator[str]:
     for estimate in cell.depths:
         if estimate.reason or estimate.warning:
             yield f", by {rule_title(estimate.rule)}: {estimate.reason or estimate.warning}."
-    if doubt := uneven(len(cell.parts), cell.effective_prompts):
+    if doubt := uneven(cell):
         yield f": {doubt}"
     if len({record.model.fingerprint for record in cell.records}) > 1:
         yield ": the prompts were run with weights that differ, or copies."

@@ -13,7 +13,7 @@ from textual.message import Message
 from depthtui.data.depth import DepthEstimate
 from depthtui.data.explanation import Explanation
 from depthtui.data.lens_view import through_words
-from depthtui.data.verdict import Evidence, EvidenceKind
+from depthtui.data.verdict import Evidence
 from depthtui.depth import rules
 from depthtui.depth.rule import Rule
 from depthtui.depth.verdict_words import spread
@@ -23,6 +23,7 @@ from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Metric
 from depthtui.report.blocks import Column, Note, Table
 from depthtui.report.depths import paper_blocks
+from depthtui.report.evidence import KIND_WORDS
 from depthtui.report.explanations import of_verdict
 from depthtui.report.findings import published_sentences
 from depthtui.report.layer_types import type_blocks
@@ -38,13 +39,6 @@ from depthtui.tui.panes.curves import RuleCurve, curves_of, scale_ends
 from depthtui.tui.panes.page import DIAL_KEYS
 from depthtui.tui.panes.under_cursor import MeasureRow, Target
 from depthtui.tui.panes.verdict_page import VerdictPage, title_within
-
-KIND_WORDS: dict[EvidenceKind, str] = {
-    "causal": "layers left out or changed",
-    "readable": "the output, read by a lens at each depth",
-    "geometric": "how the residual stream moves",
-}
-"""The kinds of evidence in a few words."""
 
 _MOST_NAME = 16
 _RELIABILITY_CELLS = 12

@@ -14,10 +14,11 @@ from depthtui.data.verdict import Evidence, Verdict
 from depthtui.depth.verdict import verdict_of
 from depthtui.depth.verdict_words import Facts
 from depthtui.metrics.registry import METRIC_BY_NAME
+from depthtui.report.evidence import KIND_WORDS
 from depthtui.report.phrases import rule_title
 from depthtui.tui.draw.styles import PaneStyles, ruler, styles_of
 from depthtui.tui.draw.tracks import axis, column_of, track
-from depthtui.tui.panes.evidence_pane import KIND_WORDS, EvidencePane
+from depthtui.tui.panes.evidence_pane import EvidencePane
 from depthtui.tui.state.next_measures import next_measures
 from tests.builders.results import make_result
 from tests.tui.panes.drawing import (
