@@ -13,6 +13,7 @@ from depthtui.cli.command_help import in_section
 from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import print_notice
 from depthtui.cli.shared_options import DatasetOptions, Overrides, PromptOptions
+from depthtui.cli.shortened_llama import SHORTENED_LLAMA
 
 _SET = {
     "kl_threshold": "--kl-threshold",
@@ -29,9 +30,9 @@ protocol_option = in_section(
     "Prompts",
     click.option(
         "--protocol",
-        type=OneOf(["paper"]),
-        help="The paper's examples of the data set that --task or --data names, its thresholds "
-        "and positions.",
+        type=OneOf(["paper", SHORTENED_LLAMA]),
+        help="paper: the paper's examples of the data set that --task or --data names, its "
+        "thresholds and positions. shortened-llama: perplexity of --texts without each layer.",
     ),
 )
 

@@ -26,6 +26,7 @@ from depthtui.cli.shared_options import (
     run_options,
     run_prompt_options,
 )
+from depthtui.cli.shortened_llama import SHORTENED_LLAMA, measure_perplexities, texts_option
 from depthtui.cli.states import refuse_prompts, states_option
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.data.trust import TrustedModels
@@ -46,6 +47,7 @@ from depthtui.log import log_bug
         "depthtui run Qwen/Qwen2.5-7B --protocol paper --data gsm8k=gsm8k.jsonl",
         "depthtui run Qwen/Qwen2.5-7B --prompt-file prompts.jsonl --metrics ablation \\",
         "    --layers 0-5,20 --format json,html --out summary/",
+        "depthtui run google/gemma-2b --protocol shortened-llama --texts books.txt",
         "depthtui run --states /dev/shm/states --model Qwen/Qwen2.5-7B",
     ],
 )
@@ -54,6 +56,7 @@ from depthtui.log import log_bug
 @states_option
 @dataset_options
 @protocol_option
+@texts_option
 @run_options
 @model_options
 @cache_options
@@ -74,6 +77,7 @@ def run(
     prompt_options: PromptOptions,
     dataset: DatasetOptions,
     protocol: str | None,
+    texts: Path | None,
     overrides: Overrides,
     spec: ModelSpec,
     trusted: TrustedModels,
@@ -85,6 +89,8 @@ def run(
     MODEL is `demo`, a hub id, a local folder or a GGUF file. With --states, the prompts are those
     that vLLM has served, and its states are measured.
     """
+    if protocol == SHORTENED_LLAMA or texts is not None:
+        return measure_perplexities(spec, trusted, overrides, texts)
     output.check("runs")
     if states is not None:
         refuse_prompts(prompt_options, dataset, protocol, overrides)
@@ -93,9 +99,7 @@ def run(
             prompt_options, dataset, overrides
         )
     settings = overrides.settings()
-    prompts = CommandPrompts([])
-    if states is None:
-        prompts = gather_prompts(prompt_options, settings, dataset)
+    prompts = CommandPrompts([]) if states else gather_prompts(prompt_options, settings, dataset)
 
     from depthtui.cli.headless import RunJob, run_job
     from depthtui.data.lm_eval_results import read_answers

@@ -1,4 +1,4 @@
-"""Published values, for comparison: the paper's effective depths, and layers that others name.
+"""Published values, for comparison: the paper's effective depths; others' layers and perplexities.
 
 Source of the depths: Hu, Zhou, Zhang, "What Affects the Effective Depth of Large Language
 Models?" (arXiv 2512.14064). Layers are 0-based indices e; the ratio is
@@ -8,12 +8,15 @@ in the published code, so a faithful run should give these values.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from depthtui.data.model import ModelInfo
+from depthtui.data.selection import numbers_text
 from depthtui.depth import rules
 from depthtui.metrics.ranking import lowest
 
@@ -187,8 +190,12 @@ Qwen3-8B                  36 influence  least  26/27/28/30/31/32 NVIDIA/Model-Op
 Meta-Llama-3-70B-Instruct 80 angle      block  56/57/58/59/60/61/62/63 arcee-ai/PruneMe#4
 """
 
-_OTHER_NAMES = {"llama-2-7b": "llama-2-7b-hf", "llama-2-13b": "llama-2-13b-hf"}
-"""Other names of models of the table, in lower case."""
+_OTHER_NAMES = {
+    "llama-2-7b": "llama-2-7b-hf",
+    "llama-2-13b": "llama-2-13b-hf",
+    "llama-7b": "decapoda-research-llama-7b-hf",
+}
+"""Other names of models of the tables, in lower case."""
 
 _BASES = {"smollm2-135m-instruct": "smollm2-135m"}
 """The base model of tuned ones, in lower case."""
@@ -216,3 +223,106 @@ def published_layers(model: ModelInfo) -> list[PublishedLayers]:
         for row in PUBLISHED_LAYERS
         if row.n_layers == model.n_layers and row.model.lower() in names | bases
     ]
+
+
+PERPLEXITY_SOURCE = "arXiv 2402.02834, Nota-NetsPresso/shortened-llm"
+"""The source of the published perplexities: `output_block_sensitivity/*/ppl_n10` of it."""
+
+TIED = 1.05
+"""Perplexities up to this many times the least are ties."""
+
+
+@dataclass(frozen=True)
+class PublishedPerplexity:
+    """Perplexities of a model without each of its layers, by Shortened LLaMA's protocol.
+
+    Attributes:
+        model: the last part of the hub id.
+        dtype: the dtype that they were measured in.
+        perplexity: the perplexity without layer l, `[L]`; infinite where it overflowed.
+    """
+
+    model: str
+    dtype: str
+    perplexity: np.ndarray
+
+
+def _read_perplexity(line: str) -> PublishedPerplexity:
+    model, dtype, *values = line.split()
+    return PublishedPerplexity(model, dtype, np.array(values, np.float64))
+
+
+_ROWS = Path(__file__).with_name("published_perplexity.txt").read_text("utf-8").splitlines()
+
+PUBLISHED_PERPLEXITY = {row.model.lower(): row for row in map(_read_perplexity, _ROWS)}
+"""Perplexities without each layer, by the model's name in lower case."""
+
+
+def perplexity_named(model_name_or_id: str) -> PublishedPerplexity | None:
+    """The published perplexities for a name, a hub id or a local folder of that name, or None."""
+    name = _last_part(model_name_or_id)
+    return PUBLISHED_PERPLEXITY.get(_OTHER_NAMES.get(name, name))
+
+
+def published_perplexity(model: ModelInfo) -> PublishedPerplexity | None:
+    """The published perplexities of a model; None for others, and with an adapter."""
+    row = perplexity_named(model.spec.name) or perplexity_named(model.name)
+    is_same = row is not None and len(row.perplexity) == model.n_layers and not model.spec.adapter
+    return row if is_same else None
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    """Kendall's tau-b of two costs without each layer, and its two-sided p.
+
+    Costs near the least are ties. NaN where all layers of one are.
+
+    Args:
+        a, b: losses, or changes of it, in nats, `[L]`; a layer that is NaN in one is left out.
+    """
+    from scipy.stats import kendalltau
+
+    is_known = ~(np.isnan(a) | np.isnan(b))
+    ranked = (np.maximum(costs[is_known], _tied_up_to(costs)) for costs in (a, b))
+    tau, p = kendalltau(*ranked)
+    return float(tau), float(p)
+
+
+def _tied_up_to(costs: np.ndarray) -> float:
+    """The cost, in nats, up to which layers are ties with the least one."""
+    return float(np.nanmin(costs)) + math.log(TIED)
+
+
+def cost_order_words(costs: np.ndarray) -> str:
+    """The layers by their costs in nats, `[L]`, the least first, in words with the ties."""
+    order = np.argsort(costs, kind="stable").tolist()
+    n_ties = int((costs <= _tied_up_to(costs)).sum())
+    ties, others = sorted(order[:n_ties]), ", ".join(map(str, order[n_ties:]))
+    tied = f" (ties, within {TIED - 1:.0%}), then" if n_ties > 1 else ","
+    return f"layers {numbers_text(ties)}{tied} {others}"
+
+
+def perplexity_sentences(
+    published: PublishedPerplexity, costs: np.ndarray | None, measure: str
+) -> str:
+    """The published order of a model's layers, and its rank correlation with ours.
+
+    Args:
+        published: the published perplexities.
+        costs: our costs without each layer, in nats, `[L]`; None for none.
+        measure: the measure of these, in words.
+    """
+    theirs = np.log(published.perplexity)
+    words = (
+        f"Published for {published.model}, by perplexity without a layer: from the least, "
+        f"{cost_order_words(theirs)} ({PERPLEXITY_SOURCE})."
+    )
+    if costs is None:
+        return words
+    tau, p = rank_correlation(costs, theirs)
+    words += f" Here, by {measure}: from the least, {cost_order_words(costs)}."
+    words += f" Rank correlation (Kendall's tau-b) {tau:.2f}, p = {p:.1g}"
+    rows = [np.log(row.perplexity) for row in PUBLISHED_PERPLEXITY.values() if row is not published]
+    others = [rank_correlation(row, theirs)[0] for row in rows if len(row) == len(theirs)]
+    if others:
+        words += f"; {min(others):.2f} to {max(others):.2f} of other models of as many layers"
+    return f"{words}."

@@ -65,24 +65,28 @@ class Calibration:
         return sum(len(ids) - 1 for ids in self.fitting_texts)
 
 
-def read_texts(path: Path) -> tuple[list[str], str]:
+def read_texts(path: Path, largest: int = _LARGEST_FILE) -> tuple[list[str], str]:
     """The texts of a file, and a digest of it.
 
     A `.jsonl` file has one object with `text` per line; in any other file each line is a text.
+
+    Args:
+        path: the file.
+        largest: most bytes that it may have.
 
     Raises:
         DepthError: the file cannot be read, or has other contents.
     """
     try:
         with open_regular(path) as file:
-            data = file.read(_LARGEST_FILE + 1)
+            data = file.read(largest + 1)
     except OSError as error:
         raise DepthError(
             f"The calibration texts {path} cannot be read: {system_reason(error)}.",
             "Give a file of JSON lines with `text`, or of plain lines.",
         ) from error
-    if len(data) > _LARGEST_FILE:
-        raise DepthError(f"{path} is larger than {_LARGEST_FILE >> 20} MiB.", "Give a part of it.")
+    if len(data) > largest:
+        raise DepthError(f"{path} is larger than {largest >> 20} MiB.", "Give a part of it.")
     try:
         lines = data.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -10,9 +10,16 @@ import numpy as np
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, fitted_words
 from depthtui.depth import rules
 from depthtui.depth.effective_depth import depths
-from depthtui.depth.published import STATEMENTS, PublishedLayers, published_layers
+from depthtui.depth.published import (
+    STATEMENTS,
+    PublishedLayers,
+    perplexity_sentences,
+    published_layers,
+    published_perplexity,
+)
 from depthtui.depth.reading import Reading
 from depthtui.depth.warnings import is_finite
+from depthtui.metrics.layer_order import order_words
 from depthtui.metrics.reduced_lens import ReducedFittedLens
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME, METRICS
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Metric
@@ -64,7 +71,27 @@ def published_sentences(reading: Reading) -> list[str]:
     They are like those here, or unlike, only where the measure is the same.
     """
     by_source = groupby(published_layers(reading.model), lambda row: (row.source, row.measure))
-    return [_published_sentence(list(rows), reading) for _, rows in by_source]
+    sentences = [_published_sentence(list(rows), reading) for _, rows in by_source]
+    perplexity = published_perplexity(reading.model)
+    if perplexity is not None:
+        sentences.append(perplexity_sentences(perplexity, *_layer_costs(reading)))
+    return sentences
+
+
+def _layer_costs(reading: Reading) -> tuple[np.ndarray | None, str]:
+    """The costs without each layer, in nats, or their ranks, `[L]`, and the measure; None unknown.
+
+    By ablation, or else by the model's own order.
+    """
+    if reading.stand_in or not all(prompt.settings.is_clean for prompt in reading.prompts):
+        return None, ""
+    ablation, along_order = (reading.get(METRIC_BY_NAME[name]) for name in ("ablation", "kept"))
+    is_of_layers = ablation is not None and ablation.part == "layer"
+    if is_of_layers and np.isfinite(ablation.loss_change).all():
+        return ablation.loss_change, "ablation"
+    if along_order is not None and along_order.kind == "model":
+        return np.argsort(along_order.order), order_words(along_order.kind, along_order.search)
+    return None, ""
 
 
 def _published_sentence(rows: Sequence[PublishedLayers], reading: Reading) -> str:

@@ -15,6 +15,8 @@ from depthtui.depth.published import (
     STATEMENTS,
     published_for,
     published_layers,
+    published_perplexity,
+    rank_correlation,
 )
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.prompts.tasks import TASKS
@@ -145,3 +147,30 @@ def test_alike_are_two_thirds_of_the_layers(shared: int, is_like: bool) -> None:
     values[[*row.layers[:shared], *range(9 - shared)]] = 0
     assert row.shared(values) == shared
     assert row.is_like(values) == is_like
+
+
+# The files `block_order.csv` beside the table's `all_ppl_unsorted.csv`.
+ORDERS = """
+gemma-2b 7 8 6 9 5 4 10 12 11 3 2 13 1 15 14 16 17 0
+vicuna-13b-v1.3 35 32 24 12 34 20 26 36 9 31 13 27 21 25 14 29 37 30 18 19 28 23 38 15 33 5 16 10 4 22 8 7 11 3 17 6 39 1 2 0
+"""  # noqa: E501
+
+
+@pytest.mark.parametrize("line", ORDERS.strip().splitlines())
+def test_published_perplexities_are_in_the_published_order(line: str) -> None:
+    name, *order = line.split()
+    row = published_perplexity(model_info(ModelSpec(f"models/{name}"), len(order)))
+    assert row is not None
+    assert list(map(str, np.argsort(row.perplexity, kind="stable"))) == order
+    assert published_perplexity(model_info(ModelSpec(name), len(order) - 1)) is None
+    assert published_perplexity(model_info(ModelSpec(name, adapter="a"), len(order))) is None
+
+
+def test_the_rank_correlation_counts_pairs_without_ties() -> None:
+    # Of ten pairs six have the same order and two are reversed; each side ties another one.
+    a, b = np.log([1, 1.02, 2, 3, np.inf]), np.log([5, 9, 5.1, 6, 50])
+    assert rank_correlation(a, b)[0] == pytest.approx((6 - 2) / 9)
+    # Of 120 orders of five layers, one is the same and one the reverse; NaN is of no layer.
+    far = np.array([*range(5), np.nan])
+    assert rank_correlation(far, np.append(-far[:5], -9)) == pytest.approx((-1, 2 / 120))
+    assert np.isnan(rank_correlation(far, far / 1e3)[0])

@@ -15,7 +15,7 @@ from depthtui.metrics.similarity import Similarity
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.findings import findings, published_sentences
 from depthtui.report.groups import group_runs
-from tests.builders.metrics import ablation
+from tests.builders.metrics import ablation, random_metric
 from tests.builders.results import full_run, lacking, run, stopped_run
 
 SETTINGS = SummarySettings()
@@ -105,6 +105,24 @@ def test_layers_published_by_another_measure_are_compared_with_nothing() -> None
         "14, 17 (arXiv 2603.19348)."
     ]
     assert published(run(layers=30)) == []
+
+
+def test_published_perplexities_stand_beside_the_costs_here() -> None:
+    result = run(layers=32, name="Llama-2-7b", tokens=24)
+    _, words = published(result)
+    assert words == (
+        "Published for Llama-2-7b-hf, by perplexity without a layer: from the least, layers 6-15, "
+        "17-28 (ties, within 5%), then 5, 29, 4, 16, 30, 3, 2, 31, 1, 0 (arXiv 2402.02834, "
+        "Nota-NetsPresso/shortened-llm)."
+    )
+    result.put("kept", random_metric("kept", result, np.random.default_rng(0)))
+    assert f"{words} Here, by the model's order, " in published(result)[1]
+    result.put("ablation", ablation(0.01 * np.arange(32.0)[:, None]))
+    begin, _, end = published(result)[1].partition(" (ties, within 5%), then 5, 6, 7, 8, 9, 10, ")
+    assert begin == f"{words} Here, by ablation: from the least, layers 0-4"
+    assert end.endswith("; 0.58 to 0.69 of other models of as many layers.")
+    result.settings = replace(result.settings, skipped=(Skip(3),))
+    assert published(result)[1] == words
 
 
 def test_completeness_that_was_missed_is_not_hidden() -> None:
