@@ -17,6 +17,7 @@ from depthtui.cli.shared_options import (
     Overrides,
     PromptOptions,
     cache_options,
+    corpus_options,
     dataset_options,
     gather_prompts,
     model_argument_or_option,
@@ -36,7 +37,7 @@ from depthtui.log import log_bug
     cls=PromptCommand,
     common=(
         *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
-        *("prompts", "answers", "files", "task", "level", "examples"),
+        *("prompts", "answers", "files", "texts", "task", "level", "examples"),
         *("metrics", "lens", "layers", "chat_template", "seed"),
         *("cache_dir", "use_cache", "out", "formats"),
     ),
@@ -46,11 +47,13 @@ from depthtui.log import log_bug
         "depthtui run Qwen/Qwen2.5-7B --protocol paper --data gsm8k=gsm8k.jsonl",
         "depthtui run Qwen/Qwen2.5-7B --prompt-file prompts.jsonl --metrics ablation \\",
         "    --layers 0-5,20 --format json,html --out summary/",
+        "depthtui run Qwen/Qwen2.5-7B --texts wikitext-2.parquet --window 2048",
         "depthtui run --states /dev/shm/states --model Qwen/Qwen2.5-7B",
     ],
 )
 @model_argument_or_option
 @run_prompt_options
+@corpus_options
 @states_option
 @dataset_options
 @protocol_option
@@ -93,9 +96,7 @@ def run(
             prompt_options, dataset, overrides
         )
     settings = overrides.settings()
-    prompts = CommandPrompts([])
-    if states is None:
-        prompts = gather_prompts(prompt_options, settings, dataset)
+    prompts = CommandPrompts([]) if states else gather_prompts(prompt_options, settings, dataset)
 
     from depthtui.cli.headless import RunJob, run_job
     from depthtui.data.lm_eval_results import read_answers
@@ -107,6 +108,8 @@ def run(
     logged = [] if log is None else read_answers(log)
     failures: list[str] = []
     metrics = DEFAULT_METRICS if states is None and protocol is None else RunSettings.metrics
+    if prompts.corpus is not None:
+        metrics = (*RunSettings.metrics, "perplexity")
     run_settings = overrides.run_settings(settings, metrics)
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)
@@ -117,6 +120,7 @@ def run(
         settings=run_settings,
         storage=Storage.of(settings),
         trusted=trusted,
+        corpus=prompts.corpus,
         max_tokens=dataset.max_tokens,
         more=prompts.more,
         n_more=prompts.n_more,
