@@ -23,6 +23,7 @@ from depthtui.models.reach import check_can_open
 
 if TYPE_CHECKING:
     from depthtui.engine.engine import Engine
+    from depthtui.prompts.corpus import Corpus
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class RunJob:
         n_more: how many of `more` to run: the first short enough ones.
         named_metrics: metrics that the user named; one that no prompt has is a failure.
         states: files of states from another engine, in place of prompts.
+        corpus: a corpus, in place of prompts.
     """
 
     spec: ModelSpec
@@ -52,6 +54,7 @@ class RunJob:
     n_more: int = 0
     named_metrics: Sequence[str] = ()
     states: Sequence[Path] = ()
+    corpus: Corpus | None = None
 
 
 def run_job(
@@ -86,6 +89,8 @@ def run_job(
             job = replace(job, settings=settings)
         else:
             engine.load(job.spec)
+        if job.corpus is not None:
+            job = replace(job, prompts=job.corpus.windows(engine.tokens_of, notice))
         if job.max_tokens is not None:
             job = replace(job, prompts=_short_enough(job, job.max_tokens, engine, notice))
         display.n_prompts = len(job.states or job.prompts)

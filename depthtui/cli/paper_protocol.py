@@ -59,6 +59,7 @@ def under_paper_protocol(
         "--level": prompt_options.level,
         "--examples": prompt_options.examples,
         "--choices": prompt_options.choices,
+        "--texts": prompt_options.texts,
         "--shots": prompt_options.shots,
         "--max-tokens": dataset.max_tokens,
         "--sample": dataset.sample,

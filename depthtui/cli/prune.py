@@ -15,6 +15,7 @@ from depthtui.cli.command_help import command_line, in_section, words_of
 from depthtui.cli.output import INTERRUPTED, print_notice
 from depthtui.cli.prompt_command import PromptCommand, is_task, is_text
 from depthtui.cli.shared_options import (
+    CommandPrompts,
     DatasetOptions,
     Folder,
     NumberRange,
@@ -22,6 +23,7 @@ from depthtui.cli.shared_options import (
     PromptOptions,
     WholeNumberRange,
     cache_dir_option,
+    corpus_options,
     declared,
     gather_prompts,
     model_argument_or_option,
@@ -38,7 +40,6 @@ from depthtui.settings import Settings
 
 if TYPE_CHECKING:
     from depthtui.cli.pruning import PruneJob
-    from depthtui.data.run import Prompt
 
 _TASK, _TASK_OF_ANSWERS = "grade_school", "addition"
 """Default tasks of the held-out prompts; the second has short answers."""
@@ -176,6 +177,7 @@ def _names_layers(word: str) -> bool:
     ),
 )
 @run_prompt_options
+@corpus_options
 @row_options
 @override_options("Prompts", *declared(RunSettings, only=["chat_template", "seed"]))
 @model_options
@@ -236,7 +238,8 @@ def prune(
         layers=layers,
         least=least,
         gate=None if gate is None else Gate(*gate),
-        prompts=prompts,
+        prompts=prompts.prompts,
+        corpus=prompts.corpus,
         names_prompts=_names_prompts(prompt_options),
         settings=overrides.over(RunSettings(chat_template=settings.chat_template)),
         piece="part" if by_parts else "layer",
@@ -309,18 +312,19 @@ def _prune(job: PruneJob) -> int:
 
 
 def _names_prompts(prompt_options: PromptOptions) -> bool:
-    return bool(prompt_options.prompts or prompt_options.files or prompt_options.task)
+    named = prompt_options.prompts, prompt_options.files, prompt_options.task, prompt_options.texts
+    return any(named)
 
 
 def _prompts(
     prompt_options: PromptOptions, dataset: DatasetOptions, settings: Settings, of_answers: bool
-) -> list[Prompt]:
+) -> CommandPrompts:
     """The held-out prompts; by answers twice as many: every second one of them chooses."""
     if not _names_prompts(prompt_options):
         task = _TASK_OF_ANSWERS if of_answers else _TASK
         prompt_options = replace(prompt_options, task=task)
     if not of_answers:
-        return gather_prompts(prompt_options, settings, dataset).prompts
+        return gather_prompts(prompt_options, settings, dataset)
     if prompt_options.task is not None:
         prompt_options = replace(
             prompt_options,
@@ -328,13 +332,13 @@ def _prompts(
             default_examples=2 * prompt_options.default_examples,
         )
     try:
-        prompts = gather_prompts(prompt_options, settings, dataset, in_halves=True).prompts
+        prompts = gather_prompts(prompt_options, settings, dataset, in_halves=True)
     except click.UsageError as error:
         raise click.UsageError(
             f"{error.message} --keep answers takes twice the prompts of --examples: one half "
             "chooses the number of layers, the other half checks it."
         ) from error
-    if len(prompts) < 2 or not all(prompt.answer for prompt in prompts):
+    if len(prompts.prompts) < 2 or not all(prompt.answer for prompt in prompts.prompts):
         raise click.UsageError(
             "--keep answers needs two prompts or more that have answers: --task NAME, or "
             "--prompt-file FILE in JSONL with `answer`."

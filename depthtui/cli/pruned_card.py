@@ -14,7 +14,8 @@ from depthtui.models.card import CARD, NOT_MEASURED, model_card
 
 _COLUMNS = (
     "Known: the share of what the model knows that is kept. Nats: a token's loss above the whole "
-    "model's. KL: to its output, in nats. Choices: its first choices that stay."
+    "model's. KL: to its output, in nats. Choices: its first choices that stay. "
+    "Perplexity: of all tokens but the first of each window."
 )
 
 

@@ -25,6 +25,7 @@ from depthtui.engine.pruning import PrunedModel, check_source, check_target
 from depthtui.errors import DepthError, RunStopped
 from depthtui.models.catalog import check_layers, configured_layers
 from depthtui.models.reach import check_can_open
+from depthtui.prompts.corpus import Corpus
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class PruneJob:
         piece: whether layers go, or parts of layers.
         heals: whether a map makes up for the layers that go.
         heal_texts: the file of texts that it is fitted on; empty for those that the model writes.
+        corpus: a corpus whose windows are measured on, in place of prompts.
     """
 
     spec: ModelSpec
@@ -63,6 +65,7 @@ class PruneJob:
     piece: Piece = "layer"
     heals: bool = False
     heal_texts: str = ""
+    corpus: Corpus | None = None
 
     @property
     def of_answers(self) -> bool:
@@ -191,6 +194,8 @@ def choose(
         RunStopped: `control` stopped it.
     """
     info = engine.load(job.spec, control)
+    if job.corpus is not None:
+        job = replace(job, prompts=job.corpus.windows(engine.tokens_of, notice))
     if info.calls and not job.layers:
         raise DepthError(
             f"{info.name} runs its blocks in passes, and its order is of layers in one.",

@@ -17,6 +17,7 @@ from depthtui.cli.shared_options import (
     Overrides,
     PromptOptions,
     cache_options,
+    corpus_options,
     dataset_options,
     gather_prompts,
     model_argument_or_option,
@@ -26,7 +27,7 @@ from depthtui.cli.shared_options import (
     run_options,
     run_prompt_options,
 )
-from depthtui.cli.shortened_llama import SHORTENED_LLAMA, measure_perplexities, texts_option
+from depthtui.cli.shortened_llama import SHORTENED_LLAMA, measure_perplexities
 from depthtui.cli.states import refuse_prompts, states_option
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.data.trust import TrustedModels
@@ -37,7 +38,7 @@ from depthtui.log import log_bug
     cls=PromptCommand,
     common=(
         *("model", "by_option", "device", "dtype", "quantize", "trust_remote_code"),
-        *("prompts", "answers", "files", "task", "level", "examples"),
+        *("prompts", "answers", "files", "texts", "task", "level", "examples"),
         *("metrics", "lens", "layers", "chat_template", "seed"),
         *("cache_dir", "use_cache", "out", "formats"),
     ),
@@ -48,15 +49,16 @@ from depthtui.log import log_bug
         "depthtui run Qwen/Qwen2.5-7B --prompt-file prompts.jsonl --metrics ablation \\",
         "    --layers 0-5,20 --format json,html --out summary/",
         "depthtui run google/gemma-2b --protocol shortened-llama --texts books.txt",
+        "depthtui run Qwen/Qwen2.5-7B --texts wikitext-2.parquet --window 2048",
         "depthtui run --states /dev/shm/states --model Qwen/Qwen2.5-7B",
     ],
 )
 @model_argument_or_option
 @run_prompt_options
+@corpus_options
 @states_option
 @dataset_options
 @protocol_option
-@texts_option
 @run_options
 @model_options
 @cache_options
@@ -77,7 +79,6 @@ def run(
     prompt_options: PromptOptions,
     dataset: DatasetOptions,
     protocol: str | None,
-    texts: Path | None,
     overrides: Overrides,
     spec: ModelSpec,
     trusted: TrustedModels,
@@ -89,8 +90,8 @@ def run(
     MODEL is `demo`, a hub id, a local folder or a GGUF file. With --states, the prompts are those
     that vLLM has served, and its states are measured.
     """
-    if protocol == SHORTENED_LLAMA or texts is not None:
-        return measure_perplexities(spec, trusted, overrides, texts)
+    if protocol == SHORTENED_LLAMA:
+        return measure_perplexities(spec, trusted, overrides, prompt_options.texts)
     output.check("runs")
     if states is not None:
         refuse_prompts(prompt_options, dataset, protocol, overrides)
@@ -111,6 +112,8 @@ def run(
     logged = [] if log is None else read_answers(log)
     failures: list[str] = []
     metrics = DEFAULT_METRICS if states is None and protocol is None else RunSettings.metrics
+    if prompts.corpus is not None:
+        metrics = (*RunSettings.metrics, "perplexity")
     run_settings = overrides.run_settings(settings, metrics)
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)
@@ -121,6 +124,7 @@ def run(
         settings=run_settings,
         storage=Storage.of(settings),
         trusted=trusted,
+        corpus=prompts.corpus,
         max_tokens=dataset.max_tokens,
         more=prompts.more,
         n_more=prompts.n_more,

@@ -37,12 +37,18 @@ if TYPE_CHECKING:
 
     from depthtui.data.run import Prompt
     from depthtui.prompts.asking import Asking
+    from depthtui.prompts.corpus import Corpus
     from depthtui.trackers import TrackerChoice
 
     AnySettings = TypeVar("AnySettings", bound=DataclassInstance)
 
 _Callback = Callable[[click.Context, click.Parameter, Any], Any]
 _Decorator = Callable[[Any], Any]
+
+_FILE = click.Path(path_type=Path)
+
+_WINDOW = 512
+"""Tokens of a window of a corpus by default."""
 
 _MOST_METRICS = 3
 """Most metrics that an error names in place of a word that is none."""
@@ -219,6 +225,8 @@ class PromptOptions:
         answers: answers of the typed prompts, one for each; empty for none.
         choices: whether the prompts have options to choose from.
         shots: solved others before each prompt.
+        texts: the file of a corpus, in place of prompts; None for none.
+        window: tokens of a window of the corpus; None where not given.
     """
 
     prompts: tuple[str, ...]
@@ -230,6 +238,8 @@ class PromptOptions:
     answers: tuple[str, ...] = ()
     choices: bool = False
     shots: int = 0
+    texts: Path | None = None
+    window: int | None = None
 
 
 @dataclass(frozen=True)
@@ -510,6 +520,19 @@ def _prompt_options(default_examples: int) -> _Decorator:
     )
 
 
+corpus_options = _collect(
+    "Prompts",
+    [
+        click.option("--texts", type=_FILE, help="A corpus, read in --examples windows."),
+        click.option(
+            "--window", type=WholeNumberRange(4), help="Tokens of a window.  [default: 512]"
+        ),
+    ],
+    # Of the options of prompts, which stand above.
+    lambda values, others: others.update(
+        prompt_options=replace(others["prompt_options"], **values)
+    ),
+)
 run_prompt_options = _prompt_options(EXAMPLES)
 generate_prompt_options = _prompt_options(1)
 _of_rows = (
@@ -670,11 +693,13 @@ class CommandPrompts:
         prompts: the prompts, in order.
         more: prompts of a data set, of which only short enough ones are run.
         n_more: how many of `more` to run.
+        corpus: a corpus, whose windows are run in place of prompts.
     """
 
     prompts: list[Prompt]
     more: Iterable[Prompt] = ()
     n_more: int = 0
+    corpus: Corpus | None = None
 
 
 def gather_prompts(
@@ -683,19 +708,24 @@ def gather_prompts(
     dataset: DatasetOptions | None = None,
     in_halves: bool = False,
 ) -> CommandPrompts:
-    """Typed prompts, then prompts of files, then of a task or a data set.
+    """Typed prompts, then prompts of files, then of a task or a data set; or a corpus alone.
 
     `in_halves` is that of `Asking`.
     """
     from depthtui.prompts.answers import with_answer
     from depthtui.prompts.asking import Asking
+    from depthtui.prompts.corpus import read_corpus
     from depthtui.prompts.dataset_formats import DATASETS
     from depthtui.prompts.prompt_files import ask_prompts, read_prompts, read_standard_input
     from depthtui.prompts.tasks import make_prompts
 
     dataset = dataset or DatasetOptions()
-    task = prompt_options.task
-    if task is None and (prompt_options.level or prompt_options.examples):
+    task, texts = prompt_options.task, prompt_options.texts
+    if texts and (prompt_options.prompts or prompt_options.files or task):
+        raise click.UsageError("--texts FILE is in place of --prompt, --prompt-file and --task.")
+    if not texts and prompt_options.window:
+        raise click.UsageError("--window TOKENS needs --texts FILE.")
+    if task is None and (prompt_options.level or (prompt_options.examples and not texts)):
         raise click.UsageError("--level and --examples need --task NAME.")
     if set(dataset.data) - {task}:
         raise click.UsageError("--data NAME=FILE needs --task NAME.")
@@ -712,14 +742,17 @@ def gather_prompts(
         )
     answers = prompt_options.answers or ("",) * len(prompt_options.prompts)
     prompts = [with_answer(*typed) for typed in zip(prompt_options.prompts, answers, strict=True)]
+    count = prompt_options.examples or prompt_options.default_examples
     try:
+        if texts:
+            corpus = read_corpus(texts, prompt_options.window or _WINDOW, count)
+            return CommandPrompts([], corpus=corpus)
         for path in prompt_options.files:
             own = read_standard_input() if str(path) == "-" else read_prompts(path)
             prompts += ask_prompts(own, str(path), asking)
         if task in DATASETS:
             return _with_dataset(prompts, task, prompt_options, dataset, settings, asking)
         if task is not None:
-            count = prompt_options.examples or prompt_options.default_examples
             prompts += make_prompts(task, prompt_options.level, count, settings.seed, asking)
     except DepthError as error:
         raise click.UsageError(str(error)) from error

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import click
 
-from depthtui.cli.command_help import in_section
 from depthtui.cli.loaded_engine import loaded_engine
 from depthtui.cli.output import print_table
 from depthtui.cli.shared_options import Overrides
@@ -19,16 +18,6 @@ SHORTENED_LLAMA = "shortened-llama"
 
 _LARGEST_FILE = 8 << 30
 """Most bytes of the texts."""
-
-texts_option = in_section(
-    "Prompts",
-    click.option(
-        "--texts",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="The texts of --protocol shortened-llama: JSON lines with `text`, or a text a line.",
-    ),
-)
 
 
 def measure_perplexities(
@@ -81,8 +70,6 @@ def measure_perplexities(
 def _refuse_other_options() -> None:
     """Refuse options of a run but those of the protocol, of the model and of the cache."""
     context, named = click.get_current_context(), click.core.ParameterSource.COMMANDLINE
-    if context.params["protocol"] != SHORTENED_LLAMA:
-        raise click.UsageError(f"--texts is for --protocol {SHORTENED_LLAMA}.")
     for option in context.command.params:
         is_taken = vars(option).get("section") in ("Model", "Cache")
         is_named = context.get_parameter_source(option.name or "") is named

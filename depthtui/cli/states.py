@@ -34,6 +34,7 @@ def refuse_prompts(
         "--prompt": prompt_options.prompts,
         "--answer": prompt_options.answers,
         "--prompt-file": prompt_options.files,
+        "--texts": prompt_options.texts,
         "--task": prompt_options.task,
         "--level": prompt_options.level,
         "--examples": prompt_options.examples,

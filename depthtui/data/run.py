@@ -87,6 +87,8 @@ class Prompt:
             where there are none.
         common_ending: the end of every choice that alone is compared, where the choices differ
             before it (WinoGrande); empty where the whole choices are compared.
+        ids: the tokens of a window of a corpus, which a tokenizer might not make of its text; empty
+            where they are made of the text.
     """
 
     text: str
@@ -97,6 +99,7 @@ class Prompt:
     written: WrittenAnswer | None = None
     choices: tuple[str, ...] = field(default=(), metadata=IF_ANY)
     common_ending: str = field(default="", metadata=IF_ANY)
+    ids: tuple[int, ...] = field(default=(), metadata=IF_ANY)
 
     @property
     def has_task(self) -> bool:

@@ -11,7 +11,7 @@ from depthtui.data.pieces import NumberedParts, Piece
 from depthtui.data.selection import numbers_text
 from depthtui.data.sentence import listed, noun_for
 from depthtui.errors import DepthError
-from depthtui.metrics import accuracy, kept, parts, speed
+from depthtui.metrics import accuracy, kept, parts, perplexity, speed
 from depthtui.metrics.column import LeftOutColumn
 from depthtui.metrics.kept.curve import SHARE
 from depthtui.metrics.kept.output import PooledOutput
@@ -20,7 +20,7 @@ from depthtui.metrics.layer_order import staying_layers
 from depthtui.metrics.pooling import Pooled
 
 KNOWLEDGE, LOSS, KL, CHOICES = "knowledge", "loss", "kl", "choices"
-CHOSEN, WRITTEN, TIME = "chosen", "written", "time"
+CHOSEN, WRITTEN, TIME, PERPLEXITY = "chosen", "written", "time", "text_perplexity"
 """The names of the columns."""
 
 
@@ -37,7 +37,8 @@ class LeftOut:
         columns: by name, what is known without the first 0, 1, 2, … of them: `knowledge`, the
             share of what the model knows; `loss`, the nats a token above the whole model's; `kl`,
             the nats to its output; `choices`, the share of its first choices; `chosen` and
-            `written`, the share of right answers; `time`, the share of a token's time.
+            `written`, the share of right answers; `time`, the share of a token's time;
+            `text_perplexity`, the perplexity of all tokens but the first of each prompt.
         knowledge: what is kept, with the order's controls; None where it is not known.
         output: how near the output stays; None where it is not known.
     """
@@ -57,13 +58,14 @@ class LeftOut:
         knowledge, output = pooled.get(kept.METRIC), kept.output_of(pooled)
         columns = _columns(knowledge, output)
         answers, times = pooled.get(accuracy.METRIC), pooled.get(speed.METRIC)
+        corpus = pooled.get(perplexity.METRIC)
         source = knowledge or output
         if source is not None:
             kind, search, order = source.kind, source.search, source.order
-        elif answers is not None and answers.lead.has_order:
+        elif corpus is not None or (answers is not None and answers.lead.has_order):
             settings = pooled.prompts[0].settings
             kind, search = settings.order_source, settings.order_search
-            order = answers.lead.order
+            order = answers.lead.order if corpus is None else corpus.order
         else:
             return None
         for each in () if answers is None else answers.kinds:
@@ -71,6 +73,8 @@ class LeftOut:
                 columns[each.kind] = each.column
         if times is not None and times.mean.order == order:
             columns[TIME] = times.column
+        if corpus is not None and corpus.order == order:
+            columns[PERPLEXITY] = corpus.along
         return cls("layer", pooled.n_layers, kind, search, order, columns, knowledge, output)
 
     @classmethod
@@ -150,7 +154,9 @@ class LeftOut:
             yield f"{values[KNOWLEDGE]:.0%} of what it knows of {self.scored} stays"
         if LOSS in values:
             yield f"loss there {values[LOSS]:+z.2f} nats, perplexity x {math.exp(values[LOSS]):.1f}"
-        elif KL in values:
+        if PERPLEXITY in values:
+            yield f"perplexity {self.columns[PERPLEXITY].text(left_out)}"
+        elif KL in values and LOSS not in values:
             yield f"KL {values[KL]:z.2f} nats"
         if CHOICES in values:
             yield f"{self._of(CHOICES, left_out)} first choices stay"

@@ -72,7 +72,7 @@ class WholeOutput:
     Attributes:
         question: the prompt, as tokens.
         residual: h_L, `[T, d]` on the CPU: a pruned model has the same head.
-        scored: the scored ones of the losses of the token after each, `[T - 1]`.
+        scored: the scored ones of the losses of the token after each, `[T - 1]`; all of a window.
         loss: the mean of these, in nats.
         guess: the same by the guess without context; NaN where there is none.
         right: whether the model's answer is right; None where it is not asked for one.
@@ -144,7 +144,8 @@ def whole_output(
     """
     ids = torch.from_numpy(question.tokens.ids)
     last = last_residual(model, ids, checkpoint)
-    scored = slice(max(1, question.tokens.answer_start - 1), None) if of_answer else ALL_TOKENS
+    first = 0 if question.prompt.ids else ALL_TOKENS.start
+    scored = slice(max(1, question.tokens.answer_start - 1) if of_answer else first, None)
     with torch.no_grad():
         losses = OutputChange(unembedding_of(model), last, ids).losses[scored]
     right = Answering(model, question, checkpoint).right([()])

@@ -9,10 +9,11 @@ import numpy as np
 
 from depthtui.data.lazy import lazy_value
 from depthtui.data.pieces import PER_LAYER, Piece
-from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, LeftOut
+from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, PERPLEXITY, LeftOut
 from depthtui.metrics.accuracy.answer_statistics import PairedAnswers
 from depthtui.metrics.column import LeftOutColumn
 from depthtui.metrics.kept.curve import LEAST_GAIN, share_kept
+from depthtui.metrics.perplexity import perplexities
 from depthtui.metrics.resampling import drawn_interval
 
 ANSWERS = "answers"
@@ -41,6 +42,7 @@ class LeftOutCosts:
             there is none.
         scored: how many tokens `loss` is of, `[prompts]`.
         tokens: how many tokens `choices` are of, `[prompts]`.
+        is_corpus: whether all prompts are windows of a corpus.
     """
 
     kl: np.ndarray
@@ -50,6 +52,7 @@ class LeftOutCosts:
     guess: np.ndarray
     scored: np.ndarray
     tokens: np.ndarray
+    is_corpus: bool = False
 
     def __len__(self) -> int:
         return len(self.kl)
@@ -90,6 +93,8 @@ class LeftOutCosts:
         columns = {name: column for name, column in self.columns.items() if name != ANSWERS}
         if self.knows_too_little:
             del columns[KNOWLEDGE]
+        if self.is_corpus:
+            columns[PERPLEXITY] = perplexities(self.loss, self.scored)
         if self.answers(0) is not None:
             right = self.right[np.isfinite(self.right[:, 0])]
             columns[CHOSEN] = LeftOutColumn("right", right.mean(axis=0), ".2f", True, of=len(right))

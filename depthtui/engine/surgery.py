@@ -429,7 +429,8 @@ def _costs(outputs: Sequence[WholeOutput], changes: np.ndarray, right: np.ndarra
     guess = np.array([output.guess for output in outputs])
     scored = np.array([output.n_scored for output in outputs])
     tokens = np.array([len(output.tokens) - 1 for output in outputs])
-    return LeftOutCosts(changes[:, 0], changes[:, 1], loss, right, guess, scored, tokens)
+    is_corpus = all(output.question.prompt.ids for output in outputs)
+    return LeftOutCosts(changes[:, 0], changes[:, 1], loss, right, guess, scored, tokens, is_corpus)
 
 
 @one_process_only

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from depthtui.data.run import Prompt, PromptTokens, RunResult
+from depthtui.data.run import Prompt, PromptTokens, RunResult, joined_text
 from depthtui.engine.chat_template import wrapped_question
 from depthtui.errors import DepthError, first_line
 from depthtui.models.loading import LoadedModel
@@ -76,6 +76,10 @@ def tokenise(
             tokens = tokenise(tokenizer, prompt.unanswered, chat_template, vocabulary)
             ids = np.concatenate([tokens.ids, np.array(written.ids, np.int64)])
             return PromptTokens(ids, [*tokens.texts, *texts], len(tokens))
+    if prompt.ids:
+        texts = [vocabulary.text(id_) for id_ in prompt.ids]
+        if joined_text(texts) == prompt.text:
+            return PromptTokens(np.array(prompt.ids, np.int64), texts, len(texts))
     if not prompt.text:
         raise DepthError("The prompt is empty.", "Type a text of at least one word.")
     text, answer = _wrap(tokenizer, prompt) if chat_template else (prompt.text, prompt.answer)

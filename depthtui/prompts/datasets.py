@@ -30,6 +30,10 @@ LARGEST_FILE = 512 * 1024 * 1024
 """Most bytes of a file; the largest of the known sets, as JSON, are a tenth of this."""
 
 
+WITH_COLUMNS = frozenset({".parquet", ".pq", PREPARED})
+"""The endings of files that pyarrow reads."""
+
+
 @dataclass(frozen=True)
 class DatasetChoice:
     """A choice of prompts of a data set.
@@ -124,8 +128,15 @@ def rows(
 
 
 @dataclass(frozen=True)
-class _DatasetRows:
-    """The rows of a source, by number."""
+class DatasetRows:
+    """The rows of a source, by number.
+
+    Attributes:
+        where: the name of the source, for errors.
+        columns: the names of its columns.
+        n_rows: the number of rows.
+        row: returns a row by its number.
+    """
 
     where: str
     columns: Sequence[str]
@@ -147,11 +158,11 @@ class _Questions:
     """
 
     dataset: Dataset
-    table: _DatasetRows
+    table: DatasetRows
     order: Sequence[int]
     level: str
     asking: Asking
-    shots: _DatasetRows | None = None
+    shots: DatasetRows | None = None
 
     def prompts(self) -> Iterator[Prompt]:
         """The prompts, made one by one."""
@@ -182,7 +193,7 @@ class _Questions:
             for other in self.asking.other_rows(place, len(self.order), prompt):
                 yield self._question(self.table, self.order[other])
 
-    def _question(self, table: _DatasetRows, index: int) -> tuple[str, Prompt | None]:
+    def _question(self, table: DatasetRows, index: int) -> tuple[str, Prompt | None]:
         """A row's heading, and its prompt; None where the row is left out."""
         row, dataset = table.row(index), self.dataset
         make = dataset.to_choices if self.asking.choices else dataset.to_prompt
@@ -216,14 +227,14 @@ def _find_level(dataset: Dataset, level: int | str | None) -> str:
     return str(level)
 
 
-def _table(dataset: Dataset, file: Path | None, folder: Path) -> _DatasetRows:
+def _table(dataset: Dataset, file: Path | None, folder: Path) -> DatasetRows:
     """The rows of a set's split, of a file or of the hub."""
     table = _from_hub(dataset, folder) if file is None else _from_file(file)
     _check_columns(dataset, table)
     return table
 
 
-def _table_of_shots(dataset: Dataset, file: Path | None, folder: Path) -> _DatasetRows | None:
+def _table_of_shots(dataset: Dataset, file: Path | None, folder: Path) -> DatasetRows | None:
     """The rows of the split for shots; None where a set or a file has none."""
     beside = None if file is None else split_beside(dataset, file)
     if not dataset.shots_split or (file and not beside):
@@ -231,7 +242,7 @@ def _table_of_shots(dataset: Dataset, file: Path | None, folder: Path) -> _Datas
     return _table(replace(dataset, split=dataset.shots_split), beside, folder)
 
 
-def _check_columns(dataset: Dataset, table: _DatasetRows) -> None:
+def _check_columns(dataset: Dataset, table: DatasetRows) -> None:
     absent = [column for column in dataset.columns if not set(column) & set(table.columns)]
     if absent:
         names = ", ".join(" or ".join(name) for name in absent)
@@ -247,20 +258,29 @@ def _columns_hint(dataset: Dataset) -> str:
     return f"{dataset.title} has the columns {names}, as in {dataset.hub_id} on the hub."
 
 
-def _from_file(path: Path) -> _DatasetRows:
-    if path.suffix.lower() in {".parquet", ".pq", PREPARED}:
-        return _from_columns(path)
+def _from_file(path: Path) -> DatasetRows:
+    if path.suffix.lower() in WITH_COLUMNS:
+        return rows_of_columns(path)
     text = decode_text(read_bytes(path, LARGEST_FILE), str(path), LARGEST_FILE)
+    return rows_of_json(text, str(path))
+
+
+def rows_of_json(text: str, name: str) -> DatasetRows:
+    """The rows of JSON lines, or of a JSON list; `name` is the text's in errors.
+
+    Raises:
+        DepthError: a row is no JSON object.
+    """
     if text.lstrip().startswith("["):
-        rows = _json(text, str(path))
+        rows = _json(text, name)
     else:
         lines = enumerate(text.split("\n"), start=1)
-        rows = [_json(line, f"{path}, line {number}") for number, line in lines if line.strip()]
+        rows = [_json(line, f"{name}, line {number}") for number, line in lines if line.strip()]
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise DepthError(f"{path}, row {index + 1} is not a JSON object.", _JSON_HINT)
+            raise DepthError(f"{name}, row {index + 1} is not a JSON object.", _JSON_HINT)
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    return _DatasetRows(str(path), columns, len(rows), rows.__getitem__)
+    return DatasetRows(name, columns, len(rows), rows.__getitem__)
 
 
 def _json(text: str, where: str) -> Any:
@@ -270,8 +290,12 @@ def _json(text: str, where: str) -> Any:
         raise DepthError(f"{where} is not JSON: {error}.", _JSON_HINT) from error
 
 
-def _from_columns(path: Path) -> _DatasetRows:
-    """The rows of a Parquet file, or of a file of the library `datasets`, an Arrow stream."""
+def rows_of_columns(path: Path) -> DatasetRows:
+    """The rows of a Parquet file, or of a file of the library `datasets`, an Arrow stream.
+
+    Raises:
+        DepthError: pyarrow is missing, or the file cannot be read.
+    """
     try:
         import pyarrow
         from pyarrow import parquet
@@ -293,7 +317,7 @@ def _from_columns(path: Path) -> _DatasetRows:
             f"{path} cannot be read: {first_line(error)}.",
             "Fetch it again, or give another file.",
         ) from error
-    return _DatasetRows(
+    return DatasetRows(
         str(path),
         table.column_names,
         table.num_rows,
@@ -301,7 +325,7 @@ def _from_columns(path: Path) -> _DatasetRows:
     )
 
 
-def _from_hub(dataset: Dataset, folder: Path) -> _DatasetRows:
+def _from_hub(dataset: Dataset, folder: Path) -> DatasetRows:
     reason = absence_words(dataset.name, folder)
     advice = how_to_put(dataset.name, folder)
     instead = f"{advice}; `run`, `sweep` and `prune` take it by --data {dataset.name}=FILE, too."
@@ -319,7 +343,7 @@ def _from_hub(dataset: Dataset, folder: Path) -> _DatasetRows:
             f"{reason} {dataset.hub_id} could not be fetched from the hub: {first_line(error)}.",
             f"Check the network. {instead}",
         ) from error
-    return _DatasetRows(dataset.hub_id, table.column_names, len(table), table.__getitem__)
+    return DatasetRows(dataset.hub_id, table.column_names, len(table), table.__getitem__)
 
 
 _JSON_HINT = "A file is a JSON list of objects, or one object a line."

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -66,20 +68,20 @@ def is_jsonl(path: str | Path) -> bool:
     return Path(path).suffix.lower() in {".jsonl", ".ndjson"}
 
 
-def read_bytes(path: Path, largest: int) -> bytes:
-    """A file's bytes, at most one more than `largest`.
+def read_bytes(path: Path, largest: int, is_packed: bool = False) -> bytes:
+    """A file's bytes, at most one more than `largest`; unpacked where gzip has packed them.
 
     Raises:
         DepthError: the file cannot be read.
     """
     try:
         with open_regular(path) as file:
-            return file.read(largest + 1)
+            return (gzip.open(file) if is_packed else file).read(largest + 1)
     except FileNotFoundError as error:
         raise DepthError(f"There is no file {path}.", "Check its name.") from error
     except IsADirectoryError as error:
         raise DepthError(f"{path} is a folder.", "Give a file with a prompt in it.") from error
-    except OSError as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DepthError(f"{path} cannot be read: {system_reason(error)}.") from error
 
 

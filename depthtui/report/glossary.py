@@ -51,6 +51,7 @@ _WORDS = (
         ("nat", "nats"),
     ),
     Term("loss", "mean of -log p(next token), in nats: the lower, the better the prediction"),
+    Term("perplexity", "exp of the loss: among as many equally likely tokens one is as unsure"),
     Term("p", "a probability, or the model's distribution of next tokens", ("p(", "p_l", "p~")),
     Term(
         "KL",

@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from depthtui.data.pieces import NumberedParts, Piece, part_of, piece_mark
-from depthtui.depth.left_out import CHOICES, CHOSEN, KL, KNOWLEDGE, LOSS, TIME, WRITTEN, LeftOut
+from depthtui.depth.left_out import (
+    CHOICES,
+    CHOSEN,
+    KL,
+    KNOWLEDGE,
+    LOSS,
+    PERPLEXITY,
+    TIME,
+    WRITTEN,
+    LeftOut,
+)
 from depthtui.depth.reading import Reading
 from depthtui.metrics import kept
 from depthtui.metrics.column import LeftOutColumn, rounded_up_count
@@ -112,6 +122,7 @@ _MEANINGS = {
     CHOSEN: "chosen: right answers among options",
     WRITTEN: "written: right answers that it writes",
     TIME: "time: of a token, by the whole model's of the same round, the middle half of rounds",
+    PERPLEXITY: "perplexity: exp of its loss at all tokens but the first of each prompt",
 }
 """By column, its meaning."""
 
@@ -172,6 +183,7 @@ _CURVES = {
     CHOSEN: ("Right answers, chosen", "share of the questions", None),
     WRITTEN: ("Right answers, written", "share of the questions", None),
     TIME: ("Time of a token", "share of the whole model's", None),
+    PERPLEXITY: ("Perplexity", "of all tokens but the first", None),
 }
 """By column, the title of its figure, its axis, and the limit that is marked."""
 
@@ -208,7 +220,7 @@ def _panel(left_out: LeftOut, name: str, curve: np.ndarray) -> Panel:
         len(curve),
         limit,
         None if count is None else _mark(count, None, left_out.n_pieces),
-        limits=None if name in (LOSS, KL, TIME) else (0.0, 1.0),
+        limits=None if name in (LOSS, KL, TIME, PERPLEXITY) else (0.0, 1.0),
         up=up,
         across=f"{left_out.piece}s kept",
         falls_from=left_out.n_pieces,

@@ -25,6 +25,7 @@ from depthtui.metrics.order import Order
 from depthtui.metrics.pairs import LayerPairs
 from depthtui.metrics.parts import KeptParts
 from depthtui.metrics.patch import Patch
+from depthtui.metrics.perplexity import Perplexity
 from depthtui.metrics.quantisation import Quantisation
 from depthtui.metrics.registry import METRIC_BY_NAME, ON_DEMAND
 from depthtui.metrics.repeat import LONGEST, Repeat, lengths_from
@@ -324,6 +325,16 @@ def _smooth_speed(result: RunResult) -> Speed:
     return speed
 
 
+def _smooth_perplexity(result: RunResult) -> Perplexity:
+    layers, tokens = result.model.n_layers, len(result.tokens)
+    useful = usefulness(layers).astype(np.float64)
+    perplexity = Perplexity.unknown(layers, tokens, order=_smooth_speed(result).order)
+    losses = 3 + np.sin(np.arange(tokens - 1)) / 9
+    costs = np.concatenate([[0], np.cumsum(useful[list(perplexity.order)])])
+    perplexity.along[:], perplexity.alone[:] = losses + costs[:, None], losses + useful[:, None]
+    return perplexity
+
+
 def empty_kept(layers: int, tokens: int, orders: Orders) -> Kept:
     """The metric by some orders, read in no other, with nothing known."""
     return Kept.unknown(
@@ -462,6 +473,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "quantisation": _smooth_quantisation,
     "repeat": _smooth_repeat,
     "pairs": _smooth_pairs,
+    "perplexity": _smooth_perplexity,
     "speed": _smooth_speed,
     "similarity": _smooth_similarity,
     "task_guess": _smooth_task_guess,
@@ -607,6 +619,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "direct_effects": _random_direct_effects,
     # Without draws: those of the other metrics stay as they are.
     "accuracy": lambda result, rng: _smooth_accuracy(result),
+    "perplexity": lambda result, rng: _smooth_perplexity(result),
     "residual_erasure": _random_erasure,
     "integrated_gradients": _random_gradients,
     "ablation": _random_ablation,
