@@ -111,9 +111,9 @@ def run(
 
     logged = [] if log is None else read_answers(log)
     failures: list[str] = []
-    metrics = DEFAULT_METRICS if states is None and protocol is None else RunSettings.metrics
-    if prompts.corpus is not None:
-        metrics = (*RunSettings.metrics, "perplexity")
+    is_usual = states is None and protocol is None
+    metrics = DEFAULT_METRICS if is_usual else RunSettings.metrics
+    metrics = metrics if prompts.corpus is None else (*RunSettings.metrics, "perplexity")
     run_settings = overrides.run_settings(settings, metrics)
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)

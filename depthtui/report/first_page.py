@@ -74,7 +74,7 @@ def _of_headline(
         if headline.random:
             counts = listed([str(count) for count in headline.random])
             yield ["the same at random", f"{counts} {of_all}", "", ""]
-        between = "" if headline.half_range is None else " to ".join(map(str, headline.half_range))
+        between = " to ".join(dict.fromkeys(map(str, headline.half_range or ())))
         yield ["layers that keep half", f"{headline.half} {of_all}", between, ""]
         depth = f"{headline.mean_depth:.1f} {of_all}"
         yield ["mean depth", depth, _ends(headline.depth_range), ""]
