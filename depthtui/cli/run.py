@@ -112,8 +112,7 @@ def run(
     logged = [] if log is None else read_answers(log)
     failures: list[str] = []
     is_usual = states is None and protocol is None
-    metrics = DEFAULT_METRICS if is_usual else RunSettings.metrics
-    metrics = metrics if prompts.corpus is None else (*RunSettings.metrics, "perplexity")
+    metrics = prompts.metrics or (DEFAULT_METRICS if is_usual else RunSettings.metrics)
     run_settings = overrides.run_settings(settings, metrics)
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)

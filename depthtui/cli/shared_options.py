@@ -701,6 +701,11 @@ class CommandPrompts:
     n_more: int = 0
     corpus: Corpus | None = None
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics in place of the default set; empty for these."""
+        return () if self.corpus is None else (*RunSettings.metrics, "perplexity")
+
 
 def gather_prompts(
     prompt_options: PromptOptions,
