@@ -32,7 +32,7 @@ class LeftOut:
         piece: the kind of the pieces.
         n_layers: L.
         kind: where the order comes from: `model`, or `own` for the prompts themselves.
-        search: how it was found: `ranked` or `greedy`.
+        search: how it was found: `lazy`, `ranked` or `greedy`.
         order: all pieces, the first to leave first.
         columns: by name, what is known without the first 0, 1, 2, … of them: `knowledge`, the
             share of what the model knows; `loss`, the nats a token above the whole model's; `kl`,

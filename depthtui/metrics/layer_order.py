@@ -75,7 +75,7 @@ class LayerOrder:
 
 
 def order_words(kind: str, search: str) -> str:
-    """Whose order it is and how it was found, in words: `the model's order, greedy`."""
+    """Whose order it is and how it was found, in words: `the model's order, lazy`."""
     return f"{_KINDS[kind]}, {search}"
 
 

@@ -132,7 +132,8 @@ _WORDS = (
     Term("what-if", "a run with layers left out, repeated or patched", ("what-if", "what if")),
     Term("ablation", "leaving a layer out, to see what changes"),
     Term("patched", "with a state of another prompt put in", ("patched",)),
-    Term("greedy", "layer by layer, the cheapest one first"),
+    Term("lazy", "layer by layer, from a queue of the last known costs"),
+    Term("greedy", "layer by layer, with more layers tried each time"),
     Term("teacher-forced", "each token is predicted from the given tokens before it"),
     Term(
         "attention sink",

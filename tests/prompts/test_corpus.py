@@ -35,6 +35,7 @@ def parquet(path: Path) -> None:
         ("c4-train.00000-of-00512.json.gz", gzip.compress(LINES.encode()), JOINED),
         ("test-00000-of-00001.parquet", parquet, JOINED),
     ],
+    ids=["text", "lines", "packed", "parquet"],
 )
 def test_a_file_is_read_as_it_comes(name: str, content: object, text: str, tmp_path: Path) -> None:
     path = tmp_path / name

@@ -137,7 +137,7 @@ METRIC = Metric(
         "of its own output."
     ),
     look_for=(
-        "How many attentions go before any MLP. The ranked order takes each part by itself: its "
+        "How many attentions go before any MLP. A ranked order takes each part by itself: its "
         "count may be worse than that of layers where the greedy order's is better. An untrained "
         "model has parts that cost little too."
     ),

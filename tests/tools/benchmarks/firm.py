@@ -122,7 +122,7 @@ def numbers_of(reading: Reading) -> dict[str, Number]:
     knowledge = reading.get(kept.METRIC)
     if kept.NAME in numbers and knowledge is not None:
         curve, reliability = knowledge.curve, numbers[kept.NAME].reliability
-        ends, depth = curve.range, curve.depth_range
+        ends, depth = curve.range(), curve.depth_range
         if ends is not None and depth is not None:
             numbers["kept: N90"] = Number(curve.layers(), ends[0], ends[1], reliability)
             # No place calls a mean depth firm: its own width decides here.
