@@ -25,11 +25,11 @@ CODE_LINES = {
     "depthtui/api": 460,
     "depthtui/cli": 4_330,
     "depthtui/data": 3_090,
-    "depthtui/depth": 2_020,
+    "depthtui/depth": 2_030,
     "depthtui/engine": 5_380,
     "depthtui/lenses": 760,
     "depthtui/manual": 380,
-    "depthtui/metrics": 9_900,
+    "depthtui/metrics": 9_920,
     "depthtui/models": 2_900,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_680,
@@ -54,7 +54,7 @@ CODE_LINES = {
     "tests/parallel": 470,
     "tests/pictures": 350,
     "tests/prompts": 1_390,
-    "tests/report": 3_070,
+    "tests/report": 3_080,
     "tests/service": 340,
     "tests/sweep": 3_530,
     "tests/tools": 3_120,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 156,
-    "cases": 9_533,
+    "cases": 9_532,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -41,7 +41,7 @@ from depthtui.data.cache_index import (
 )
 from depthtui.files import PRIVATE_FILE, open_regular, parse_json
 
-SCHEMA = 4
+SCHEMA = 5
 """Part of every key; increase it when the meaning of cached bytes changes."""
 
 KINDS = ("result", "activations")

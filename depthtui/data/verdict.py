@@ -122,6 +122,8 @@ class Headline:
         depth_range: its range; None where unknown.
         nats: the loss with `count` layers above the whole model's, in nats a token.
         order: the order of leaving out layers that takes the fewest.
+        by_blocks: whether a prompt's own order is of the other blocks of its tokens, and not of
+            other prompts.
         gain: what the model knows of a token, in nats: the loss that context saves.
         gain_range: its range; None where unknown.
         limit: the share, or the nats within which the loss stays, in words: `nine tenths`.
@@ -153,6 +155,7 @@ class Headline:
     limit: str = "nine tenths"
     is_share: bool = True
     order: OrderName = "model"
+    by_blocks: bool = False
     sisters: tuple[tuple[OrderName, int], ...] = ()
     random: tuple[int, ...] = ()
     is_no_better_than_random: bool = False

@@ -115,9 +115,11 @@ def _cost(headline: Headline) -> Iterator[str]:
     words = []
     if headline.nats is not None:
         perplexity = f"perplexity x {math.exp(headline.nats):.1f}"
-        words.append(f"the cost is {headline.nats:z.2f} nats a token ({perplexity})")
+        change = "the cost is" if headline.nats > -0.005 else "the loss falls by"
+        words.append(f"{change} {abs(headline.nats):.2f} nats a token ({perplexity})")
     if headline.is_share:
-        between = "" if headline.half_range is None else _range(*headline.half_range)
+        ends = headline.half_range or (headline.half, headline.half)
+        between = "" if ends[0] == ends[1] else _range(*ends)
         words.append(f"half is kept with {headline.half}{between and f' ({between})'}")
     if words:
         yield f"{_begun('; '.join(words))}."
@@ -143,7 +145,9 @@ def _how_sure(facts: Facts, headline: Headline) -> str:
 def _orders(headline: Headline, is_one: bool) -> Iterator[str]:
     """The order of the count, then the counts in the other orders, and in drawn ones."""
     own = "its own order" if is_one else "their own order"
-    elsewhere = "other tokens of it" if is_one else "other such prompts"
+    elsewhere = "other such prompts"
+    if headline.by_blocks:
+        elsewhere = "other tokens of it" if is_one else "other tokens of each"
     is_of_model = headline.order == "model"
     yield "in the model's order" if is_of_model else f"in an order found on {elsewhere}"
     own_counts = [count for order, count in headline.sisters if order != "model"]
@@ -288,8 +292,10 @@ def _counts_of_one_prompt(a: Verdict, b: Verdict) -> str:
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
     if (headlines := _counted_headlines(a, b)) is not None:
         ours, other = headlines
-        share = "" if a.headline is None else a.headline.limit
-        counts.insert(0, _both(f"{share} kept with", ours, other, a, b))
+        limit = "" if a.headline is None else a.headline.limit
+        is_share = a.headline is None or a.headline.is_share
+        title = f"{limit} kept with" if is_share else f"within {limit} with"
+        counts.insert(0, _both(title, ours, other, a, b))
     if not counts:
         return why_not_compared(a, b)
     return f"One prompt each gives no direction: {'; '.join(counts)}."
@@ -312,7 +318,7 @@ def _compared_headlines(a: Verdict, b: Verdict) -> str:
         return ""
     ours, other = counts
     shares = f"{ours} of {a.n_layers} and {other} of {b.n_layers}"
-    keep = f"keep {first.limit} of what they know"
+    keep = _keep(first)
     if None in (first.low, first.high, second.low, second.high):
         return f"A and B {keep} with {shares} layers, without an interval."
     # Rounded up, the counts may be equal, or their shares in the other order.
@@ -322,9 +328,16 @@ def _compared_headlines(a: Verdict, b: Verdict) -> str:
         return f"A and B {keep} with about as many layers: {shares}."
     more = "more" if gap > 0 else "less"
     return (
-        f"B takes {abs(change):.0%} {more} of its layers than A to keep {first.limit} of what it "
-        f"knows: {shares}."
+        f"B takes {abs(change):.0%} {more} of its layers than A to "
+        f"{_keep(first).replace('they know', 'it knows')}: {shares}."
     )
+
+
+def _keep(headline: Headline) -> str:
+    """The limit of two headlines as a predicate."""
+    if headline.is_share:
+        return f"keep {headline.limit} of what they know"
+    return f"stay within {headline.limit} a token of the whole model's loss"
 
 
 def _gap(first: Headline, second: Headline, scale: float) -> float:

@@ -25,6 +25,7 @@ from depthtui.metrics.evidence import CountInterval
 from depthtui.metrics.kept.curve import KeptCurve, depth_of
 from depthtui.metrics.kept.pool import PooledKept
 from depthtui.metrics.layer_order import MODEL_ORDER
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.metrics.registry import OF_THE_PASS
 from depthtui.models.untrained import Blueprint
 
@@ -110,7 +111,7 @@ def _measured(
     runs = []
     for number, text in enumerate(texts):
         engine.emit_stage(stage, number, len(texts))
-        runs.append(engine.run(text, settings, control))
+        runs.append(engine.run(text, with_other_prompts(settings, texts, number), control))
         control.checkpoint()
     return reading_of(runs, SummarySettings(seed=settings.seed))
 

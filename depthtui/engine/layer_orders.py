@@ -221,7 +221,8 @@ class LayerOrders:
             # A prompt that the model cannot read costs its own run, not this one.
             with contextlib.suppress(DepthError):
                 tokenised.append(self._tokens(prompt, settings))
-        short = [tokens for tokens in tokenised if 1 < len(tokens) <= longest]
+        # The loss of the third token is the first that is scored.
+        short = [tokens for tokens in tokenised if 2 < len(tokens) <= longest]
         lengths = itertools.accumulate(len(tokens) for tokens in short)
         chosen = [text for text, length in zip(short, lengths, strict=True) if length <= 2 * most]
         if not chosen:
@@ -380,7 +381,7 @@ class LayerOrders:
             raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
         if piece == "part" and model.anatomy.split_missing:
             raise DepthError(f"Layers have no parts to leave out: {model.anatomy.split_missing}.")
-        scored_texts = [tokens for tokens in tokenised if len(tokens) > 1]
+        scored_texts = [tokens for tokens in tokenised if len(tokens) > (2 if by_loss else 1)]
         if not scored_texts:
             raise DepthError("No text has a token after the first one, so there is no order.")
         replays = [model.replay(torch.from_numpy(text.ids), checkpoint) for text in scored_texts]

@@ -83,7 +83,7 @@ def kept_figure(knowledge: PooledKept, curve: KeptCurve) -> Figure:
     panel = Panel(
         lines,
         knowledge.n_pieces + 1,
-        SHARE,
+        curve.stop.share_of(curve.gain),
         None if curve.why_too_little else _mark(curve.count(), curve.range(), knowledge.n_pieces),
         limits=(0.0, 1.0),
         up="share kept",
@@ -342,9 +342,9 @@ def _curve_dict(curve: KeptCurve) -> dict[str, Any]:
         "loss_by_half_guesses": curve.half_guesses,
         "loss": curve.mean.loss[0],
         "count": curve.count() if is_counted else None,
-        "range": curve.range(),
+        "range": curve.range() if is_counted else None,
         "mean_depth": curve.mean_depth if is_counted else None,
-        "range_mean_depth": curve.depth_range,
+        "range_mean_depth": curve.depth_range if is_counted else None,
         "orders": {names[place]: _order_dict(curve, place) for place in curve.read},
         "random": curve.random_shares,
     }

@@ -133,6 +133,8 @@ class Answer:
         Empty where two are all, or each takes more than the one before, or fewer, as they all do.
         """
         steps = self.comparison.step_directions
+        if not self.number.is_of_layers:
+            return ""
         if self.comparison.direction and set(steps) == {self.comparison.direction}:
             return ""
         names = _without_common_start([group.name for group in self.groups])
@@ -158,7 +160,8 @@ class Answer:
 
     def _confounds(self) -> Iterator[str]:
         if self.left_out:
-            yield f"{listed(list(self.left_out))} left out, of which too little is known"
+            are = "is" if len(self.left_out) == 1 else "are"
+            yield f"too little is known of {listed(list(self.left_out))}, which {are} left out"
         tokens = [group.tokens for group in self.groups]
         if max(tokens) > _OTHER_LENGTH * min(tokens):
             yield f"the prompts have {listed([f'{length:.0f}' for length in tokens])} tokens"

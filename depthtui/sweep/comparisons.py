@@ -152,8 +152,7 @@ class Comparison:
         if self.problem or self.change is None or self.interval is None:
             return self.problem or _UNCLEAR
         low, high = self.interval
-        at_random = [group.is_no_better_than_random for group in self.groups]
-        if all(at_random) or (any(at_random) and low <= 0 <= high):
+        if all(group.is_no_better_than_random for group in self.groups):
             return _NOT_TOLD
         if _goes_both_ways([group.value for group in self.groups]):
             return _BOTH_WAYS

@@ -29,7 +29,7 @@ from depthtui.metrics.spec import Metric
 from depthtui.plugins import plugin_of
 from depthtui.sweep.plan import Cell
 
-SCHEMA = 6
+SCHEMA = 7
 """Number of a record's layout, and part of the names of records and sweeps."""
 
 _MOST_TOKENS = 1 << 40

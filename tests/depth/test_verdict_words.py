@@ -185,7 +185,7 @@ def test_a_depth_of_wrong_answers_is_called_so() -> None:
     ],
 )
 def test_the_order_is_named(n_prompts: int, order: str, words: str) -> None:
-    headline = replace(KEPT, order=order)
+    headline = replace(KEPT, order=order, by_blocks=n_prompts == 1)
     sentence = verdict_sentence([COSINE], 24, n_prompts=n_prompts, headline=headline)
     assert sentence.clauses[0] == f" (18 to 19; {words})."
 

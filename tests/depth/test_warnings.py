@@ -63,13 +63,6 @@ def test_short_prompts_together_have_one() -> None:
     assert not verdict(results, SummarySettings(include_first_token=False)).evidence
 
 
-def test_early_exit_saves_nothing_that_is_told_on_a_short_prompt() -> None:
-    for tokens, words in ((9, "–"), (10, "saves")):
-        rows = findings(reading_of([make_result(tokens=tokens)], SETTINGS))
-        (value,) = (row.value for row in rows if row.title.startswith("Early exit"))
-        assert value.startswith(words)
-
-
 # Not finite ---------------------------------------------------------------------
 
 

@@ -19,6 +19,7 @@ from depthtui.engine.engine import Engine
 from depthtui.errors import DepthError, RunStopped
 from depthtui.metrics.kept import METRIC
 from depthtui.metrics.kept.curve import layers_keeping
+from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.models.loading import LoadedModel, describe
 from depthtui.models.untrained import Blueprint
 from tests.tiny_models import CORPUS, with_tokenizer
@@ -86,8 +87,11 @@ def knowing(tmp_path, monkeypatch):
 
 def test_random_orders_are_the_mean_of_two(knowing):
     settings = RunSettings(metrics=("contributions", "logit_lens", "kept"))
-    reading = reading_of([knowing.run(one, settings) for one in PROMPTS], SummarySettings())
-    curve = reading.get(METRIC).curve
+    runs = [
+        knowing.run(one, with_other_prompts(settings, PROMPTS, number))
+        for number, one in enumerate(PROMPTS)
+    ]
+    curve = reading_of(runs, SummarySettings()).get(METRIC).curve
     row = find_controls(knowing, PROMPTS, SETTINGS).row("random_order")
     drawn = [layers_keeping(share[None], 0.9)[0] for share in curve.random_shares]
     assert row.layers == pytest.approx(np.mean(drawn))

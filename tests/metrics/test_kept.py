@@ -15,6 +15,7 @@ from depthtui.metrics.kept import METRIC
 from depthtui.metrics.kept.compute import OrderedRows, RunOrders, begun, own_orders, with_guess
 from depthtui.metrics.kept.curve import (
     AT_NINE_TENTHS,
+    LOST,
     KeptLimit,
     depth_of,
     layers_keeping,
@@ -160,7 +161,7 @@ def test_the_own_orders_beside_the_models_are_read_on_the_other_tokens(name):
 
 
 def test_an_order_is_read_until_nothing_is_kept():
-    """Of all scored tokens; what follows stays where it was."""
+    """Of all scored tokens of a single prompt."""
     _ids, unembedding, replay = replayed(tiny("llama"))
     layers = LayersToLeave([replay])
     orders = RunOrders((tuple(range(4)),), (4,), ((3, 2, 1, 0),), drawn_orders(4))
@@ -177,7 +178,7 @@ def test_an_order_is_read_until_nothing_is_kept():
     np.testing.assert_allclose(ended.loss[0, :, 1:], whole.loss[0, :, 1:], rtol=1e-5)
     for place in range(1, 5):
         # The first row has no less than the guess: none is kept.
-        np.testing.assert_array_equal(ended.loss[place, 1:], ended.loss[place, :-1])
+        assert (ended.loss[place, 1:] == LOST).all()
 
 
 def of_task(count, words=""):
@@ -544,7 +545,7 @@ def test_the_least_among_the_orders_counts_and_all_are_in_the_sentence():
     assert row_of(reading).reliability == "holds here"
     words = reading.verdict.sentence
     assert words.startswith("tiny keeps nine tenths of what it knows of this text with at most 2 ")
-    order = "in an order found on other tokens of it, 6 in the model's, 10 and 10 at random"
+    order = "in an order found on other such prompts, 6 in the model's, 10 and 10 at random"
     assert f"one prompt; {order}). " in words
     assert "The cost is 0.00 nats a token (perplexity x 1.0)" in words
 

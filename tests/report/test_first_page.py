@@ -68,7 +68,9 @@ def test_the_numbers_are_those_of_the_verdict() -> None:
     assert headline.half is not None
     numbers = {name: (value, range_) for name, value, range_, _ in number_rows(reading, verdict)}
     assert numbers["layers that keep nine tenths"][0] == f"{math.ceil(headline.count)} of 30"
-    assert numbers["layers that keep half"] == (f"{math.ceil(headline.half)} of 30", "")
+    assert headline.half_range is not None
+    between = " to ".join(dict.fromkeys(map(str, headline.half_range)))
+    assert numbers["layers that keep half"] == (f"{headline.half} of 30", between)
     assert numbers["mean depth"][0] == f"{headline.mean_depth:.1f} of 30"
     assert numbers["known of a token"][0] == f"{headline.gain:.1f} nats"
     assert " to " in numbers["mean depth"][1]

@@ -167,7 +167,7 @@ def test_a_level_of_which_too_little_is_known_is_in_no_trend() -> None:
     answer = in_other_order(unknown, 0.1, (8, 10, 12))
     assert [group.prompts for group in answer.groups] == [6, 6]
     assert answer.verdict == "Yes"
-    assert "addition, 2 digits left out, of which too little is known" in str(answer)
+    assert "too little is known of addition, 2 digits, which is left out" in str(answer)
 
 
 def test_a_small_step_back_is_no_other_direction() -> None:

@@ -158,7 +158,7 @@ def test_a_record_keeps_its_name_so_that_sweeps_go_on() -> None:
     cell = Cell(ModelSpec("nobody/tiny"), TaskChoice("addition", "2"))
     settings = RunSettings(metrics=("contributions", "logit_lens", "skip_effects"))
     key = record_key(cell, 1, Prompt("a b", " b"), settings, [Prompt("c d")])
-    assert key == "3fc1912cb1af3dcd158485e5303193ed0963d6b071fe6a25de767c15af9f9a64"
+    assert key == "8588d57ef5a7d6bcb21bf744a9518a66acbbfd0d121ea3cfe8b4cd716cb20a23"
 
 
 def read_by_lenses(seed: int = 0):

@@ -6,6 +6,7 @@ What a model knows of a text is the loss that context saves: the gain over a gue
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -46,7 +47,8 @@ def _findings(knowledge: PooledKept, pooled: Pooled) -> Iterable[Finding]:
 
 
 def _evidence(knowledge: PooledKept, pooled: Pooled) -> list[LayerCount]:
-    return [words.counted(COUNT_MEASURE, knowledge, pooled, knowledge.kept_layers)]
+    measure = replace(COUNT_MEASURE, meaning=f"that keep {knowledge.curve.stop.kept_words}")
+    return [words.counted(measure, knowledge, pooled, knowledge.kept_layers)]
 
 
 def _means(knowledge: PooledKept, pooled: Pooled) -> dict[str, float]:
@@ -82,7 +84,10 @@ def search_work(run: RunResult, per_layer: int = 1) -> float:
     return TEXTS * LENGTH * trials * (1 / 2 + head(run))
 
 
-DEPENDS_ON = ("order_source", "order_search", "order_texts", "answer_start", *STAND_INS)
+DEPENDS_ON = (
+    *("order_source", "order_search", "order_texts", "order_answers", "answer_start"),
+    *STAND_INS,
+)
 """The settings that change what is kept."""
 
 METRIC = Metric(

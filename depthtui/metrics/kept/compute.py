@@ -12,7 +12,7 @@ import torch
 from depthtui.data.pieces import Piece
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
-from depthtui.metrics.kept.curve import CANDIDATES, ORDERS
+from depthtui.metrics.kept.curve import LOST, ORDERS
 from depthtui.metrics.kept.order_search import Texts, searched
 from depthtui.metrics.kept.result import Kept, answer_tokens, is_short, reads_own
 from depthtui.metrics.layer_order import (
@@ -195,8 +195,8 @@ class OrderedRows:
         unembedding: final norm and LM head.
         at_once: rows that are run together; 0 for all.
         on_rows: called after each part.
-        reads_on: whether the prompts' own orders are read to their end: where nothing of this
-            prompt is kept, something of others may be.
+        reads_on: whether all orders are read to their end, as for prompts that are counted
+            together: where nothing of this one is kept, something of others may be.
     """
 
     pieces: LayersToLeave
@@ -213,7 +213,7 @@ class OrderedRows:
     ) -> Result:
         """The outputs and losses with the first pieces of each order left out.
 
-        The first orders are read to their end, drawn ones until nothing is kept.
+        The first orders are read to their end, those of a single prompt else until nothing is kept.
 
         Args:
             start_result: the orders and the rows that are known.
@@ -225,7 +225,7 @@ class OrderedRows:
         if np.isnan(result.are_first).any():
             result = replace(result, are_first=change.are_first.numpy())
         for place, orders in enumerate(start_result.all_orders[:candidates]):
-            ends = place >= CANDIDATES or (place > 0 and not self.reads_on)
+            ends = place > 0 and not self.reads_on
             if orders and all(orders):
                 result = self._in_orders(change, result, place, orders, scored if ends else ())
         return result
@@ -259,8 +259,7 @@ class OrderedRows:
             losses = result.loss[place]
             last = int(rows[-1])
             if scored and _is_nothing_kept(losses[last], result.guess, scored):
-                for values in (losses, result.choices[place]):
-                    values[last + 1 :] = values[last]
+                losses[last + 1 :], result.choices[place, last + 1 :] = LOST, 0
             is_known = result.is_known
             self.on_rows(int(is_known.sum()), len(is_known), result)
             if np.isfinite(losses[:, 1:]).all():

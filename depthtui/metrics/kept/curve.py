@@ -30,6 +30,9 @@ F64 = np.float64
 SHARE, HALF = 0.9, 0.5
 """The shares of the gain at which layers are counted."""
 
+_READ = 50.0
+"""The most nats of a mean loss that was read in every prompt."""
+
 LEAST_GAIN = 0.1
 """The least gain, as a share of the guess's own loss, for a count."""
 
@@ -39,6 +42,10 @@ is the model's where it is known, and the prompts' own, ranked and by a lazy que
 
 ORDERS = CANDIDATES + 2
 """All orders: the candidates, then two that are drawn."""
+
+LOST = 1e6
+"""The loss, in nats, of what was not read since nothing of the prompt is kept before: a pool with
+such a prompt keeps nothing there, so that a count of it is enough."""
 
 LITTLE_BETTER = 0.5
 """Layers by which the best order is to take fewer than a drawn one."""
@@ -139,7 +146,7 @@ class KeptLimit:
     @property
     def words(self) -> str:
         """The limit in a few words, such as `90%` or `0.1 nats`."""
-        return f"{self.value:.0%}" if self.is_share else f"{self.value:g} nats"
+        return f"{100 * self.value:g}%" if self.is_share else f"{self.value:g} nats"
 
     @property
     def kept_words(self) -> str:
@@ -224,8 +231,13 @@ class KeptCurve:
 
     @property
     def drawn(self) -> list[int]:
-        """The drawn orders that are read in every prompt."""
-        return [place for place in self._finite if place >= CANDIDATES]
+        """The drawn orders that are read in every prompt; of several prompts, to their end."""
+        is_one = sum(part is not None for part in self.parts) == 1
+        return [
+            place
+            for place in self._finite
+            if place >= CANDIDATES and (is_one or self.mean.loss[place].max() < _READ)
+        ]
 
     @property
     def _finite(self) -> list[int]:
@@ -313,9 +325,15 @@ class KeptCurve:
         return self._interval(self.stop.layers)
 
     def range(self, stop: KeptLimit | None = None) -> tuple[int, int] | None:
-        """The interval of the layers that keep a limit, widened to those by half of the guess."""
+        """The interval of the layers that keep a limit, widened.
+
+        To those by half of the guess, and to those of half of the prompts.
+        """
         ends = self._widened((stop or self.stop).layers)
-        return None if ends is None else (rounded_up_count(ends[0]), rounded_up_count(ends[1]))
+        if ends is None:
+            return None
+        counts = [*ends, *self.of_halves(stop)]
+        return rounded_up_count(min(counts)), rounded_up_count(max(counts))
 
     @property
     def depth_range(self) -> tuple[float, float] | None:
@@ -342,14 +360,14 @@ class KeptCurve:
         """The layers that keep the limit by the guess of each half of the texts."""
         return [self.least(self.stop.layers, guess) for guess in self.half_guesses]
 
-    def of_halves(self) -> list[float]:
-        """The layers that keep the limit of each half of the prompts; empty where there is none."""
+    def of_halves(self, stop: KeptLimit | None = None) -> list[float]:
+        """The layers that keep a limit of each half of the prompts; empty where there is none."""
         if len(self.parts) < FEWEST_UNITS or set(self.halves) != {0, 1}:
             return []
         return [
             replace(
                 self, parts=[part if half == at else None for part, at in self._by_half]
-            ).layers()
+            ).layers(stop)
             for half in (0, 1)
         ]
 

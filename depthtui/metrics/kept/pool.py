@@ -119,6 +119,7 @@ class PooledKept:
         orders: by candidate, the order of the first prompt, or of its first half; empty where it
             has none.
         search_length: how many layers of the first one the search found.
+        by_blocks: whether an own order is of the other blocks of a prompt's tokens.
         curves: the curve of the headline, then the others.
         floor: the largest KL with nothing left out.
         untrained: as in `Kept`.
@@ -128,6 +129,7 @@ class PooledKept:
     search: str
     orders: Orders
     search_length: int
+    by_blocks: bool
     curves: tuple[KeptCurve, ...]
     floor: float
     untrained: float | None
@@ -196,6 +198,7 @@ class PooledKept:
             depth_range=curve.depth_range,
             nats=curve.cost(),
             order=self.order_name(best),
+            by_blocks=self.by_blocks,
             sisters=tuple(
                 (self.order_name(place), rounded_up_count(count))
                 for place, count in counts.items()
@@ -272,6 +275,7 @@ def pool_prompts(of_prompts: Sequence[ReducedKept | None], pooled: Pooled) -> Po
             (*orders, ())[0] for orders in (first.orders, first.own_orders, first.own_lazy_orders)
         ),
         first.search_lengths[0],
+        len(first.own_orders or first.orders) > 1,
         tuple(curves),
         max(prompt.floor for prompt in reduced),
         first.untrained,
@@ -280,7 +284,10 @@ def pool_prompts(of_prompts: Sequence[ReducedKept | None], pooled: Pooled) -> Po
 
 def _halves(of_prompts: Sequence[ReducedKept | None]) -> list[int]:
     """The half of each prompt, by the one own order that it is read in; -1 where there is none."""
-    own = [() if prompt is None else prompt.own_orders for prompt in of_prompts]
+    own = [
+        () if prompt is None else prompt.orders if prompt.kind == "own" else prompt.own_orders
+        for prompt in of_prompts
+    ]
     orders = sorted({orders for orders in own if len(orders) == 1})
     return [orders.index(each) if each in orders and len(orders) == 2 else -1 for each in own]
 

@@ -37,7 +37,7 @@ class Kept(MetricResult):
         choices: 1 where the most probable token stays the same, else 0, in each of `all_orders`;
             of two orders a token is read in the one that was not found on it.
         loss: the loss of the token after each, in nats, in the same orders. Beyond the pieces
-            without which nothing is kept, the last one that was read.
+            without which nothing of a single prompt is kept, `LOST`.
         are_first: 1 where the token after each is the whole model's first choice, else 0.
         guess: the loss by the guess without context: the mean output on the model's own texts.
         half_guess: the same by the mean output on each half of the texts.

@@ -318,8 +318,9 @@ class VerdictPane(VerdictPage):
         knowledge, styles = self._knowledge, self.pane_styles
         if knowledge is None or knowledge.n_pieces <= _NAMED or not self._has_evidence:
             return []
-        order = list(map(str, knowledge.order))
-        of = "" if knowledge.kind == "model" else "on this text, "
+        best = knowledge.curve.best(self.stop)
+        order = list(map(str, knowledge.orders[best] or knowledge.order))
+        of = "" if knowledge.order_name(best) == "model" else "in its own order, "
         has_dotted = self._counted is not None and knowledge.curve.random_shares
         dotted = "dotted: random orders · " if has_dotted else ""
         words: list[Piece] = [
