@@ -402,6 +402,7 @@ METRICS = (
     "accuracy",
     "context_depth",
     "pairs",
+    "perplexity",
 )
 
 
@@ -441,7 +442,8 @@ def test_a_sublayer_has_no_mean_update(part: str) -> None:
     reasons = {name: METRIC_BY_NAME[name].why_unavailable(result) for name in METRICS}
     title = {"attention": "attention", "mlp": "MLP"}[part]
     # These leave out whole layers, whatever the part.
-    assert {reasons.pop(name) for name in ("kept", "accuracy", "context_depth", "pairs")} == {""}
+    of_layers = ("kept", "accuracy", "context_depth", "pairs", "perplexity")
+    assert {reasons.pop(name) for name in of_layers} == {""}
     assert reasons.pop("parts") == "only a whole layer has a mean update, not its parts"
     assert set(reasons.values()) == {f"only a whole layer has a mean update, not its {title}"}
     result.settings = RunSettings(keep_first_token=True, skip_part=part)
