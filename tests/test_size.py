@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 156,
-    "cases": 9_532,
+    "cases": 9_533,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 
