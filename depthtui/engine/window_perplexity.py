@@ -13,7 +13,7 @@ import torch
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.shared_calls import one_process_only
 from depthtui.errors import DepthError
-from depthtui.metrics.output_change import log_probabilities
+from depthtui.metrics.loss_change_kernel import token_losses
 from depthtui.tracing.batching import in_smaller_parts, slices
 from depthtui.tracing.left_out import LayersToLeave, ShortenedModel
 from depthtui.tracing.products import fast_products
@@ -96,7 +96,5 @@ def _losses_of(model: ReadyModel, window: Sequence[int]) -> list[float]:
     without = (shortened.without_each(range(part.start, part.stop))[:, 0] for part in parts)
     losses: list[float] = []
     for ends in (replay.states[-1][None], *without):
-        following = replay.ids[1:].repeat(len(ends))[:, None]
-        log = log_probabilities(unembedding, ends[:, :-1].flatten(0, 1), following)
-        losses += (-log.view(len(ends), -1).double().mean(dim=1)).tolist()
+        losses += token_losses(unembedding, ends, replay.ids).double().mean(dim=1).tolist()
     return losses

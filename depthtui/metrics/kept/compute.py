@@ -71,7 +71,7 @@ def in_orders(
             search = run.settings.order_search
             result = begun(pieces, kind, run.settings.order_source, search, orders)
             result = with_guess(result, context.guess(is_draft=True), run.tokens.ids)
-        # The first curve by a draft is a headline: the guess, the controls and other orders wait.
+        # The first curve is drawn by a draft: the guess, the controls and other orders wait.
         result = rows.with_pieces_left_out(result, scored, candidates=1)
         result = with_guess(result, context.guess(), run.tokens.ids)
         result = with_controls(replace(result, untrained=context.known_untrained()))
@@ -148,7 +148,7 @@ def _orders_beside(
 ) -> tuple[Orders, Orders]:
     """The prompt's own orders beside the model's, ranked and by a lazy queue.
 
-    None where the prompt is too short for any.
+    Both are empty where the prompt is too short for any.
     """
     count, of_others = len(pieces), context.own_orders(piece)
     if of_others is not None:

@@ -24,9 +24,6 @@ from depthtui.metrics.resampling import FEWEST_UNITS
 Scored: TypeAlias = Literal["answer", "text"]
 Guess: TypeAlias = Literal["text", "task"]
 
-
-F64 = np.float64
-
 SHARE, HALF = 0.9, 0.5
 """The shares of the gain at which layers are counted."""
 
@@ -51,7 +48,7 @@ LITTLE_BETTER = 0.5
 """Layers by which the best order is to take fewer than a drawn one."""
 
 
-ByOrder: TypeAlias = Annotated[np.ndarray, Shape(str(ORDERS), "M+1", dtype=F64)]
+ByOrder: TypeAlias = Annotated[np.ndarray, Shape(str(ORDERS), "M+1", dtype=np.float64)]
 """A number for each order, by the number of pieces left out; NaN for an order that is not read."""
 
 
@@ -70,11 +67,13 @@ class ReducedLoss(Reduced):
     block_fields: ClassVar = {"loss": "loss_blocks", "guess": "guess_blocks"}
 
     loss: ByOrder
-    loss_blocks: Annotated[np.ndarray, Shape("B", str(ORDERS), "M+1", dtype=F64)] | None = None
+    loss_blocks: Annotated[np.ndarray, Shape("B", str(ORDERS), "M+1", dtype=np.float64)] | None = (
+        None
+    )
     choices: ByOrder
     guess: float
-    guess_blocks: Annotated[np.ndarray, Shape("B", dtype=F64)] | None = None
-    half_guess: Annotated[np.ndarray, Shape("2", dtype=F64)]
+    guess_blocks: Annotated[np.ndarray, Shape("B", dtype=np.float64)] | None = None
+    half_guess: Annotated[np.ndarray, Shape("2", dtype=np.float64)]
 
     @property
     def is_known(self) -> bool:
@@ -197,7 +196,7 @@ class KeptCurve:
         """The losses over the prompts that have the tokens; NaN in an order that is not read."""
         return ReducedLoss.pooled([part for part in self.parts if part is not None])
 
-    @property
+    @lazy_value
     def stop(self) -> KeptLimit:
         """The limit of the headline."""
         return stop_of(self.pooled.settings)
@@ -250,9 +249,8 @@ class KeptCurve:
 
     def by_order(self, number: OfLosses) -> dict[int, float]:
         """A number of layers by each candidate that is read."""
-        losses = self.mean.loss[self.read]
-        values = number(losses, np.full(len(losses), self.mean.guess))
-        return dict(zip(self.read, values.tolist(), strict=True))
+        values = self._in_orders(self.read, number, self.mean.guess)
+        return dict(zip(self.read, values, strict=True))
 
     def best(self, stop: KeptLimit | None = None) -> int:
         """The candidate that takes the fewest layers, the first of several."""
@@ -307,8 +305,7 @@ class KeptCurve:
 
     def at_random(self, number: OfLosses) -> list[float]:
         """A number of layers in each drawn order that is read."""
-        losses = self.mean.loss[self.drawn]
-        return number(losses, np.full(len(losses), self.mean.guess)).tolist() if len(losses) else []
+        return self._in_orders(self.drawn, number, self.mean.guess)
 
     def in_random_orders(self) -> list[float]:
         """The layers that keep the limit in each drawn order that is read."""
@@ -319,7 +316,7 @@ class KeptCurve:
         """Whether a drawn order takes at most half a layer more than the best one."""
         return min(self.in_random_orders(), default=np.inf) - self.layers() <= LITTLE_BETTER
 
-    @lazy_value
+    @property
     def interval(self) -> CountInterval | None:
         """The interval of the layers that keep the limit."""
         return self._interval(self.stop.layers)
@@ -364,16 +361,9 @@ class KeptCurve:
         """The layers that keep a limit of each half of the prompts; empty where there is none."""
         if len(self.parts) < FEWEST_UNITS or set(self.halves) != {0, 1}:
             return []
-        return [
-            replace(
-                self, parts=[part if half == at else None for part, at in self._by_half]
-            ).layers(stop)
-            for half in (0, 1)
-        ]
-
-    @property
-    def _by_half(self) -> list[tuple[ReducedLoss | None, int]]:
-        return list(zip(self.parts, self.halves, strict=True))
+        by_half = list(zip(self.parts, self.halves, strict=True))
+        parts = ([part if half == at else None for part, at in by_half] for half in (0, 1))
+        return [replace(self, parts=of_half).layers(stop) for of_half in parts]
 
     @property
     def half_guesses(self) -> np.ndarray:
@@ -383,8 +373,12 @@ class KeptCurve:
 
     def least(self, number: OfLosses, guess: float) -> float:
         """A number of layers by a guess: the least among the candidates that are read."""
-        losses = self.mean.loss[self.read]
-        return float(number(losses, np.full(len(losses), guess)).min())
+        return min(self._in_orders(self.read, number, guess))
+
+    def _in_orders(self, places: Sequence[int], number: OfLosses, guess: float) -> list[float]:
+        """A number of layers in some orders by a guess."""
+        losses = self.mean.loss[list(places)]
+        return list(map(float, number(losses, np.full(len(losses), guess))))
 
     def _widened(self, number: OfLosses) -> tuple[float, float] | None:
         """The interval of a number of layers, widened to those by half of the guess."""
@@ -407,15 +401,23 @@ class KeptCurve:
         ends = [(interval.low, interval.high) for interval in intervals if interval is not None]
         return np.array(ends).T if len(ends) == len(intervals) else None
 
+    @lazy_value
+    def _intervals(self) -> dict[OfLosses, CountInterval | None]:
+        """Intervals by the number that they are of: drawing one takes longer than all else here."""
+        return {}
+
     def _interval(self, number: OfLosses) -> CountInterval | None:
-        """The interval of the least number of layers among the candidates."""
+        """The interval of the least number of layers among the candidates, drawn once."""
 
         def least(loss: np.ndarray, guess: np.ndarray) -> np.ndarray:
             by_order = [number(loss[:, place], guess) for place in self.read]
             return np.asarray(np.min(by_order, axis=0))
 
-        interval = self.pooled.interval(self.parts, least, "loss", "guess")
-        return None if interval is None else replace(interval, resolution=0, rounds_up=True)
+        if number not in self._intervals:
+            drawn = self.pooled.interval(self.parts, least, "loss", "guess")
+            rounded = None if drawn is None else replace(drawn, resolution=0, rounds_up=True)
+            self._intervals[number] = rounded
+        return self._intervals[number]
 
     @lazy_value
     def why_too_little(self) -> str:
