@@ -284,6 +284,14 @@ async def test_other_tokens_are_compared_by_their_means(it: Explored) -> None:
     assert screen.query_one("#difference", HeatmapPane).view.mode == "means"
 
 
+async def test_a_comparison_that_is_gone_updates_no_footer(it: Explored) -> None:
+    await three_runs(it)
+    screen = await compared(it)
+    await it.app.pop_screen()
+    assert not screen.children
+    screen.refresh_keys()
+
+
 async def test_models_of_different_depth_share_a_relative_axis(tmp_path: Path) -> None:
     async with explore(tmp_path, engine) as it:
         screen = await compared_with_model(it, "org/shallow")

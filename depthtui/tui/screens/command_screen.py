@@ -79,6 +79,9 @@ class CommandScreen(Screen[Cursor]):
 
     def refresh_keys(self) -> None:
         """Update the footer where the commands that work have changed."""
+        # A screen that is being removed has lost its panes; `display` is then False.
+        if not self.display:
+            return
         working = frozenset(
             name
             for name, command in self.commands.items()
