@@ -116,7 +116,8 @@ class MetricContext:
         sizes: the sizes that the run's memory depends on.
         result: the run; its metrics are filled in.
         check: raises where the run is to stop.
-        emit: called with the metric's value, units done and in all, and the share of its work.
+        emit: called with the metric's value, units done and in all, the share of its work, and
+            whether the value is to be seen at once.
         baselines: mean residuals for erasure.
         recorded_pass: returns the activations of the run's pass.
         can_read_on: returns whether the model reads on correctly from its cache.
@@ -141,7 +142,7 @@ class MetricContext:
     sizes: Sizes
     result: RunResult
     check: Callable[[], None]
-    emit: Callable[[str, MetricResult | None, int, int, float], None]
+    emit: Callable[[str, MetricResult | None, int, int, float, bool], None]
     baselines: Baselines
     recorded_pass: Callable[[], Activations]
     can_read_on: Callable[[], bool]
@@ -163,12 +164,18 @@ class MetricContext:
         self.check()
 
     def report(
-        self, done: int, total: int, value: MetricResult | None, share: float | None = None
+        self,
+        done: int,
+        total: int,
+        value: MetricResult | None,
+        share: float | None = None,
+        at_once: bool = False,
     ) -> None:
         """Report the metric's progress; an unfinished value is kept, to be continued later."""
         if value is not None and not value.is_whole:
             self.result.put(self.metric, value)
-        self.emit(self.metric, value, done, total, done / max(1, total) if share is None else share)
+        share_done = done / max(1, total) if share is None else share
+        self.emit(self.metric, value, done, total, share_done, at_once)
 
     @functools.cached_property
     def residuals(self) -> list[Tensor]:

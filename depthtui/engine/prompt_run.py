@@ -323,12 +323,18 @@ class PromptRun:
         self._emit_part(metric.name, value, 1, 1, 1.0)
 
     def _report_part(
-        self, metric: str, value: MetricResult | None, done: int, total: int, share: float
+        self,
+        metric: str,
+        value: MetricResult | None,
+        done: int,
+        total: int,
+        share: float,
+        at_once: bool,
     ) -> None:
         """Emit a part of a metric, as its kernel reports it."""
         if value is not None:
             self._check(METRIC_BY_NAME[metric], value)
-        self._emit_part(metric, value, done, total, share)
+        self._emit_part(metric, value, done, total, share, at_once=at_once)
 
     def _emit_part(
         self,
@@ -338,10 +344,12 @@ class PromptRun:
         total: int,
         share: float,
         time_left: TimeLeft | None = None,
+        at_once: bool = False,
     ) -> None:
         now = time.perf_counter()
         time_left = time_left or self._time_left
-        if done == total or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
+        is_due = at_once or done == total
+        if is_due or now - self._emitted_at >= _SECONDS_BETWEEN_PARTS:
             self._emitted_at = now
             seconds_left = -1.0 if time_left is None else time_left.at(now, share)
             self.emit(

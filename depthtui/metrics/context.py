@@ -205,7 +205,12 @@ class Context(Protocol):
         """Raise an error where the run is to stop."""
 
     def report(
-        self, done: int, total: int, value: MetricResult | None, share: float | None = None
+        self,
+        done: int,
+        total: int,
+        value: MetricResult | None,
+        share: float | None = None,
+        at_once: bool = False,
     ) -> None:
         """Report the progress of the metric.
 
@@ -214,4 +219,5 @@ class Context(Protocol):
             value: the result so far, kept while it is partial for a later run to continue from;
                 None where there is none.
             share: the share of all work that is done; None where every unit costs the same.
+            at_once: whether the value is to be seen now; else one in a short time is.
         """

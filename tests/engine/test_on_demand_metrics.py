@@ -12,14 +12,22 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import MetricRows, Pace, Rows, RunFinished
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip
+from depthtui.data.run_settings import (
+    ModelSpec,
+    Repeated,
+    RunSettings,
+    Skip,
+    SummarySettings,
+)
 from depthtui.data.store import open_store
+from depthtui.depth.reading import reading_of
 from depthtui.engine import memory
 from depthtui.engine import metric_context as context_module
 from depthtui.engine.control import Control
 from depthtui.engine.engine import Engine
 from depthtui.engine.metric_context import Baselines
 from depthtui.errors import DepthError
+from depthtui.metrics import kept
 from depthtui.metrics.ablation import Ablation
 from depthtui.metrics.context_depth import ContextDepth
 from depthtui.metrics.contributions import Contributions
@@ -243,6 +251,26 @@ def test_positions_depend_on_the_prompts_before(engine):
     count = len(alone.tokens)
     after = engine.run(long, RunSettings(metrics=("skip_effects",), lengths_before=(count,)))
     assert alone.get(SkipEffects).positions != after.get(SkipEffects).positions
+
+
+def test_the_first_count_is_seen_before_the_other_orders_are_read(folder, tmp_path):
+    events = []
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    engine = Engine(store, tmp_path, events.append, baseline_texts=baseline_texts)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    prompt = Prompt("the ferry did not run " * 6)
+    run = engine.run(prompt, RunSettings(metrics=(*BASE, "kept")))
+    values = [event.value for event in events if isinstance(event, MetricRows)]
+    (first,) = (
+        value
+        for value in values
+        if isinstance(value, Kept)
+        and np.isfinite(value.loss[0, :, 1:]).all()
+        and np.isnan(value.loss[1:]).all()
+    )
+    run.put("kept", first)
+    headline = reading_of([run], SummarySettings(), is_draft=True).get(kept.METRIC).headline
+    assert (headline.order, headline.sisters) == ("model", ())
 
 
 @pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])

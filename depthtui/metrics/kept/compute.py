@@ -73,6 +73,8 @@ def in_orders(
             result = with_guess(result, context.guess(is_draft=True), run.tokens.ids)
         # The first curve is drawn by a draft: the guess, the controls and other orders wait.
         result = rows.with_pieces_left_out(result, scored, candidates=1)
+        is_known = result.is_known
+        report(int(is_known.sum()), len(is_known), result, at_once=True)
         result = with_guess(result, context.guess(), run.tokens.ids)
         result = with_controls(replace(result, untrained=context.known_untrained()))
         if not all(result.own_orders):
