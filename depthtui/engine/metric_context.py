@@ -117,7 +117,7 @@ class MetricContext:
         result: the run; its metrics are filled in.
         check: raises where the run is to stop.
         emit: called with the metric's value, units done and in all, the share of its work, and
-            whether the value is to be seen at once.
+            whether the value is always emitted (see `Context.report`).
         baselines: mean residuals for erasure.
         recorded_pass: returns the activations of the run's pass.
         can_read_on: returns whether the model reads on correctly from its cache.

@@ -219,5 +219,6 @@ class Context(Protocol):
             value: the result so far, kept while it is partial for a later run to continue from;
                 None where there is none.
             share: the share of all work that is done; None where every unit costs the same.
-            at_once: whether the value is to be seen now; else one in a short time is.
+            at_once: whether the value is always emitted, as before a pause; other values are
+                dropped where they follow each other fast.
         """

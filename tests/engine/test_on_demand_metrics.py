@@ -12,13 +12,7 @@ from depthtui.data.arrays import arrays_of
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import MetricRows, Pace, Rows, RunFinished
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import (
-    ModelSpec,
-    Repeated,
-    RunSettings,
-    Skip,
-    SummarySettings,
-)
+from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Skip, SummarySettings
 from depthtui.data.store import open_store
 from depthtui.depth.reading import reading_of
 from depthtui.engine import memory
