@@ -32,7 +32,7 @@ CODE_LINES = {
     "depthtui/metrics": 9_930,
     "depthtui/models": 2_900,
     "depthtui/parallel": 470,
-    "depthtui/prompts": 1_680,
+    "depthtui/prompts": 1_690,
     "depthtui/report": 5_190,
     "depthtui/service": 390,
     "depthtui/sweep": 3_710,
@@ -53,7 +53,7 @@ CODE_LINES = {
     "tests/oracle": 10,
     "tests/parallel": 470,
     "tests/pictures": 350,
-    "tests/prompts": 1_390,
+    "tests/prompts": 1_400,
     "tests/report": 3_080,
     "tests/service": 340,
     "tests/sweep": 3_530,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 156,
-    "cases": 9_535,
+    "cases": 9_563,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -29,6 +29,7 @@ PAGES = (
     "rules",
     "metrics",
     "questions",
+    "reference",
     "statistics",
     "lenses",
     "prompts",

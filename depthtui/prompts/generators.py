@@ -1,4 +1,4 @@
-"""Generated prompts with a dial: arithmetic, word problems and chains of facts.
+"""Generated prompts with a dial: arithmetic, word problems, chains of facts and copying.
 
 Each generator draws one prompt from a random number generator; the same state
 gives the same prompt. `level` is the dial, and grows with the difficulty.
@@ -188,6 +188,14 @@ def facts(hops: int, rng: Random) -> Prompt:
     answer = f" {values[0]}"
     text = f"Facts: {' '.join(stated)}\nQuestion: {question}\nAnswer:{answer}"
     return Prompt(text, answer, "facts", str(hops))
+
+
+def copying(length: int, rng: Random) -> Prompt:
+    """A list of `length` things, and the same list again: every token stands in the context."""
+    things = rng.sample([thing for story in words.STORIES for thing in story.things], length)
+    answer = f" {', '.join(things)}"
+    text = f"A list:{answer}\nThe same list:{answer}"
+    return Prompt(text, answer, "copying", str(length))
 
 
 def facts_contrast(hops: int, rng: Random) -> Prompt:

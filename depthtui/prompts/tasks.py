@@ -104,6 +104,15 @@ _BUILT_IN = (
         default_level=2,
     ),
     Task(
+        name="copying",
+        title="Copying",
+        sentence="A list of things, and the same list again.",
+        draw=generators.copying,
+        dial="things",
+        levels=range(2, 21),
+        default_level=6,
+    ),
+    Task(
         name="addition_contrast",
         title="Addition, in pairs",
         sentence="The sum of two numbers, and beside it the same with one digit changed.",

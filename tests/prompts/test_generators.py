@@ -138,6 +138,14 @@ def test_facts_lead_to_the_answer_in_as_many_hops(hops: int) -> None:
         assert prompt.text.split("\n")[0].count(".") == 2 * hops
 
 
+@pytest.mark.parametrize("length", [2, 20])
+def test_a_list_is_copied_and_names_nothing_twice(length: int) -> None:
+    for prompt in make_prompts("copying", length, 50):
+        first, again = (line.partition(":")[2] for line in prompt.text.split("\n"))
+        assert first == again == prompt.answer
+        assert len(set(first.split(", "))) == length
+
+
 def test_facts_are_in_no_order() -> None:
     begins_with_the_first_link = 0
     for prompt in make_prompts("facts", 3, 100):

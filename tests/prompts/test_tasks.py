@@ -22,6 +22,7 @@ def test_tasks_are_described() -> None:
         "multiplication",
         "word_problem",
         "facts",
+        "copying",
         "addition_contrast",
         "facts_contrast",
     ]
