@@ -97,6 +97,7 @@ def test_nearest_datasets() -> None:
         "commonsense": "hellaswag",
         "grade_school": "gsm8k",
         "competition": "aime24",
+        "copying": None,
         "addition": None,
         "multiplication": None,
         "word_problem": "gsm8k",
