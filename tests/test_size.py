@@ -26,10 +26,10 @@ CODE_LINES = {
     "depthtui/cli": 4_330,
     "depthtui/data": 3_090,
     "depthtui/depth": 2_030,
-    "depthtui/engine": 5_390,
+    "depthtui/engine": 5_400,
     "depthtui/lenses": 760,
     "depthtui/manual": 380,
-    "depthtui/metrics": 9_930,
+    "depthtui/metrics": 9_950,
     "depthtui/models": 2_900,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_690,
@@ -43,7 +43,7 @@ CODE_LINES = {
     "tests/builders": 1_290,
     "tests/data": 1_950,
     "tests/depth": 2_120,
-    "tests/engine": 4_510,
+    "tests/engine": 4_530,
     "tests/fuzz": 570,
     "tests/golden": 400,
     "tests/lenses": 460,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 156,
-    "cases": 9_563,
+    "cases": 9_564,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -109,6 +109,7 @@ class LayerOrders:
     _beside: dict[str, tuple[LayerOrder, LayerOrder]] = field(default_factory=dict)
     _written: list[Tensor] | None = None
     _guess: np.ndarray | None = None
+    _draft_guess: np.ndarray | None = None
     _untrained: float | None = None
     _untrained_parts: tuple[int, ...] | None = None
 
@@ -256,8 +257,9 @@ class LayerOrders:
         """
         if self._guess is None:
             self._guess = self._read_guess()
-        if self._guess is not None:
-            return self._guess
+        stored_guess = self._draft_guess if is_draft and self._guess is None else self._guess
+        if stored_guess is not None:
+            return stored_guess
         with fast_products(self.model.loaded.model), torch.no_grad():
             texts = self.written_texts(report, checkpoint)
             if not is_draft:
@@ -267,7 +269,9 @@ class LayerOrders:
             unembedding = self.model.anatomy.unembedding
             assert unembedding is not None
             guess = loss_by_guess(unembedding, replays)
-        if not is_draft:
+        if is_draft:
+            self._draft_guess = guess
+        else:
             self._guess = guess
             self._write(self._name_of("guess"), guess.tobytes())
         return guess

@@ -34,8 +34,8 @@ from depthtui.tracing.batching import ran_out
 
 _Value = TypeVar("_Value")
 
-_WRITING = 0.1
-"""Writing the texts, as a share of the work for an order."""
+_WRITING, _DRAFT = 0.1, 0.3
+"""Writing the texts, and a draft as well, as shares of the work for an order."""
 
 _QUICKER_THAN_DISK = ("cuda",)
 """Devices that run a prompt again faster than its activations are read; a CPU takes six times as
@@ -210,7 +210,7 @@ class Measurement:
             return
         # A what-if leaves out its own layers alone.
         piece = metric.needs_order if result.settings.is_clean else None
-        if piece is not None and not self._has_order(metric, piece):
+        if piece is not None and not self._has_order(metric, piece, context, partial is None):
             return
         try:
             run.attempt(metric.name, functools.partial(run.compute, metric, context, partial))
@@ -315,20 +315,29 @@ class Measurement:
         except DepthError:
             return False
 
-    def _has_order(self, metric: Metric, piece: Piece) -> bool:
-        """Find the order in which pieces are left out; False where that fails."""
+    def _has_order(
+        self, metric: Metric, piece: Piece, context: MetricContext, is_new: bool
+    ) -> bool:
+        """Find the order in which pieces are left out; False where that fails.
+
+        A draft in the prompt's own order, soon found, comes before a search of the model's.
+        """
         settings = self._result.settings
         report_share = self.run.preparation(metric)
+        has_draft = is_new and metric.has_draft(self._result) and self._order(piece) is None
+        before = _DRAFT if has_draft else _WRITING
 
         def report(stage: str, done: int, total: int) -> None:
-            share_before, part = (_WRITING, 1 - _WRITING) if stage == FINDING else (0.0, _WRITING)
+            share_before, part = (before, 1 - before) if stage == FINDING else (0.0, _WRITING)
             report_share(share_before + part * done / max(1, total))
 
         def work() -> None:
-            checkpoint = self.run.control.checkpoint
-            if _finds_order(settings):
-                self.orders.find_or_search(settings, report, checkpoint, piece=piece)
             self._guess(True, report)
+            if has_draft:
+                self.run.draft(metric, context)
+            if _finds_order(settings):
+                checkpoint = self.run.control.checkpoint
+                self.orders.find_or_search(settings, report, checkpoint, piece=piece)
 
         has_order = self.run.attempt(metric.name, work)
         self._emit_prepared()

@@ -296,6 +296,11 @@ class PromptRun:
             hint = "" if dtype == "float32" else "The dtype float32 has larger numbers."
             raise DepthError(f"some of its values are no numbers in {dtype}.", hint)
 
+    def draft(self, metric: Metric, context: MetricContext) -> None:
+        """Compute a draft of a metric, which its kernel reports, before its order is found."""
+        context.metric = metric.name
+        _computed(metric, context, None)
+
     def _check(self, metric: Metric, value: object) -> None:
         """Check a result of a plug-in: the pipe would refuse a wrong one together with the run.
 

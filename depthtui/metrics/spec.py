@@ -197,6 +197,7 @@ class Metric:
             fitted before it; empty for none.
         needs_order: the kind of pieces that it leaves out in an order, which is found before it;
             None for no order.
+        has_draft: result -> whether its kernel makes a draft before that order is found.
         preparation: result -> the cost of its preparation, once for a model, in forward passes of
             one token through all layers; 0 for none.
         memory: its memory beside the weights and the recorded pass.
@@ -245,6 +246,7 @@ class Metric:
     reruns_layers: bool = True
     lens_kind: str = ""
     needs_order: Piece | None = None
+    has_draft: Callable[[RunResult], bool] = lambda result: False
     preparation: Callable[[RunResult], float] = lambda result: 0.0
     memory: Callable[[Sizes], MemoryNeed] = lambda sizes: MemoryNeed()
     depends_on: tuple[str, ...] = ()

@@ -255,16 +255,38 @@ def test_the_first_count_is_seen_before_the_other_orders_are_read(folder, tmp_pa
     prompt = Prompt("the ferry did not run " * 6)
     run = engine.run(prompt, RunSettings(metrics=(*BASE, "kept")))
     values = [event.value for event in events if isinstance(event, MetricRows)]
-    (first,) = (
+    with_first_curve = [
         value
         for value in values
         if isinstance(value, Kept)
         and np.isfinite(value.loss[0, :, 1:]).all()
         and np.isnan(value.loss[1:]).all()
-    )
-    run.put("kept", first)
-    headline = reading_of([run], SummarySettings(), is_draft=True).get(kept.METRIC).headline
-    assert (headline.order, headline.sisters) == ("model", ())
+    ]
+    assert [value.kind for value in with_first_curve] == ["own", "model"]
+    for value in with_first_curve:
+        run.put("kept", value)
+        knowledge = reading_of([run], SummarySettings(), is_draft=True).get(kept.METRIC)
+        assert (knowledge.kind, knowledge.curve.read) == (value.kind, [0])
+
+
+def test_a_stopped_search_leaves_a_draft_and_goes_on_to_the_same_count(folder, tmp_path):
+    control, settings = Control(), RunSettings(metrics=(*BASE, "kept"))
+    prompt = Prompt("the ferry did not run " * 6)
+
+    def stop_at_the_draft(event):
+        if isinstance(event, MetricRows) and event.value is not None:
+            control.stop()
+
+    store = open_store(tmp_path / "cache", 1 << 30, pytest.fail)
+    engine = Engine(store, tmp_path, stop_at_the_draft, baseline_texts=baseline_texts)
+    engine.load(ModelSpec(str(folder), device="cpu"))
+    stopped = engine.run(prompt, settings, control)
+    assert not stopped.complete
+    draft, whole = stopped.get(Kept), engine.run(prompt, settings).get(Kept)
+    assert (draft.kind, draft.is_whole) == ("own", False)
+    again = engine.run(prompt, settings, fresh=True).get(Kept)
+    assert (whole.kind, whole.own_orders) == ("model", draft.orders)
+    np.testing.assert_array_equal(whole.loss, again.loss)
 
 
 @pytest.mark.parametrize("metric", ["residual_erasure", "integrated_gradients"])

@@ -49,7 +49,7 @@ async def test_knowledge_kept_is_measured_by_itself(tmp_path: Path) -> None:
         await it.until(lambda: "keeps nine tenths" in it.screen_text())
 
 
-async def test_the_prompts_order_begins_where_the_models_takes_long(
+async def test_the_models_order_begins_where_the_draft_before_it_comes_soon(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.02)
@@ -57,13 +57,9 @@ async def test_the_prompts_order_begins_where_the_models_takes_long(
         await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
         begun = it.engine.sent(StartRun)[-1].settings
-        assert (begun.order_source, begun.order_search) == ("own", "ranked")
+        assert (begun.order_source, begun.order_search) == ("model", "lazy")
         # It is the run of every start still: no session is offered at the next one.
         assert not it.app.explorer.sessions._is_worth_saving
-        # The next prompt has these settings, yet the model's order where that comes soon.
-        monkeypatch.setattr(engines, "SECONDS_A_TOKEN", 0.001)
-        await it.press("n", until=lambda: len(it.engine.sent(StartRun)) == 4)
-        assert it.engine.sent(StartRun)[-1].settings.order_source == "model"
 
 
 async def test_the_verdict_gives_the_reason_why_nothing_begins(
@@ -128,12 +124,9 @@ async def test_a_key_on_the_page_takes_the_models_order_instead_of_the_prompts(
     tmp_path: Path,
 ) -> None:
     async with explore(tmp_path) as it:
-        it.engine.say(Pace(forward=100.0))
-        await it.press("d", "tab", "i")
+        it.app.explorer.compute(NAME, order_source="own", order_search="ranked")
         await it.until(lambda: it.session.current.result.get(Kept) is not None)
         await it.ready()
-        asked = it.engine.sent(StartRun)[-1].settings
-        assert (asked.order_source, asked.order_search) == ("own", "ranked")
         it.main.action_go_to("left-out")
         pane = it.main.query_one(LeftOutPane)
         for words in ("i computes right answers", "i computes speed", "i finds the model's order"):

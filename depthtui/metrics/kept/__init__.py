@@ -20,7 +20,7 @@ from depthtui.metrics.kept import pool, words
 from depthtui.metrics.kept.curve import share_kept
 from depthtui.metrics.kept.output import second_value
 from depthtui.metrics.kept.pool import PooledKept, ReducedKept
-from depthtui.metrics.kept.result import Kept, answer_tokens, is_short, reads_own
+from depthtui.metrics.kept.result import Kept, answer_tokens, has_draft, is_short, reads_own
 from depthtui.metrics.layer_order import LENGTH, RECALLED_ORDERS, TEXTS, expected_trials
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.spec import Finding, Metric
@@ -113,6 +113,7 @@ METRIC = Metric(
     result=Kept,
     needs=(needs.clean_run, needs.lens, needs.second_token),
     needs_order="layer",
+    has_draft=has_draft,
     preparation=search_work,
     memory=row_of_logits,
     recalled_with=RECALLED_ORDERS,

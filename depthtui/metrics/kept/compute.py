@@ -52,29 +52,36 @@ def in_orders(
 ) -> Result:
     """Measure a run as its pieces leave in the model's order, its controls and the prompt's own.
 
+    A draft in the prompt's own order, ranked, is all there is until the model's is found.
+
     Args:
         context: the run.
         kind: the class of the result.
-        partial: the result so far.
+        partial: the result so far, or the draft.
         with_controls: adds further controls.
     """
     pieces = pieces_of(kind.piece, [context.replay], context.anatomy, context.substitute)
     run, unembedding, report = context.result, context.unembedding, context.report
+    settings, order = run.settings, context.order(kind.piece)
+    is_draft = order is None and settings.order_source == "model"
     rows_at_once = context.layers_at_once(pieces.replay.n_tokens)
-    rows = OrderedRows(pieces, unembedding, rows_at_once, report, bool(run.settings.order_texts))
+    rows = OrderedRows(pieces, unembedding, rows_at_once, report, bool(settings.order_texts))
     scored = [slice(1, None), *filter(None, [answer_tokens(run)])]
     with torch.no_grad():
-        if partial is not None and partial.orders:
+        if partial is not None and partial.orders and partial.kind == settings.order_source:
             result = partial
         else:
-            orders = _orders(context, pieces, kind.piece, rows_at_once)
-            search = run.settings.order_search
-            result = begun(pieces, kind, run.settings.order_source, search, orders)
+            search = "ranked" if is_draft else settings.order_search
+            orders = _orders(context, pieces, order, search, rows_at_once)
+            source = "own" if is_draft else settings.order_source
+            result = begun(pieces, kind, source, search, orders)
             result = with_guess(result, context.guess(is_draft=True), run.tokens.ids)
         # The first curve is drawn by a draft: the guess, the controls and other orders wait.
         result = rows.with_pieces_left_out(result, scored, candidates=1)
         is_known = result.is_known
         report(int(is_known.sum()), len(is_known), result, at_once=True)
+        if is_draft:
+            return result
         result = with_guess(result, context.guess(), run.tokens.ids)
         result = with_controls(replace(result, untrained=context.known_untrained()))
         if not all(result.own_orders):
@@ -130,13 +137,20 @@ def with_guess(result: Result, guess: np.ndarray | None, ids: np.ndarray) -> Res
     return replace(result, guess=losses[0], half_guess=losses[1:])
 
 
-def _orders(context: Context, pieces: LayersToLeave, piece: Piece, rows_at_once: int) -> RunOrders:
-    """The orders that a run is read with, those beside the model's still to be found."""
+def _orders(
+    context: Context,
+    pieces: LayersToLeave,
+    order: LayerOrder | None,
+    search: str,
+    rows_at_once: int,
+) -> RunOrders:
+    """The orders that a run is read with, those beside the model's still to be found.
+
+    Without an order, the first orders are those of the prompt's own tokens.
+    """
     settings, count = context.result.settings, len(pieces)
     drawn = drawn_orders(count) if is_short(pieces.replay.n_tokens) else ((), ())
-    order = context.order(piece)
     if order is None:
-        search = settings.order_search
         own = own_orders(pieces, context.unembedding, (search,), rows_at_once)[0]
         reading = tuple(order.whole(count) for order in own)
         return RunOrders(reading, tuple(len(order.pieces) for order in own), (), drawn)

@@ -101,6 +101,11 @@ def is_short(n_tokens: int) -> bool:
     return n_tokens <= TEXTS * LENGTH
 
 
+def has_draft(run: RunResult) -> bool:
+    """Whether a run is first read in the order of its own tokens, before the model's is found."""
+    return reads_own(run) and not run.settings.order_texts
+
+
 def reads_own(run: RunResult) -> bool:
     """Whether a run is read in its own order too, beside the model's."""
     settings, n_tokens = run.settings, len(run.tokens)

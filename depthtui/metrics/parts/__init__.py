@@ -147,6 +147,7 @@ METRIC = Metric(
     result=KeptParts,
     needs=(*kept.METRIC.needs, needs.whole_split, needs.no_mean_update),
     needs_order="part",
+    has_draft=kept.METRIC.has_draft,
     preparation=lambda result: kept.search_work(result, KeptParts.per_layer),
     memory=_memory,
     recalled_with=RECALLED_ORDERS,

@@ -30,7 +30,6 @@ from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import not_computed, wrap
 from depthtui.tui.panes.page import DIAL_KEYS, Page, as_many_as_fit
 from depthtui.tui.panes.verdict_page import title_within
-from depthtui.tui.state.automatic_metrics import soonest_order
 from depthtui.tui.state.next_measures import is_quick
 
 _ORDERS = {"model": "in the model's order", "own": "in an order of other tokens"}
@@ -93,9 +92,8 @@ class LeftOutPane(Page):
         return tuple(metric.name for metric in quick or missing) or (kept.NAME,)
 
     def computes_with(self) -> Mapping[str, Any]:
-        if kept.NAME not in self.computes():
-            return {}
-        return MODEL_ORDER if self._is_own else soonest_order(self.drawn_result, self.view.pace)
+        has_all = self.drawn_result.has_all(kept.NAME) and not self._is_own
+        return {} if has_all or kept.NAME not in self.computes() else MODEL_ORDER
 
     @property
     def _is_own(self) -> bool:

@@ -8,13 +8,14 @@ from typing import Any
 from depthtui.data.verdict import Verdict
 from depthtui.metrics import kept
 from depthtui.metrics.estimates import seconds_of
+from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Metric
 from depthtui.sizes import about
 from depthtui.tui.draw.text import NOT_TIMED
 from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import nothing_pooled
-from depthtui.tui.state.automatic_metrics import soonest_order, why_it_waits
+from depthtui.tui.state.automatic_metrics import why_it_waits
 from depthtui.tui.state.next_measures import is_quick, next_measures
 
 _PURPOSE = "The number of layers that the model uses, with the evidence."
@@ -29,9 +30,7 @@ class VerdictPage(Page):
         return self.lens_to_compute() or next_measures(self.result)
 
     def computes_with(self) -> Mapping[str, Any]:
-        return (
-            soonest_order(self.drawn_result, self.view.pace) if kept.NAME in self.computes() else {}
-        )
+        return MODEL_ORDER if kept.NAME in self.computes() else {}
 
     @property
     def computes_quickly(self) -> bool:

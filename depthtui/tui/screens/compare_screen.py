@@ -22,6 +22,7 @@ from depthtui.data.verdict import Verdict
 from depthtui.depth.verdict_words import headline_not_measured, why_not_compared
 from depthtui.metrics import kept
 from depthtui.metrics.estimates import about_time
+from depthtui.metrics.layer_order import MODEL_ORDER
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.prompts.tasks import prompt_title
@@ -47,7 +48,6 @@ from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.prompt_question import choose_prompt_beside
 from depthtui.tui.screens.reading_question import ask_reading_of_runs
 from depthtui.tui.state.alignment import TokenMatch, align, nearest_token
-from depthtui.tui.state.automatic_metrics import soonest_order
 from depthtui.tui.state.comparison import (
     caveat,
     choices_of,
@@ -326,8 +326,8 @@ class CompareScreen(LiveScreen):
         """Compute metrics of a run, with the other run's settings for those that it has."""
         shared = [name for name in names if other.result is not None and other.result.has_all(name)]
         changes = choices_of(other, shared)
-        if kept.NAME in names and kept.NAME not in shared and run.result is not None:
-            changes |= soonest_order(run.result, self.explorer.pace_of(run))
+        if kept.NAME in names and kept.NAME not in shared:
+            changes |= MODEL_ORDER
 
         def compute() -> None:
             self.explorer.compute(*names, run=run, **changes)

@@ -1,9 +1,8 @@
-"""Knowledge kept is measured by itself behind a finished run, in the order that comes soon."""
+"""Knowledge kept is measured by itself behind a finished run, where its first count comes soon."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics.estimates import seconds_of
 from depthtui.metrics.kept import METRIC, NAME
-from depthtui.metrics.layer_order import MODEL_ORDER, OWN_ORDER, has_own_order
+from depthtui.metrics.layer_order import MODEL_ORDER, OWN_ORDER
 from depthtui.metrics.pooling import FEWEST_TOKENS
 from depthtui.tui.state.engine_life import EngineLife
 from depthtui.tui.state.phase import Phase
@@ -19,7 +18,7 @@ from depthtui.tui.state.run_pair import RunPair
 from depthtui.tui.state.session import Session, SessionRun
 
 MOST_SECONDS = 120.0
-"""Longest time of work that begins by itself, by the measured pace; longer work needs a key."""
+"""Longest time until the first count of work that begins by itself, by the measured pace."""
 
 
 class WorkOwner(Protocol):
@@ -48,7 +47,7 @@ class AutomaticWork:
 
     Attributes:
         run: the run for which they are computed, or None.
-        most_seconds: the longest work that begins by itself.
+        most_seconds: the longest time until the first count of work that begins by itself.
     """
 
     def __init__(self, owner: WorkOwner) -> None:
@@ -71,9 +70,8 @@ class AutomaticWork:
         if run.writing is not None and written is not None and written.stopped_by == "user":
             owner.compute(run=run)
             return
-        pace = owner.engine.pace
-        if begins_by_itself(result, pace, self.most_seconds):
-            owner.compute(NAME, **soonest_order(result, pace))
+        if begins_by_itself(result, owner.engine.pace, self.most_seconds):
+            owner.compute(NAME, **MODEL_ORDER)
             self.run, run.recalled = run, (*run.recalled, NAME)
 
     def make_way(self) -> None:
@@ -91,42 +89,37 @@ class AutomaticWork:
 
 
 def begins_by_itself(result: RunResult, pace: Pace, most_seconds: float = MOST_SECONDS) -> bool:
-    """Whether knowledge kept is measured without a key, in the order of `soonest_order`.
+    """Whether knowledge kept is measured without a key.
 
     Args:
         result: the run's result.
         pace: the pace of its model.
-        most_seconds: the longest time that it may take.
+        most_seconds: the longest time that its first count may take.
     """
     if not result.complete or NAME in result.settings.metrics:
         return False
     if len(result.tokens) < FEWEST_TOKENS:
         return False
-    return _seconds(result, pace, soonest_order(result, pace)) <= most_seconds
+    return _seconds(result, pace) <= most_seconds
 
 
 def why_it_waits(result: RunResult, pace: Pace) -> str:
     """Why knowledge kept waits for a key behind a complete run; empty where it does not."""
-    seconds = _seconds(result, pace, soonest_order(result, pace))
+    seconds = _seconds(result, pace)
     if not result.complete or seconds <= MOST_SECONDS:
         return ""
     return "not timed yet" if math.isinf(seconds) else f"over {MOST_SECONDS / 60:g} min"
 
 
-def soonest_order(result: RunResult, pace: Pace) -> Mapping[str, Any]:
-    """Settings with which knowledge kept comes soon; none where the run has it.
+def _seconds(result: RunResult, pace: Pace) -> float:
+    """How long the first count takes; infinite where there is no estimate.
 
-    They choose an order of the prompt's own tokens where the model's order takes too long.
+    It is a draft in the prompt's own order, where the prompt has one.
     """
-    if result.has_all(NAME):
-        return {}
-    of_model, own = (_seconds(result, pace, order) for order in (MODEL_ORDER, OWN_ORDER))
-    is_own = MOST_SECONDS < of_model >= own and has_own_order(len(result.tokens))
-    return OWN_ORDER if is_own else MODEL_ORDER
-
-
-def _seconds(result: RunResult, pace: Pace, order: Mapping[str, Any]) -> float:
-    """How long knowledge kept takes in an order; infinite where there is no estimate."""
-    ordered = replace(result, settings=replace(result.settings, **order))
+    in_models_order, in_own_order = (
+        replace(result, settings=replace(result.settings, **order))
+        for order in (MODEL_ORDER, OWN_ORDER)
+    )
+    ordered = in_own_order if METRIC.has_draft(in_models_order) else in_models_order
     seconds = seconds_of(METRIC, ordered, pace)
     return math.inf if seconds is None else seconds
