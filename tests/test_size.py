@@ -25,7 +25,7 @@ CODE_LINES = {
     "depthtui/api": 460,
     "depthtui/cli": 4_330,
     "depthtui/data": 3_090,
-    "depthtui/depth": 2_030,
+    "depthtui/depth": 2_050,
     "depthtui/engine": 5_400,
     "depthtui/lenses": 760,
     "depthtui/manual": 380,
@@ -42,7 +42,7 @@ CODE_LINES = {
     "tests/api": 980,
     "tests/builders": 1_290,
     "tests/data": 1_950,
-    "tests/depth": 2_120,
+    "tests/depth": 2_140,
     "tests/engine": 4_530,
     "tests/fuzz": 570,
     "tests/golden": 400,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 156,
-    "cases": 9_564,
+    "cases": 9_569,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -12,6 +12,9 @@ from depthtui.errors import DepthError
 PART_TITLES = {"layer": "layer", "attention": "attention", "mlp": "MLP"}
 """The parts of a block that can be left out, and their names for people."""
 
+DEMO_NAME = "SmolLM2-135M-Instruct"
+"""The name of the demo model."""
+
 
 @dataclass(frozen=True)
 class ModelInfo:

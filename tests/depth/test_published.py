@@ -5,21 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from depthtui.data.model import DEMO_NAME
 from depthtui.data.run_settings import ModelSpec
 from depthtui.depth.published import (
     DATASETS,
+    DEMO_COUNTS,
     NEAREST,
     PUBLISHED,
     PUBLISHED_LAYERS,
     RULES,
     STATEMENTS,
+    demo_words,
     published_for,
     published_layers,
     published_perplexity,
     rank_correlation,
 )
+from depthtui.manual import source
 from depthtui.metrics.registry import METRIC_BY_NAME
-from depthtui.prompts.tasks import TASKS
+from depthtui.prompts.tasks import TASKS, make_prompts
 from tests.builders.models import model_info
 
 
@@ -106,6 +110,24 @@ def test_nearest_datasets() -> None:
         "facts_contrast": None,
     }
     assert "typed" not in NEAREST
+
+
+def test_the_demos_counts_are_those_of_its_page() -> None:
+    rows = [line.split("|") for line in source("reference").splitlines() if line.startswith("| `")]
+    assert len(rows) == len(DEMO_COUNTS)
+    for (task, level), (count, low, high) in DEMO_COUNTS.items():
+        name = f"`{task}:{level}`" if level else f"`{task}`"
+        (row,) = (row for row in rows if row[1].strip() == name)
+        assert row[3].startswith(f" {count} ({low} to {high}")
+        (prompt,) = make_prompts(task, level, 1)
+        assert (prompt.task, prompt.level) == (task, level)
+
+
+def test_the_demos_count_is_beside_another_models_of_one_task_alone() -> None:
+    facts, copying = make_prompts("facts", 1, 2), make_prompts("copying", None, 1)
+    assert demo_words(facts, "tiny") == "The demo model takes 23 of its 30 layers (22 to 29)."
+    assert demo_words(facts, DEMO_NAME) == demo_words([*facts, *copying], "tiny") == ""
+    assert demo_words(make_prompts("facts", 4, 1), "tiny") == ""
 
 
 def test_published_layers_are_layers_of_their_model() -> None:

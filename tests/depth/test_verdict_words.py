@@ -130,6 +130,17 @@ def test_what_a_task_tells_is_named() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("guess", "limit", "is_named"),
+    [("task", "nine tenths", True), ("text", "nine tenths", False), ("task", "80%", False)],
+)
+def test_the_demos_count_of_the_same_kind_is_named(guess: Any, limit: str, is_named: bool) -> None:
+    headline = replace(KEPT, scored="answer", guess=guess, limit=limit)
+    demo = "The demo model takes 19 of its 30 layers (19 to 20)."
+    words = verdict_sentence([COSINE], 24, n_prompts=8, headline=headline, demo=demo)
+    assert (demo in words.clauses) is is_named
+
+
 def test_where_too_little_is_known_there_is_no_number() -> None:
     better = "0.6 nats a token better than a guess"
     nothing = replace(KEPT, count=None, half=None, too_little=better)

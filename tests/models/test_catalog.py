@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from depthtui.data.model import DEMO_NAME
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models import catalog
@@ -199,7 +200,7 @@ class TestOnDisk:
         assert (demo.name, demo.ready, demo.size) == ("demo", False, catalog.DEMO_WHEEL_BYTES)
 
     def test_a_converted_demo_is_ready(self, tmp_path, hub_cache) -> None:
-        folder = model_folder(tmp_path / "models" / catalog.DEMO_NAME, weights=1000)
+        folder = model_folder(tmp_path / "models" / DEMO_NAME, weights=1000)
         (demo,) = on_disk(tmp_path / "models")
         assert demo.ready
         assert demo.size == sum(path.stat().st_size for path in folder.iterdir())

@@ -17,11 +17,11 @@ import pytest
 import torch
 from transformers import AutoTokenizer
 
+from depthtui.data.model import DEMO_NAME
 from depthtui.data.protocol import Progress
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError, RunStopped
 from depthtui.models import conversion, demo
-from depthtui.models.catalog import DEMO_NAME
 from depthtui.models.demo import ensure_demo
 from depthtui.models.loading import load
 from tests.tiny_gguf import tiny_gguf, tiny_wheel
