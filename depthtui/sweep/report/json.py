@@ -98,11 +98,11 @@ def _answer(answer: Answer) -> dict[str, Any]:
 
 
 def sweep_csv(summary: SweepSummary) -> bytes:
-    """A line for every cell and rule, as UTF-8; an unknown value is empty."""
+    """A line for every cell and rule, or cell without any, as UTF-8; an unknown value is empty."""
     rows = [
         {name: _cell_text(value_of(cell, estimate)) for name, value_of in _COLUMNS.items()}
         for cell in summary.cells
-        for estimate in cell.depths
+        for estimate in cell.depths or [None]
     ]
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
@@ -111,17 +111,21 @@ def sweep_csv(summary: SweepSummary) -> bytes:
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
-def _from(estimate: object, name: str) -> Any:
-    """An attribute of an estimate, or of the paper's depth; None where there is none."""
-    return None if estimate is None else getattr(estimate, name)
+def _from(value: Any, *names: str | int) -> Any:
+    """An attribute of an attribute, or an element of a tuple; None where one of them is None."""
+    for name in names:
+        if value is None:
+            return None
+        value = value[name] if isinstance(name, int) else getattr(value, name)
+    return value
 
 
-def _end(interval: tuple[float, float] | None, side: int) -> float | None:
-    """The lower (0) or the upper end (1) of an interval."""
-    return interval[side] if interval else None
+def _published(cell: CellSummary, depth: DepthEstimate | None, name: str) -> Any:
+    """An attribute of the paper's depth by the same rule; None where there is none."""
+    return None if depth is None else _from(cell.published(depth.rule), name)
 
 
-_COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
+_COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate | None], Any]] = {
     "model": lambda cell, _: cell.title,
     "source": lambda cell, _: cell.model.source,
     "revision": lambda cell, _: cell.model.revision,
@@ -133,41 +137,41 @@ _COLUMNS: Mapping[str, Callable[[CellSummary, DepthEstimate], Any]] = {
     "level": lambda cell, _: cell.cell.task.level,
     "prompts": lambda cell, _: len(cell.records),
     "tokens": lambda cell, _: cell.n_tokens,
-    "rule": lambda _, depth: depth.rule,
-    "layer": lambda _, depth: depth.layer,
-    "ratio": lambda _, depth: depth.ratio,
-    "interval_low": lambda _, depth: _end(depth.interval, 0),
-    "interval_high": lambda _, depth: _end(depth.interval, 1),
-    "threshold": lambda _, depth: depth.threshold,
-    "reason": lambda _, depth: depth.reason,
-    "warning": lambda _, depth: depth.warning,
-    "published_dataset": lambda cell, depth: _from(cell.published(depth.rule), "dataset"),
-    "published_layer": lambda cell, depth: _from(cell.published(depth.rule), "layer"),
-    "difference": lambda cell, depth: _from(cell.published(depth.rule), "difference"),
+    "rule": lambda _, depth: _from(depth, "rule"),
+    "layer": lambda _, depth: _from(depth, "layer"),
+    "ratio": lambda _, depth: _from(depth, "ratio"),
+    "interval_low": lambda _, depth: _from(depth, "interval", 0),
+    "interval_high": lambda _, depth: _from(depth, "interval", 1),
+    "threshold": lambda _, depth: _from(depth, "threshold"),
+    "reason": lambda _, depth: _from(depth, "reason"),
+    "warning": lambda _, depth: _from(depth, "warning"),
+    "published_dataset": lambda cell, depth: _published(cell, depth, "dataset"),
+    "published_layer": lambda cell, depth: _published(cell, depth, "layer"),
+    "difference": lambda cell, depth: _published(cell, depth, "difference"),
     "loss": lambda cell, _: cell.means.get("loss"),
-    "count": lambda _, depth: depth.count,
-    "published_count": lambda cell, depth: _from(cell.published(depth.rule), "count"),
+    "count": lambda _, depth: _from(depth, "count"),
+    "published_count": lambda cell, depth: _published(cell, depth, "count"),
     "effective_prompts": lambda cell, _: cell.effective_prompts,
-    "prompt_layer": lambda _, depth: _from(depth.prompt_weighted, "layer"),
-    "prompt_ratio": lambda _, depth: _from(depth.prompt_weighted, "ratio"),
-    "prompt_interval_low": lambda _, depth: _end(_from(depth.prompt_weighted, "interval"), 0),
-    "prompt_interval_high": lambda _, depth: _end(_from(depth.prompt_weighted, "interval"), 1),
-    "crossing": lambda _, depth: depth.crossing,
-    "area": lambda _, depth: depth.area,
-    "prompt_crossing": lambda _, depth: _from(depth.prompt_weighted, "crossing"),
-    "prompt_area": lambda _, depth: _from(depth.prompt_weighted, "area"),
-    "count_low": lambda _, depth: _end(depth.count_interval, 0),
-    "count_high": lambda _, depth: _end(depth.count_interval, 1),
-    "right": lambda cell, _: _from(cell.accuracy, "right"),
-    "answers": lambda cell, _: _from(cell.accuracy, "answers"),
+    "prompt_layer": lambda _, depth: _from(depth, "prompt_weighted", "layer"),
+    "prompt_ratio": lambda _, depth: _from(depth, "prompt_weighted", "ratio"),
+    "prompt_interval_low": lambda _, depth: _from(depth, "prompt_weighted", "interval", 0),
+    "prompt_interval_high": lambda _, depth: _from(depth, "prompt_weighted", "interval", 1),
+    "crossing": lambda _, depth: _from(depth, "crossing"),
+    "area": lambda _, depth: _from(depth, "area"),
+    "prompt_crossing": lambda _, depth: _from(depth, "prompt_weighted", "crossing"),
+    "prompt_area": lambda _, depth: _from(depth, "prompt_weighted", "area"),
+    "count_low": lambda _, depth: _from(depth, "count_interval", 0),
+    "count_high": lambda _, depth: _from(depth, "count_interval", 1),
+    "right": lambda cell, _: _from(cell, "accuracy", "right"),
+    "answers": lambda cell, _: _from(cell, "accuracy", "answers"),
     "population": lambda cell, _: population([cell.cell.task]),
-    "kept": lambda cell, _: _from(cell.headline, "count"),
-    "kept_low": lambda cell, _: _from(cell.headline, "low"),
-    "kept_high": lambda cell, _: _from(cell.headline, "high"),
-    "kept_half": lambda cell, _: _from(cell.headline, "half"),
-    "kept_mean_depth": lambda cell, _: _from(cell.headline, "mean_depth"),
-    "kept_gain": lambda cell, _: _from(cell.headline, "gain"),
-    "kept_of": lambda cell, _: _from(cell.headline, "scored"),
+    "kept": lambda cell, _: _from(cell, "headline", "count"),
+    "kept_low": lambda cell, _: _from(cell, "headline", "low"),
+    "kept_high": lambda cell, _: _from(cell, "headline", "high"),
+    "kept_half": lambda cell, _: _from(cell, "headline", "half"),
+    "kept_mean_depth": lambda cell, _: _from(cell, "headline", "mean_depth"),
+    "kept_gain": lambda cell, _: _from(cell, "headline", "gain"),
+    "kept_of": lambda cell, _: _from(cell, "headline", "scored"),
 }
 """The value of each column, from a cell and a rule's depth."""
 

@@ -249,6 +249,14 @@ class TestKept:
         assert float(line["kept_low"]) <= headline.count <= float(line["kept_high"])
         assert float(line["kept_mean_depth"]) == pytest.approx(headline.mean_depth)
 
+    def test_the_table_has_it_where_no_rule_was_measured(self) -> None:
+        runs = [full_run(f"text {n}", seed=n) for n in (0, 1)]
+        alone = [lacking(run, *(name for name in run.measured if name != "kept")) for run in runs]
+        summary = of_results(alone)
+        (line,) = csv.DictReader(io.StringIO(sweep_csv(summary).decode()))
+        assert (line["rule"], line["layer"], line["published_count"]) == ("", "", "")
+        assert float(line["kept"]) == pytest.approx(summary.cells[0].headline.count)
+
     def test_without_it_there_is_no_column(self) -> None:
         without = of_results([lacking(full_run(f"text {n}", seed=n), "kept") for n in (0, 1)])
         assert "nine tenths" not in markdown_bytes(sweep_document(without, [])).decode()
