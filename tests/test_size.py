@@ -59,7 +59,7 @@ CODE_LINES = {
     "tests/sweep": 3_530,
     "tests/tools": 3_120,
     "tests/tracing": 1_270,
-    "tests/tui": 13_870,
+    "tests/tui": 13_860,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 156,
-    "cases": 9_569,
+    "cases": 9_570,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

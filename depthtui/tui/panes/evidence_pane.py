@@ -440,10 +440,8 @@ class EvidencePane(VerdictPage):
         if metric.name in self.being_computed:
             return "computing …"
         cost = about_time(metric, self.computed, self.view.pace) or NOT_TIMED
-        if metric.name == kept.NAME:
-            if self.computed.settings.order_source == "own":
-                cost += ", in this prompt's own order"
-            cost += self.why_kept_waits and f"; starts by key alone: {self.why_kept_waits}"
+        if metric.name == kept.NAME and self.why_kept_waits:
+            cost += f"; starts by key alone: {self.why_kept_waits}"
         return cost if metric.name in self.next_metrics else f"then i again: {cost}"
 
 
