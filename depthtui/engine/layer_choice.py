@@ -244,8 +244,10 @@ class LayerChoice:
             words += f", {self.order_words}: {marks}"
         lines, by = [f"{words}; {self.kept_words(self.count)}"], self.choosing
         if by is not None:
+            enough = plural(self.n_pieces - self.count, self.piece)
             lines += [
-                f"chosen: {by.gate.describe(by.costs, self.count)} on {by.texts}",
+                f"chosen: {by.gate.describe(by.costs, self.count)} on {by.texts}, with at most "
+                f"{enough}: another order may need fewer",
                 f"checked: {self._checked_words(by.gate)} on {by.prompts}, which chose nothing; "
                 f"the gate is {by.gate.option}",
             ]
