@@ -48,7 +48,7 @@ CODE_LINES = {
     "tests/golden": 400,
     "tests/lenses": 460,
     "tests/manual": 70,
-    "tests/metrics": 7_570,
+    "tests/metrics": 7_580,
     "tests/models": 2_330,
     "tests/oracle": 10,
     "tests/parallel": 470,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 156,
-    "cases": 9_570,
+    "cases": 9_572,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

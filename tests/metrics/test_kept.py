@@ -646,6 +646,12 @@ def test_an_order_that_some_prompts_are_not_read_in_is_left_out():
     assert curve.by_order(depth_of)[0] == pytest.approx(curve.mean_depth)
 
 
+@pytest.mark.parametrize(("last", "drawn"), [(150.0, [3]), (LOST, [])])
+def test_a_drawn_order_that_was_read_to_its_end_is_a_control_however_high_its_loss(last, drawn):
+    some = (constructed(LOSS, others={3: [*FAR[:-1], end]}) for end in (last, 8.0))
+    assert pooled(list(some))[0].curve.drawn == drawn
+
+
 def test_of_answers_their_tokens_alone_are_counted():
     with_answer = constructed(LOSS, answer_start=9)
     values = with_answer.measured[METRIC.name]

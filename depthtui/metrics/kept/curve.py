@@ -27,9 +27,6 @@ Guess: TypeAlias = Literal["text", "task"]
 SHARE, HALF = 0.9, 0.5
 """The shares of the gain at which layers are counted."""
 
-_READ = 50.0
-"""The most nats of a mean loss that was read in every prompt."""
-
 LEAST_GAIN = 0.1
 """The least gain, as a share of the guess's own loss, for a count."""
 
@@ -231,11 +228,12 @@ class KeptCurve:
     @property
     def drawn(self) -> list[int]:
         """The drawn orders that are read in every prompt; of several prompts, to their end."""
-        is_one = sum(part is not None for part in self.parts) == 1
+        parts = [part for part in self.parts if part is not None]
         return [
             place
             for place in self._finite
-            if place >= CANDIDATES and (is_one or self.mean.loss[place].max() < _READ)
+            if place >= CANDIDATES
+            and (len(parts) == 1 or all(part.loss[place].max() < LOST for part in parts))
         ]
 
     @property
