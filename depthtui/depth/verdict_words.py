@@ -110,8 +110,9 @@ def verdict_sentence(facts: Facts) -> Sentence:
         f"{facts.model} {keeps} with at most {headline.count} of its "
         f"{plural(facts.n_layers, 'layer')}"
     )
-    is_as_demo = headline.guess == "task" and headline.limit == AT_NINE_TENTHS.kept_words
-    beside = (*_cost(headline), *filter(None, [facts.demo if is_as_demo else ""]))
+    beside = list(_cost(headline))
+    if facts.demo and headline.guess == "task" and headline.limit == AT_NINE_TENTHS.kept_words:
+        beside.append(facts.demo)
     return Sentence(bold, (f" ({_how_sure(facts, headline)}).", *beside, *clauses))
 
 

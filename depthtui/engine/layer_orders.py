@@ -257,9 +257,10 @@ class LayerOrders:
         """
         if self._guess is None:
             self._guess = self._read_guess()
-        stored_guess = self._draft_guess if is_draft and self._guess is None else self._guess
-        if stored_guess is not None:
-            return stored_guess
+        if self._guess is not None:
+            return self._guess
+        if is_draft and self._draft_guess is not None:
+            return self._draft_guess
         with fast_products(self.model.loaded.model), torch.no_grad():
             texts = self.written_texts(report, checkpoint)
             if not is_draft:

@@ -16,6 +16,7 @@ from depthtui.metrics.kept.curve import LOST, ORDERS
 from depthtui.metrics.kept.order_search import Texts, searched
 from depthtui.metrics.kept.result import Kept, answer_tokens, is_short, reads_own
 from depthtui.metrics.layer_order import (
+    OWN_ORDER,
     LayerOrder,
     Orders,
     block_numbers,
@@ -63,7 +64,8 @@ def in_orders(
     pieces = pieces_of(kind.piece, [context.replay], context.anatomy, context.substitute)
     run, unembedding, report = context.result, context.unembedding, context.report
     settings, order = run.settings, context.order(kind.piece)
-    is_draft = order is None and settings.order_source == "model"
+    if is_draft := order is None and settings.order_source == "model":
+        settings = replace(settings, **OWN_ORDER)
     rows_at_once = context.layers_at_once(pieces.replay.n_tokens)
     rows = OrderedRows(pieces, unembedding, rows_at_once, report, bool(settings.order_texts))
     scored = [slice(1, None), *filter(None, [answer_tokens(run)])]
@@ -71,10 +73,9 @@ def in_orders(
         if partial is not None and partial.orders and partial.kind == settings.order_source:
             result = partial
         else:
-            search = "ranked" if is_draft else settings.order_search
+            search = settings.order_search
             orders = _orders(context, pieces, order, search, rows_at_once)
-            source = "own" if is_draft else settings.order_source
-            result = begun(pieces, kind, source, search, orders)
+            result = begun(pieces, kind, settings.order_source, search, orders)
             result = with_guess(result, context.guess(is_draft=True), run.tokens.ids)
         # The first curve is drawn by a draft: the guess, the controls and other orders wait.
         result = rows.with_pieces_left_out(result, scored, candidates=1)
