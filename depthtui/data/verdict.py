@@ -120,7 +120,10 @@ class Headline:
         half_range: their range; None where unknown.
         mean_depth: the layers that a nat of it takes on average.
         depth_range: its range; None where unknown.
-        nats: the loss with `count` layers above the whole model's, in nats a token.
+        nats: the loss with `count` layers above the whole model's, in nats a token; None where
+            these are all.
+        better_without: with how many layers the loss is less than the whole model's, and by how
+            many nats a token; None where it is hardly less with any number.
         order: the order of leaving out layers that takes the fewest.
         by_blocks: whether a prompt's own order is of the other blocks of its tokens, and not of
             other prompts.
@@ -135,7 +138,7 @@ class Headline:
         random: the counts in orders that are drawn.
         is_no_better_than_random: whether one of these takes at most half a layer more.
         choices: the scored tokens whose most probable next token stays the same with so many
-            layers, and all of them; None where unknown.
+            layers, and all of them; None where unknown, or where these are all layers.
     """
 
     measure: str
@@ -152,6 +155,7 @@ class Headline:
     depth_range: tuple[float, float] | None = None
     gain_range: tuple[float, float] | None = None
     nats: float | None = None
+    better_without: tuple[int, float] | None = None
     limit: str = "nine tenths"
     is_share: bool = True
     order: OrderName = "model"

@@ -124,9 +124,11 @@ def _cost(headline: Headline) -> Iterator[str]:
         change = "the cost is" if headline.nats > -0.005 else "the loss falls by"
         words.append(f"{change} {abs(headline.nats):.2f} nats a token ({perplexity})")
     if headline.is_share:
-        ends = headline.half_range or (headline.half, headline.half)
-        between = "" if ends[0] == ends[1] else _range(*ends)
-        words.append(f"half is kept with {headline.half}{between and f' ({between})'}")
+        ends = f" ({_range(*headline.half_range)})" if headline.half_range else ""
+        words.append(f"half is kept with at most {headline.half}{ends}")
+    if headline.better_without is not None:
+        layers, gain = headline.better_without
+        words.append(f"with {layers} layers the loss is {gain:.2f} nats less than with all")
     if words:
         yield f"{_begun('; '.join(words))}."
 
@@ -296,12 +298,10 @@ def headline_not_measured(names: Sequence[str], remedy: str = "") -> str:
 def _counts_of_one_prompt(a: Verdict, b: Verdict) -> str:
     """The counts that hold in both, without a direction."""
     counts = [_of_all(pair, a, b) for pair in _pairs(a, b)]
-    if (headlines := _counted_headlines(a, b)) is not None:
-        ours, other = headlines
-        limit = "" if a.headline is None else a.headline.limit
-        is_share = a.headline is None or a.headline.is_share
-        title = f"{limit} kept with" if is_share else f"within {limit} with"
-        counts.insert(0, _both(title, ours, other, a, b))
+    if a.headline is not None and (headlines := _counted_headlines(a, b)) is not None:
+        limit = a.headline.limit
+        title = f"{limit} kept with" if a.headline.is_share else f"within {limit} with"
+        counts.insert(0, _both(title, *headlines, a, b))
     if not counts:
         return why_not_compared(a, b)
     return f"One prompt each gives no direction: {'; '.join(counts)}."

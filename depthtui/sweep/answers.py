@@ -20,6 +20,9 @@ _VERDICTS = {"more": "Yes", "fewer": "No, less", "as many": "No"}
 _OTHER_LENGTH = 1.1
 """Prompts are of other lengths where the mean lengths of two groups have this ratio."""
 
+_OTHER_GAIN = 1.5
+"""Groups know other amounts where the nats of a token have this ratio."""
+
 _MOSTLY_RIGHT = 0.9
 """The share of right answers below which the depth is of wrong ones, too."""
 
@@ -167,11 +170,27 @@ class Answer:
             yield f"the prompts have {listed([f'{length:.0f}' for length in tokens])} tokens"
         if not self.subject.paired and self.comparison.groups[0].of_other_tokens:
             yield "the tokens that count differ"
+        yield from self._of_knowledge()
         right = [group.right for group in self.groups if group.right is not None]
         if len(right) == len(self.groups) and min(right) < _MOSTLY_RIGHT:
             shares = listed([f"{100 * share:.0f}" for share in right])
             if self.number.is_of_layers:
                 yield f"{shares} % of their answers are right"
+
+    def _of_knowledge(self) -> Iterator[str]:
+        """The groups that know much less than another, and those of which no order is found."""
+        groups = self.comparison.groups
+        gains = [group.gain for group in groups]
+        if max(gains) > _OTHER_GAIN * min(gains):
+            yield f"{listed([f'{gain:.1f}' for gain in gains])} nats of a token are known"
+        names = _without_common_start([group.name for group in self.groups])
+        at_random = [
+            name
+            for name, group in zip(names, groups, strict=True)
+            if group.is_no_better_than_random
+        ]
+        if 0 < len(at_random) < len(groups):
+            yield f"of {listed(at_random)}, any order of layers costs as much"
 
     def __str__(self) -> str:
         if not self.is_known:

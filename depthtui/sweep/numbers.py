@@ -73,6 +73,7 @@ class GroupNumber:
         of_other_tokens: whether its tokens are others than those of other prompts.
         is_beyond_task: whether it is of what is known beyond the task.
         known: what is known with the layers, such as `the answers`; may be empty.
+        gain: how much of a token is known, in nats; 0 for a number without a guess.
     """
 
     statistic: Statistic
@@ -87,6 +88,7 @@ class GroupNumber:
     of_other_tokens: bool = False
     is_beyond_task: bool = False
     known: str = ""
+    gain: float = 0.0
 
     @property
     def value(self) -> float:
@@ -269,13 +271,14 @@ def _of_curve(
         of_other_tokens=curve.guess_of != "task",
         is_beyond_task=curve.guess_of == "task",
         known=_KINDS[curve.scored, curve.guess_of],
+        gain=curve.gain,
     )
 
 
 MEAN_DEPTH = Number(
     "mean_depth",
     "mean depth",
-    "take{s} {values} layers on average to know {known}",
+    "take{s} at most {values} layers on average to know {known}",
     _with_kept,
     partial(_of_kept, depth_of, lambda curve: curve.depth_range),
 )
@@ -293,7 +296,7 @@ WITH_TASK = replace(
 NINE_TENTHS = Number(
     "nine_tenths",
     "nine tenths",
-    "take{s} {values} layers to keep nine tenths of {known}",
+    "take{s} at most {values} layers to keep nine tenths of {known}",
     _with_kept,
     partial(_of_kept, AT_NINE_TENTHS.layers, lambda curve: curve.range(AT_NINE_TENTHS)),
     rounds_up=True,

@@ -138,7 +138,7 @@ def _with_nine_tenths(answers: Sequence[Answer]) -> list[Answer]:
     for answer in answers:
         if answer.number is NINE_TENTHS and answer.is_known:
             layers = listed(answer.number.each_in_words(answer.comparison.groups))
-            beside = f"Nine tenths of it are there with {layers}."
+            beside = f"Nine tenths of it are there with at most {layers}."
     return [replace(answer, beside=beside) if answer.is_headline else answer for answer in answers]
 
 

@@ -44,7 +44,7 @@ def fragile(measure: str, title: str, count: int, low: int, high: int) -> Eviden
 
 
 KEPT = Headline("kept", 19, 18, 19, 12, 12.4, 4.2, half_range=(11, 13), nats=0.5)
-COST = "The cost is 0.50 nats a token (perplexity x 1.6); half is kept with 12 (11 to 13)."
+COST = "The cost is 0.50 nats a token (perplexity x 1.6); half is kept with at most 12 (11 to 13)."
 ABLATION = firm("causal", "ablation", "ablation", 23)
 COSINE = firm("geometric", "cosine", "cosine", 19)
 OVERLAP = firm("readable", "overlap", "overlap", 21)
@@ -72,6 +72,12 @@ def test_it_has_one_form_with_the_model_as_its_subject() -> None:
         "SmolLM2 keeps nine tenths of what it knows of this text with at most 19 of its 24 layers"
     )
     assert words.clauses == (" (18 to 19; one prompt; in the model's order).", COST)
+
+
+def test_layers_that_do_harm_are_named_beside_the_cost() -> None:
+    harmed = replace(KEPT, better_without=(22, 1.9))
+    words = verdict_sentence([ABLATION], 24, headline=harmed)
+    assert "; with 22 layers the loss is 1.90 nats less than with all." in words.clauses[1]
 
 
 @pytest.mark.parametrize(

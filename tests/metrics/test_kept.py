@@ -550,6 +550,21 @@ def test_the_least_among_the_orders_counts_and_all_are_in_the_sentence():
     assert "The cost is 0.00 nats a token (perplexity x 1.0)" in words
 
 
+def test_a_loss_that_falls_without_layers_is_in_the_sentence():
+    """Cut to nine tenths of the gain, it would not be seen."""
+    kept, reading = pooled([constructed([1.0, 0.2, 1.1, *LOSS[3:]])])
+    assert kept.headline.better_without == (9, pytest.approx(0.8))
+    assert "with 9 layers the loss is 0.80 nats less than with all" in reading.verdict.sentence
+    assert pooled([constructed([1.0, 0.6, 1.1, *LOSS[3:]])])[0].headline.better_without is None
+
+
+def test_where_all_layers_stay_nothing_is_said_of_what_that_costs():
+    kept, reading = pooled([constructed([1.0, 3.0, *LOSS[2:]])])
+    assert (kept.headline.count, kept.headline.nats, kept.headline.choices) == (10, None, None)
+    assert "first choices" not in reading.verdict.sentence
+    assert "The cost" not in reading.verdict.sentence
+
+
 def test_an_order_no_better_than_a_drawn_one_is_fragile():
     kept, reading = pooled([constructed(LOSS, others={3: NEAR, 4: NEAR})])
     assert not kept.headline.is_no_better_than_random

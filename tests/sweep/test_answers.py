@@ -115,8 +115,34 @@ def test_a_planted_trend_is_found_in_closed_form() -> None:
     assert "layers on average" in str(answer)
     assert "From the first to the last +8.0 layers (95 % interval " in str(answer)
     # Steps at 8 ± 1 layers keep nine tenths with 9 or more.
-    assert "Nine tenths of it are there with 9, 13 and 17." in str(answer)
+    assert "Nine tenths of it are there with at most 9, 13 and 17." in str(answer)
     assert not answer.reason
+
+
+def test_a_level_of_which_any_order_costs_as_much_is_named() -> None:
+    answer = on_levels(8 + AROUND, 14 + AROUND, 19.5 + 0 * AROUND)
+    assert answer.verdict == "Yes"
+    assert "of 3 digits, any order of layers costs as much" in answer.confounds
+
+
+def test_levels_of_which_other_amounts_are_known_are_named() -> None:
+    depths = {("a", "1"): 8 + AROUND, ("a", "2"): 14 + AROUND}
+    (same,) = answered(depths)[1]["difficulty"].headline
+    assert not any("nats" in clause for clause in same.confounds)
+    records = {
+        (cell := Cell(ModelSpec("a"), TaskChoice("addition", level))): [
+            record(cell, number, depth, 20, whole=whole)
+            for number, depth in enumerate(depths["a", level])
+        ]
+        for level, whole in (("1", 1.0), ("2", 4.0))
+    }
+    plan = SweepPlan((ModelSpec("a"),), tuple(cell.task for cell in records), SETTINGS)
+    questions_of = {
+        question.name: question
+        for question in questions(summarise_sweep(Outcome(plan, records, [])))
+    }
+    (answer,) = questions_of["difficulty"].headline
+    assert "4.0 and 1.0 nats of a token are known" in answer.confounds
 
 
 def test_levels_that_take_as_many_are_no() -> None:
@@ -156,7 +182,7 @@ def test_where_any_order_of_layers_costs_as_much_nothing_is_told() -> None:
 def test_each_mean_has_its_interval_and_the_number_of_prompts() -> None:
     answer = on_levels(8 + AROUND, 12 + AROUND)
     low, high = (20 * end for end in answer.comparison.ranges[0])
-    assert f"(n 6), a takes 8.0 ({low:.1f} to {high:.1f}) and 12.0 (" in str(answer)
+    assert f"(n 6), a takes at most 8.0 ({low:.1f} to {high:.1f}) and 12.0 (" in str(answer)
 
 
 def test_a_level_of_which_too_little_is_known_is_in_no_trend() -> None:
@@ -234,10 +260,8 @@ def test_models_of_other_depths_are_compared_by_shares_on_the_same_prompts() -> 
     assert answer.comparison.change == pytest.approx(0, abs=0.01)
     assert answer.verdict == "No"
     first, second = (cell.title for cell in summary.cells)
-    assert (
-        f"{first} and {second} take 10.0 (9.3 to 10.8) of 20 and 15.0 (13.7 to 16.5) of 30 layers"
-        in str(answer)
-    )
+    counts = "10.0 (9.3 to 10.8) of 20 and 15.0 (13.7 to 16.5) of 30"
+    assert f"{first} and {second} take at most {counts} layers" in str(answer)
     # The made-up model answers no prompt rightly.
     assert answer.confounds == ["0 and 0 % of their answers are right"]
 

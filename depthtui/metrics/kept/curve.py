@@ -41,6 +41,9 @@ LOST = 1e6
 """The loss, in nats, of what was not read since nothing of the prompt is kept before: a pool with
 such a prompt keeps nothing there, so that a count of it is enough."""
 
+HARDLY = 0.1
+"""The share of the gain by which a loss with fewer layers is hardly less."""
+
 LITTLE_BETTER = 0.5
 """Layers by which the best order is to take fewer than a drawn one."""
 
@@ -267,6 +270,16 @@ class KeptCurve:
         """The nats a token above the whole model's loss with this whole number of layers."""
         losses = self.mean.loss[self.best(stop)]
         return float(losses[self.n_pieces - self.count(stop)] - losses[0])
+
+    @property
+    def better_without(self) -> tuple[int, float] | None:
+        """The layers with which the loss is least in the best order, and by how many nats a token.
+
+        None where it is hardly less than the whole model's.
+        """
+        gains = self.mean.loss[self.best()][:1] - self.mean.loss[self.best()]
+        layers, gain = self.n_pieces - int(gains.argmax()), float(gains.max())
+        return (layers, gain) if gain > HARDLY * self.gain else None
 
     @property
     def share(self) -> np.ndarray:

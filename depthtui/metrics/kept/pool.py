@@ -187,6 +187,7 @@ class PooledKept:
             return headline
         low, high = curve.range() or (None, None)
         best, counts = curve.best(), curve.by_order(curve.stop.layers)
+        leaves_any = curve.count() < self.n_pieces
         return replace(
             headline,
             count=curve.count(),
@@ -196,7 +197,8 @@ class PooledKept:
             half_range=curve.range(AT_HALF),
             mean_depth=curve.mean_depth,
             depth_range=curve.depth_range,
-            nats=curve.cost(),
+            nats=curve.cost() if leaves_any else None,
+            better_without=curve.better_without,
             order=self.order_name(best),
             by_blocks=self.by_blocks,
             sisters=tuple(
@@ -206,7 +208,7 @@ class PooledKept:
             ),
             random=tuple(map(rounded_up_count, curve.in_random_orders())),
             is_no_better_than_random=curve.is_no_better_than_random,
-            choices=self._choices_kept,
+            choices=self._choices_kept if leaves_any else None,
         )
 
     @property
