@@ -9,7 +9,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import chain, cycle
 from pathlib import Path
@@ -28,6 +28,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import MetricRows
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.saved_session import SavedRun
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
@@ -38,7 +39,7 @@ from depthtui.prompts.asking import Asking
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
-from tests.builders.models import tiny_model
+from tests.builders.models import model_info, tiny_model
 from tests.builders.results import full_result, full_run, lacking
 from tests.builders.results import run as a_run
 from tests.data.test_store import DAMAGES, damage_index
@@ -1112,8 +1113,12 @@ class TestExplorer:
             trusted: Sequence[ModelSpec],
             engine_command: str,
             recorder: object,
+            continues: Callable[[SavedRun], bool],
+            asks_for_prompt: bool,
         ) -> int:
             assert recorder is None
+            shown = SavedRun(model_info(ModelSpec("some/model")), Prompt("a"), RunSettings(), "")
+            self.continues, self.asks_for_prompt = continues(shown), asks_for_prompt
             assert option_values.items() <= vars(settings).items()
             self.trusted, self.engine_command = trusted, engine_command
             calls.append((spec, settings))
@@ -1137,6 +1142,21 @@ class TestExplorer:
         cli.main([])
         cli.main(["--model", "other/model"])
         assert [spec.name for spec, _ in opened] == ["some/model", "other/model"]
+
+    @pytest.mark.parametrize(
+        ("arguments", "continues"),
+        [
+            ([], True),
+            (["--model", "some/model"], True),
+            (["--model", "other/model"], False),
+            (["--new"], False),
+        ],
+    )
+    def test_it_continues_the_last_session_unless_another_model_or_a_new_one_is_asked_for(
+        self, opened: list[tuple[ModelSpec, Settings]], arguments: list[str], continues: bool
+    ) -> None:
+        cli.main(arguments)
+        assert (self.continues, self.asks_for_prompt) == (continues, arguments == ["--new"])
 
     def test_options(self, opened: list[tuple[ModelSpec, Settings]], home: Path) -> None:
         arguments = f"--model m --device cpu --dtype float16 --cache-dir {home} --cache-limit 2GiB"

@@ -153,6 +153,7 @@ def _engine_command(context: click.Context, parameter: click.Parameter, command:
         help='Reaches an engine elsewhere, as in "ssh gpu depthtui engine".',
     ),
 )
+@click.option("--new", is_flag=True, help="Begin a session with a prompt, not the last session.")
 @scene_options
 @click.version_option(__version__, message="depthtui %(version)s")
 @click.pass_context
@@ -164,6 +165,7 @@ def commands(
     trusted: TrustedModels,
     overrides: Overrides,
     engine_command: str,
+    new: bool,
     **scene: Any,
 ) -> int:
     """Explore how a language model uses its depth.
@@ -187,9 +189,17 @@ def commands(
         from depthtui.tui.app import main as explore
 
         spec = replace(spec, name=model or settings.last_model)
-        trusted_models = [spec] if trusted.every else []
-        values = overrides.values
-        return explore(spec, settings, values, trusted_models, engine_command, recorder)
+        return explore(
+            spec,
+            settings,
+            overrides.values,
+            [spec] if trusted.every else [],
+            engine_command,
+            recorder,
+            # A scene begins with what anyone has.
+            lambda shown: not (new or recorder) and model in (None, shown.model.spec.name),
+            new,
+        )
     finally:
         gc.enable()
 

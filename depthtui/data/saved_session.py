@@ -50,6 +50,7 @@ class SavedSession:
         shown: index of the run on the screen, or -1.
         layer, token: the cursor.
         measure: name of the measure in the heatmap.
+        page, pane: ids of the page that is shown, and of the pane with the focus; untrusted.
         kl_threshold, overlap_threshold: thresholds of the rules, in (0, 1].
         title: its name for people; empty for the first prompt.
     """
@@ -60,13 +61,13 @@ class SavedSession:
     layer: int
     token: int
     measure: str
+    page: str
+    pane: str
     kl_threshold: float
     overlap_threshold: float
     title: str = ""
 
     def differs_by_looks(self, other: SavedSession) -> bool:
         """Whether the two sessions differ at most in the state of the screen."""
-        looks = {
-            name: getattr(other, name) for name in ("saved", "shown", "layer", "token", "measure")
-        }
-        return replace(self, **looks) == other
+        looks = ("saved", "shown", "layer", "token", "measure", "page", "pane")
+        return replace(self, **{name: getattr(other, name) for name in looks}) == other

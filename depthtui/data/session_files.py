@@ -37,7 +37,7 @@ from depthtui.options import WrongValue, options_of
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-SCHEMA = 3
+SCHEMA = 4
 """Increased when the meaning of a field changes: files of another schema are not read."""
 
 _LARGEST = 64 << 20

@@ -47,6 +47,7 @@ from depthtui.tui.themes import THEMES
 
 if TYPE_CHECKING:
     from depthtui.data.run import Prompt
+    from depthtui.data.saved_session import SavedRun
     from depthtui.tui.scene import Recorder
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine_connection import EngineConnection
@@ -55,6 +56,9 @@ if TYPE_CHECKING:
 
 # The first frame does not wait for imports inside functions: NumPy, the screens and the explorer's
 # state are imported after it, dialogs when they are opened.
+
+SAVE_SECONDS = 5.0
+"""Seconds between two looks at whether the session has changed: a process may be killed."""
 
 MOST_MISHAPS = 100
 """Most errors without a key or mouse event in between; more of them are a loop."""
@@ -88,6 +92,8 @@ class DepthApp(Navigation):
 
     Attributes:
         recorder: writes what the terminal sends, or None.
+        continues: returns whether it opens on the last session, given the run that is shown there.
+        asks_for_prompt: whether it opens with the question for a prompt.
     """
 
     TITLE = "depthtui"
@@ -124,6 +130,8 @@ class DepthApp(Navigation):
         self._last_resort: threading.Timer | None = None
         self.main: MainScreen | None = None
         self.recorder: Recorder | None = None
+        self.continues: Callable[[SavedRun], bool] = lambda shown: False
+        self.asks_for_prompt = False
         self._simulated: list[events.Key] = []
         self._make_engine = make_engine or self._engine_process
         self._spec, self._engine_command = spec, engine_command
@@ -172,9 +180,9 @@ class DepthApp(Navigation):
         self.set_class(has_few_colours(self), "-few-colours")
         self.main = MainScreen(self.explorer)
         self.push_screen(self.main)
-        self.call_after_refresh(self._start_explorer)
+        self.call_after_refresh(self._start_explorer, self.main)
 
-    def _start_explorer(self) -> None:
+    def _start_explorer(self, main: MainScreen) -> None:
         from depthtui.tui.state.saved_paces import paces_path, saved_paces
 
         if not gc.isenabled():
@@ -188,19 +196,24 @@ class DepthApp(Navigation):
             self.action_welcome()
         self._hint_at_colours()
         self._check_room(self.size)
+        last = self.explorer.sessions.offered
+        if last is not None and self.continues(last.session.runs[last.session.shown]):
+            main.open_session(last)
         self.explorer.engine.start()
         self.show_changes()
+        main.set_interval(SAVE_SECONDS, self.save_session)
+        if self.asks_for_prompt and self.screen is main:
+            main.action_command("prompt")
 
     def save_session(self) -> bool:
-        """Write the session into its file, and the paces of models for the next start.
+        """Write the session into its file.
 
         False where the session cannot be written.
         """
         if self.main is None or not self.explorer.sessions.is_on:
             return True
-        self._save_paces()
         try:
-            self.explorer.sessions.save(*self.main.cursor, self.main.measure.name)
+            self.explorer.sessions.save(self.main.look)
         except DepthError as error:
             if not self._has_warned_of_session:
                 self._has_warned_of_session = True
@@ -420,6 +433,7 @@ class DepthApp(Navigation):
             self.main.advance(message.event)
         if isinstance(message.event, RunFinished):
             self.save_session()
+            self._save_paces()
         self.show_changes()
 
     def _could_handle(self, message: EngineEvent) -> bool:
@@ -549,12 +563,15 @@ def main(
     trusted: Iterable[ModelSpec] = (),
     engine_command: str = "",
     recorder: Recorder | None = None,
+    continues: Callable[[SavedRun], bool] = lambda shown: False,
+    asks_for_prompt: bool = False,
 ) -> int:
     """Open the explorer in this terminal; returns the exit status.
 
     Args:
         spec, settings, given_options, trusted, engine_command: those of `DepthApp`.
         recorder: writes what the terminal sends; None for no scene.
+        continues, asks_for_prompt: attributes of `DepthApp`.
 
     Raises:
         Exception: the error that ended the app unexpectedly, after the terminal is restored.
@@ -568,6 +585,7 @@ def main(
         engine_command=engine_command,
     )
     app.recorder = recorder
+    app.continues, app.asks_for_prompt = continues, asks_for_prompt
     try:
         status = app.run()
     finally:

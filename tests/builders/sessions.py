@@ -45,7 +45,9 @@ def saved_result(cache: Path, result: RunResult, in_cache: bool = True) -> Saved
 def save(cache: Path, *runs: SavedRun, title: str = "Rivers", day: int = 2) -> str:
     """A session of these runs on disk; returns its name."""
     saved_at = datetime(2026, 1, day, 9, 30)
-    session = SavedSession(saved_at.isoformat(), runs, 0, 0, 0, "kl", 0.4, 0.6, title)
+    session = SavedSession(
+        saved_at.isoformat(), runs, 0, 0, 0, "kl", "verdict", "heatmap", 0.4, 0.6, title
+    )
     writer = SessionFolder(cache).create(session, saved_at)
     writer.close()
     return writer.path.stem

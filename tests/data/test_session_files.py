@@ -24,7 +24,7 @@ NOON = datetime(2026, 1, 2, 12, 30, 15)
 
 def session(prompt: str = "One plus one is two.", saved: datetime = NOON) -> SavedSession:
     run = SavedRun(model_info(), Prompt(prompt), RunSettings(), saved.isoformat())
-    return SavedSession(saved.isoformat(), (run,), 0, 1, 2, "kl", 0.5, 0.5)
+    return SavedSession(saved.isoformat(), (run,), 0, 1, 2, "kl", "verdict", "heatmap", 0.5, 0.5)
 
 
 WHOLE = SavedSession(
@@ -51,6 +51,8 @@ WHOLE = SavedSession(
     1,
     2,
     "kl",
+    "left-out",
+    "heatmap",
     0.5,
     0.25,
     "Sums",

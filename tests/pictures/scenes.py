@@ -187,7 +187,9 @@ async def sessions(it: Explored, folder: Path) -> None:
             SavedRun(model_info(ModelSpec(name)), Prompt(text), RunSettings(), saved.isoformat())
             for name, text in zip(names, RIVERS, strict=False)
         )
-        session = SavedSession(saved.isoformat(), runs, 0, 0, 0, "kl", 0.5, 0.5, title)
+        session = SavedSession(
+            saved.isoformat(), runs, 0, 0, 0, "kl", "verdict", "heatmap", 0.5, 0.5, title
+        )
         SessionFolder(folder / "cache").create(session, saved).close()
     await it.press("b", "R")
     await seen(it, "The Ebro")

@@ -264,6 +264,7 @@ async def explore(
     trusted: Sequence[ModelSpec] = (),
     automatic_seconds: float = 0.0,
     engine_command: str = "",
+    continues: bool = False,
 ) -> AsyncIterator[Explored]:
     """Run the explorer without a terminal; by default until the first run is done.
 
@@ -287,6 +288,7 @@ async def explore(
         engine_command=engine_command,
     )
     app.explorer.automatic.most_seconds = automatic_seconds
+    app.continues = lambda shown: continues
     async with app.run_test(size=size, notifications=True) as pilot:
         explored = Explored(app, pilot, engines, tmp_path)
         await explored.until(lambda: app.main is not None, "the main screen")

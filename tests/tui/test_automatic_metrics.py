@@ -10,18 +10,31 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.protocol import Pace, RunFinished, StartRun, Stop
+from depthtui.data.run import Prompt
+from depthtui.data.run_settings import RunSettings
+from depthtui.data.saved_session import SavedRun
+from depthtui.data.session_files import SessionFile, SessionFolder
 from depthtui.metrics.kept import NAME
 from depthtui.metrics.kept.result import Kept
 from depthtui.metrics.pooling import FEWEST_TOKENS
 from depthtui.tui.panes.left_out_pane import LeftOutPane
 from depthtui.tui.state.automatic_metrics import MOST_SECONDS, begins_by_itself
 from depthtui.tui.state.session import RunState
-from tests.builders import engines
+from tests.builders import engines, sessions
 from tests.builders.engines import FakeEngine
+from tests.builders.models import model_info
 from tests.builders.results import make_result
 from tests.tui.app_helpers import Explored, explore
 
 LONG = 1e9
+NOON = "2026-01-02T12:00:00"
+
+
+def of_before(folder: Path) -> SessionFile:
+    """A session of a former start."""
+    sessions.save(folder / "before", SavedRun(model_info(), Prompt("Rain."), RunSettings(), NOON))
+    (file,) = SessionFolder(folder / "before").files()
+    return file
 
 
 @asynccontextmanager
@@ -58,7 +71,8 @@ async def test_the_models_order_begins_where_the_draft_before_it_comes_soon(
         await it.ready()
         begun = it.engine.sent(StartRun)[-1].settings
         assert (begun.order_source, begun.order_search) == ("model", "lazy")
-        # It is the run of every start still: no session is offered at the next one.
+        # It is the run of every start still, which does not take a session's place.
+        it.app.explorer.sessions.offered = of_before(tmp_path)
         assert not it.app.explorer.sessions._is_worth_saving
 
 
@@ -94,6 +108,7 @@ async def test_what_began_by_itself_is_kept_once_a_key_has_begun_it(tmp_path: Pa
     async with begun(tmp_path) as it:
         run, explorer = it.session.current, it.app.explorer
         await it.press("escape", until=lambda: run.state is RunState.FINISHED)
+        explorer.sessions.offered = of_before(tmp_path)
         assert not explorer.sessions._is_worth_saving
         explorer.compute(NAME)
         assert explorer.sessions._is_worth_saving

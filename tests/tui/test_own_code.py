@@ -161,7 +161,9 @@ async def test_going_on_with_a_strangers_sweep_runs_no_code_until_the_model_is_t
 async def test_a_strangers_session_asks(own_code: OwnCode, tmp_path: Path) -> None:
     spec = ModelSpec(str(own_code.folder))
     run = SavedRun(model_info(spec), Prompt("one two"), RunSettings(), "2026-01-02T03:04:05")
-    saved = SavedSession("2026-01-02T03:04:05", (run,), 0, 0, 0, "kl", 0.5, 0.3)
+    saved = SavedSession(
+        "2026-01-02T03:04:05", (run,), 0, 0, 0, "kl", "verdict", "heatmap", 0.5, 0.3
+    )
     writer = SessionFolder(tmp_path / "cache").create(saved, datetime(2026, 1, 2, 3, 4))
     writer.close()
     async with explorer_of(tmp_path) as it:

@@ -125,6 +125,36 @@ async def test_a_session_is_offered_and_opened_as_it_was(
         assert it.session.runs[2].remarks.note == "to be looked at again"
 
 
+async def test_a_start_shows_what_was_last_on_the_screen_before_there_is_an_engine(
+    tmp_path: Path,
+) -> None:
+    await save(tmp_path, session_in_cache)
+    async with small(tmp_path, make_engine=saving, continues=True) as it:
+        await it.press("d", "d", until=lambda: it.main.look.page == "left-out")
+        await quit_(it)
+    silent = partial(FakeEngine, load=lambda spec: iter(()))
+    async with small(tmp_path, make_engine=silent, continues=True, wait=False) as it:
+        await it.until(lambda: it.engines and it.main.shown_result() is not None)
+        assert it.session.current is it.session.runs[1]
+        assert (*it.main.cursor, it.main.look.page) == (5, 2, "left-out")
+        assert it.app.explorer.engine.model is None
+        await it.press("h", until=lambda: it.main.cursor == (5, 1))
+        await it.press("r")
+        assert any("run begins when it is there" in toast for toast in it.toasts())
+        assert not it.engine.sent(StartRun)
+        it.engine.say(*loads(it.session.current.model.spec))
+        await it.until(lambda: it.engine.sent(StartRun))
+
+
+async def test_a_killed_explorer_leaves_its_session_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("depthtui.tui.app.SAVE_SECONDS", 0.02)
+    async with small(tmp_path) as it:
+        await it.press("5", "G")
+        await it.until(lambda: files(tmp_path) and files(tmp_path)[0].session.layer == 5)
+
+
 async def test_a_session_has_all_the_time_to_be_written_at_a_signal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

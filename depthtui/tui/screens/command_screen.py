@@ -10,6 +10,7 @@ from textual import getters
 from textual.actions import parse
 from textual.geometry import Offset
 
+from depthtui.data.model import ModelInfo
 from depthtui.tui.commands.command import Command
 from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.panes.pane import Cursor
@@ -127,10 +128,30 @@ class CommandScreen(Screen[Cursor]):
                 self.app.call_next(self._show_why_not)
 
     def _show_why_not(self) -> None:
-        reasons = [self.commands[name].reason(self) for name in self._refused]
+        reasons = {name: self.commands[name].reason(self) for name in self._refused}
         self._refused.clear()
-        if any(reasons):
-            self.app.show_toast(Toast(next(filter(None, reasons))))
+        name = next(filter(reasons.get, reasons), "")
+        if name and not self.waits_for_model(name):
+            self.app.show_toast(Toast(reasons[name]))
+
+    def waits_for_model(self, name: str) -> bool:
+        """Run a command once the model is open, where its screen shows a run until then.
+
+        False where no model is being opened, or the command needs none.
+        """
+        command, engine = self.commands[name], self.explorer.engine
+        has_run = self.explorer.session.current is not None
+        if command.model == "none" or not engine.is_loading or not has_run:
+            return False
+
+        def loaded(model: ModelInfo) -> None:
+            if self.app.screen is self and self.works(name):
+                self.action_command(name)
+
+        engine.follow_with(loaded)
+        label = command.label or command.words.lower()
+        self.app.show_toast(Toast(f"The model is being opened: {label} begins when it is there."))
+        return True
 
     def pop_count(self, otherwise: int = 1) -> int:
         """Return the typed count, which is for one command alone."""

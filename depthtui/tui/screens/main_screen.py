@@ -51,7 +51,7 @@ from depthtui.tui.screens.run_screen import RunScreen
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
 from depthtui.tui.state.session import RunState, SessionRun
-from depthtui.tui.state.sessions import OPEN_ELSEWHERE, words_of
+from depthtui.tui.state.sessions import OPEN_ELSEWHERE, ScreenLook, words_of
 from depthtui.tui.state.status import status_of
 from depthtui.tui.state.step import step_words
 from depthtui.tui.state.unfinished_work import lost_by_opening, unfinished_work
@@ -274,7 +274,7 @@ class MainScreen(RunScreen):
             panes.display = not covers
             if not covers:
                 # Hidden panes lose the focus.
-                self._activate(self.panes[0])
+                self._activate(self.active_pane)
         self.query_one(PaneTabs).set_class(covers, "covered")
 
     def advance(self, progress: Progress) -> None:
@@ -341,7 +341,7 @@ class MainScreen(RunScreen):
         def chosen(choice: SessionChoice | SessionFile | None) -> None:
             if isinstance(choice, SessionFile) and not explorer.sessions.is_own(choice):
                 lost = unfinished_work(explorer) if explorer.session.live else ""
-                then = partial(self._open_session, choice)
+                then = partial(self.open_session, choice)
                 ask_first(self.app, lost, "session", "opens it", then)
             elif isinstance(choice, SessionChoice):
                 self._do_with_run(choice)
@@ -383,7 +383,13 @@ class MainScreen(RunScreen):
             does = f"loads {name} and computes it"
         ask_first(self.app, lost, "session", does, compute)
 
-    def _open_session(self, file: SessionFile) -> None:
+    @property
+    def look(self) -> ScreenLook:
+        """The state of the screen that a session keeps."""
+        up = next(str(page.id) for page in self.pages if page.has_class("up"))
+        return ScreenLook(*self.cursor, self.measure.name, up, str(self.active_pane.id))
+
+    def open_session(self, file: SessionFile) -> None:
         """Replace this session, which stays in its file, by a saved one."""
         sessions = self.explorer.sessions
         try:
@@ -394,6 +400,9 @@ class MainScreen(RunScreen):
         session = file.session
         self.measure = MEASURE_BY_NAME.get(session.measure, self.measure)
         self._return_to = run, Cursor(session.layer, session.token)
+        for name in (session.page, session.pane):
+            if name in self.PANE_ORDER:
+                self.go_to_pane(self.query_one(f"#{name}", Pane))
         self._show_run(run)
         if sessions.is_copy:
             self.notify(OPEN_ELSEWHERE, severity="warning", markup=False)

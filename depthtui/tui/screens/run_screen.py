@@ -211,7 +211,8 @@ class RunScreen(PlacesScreen, SteppedScreen):
         if not metrics and not why_not:
             return False
         if not self.explorer.can_run:
-            self.notify(WHY_BUSY[self.explorer.phase], severity="warning", markup=False)
+            if not self.waits_for_model("compute"):
+                self.notify(WHY_BUSY[self.explorer.phase], severity="warning", markup=False)
         elif patch.NAME in pane.computes() and not run.result.source_text:
             self._ask_for_source(run, pane)
         elif metrics:

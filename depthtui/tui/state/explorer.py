@@ -229,8 +229,14 @@ class Explorer:
         self._prompt_and_template = None
         if self.engine.is_loading:
             # The model being loaded is for these runs, not for a run of its own.
-            self.engine.follow_with(lambda model: None)
+            self.engine.follow_with(self._count_shown)
         return self.session.begin(saved_runs)
+
+    def _count_shown(self, model: ModelInfo) -> None:
+        """Begin the work that comes by itself behind the run on the screen."""
+        run = self.session.current
+        if run is not None and run.model == model:
+            self.automatic.follow(run)
 
     def run(
         self,

@@ -7,11 +7,11 @@ from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from depthtui.data.codec import encode
 from depthtui.data.remarks import Remarks
-from depthtui.data.run import Prompt, RunResult
+from depthtui.data.run import RunResult
 from depthtui.data.saved_session import PASS, SavedRun, SavedSession
 from depthtui.data.sentence import plural
 from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
@@ -31,6 +31,16 @@ OPEN_ELSEWHERE = (
 )
 
 _LONGEST_TITLE = 60
+
+
+class ScreenLook(NamedTuple):
+    """The state of the main screen, as in `SavedSession`."""
+
+    layer: int
+    token: int
+    measure: str
+    page: str
+    pane: str
 
 
 class SessionOwner(Protocol):
@@ -90,19 +100,21 @@ class Sessions:
         self._owner.host.save_session()
         return self.folder.reread(file)
 
-    def save(self, layer: int, token: int, measure: str) -> None:
-        """Write the session, with the cursor and the measure that is shown.
+    def save(self, look: ScreenLook) -> None:
+        """Write the session, with the state of the screen, where it has changed.
 
-        A session with only the run of every start is not written.
+        One with only the run of every start does not take the place of the last session.
 
         Raises:
             DepthError: the folder cannot be written.
         """
         if not (self.is_on and self._is_worth_saving):
             return
-        session = self._contents(layer, token, measure)
+        session = self._contents(look)
         if self._last is not None and session.differs_by_looks(self._last):
             session = replace(session, saved=self._last.saved)
+            if session == self._last:
+                return
         self._last = session
         if self._writer is not None:
             self._writer.write(session)
@@ -209,32 +221,26 @@ class Sessions:
             return any(
                 run.saved_run is None or run.remarks != run.saved_run.remarks for run in runs
             )
-        is_more = len({run.model.spec for run in runs}) > 1 or any(
+        if self._is_continued or self.offered is None:
+            return bool(runs)
+        return len({run.model.spec for run in runs}) > 1 or any(
             run.remarks or not self._is_by_itself(run) for run in runs
         )
-        return bool(runs) and (self._is_continued or is_more)
 
     def _is_by_itself(self, run: SessionRun) -> bool:
         """Whether every start runs this run."""
-        metrics = run.settings.metrics
-        requested = tuple(name for name in metrics if name not in run.recalled)
-        return (run.prompt, requested) == self._by_itself
+        settings = self._owner.settings.run_settings()
+        requested = tuple(name for name in run.settings.metrics if name not in run.recalled)
+        return run.prompt == self._owner.host.first_prompt() and requested == settings.metrics
 
-    @property
-    def _by_itself(self) -> tuple[Prompt, tuple[str, ...]]:
-        metrics = self._owner.settings.run_settings().metrics
-        return self._owner.host.first_prompt(), metrics
-
-    def _contents(self, layer: int, token: int, measure: str) -> SavedSession:
+    def _contents(self, look: ScreenLook) -> SavedSession:
         session, settings = self._owner.session, self._owner.settings
         runs = list(session.listed())
         return SavedSession(
             datetime.now().isoformat(timespec="milliseconds"),
             tuple(map(_as_saved_run, runs)),
             runs.index(session.current) if session.current in runs else -1,
-            layer,
-            token,
-            measure,
+            *look,
             settings.kl_threshold,
             settings.overlap_threshold,
             self.title or self._first_prompt(runs),
