@@ -15,6 +15,9 @@ from depthtui.data.run_settings import RunSettings
 PASS = ""
 """The forward pass among the keys of a run: no metric has this name."""
 
+SHIPPED = "shipped"
+"""The beginning of the cache keys of the run that comes with the program."""
+
 
 @dataclass(frozen=True)
 class SavedRun:

@@ -194,6 +194,11 @@ class DepthApp(Navigation):
             self.explorer.engine.paces = saved_paces(paces_path(self.explorer.cache_dir))
         if self._welcomes and self.explorer.sessions.offered is None:
             self.action_welcome()
+        if self.explorer.sessions.offered is None:
+            is_opened = self._spec.name
+            self.explorer.sessions.offer_shipped(
+                lambda run: run.model.spec.name == is_opened and self.continues(run)
+            )
         self._hint_at_colours()
         self._check_room(self.size)
         last = self.explorer.sessions.offered

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,14 @@ from unittest.mock import patch
 import pytest
 from textual.widgets import Input
 
-from depthtui.data.protocol import EngineReady, LoadModel, RunStarted, StartRun
+from depthtui.data.protocol import EngineReady, LoadModel, ModelLoaded, RunStarted, StartRun
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
-from depthtui.data.saved_session import PASS
+from depthtui.data.saved_session import PASS, SHIPPED
 from depthtui.data.session_files import SessionFile, SessionFolder
 from depthtui.errors import DepthError
+from depthtui.metrics import kept
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings
 from depthtui.tui.app import DepthApp
@@ -143,6 +145,26 @@ async def test_a_start_shows_what_was_last_on_the_screen_before_there_is_an_engi
         assert any("run begins when it is there" in toast for toast in it.toasts())
         assert not it.engine.sent(StartRun)
         it.engine.say(*loads(it.session.current.model.spec))
+        await it.until(lambda: it.engine.sent(StartRun))
+
+
+async def test_a_first_start_shows_the_shipped_run_until_the_model_is_here(tmp_path: Path) -> None:
+    def engine() -> FakeEngine:
+        return FakeEngine(load=lambda spec: iter(()))
+
+    async with explore(tmp_path, make_engine=engine, continues=True, wait=False) as it:
+        await it.until(lambda: it.engines and it.main.shown_result() is not None)
+        run, result = it.session.current, it.main.shown_result()
+        assert (run.prompt, run.origin) == (first_prompt(), SHIPPED)
+        first = Settings().run_settings()
+        assert result.settings == replace(first, metrics=(*first.metrics, kept.NAME))
+        assert it.main.view().verdict.headline.count is not None
+        it.engine.say(ModelLoaded(run.model))
+        await it.until(lambda: "ready · shipped" in text(it))
+        assert not it.engine.sent(StartRun)
+        # Of another device, it is computed afresh.
+        it.app.explorer.load(run.model.spec)
+        it.engine.say(*loads(run.model.spec))
         await it.until(lambda: it.engine.sent(StartRun))
 
 

@@ -173,8 +173,8 @@ class StatusLine(Widget):
                 return [("■ ", styles.warning), ("stopped", styles.text)]
             case "gone":
                 return [("✕ ", styles.error), ("engine gone", styles.error)]
-        words = {None: "", True: " · cached", False: " · computed"}[status.cached]
-        return [("● ", styles.good), (f"ready{words}", styles.text)]
+        words = " · ".join(filter(None, ("ready", status.origin)))
+        return [("● ", styles.good), (words, styles.text)]
 
     def _clock_words(self) -> str:
         """The run's time so far, and the time left of its current work."""

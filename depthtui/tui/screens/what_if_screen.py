@@ -211,7 +211,7 @@ class WhatIfScreen(LiveScreen):
                 is_wrapped=clean.settings.chat_template,
                 # A run that was stopped is not this one.
                 state="ready" if status.state == "stopped" else status.state,
-                cached=None,
+                origin="",
                 memory=0,
             )
         )

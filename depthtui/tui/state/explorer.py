@@ -17,7 +17,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Writing
-from depthtui.data.saved_session import SavedRun
+from depthtui.data.saved_session import SHIPPED, SavedRun
 from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.automatic_metrics import AutomaticWork
@@ -233,10 +233,15 @@ class Explorer:
         return self.session.begin(saved_runs)
 
     def _count_shown(self, model: ModelInfo) -> None:
-        """Begin the work that comes by itself behind the run on the screen."""
+        """Begin the work that comes by itself behind the run on the screen.
+
+        A shipped run is computed afresh where the model has another dtype or device here.
+        """
         run = self.session.current
         if run is not None and run.model == model:
             self.automatic.follow(run)
+        elif run is not None and run.origin == SHIPPED:
+            self.run()
 
     def run(
         self,

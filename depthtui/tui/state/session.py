@@ -25,7 +25,7 @@ from depthtui.data.protocol import (
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings, Writing
-from depthtui.data.saved_session import SavedRun
+from depthtui.data.saved_session import PASS, SHIPPED, SavedRun
 from depthtui.metrics import logit_lens
 from depthtui.metrics.estimates import TimeLeft
 from depthtui.metrics.registry import (
@@ -119,10 +119,14 @@ class SessionRun:
     recalled: tuple[str, ...] = ()
 
     @property
-    def cached(self) -> bool:
-        """Whether the result came from the disk cache."""
+    def origin(self) -> str:
+        """Where a finished result is from: `computed`, `cached` or `shipped`; else empty."""
+        if self.state is not RunState.FINISHED:
+            return ""
+        if self.keys.get(PASS, "").startswith(SHIPPED):
+            return SHIPPED
         provenance = self.result.provenance if self.result else None
-        return provenance is not None and provenance.cached
+        return "cached" if provenance is not None and provenance.cached else "computed"
 
     @property
     def is_being_written(self) -> bool:

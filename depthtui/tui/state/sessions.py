@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
+from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from depthtui.data.codec import encode
+from depthtui.data.codec import decode, encode
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
-from depthtui.data.saved_session import PASS, SavedRun, SavedSession
+from depthtui.data.saved_session import PASS, SHIPPED, SavedRun, SavedSession
 from depthtui.data.sentence import plural
 from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
 from depthtui.data.store import Store, make_key, open_store
@@ -31,6 +33,9 @@ OPEN_ELSEWHERE = (
 )
 
 _LONGEST_TITLE = 60
+
+_FIRST_LOOK = "layer_norm_ratio", "verdict", "heatmap"
+"""Measure, page and pane of the first start."""
 
 
 class ScreenLook(NamedTuple):
@@ -193,16 +198,21 @@ class Sessions:
         """
         if self._store is None:
             return {}
-        of_pass = {name: result.measured[name] for name in OF_THE_PASS if name in result.measured}
-        parts = {**result.measured, PASS: replace(result, measured=of_pass, remarks=Remarks())}
-        title = f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.source}"
-        own_keys = {}
-        for name in parts.keys() & keys.keys():
-            place = self._owner.engine.command
-            own_keys[name] = make_key("result", elsewhere=place, key=keys[name])
-            if self._store.get(own_keys[name]) is None:
-                self._store.put(own_keys[name], encode(parts[name]), title, "result")
+        place = self._owner.engine.command
+        own_keys = {
+            name: make_key("result", elsewhere=place, key=keys[name])
+            for name in _parts_of(result).keys() & keys.keys()
+        }
+        self._put(result, own_keys)
         return own_keys
+
+    def _put(self, result: RunResult, keys: Mapping[str, str]) -> None:
+        """Save the parts of a result that the cache does not have by these keys."""
+        title = f"{result.model.name} · {len(result.tokens)} tokens · {result.prompt.source}"
+        parts = _parts_of(result)
+        for name, key in keys.items():
+            if self._store is not None and self._store.get(key) is None:
+                self._store.put(key, encode(parts[name]), title, "result")
 
     @cached_property
     def _store(self) -> Store | None:
@@ -211,6 +221,33 @@ class Sessions:
         if not settings.use_cache:
             return None
         return open_store(settings.cache_folder, settings.cache_limit, lambda _: None)
+
+    def offer_shipped(self, is_wanted: Callable[[SavedRun], bool]) -> None:
+        """Offer the first run of the demo model, which comes with the program, as a session.
+
+        It is kept in the cache like any other; where that cannot be written, nothing is offered.
+        """
+        if self._store is None or self._store.is_read_only:
+            return
+        result = decode((files("depthtui.data") / "first_run.safetensors").read_bytes())
+        keys = {name: f"{SHIPPED}-{name}" for name in _parts_of(result)}
+        started = datetime.now()
+        run = SavedRun(
+            result.model,
+            result.prompt,
+            result.settings,
+            started.isoformat(),
+            keys=keys,
+            answer_start=result.tokens.answer_start,
+        )
+        if not is_wanted(run):
+            return
+        self._put(result, keys)
+        look = ScreenLook(result.model.n_layers, result.tokens.answer_start - 1, *_FIRST_LOOK)
+        session = SavedSession(run.started, (run,), 0, *look, *_thresholds(self._owner.settings))
+        with suppress(DepthError):
+            self.folder.create(session, started).close()
+            self.offered = self.folder.latest()
 
     # Contents of the file ------------------------------------------------------------
 
@@ -241,8 +278,7 @@ class Sessions:
             tuple(map(_as_saved_run, runs)),
             runs.index(session.current) if session.current in runs else -1,
             *look,
-            settings.kl_threshold,
-            settings.overlap_threshold,
+            *_thresholds(settings),
             self.title or self._first_prompt(runs),
         )
 
@@ -250,6 +286,12 @@ class Sessions:
         """The first requested prompt, in one line."""
         first = next((run for run in runs if not self._is_by_itself(run)), runs[0])
         return prompt_title(first.prompt, _LONGEST_TITLE)
+
+
+def _parts_of(result: RunResult) -> dict[str, Any]:
+    """The parts of a result that the cache keeps, by metric; `PASS` for the forward pass."""
+    of_pass = {name: result.measured[name] for name in OF_THE_PASS if name in result.measured}
+    return {**result.measured, PASS: replace(result, measured=of_pass, remarks=Remarks())}
 
 
 def _as_saved_run(run: SessionRun) -> SavedRun:
@@ -271,6 +313,10 @@ def _as_saved_run(run: SessionRun) -> SavedRun:
         result.unavailable if result else {},
         result.failed if result else (),
     )
+
+
+def _thresholds(settings: Settings) -> tuple[float, float]:
+    return settings.kl_threshold, settings.overlap_threshold
 
 
 def words_of(session: SavedSession, now: datetime) -> str:

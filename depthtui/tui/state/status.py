@@ -57,7 +57,7 @@ class Status:
         layer, layers: layers done, and layers of the run; 0 and 0 while it waits for the engine.
         seconds: the run's time so far.
         reported_at: when `seconds` was reported, by the monotonic clock; 0 where the run is over.
-        cached: whether the result came from the cache; None while there is none.
+        origin: where the result is from, as in `SessionRun`.
         memory: bytes that the engine uses for that model, or 0.
         work: the metric that the run computes after its layers, or None.
         written: the number of tokens that are written, and the most; 0 and 0 where none are.
@@ -77,7 +77,7 @@ class Status:
     layers: int = 0
     seconds: float = 0.0
     reported_at: float = 0.0
-    cached: bool | None = None
+    origin: str = ""
     memory: int = 0
     work: Work | None = None
     written: tuple[int, int] = (0, 0)
@@ -94,9 +94,6 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
     is_other = loaded is not None and loaded != model
     prompt = run.prompt if run else explorer.prompt
     changes = changes_of(run.settings) if run else ""
-    is_cached = None
-    if run is not None and run.state is RunState.FINISHED:
-        is_cached = run.cached
     return Status(
         model=model,
         loads=explorer.engine.spec.name if explorer.engine.is_loading else "",
@@ -109,7 +106,7 @@ def status_of(explorer: Explorer, datasets: Datasets | None = None) -> Status:
         layers=live.model.n_layers if live and live.state is not RunState.WAITING else 0,
         seconds=timed.seconds if timed else 0,
         reported_at=live.reported_at if live else 0,
-        cached=is_cached,
+        origin=run.origin if run else "",
         memory=explorer.engine.memory.used
         if explorer.engine.memory and loaded and not is_other
         else 0,

@@ -454,9 +454,9 @@ def running(work: Work) -> Status:
         ),
         (Status(state="gone"), "✕ engine gone"),
         (Status(model=tiny_model(3), state="loading", loads="a/b"), "◌ loading a/b"),
-        (Status(state="ready", cached=True, loaded="b"), "● ready · cached · b is loaded"),
-        (Status(state="ready", cached=True), "● ready · cached"),
-        (Status(state="ready", cached=False, seconds=0.5), "● ready · computed"),
+        (Status(state="ready", origin="cached", loaded="b"), "● ready · cached · b is loaded"),
+        (Status(state="ready", origin="cached"), "● ready · cached"),
+        (Status(state="ready", origin="computed", seconds=0.5), "● ready · computed"),
     ],
 )
 async def test_the_status_line_says_how_far_it_is(status, says):

@@ -317,7 +317,7 @@ def run_title(run: SessionRun, width: int) -> str:
 
 
 def _state(run: SessionRun) -> tuple[str, str]:
-    state = "cached" if run.cached and run.state is RunState.FINISHED else run.state.value
+    state = run.state.value if run.origin in ("", "computed") else run.origin
     if run.state is not RunState.FINISHED and run.result is not None:
         state += f" {run.layers_done}/{run.model.n_layers}"
     return state, STATE_STYLES.get(run.state, MUTED)
