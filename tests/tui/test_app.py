@@ -27,6 +27,7 @@ from depthtui.data.protocol import (
 )
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
+from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings, load_settings, save_settings
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Pane
@@ -202,13 +203,23 @@ async def test_a_step_says_what_the_layer_did_and_steps_back(it: Explored) -> No
     assert "Layer 3 at '" not in it.screen_text()
 
 
-async def test_r_runs_on_and_escape_stops_a_halted_run(it: Explored) -> None:
+async def test_the_sentence_of_a_measure_has_a_line_of_the_whole_screen(it: Explored) -> None:
+    words = "the fact sits at ' Italy' until layer 23 and at the last token from 24 on"
+    it.main.measure = replace(MEASURE_BY_NAME["layer_cosine"], sentence=lambda result: words)
+    await it.until(lambda: f" T{words[1:]}. " in it.screen_text())
+    it.main.measure = MEASURE_BY_NAME["layer_cosine"]
+    await it.until(lambda: words[1:] not in it.screen_text())
+
+
+async def test_r_runs_on_and_escape_gives_the_whole_run_back(it: Explored) -> None:
     await it.press("s", until=lambda: it.status.state == "halted")
     await it.until(lambda: "r run" in it.screen_text())
     await it.press("r", until=lambda: it.status.state == "ready")
     await it.press("s", until=lambda: it.status.state == "halted")
-    await it.press("escape", until=lambda: it.status.state == "stopped")
-    assert it.session.current.layers_done == 1
+    runs = len(it.session.runs)
+    await it.press("escape", until=lambda: it.status.state == "ready")
+    assert it.session.current.state is RunState.FINISHED
+    assert len(it.session.runs) == runs - 1
 
 
 async def test_a_prompt_that_fails_is_a_toast_and_leaves_the_screen_alone(it: Explored) -> None:
@@ -323,7 +334,7 @@ async def test_measures_that_the_model_cannot_give_are_skipped(tmp_path: Path) -
 
 async def test_escape_does_to_a_zoomed_pane_what_the_footer_says(it: Explored) -> None:
     await it.press("z", "s", until=lambda: "esc stop" in it.screen_text().splitlines()[-1])
-    await it.press("escape", until=lambda: it.status.state == "stopped")
+    await it.press("escape", until=lambda: it.status.state == "ready")
     assert it.main.maximized is not None
     await it.until(lambda: "esc" not in it.screen_text().splitlines()[-1])
     await it.press("escape")

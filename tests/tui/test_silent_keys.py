@@ -6,6 +6,7 @@ import pytest
 from textual.widgets import Input
 
 from depthtui.metrics.registry import MEASURE_BY_NAME
+from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.screens.dialogs.export_screen import ExportScreen
 from depthtui.tui.screens.pane_screen import NO_TOKENS, PaneScreen
 from depthtui.tui.screens.sweep_screen import SweepScreen
@@ -68,6 +69,14 @@ async def test_a_map_of_layers_has_no_tokens_to_average(it: Explored) -> None:
     await it.press("v", "a")
     assert it.toasts() == [NO_TOKENS]
     assert not it.main.averaged
+
+
+async def test_a_measure_that_is_chosen_is_shown_where_means_were(it: Explored) -> None:
+    heatmap = it.main.query_one("#heatmap", HeatmapPane)
+    await it.press("v", "a", "escape")
+    assert heatmap.view.mode == "means"
+    it.main.measure = MEASURE_BY_NAME["patch"]
+    assert (heatmap.view.mode, heatmap.view.measure.name) == ("tokens", "patch")
 
 
 async def test_where_a_load_covers_the_panes_none_can_have_the_screen(it: Explored) -> None:

@@ -234,13 +234,12 @@ class HeatmapPane(Pane):
 
     def _set_titles(self) -> None:
         """Title the frame by the measure, with the layers in sight and the notes on the run."""
-        sentence = self.measure.sentence(self.drawn_result) if self.kind.by_token else ""
         types = marks_words(self._run_of_rows.model)
         before = (self._hidden_note(), self._token_note(), self.kind.note(self.drawn_result))
         mark = self._mark_note()
         depth_alone, _, _ = mark.partition(",")
         longer, shorter = (
-            printable_chars(" · ".join(filter(None, (*before, words, types, sentence))))
+            printable_chars(" · ".join(filter(None, (*before, words, types))))
             for words in (mark, depth_alone)
         )
         has_room = cell_len(longer) < self.area.width

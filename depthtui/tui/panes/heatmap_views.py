@@ -11,7 +11,7 @@ from depthtui import ramps
 from depthtui.data.depth import Curves
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
-from depthtui.metrics import direct_effects, pairs, repeat, skip_effects
+from depthtui.metrics import contributions, direct_effects, pairs, repeat, skip_effects
 from depthtui.metrics.choices import layers_words, stand_in_words
 from depthtui.metrics.contributions import KINDS
 from depthtui.metrics.depth_score import depth_score
@@ -393,7 +393,12 @@ def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
         return "heads"
     if not measure.by_token:
         return _MAPS.get(measure.metric, "layers")
-    return "means" if averaged else "tokens"
+    return "means" if averaged and has_means(measure) else "tokens"
+
+
+def has_means(measure: Measure) -> bool:
+    """Whether the heatmap has means of a measure over tokens: those of each sublayer."""
+    return measure.by_token and measure.metric == contributions.METRIC.name
 
 
 def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, str] | None:

@@ -222,6 +222,8 @@ class MainScreen(RunScreen):
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
+        if self.is_mounted:
+            self._show_offer()
         if not self.is_mounted or self.is_trying:
             return
         self._measure_before_writing = None
@@ -247,12 +249,16 @@ class MainScreen(RunScreen):
         self._cover_panes(covers)
 
     def _show_offer(self) -> None:
-        """Offer the session saved last, until something else is done; at a halt, show the step."""
-        run = self.run
-        if run is not None and run.state is RunState.HALTED and run.result is not None:
-            self._show_step(run.result, run.halted_at)
+        """Show a step at a halt, or the sentence of the measure; else offer the last session."""
+        run, result, line = self.run, self.shown_result(), self.query_one("#offer", Static)
+        if run is not None and run.state is RunState.HALTED and result is not None:
+            self._show_step(result, run.halted_at)
             return
-        line, file = self.query_one("#offer", Static), self.explorer.sessions.offered
+        if result is not None and (sentence := self.measure.sentence(result)):
+            line.display = True
+            line.update(Content(printable_sentence(f"{sentence[0].upper()}{sentence[1:]}.")))
+            return
+        file = self.explorer.sessions.offered
         restarts = self.explorer.phase in (Phase.DEAD, Phase.NO_MODEL)
         offers = file is not None and not restarts and len(self.explorer.session.runs) < 2
         line.display = offers

@@ -23,7 +23,7 @@ from depthtui.report.explanations import of_types
 from depthtui.tui.draw.names import in_a_row
 from depthtui.tui.draw.styles import RampChoice
 from depthtui.tui.panes.heatmap import HeatmapPane
-from depthtui.tui.panes.heatmap_views import mode_of
+from depthtui.tui.panes.heatmap_views import has_means, mode_of
 from depthtui.tui.panes.pane import Cursor, CursorMoved, Pane
 from depthtui.tui.panes.under_cursor import (
     CurvePoint,
@@ -47,7 +47,7 @@ _RIGHT = 3
 NO_PANE = "There is no pane to enlarge yet."
 NOTHING_HERE = "There is nothing under the cursor yet."
 NO_RUN = "This layer belongs to no run of the session."
-NO_TOKENS = "Columns are layers or heads here: there are no tokens to average over."
+NO_TOKENS = "This measure has no means over tokens: those of layer contributions are drawn."
 
 
 class PaneTabs(Static):
@@ -374,7 +374,7 @@ class PaneScreen(CommandScreen):
 
     def turn_average(self) -> None:
         """Switch between means over tokens and every token."""
-        if self.measure.by_token:
+        if has_means(self.measure):
             self.averaged = not self.averaged
         else:
             self.notify(NO_TOKENS, markup=False)

@@ -506,10 +506,20 @@ class Session:
         run.settings = replace(result.settings, metrics=(*run.settings.metrics, *more))
         if stopped:
             _cancel_requests(run)
+        if run.state is RunState.STOPPED and run.halted_at >= 0:
+            self._leave_steps(run)
         run.halted_at, run.work, run.former_result, run.lens_time_left = -1, None, None, None
         self._forget_aside(run)
         if result.provenance is not None:
             run.seconds = result.provenance.seconds
+
+    def _leave_steps(self, run: SessionRun) -> None:
+        """Show the whole run again in place of the one that was stepped through and stopped."""
+        for other in self.runs:
+            if other.answers(run.model, run.prompt, run.settings):
+                self.delete(run)
+                self.select(other)
+                return
 
     def _end(self, run: SessionRun, state: RunState, problem: str) -> None:
         if run.former_result is not None and run.former_result.complete:

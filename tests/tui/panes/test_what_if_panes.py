@@ -365,11 +365,11 @@ async def test_the_map_of_repeated_blocks_is_a_band():
 def test_the_columns_follow_the_measure():
     modes = [
         mode_of(MEASURE_BY_NAME[name], averaged)
-        for name in ("kl", "skip_effects", "direct_effects", "repeat", "pairs", "accuracy")
+        for name in ("layer_cosine", "skip_effects", "direct_effects", "repeat", "pairs", "kl")
         for averaged in (False, True)
     ]
     maps = ["skips", "skips", "reads", "reads", "repeats", "repeats", "pairs", "pairs"]
-    assert modes == ["tokens", "means", *maps, "tokens", "means"]
+    assert modes == ["tokens", "means", *maps, "tokens", "tokens"]
 
 
 @pytest.mark.parametrize("ramp", ["truecolor", "256", "glyph"])
