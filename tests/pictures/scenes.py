@@ -178,6 +178,10 @@ async def session(it: Explored, folder: Path) -> None:
 
 
 async def sessions(it: Explored, folder: Path) -> None:
+    saved_sessions = SessionFolder(folder / "cache")
+    for file in saved_sessions.files():
+        # Its time is now.
+        file.path.unlink()
     for day, title, names in (
         (2, "Where the lens first reads the river", ["demo"] * 2),
         (3, "法国的首都是巴黎", ["demo", "Qwen/Qwen2.5-1.5B-Instruct", "demo"]),
@@ -190,7 +194,7 @@ async def sessions(it: Explored, folder: Path) -> None:
         session = SavedSession(
             saved.isoformat(), runs, 0, 0, 0, "kl", "verdict", "heatmap", 0.5, 0.5, title
         )
-        SessionFolder(folder / "cache").create(session, saved).close()
+        saved_sessions.create(session, saved).close()
     await it.press("b", "R")
     await seen(it, "The Ebro")
 
