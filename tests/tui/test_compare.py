@@ -13,7 +13,7 @@ from textual.widgets import Input, Static, TextArea
 
 from depthtui.data.lens import LogitLens
 from depthtui.data.model import ModelInfo
-from depthtui.data.protocol import Event, ModelLoaded, Pace
+from depthtui.data.protocol import Event, ModelLoaded, Pace, StartRun
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.verdict_words import comparison_sentence
@@ -41,6 +41,7 @@ from depthtui.tui.screens.dialogs.prompt_picker import PromptPicker
 from depthtui.tui.screens.dialogs.run_list import RunList
 from depthtui.tui.screens.layer_screen import LayerScreen
 from depthtui.tui.screens.main_screen import MainScreen
+from depthtui.tui.state.comparison import lacks_headline
 from depthtui.tui.state.saved_paces import pace_key
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
@@ -121,6 +122,22 @@ async def test_two_runs_side_by_side(it: Explored, size: tuple[int, int]) -> Non
     assert "run 2" in it.screen_text()
     assert "The same tokens" in words(it)
     await it.press("escape", until=MainScreen)
+
+
+async def test_the_headline_that_runs_lack_begins_by_itself_and_shows_its_time(
+    tmp_path: Path,
+) -> None:
+    async with explore(tmp_path) as it:
+        await it.press("r", until=lambda: len(it.session.results) == 2)
+        it.app.explorer.automatic.most_seconds = 1e9
+        it.engine.manual = True
+        await compared(it)
+        it.engine.advance(5)
+        await it.until(lambda: "knowledge kept" in words(it), "its work")
+        it.engine.advance()
+        await it.until(lambda: len(it.engine.sent(StartRun)) == 4, "the other run's")
+        it.engine.advance()
+        await it.until(lambda: not any(map(lacks_headline, it.session.runs)))
 
 
 async def test_both_runs_have_the_palettes_colours(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.spec import Measure
 from depthtui.prompts.tasks import prompt_title
 from depthtui.report.skips import changes_of
+from depthtui.sizes import about
 from depthtui.token_text import printable_chars, printable_sentence
 from depthtui.tui.commands import compare, moving
 from depthtui.tui.commands.command import bindings_of
@@ -108,6 +109,7 @@ class CompareScreen(LiveScreen):
         self._first_cursor = cursor
         self._palette = explorer.settings.palette
         self._readings = (LastReading(), LastReading())
+        self._begun: list[SessionRun] = []
 
     def compose(self) -> ComposeResult:
         yield Static(id="compared", classes="title-line")
@@ -198,6 +200,15 @@ class CompareScreen(LiveScreen):
         lines.append(Content.styled(" ".join(filter(None, (words, self._lacking_words))), MUTED))
         self.query_one("#caveat", Static).update(Content("\n").join(lines))
         self._show_names()
+        self._begin_headlines()
+
+    def _begin_headlines(self) -> None:
+        """Begin the headline of a run that lacks it, once, as behind a run that is shown alone."""
+        for run in self._runs:
+            if run in self._begun or not lacks_headline(run):
+                continue
+            if self.explorer.automatic.begin(run):
+                self._begun.append(run)
 
     def set_colours(self, ramp: str, palette: str) -> None:
         super().set_colours(ramp, palette)
@@ -217,6 +228,7 @@ class CompareScreen(LiveScreen):
                     printable_chars(run.model.name),
                     (f"  {changes_of(run.settings)}".rstrip(), "$text-warning"),
                     (f"  {prompt_title(run.prompt, 80)}", MUTED),
+                    (_work_words(run), "$text-accent"),
                 )
             )
         return Content("\n").join(lines)
@@ -384,3 +396,12 @@ class CompareScreen(LiveScreen):
 
     def close(self) -> None:
         self.dismiss(None)
+
+
+def _work_words(run: SessionRun) -> str:
+    """The metric that a run computes, how far it is, and its time left; empty for none."""
+    work = run.work
+    if work is None or not run.state.is_live:
+        return ""
+    left = f", {about(work.seconds_left)} left" if work.seconds_left > 0 else ""
+    return f"  {METRIC_BY_NAME[work.metric].title.lower()} {work.done / work.total:.0%}{left}"

@@ -70,9 +70,19 @@ class AutomaticWork:
         if run.writing is not None and written is not None and written.stopped_by == "user":
             owner.compute(run=run)
             return
-        if begins_by_itself(result, owner.engine.pace, self.most_seconds):
-            owner.compute(NAME, **MODEL_ORDER)
+        self.begin(run)
+
+    def begin(self, run: SessionRun) -> bool:
+        """Measure knowledge kept of a run, if its model is loaded and idle, and it comes soon."""
+        owner, result = self._owner, run.result
+        is_ready = owner.phase is Phase.READY and run.model == owner.engine.model
+        if result is None or not is_ready:
+            return False
+        begins = begins_by_itself(result, owner.engine.pace, self.most_seconds)
+        if begins:
+            owner.compute(NAME, run=run, **MODEL_ORDER)
             self.run, run.recalled = run, (*run.recalled, NAME)
+        return begins
 
     def make_way(self) -> None:
         """Stop it; its run is as it was before."""

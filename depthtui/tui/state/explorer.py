@@ -238,10 +238,10 @@ class Explorer:
         A shipped run is computed afresh where the model has another dtype or device here.
         """
         run = self.session.current
-        if run is not None and run.model == model:
-            self.automatic.follow(run)
-        elif run is not None and run.origin == SHIPPED:
+        if run is not None and run.model != model and run.origin == SHIPPED:
             self.run()
+        elif run is not None:
+            self.automatic.follow(run)
 
     def run(
         self,
@@ -372,6 +372,8 @@ class Explorer:
             return False
         self.session.select(run)
         self._prompt_and_template = None
+        # A count that was interrupted begins again.
+        self.automatic.follow(run)
         return True
 
     def compute_unopened(self, run: SessionRun) -> None:
