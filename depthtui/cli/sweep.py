@@ -18,7 +18,6 @@ from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import ended_as_by_ctrl_c, log_to, print_notice, print_written
 from depthtui.cli.prompt_command import is_task, path_exists
 from depthtui.cli.shared_options import (
-    NumberRange,
     Overrides,
     WholeNumberRange,
     asking_options,
@@ -27,7 +26,6 @@ from depthtui.cli.shared_options import (
     files_to_write,
     model_options,
     one_argument,
-    read_size,
     run_options,
     writing_options,
 )
@@ -190,21 +188,6 @@ class PlanOptions:
 
 
 @dataclass(frozen=True)
-class RayOptions:
-    """The Ray cluster for a sweep, and the needs of each cell.
-
-    Attributes:
-        ray: the cluster's address; None to run here.
-        ray_gpus: number of GPUs.
-        ray_memory: bytes, or None.
-    """
-
-    ray: str | None
-    ray_gpus: float
-    ray_memory: int | None
-
-
-@dataclass(frozen=True)
 class SlurmOptions:
     """How a Slurm cluster runs a sweep.
 
@@ -271,25 +254,6 @@ _plan_options = one_argument(
     ),
     *asking_options(),
 )
-_ray_options = one_argument(
-    "Machines",
-    "cluster",
-    RayOptions,
-    click.option(
-        "--ray",
-        is_flag=False,
-        flag_value="auto",
-        metavar="[ADDRESS]",
-        help="Run on a Ray cluster, the one of this machine or at HOST:PORT.",
-    ),
-    click.option(
-        "--ray-gpus",
-        type=NumberRange(0),
-        default=0.0,
-        help="GPUs for each cell.  [default: 0]",
-    ),
-    click.option("--ray-memory", callback=read_size, metavar="SIZE", help="Memory for each cell."),
-)
 _slurm_options = one_argument(
     "Machines",
     "jobs",
@@ -315,7 +279,7 @@ _slurm_options = one_argument(
     common=(
         *("plan_file", "models", "tasks", "levels", "examples", "data", "matched", "protocol"),
         *("write", "max_tokens"),
-        *("gpus", "ray", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
+        *("gpus", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
         *("trust_remote_code", "cache_dir", "out", "formats"),
     ),
     examples=[
@@ -348,7 +312,6 @@ _slurm_options = one_argument(
         help="Join folders of sweeps, or of parts of one, instead of running; needs --out.",
     ),
 )
-@_ray_options
 @_slurm_options
 @writing_options
 @run_options
@@ -377,7 +340,6 @@ def sweep(
     gpus: int | None,
     shard: Shard | None,
     merge: tuple[Path, ...],
-    cluster: RayOptions,
     jobs: SlurmOptions,
     overrides: Overrides,
     spec: ModelSpec,
@@ -398,7 +360,7 @@ def sweep(
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.saved import default_folder
 
-    _check_usage(gpus, shard, merge, cluster, jobs, trackers)
+    _check_usage(gpus, shard, merge, jobs, trackers)
     logged = [read_answers(path) for path in logs]
     if merge:
         if out is None:
@@ -418,9 +380,7 @@ def sweep(
     folder = SweepFolder(path, print_notice, shard.suffix if shard else "")
     try:
         with ended_as_by_ctrl_c():
-            outcome = _ChosenSweep(plan, folder, settings, overrides, trusted, shard).run(
-                gpus, cluster
-            )
+            outcome = _ChosenSweep(plan, folder, settings, trusted, shard).run(gpus)
     except KeyboardInterrupt:
         print_notice(f"Stopped. The records are in {path}; the same command continues there.")
         raise
@@ -434,23 +394,20 @@ def _check_usage(
     gpus: int | None,
     shard: Shard | None,
     merge: Sequence[Path],
-    cluster: RayOptions,
     jobs: SlurmOptions,
     trackers: Sequence[TrackerChoice],
 ) -> None:
     """Refuse options that do not go together."""
-    if not cluster.ray and (cluster.ray_gpus or cluster.ray_memory):
-        raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
     if jobs.slurm is None and (jobs.sbatch or jobs.submit):
         raise click.UsageError("--sbatch and --submit need --slurm N.")
-    if jobs.slurm is not None and (shard or merge or cluster.ray):
-        raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
+    if jobs.slurm is not None and (shard or merge):
+        raise click.UsageError("--slurm splits and merges: without --shard and --merge.")
     if trackers and (jobs.slurm is not None or (shard is not None and shard.count > 1)):
         raise click.UsageError("--log takes a whole sweep: log it with --merge.")
-    if gpus is not None and (merge or cluster.ray):
-        raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
-    if ranks_started() > 1 and (gpus is not None or cluster.ray or jobs.slurm is not None):
-        raise click.UsageError("--gpus, --ray and --slurm start processes: without torchrun.")
+    if gpus is not None and merge:
+        raise click.UsageError("--gpus runs a sweep: without --merge.")
+    if ranks_started() > 1 and (gpus is not None or jobs.slurm is not None):
+        raise click.UsageError("--gpus and --slurm start processes: without torchrun.")
 
 
 def _plan(
@@ -541,17 +498,14 @@ class _ChosenSweep:
     plan: SweepPlan
     folder: SweepFolder
     settings: Settings
-    overrides: Overrides
     trusted: TrustedModels
     shard: Shard | None
 
-    def run(self, gpus: int | None, cluster: RayOptions) -> Outcome:
-        """Run it on a cluster, on GPUs of this machine, or in this process."""
+    def run(self, gpus: int | None) -> Outcome:
+        """Run it on GPUs of this machine, or in this process."""
         from depthtui.sweep.display import SweepDisplay
 
         with SweepDisplay(print_notice) as display:
-            if cluster.ray:
-                return self._on_ray(cluster, cluster.ray, display)
             return self._here(display) if gpus is None else self._on_gpus(gpus, display)
 
     def _here(self, display: SweepDisplay) -> Outcome:
@@ -584,22 +538,6 @@ class _ChosenSweep:
         chosen = gpus[: n_gpus or None]
         return run_on_gpus(
             self.plan, self.folder, chosen, engine, display, print_notice, self.shard
-        )
-
-    def _on_ray(self, cluster: RayOptions, address: str, display: SweepDisplay) -> Outcome:
-        from depthtui.sweep.on_ray import NodeEngine, NodeNeeds, connect, run_on_ray
-
-        connect(address)
-        cache_dir, datasets = self.overrides.values.get("cache_dir"), self.settings.cache_folder
-        return run_on_ray(
-            self.plan,
-            self.folder,
-            NodeEngine(str(cache_dir or ""), self.trusted.every),
-            NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0),
-            display,
-            print_notice,
-            self.shard,
-            datasets_dir(datasets),
         )
 
 

@@ -84,14 +84,12 @@ class Results:
         state: state of the sweep.
         watcher: sees prompts end.
         notify: gets a sentence for each lost process.
-        place: word for the place where a cell runs, such as `node`.
     """
 
-    def __init__(self, state: SweepState, watcher: Watcher, notify: Notify, place: str) -> None:
+    def __init__(self, state: SweepState, watcher: Watcher, notify: Notify) -> None:
         self._state = state
         self._watcher = watcher
         self._notify = notify
-        self._place = place
         self._losses: dict[Cell, int] = {}
         self._ended = time.perf_counter()
 
@@ -123,10 +121,10 @@ class Results:
         """Whether a cell whose process was lost is sent out again; otherwise it has failed."""
         losses = self._losses[cell] = self._losses.get(cell, 0) + 1
         if losses < ATTEMPTS:
-            lost = f"Its {self._place} was lost ({why}); what it lacks is sent out again."
+            lost = f"Its process was lost ({why}); what it lacks is sent out again."
             self._notify(str(Failure.of(cell, None, lost)))
             return True
-        self.fail(cell, f"Its {self._place} was lost {ATTEMPTS} times ({why}).")
+        self.fail(cell, f"Its process was lost {ATTEMPTS} times ({why}).")
         return False
 
     def fail(self, cell: Cell, problem: str) -> None:

@@ -188,7 +188,7 @@ class _GpuDriver:
     _notices: set[str] = field(default_factory=set, init=False)
 
     def __post_init__(self) -> None:
-        self._results = Results(self.state, self.watcher, self.notify, "process")
+        self._results = Results(self.state, self.watcher, self.notify)
 
     def run(self, gpus: Sequence[str]) -> None:
         self._waiting = _parts(self.state, len(gpus))

@@ -107,7 +107,7 @@ def test_the_command_runs_a_real_model(
         (["0", "1"], ("--gpus", "3"), 1, "this machine has: 2 CUDA GPUs. --gpus all uses all"),
         (["0"], ("--gpus", "0"), 2, "'0' is neither a number of GPUs nor all"),
         (["0"], ("--gpus", "1", "--device", "cuda:1"), 2, "--gpus chooses the devices"),
-        (["0"], ("--gpus", "1", "--ray"), 2, "without --merge and --ray"),
+        (["0"], ("--gpus", "1", "--merge", "."), 2, "--gpus runs a sweep: without --merge"),
     ],
 )
 def test_wrong_usage(
