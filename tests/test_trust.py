@@ -11,6 +11,7 @@ import pytest
 from depthtui import analyze, cli
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
+from depthtui.engine.factory import Storage
 from depthtui.errors import DepthError, NeedsCode
 from depthtui.sweep.on_gpus import GpuEngine
 from tests.builders.own_code import OwnCode, model_with_code
@@ -89,7 +90,7 @@ def test_analyze_lets_code_run_where_it_is_told_so_alone(own: OwnCode) -> None:
 
 
 def test_a_process_of_a_gpu_trusts_as_the_driver_does(own: OwnCode, home: Path) -> None:
-    spec, untrusting = ModelSpec(str(own.folder)), GpuEngine(str(home / "gpu"), False, 0, False)
+    spec, untrusting = ModelSpec(str(own.folder)), GpuEngine(Storage(home, home / "models"), False)
     with pytest.raises(NeedsCode):
         untrusting(print, print).load(spec)
     assert not own.has_run

@@ -525,16 +525,17 @@ class _ChosenSweep:
         )
 
     def _on_gpus(self, n_gpus: int, display: SweepDisplay) -> Outcome:
+        from depthtui.engine.factory import Storage
         from depthtui.models.devices import visible_gpus
         from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
 
-        gpus, settings = visible_gpus(), self.settings
+        gpus = visible_gpus()
         if len(gpus) < max(n_gpus, 1):
             words = plural(len(gpus), "CUDA GPU") if gpus else "no CUDA GPU"
             hint = "--gpus all uses all of them." if gpus else "Leave --gpus out."
             raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
-        cache = str(settings.cache_folder)
-        engine = GpuEngine(cache, settings.use_cache, settings.cache_limit, self.trusted.every)
+        storage = Storage.of(self.settings).without_activations()
+        engine = GpuEngine(storage, self.trusted.every)
         chosen = gpus[: n_gpus or None]
         return run_on_gpus(
             self.plan, self.folder, chosen, engine, display, print_notice, self.shard

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from depthtui import cli
+from depthtui.engine.factory import Storage
 from depthtui.models import devices
+from depthtui.settings import models_dir
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
 from depthtui.sweep.plan import Drawing, SweepPlan
@@ -34,11 +36,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(plan: SweepPlan, folder: Path, notices: list[str] | None = None) -> Outcome:
     notices = [] if notices is None else notices
+    cache = folder / "cache"
     return run_on_gpus(
         plan,
         SweepFolder(folder, notices.append),
         GPUS,
-        GpuEngine(str(folder / "cache"), False, 0, False),
+        GpuEngine(Storage(cache, models_dir(cache), save_results=False), trusts_code=False),
         QuietWatcher(),
         notices.append,
         module="tests.sweep.gpu_engines",
