@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,10 +20,10 @@ from depthtui.cli.prompt_command import is_task, path_exists
 from depthtui.cli.shared_options import (
     Overrides,
     WholeNumberRange,
-    asking_options,
     cache_options,
-    examples_range,
+    declared,
     files_to_write,
+    given_values,
     model_options,
     one_argument,
     run_options,
@@ -31,7 +31,7 @@ from depthtui.cli.shared_options import (
 )
 from depthtui.data.run_settings import (
     DEFAULT_METRICS,
-    EXAMPLES,
+    Drawing,
     ModelSpec,
     RunSettings,
     Writing,
@@ -162,29 +162,17 @@ class PlanOptions:
         models: names of models.
         tasks: tasks, as `parse_task` reads them.
         levels: `all`, or None for the tasks' default levels.
-        examples: number of prompts of each task; None for the default.
         data: files of data sets, as `NAME=FILE`.
-        longest: longer prompts, in tokens, are left out; None for any length.
-        sample: whether to draw the prompts with the seed.
-        matched: length in tokens up to which prompts are filled; None for their own.
         protocol: `paper`, or None.
         write: whether the models also write their own answers.
-        choices: whether the prompts have options to choose from.
-        shots: solved others before each prompt.
     """
 
     models: tuple[str, ...]
     tasks: tuple[str, ...]
     levels: str | None
-    examples: int | None
     data: tuple[str, ...]
-    longest: int | None
-    sample: bool
-    matched: int | None
     protocol: str | None
     write: bool
-    choices: bool
-    shots: int
 
 
 @dataclass(frozen=True)
@@ -200,6 +188,11 @@ class SlurmOptions:
     slurm: int | None
     sbatch: tuple[str, ...]
     submit: bool
+
+
+def _drawing(longest: int | None, **values: Any) -> Drawing:
+    """How prompts are drawn, by the options that are given; longer prompts are left out."""
+    return replace(Drawing(max_tokens=longest or 0), **given_values(values))
 
 
 _plan_options = one_argument(
@@ -222,25 +215,11 @@ _plan_options = one_argument(
         help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
     ),
     click.option("--levels", type=OneOf(["all"]), help="Every level of the tasks that name none."),
-    click.option("--examples", type=examples_range(), help="Prompts of each task.  [default: 10]"),
     click.option(
         "--data",
         multiple=True,
         metavar="NAME=FILE",
         help="A file of a data set's rows, or of prompts that are a task of that name.",
-    ),
-    click.option(
-        "--max-tokens",
-        "longest",
-        type=WholeNumberRange(1),
-        help="Leave longer prompts out, and take the next ones.",
-    ),
-    click.option("--sample", is_flag=True, help="Draw the prompts at random, by the seed."),
-    click.option(
-        "--matched",
-        type=WholeNumberRange(1),
-        metavar="TOKENS",
-        help="Fill prompts up to this length with others of their task and level.",
     ),
     click.option(
         "--protocol",
@@ -252,7 +231,19 @@ _plan_options = one_argument(
         is_flag=True,
         help="Measure each model also on the answers that it writes itself.",
     ),
-    *asking_options(),
+)
+_drawing_options = one_argument(
+    "Plan",
+    "drawing",
+    _drawing,
+    *declared(Drawing, but=["max_tokens"]),
+    # The texts that models write have a `max_tokens`, too.
+    click.option(
+        "--max-tokens",
+        "longest",
+        type=WholeNumberRange(1),
+        help=options_of(Drawing)["max_tokens"].help,
+    ),
 )
 _slurm_options = one_argument(
     "Machines",
@@ -296,6 +287,7 @@ _slurm_options = one_argument(
     "plan_file", metavar="[PLAN.toml]", nargs=-1, type=click.Path(), callback=_plan_file
 )
 @_plan_options
+@_drawing_options
 @in_section(
     "Machines",
     click.option(
@@ -337,6 +329,7 @@ _slurm_options = one_argument(
 def sweep(
     plan_file: Path | None,
     plan_options: PlanOptions,
+    drawing: Drawing,
     gpus: int | None,
     shard: Shard | None,
     merge: tuple[Path, ...],
@@ -369,7 +362,7 @@ def sweep(
             raise click.UsageError(_MERGE_ALONE)
         return _merge(merge, out, formats, trackers, logged)
     settings = overrides.settings()
-    plan = _plan(plan_file, plan_options, settings, overrides, spec)
+    plan = _plan(plan_file, plan_options, drawing, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
     path = out or default_folder(plan, settings.cache_folder)
@@ -413,13 +406,13 @@ def _check_usage(
 def _plan(
     plan_file: Path | None,
     plan_options: PlanOptions,
+    drawing: Drawing,
     settings: Settings,
     overrides: Overrides,
     spec: ModelSpec,
 ) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
     from depthtui.sweep.plan import (
-        Drawing,
         SweepPlan,
         check_plan,
         parse_data,
@@ -429,14 +422,6 @@ def _plan(
     )
     from depthtui.sweep.plan_file import read_plan
 
-    drawing = Drawing(
-        plan_options.examples or EXAMPLES,
-        plan_options.longest or 0,
-        plan_options.sample,
-        plan_options.matched or 0,
-        plan_options.choices,
-        plan_options.shots,
-    )
     metrics = RunSettings.metrics if plan_options.protocol else DEFAULT_METRICS
     run = overrides.run_settings(settings, metrics)
     writing = overrides.over(settings.writing())

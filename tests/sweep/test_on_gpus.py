@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from depthtui import cli
+from depthtui.data.run_settings import Drawing
 from depthtui.engine.factory import Storage
 from depthtui.models import devices
 from depthtui.settings import models_dir
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
-from depthtui.sweep.plan import Drawing, SweepPlan
+from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.state import Outcome
 from tests.sweep.gpu_engines import LOG, loads_of, runs_of
 from tests.sweep.sweeps import QuietWatcher, contents, make_plan, sweep
