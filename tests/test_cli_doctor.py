@@ -147,16 +147,12 @@ def test_schedulers(home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch)
     gpu = Device("cuda:0", "NVIDIA H100", 80 << 30, 79 << 30, "bfloat16", "9.0")
     devices = [gpu, gpu, *devices_module.devices()]
     monkeypatch.setattr(devices_module, "devices", lambda: devices)
-    real = importlib.metadata.version
-    version = {"ray": "2.60.0"}
-    monkeypatch.setattr(importlib.metadata, "version", lambda name: version.get(name) or real(name))
     put_slurm(home, "echo low; echo high; echo low", monkeypatch)
     (check,) = checks_of(doctor(capsys)[1], "schedulers", "ok")
-    assert check["says"] == "Slurm 24.11.5 (partitions: low, high), Ray 2.60.0, 2 CUDA GPUs"
+    assert check["says"] == "Slurm 24.11.5 (partitions: low, high), 2 CUDA GPUs"
     assert check["facts"] == {
         "slurm": "24.11.5",
         "partitions": ["low", "high"],
-        "ray": "2.60.0",
         "gpus": 2,
     }
 

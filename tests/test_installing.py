@@ -28,18 +28,18 @@ def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("prefix", "extra", "package"),
     [
-        ("venv", "pip install 'depthtui[ray]'", "pip install --upgrade 'torch>=2'"),
+        ("venv", "pip install 'depthtui[wandb]'", "pip install --upgrade 'torch>=2'"),
         (
             "pipx/venvs/depthtui",
-            "pipx install --force 'depthtui[ray]'",
+            "pipx install --force 'depthtui[wandb]'",
             "pipx runpip depthtui install --upgrade 'torch>=2'",
         ),
         (
             "uv/tools/depthtui",
-            "uv tool install --force 'depthtui[ray]'",
+            "uv tool install --force 'depthtui[wandb]'",
             "uv tool install --force depthtui --with 'torch>=2'",
         ),
-        ("uv-venv", "uv pip install 'depthtui[ray]'", "uv pip install --upgrade 'torch>=2'"),
+        ("uv-venv", "uv pip install 'depthtui[wandb]'", "uv pip install --upgrade 'torch>=2'"),
     ],
 )
 def test_each_installer_has_its_command(
@@ -50,7 +50,7 @@ def test_each_installer_has_its_command(
     uv = "uv = 0.9.1\n" if prefix.startswith("uv-") else ""
     (folder / "pyvenv.cfg").write_text(f"home = /usr/bin\n{uv}version = 3.11\n")
     monkeypatch.setattr(sys, "prefix", str(folder))
-    assert install_extra("ray") == extra
+    assert install_extra("wandb") == extra
     assert install_package("torch>=2", "--upgrade") == package
 
 
@@ -61,7 +61,7 @@ def test_the_folder_that_it_was_installed_from_is_named(
     origin = '{"url": "file:///home/ann/my%20code/depthtui", "dir_info": {}}'
     monkeypatch.setattr("importlib.metadata.distribution", lambda name: installed_from(origin))
     monkeypatch.setattr(sys, "prefix", str(outside / where))
-    assert install_extra("ray").endswith("install --force '/home/ann/my code/depthtui[ray]'")
+    assert install_extra("wandb").endswith("install --force '/home/ann/my code/depthtui[wandb]'")
     if where.startswith("uv"):
         expected = "uv tool install --force '/home/ann/my code/depthtui' --with torch"
         assert install_package("torch") == expected
@@ -69,7 +69,7 @@ def test_the_folder_that_it_was_installed_from_is_named(
 
 def test_a_checkout_is_named(outside: Path) -> None:
     (outside / "pyproject.toml").write_text("")
-    assert install_extra("ray").endswith(f"pip install -e '{outside}[ray]'")
+    assert install_extra("wandb").endswith(f"pip install -e '{outside}[wandb]'")
 
 
 def test_what_a_shell_takes_as_it_is_has_no_quotes() -> None:

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from depthtui.cli.generate import generate
 from depthtui.cli.run import run
 from depthtui.cli.sweep import sweep
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, Writing
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings, SummarySettings, Writing
 from depthtui.errors import DepthError
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.sweep.plan import Drawing, SweepPlan
+from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.plan_file import read_plan
 
 EVERY = {

@@ -135,8 +135,8 @@ def test_the_folder_of_a_checkout_is_quoted(
     monkeypatch.setattr(installing, "_ROOT", tmp_path / name)
     (tmp_path / name).mkdir()
     (tmp_path / name / "pyproject.toml").touch()
-    command = installing.install_extra("ray")
-    assert read_by_bash(command)[-2:] == ["-e", f"{tmp_path / name}[ray]"]
+    command = installing.install_extra("wandb")
+    assert read_by_bash(command)[-2:] == ["-e", f"{tmp_path / name}[wandb]"]
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.isprintable()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from depthtui import analyze, cli
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
+from depthtui.engine.factory import Storage
 from depthtui.errors import DepthError, NeedsCode
-from depthtui.sweep.on_ray import NodeEngine
+from depthtui.sweep.on_gpus import GpuEngine
 from tests.builders.own_code import OwnCode, model_with_code
 from tests.tiny_models import tiny_folder
 
@@ -87,12 +89,12 @@ def test_analyze_lets_code_run_where_it_is_told_so_alone(own: OwnCode) -> None:
         analyze(own.folder, "one", trust_remote_code="yes")
 
 
-def test_a_node_of_a_cluster_trusts_as_the_driver_does(own: OwnCode, home: Path) -> None:
-    spec = ModelSpec(str(own.folder))
+def test_a_process_of_a_gpu_trusts_as_the_driver_does(own: OwnCode, home: Path) -> None:
+    spec, untrusting = ModelSpec(str(own.folder)), GpuEngine(Storage(home, home / "models"), False)
     with pytest.raises(NeedsCode):
-        NodeEngine(str(home / "node")).__call__().load(spec)
+        untrusting(print, print).load(spec)
     assert not own.has_run
-    NodeEngine(str(home / "node"), trusts_code=True).__call__().load(spec)
+    replace(untrusting, trusts_code=True)(print, print).load(spec)
     assert own.has_run
 
 

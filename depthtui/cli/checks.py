@@ -147,7 +147,7 @@ def _check_device(device: Device) -> Check:
 
 
 def check_schedulers(devices: Sequence[Device]) -> Iterator[Check]:
-    """The means to spread a sweep: Slurm, Ray, and the GPUs of this machine."""
+    """The means to spread a sweep: Slurm, and the GPUs of this machine."""
     slurm = _slurm_version()
     partitions: list[str] = []
     if slurm:
@@ -160,17 +160,13 @@ def check_schedulers(devices: Sequence[Device]) -> Iterator[Check]:
                 f"Slurm {slurm} does not name its partitions: {_why_not(error)}.",
                 "Ask with `sinfo`; `depthtui sweep --slurm` still writes its scripts.",
             )
-    ray = None
-    with suppress(importlib.metadata.PackageNotFoundError):
-        ray = importlib.metadata.version("ray")
     n_gpus = sum(device.name.startswith("cuda") for device in devices)
     partition_names = f" (partitions: {', '.join(partitions)})" if partitions else ""
     words = [
         f"Slurm {slurm}{partition_names}" if slurm else "no Slurm",
-        f"Ray {ray}" if ray else "no Ray",
         "no CUDA GPU" if not n_gpus else plural(n_gpus, "CUDA GPU"),
     ]
-    facts = {"slurm": slurm, "partitions": partitions, "ray": ray, "gpus": n_gpus}
+    facts = {"slurm": slurm, "partitions": partitions, "gpus": n_gpus}
     yield Check("schedulers", "ok", ", ".join(words), facts=facts)
 
 

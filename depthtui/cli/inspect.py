@@ -114,14 +114,10 @@ def inspect(
     from depthtui.report.inspection_document import inspection_document
 
     document = inspection_document(page)
-    if form == "md":
-        from depthtui.report.as_markdown import markdown_bytes
+    if form != FORMATS[0]:
+        from depthtui.report import formats
 
-        click.echo(markdown_bytes(document), nl=False)
-    elif form == "html":
-        from depthtui.report.as_html import html_bytes
-
-        click.echo(html_bytes(document), nl=False)
+        click.echo(formats.FORMATS[form].render(document), nl=False)
     else:
         from rich.console import Console
 

@@ -134,11 +134,6 @@ def read_size(context: click.Context, parameter: click.Parameter, value: str | N
         raise click.BadParameter(str(error)) from None
 
 
-def examples_range() -> WholeNumberRange:
-    """The range of the number of prompts of a task."""
-    return WholeNumberRange(1, MOST_EXAMPLES)
-
-
 def _data_files(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Path]:
@@ -339,12 +334,12 @@ def override_options(section: str, *options: _Decorator) -> _Decorator:
 
     def hand_over(option_values: dict[str, Any], arguments: dict[str, Any]) -> None:
         earlier: Overrides = arguments.get("overrides", Overrides())
-        arguments["overrides"] = Overrides({**earlier.values, **_set_values(option_values)})
+        arguments["overrides"] = Overrides({**earlier.values, **given_values(option_values)})
 
     return _collect(section, options, hand_over)
 
 
-def _set_values(values: Mapping[str, Any]) -> dict[str, Any]:
+def given_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values of options that are on the command line."""
     return {name: value for name, value in values.items() if value is not None}
 
@@ -421,7 +416,7 @@ cache_options = override_options(
 def _add_to_spec(option_values: dict[str, Any], arguments: dict[str, Any]) -> None:
     """Hand the options over as the argument `spec`, with the name where one model is named."""
     spec: ModelSpec = arguments.get("spec", ModelSpec())
-    arguments["spec"] = replace(spec, **_set_values(option_values))
+    arguments["spec"] = replace(spec, **given_values(option_values))
 
 
 _spec_options = _collect("Model", declared(ModelSpec, but=["name"]), _add_to_spec)
@@ -467,20 +462,6 @@ model_argument_or_option = one_argument(
 )
 
 
-def asking_options() -> tuple[_Decorator, _Decorator]:
-    """Options for how questions are asked."""
-    return (
-        click.option("--choices", is_flag=True, help="Ask with options to choose from."),
-        click.option(
-            "--shots",
-            type=WholeNumberRange(0),
-            default=0,
-            metavar="K",
-            help="Solved others before each question.  [default: 0]",
-        ),
-    )
-
-
 def _prompt_options(default_examples: int) -> _Decorator:
     """Options for prompts; `default_examples` is the default number of a task's prompts."""
     return one_argument(
@@ -513,10 +494,17 @@ def _prompt_options(default_examples: int) -> _Decorator:
         ),
         click.option(
             "--examples",
-            type=examples_range(),
+            type=WholeNumberRange(1, MOST_EXAMPLES),
             help=f"Number of prompts of the task.  [default: {default_examples}]",
         ),
-        *asking_options(),
+        click.option("--choices", is_flag=True, help="Ask with options to choose from."),
+        click.option(
+            "--shots",
+            type=WholeNumberRange(0),
+            default=0,
+            metavar="K",
+            help="Solved others before each question.  [default: 0]",
+        ),
     )
 
 

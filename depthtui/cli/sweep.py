@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,22 +18,20 @@ from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import ended_as_by_ctrl_c, log_to, print_notice, print_written
 from depthtui.cli.prompt_command import is_task, path_exists
 from depthtui.cli.shared_options import (
-    NumberRange,
     Overrides,
     WholeNumberRange,
-    asking_options,
     cache_options,
-    examples_range,
+    declared,
     files_to_write,
+    given_values,
     model_options,
     one_argument,
-    read_size,
     run_options,
     writing_options,
 )
 from depthtui.data.run_settings import (
     DEFAULT_METRICS,
-    EXAMPLES,
+    Drawing,
     ModelSpec,
     RunSettings,
     Writing,
@@ -164,44 +162,17 @@ class PlanOptions:
         models: names of models.
         tasks: tasks, as `parse_task` reads them.
         levels: `all`, or None for the tasks' default levels.
-        examples: number of prompts of each task; None for the default.
         data: files of data sets, as `NAME=FILE`.
-        longest: longer prompts, in tokens, are left out; None for any length.
-        sample: whether to draw the prompts with the seed.
-        matched: length in tokens up to which prompts are filled; None for their own.
         protocol: `paper`, or None.
         write: whether the models also write their own answers.
-        choices: whether the prompts have options to choose from.
-        shots: solved others before each prompt.
     """
 
     models: tuple[str, ...]
     tasks: tuple[str, ...]
     levels: str | None
-    examples: int | None
     data: tuple[str, ...]
-    longest: int | None
-    sample: bool
-    matched: int | None
     protocol: str | None
     write: bool
-    choices: bool
-    shots: int
-
-
-@dataclass(frozen=True)
-class RayOptions:
-    """The Ray cluster for a sweep, and the needs of each cell.
-
-    Attributes:
-        ray: the cluster's address; None to run here.
-        ray_gpus: number of GPUs.
-        ray_memory: bytes, or None.
-    """
-
-    ray: str | None
-    ray_gpus: float
-    ray_memory: int | None
 
 
 @dataclass(frozen=True)
@@ -217,6 +188,11 @@ class SlurmOptions:
     slurm: int | None
     sbatch: tuple[str, ...]
     submit: bool
+
+
+def _drawing(longest: int | None, **values: Any) -> Drawing:
+    """How prompts are drawn, by the options that are given; longer prompts are left out."""
+    return replace(Drawing(max_tokens=longest or 0), **given_values(values))
 
 
 _plan_options = one_argument(
@@ -239,25 +215,11 @@ _plan_options = one_argument(
         help="A task, also at levels such as 3, 1,3,5, 1-5 or * for all; give it again for more.",
     ),
     click.option("--levels", type=OneOf(["all"]), help="Every level of the tasks that name none."),
-    click.option("--examples", type=examples_range(), help="Prompts of each task.  [default: 10]"),
     click.option(
         "--data",
         multiple=True,
         metavar="NAME=FILE",
         help="A file of a data set's rows, or of prompts that are a task of that name.",
-    ),
-    click.option(
-        "--max-tokens",
-        "longest",
-        type=WholeNumberRange(1),
-        help="Leave longer prompts out, and take the next ones.",
-    ),
-    click.option("--sample", is_flag=True, help="Draw the prompts at random, by the seed."),
-    click.option(
-        "--matched",
-        type=WholeNumberRange(1),
-        metavar="TOKENS",
-        help="Fill prompts up to this length with others of their task and level.",
     ),
     click.option(
         "--protocol",
@@ -269,26 +231,19 @@ _plan_options = one_argument(
         is_flag=True,
         help="Measure each model also on the answers that it writes itself.",
     ),
-    *asking_options(),
 )
-_ray_options = one_argument(
-    "Machines",
-    "cluster",
-    RayOptions,
+_drawing_options = one_argument(
+    "Plan",
+    "drawing",
+    _drawing,
+    *declared(Drawing, but=["max_tokens"]),
+    # The texts that models write have a `max_tokens`, too.
     click.option(
-        "--ray",
-        is_flag=False,
-        flag_value="auto",
-        metavar="[ADDRESS]",
-        help="Run on a Ray cluster, the one of this machine or at HOST:PORT.",
+        "--max-tokens",
+        "longest",
+        type=WholeNumberRange(1),
+        help=options_of(Drawing)["max_tokens"].help,
     ),
-    click.option(
-        "--ray-gpus",
-        type=NumberRange(0),
-        default=0.0,
-        help="GPUs for each cell.  [default: 0]",
-    ),
-    click.option("--ray-memory", callback=read_size, metavar="SIZE", help="Memory for each cell."),
 )
 _slurm_options = one_argument(
     "Machines",
@@ -315,7 +270,7 @@ _slurm_options = one_argument(
     common=(
         *("plan_file", "models", "tasks", "levels", "examples", "data", "matched", "protocol"),
         *("write", "max_tokens"),
-        *("gpus", "ray", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
+        *("gpus", "slurm", "metrics", "lens", "layers", "seed", "device", "dtype"),
         *("trust_remote_code", "cache_dir", "out", "formats"),
     ),
     examples=[
@@ -332,6 +287,7 @@ _slurm_options = one_argument(
     "plan_file", metavar="[PLAN.toml]", nargs=-1, type=click.Path(), callback=_plan_file
 )
 @_plan_options
+@_drawing_options
 @in_section(
     "Machines",
     click.option(
@@ -348,7 +304,6 @@ _slurm_options = one_argument(
         help="Join folders of sweeps, or of parts of one, instead of running; needs --out.",
     ),
 )
-@_ray_options
 @_slurm_options
 @writing_options
 @run_options
@@ -374,10 +329,10 @@ _slurm_options = one_argument(
 def sweep(
     plan_file: Path | None,
     plan_options: PlanOptions,
+    drawing: Drawing,
     gpus: int | None,
     shard: Shard | None,
     merge: tuple[Path, ...],
-    cluster: RayOptions,
     jobs: SlurmOptions,
     overrides: Overrides,
     spec: ModelSpec,
@@ -398,7 +353,7 @@ def sweep(
     from depthtui.sweep.folder import SweepFolder
     from depthtui.sweep.saved import default_folder
 
-    _check_usage(gpus, shard, merge, cluster, jobs, trackers)
+    _check_usage(gpus, shard, merge, jobs, trackers)
     logged = [read_answers(path) for path in logs]
     if merge:
         if out is None:
@@ -407,7 +362,7 @@ def sweep(
             raise click.UsageError(_MERGE_ALONE)
         return _merge(merge, out, formats, trackers, logged)
     settings = overrides.settings()
-    plan = _plan(plan_file, plan_options, settings, overrides, spec)
+    plan = _plan(plan_file, plan_options, drawing, settings, overrides, spec)
     if gpus is not None and any(model.device not in ("auto", "cuda") for model in plan.models):
         raise click.UsageError("--gpus chooses the devices: name none by --device or in the plan.")
     path = out or default_folder(plan, settings.cache_folder)
@@ -418,9 +373,7 @@ def sweep(
     folder = SweepFolder(path, print_notice, shard.suffix if shard else "")
     try:
         with ended_as_by_ctrl_c():
-            outcome = _ChosenSweep(plan, folder, settings, overrides, trusted, shard).run(
-                gpus, cluster
-            )
+            outcome = _ChosenSweep(plan, folder, settings, trusted, shard).run(gpus)
     except KeyboardInterrupt:
         print_notice(f"Stopped. The records are in {path}; the same command continues there.")
         raise
@@ -434,35 +387,32 @@ def _check_usage(
     gpus: int | None,
     shard: Shard | None,
     merge: Sequence[Path],
-    cluster: RayOptions,
     jobs: SlurmOptions,
     trackers: Sequence[TrackerChoice],
 ) -> None:
     """Refuse options that do not go together."""
-    if not cluster.ray and (cluster.ray_gpus or cluster.ray_memory):
-        raise click.UsageError("--ray-gpus and --ray-memory need --ray.")
     if jobs.slurm is None and (jobs.sbatch or jobs.submit):
         raise click.UsageError("--sbatch and --submit need --slurm N.")
-    if jobs.slurm is not None and (shard or merge or cluster.ray):
-        raise click.UsageError("--slurm splits and merges: without --shard, --merge and --ray.")
+    if jobs.slurm is not None and (shard or merge):
+        raise click.UsageError("--slurm splits and merges: without --shard and --merge.")
     if trackers and (jobs.slurm is not None or (shard is not None and shard.count > 1)):
         raise click.UsageError("--log takes a whole sweep: log it with --merge.")
-    if gpus is not None and (merge or cluster.ray):
-        raise click.UsageError("--gpus runs a sweep here: without --merge and --ray.")
-    if ranks_started() > 1 and (gpus is not None or cluster.ray or jobs.slurm is not None):
-        raise click.UsageError("--gpus, --ray and --slurm start processes: without torchrun.")
+    if gpus is not None and merge:
+        raise click.UsageError("--gpus runs a sweep: without --merge.")
+    if ranks_started() > 1 and (gpus is not None or jobs.slurm is not None):
+        raise click.UsageError("--gpus and --slurm start processes: without torchrun.")
 
 
 def _plan(
     plan_file: Path | None,
     plan_options: PlanOptions,
+    drawing: Drawing,
     settings: Settings,
     overrides: Overrides,
     spec: ModelSpec,
 ) -> SweepPlan:
     """The plan of the file, of the protocol and of the options together."""
     from depthtui.sweep.plan import (
-        Drawing,
         SweepPlan,
         check_plan,
         parse_data,
@@ -472,14 +422,6 @@ def _plan(
     )
     from depthtui.sweep.plan_file import read_plan
 
-    drawing = Drawing(
-        plan_options.examples or EXAMPLES,
-        plan_options.longest or 0,
-        plan_options.sample,
-        plan_options.matched or 0,
-        plan_options.choices,
-        plan_options.shots,
-    )
     metrics = RunSettings.metrics if plan_options.protocol else DEFAULT_METRICS
     run = overrides.run_settings(settings, metrics)
     writing = overrides.over(settings.writing())
@@ -541,17 +483,14 @@ class _ChosenSweep:
     plan: SweepPlan
     folder: SweepFolder
     settings: Settings
-    overrides: Overrides
     trusted: TrustedModels
     shard: Shard | None
 
-    def run(self, gpus: int | None, cluster: RayOptions) -> Outcome:
-        """Run it on a cluster, on GPUs of this machine, or in this process."""
+    def run(self, gpus: int | None) -> Outcome:
+        """Run it on GPUs of this machine, or in this process."""
         from depthtui.sweep.display import SweepDisplay
 
         with SweepDisplay(print_notice) as display:
-            if cluster.ray:
-                return self._on_ray(cluster, cluster.ray, display)
             return self._here(display) if gpus is None else self._on_gpus(gpus, display)
 
     def _here(self, display: SweepDisplay) -> Outcome:
@@ -571,35 +510,20 @@ class _ChosenSweep:
         )
 
     def _on_gpus(self, n_gpus: int, display: SweepDisplay) -> Outcome:
+        from depthtui.engine.factory import Storage
         from depthtui.models.devices import visible_gpus
         from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
 
-        gpus, settings = visible_gpus(), self.settings
+        gpus = visible_gpus()
         if len(gpus) < max(n_gpus, 1):
             words = plural(len(gpus), "CUDA GPU") if gpus else "no CUDA GPU"
             hint = "--gpus all uses all of them." if gpus else "Leave --gpus out."
             raise DepthError(f"--gpus needs more than this machine has: {words}.", hint)
-        cache = str(settings.cache_folder)
-        engine = GpuEngine(cache, settings.use_cache, settings.cache_limit, self.trusted.every)
+        storage = Storage.of(self.settings).without_activations()
+        engine = GpuEngine(storage, self.trusted.every)
         chosen = gpus[: n_gpus or None]
         return run_on_gpus(
             self.plan, self.folder, chosen, engine, display, print_notice, self.shard
-        )
-
-    def _on_ray(self, cluster: RayOptions, address: str, display: SweepDisplay) -> Outcome:
-        from depthtui.sweep.on_ray import NodeEngine, NodeNeeds, connect, run_on_ray
-
-        connect(address)
-        cache_dir, datasets = self.overrides.values.get("cache_dir"), self.settings.cache_folder
-        return run_on_ray(
-            self.plan,
-            self.folder,
-            NodeEngine(str(cache_dir or ""), self.trusted.every),
-            NodeNeeds(gpus=cluster.ray_gpus, memory=cluster.ray_memory or 0),
-            display,
-            print_notice,
-            self.shard,
-            datasets_dir(datasets),
         )
 
 

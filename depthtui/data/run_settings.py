@@ -570,6 +570,22 @@ class Writing:
         return self if self.temperature else Writing(self.max_tokens)
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How the prompts of a sweep's task are drawn; the fields are those of `TaskChoice`."""
+
+    examples: Annotated[int, Option("Prompts of each task.", least=1, most=MOST_EXAMPLES)] = (
+        EXAMPLES
+    )
+    max_tokens: Annotated[int, Option("Leave longer prompts out, and take the next ones.")] = 0
+    sample: Annotated[bool, Option("Draw the prompts at random, by the seed.")] = False
+    matched: Annotated[
+        int, Option("Fill prompts up to this length in tokens with others.", least=1)
+    ] = 0
+    choices: Annotated[bool, Option("Ask with options to choose from.")] = False
+    shots: Annotated[int, Option("Solved others of the task before each prompt.")] = 0
+
+
 def reading_keys(settings: SummarySettings) -> dict[str, Any]:
     """The settings under their names in files; the lens only where it is not the default."""
     values = asdict(settings)

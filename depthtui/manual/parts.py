@@ -27,7 +27,6 @@ EXTRAS = {
     "mlflow": "results in MLflow",
     "notebook": "frames of results, and progress bars in notebooks",
     "quantize": "8- and 4-bit weights",
-    "ray": "sweeps on a Ray cluster",
     "serve": "the explorer in a browser",
     "tensorboard": "results in TensorBoard",
     "trackio": "results in Trackio",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.errors import DepthError, short_repr
-from depthtui.files import expand_home, parse_json, read_whole, system_reason
+from depthtui.files import expand_home
 from depthtui.models.catalog import (
     ADAPTER_CONFIG,
     ADAPTER_PICKLE,
@@ -25,11 +25,10 @@ from depthtui.models.catalog import (
     hub_snapshot,
     is_hub_id,
     looks_like_a_path,
+    read_config,
 )
 from depthtui.models.integrity import check_safetensors, read_header
 
-_LARGEST_CONFIG = 16 << 20
-_FETCH_AGAIN = "The file is damaged: fetch it again."
 _MOST_RANKS = 1 << 20
 _PREFIX = "base_model.model."
 """Prefix of the name of each adapter weight; the name of its module in the model follows."""
@@ -139,17 +138,11 @@ def read_adapter_config(folder: Path) -> dict[str, Any]:
     Raises:
         DepthError: it cannot be read, or belongs to another kind of adapter.
     """
-    path = folder / ADAPTER_CONFIG
-    try:
-        config = parse_json(read_whole(path, _LARGEST_CONFIG))
-    except (OSError, ValueError) as error:
-        raise DepthError(f"{path} cannot be read: {system_reason(error)}.", _FETCH_AGAIN) from error
-    if not isinstance(config, dict):
-        raise DepthError(f"{path} holds no configuration.", _FETCH_AGAIN)
+    config = read_config(folder, ADAPTER_CONFIG)
     kind = config.get("peft_type")
     if kind != "LORA":
         raise DepthError(
-            f"{path} is of an adapter of the kind {short_repr(kind)}, "
+            f"{folder / ADAPTER_CONFIG} is of an adapter of the kind {short_repr(kind)}, "
             "and only LoRA is merged here.",
             MERGE_WITH_PEFT,
         )

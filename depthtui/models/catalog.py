@@ -32,6 +32,7 @@ MADE_FROM = "depthtui.json"
 WEIGHTS_INDEX = "model.safetensors.index.json"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+FETCH_AGAIN = "The file is damaged: fetch it again."
 _LARGEST_CONFIG = 64 << 20
 _LARGEST_INDEX = 1 << 30
 """Most bytes of an index, with a line for every tensor."""
@@ -199,22 +200,19 @@ def complete_snapshot(model_id: str, revision: str, with_code: bool) -> Path | N
     return None if lacks_code else snapshot
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """A model folder's `config.json`.
+def read_config(folder: Path, name: str = "config.json") -> dict[str, Any]:
+    """The configuration in a folder of a model, or of an adapter, by its file's name.
 
     Raises:
         DepthError: the file is not JSON, or not an object.
     """
-    path = folder / "config.json"
+    path = folder / name
     try:
         config = parse_json(read_whole(path, _LARGEST_CONFIG))
     except (OSError, ValueError) as error:
-        raise DepthError(
-            f"{path} cannot be read: {system_reason(error)}.",
-            "The file is damaged: fetch it again.",
-        ) from error
+        raise DepthError(f"{path} cannot be read: {system_reason(error)}.", FETCH_AGAIN) from error
     if not isinstance(config, dict):
-        raise DepthError(f"{path} holds no configuration.", "The file is damaged: fetch it again.")
+        raise DepthError(f"{path} holds no configuration.", FETCH_AGAIN)
     return config
 
 
@@ -269,12 +267,10 @@ def weight_files(folder: Path) -> list[Path]:
         names = set(parse_json(read_whole(index, _LARGEST_INDEX))["weight_map"].values())
         usable = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise DepthError(
-            f"{index} cannot be read: {system_reason(error)}.",
-            "The file is damaged: fetch it again.",
-        ) from error
+        reason = system_reason(error)
+        raise DepthError(f"{index} cannot be read: {reason}.", FETCH_AGAIN) from error
     if not usable or not names:
-        raise DepthError(f"{index} names no usable files.", "The file is damaged: fetch it again.")
+        raise DepthError(f"{index} names no usable files.", FETCH_AGAIN)
     return [folder / name for name in sorted(names)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +11,11 @@ from depthtui.data.plain import from_plain, to_plain
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
 from depthtui.errors import DepthError
-from depthtui.sweep.folder import Failure, Notify
-from depthtui.sweep.in_process import Watcher
+from depthtui.sweep.folder import Failure
 from depthtui.sweep.plan import Cell
-from depthtui.sweep.records import DamagedRecord, Record, read_record, record_bytes
+from depthtui.sweep.records import Record, record_bytes
 from depthtui.sweep.state import SweepState
 from depthtui.sweep.work import SweepEngine, TokenCounts, run_cell
-
-ATTEMPTS = 3
-"""How often a cell is sent out before it counts as failed; only a lost process counts."""
 
 Message = tuple[str, bytes]
 """A message to the driver: `counts`, `record`, `failure` or `unloaded`, and JSON."""
@@ -75,70 +70,6 @@ def run_order(
             n_sent = len(counts.lengths)
             body = {"fingerprint": info.fingerprint, "counts": dict(counts.lengths)}
             yield "counts", _json(body)
-
-
-class Results:
-    """Handles the messages of several processes at once.
-
-    Args:
-        state: state of the sweep.
-        watcher: sees prompts end.
-        notify: gets a sentence for each lost process.
-        place: word for the place where a cell runs, such as `node`.
-    """
-
-    def __init__(self, state: SweepState, watcher: Watcher, notify: Notify, place: str) -> None:
-        self._state = state
-        self._watcher = watcher
-        self._notify = notify
-        self._place = place
-        self._losses: dict[Cell, int] = {}
-        self._ended = time.perf_counter()
-
-    def receive(self, cell: Cell, kind: str, data: bytes) -> None:
-        """Keep the content of a message.
-
-        Raises:
-            DepthError: the folder cannot be written.
-        """
-        match kind:
-            case "counts":
-                body = json.loads(data)
-                counts = self._state.folder.token_counts(cell.model, body["fingerprint"])
-                counts |= body["counts"]
-                self._state.folder.save_token_counts(cell.model, body["fingerprint"], counts)
-            case "record":
-                try:
-                    record = read_record(data)
-                except DamagedRecord as error:
-                    self.fail(cell, f"A record did not arrive: {error}.")
-                    return
-                self._state.save(cell, record)
-                self._end(cell, record)
-            case _:
-                self._state.fail(failure_in(data))
-                self._end(cell, None)
-
-    def is_tried_again(self, cell: Cell, why: str) -> bool:
-        """Whether a cell whose process was lost is sent out again; otherwise it has failed."""
-        losses = self._losses[cell] = self._losses.get(cell, 0) + 1
-        if losses < ATTEMPTS:
-            lost = f"Its {self._place} was lost ({why}); what it lacks is sent out again."
-            self._notify(str(Failure.of(cell, None, lost)))
-            return True
-        self.fail(cell, f"Its {self._place} was lost {ATTEMPTS} times ({why}).")
-        return False
-
-    def fail(self, cell: Cell, problem: str) -> None:
-        """Add a failure of a cell, or of a prompt of it whose number is unknown."""
-        self._state.fail(Failure.of(cell, None, problem))
-        self._end(cell, None)
-
-    def _end(self, cell: Cell, record: Record | None) -> None:
-        # Time from the end of one prompt to the end of the next, on any process.
-        now = time.perf_counter()
-        self._watcher.prompt_ends(cell, record, now - self._ended)
-        self._ended = now
 
 
 def failure_in(data: bytes) -> Failure:

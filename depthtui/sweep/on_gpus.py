@@ -11,11 +11,14 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from typing import Any
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.plain import from_plain, to_plain
@@ -25,13 +28,17 @@ from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
 from depthtui.data.trust import TrustedModels
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.log import log_bug
-from depthtui.settings import datasets_dir, models_dir
-from depthtui.sweep.cell_orders import Results, failure_in, order_bytes, run_order
-from depthtui.sweep.folder import Notify, SweepFolder
+from depthtui.settings import datasets_dir
+from depthtui.sweep.cell_orders import failure_in, order_bytes, run_order
+from depthtui.sweep.folder import Failure, Notify, SweepFolder
 from depthtui.sweep.in_process import Watcher, fail_model, find_on_disk
 from depthtui.sweep.plan import Cell, SweepPlan
+from depthtui.sweep.records import DamagedRecord, Record, read_record
 from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import SweepEngine
+
+ATTEMPTS = 3
+"""How often a cell is sent out before it counts as failed; only a lost process counts."""
 
 _GRACE = 2.0
 """Seconds for a process to exit after it has closed its socket."""
@@ -42,22 +49,17 @@ class GpuEngine:
     """Makes the engine of a process, which receives these fields as JSON.
 
     Attributes:
-        cache_dir: folder of results and converted models.
-        save_results: whether results are read from and kept in the cache.
-        cache_limit: most bytes of all results together.
+        storage: where models and results are saved.
         trusts_code: whether Python code that comes with models may run.
     """
 
-    cache_dir: str
-    save_results: bool
-    cache_limit: int
+    storage: Storage
     trusts_code: bool
 
     def __call__(self, emit: Callable[[Event], None], notify: Notify) -> SweepEngine:
         """Make the engine."""
-        folder = Path(self.cache_dir)
-        storage = Storage(folder, models_dir(folder), self.save_results, self.cache_limit)
-        return make_engine(storage, emit, notify, log_bug, TrustedModels(every=self.trusts_code))
+        trusted = TrustedModels(every=self.trusts_code)
+        return make_engine(self.storage, emit, notify, log_bug, trusted)
 
 
 def run_on_gpus(
@@ -89,7 +91,7 @@ def run_on_gpus(
             of others.
     """
     folder.claim()
-    models = models_dir(Path(engine.cache_dir))
+    models = engine.storage.models_dir
     state = SweepState(plan, folder, notify, shard or Shard(), datasets_dir(models.parent))
     state.folder.save_failures([])
     for model in plan.models:
@@ -97,7 +99,7 @@ def run_on_gpus(
         if problem:
             fail_model(state, watcher, model, problem)
     watcher.sweep_begins(state)
-    setting = json.dumps(to_plain(engine))
+    setting = json.dumps(to_plain(engine), default=str)
     driver = _GpuDriver(state, watcher, notify, lambda gpu: _Worker(gpu, module, setting))
     try:
         driver.run(gpus)
@@ -186,9 +188,8 @@ class _GpuDriver:
     _waiting: list[_CellPart] = field(default_factory=list, init=False)
     _workers: list[_Worker] = field(default_factory=list, init=False)
     _notices: set[str] = field(default_factory=set, init=False)
-
-    def __post_init__(self) -> None:
-        self._results = Results(self.state, self.watcher, self.notify, "process")
+    _losses: Counter[Cell] = field(default_factory=Counter, init=False)
+    _ended: float = field(default_factory=time.perf_counter, init=False)
 
     def run(self, gpus: Sequence[str]) -> None:
         self._waiting = _parts(self.state, len(gpus))
@@ -236,15 +237,52 @@ class _GpuDriver:
                 problem = failure_in(data).message
                 self._waiting = [part for part in self._waiting if part.cell.model != cell.model]
                 fail_model(self.state, self.watcher, cell.model, problem)
+            case b"counts":
+                self._keep_counts(cell, json.loads(data))
+            case b"record":
+                self._keep_record(cell, data)
             case _:
-                self._results.receive(cell, kind.decode(), data)
+                self._fail(cell, failure_in(data))
+
+    def _keep_counts(self, cell: Cell, body: dict[str, Any]) -> None:
+        """Keep the lengths of prompts that a process has counted."""
+        folder, fingerprint = self.state.folder, body["fingerprint"]
+        counts = folder.token_counts(cell.model, fingerprint) | body["counts"]
+        folder.save_token_counts(cell.model, fingerprint, counts)
+
+    def _keep_record(self, cell: Cell, data: bytes) -> None:
+        """Keep a record, from the bytes of its file."""
+        try:
+            record = read_record(data)
+        except DamagedRecord as error:
+            self._fail(cell, Failure.of(cell, None, f"A record did not arrive: {error}."))
+            return
+        self.state.save(cell, record)
+        self._end_prompt(cell, record)
+
+    def _fail(self, cell: Cell, failure: Failure) -> None:
+        """Keep a failure of a cell, or of a prompt of it."""
+        self.state.fail(failure)
+        self._end_prompt(cell, None)
+
+    def _end_prompt(self, cell: Cell, record: Record | None) -> None:
+        # Time from the end of one prompt to the end of the next, on any process.
+        now = time.perf_counter()
+        self.watcher.prompt_ends(cell, record, now - self._ended)
+        self._ended = now
 
     def _lose(self, worker: _Worker, part: _CellPart) -> None:
         self._workers.remove(worker)
-        cell, missing = part.cell, self.state.missing_numbers(part.cell)
-        if self._results.is_tried_again(cell, worker.death()):
+        cell, missing, death = part.cell, self.state.missing_numbers(part.cell), worker.death()
+        self._losses[cell] += 1
+        if self._losses[cell] < ATTEMPTS:
+            lost = f"Its process was lost ({death}); what it lacks is sent out again."
+            self.notify(str(Failure.of(cell, None, lost)))
             numbers = tuple(number for number in part.numbers if number in missing)
             self._waiting.insert(0, _CellPart(cell, numbers))
+        else:
+            lost = f"Its process was lost {ATTEMPTS} times ({death})."
+            self._fail(cell, Failure.of(cell, None, lost))
         self._end_cell(cell)
         if self._waiting:
             self._begin(worker.gpu)
@@ -315,4 +353,5 @@ def serve(
 
 
 if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])), from_plain(GpuEngine, json.loads(sys.argv[2])))
+    made = from_plain(GpuEngine, json.loads(sys.argv[2]), readers={Path: Path})
+    serve(Connection(int(sys.argv[1])), made)

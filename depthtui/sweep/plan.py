@@ -6,13 +6,13 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from depthtui.data.plain import to_plain
 from depthtui.data.run import task_words
 from depthtui.data.run_settings import (
     EXAMPLES,
-    MOST_EXAMPLES,
+    Drawing,
     ModelSpec,
     RunSettings,
     SummarySettings,
@@ -23,7 +23,6 @@ from depthtui.errors import DepthError, did_you_mean, short_repr
 from depthtui.files import expand_home
 from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.models.catalog import DEMO
-from depthtui.options import Option
 from depthtui.prompts.dataset_formats import DATASETS
 from depthtui.prompts.tasks import TASKS, WITH_CHOICES, no_choices
 
@@ -144,20 +143,6 @@ class SweepPlan:
         """The files of prompts and of lenses' texts."""
         named = [*(task.data for task in self.tasks), self.run.lens_texts]
         return sorted({name for name in named if name})
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """How the prompts of a task are drawn; the fields are those of `TaskChoice`."""
-
-    examples: Annotated[int, Option("Prompts of each task.", least=1, most=MOST_EXAMPLES)] = (
-        EXAMPLES
-    )
-    max_tokens: Annotated[int, Option("Leave longer prompts out, and take the next ones.")] = 0
-    sample: Annotated[bool, Option("Draw the prompts at random, by the seed.")] = False
-    matched: Annotated[int, Option("Fill prompts up to this length in tokens with others.")] = 0
-    choices: Annotated[bool, Option("Ask with options to choose from.")] = False
-    shots: Annotated[int, Option("Solved others of the task before each prompt.")] = 0
 
 
 def check_plan(plan: SweepPlan) -> SweepPlan:

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.data.run_settings import (
+    Drawing,
     ModelSpec,
     RunSettings,
     SummarySettings,
@@ -38,7 +39,7 @@ from depthtui.errors import DepthError, short_repr
 from depthtui.files import expand_home, parse_toml, read_whole, system_reason
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.options import Option, WrongValue, options_of
-from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, choose_levels, with_written
+from depthtui.sweep.plan import SweepPlan, TaskChoice, choose_levels, with_written
 
 _LARGEST_FILE = 16 << 20
 

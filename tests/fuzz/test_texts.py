@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from depthtui.data.codec import decode, encode
 from depthtui.data.protocol import StartRun
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings, Writing
+from depthtui.data.run_settings import Drawing, RunSettings, Writing
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.errors import DepthError
 from depthtui.prompts.datasets import read_dataset
 from depthtui.prompts.prompt_files import read_prompts
 from depthtui.settings import load_settings, save_settings
-from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, with_absolute_paths
+from depthtui.sweep.plan import SweepPlan, check_plan, with_absolute_paths
 from depthtui.sweep.plan_file import __doc__ as plan_example
 from depthtui.sweep.plan_file import read_plan
 from depthtui.token_text import printable, printable_line

@@ -46,11 +46,11 @@ from depthtui.data.protocol import (
     WriteModel,
 )
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, Writing
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings, Writing
 from depthtui.engine.control import Control
 from depthtui.engine.factory import Storage
 from depthtui.service.worker import Worker
-from depthtui.sweep.plan import Drawing, SweepPlan, parse_task
+from depthtui.sweep.plan import SweepPlan, parse_task
 from depthtui.sweep.saved import open_sweep, plan_text
 from tests.tiny_models import tiny_folder
 

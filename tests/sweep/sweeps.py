@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from depthtui.data.protocol import Event
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings, SummarySettings
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.in_process import run_sweep
-from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, parse_task
+from depthtui.sweep.plan import SweepPlan, check_plan, parse_task
 from depthtui.sweep.state import Outcome, Shard, SweepState
 from depthtui.sweep.work import Item
 from tests.builders.engines import ScriptedEngine

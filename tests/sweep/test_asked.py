@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import RunSettings, SummarySettings
+from depthtui.data.run_settings import Drawing, RunSettings, SummarySettings
 from depthtui.errors import DepthError
 from depthtui.metrics.needed_settings import with_other_prompts
 from depthtui.prompts.asking import Asking
 from depthtui.prompts.tasks import make_prompts
 from depthtui.report.groups import group_runs
-from depthtui.sweep.plan import Drawing, SweepPlan, TaskChoice, check_plan
+from depthtui.sweep.plan import SweepPlan, TaskChoice, check_plan
 from depthtui.sweep.prompts import Candidates, choose, filled_up
 from depthtui.sweep.records import read_record, record_bytes
 from depthtui.sweep.subjects import trends

@@ -16,14 +16,13 @@ import pytest
 from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt, RunResult
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings
 from depthtui.errors import DepthError
 from depthtui.metrics.registry import METRIC_BY_NAME, OF_THE_PASS
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep import in_process
 from depthtui.sweep.folder import FAILURES, SweepFolder, read_manifest
 from depthtui.sweep.merge import merge_sweeps
-from depthtui.sweep.plan import Drawing
 from depthtui.sweep.report.phrases import absences
 from depthtui.sweep.saved import open_sweep
 from depthtui.sweep.state import MOST_SHARDS, Shard

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import Writing
+from depthtui.data.run_settings import Drawing, Writing
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep.cell_orders import order_bytes, run_order
 from depthtui.sweep.folder import SweepFolder
-from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice, with_written
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice, with_written
 from depthtui.sweep.prompts import filled_up
 from depthtui.sweep.records import Record, read_record
 from depthtui.sweep.report.phrases import matching_note

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from depthtui import cli
+from depthtui.data.run_settings import Drawing
+from depthtui.engine.factory import Storage
 from depthtui.models import devices
+from depthtui.settings import models_dir
 from depthtui.sweep.folder import SweepFolder
 from depthtui.sweep.on_gpus import GpuEngine, run_on_gpus
-from depthtui.sweep.plan import Drawing, SweepPlan
+from depthtui.sweep.plan import SweepPlan
 from depthtui.sweep.state import Outcome
 from tests.sweep.gpu_engines import LOG, loads_of, runs_of
 from tests.sweep.sweeps import QuietWatcher, contents, make_plan, sweep
@@ -34,11 +37,12 @@ def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def run(plan: SweepPlan, folder: Path, notices: list[str] | None = None) -> Outcome:
     notices = [] if notices is None else notices
+    cache = folder / "cache"
     return run_on_gpus(
         plan,
         SweepFolder(folder, notices.append),
         GPUS,
-        GpuEngine(str(folder / "cache"), False, 0, False),
+        GpuEngine(Storage(cache, models_dir(cache), save_results=False), trusts_code=False),
         QuietWatcher(),
         notices.append,
         module="tests.sweep.gpu_engines",
@@ -107,7 +111,7 @@ def test_the_command_runs_a_real_model(
         (["0", "1"], ("--gpus", "3"), 1, "this machine has: 2 CUDA GPUs. --gpus all uses all"),
         (["0"], ("--gpus", "0"), 2, "'0' is neither a number of GPUs nor all"),
         (["0"], ("--gpus", "1", "--device", "cuda:1"), 2, "--gpus chooses the devices"),
-        (["0"], ("--gpus", "1", "--ray"), 2, "without --merge and --ray"),
+        (["0"], ("--gpus", "1", "--merge", "."), 2, "--gpus runs a sweep: without --merge"),
     ],
 )
 def test_wrong_usage(

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, Writing
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings, SummarySettings, Writing
 from depthtui.errors import DepthError
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep.paper import with_paper_protocol
 from depthtui.sweep.plan import (
-    Drawing,
     SweepPlan,
     TaskChoice,
     check_plan,
@@ -220,7 +219,7 @@ def test_a_kept_plan_is_read_strictly() -> None:
         ("exmples = 3", "no key exmples"),
         ("examples = 0", "examples must be a whole number from 1 to 1000000, not 0"),
         ("examples = true", "examples must be"),
-        ("matched = -1", "matched must be a whole number of at least 0, not -1"),
+        ("matched = -1", "matched must be a whole number of at least 1, not -1"),
         ("kl_threshold = 2", "kl_threshold must be a number from 0 to 1, not 2"),
         ('metrics = ["logit_lense"]', "metrics must be"),
         ("[[model]]\ndtype = 'float32'", "model 1 has no name"),

@@ -11,13 +11,13 @@ import pytest
 from depthtui import cli
 from depthtui.data.lens import LogitLens
 from depthtui.data.protocol import StartSweep, SweepFinished
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings, Writing
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings, SummarySettings, Writing
 from depthtui.data.store import open_store
 from depthtui.engine.engine import Engine
 from depthtui.prompts.tasks import make_prompts
 from depthtui.sweep.folder import FAILURES, SweepFolder
 from depthtui.sweep.merge import merge_sweeps
-from depthtui.sweep.plan import Drawing, SweepPlan, check_plan, with_written
+from depthtui.sweep.plan import SweepPlan, check_plan, with_written
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.saved import default_folder, open_sweep, plan_from_text, plan_text
 from depthtui.sweep.state import Shard

@@ -12,11 +12,10 @@ import pytest
 from textual.widgets import Input, Static
 
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings
 from depthtui.data.saved_session import SavedRun, SavedSession
 from depthtui.data.session_files import SessionFolder
 from depthtui.settings import Settings
-from depthtui.sweep.plan import Drawing
 from depthtui.tui.screens.dialogs import code_dialog
 from depthtui.tui.screens.dialogs.ask import Ask
 from depthtui.tui.screens.dialogs.code_dialog import NO, CodeDialog

@@ -16,11 +16,11 @@ from textual.widgets import Checkbox, Input, SelectionList
 
 from depthtui.data.lens import LensFit
 from depthtui.data.protocol import LoadModel, StartRun, StartSweep
-from depthtui.data.run_settings import ModelSpec, SummarySettings, Writing
+from depthtui.data.run_settings import Drawing, ModelSpec, SummarySettings, Writing
 from depthtui.data.verdict import Headline
 from depthtui.metrics.reduced_lens import ReducedFittedLens, ReducedSettling
 from depthtui.settings import Settings
-from depthtui.sweep.plan import Drawing, TaskChoice, with_written
+from depthtui.sweep.plan import TaskChoice, with_written
 from depthtui.sweep.questions import questions
 from depthtui.sweep.records import Record
 from depthtui.sweep.report.export import sweep_report

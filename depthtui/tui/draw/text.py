@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.cells import cell_len
 
 from depthtui.data.lens_view import LENS_METRICS, LOGIT, why_unread
+from depthtui.data.model import PART_TITLES
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
 from depthtui.metrics import logit_lens
@@ -33,11 +34,6 @@ def wrap(text: str, width: int) -> list[str]:
     return lines
 
 
-def sublayer_title(part: str) -> str:
-    """The name of `layer`, `attention` or `mlp` for people."""
-    return "MLP" if part == "mlp" else part
-
-
 def skip_words(result: RunResult) -> str:
     """The part that a run's skip effects leave out, such as `MLP skipped`, and its replacement.
 
@@ -49,7 +45,7 @@ def skip_words(result: RunResult) -> str:
         part, everywhere = effects.part, effects.positions == (0,)
     tokens = " at all tokens" if everywhere else ""
     is_papers = part == "layer" and not everywhere
-    skipped = "" if is_papers else f"{sublayer_title(part)} skipped{tokens}"
+    skipped = "" if is_papers else f"{PART_TITLES[part]} skipped{tokens}"
     return ", ".join(filter(None, (skipped, stand_in_words(result.settings))))
 
 

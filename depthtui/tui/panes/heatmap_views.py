@@ -9,6 +9,7 @@ import numpy as np
 
 from depthtui import ramps
 from depthtui.data.depth import Curves
+from depthtui.data.model import PART_TITLES
 from depthtui.data.run import RunResult
 from depthtui.depth.reading import Reading
 from depthtui.metrics import contributions, direct_effects, pairs, repeat, skip_effects
@@ -25,7 +26,7 @@ from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.spec import Measure
 from depthtui.token_text import printable
 from depthtui.tui.draw.styles import number
-from depthtui.tui.draw.text import BEFORE_EACH_LAYER, skip_words, sublayer_title
+from depthtui.tui.draw.text import BEFORE_EACH_LAYER, skip_words
 from depthtui.tui.panes.pane import Cursor
 from depthtui.tui.panes.view import HeatmapMode
 
@@ -221,7 +222,7 @@ class ReadsView(LaterLayersView):
 
     def title(self, measure: Measure, result: RunResult | None) -> str:
         part = "layer" if result is None else result.settings.skip_part
-        of_part = "" if part == "layer" else f" of {sublayer_title(part)}"
+        of_part = "" if part == "layer" else f" of {PART_TITLES[part]}"
         stand_in = "" if result is None else stand_in_words(result.settings)
         return f"{measure.title}{of_part}{stand_in and ', '}{stand_in} · {measure.formula}"
 

@@ -8,6 +8,7 @@ import numpy as np
 from rich.style import Style
 
 from depthtui.data.explanation import Explanation
+from depthtui.data.model import PART_TITLES
 from depthtui.depth.reading import Reading
 from depthtui.metrics.choices import stand_in_words
 from depthtui.metrics.ranking import Ranked, least_useful, usefulness
@@ -18,7 +19,6 @@ from depthtui.report.phrases import sentence_case
 from depthtui.token_text import fit_shown
 from depthtui.tui.draw.bars import axis_labels, column_cells, layer_ruler, type_line, upright_bars
 from depthtui.tui.draw.styles import PaneStyles, Piece, number
-from depthtui.tui.draw.text import sublayer_title
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.panes.under_cursor import Layer, Target
 
@@ -59,7 +59,7 @@ class LayerBars(LinesPane):
         part = "layer" if self.result is None else self.result.settings.skip_part
         stand_in = "" if self.result is None else stand_in_words(self.result.settings)
         title = "Usefulness of layers" if part == "layer" else "Usefulness"
-        without = f"without {sublayer_title(part)}" if part != "layer" else ""
+        without = f"without {PART_TITLES[part]}" if part != "layer" else ""
         return " · ".join(filter(None, [title, without, stand_in]))
 
     def figures(self) -> Sequence[Figure]:

@@ -107,7 +107,6 @@ class CompareScreen(LiveScreen):
         self._alignment = align(first.tokens, second.tokens, answers)
         self._first_measure = measure
         self._first_cursor = cursor
-        self._palette = explorer.settings.palette
         self._readings = (LastReading(), LastReading())
         self._begun: list[SessionRun] = []
 
@@ -130,10 +129,8 @@ class CompareScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        settings = self.explorer.settings
         self.measure = self._first_measure
-        self.layer_order = settings.layer_order
-        self.set_colours(settings.ramp, settings.palette)
+        self.layer_order = self.explorer.settings.layer_order
         self.redraw()
         self._go_in_a(self._first_cursor)
         if self._alignment.match is TokenMatch.ANSWER:
@@ -212,18 +209,17 @@ class CompareScreen(LiveScreen):
 
     def set_colours(self, ramp: str, palette: str) -> None:
         super().set_colours(ramp, palette)
-        self._palette = palette
         self._show_names()
 
     def _show_names(self) -> None:
         self.query_one("#compared", Static).update(self._names())
 
     def _names(self) -> Content:
-        lines, dark = [], self.app.current_theme.dark
+        lines, dark, (_, palette) = [], self.app.current_theme.dark, self._colours
         for place, (letter, run) in enumerate(zip("AB", self._runs, strict=True)):
             lines.append(
                 Content.assemble(
-                    (f"{letter} ", f"bold {line_colour(dark, place, self._palette)}"),
+                    (f"{letter} ", f"bold {line_colour(dark, place, palette)}"),
                     (f"run {run.number}  ", MUTED),
                     printable_chars(run.model.name),
                     (f"  {changes_of(run.settings)}".rstrip(), "$text-warning"),

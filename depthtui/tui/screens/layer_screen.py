@@ -107,8 +107,6 @@ class LayerScreen(SteppedScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        settings = self.explorer.settings
-        self.set_colours(settings.ramp, settings.palette)
         self.layer_order = self._first_order
         self.measure = _reads_measure(lambda: self._shown_page)
         self.watch_cursor(self.cursor)

@@ -92,7 +92,6 @@ class MainScreen(RunScreen):
     def on_mount(self) -> None:
         super().on_mount()
         settings = self.explorer.settings
-        self.set_colours(settings.ramp, settings.palette)
         self.measure = MEASURE_BY_NAME.get(settings.measure, self.measure)
         self.layer_order = settings.layer_order
         self.redraw()

@@ -18,7 +18,6 @@ from depthtui.data.run import RunResult
 from depthtui.metrics.chosen_lens import measure_of_lens
 from depthtui.metrics.registry import ALL_MEASURES, MEASURE_BY_NAME, MEASURES
 from depthtui.metrics.spec import Measure
-from depthtui.palettes import OWN_PALETTE
 from depthtui.report.explanations import of_types
 from depthtui.tui.draw.names import in_a_row
 from depthtui.tui.draw.styles import RampChoice
@@ -105,11 +104,11 @@ class PaneScreen(CommandScreen):
     averaged: reactive[bool] = reactive(False, repaint=False)
     pace = Pace()
     is_trying = False
-    _colours: tuple[RampChoice, str] = ("auto", OWN_PALETTE)
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)
         self._every_pane: Sequence[Pane] = ()
+        self._colours = explorer.settings.ramp, explorer.settings.palette
 
     # For subclasses ----------------------------------------------------------
 
@@ -134,7 +133,7 @@ class PaneScreen(CommandScreen):
             mode=mode_of(self.measure, self.averaged),
             lens=self.lens_name,
             layer_order="down" if self.layer_order == "down" else "up",
-            ramp=ramp,
+            ramp=cast(RampChoice, ramp),
             palette=palette,
             pace=self.pace,
         )
@@ -190,7 +189,7 @@ class PaneScreen(CommandScreen):
 
     def set_colours(self, ramp: str, palette: str) -> None:
         """Draw every pane in these colours of the settings."""
-        self._colours = cast(RampChoice, ramp), palette
+        self._colours = ramp, palette
         self.show_view()
 
     def _activate(self, pane: Pane) -> None:

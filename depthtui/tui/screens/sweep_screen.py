@@ -110,8 +110,6 @@ class SweepScreen(LiveScreen):
         super().on_mount()
         # Rows are numbered from the top.
         self.layer_order = "down"
-        settings = self.explorer.settings
-        self.set_colours(settings.ramp, settings.palette)
         self.redraw()
 
     # Showing ----------------------------------------------------------------

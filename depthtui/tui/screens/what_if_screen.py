@@ -121,8 +121,6 @@ class WhatIfScreen(LiveScreen):
 
     def on_mount(self) -> None:
         super().on_mount()
-        settings = self.explorer.settings
-        self.set_colours(settings.ramp, settings.palette)
         self.query_one(WhatIfSummary).can_focus = False
         self.layer_order = self._first_order
         n_layers = self.what_if.clean.model.n_layers

@@ -21,7 +21,7 @@ from rich.console import Console
 from depthtui.data.lens import LogitLens
 from depthtui.data.lm_eval_results import read_answers
 from depthtui.data.run import Prompt
-from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
+from depthtui.data.run_settings import Drawing, ModelSpec, RunSettings, SummarySettings
 from depthtui.depth.published import RULES
 from depthtui.metrics import kept
 from depthtui.metrics.accuracy.answer_statistics import wilson
@@ -32,7 +32,7 @@ from depthtui.report.long_table import ABOUT
 from depthtui.sweep.answers import Answer
 from depthtui.sweep.folder import Failure
 from depthtui.sweep.numbers import RIGHT_ANSWERS
-from depthtui.sweep.plan import Cell, Drawing, SweepPlan, TaskChoice
+from depthtui.sweep.plan import Cell, SweepPlan, TaskChoice
 from depthtui.sweep.questions import Question, questions
 from depthtui.sweep.records import Record, record_of
 from depthtui.sweep.report.document import relative, sweep_document

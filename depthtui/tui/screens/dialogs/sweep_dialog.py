@@ -18,14 +18,13 @@ from textual.widgets import Button, Input, Label, Static
 from textual.widgets.selection_list import Selection
 
 from depthtui.data.model import ModelListing
-from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, ModelSpec
+from depthtui.data.run_settings import DEFAULT_METRICS, EXAMPLES, Drawing, ModelSpec
 from depthtui.errors import DepthError
 from depthtui.options import WrongValue, options_of
 from depthtui.prompts.tasks import TASKS
 from depthtui.settings import Settings
 from depthtui.sizes import format_size
 from depthtui.sweep.plan import (
-    Drawing,
     SweepPlan,
     TaskChoice,
     check_plan,
