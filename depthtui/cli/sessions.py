@@ -9,7 +9,7 @@ import click
 
 from depthtui.cli.command_help import SectionedGroup
 from depthtui.cli.one_of import OneOf
-from depthtui.cli.output import OutOptions, print_notice, print_table, report_runs
+from depthtui.cli.output import OutOptions, print_line, print_notice, print_table, report_runs
 from depthtui.cli.shared_options import (
     Overrides,
     cache_dir_option,
@@ -161,7 +161,7 @@ def remove(names: tuple[str, ...], overrides: Overrides) -> None:
             raise DepthError(f"No session is named {name}.", _NAMES)
     for name in dict.fromkeys(names):
         folder.remove(files[name])
-        click.echo(f"deleted {name}")
+        print_line(f"deleted {name}")
 
 
 def _folder(overrides: Overrides) -> SessionFolder:
