@@ -218,8 +218,10 @@ def load_plugins(
             reason = f"{owners[plugin.name]} has a {kind} of this name"
             _failures.add(PluginFailure(plugin, reason))
             continue
+        part = "import"
         try:
-            values.append(accept(_loaded(plugin), plugin))
+            value, part = _loaded(plugin), "check"
+            values.append(accept(value, plugin))
             owners[plugin.name] = plugin.distribution
             _in_use[kind, plugin.name] = plugin
         except DepthError as error:
@@ -227,26 +229,17 @@ def load_plugins(
         except ENDS:
             raise
         except BaseException as error:
-            reason = f"its check raised {named_line(error)}"
+            reason = f"its {part} raised {named_line(error)}"
             _failures.add(PluginFailure(plugin, reason, error))
     return values
 
 
 def _loaded(plugin: Plugin) -> Any:
-    """The value of a plug-in.
-
-    Raises:
-        DepthError: it cannot be imported.
-    """
+    """The value of a plug-in, whose import may raise anything."""
     entry_point = importlib.metadata.EntryPoint(plugin.name, plugin.place, GROUPS[plugin.kind])
-    try:
-        # What it prints is no part of a report on standard output.
-        with redirect_stdout(sys.stderr):
-            return entry_point.load()
-    except ENDS:
-        raise
-    except BaseException as error:
-        raise DepthError(f"its import raised {named_line(error)}") from error
+    # What it prints is no part of a report on standard output.
+    with redirect_stdout(sys.stderr):
+        return entry_point.load()
 
 
 def check_value(value: Any, kind: type[_DataclassValue], plugin: Plugin) -> _DataclassValue:

@@ -363,7 +363,7 @@ REASONS = {
     "elsewhere": "its renderer is 'nowhere.at_all:render'",
     "with_data": "its `data` or `knows` is set",
     "no_import": "its import raised ModuleNotFoundError: No module named 'nowhere'",
-    "looks": "its import raised DepthError: a list of depthtui's values is looked at while it is",
+    "looks": "a list of depthtui's values is looked at while it is",
     "prints": "its entry point is named prints, and the value of_nothing",
     "ends": "its import raised SystemExit: 3",
     "leaves": "its import raised Leave: \x1b[31mred",

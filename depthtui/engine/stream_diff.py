@@ -59,9 +59,9 @@ RecordedPairs = Mapping[int, tuple[RecordedArray, RecordedArray]]
 class _Broken(Exception):
     """An array has another shape, or a value that is not compared; `write` is its write."""
 
-    def __init__(self, write: WriteDifference) -> None:
-        super().__init__(write.broken)
-        self.write = write
+    def __init__(self, part: WritePart, layers: tuple[int, int], token: int, words: str) -> None:
+        super().__init__(words)
+        self.write = WriteDifference(part, *layers, math.inf, 0.0, token, broken=words)
 
 
 def compare_recordings(
@@ -85,8 +85,8 @@ def compare_recordings(
     try:
         for write in comparison.writes(dtype):
             writes.append(write)
-    except _Broken as error:
-        writes.append(error.write)
+    except _Broken as broken:
+        writes.append(broken.write)
     remarks = [*_coarser(writes, dtype), *_stray(writes), *_alone(ours, theirs)]
     remarks += _unchecked(ours.ids, theirs.ids, writes)
     name, tokens = str(dtype).removeprefix("torch."), comparison.shape[0]
@@ -177,17 +177,14 @@ class _Comparison:
             raise DepthError(f"{words}.", "Record the same tokens of models of one width.")
         self.shape = self.shape or ours.shape
         if not ours.shape == theirs.shape == self.shape:
-            words += f", where all before are {list(self.shape)}"
-            raise _Broken(WriteDifference(part, *layers, math.inf, 0.0, 0, broken=words))
+            raise _Broken(part, layers, 0, f"{words}, where all before are {list(self.shape)}")
         self.is_equal = self.is_equal and bool((ours == theirs).all())
         for side, values in zip(pair, (ours, theirs), strict=True):
             bad = (~(values.float().abs() <= LARGEST)).nonzero()
             if len(bad):
                 token, value = int(bad[0, 0]), float(values[*bad[0]])
-                words = (
-                    f"{side.place} has {value:.3g} at token {token}, no number up to {LARGEST:g}"
-                )
-                raise _Broken(WriteDifference(part, *layers, math.inf, 0.0, token, broken=words))
+                words = f"{side.place} has {value:.3g} at token {token}"
+                raise _Broken(part, layers, token, f"{words}, no number up to {LARGEST:g}")
         return ours.float(), theirs.float()
 
 
