@@ -60,6 +60,10 @@ class GroupEnds(BaseException):
         self.by_ctrl_c = by_ctrl_c
 
 
+ENDS = (KeyboardInterrupt, GroupEnds)
+"""What ends the program rightly, even in code of others: ctrl-c, and the end of the ranks."""
+
+
 def short_repr(value: object, longest: int = 60) -> str:
     """A given value for a sentence, cut where it is long."""
     try:

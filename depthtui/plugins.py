@@ -19,7 +19,7 @@ from functools import cache, wraps
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from depthtui.errors import DepthError, first_line, named_line, short_repr
+from depthtui.errors import ENDS, DepthError, first_line, named_line, short_repr
 from depthtui.returned import fits, hints_of, type_words
 
 GROUPS = {
@@ -134,7 +134,9 @@ class _Failures:
 
 
 def _warn(failure: PluginFailure) -> None:
-    warnings.warn(failure.sentence, stacklevel=2)
+    from depthtui.token_text import printable_sentence
+
+    warnings.warn(printable_sentence(failure.sentence), stacklevel=2)
 
 
 _failures = _Failures()
@@ -216,33 +218,28 @@ def load_plugins(
             reason = f"{owners[plugin.name]} has a {kind} of this name"
             _failures.add(PluginFailure(plugin, reason))
             continue
+        part = "import"
         try:
-            values.append(accept(_loaded(plugin), plugin))
+            value, part = _loaded(plugin), "check"
+            values.append(accept(value, plugin))
             owners[plugin.name] = plugin.distribution
             _in_use[kind, plugin.name] = plugin
         except DepthError as error:
             _failures.add(PluginFailure(plugin, first_line(error), error.__cause__))
-        except Exception as error:
-            reason = f"its check raised {named_line(error)}"
+        except ENDS:
+            raise
+        except BaseException as error:
+            reason = f"its {part} raised {named_line(error)}"
             _failures.add(PluginFailure(plugin, reason, error))
     return values
 
 
 def _loaded(plugin: Plugin) -> Any:
-    """The value of a plug-in.
-
-    Raises:
-        DepthError: it cannot be imported.
-    """
+    """The value of a plug-in, whose import may raise anything."""
     entry_point = importlib.metadata.EntryPoint(plugin.name, plugin.place, GROUPS[plugin.kind])
-    try:
-        # What it prints is no part of a report on standard output.
-        with redirect_stdout(sys.stderr):
-            return entry_point.load()
-    except SystemExit as error:
-        raise DepthError("its import ends the program") from error
-    except Exception as error:
-        raise DepthError(f"its import raised {named_line(error)}") from error
+    # What it prints is no part of a report on standard output.
+    with redirect_stdout(sys.stderr):
+        return entry_point.load()
 
 
 def check_value(value: Any, kind: type[_DataclassValue], plugin: Plugin) -> _DataclassValue:
@@ -286,7 +283,9 @@ def raising(plugin: Plugin, function: Callable[..., _Value]) -> Callable[..., _V
     def call(*arguments: Any) -> _Value:
         try:
             return function(*arguments)
-        except (Exception, SystemExit) as error:
+        except ENDS:
+            raise
+        except BaseException as error:
             raise PluginError(plugin, f"raised {named_line(error)}") from error
 
     return call
@@ -328,7 +327,9 @@ def guarded(
                 return value
             shown = " ".join(short_repr(value).split())
             clause = f"returned {shown}, not of type {type_words(returns)}"
-        except (Exception, SystemExit) as error:
+        except ENDS:
+            raise
+        except BaseException as error:
             clause, failure = f"raised {named_line(error)}", error
         # Once is enough: it may be called for every cell of a heatmap.
         if not reported:

@@ -19,7 +19,6 @@ from typing import Any
 import diskcache
 import numpy as np
 import pytest
-from rich.console import Console
 
 from depthtui import __version__, cli
 from depthtui.cli.output import print_written
@@ -130,11 +129,9 @@ class TestRun:
         out.seek(0)
         assert "\\u2013" in out.read()
 
-    def test_a_folder_whose_name_is_no_text_is_told(self) -> None:
-        content = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="strict")
-        print_written([Path("q\udcff") / "summary.json"], Console(file=content))
-        content.seek(0)
-        assert content.read() == "wrote q\\xff/summary.json\n"
+    def test_a_folder_whose_name_is_no_text_is_told(self, capsys: Output) -> None:
+        print_written([Path("q\udcff[b]:smile:\x1b]0;x") / "summary.json"])
+        assert capsys.readouterr().out == "wrote q\\xff[b]:smile:␛]0;x/summary.json\n"
 
     def test_a_summary_that_cannot_be_written_is_printed(
         self, monkeypatch: pytest.MonkeyPatch, home: Path, capsys: Output

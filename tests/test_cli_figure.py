@@ -187,11 +187,19 @@ def test_another_file_stays(name: str, session: str, tmp_path: Path, capsys: Out
 def test_a_run_that_the_cache_lost_is_named_and_the_others_are_drawn(
     cache: Path, tmp_path: Path, capsys: Output
 ) -> None:
-    there, gone = full_run("The ferry was late."), full_run("Gone")
-    name = save(cache, saved_result(cache, there), saved_result(cache, gone, in_cache=False))
-    assert main(["figure", "left-out", name, "--out", str(tmp_path / "fig.svg")]) == 1
-    assert "Run 2, “Gone”" in capsys.readouterr().err
-    assert (tmp_path / "fig.svg").exists()
+    # Of another model between them: a list by model would have other numbers, too.
+    there = [run("One", seed=1), run("Two", seed=2, name="b"), run("Three", seed=3)]
+    runs = [saved_result(cache, result) for result in there]
+    runs.insert(1, saved_result(cache, run("Gone"), in_cache=False))
+    name, out = save(cache, *runs), tmp_path / "fig.csv"
+    command = ["figure", "heatmap", name, "--measure", "kl", "--out", str(out), "--only"]
+    for number, result in zip((1, 3, 4), there, strict=True):
+        assert main([*command, str(number)]) == 1
+        assert "Run 2, “Gone”" in capsys.readouterr().err
+        np.testing.assert_allclose(numbers(out)[1][:, 1:], result.get(LogitLens).kl, rtol=1e-6)
+    assert main([*command, "2"]) == 1
+    listed = "There is no result '2'. There are: 1 tiny, One; 3 b, Two; 4 tiny, Three."
+    assert listed in capsys.readouterr().err
 
 
 def test_without_its_library_a_pdf_is_refused_with_the_command_that_installs_it(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -16,7 +18,18 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.engine.result_cache import ResultCache
 from depthtui.metrics.plugin_metrics import OTHER_KEYS
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME
-from depthtui.plugins import GROUPS, OFF, Plugin, PluginFailure, _failures, _in_use
+from depthtui.plugins import (
+    GROUPS,
+    OFF,
+    Plugin,
+    PluginFailure,
+    _failures,
+    _in_use,
+    _warn,
+    guarded,
+    no_check,
+    raising,
+)
 from depthtui.report.summary_json import summary_json
 from depthtui.report.summary_schema import summary_schema
 from depthtui.sweep.records import record_key
@@ -183,7 +196,7 @@ def unranked(context, partial):
 
 
 def ends(context, partial):
-    raise SystemExit(3)
+    raise GeneratorExit
 
 
 def of_type(name, value, **changes):
@@ -350,9 +363,10 @@ REASONS = {
     "elsewhere": "its renderer is 'nowhere.at_all:render'",
     "with_data": "its `data` or `knows` is set",
     "no_import": "its import raised ModuleNotFoundError: No module named 'nowhere'",
-    "looks": "its import raised DepthError: a list of depthtui's values is looked at while it is",
+    "looks": "a list of depthtui's values is looked at while it is",
     "prints": "its entry point is named prints, and the value of_nothing",
-    "ends": "its import ends the program",
+    "ends": "its import raised SystemExit: 3",
+    "leaves": "its import raised Leave: \x1b[31mred",
     "gain": "depthtui-gain 0.1 has a metric of this name",
 }
 
@@ -377,6 +391,7 @@ def broken_package(folder: Path) -> Path:
         "looks.py": "from depthtui.metrics.registry import ALL\nMETRIC = [*ALL][0]",
         "prints.py": "print('printed')\nfrom broken import of_nothing as METRIC",
         "ends.py": "raise SystemExit(3)",
+        "leaves.py": "class Leave(BaseException): pass\nraise Leave('\\x1b[31mred')",
     }
     entry_points: dict[str, dict[str, str]] = {group: {} for group in GROUPS.values()}
     for module, by_kind in (("broken", BROKEN_NAMES), ("broken.kernels", RAISING_NAMES)):
@@ -388,6 +403,7 @@ def broken_package(folder: Path) -> Path:
         "looks": "looks:METRIC",
         "prints": "prints:METRIC",
         "ends": "ends:METRIC",
+        "leaves": "leaves:METRIC",
         "gain": "broken:no_text",
     }
     # Behind the other package in the order of names.
@@ -584,6 +600,7 @@ def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> Non
     lacking, errors, reasons = json.loads(python(code, broken, arguments=(str(tmp_path / "out"),)))
     assert set(lacking) == {"bad_kernel", "bad_shape", "bad_type", "bad_useful", "bad_end"}
     assert "KeyError" in lacking["bad_kernel"]
+    assert lacking["bad_end"] == "its kernel raised GeneratorExit"
     assert lacking["bad_shape"].endswith("made a wrong result: Width.width is of another size")
     assert lacking["bad_type"].endswith("made a value of type int, not Width")
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -618,6 +635,16 @@ def test_one_that_raises_costs_itself_alone(broken: Path, tmp_path: Path) -> Non
         assert f"{name} of depthtui-xbroken 0.1: its reduce raised" in told
     for name, part in (("reduction", "reduce"), ("pool", "pool"), ("need", "need")):
         assert f"bad_{name} of depthtui-xbroken 0.1: its {part} raised" in told
+
+
+def test_ctrl_c_is_no_failure_and_a_failure_has_no_escapes() -> None:
+    plugin = Plugin("metric", "gain", "depthtui-gain", "0.1", "depthtui_gain:METRIC")
+    interrupt = partial(signal.raise_signal, signal.SIGINT)
+    for call in (raising(plugin, interrupt), guarded(plugin, "summary", interrupt, no_check)):
+        with pytest.raises(KeyboardInterrupt):
+            call()
+    with pytest.warns(UserWarning, match="raised Leave: ␛"):
+        _warn(PluginFailure(plugin, "its import raised Leave: \x1b[31mred"))
 
 
 def test_another_version_is_computed_anew(monkeypatch: pytest.MonkeyPatch) -> None:

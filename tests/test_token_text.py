@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 from rich.cells import cell_len
@@ -11,6 +13,34 @@ from depthtui.token_text import CONTINUED, fit, printable, whole_characters
 from tests.hostile import HOSTILE
 
 LEFT_TO_RIGHT_MARK = "\u200e"
+
+NAMES = {"name", "title", "words", "folder", "path", "place"}
+"""Last words of values that a user, a file or another package has named."""
+
+
+def unsafe_prints(module: ast.AST) -> Iterator[str]:
+    """Calls that give rich's print or a toast a text with markup, or print a name as it is."""
+    for call in ast.walk(module):
+        function = call.func if isinstance(call, ast.Call) else call
+        name = getattr(function, "attr", getattr(function, "id", ""))
+        if not isinstance(call, ast.Call) or name not in ("print", "echo", "notify"):
+            continue
+        parts = [part for text in call.args for part in getattr(text, "values", [])]
+        values = [part.value for part in parts if isinstance(part, ast.FormattedValue)]
+        has_markup = name != "echo" and all(word.arg != "markup" for word in call.keywords)
+        is_of_rich = isinstance(function, ast.Attribute) and has_markup
+        last = {ast.unparse(value).rpartition(".")[2] for value in values}
+        if values and (is_of_rich or (name != "notify" and last & NAMES)):
+            yield ast.unparse(call)
+
+
+def test_what_others_have_named_is_printed_without_markup_and_escapes(
+    package: dict[str, ast.Module],
+) -> None:
+    drawn = [module for path, module in package.items() if path.startswith(("cli/", "tui/"))]
+    assert [call for module in drawn for call in unsafe_prints(module)] == []
+    for code in ("console.print(f'{x}')", "click.echo(f'{file.name}')", "print(f'{path}')"):
+        assert list(unsafe_prints(ast.parse(code)))
 
 
 @pytest.mark.parametrize(

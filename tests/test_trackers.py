@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from accelerate import tracking
-from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from depthtui.cli import main
@@ -225,13 +224,13 @@ def test_a_tracker_that_failed_is_in_the_exit_status(
 ) -> None:
     from depthtui.cli.output import log_to
 
-    console = Console()
     report = run_report([full_run()], SummarySettings())
-    choice = TrackerChoice("wandb")
-    assert log_to([choice, choice], report, console)
+    choice = TrackerChoice("wandb", "a[/x]\x1b]0;b\x07")
+    assert log_to([choice, choice], report)
+    assert "(a[/x]␛]0;b␇)" in capsys.readouterr().out
     assert [call[0] for call in recorder.calls].count("start") == 1
     monkeypatch.setattr(recorder, "fails_at", "start")
-    assert not log_to([choice], report, console)
+    assert not log_to([choice], report)
     assert "took nothing more" in capsys.readouterr().err
 
 

@@ -7,12 +7,17 @@ from dataclasses import replace
 
 import click
 
-from depthtui.cli.output import INTERRUPTED, print_notice, print_table, stopped_by_ctrl_c
+from depthtui.cli.output import (
+    INTERRUPTED,
+    print_line,
+    print_notice,
+    print_table,
+    stopped_by_ctrl_c,
+)
 from depthtui.cli.shared_options import Overrides, PromptOptions, gather_prompts
 from depthtui.data.controls import Controls
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
-from depthtui.token_text import printable_line
 
 TASK = "commonsense"
 """The task of the prompts where none are named."""
@@ -66,14 +71,12 @@ def _print(controls: Controls) -> None:
     print_table(headings, rows, numbers=range(1, len(headings)))
     click.echo()
     for note in notes(controls):
-        click.echo(printable_line(note))
+        print_line(note)
     tasks = ", ".join(controls.tasks)
-    click.echo(
-        printable_line(
-            f"{controls.prompts} prompts of {tasks}, {controls.tokens} tokens, seed "
-            f"{controls.seed}. Known is the loss that context saves; nine tenths, the layers that "
-            f"keep so much of it."
-        )
+    print_line(
+        f"{controls.prompts} prompts of {tasks}, {controls.tokens} tokens, seed "
+        f"{controls.seed}. Known is the loss that context saves; nine tenths, the layers that "
+        f"keep so much of it."
     )
     click.echo(f"\n{conclusion(controls)}")
 

@@ -13,7 +13,7 @@ import click
 
 from depthtui.cli.completion import complete_models
 from depthtui.cli.no_argument import MeantLine, NoArgumentCommand
-from depthtui.cli.output import print_notice, print_table
+from depthtui.cli.output import print_line, print_notice, print_table
 from depthtui.cli.shared_options import (
     Overrides,
     PromptOptions,
@@ -204,7 +204,7 @@ def _print_comparisons(comparisons: Sequence[DeviceComparison]) -> None:
     print_table(headings, rows, numbers=range(2, len(headings)))
     for comparison in comparisons:
         if comparison.missing:
-            click.echo(f"{comparison.title}: {comparison.missing}")
+            print_line(f"{comparison.title}: {comparison.missing}")
     click.echo(
         "\nOff by: root-mean-square of the differences over that of the values on the CPU in "
         "float32.\nLargest: the largest difference over the largest value. Floor: in the metric's "

@@ -74,7 +74,8 @@ def _font_size(context: click.Context, parameter: click.Parameter, size: Length)
         "choices",
         multiple=True,
         metavar="N|TEXT",
-        help="Results by their number, or a text in their title. Again for more.",
+        help="The run of this number in SOURCE, or results with a text in their title. Again for "
+        "more.",
     ),
     click.option(
         "--pool",
@@ -152,7 +153,6 @@ def figure(
 
 def _readings(source: str, pool: Pool, overrides: Overrides) -> tuple[list[NamedReading], bool]:
     """The readings of a source, and whether all of its runs are there."""
-    from depthtui.report.groups import group_runs
     from depthtui.report.one_figure import readings_of
     from depthtui.report.read_arrays import read_runs
     from depthtui.sweep.folder import MANIFEST
@@ -161,7 +161,7 @@ def _readings(source: str, pool: Pool, overrides: Overrides) -> tuple[list[Named
     file = path / _ARRAYS if path.is_dir() else path
     if file.suffix == _ARRAYS.suffix and file.exists():
         runs = read_runs(file)
-        return readings_of(group_runs(runs.results, runs.settings, pool)), True
+        return readings_of(dict(enumerate(runs.results, start=1)), runs.settings, pool), True
     if path.is_dir() and any(path.glob(f"{MANIFEST}*.json")):
         return _of_sweep(path), True
     if path.exists():
@@ -170,8 +170,8 @@ def _readings(source: str, pool: Pool, overrides: Overrides) -> tuple[list[Named
             "Measure with `depthtui run --format safetensors`, and name its folder.",
         )
     session = read_session(source, overrides)
-    groups = group_runs(session.results, session.pooling, pool)
-    return readings_of(groups), not session.missing_runs
+    readings = readings_of(session.results, session.pooling, pool)
+    return readings, not session.missing_runs
 
 
 def _of_sweep(folder: Path) -> list[NamedReading]:
@@ -183,4 +183,7 @@ def _of_sweep(folder: Path) -> list[NamedReading]:
     cells = summarise_sweep(open_sweep(folder, print_notice)).cells
     if not cells:
         raise DepthError(f"The sweep in {folder} has no results yet.", "Run it first.")
-    return [NamedReading((cell.title, cell.cell.task.title), cell) for cell in cells]
+    return [
+        NamedReading((cell.title, cell.cell.task.title), cell, (number,))
+        for number, cell in enumerate(cells, start=1)
+    ]

@@ -120,11 +120,12 @@ def inspect(
         click.echo(formats.FORMATS[form].render(document), nl=False)
     else:
         from rich.console import Console
+        from rich.text import Text
 
         from depthtui.report.as_rich import rich_lines
         from depthtui.token_text import printable_line
 
         console = Console(highlight=False)
-        console.print(printable_line(document.title), style="bold", markup=False)
+        console.print(Text(printable_line(document.title), "bold"))
         console.print(rich_lines(document))
     return 0

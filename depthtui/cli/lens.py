@@ -13,6 +13,7 @@ from depthtui.cli.loaded_engine import loaded_engine
 from depthtui.cli.one_of import OneOf
 from depthtui.cli.output import (
     INTERRUPTED,
+    print_line,
     print_notice,
     print_table,
     print_written,
@@ -182,7 +183,7 @@ def remove(name: str, overrides: Overrides) -> None:
         file.path.unlink()
     except OSError as error:
         raise DepthError(f"{file.path} cannot be deleted ({error.strerror}).") from None
-    click.echo(f"deleted {file.name}")
+    print_line(f"deleted {file.name}")
 
 
 def _folder(overrides: Overrides) -> LensFolder:

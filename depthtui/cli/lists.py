@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from depthtui.cli.no_argument import MeantLine, NoArgumentCommand, lines_for_model
-from depthtui.cli.output import print_table
+from depthtui.cli.output import print_line, print_table
 from depthtui.cli.prompt_command import is_task, task_options
 from depthtui.cli.shared_options import Overrides, cache_dir_option
 from depthtui.settings import models_dir
@@ -84,7 +84,8 @@ def _echo_packages(kind: str, names: Sequence[str]) -> None:
     found_plugins = [plugin for name in names if (plugin := plugin_of(kind, name))]
     if found_plugins:
         words = ", ".join(f"{plugin.name} ({plugin.distribution})" for plugin in found_plugins)
-        click.echo(f"\nFrom other packages: {words}.")
+        click.echo()
+        print_line(f"From other packages: {words}.")
 
 
 @click.command(cls=NoArgumentCommand, meant=_lines_for_metric)

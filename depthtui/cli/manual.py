@@ -12,6 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from depthtui.cli.command_help import SectionedCommand, show_every_option
+from depthtui.cli.output import print_line
 from depthtui.cli.shared_options import Folder
 from depthtui.errors import did_you_mean
 
@@ -87,10 +88,9 @@ def manual(context: click.Context, /, words: tuple[str, ...], raw: bool, html: P
 def _write_html(folder: Path, context: click.Context) -> None:
     from depthtui.manual import PAGES
     from depthtui.manual.as_html import write_html
-    from depthtui.token_text import printable_line
 
     files = write_html(folder, {name: _text(name, context) or "" for name in PAGES})
-    click.echo(f"{len(files)} pages: {printable_line(str(files[-1]))}")
+    print_line(f"{len(files)} pages: {files[-1]}")
 
 
 def _list_of_pages(context: click.Context) -> str:

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from depthtui.data.lm_eval_results import LoggedAnswers
     from depthtui.data.pool import Pool
     from depthtui.data.run import RunResult
@@ -81,15 +79,18 @@ def _cut(word: str) -> str:
     return word if len(word) <= _LONGEST_WORD else f"{word[:200]}…{word[-100:]}"
 
 
-def print_written(paths: Iterable[Path], console: Console | None = None) -> None:
-    """Print the names of written files, one per line; bytes that are no text are spelt out."""
-    from rich.console import Console
-
+def print_line(words: str) -> None:
+    """Print one line with names that others have given; what cannot be seen is spelt out."""
     from depthtui.token_text import printable_line
 
-    console = console or Console(highlight=False)
+    # Rich would take [b] for markup, and :b: for an emoji.
+    print(printable_line(words))
+
+
+def print_written(paths: Iterable[Path]) -> None:
+    """Print the names of written files, one per line."""
     for path in paths:
-        console.print(f"wrote {printable_line(str(path))}", markup=False, soft_wrap=True)
+        print_line(f"wrote {path}")
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,6 @@ def report_runs(
     from depthtui.report.export import run_report
     from depthtui.settings import lenses_dir
 
-    console = Console(highlight=False)
     models = {run.model.fingerprint: run.model for run in results}
     folder = lenses_dir(settings.cache_folder)
     controls = {mark: saved_line(folder, model) for mark, model in models.items()}
@@ -167,12 +167,12 @@ def report_runs(
         if output.out is not None:
             files = report.write(output.out, output.formats or ["json"])
     finally:
-        console.print(rich_lines(report.document()))
-    print_written(files, console)
-    return log_to(output.trackers, report, console)
+        Console(highlight=False).print(rich_lines(report.document()))
+    print_written(files)
+    return log_to(output.trackers, report)
 
 
-def log_to(trackers: Sequence[TrackerChoice], report: Report, console: Console) -> bool:
+def log_to(trackers: Sequence[TrackerChoice], report: Report) -> bool:
     """Log a report to trackers, and print which took it; whether all did."""
     if not trackers:
         return True
@@ -180,7 +180,7 @@ def log_to(trackers: Sequence[TrackerChoice], report: Report, console: Console) 
 
     done = log_report(report, trackers, print_notice)
     for tracker in done:
-        console.print(f"logged to {tracker.words}", soft_wrap=True)
+        print_line(f"logged to {tracker.words}")
     return set(done) == set(trackers)
 
 

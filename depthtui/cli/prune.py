@@ -303,7 +303,7 @@ def _prune(job: PruneJob) -> int:
     print_pruning(pruning, pruning.pruned)
     click.echo(
         f"\nIts card is {shell_word(str(card))}; this would publish it:\n"
-        f"hf upload YOUR_NAME/{folder.name} {shell_word(str(folder))}"
+        f"hf upload {shell_word(f'YOUR_NAME/{folder.name}')} {shell_word(str(folder))}"
     )
     if not pruning.passes:
         print_notice("Rounding has moved the written model over the limit.")

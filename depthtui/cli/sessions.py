@@ -9,7 +9,7 @@ import click
 
 from depthtui.cli.command_help import SectionedGroup
 from depthtui.cli.one_of import OneOf
-from depthtui.cli.output import OutOptions, print_notice, print_table, report_runs
+from depthtui.cli.output import OutOptions, print_line, print_notice, print_table, report_runs
 from depthtui.cli.shared_options import (
     Overrides,
     cache_dir_option,
@@ -88,7 +88,12 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
     session = read_session(name, overrides)
     settings = overrides.settings()
     is_logged = report_runs(
-        session.results, settings, session.pooling, output, session.missing_runs, pool
+        list(session.results.values()),
+        settings,
+        session.pooling,
+        output,
+        session.missing_runs,
+        pool,
     )
     return 1 if session.missing_runs or not is_logged else 0
 
@@ -98,12 +103,12 @@ class SessionResults:
     """The results of a session's runs that the cache has.
 
     Attributes:
-        results: at least one.
+        results: at least one, by its number in the session, from 1.
         missing_runs: the other runs, each in words.
         pooling: how the session reads them.
     """
 
-    results: list[RunResult]
+    results: dict[int, RunResult]
     missing_runs: list[str]
     pooling: SummarySettings
 
@@ -122,13 +127,13 @@ def read_session(name: str, overrides: Overrides) -> SessionResults:
     settings = overrides.settings()
     session = _find_session(name, overrides).session
     store = open_store(settings.cache_folder, settings.cache_limit, print_notice)
-    results, missing_runs = [], []
+    results, missing_runs = {}, []
     for number, run in enumerate(session.runs, start=1):
         result = read_run(store, run)
         if result is None:
             missing_runs.append(missing_words(number, run.prompt, run.model))
         else:
-            results.append(result)
+            results[number] = result
     for words in missing_runs:
         print_notice(f"{words[0].upper()}{words[1:]}.")
     if not results:
@@ -156,7 +161,7 @@ def remove(names: tuple[str, ...], overrides: Overrides) -> None:
             raise DepthError(f"No session is named {name}.", _NAMES)
     for name in dict.fromkeys(names):
         folder.remove(files[name])
-        click.echo(f"deleted {name}")
+        print_line(f"deleted {name}")
 
 
 def _folder(overrides: Overrides) -> SessionFolder:

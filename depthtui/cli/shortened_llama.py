@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from depthtui.cli.loaded_engine import loaded_engine
-from depthtui.cli.output import print_table
+from depthtui.cli.output import print_line, print_table
 from depthtui.cli.shared_options import Overrides
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.trust import TrustedModels
@@ -60,7 +60,8 @@ def measure_perplexities(
     cells = [[f"{value:.6g}".replace("nan", "–") for value in column] for column in columns]
     rows = list(zip(["none", *map(str, range(info.n_layers))], *cells, strict=True))
     headings = ("without layer", "perplexity", "published")[: 1 + len(columns)]
-    click.echo(f"{info.name}, {info.dtype}, {WINDOWS} windows of {texts_file.name}\n")
+    print_line(f"{info.name}, {info.dtype}, {WINDOWS} windows of {texts_file.name}")
+    click.echo()
     print_table(headings, rows, numbers=range(1 + len(columns)))
     if published is not None:
         click.echo("\n" + publications.perplexity_sentences(published, losses[1:], "the same"))

@@ -608,7 +608,6 @@ def _report(
     report = sweep_report(summary, questions(summary))
     # Files come first: the reader of the printed table may stop reading.
     files = report.write(folder, formats) if write else []
-    console = Console(highlight=False)
-    console.print(rich_lines(report.document()))
-    print_written(files, console)
-    return log_to(trackers, report, console)
+    Console(highlight=False).print(rich_lines(report.document()))
+    print_written(files)
+    return log_to(trackers, report)

@@ -21,8 +21,9 @@ class WriteDifference:
         off: the difference, as a share of the larger write.
         floor: the difference that rounding explains, as the same share; 0 where nothing differs.
         token: the token from which on most tokens differ by more; None where rounding explains it.
-        stray: tokens, in their order, that differ by more although most others do not.
-        broken: the sentence on a value that is no finite number; empty without one.
+        stray: tokens, in their order, that differ by more although most others do not; where they
+            are too many, the write differs, and `token` is the first.
+        broken: the clause on another shape, or on a value that is not compared; empty without one.
         beside_parts: whether it is a layer's write, of whose parts both were compared before.
     """
 
@@ -58,6 +59,7 @@ class StreamDiff:
         writes: every write that both have, in the order in which a model makes them.
         remarks: facts on the comparison and what it leaves out, each a sentence.
         other_ids: the sentence on token ids that differ; then nothing was compared.
+        is_equal: whether every value that both have is equal.
     """
 
     forms: tuple[str, str]
@@ -66,6 +68,7 @@ class StreamDiff:
     writes: Sequence[WriteDifference] = ()
     remarks: Sequence[str] = ()
     other_ids: str = ""
+    is_equal: bool = False
 
     @property
     def first(self) -> WriteDifference | None:

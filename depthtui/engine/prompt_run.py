@@ -22,7 +22,7 @@ from depthtui.engine.control import Control
 from depthtui.engine.metric_context import MetricContext, OwnOrders, UntrainedParts
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.engine.tokens import end_tokens, tokenise, tokenise_choices
-from depthtui.errors import DepthError, RunStopped, first_line, named_line
+from depthtui.errors import ENDS, DepthError, RunStopped, first_line, named_line
 from depthtui.lenses.maps import LensMaps
 from depthtui.metrics import logit_lens
 from depthtui.metrics.choices import chosen_layers
@@ -318,7 +318,9 @@ class PromptRun:
             check_declared(value)
             check_part(value, self.result)
             _check_members(value, self.result)
-        except Exception as error:
+        except ENDS:
+            raise
+        except BaseException as error:
             raise PluginError(plugin, f"made a wrong result: {first_line(error)}") from error
 
     def emit_whole(self, metric: Metric, value: MetricResult) -> None:
@@ -476,12 +478,14 @@ def _computed(metric: Metric, context: MetricContext, partial: MetricResult | No
     """The value of a metric's kernel.
 
     Raises:
-        DepthError: the kernel would end the program.
+        DepthError: the kernel raised what would end the program.
     """
     try:
         return metric.kernel()(context, partial)
-    except SystemExit as error:
-        raise DepthError("its kernel would end the program") from error
+    except (Exception, *ENDS):
+        raise
+    except BaseException as error:
+        raise DepthError(f"its kernel raised {named_line(error)}") from error
 
 
 def _check_members(value: MetricResult, result: RunResult) -> None:

@@ -15,22 +15,28 @@ from typing import IO
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from depthtui.errors import DepthError, first_line, short_repr
 from depthtui.files import open_regular, system_reason
-from depthtui.models.integrity import check_safetensors, read_header
+from depthtui.models.free_space import free_memory
+from depthtui.models.integrity import read_header
+from depthtui.sizes import format_size
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 
 _PICKLED = (".pt", ".pth", ".pkl", ".pickle", ".bin")
 _WRITE_AGAIN = "Have it written again."
+_MORE_MEMORY = "Record fewer tokens, or compare where more memory is free."
+_COPIES = 8
+"""An array's bytes are in memory up to so many times while two recordings are compared."""
 
 _LIBRARY_ERRORS = (
     *(ValueError, TypeError, LookupError, RuntimeError, MemoryError, OverflowError, EOFError),
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error),
+    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, struct.error, SafetensorError),
 )
-"""What NumPy, zipfile and torch raise where a file is damaged."""
+"""What NumPy, zipfile, safetensors and torch raise where a file is damaged."""
 
 _DTYPES = {
     **{"<f8": torch.float64, "<f4": torch.float32, "<f2": torch.float16},
@@ -51,6 +57,13 @@ class _Layout:
     dtype: torch.dtype
     begin: int
     is_fortran: bool = False
+
+    def check_memory(self, count: int) -> None:
+        """Check that some numbers can be compared in memory, before they are read."""
+        need, free = _COPIES * count * self.dtype.itemsize, free_memory()
+        if need > free:
+            sizes = f"{format_size(need)} of memory, and {format_size(free)} are free"
+            raise MemoryError(f"comparing its {count:,} numbers takes {sizes}")
 
     def read(self, file: IO[bytes], first: int, count: int) -> bytes:
         """The bytes of some numbers."""
@@ -96,6 +109,7 @@ class StoredArray:
         with self._opened() as (file, layout):
             shape = layout.shape
             if index is None or layout.is_fortran:
+                layout.check_memory(math.prod(shape))
                 values = _tensor(layout.read(file, 0, math.prod(shape)), layout.dtype)
                 if layout.is_fortran:
                     values = values.reshape(shape[::-1]).permute(*reversed(range(len(shape))))
@@ -104,6 +118,7 @@ class StoredArray:
             rest = shape[1 + axis :]
             rows = range(shape[0]) if axis else range(1)
             count = math.prod(rest)
+            layout.check_memory(len(rows) * count)
             starts = [(row * shape[axis] + index) * count for row in rows]
             content = b"".join(layout.read(file, start, count) for start in starts)
             return _tensor(content, layout.dtype).reshape(*shape[:axis], *rest)
@@ -129,6 +144,8 @@ def _npy_layout(file: IO[bytes]) -> _Layout:
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     shape, is_fortran, dtype = readers[np.lib.format.read_magic(file)](file)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"its shape is {short_repr(list(shape))}")
     return _Layout(shape, _dtype(dtype.str), file.tell(), is_fortran)
 
 
@@ -180,9 +197,9 @@ def _arrays_of(path: Path, place: Path) -> Iterator[StoredArray]:
             with zipfile.ZipFile(file) as archive:
                 keys = [key for key in archive.namelist() if key.endswith(".npy")]
         else:
-            keys = sorted(read_header(path)[0])
-            if keys:
-                check_safetensors(path)
+            # The library refuses parts that overlap, or are of another size than their shape.
+            with safe_open(path, "pt") as tensors:
+                keys = sorted(tensors.keys())
     for key in keys:
         name = key.removesuffix(".npy")
         yield StoredArray(f"{stem}/{name}", f"{path}, {name}", path, key)
@@ -198,4 +215,5 @@ def _damage_of(place: str) -> Iterator[None]:
     except OSError as error:
         raise DepthError(f"{place} cannot be read: {system_reason(error)}.") from error
     except _LIBRARY_ERRORS as error:
-        raise DepthError(f"{place} cannot be read: {first_line(error)}.", _WRITE_AGAIN) from error
+        hint = _MORE_MEMORY if isinstance(error, MemoryError) else _WRITE_AGAIN
+        raise DepthError(f"{place} cannot be read: {first_line(error)}.", hint) from error

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from depthtui.errors import GroupEnds, named_line
+from depthtui.errors import ENDS, GroupEnds, named_line
 from depthtui.log import log_bug
 from depthtui.parallel.group import attempt, joined, launcher_has_ended, rank_started
 
@@ -157,7 +157,7 @@ def saving(save: Callable[[], object]) -> Iterator[None]:
     _ending.saves.append(save)
     try:
         yield
-    except (GroupEnds, KeyboardInterrupt):
+    except ENDS:
         _save_all()
         raise
     finally:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from depthtui.data.figure_kind import OF_ONE, FigureKind
 from depthtui.data.model import weights_dtype
+from depthtui.data.pool import Pool
+from depthtui.data.run import RunResult
+from depthtui.data.run_settings import SummarySettings
+from depthtui.data.selection import numbers_text
 from depthtui.depth import rules
 from depthtui.depth.reading import Reading
 from depthtui.errors import DepthError, did_you_mean
@@ -18,7 +22,7 @@ from depthtui.metrics.patch import NAME as PATCH
 from depthtui.prompts.tasks import prompt_title
 from depthtui.report import svg
 from depthtui.report.blocks import Bars, Figure, Line, Panel
-from depthtui.report.groups import RunGroup
+from depthtui.report.groups import group_runs
 from depthtui.report.left_out import kept_figure, kept_name, left_out_figures
 from depthtui.report.relative import POINTS, at_percents, relative
 from depthtui.report.run_document import bar_figures, curve_figures, heatmap_figures, map_figures
@@ -42,10 +46,12 @@ class NamedReading:
     Attributes:
         words: the model, its settings and the prompts, each in words or empty; as many for each.
         reading: the reading of the prompts.
+        numbers: the numbers of its runs in their source, from 1.
     """
 
     words: tuple[str, ...]
     reading: Reading
+    numbers: tuple[int, ...]
 
     @property
     def title(self) -> str:
@@ -53,9 +59,18 @@ class NamedReading:
         return ", ".join(filter(None, self.words))
 
 
-def readings_of(groups: Iterable[RunGroup]) -> list[NamedReading]:
-    """Each part of some groups of runs."""
-    return [
+def readings_of(
+    results: Mapping[int, RunResult], settings: SummarySettings, pool: Pool
+) -> list[NamedReading]:
+    """The pools of some runs, in the order of these.
+
+    Args:
+        results: the runs by their numbers in their source.
+        settings: how they are read.
+        pool: which prompts of each model are pooled.
+    """
+    numbers = {id(run): number for number, run in results.items()}
+    readings = [
         NamedReading(
             (
                 group.model.name,
@@ -65,10 +80,12 @@ def readings_of(groups: Iterable[RunGroup]) -> list[NamedReading]:
                 _prompts_in_words(part.reading),
             ),
             part.reading,
+            tuple(numbers[id(run)] for run in part.reading.runs),
         )
-        for group in groups
+        for group in group_runs(list(results.values()), settings, pool)
         for part in group.parts
     ]
+    return sorted(readings, key=lambda reading: reading.numbers)
 
 
 def _prompts_in_words(reading: Reading) -> str:
@@ -81,7 +98,7 @@ def _prompts_in_words(reading: Reading) -> str:
 
 
 def only(readings: Sequence[NamedReading], choices: Sequence[str]) -> list[NamedReading]:
-    """The readings of these numbers, from 1, or whose titles contain these texts; all for none.
+    """The readings of these numbers, or whose titles contain these texts; all for none.
 
     Raises:
         DepthError: a number or a text is of no reading.
@@ -96,9 +113,9 @@ def only(readings: Sequence[NamedReading], choices: Sequence[str]) -> list[Named
 
 
 def _matches(choice: str, readings: Sequence[NamedReading]) -> Sequence[NamedReading]:
-    """The reading of a number, from 1, or those whose titles contain a text."""
+    """The reading of a number, or those whose titles contain a text."""
     if choice.isdecimal() and len(choice) < 9:
-        return readings[int(choice) - 1 : int(choice)] if int(choice) else []
+        return [reading for reading in readings if int(choice) in reading.numbers]
     return [reading for reading in readings if choice.casefold() in reading.title.casefold()]
 
 
@@ -227,7 +244,7 @@ def _interval(name: str, reading: Reading) -> np.ndarray | None:
 
 
 def short_titles(readings: Sequence[NamedReading]) -> list[str]:
-    """The words of each reading that are not the same for all, and its number where all are."""
+    """The words of each reading that are not the same for all, and its numbers where all are."""
     by_place = zip(*(reading.words for reading in readings), strict=True)
     differing = [place for place, words in enumerate(by_place) if len(set(words)) > 1]
     titles = [
@@ -235,8 +252,8 @@ def short_titles(readings: Sequence[NamedReading]) -> list[str]:
         for reading in readings
     ]
     return [
-        title if titles.count(title) == 1 else f"{title} ({number})"
-        for number, title in enumerate(titles, start=1)
+        title if titles.count(title) == 1 else f"{title} ({numbers_text(reading.numbers)})"
+        for reading, title in zip(readings, titles, strict=True)
     ]
 
 
@@ -301,7 +318,8 @@ def _in_percent(line: Line, panel: Panel) -> Line:
 
 def list_of(readings: Sequence[NamedReading]) -> str:
     """The readings with their numbers."""
-    listed = [f"{n} {title}" for n, title in enumerate(short_titles(readings), start=1)]
+    titles = zip(readings, short_titles(readings), strict=True)
+    listed = [f"{numbers_text(reading.numbers)} {title}" for reading, title in titles]
     more = len(listed) - _MOST_LISTED
     end = [f"and {more} more"] if more > 0 else []
     return f"There are: {'; '.join([*listed[:_MOST_LISTED], *end]).removesuffix('.')}."

@@ -29,13 +29,17 @@ def diff_sentence(diff: StreamDiff) -> str:
         return f"The recordings are the same up to {_place(write)}: {write.broken}."
     where = f"The recordings differ first in {_place(write)}"
     share = f"{_percent(write.off)} % (floor {_percent(write.floor)} %)"
-    return f"{where}: {_its_write(write)} off by {share}, from token {write.token} on."
+    tokens = f"from token {write.token} on"
+    if write.stray:
+        tokens = f"at {len(write.stray)} of {diff.tokens} tokens, the first is {write.token}"
+    return f"{where}: {_its_write(write)} off by {share}, {tokens}."
 
 
 def diff_json(diff: StreamDiff) -> dict[str, object]:
     """The comparison as JSON values."""
     return {
         "same": diff.is_same,
+        "equal": diff.is_equal,
         "sentence": diff_sentence(diff),
         "first": to_plain(diff.first),
         "dtype": diff.dtype,
@@ -92,13 +96,15 @@ def _worst(diff: StreamDiff) -> WriteDifference | None:
 
 def _same(diff: StreamDiff) -> str:
     worst = _worst(diff)
-    if worst is None or not worst.off:
+    if worst is None or diff.is_equal:
         return f"The recordings are the same to the last digit: {len(diff.writes)} writes."
-    shares = f"{_percent(worst.off)} of {_percent(worst.floor)} %"
-    return (
-        f"The recordings are the same within the rounding of {diff.dtype} "
-        f"(worst {_place(worst).removeprefix('the ')}, {shares})."
-    )
+    stray = len({token for write in diff.writes for token in write.stray})
+    but = f", but for {stray} of {diff.tokens} tokens" if stray else ""
+    near = ""
+    if worst.off:
+        shares = f"{_percent(worst.off)} of {_percent(worst.floor)} %"
+        near = f" (worst {_place(worst).removeprefix('the ')}, {shares})"
+    return f"The recordings are the same within the rounding of {diff.dtype}{but}{near}."
 
 
 def _place(write: WriteDifference) -> str:

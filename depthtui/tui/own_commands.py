@@ -132,7 +132,7 @@ class OwnCommands:
             self._app.show_toast(failed if process.has_failed else ended)
 
     def end(self) -> None:
-        """End the command that is running, and all that it has started."""
+        """End the command that is running, and its process group."""
         if self._process is not None:
             self._process.kill()
         self._files.close()

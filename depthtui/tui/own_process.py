@@ -101,9 +101,9 @@ class OwnProcess:
     # Ending it ----------------------------------------------------------------
 
     def stop(self) -> None:
-        """Ask it to end, and all that it has started; a second call ends them for certain.
+        """Ask it and its process group to end; a second call ends them for certain.
 
-        One that has ended keeps its end.
+        One that has ended keeps its end. What has left the group, as by `setsid`, goes on.
         """
         if self.status is not None:
             return
@@ -111,7 +111,7 @@ class OwnProcess:
         self._was_stopped = True
 
     def kill(self) -> None:
-        """End it at once, and all that it has started."""
+        """End it and its process group at once."""
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:

@@ -5,6 +5,7 @@ A log is kept in memory. The log of a crashed engine is written to a temporary f
 
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import re
@@ -17,12 +18,12 @@ from pathlib import Path
 from depthtui.files import PRIVATE_FILE
 
 LONGEST_LOG = 4 << 20
-"""Most bytes of a log; earlier ones are dropped."""
+"""Most bytes of a log that are written; twice as many are kept in memory at most."""
 
 LONGEST_END = 1 << 16
 """Most bytes of the end that is shown."""
 
-_AT_ONCE = 1 << 16
+_AT_ONCE = 1 << 20
 
 _LAST_WORDS = 0.5
 """Seconds for the last output of a process that has ended: another one may hold its pipe."""
@@ -41,6 +42,9 @@ class ProcessLog:
     def open(self) -> int:
         """Begin to read; returns the file descriptor for the process, to be closed here."""
         incoming, theirs = os.pipe()
+        # A busy screen lets this thread read seldom: much has to wait in the pipe. Linux alone can.
+        with suppress(OSError, AttributeError):
+            fcntl.fcntl(incoming, fcntl.F_SETPIPE_SZ, _AT_ONCE)
         self._reader = threading.Thread(
             target=self._read, args=(incoming,), name="process-log", daemon=True
         )
@@ -51,7 +55,9 @@ class ProcessLog:
         with open(incoming, "rb", buffering=0) as printed:
             while part := printed.read(_AT_ONCE):
                 self._end += part
-                del self._end[:-LONGEST_LOG]
+                # Seldom, as it moves what stays.
+                if len(self._end) > 2 * LONGEST_LOG:
+                    del self._end[:-LONGEST_LOG]
 
     def wait_for_end(self) -> None:
         """Wait until everything has been read that the process printed before it ended."""
@@ -74,7 +80,7 @@ class ProcessLog:
             opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE)
             with open(opened, "wb") as log:
                 # A copy: the reader could not lengthen bytes that are being written.
-                log.write(bytes(self._end))
+                log.write(bytes(self._end[-LONGEST_LOG:]))
             return str(path)
         return ""
 

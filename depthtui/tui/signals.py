@@ -71,9 +71,9 @@ def end_for_certain(
 
 
 def end_group(process: subprocess.Popen[bytes], number: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal to a process, which leads a group, and to every process that it has started.
+    """Send a signal to a process, which leads a group, and to every process of that group.
 
-    Another user's are left alone.
+    Another user's are left alone, and so is a process that has left the group.
     """
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)

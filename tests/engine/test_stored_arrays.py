@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from depthtui.engine.stored_arrays import StoredArray, find_arrays
+from depthtui.engine.stored_arrays import StoredArray, _Layout, find_arrays
 from depthtui.errors import DepthError
 from tests.odd_files import ODD_FILES, put_odd_file
 
@@ -97,6 +100,36 @@ def test_a_file_that_is_cut_short_is_an_error_that_names_it(tmp_path: Path, name
         with pytest.raises(DepthError, match=name) as caught:
             find_arrays(tmp_path)[0].read()
         assert caught.value.hint
+
+
+@pytest.mark.parametrize("shape", [(10**5, 10**7), (-3, 5)])
+@pytest.mark.parametrize("name", ["huge.npy", "huge.npz"])
+def test_numbers_that_no_memory_holds_are_not_read(
+    tmp_path: Path, name: str, shape: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(content := io.BytesIO(), header)
+    if name.endswith("npz"):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("x.npy", content.getvalue())
+    else:
+        (tmp_path / name).write_bytes(content.getvalue())
+    monkeypatch.setattr(_Layout, "read", None)
+    words = r"takes 32\.0 TB of memory, and .* are free\. Record fewer tokens"
+    with pytest.raises(DepthError, match=words if shape[0] > 0 else r"its shape is \[-3, 5\]"):
+        find_arrays(tmp_path)[0].read()
+
+
+@pytest.mark.parametrize("offsets", [[-8, 0], [0, 8], [0, 4]])
+def test_offsets_that_the_safetensors_library_refuses_are_an_error(
+    tmp_path: Path, offsets: list[int]
+) -> None:
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    header = json.dumps({"x": entry, "y": entry | {"data_offsets": offsets}}).encode()
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(DepthError, match=r"x\.safetensors cannot be read: .*nvalid"):
+        find_arrays(path)
 
 
 def test_numbers_that_are_missing_are_called_so(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from depthtui.data.stream_diff import StreamDiff
 from depthtui.engine.recordings import open_recording
 from depthtui.engine.stream_diff import compare_recordings
 from depthtui.errors import DepthError
+from depthtui.report.stream_diff import diff_sentence
 from tests.faults import (
     LAYERS,
     MODELS,
@@ -239,11 +240,40 @@ def test_single_tokens_are_a_remark_and_no_fault(tokens: tuple[int, ...], compar
         theirs[f"state_{depth}"][list(tokens)] += 1.0
     diff = compare(ours, theirs)
     assert diff.is_same
+    assert diff_sentence(diff).endswith(f" of float32, but for {len(tokens)} of 40 tokens.")
     assert [write.stray for write in diff.writes] == [(), (), tokens, (), ()]
     assert diff.remarks == [
         "Single tokens are off by more than 4 times the floor, as routers and massive activations "
         f"make them: {len(tokens)}, the first at layer 1, token {tokens[0]}."
     ]
+
+
+@pytest.mark.parametrize(("off", "is_same"), [(slice(4, 14), True), (slice(0, 38, 2), False)])
+def test_more_than_a_quarter_of_the_tokens_is_a_fault(
+    off: slice, is_same: bool, compare: Compare
+) -> None:
+    ours = stream()
+    for change in (-1.0, 0.0, 1e10):
+        theirs = {name: values.clone() for name, values in ours.items()}
+        theirs["state_3"][off] *= change
+        diff = compare(ours, theirs)
+        assert diff.is_same is is_same
+        words = diff_sentence(diff)
+        if is_same:
+            assert words.endswith(", but for 10 of 40 tokens.")
+        else:
+            assert words.startswith("The recordings differ first in layer 2: its write is off by ")
+            assert words.endswith(" at 19 of 40 tokens, the first is 0.")
+
+
+def test_the_last_digit_is_that_of_every_value(compare: Compare) -> None:
+    ours = {name: values.double() for name, values in stream().items()}
+    assert diff_sentence(compare(ours, ours)).startswith("The recordings are the same to the last")
+    theirs = {**ours, "state_3": ours["state_3"].clone()}
+    theirs["state_3"][7, 3] += 1e-12
+    diff = compare(ours, theirs)
+    assert diff.is_same
+    assert diff_sentence(diff).endswith("the same within the rounding of float64.")
 
 
 def test_layers_between_common_states_are_named_together(compare: Compare) -> None:
@@ -297,19 +327,19 @@ def test_a_first_state_that_differs_is_the_stream(compare: Compare) -> None:
     assert (first.part, first.first, first.last) == ("stream", 0, 1)
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_value_that_is_no_number_ends_the_comparison(value: float, compare: Compare) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -3e38])
+def test_a_value_that_is_not_compared_ends_the_comparison(value: float, compare: Compare) -> None:
     ours = record(model_of("llama"))
     theirs = {name: values.clone() for name, values in ours.items()}
     theirs["3_attn"][0, 11, 2] = value
-    diff = compare(ours, theirs)
-    first = diff.first
-    assert first is not None
-    assert (first.first, first.part, first.token) == (3, "attention", 11)
-    assert first.broken.endswith(
-        "b.safetensors, 3_attn has a value that is no finite number at token 11"
-    )
-    assert diff.writes[-1] is first
+    for pair, name in (((ours, theirs), "b"), ((theirs, ours), "a")):
+        diff = compare(*pair)
+        first = diff.first
+        assert first is not None
+        assert (first.first, first.part, first.token) == (3, "attention", 11)
+        words = f"{name}.safetensors, 3_attn has {value:g} at token 11, no number up to 1e+30"
+        assert first.broken.endswith(words)
+        assert diff.writes[-1] is first
 
 
 def test_shapes_that_differ_are_an_error_with_both(compare: Compare) -> None:
@@ -317,13 +347,14 @@ def test_shapes_that_differ_are_an_error_with_both(compare: Compare) -> None:
         compare(stream(), stream(tokens=39))
 
 
-def test_a_last_layer_of_one_token_is_left_out_with_a_remark(compare: Compare) -> None:
+def test_a_layer_of_another_shape_ends_the_comparison(compare: Compare) -> None:
     ours, theirs = stream(), stream()
-    theirs["state_4"] = theirs["state_4"][-1:]
+    theirs["state_3"] = theirs["state_3"][-1:]
     diff = compare(ours, theirs)
     assert [write.last for write in diff.writes] == [-1, 0, 1, 2]
-    assert len(diff.remarks) == 1
-    assert "state_4 is [1, 16]: left out, as all before are [40, 16]." in diff.remarks[0]
+    words = diff_sentence(diff)
+    assert words.startswith("The recordings are the same up to layer 2: ")
+    assert words.endswith("state_3 is [1, 16], where all before are [40, 16].")
 
 
 def test_other_token_ids_end_the_comparison(compare: Compare) -> None:

@@ -15,7 +15,6 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import run_report
 from depthtui.report.figures import svg_bytes
-from depthtui.report.groups import group_runs
 from depthtui.report.look import Look
 from depthtui.report.one_figure import one_figure, readings_of
 from depthtui.report.read_arrays import read_runs
@@ -27,7 +26,7 @@ def draw(path: Path) -> None:
     """Draw a figure of each kind, as far as there is one."""
     with contextlib.suppress(DepthError):
         runs = read_runs(path)
-        readings = readings_of(group_runs(runs.results, runs.settings, "none"))
+        readings = readings_of(dict(enumerate(runs.results)), runs.settings, "none")
         for kind, measure in zip(FIGURE_KINDS, ("kl", "", "overlap", ""), strict=True):
             with contextlib.suppress(DepthError):
                 svg_bytes(one_figure(kind, readings, measure), Look(is_alone=True))

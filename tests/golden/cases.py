@@ -454,13 +454,15 @@ def _diff(folder: Path) -> None:
     remarks = ("a/ alone has the stream at depth 7.",)
     blocks = [replace(write, part="layer", last=write.first + 2) for write in writes[1::6]]
     blocks[2] = replace(blocks[2], off=1.0, floor=0.1, token=0)
+    single = replace(fault, token=2, stray=tuple(range(2, 37, 3)))
     beside = replace(writes[12], off=0.5, token=12, beside_parts=True)
     hostile = " ".join(HOSTILE.values())
-    broken = f"{hostile} has a value that is no finite number at token 7"
+    broken = f"{hostile} has nan at token 7, no number up to 1e+30"
     cases = {
         "fault": replace(same, writes=[*writes[:10], fault, *later], remarks=remarks),
+        "single-tokens": replace(same, writes=[*writes[:10], single]),
         "same": same,
-        "identical": replace(same, forms=(forms[0],) * 2, writes=writes[:1]),
+        "identical": replace(same, forms=(forms[0],) * 2, writes=writes[:1], is_equal=True),
         "blocks": replace(same, writes=blocks),
         "beside-its-parts": replace(same, writes=[*writes[:12], beside]),
         "first-state": replace(same, writes=[replace(writes[0], last=2, off=0.1, token=0)]),

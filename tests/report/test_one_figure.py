@@ -9,6 +9,7 @@ import pytest
 
 from depthtui.data.figure_kind import FIGURE_KINDS, FigureKind
 from depthtui.data.lens import LogitLens
+from depthtui.data.pool import Pool
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import reading_of
@@ -16,7 +17,6 @@ from depthtui.depth.rules import kl
 from depthtui.errors import DepthError
 from depthtui.metrics import kept
 from depthtui.report.blocks import Bars, Heatmap, Line, Panel
-from depthtui.report.groups import group_runs
 from depthtui.report.one_figure import (
     NamedReading,
     one_figure,
@@ -32,8 +32,8 @@ from tests.report.test_first_page import kept_runs
 SETTINGS = SummarySettings()
 
 
-def readings(*results: RunResult, pool: str = "none") -> list[NamedReading]:
-    return readings_of(group_runs(results, SETTINGS, pool))  # type: ignore[arg-type]
+def readings(*results: RunResult, pool: Pool = "none") -> list[NamedReading]:
+    return readings_of(dict(enumerate(results, start=1)), SETTINGS, pool)
 
 
 class TestChoosing:
@@ -129,7 +129,8 @@ class TestLines:
         ]
         (alone,) = readings(a)
         assert short_titles([alone]) == [alone.title]
-        assert short_titles([alone, alone]) == [f"{alone.title} (1)", f"{alone.title} (2)"]
+        later = replace(alone, numbers=(3, 4))
+        assert short_titles([alone, later]) == [f"{alone.title} (1)", f"{alone.title} (3-4)"]
 
     def test_more_lines_than_differ_in_grey_are_refused(self) -> None:
         many = readings(*(run(f"prompt {n}") for n in range(MOST_IN_GREY + 1)))

@@ -15,7 +15,6 @@ from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
 from depthtui.errors import DepthError
 from depthtui.report.export import run_report
-from depthtui.report.groups import group_runs
 from depthtui.report.one_figure import one_figure, readings_of
 from depthtui.report.read_arrays import read_runs
 from tests.builders.results import full_run, hostile_run, run
@@ -97,7 +96,7 @@ def test_a_metric_of_a_missing_package_is_unavailable_and_costs_itself(tmp_path:
     (result,) = runs.results
     assert result.measured.keys() == run().measured.keys()
     assert result.unavailable == {"gain": "its package is not installed"}
-    readings = readings_of(group_runs(runs.results, runs.settings))
+    readings = readings_of({1: result}, runs.settings, "none")
     assert one_figure("curves", readings, "cosine")
     with pytest.raises(DepthError, match="no measure 'gain': its package is not installed"):
         one_figure("curves", readings, "gain")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import queue
 import signal
@@ -142,6 +143,14 @@ def test_a_long_log_keeps_its_end(
     death = child.died().death
     assert death.last_line == "CUDA error: [/]"
     assert Path(death.log).stat().st_size == 10_000
+
+
+@pytest.mark.skipif(not hasattr(fcntl, "F_SETPIPE_SZ"), reason="pipes have one size here")
+def test_a_process_prints_a_megabyte_before_it_waits_for_the_reader() -> None:
+    descriptor = process_logs.ProcessLog().open()
+    os.set_blocking(descriptor, False)
+    assert os.write(descriptor, bytes(1 << 20)) == 1 << 20
+    os.close(descriptor)
 
 
 def test_what_a_dead_engine_has_started_is_ended(child: Child) -> None:

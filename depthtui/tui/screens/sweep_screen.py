@@ -389,7 +389,9 @@ class SweepScreen(LiveScreen):
         if row.key in self.marks:
             self.marks.remove(row.key)
         elif len(self.marked) == _MOST_MARKS:
-            self.notify(f"{_MOST_MARKS} rows are compared already: space unmarks one.")
+            self.notify(
+                f"{_MOST_MARKS} rows are compared already: space unmarks one.", markup=False
+            )
             return
         else:
             self.marks.append(row.key)
