@@ -263,7 +263,9 @@ class SweepTable(Pane):
         part = column.key.part
         if part == "failed" and row.failures:
             return styles.warning
-        if column.is_name or part in ("layer", "ratio"):
+        if part == kept.NAME:
+            return styles.strong
+        if column.is_name or part == "mean":
             return styles.strong if is_current else styles.text
         if part == "done" and row.n_done < row.n_prompts:
             return styles.text
