@@ -232,6 +232,20 @@ def test_mouse_bytes_that_are_no_text_are_survived(lasting: Terminal) -> None:
     leave_help(lasting)
 
 
+def test_late_answers_press_no_key_and_an_old_mouse_is_asked_for_the_new_coding(
+    lasting: Terminal,
+) -> None:
+    lasting.settle()
+    before, asked = lasting.text, lasting.sent.count(b"\x1b[?1006h")
+    for answer in (b"[<32;NaN;NaNM", b"]11;rgb:1e1e/1e1e/2e2e\x1b\\", b"[?62;22c", b"[?997;1n"):
+        lasting.type(b"\x1b" + answer)
+    lasting.settle()
+    assert lasting.text == before
+    lasting.type(b"\x1b[M !!")
+    lasting.until(lambda: lasting.sent.count(b"\x1b[?1006h") > asked)
+    leave_help(lasting)
+
+
 @pytest.mark.parametrize(
     ("key", "end"),
     [

@@ -2,7 +2,7 @@
 
 - After a reattach of tmux or a reconnect, a terminal may report the mouse in the old X10 form,
   whose bytes are not UTF-8. Textual's input thread ends the app over them (issues 6668 and 6456),
-  and over a key that means nothing (see `input_parser`).
+  and over a key that means nothing (see `input_parser`). Here the new form is asked for again.
 - At the end of input Textual's input thread reads on without end (pull request 6690).
 - After SIGSTOP, which a process cannot notice, SIGCONT makes Textual start a second thread that
   reads keys (not reported).
@@ -74,6 +74,9 @@ class TolerantDriver(LinuxDriver):
                 if text := decode(data):
                     for message in parser.feed(text):
                         self.process_message(message)
+                if parser.has_old_mouse:
+                    parser.has_old_mouse = False
+                    self._enable_mouse_support()
             for message in parser.tick():
                 self.process_message(message)
 
