@@ -270,12 +270,16 @@ class DepthApp(Navigation):
         self._signalled(signal.SIGHUP)
 
     async def action_quit(self) -> None:
-        from depthtui.tui.screens.dialogs.ask import Ask
+        from depthtui.tui.screens.dialogs.ask import Ask, confirm
+        from depthtui.tui.screens.dialogs.dialog import Dialog
 
+        quit_or_ask = partial(self.action_command, "quit")
         if isinstance(self.screen, Ask):
             self.quit()
+        elif any(isinstance(each, Dialog) and each.has_typed for each in self.screen_stack):
+            confirm(self, "Quit without what you typed?", "quits", quit_or_ask)
         else:
-            self.action_command("quit")
+            quit_or_ask()
 
     def action_command(self, name: str) -> None:
         """Run a command of the app; ask first where it would lose work."""
