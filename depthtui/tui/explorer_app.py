@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -69,6 +70,37 @@ class ExplorerApp(App[int]):
     def show_changes(self) -> None:
         """Show what has changed: every screen that shows the engine's work is drawn again."""
         raise NotImplementedError
+
+    # Copying ----------------------------------------------------------------
+
+    def copy(self, text: str, about: str, title: str = "Copied") -> None:
+        """Copy a text by a command and by the terminal, and say by which way.
+
+        Args:
+            text: the text.
+            about: what the text is, in words; untrusted.
+            title: the title of the message.
+        """
+        from depthtui.token_text import printable_sentence
+        from depthtui.tui.clipboard import BY_TERMINAL, copy_command, give
+
+        self.copy_to_clipboard(text)
+        about = printable_sentence(about)
+        # In a browser, the reader's clipboard is not this machine's.
+        words = () if self.is_web else copy_command(self.explorer.settings.copy_command)
+        if not words:
+            self.show_toast(Toast(about, title=f"{title} by {BY_TERMINAL}"))
+            return
+
+        def run() -> None:
+            problem = give(words, text)
+            toast = Toast(about, title=f"{title} by {words[0]}")
+            if problem:
+                sentence = f"{words[0]} did not take it ({problem}): {BY_TERMINAL} has it alone."
+                toast = Toast(sentence, "warning", title)
+            self.call_later(self.show_toast, toast)
+
+        threading.Thread(target=run, name="copy", daemon=True).start()
 
     # Messages ---------------------------------------------------------------
 
