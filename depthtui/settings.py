@@ -116,7 +116,13 @@ class Settings:
     Settings of runs and summaries are described in `RunSettings` and `SummarySettings`.
     """
 
-    theme: Annotated[str, Option("Name of the explorer's theme; empty for its own dark one.")] = ""
+    theme: Annotated[
+        str,
+        Option(
+            "Name of the explorer's theme; empty for its own dark one. `auto` is dark or light as "
+            "the terminal is, `ansi` has the terminal's own sixteen colours."
+        ),
+    ] = ""
     cache_dir: Annotated[
         Path | None,
         Option("Folder of models and results.", read=_read_folder, group="Cache"),

@@ -145,7 +145,7 @@ class DepthApp(Navigation):
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self.settings.apply_theme()
+        self.show_theme(self.settings.shown.theme)
         report_failures_to(self._warn_of_plugin)
         for failure in plugin_failures():
             self._warn_of_plugin(failure)

@@ -26,6 +26,8 @@ from textual.events import Key, Paste
 from textual.keys import Keys
 from textual.message import Message
 
+from depthtui.tui.messages import TerminalShade
+
 MOST_PASTED = 100_000
 """Characters of a paste that are kept; the app accepts fewer, and refuses the rest in words."""
 
@@ -66,6 +68,12 @@ _PIECE = re.compile(
 """The next piece of input, by its kind; one that has only begun may be cut, or broken off."""
 
 _OLD_MOUSE = re.compile(r"\x1b\[(M...|\d+;\d+;\d+M)")
+
+_MODE = re.compile(r"\x1b\[\?997;([12])n")
+_BACKGROUND = re.compile(
+    r"\x1b\]11;rgba?:([\da-f]{1,4})/([\da-f]{1,4})/([\da-f]{1,4})(?:/[\da-f]*)?(?:\x07|\x1b\\)",
+    re.I,
+)
 
 _REPORTS = (
     XTermParser._re_sgr_mouse,
@@ -161,6 +169,10 @@ class TolerantParser(XTermParser):
         """Parse a whole sequence, unless it means nothing here."""
         if _OLD_MOUSE.fullmatch(sequence):
             self.has_old_mouse = True
+        elif mode := _MODE.fullmatch(sequence):
+            yield TerminalShade(is_dark=mode[1] == "1")
+        elif background := _BACKGROUND.fullmatch(sequence):
+            yield TerminalShade(_is_dark(background.groups()))
         elif len(sequence) <= 2 or self._is_known(sequence):
             yield from self._press(sequence)
 
@@ -224,3 +236,9 @@ class TolerantParser(XTermParser):
         text = (self._paste or "").removesuffix(BRACKETED_PASTE_END)
         self._paste, self._tail = None, ""
         return Paste(text)
+
+
+def _is_dark(colour: Iterable[str]) -> bool:
+    """Whether a colour, of hexadecimal numbers of any length, is dark."""
+    red, green, blue = (int(part, 16) / (16 ** len(part) - 1) for part in colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue < 0.5

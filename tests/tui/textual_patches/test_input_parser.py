@@ -10,6 +10,7 @@ import pytest
 from textual.events import Key, Paste, Resize
 from textual.message import Message
 
+from depthtui.tui.messages import TerminalShade
 from depthtui.tui.textual_patches import input_parser
 from depthtui.tui.textual_patches.input_parser import (
     MOST_PASTED,
@@ -142,6 +143,21 @@ def test_a_paste_is_its_text_in_whatever_parts_it_comes(size: int) -> None:
         for place in range(0, len(data), size):
             messages += [*parser.feed(data[place : place + size]), *parser.tick()]
         assert words(messages) == ["a", text, "b"]
+
+
+def test_a_terminal_says_whether_it_is_dark() -> None:
+    answers = {
+        "\x1b]11;rgb:1e1e/1e1e/2e2e\x1b\\": True,
+        "\x1b]11;rgb:ff/fb/e0\x07": False,
+        "\x1b]11;rgba:0000/0000/0000/ffff\x07": True,
+        "\x1b[?997;1n": True,
+        "\x1b[?997;2n": False,
+    }
+    for answer, is_dark in answers.items():
+        (message,) = parsed(answer)
+        assert isinstance(message, TerminalShade)
+        assert message.is_dark == is_dark, answer
+    assert parsed("\x1b]11;rgb:dark\x07\x1b[?997;3n\x1b]10;rgb:1/2/3\x07") == []
 
 
 def test_two_pastes_are_two_and_a_stray_end_is_nothing() -> None:
