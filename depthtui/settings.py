@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -57,6 +58,13 @@ def _read_folder(value: Any) -> Path:
         raise WrongValue("a folder that can be") from None
 
 
+def _read_command(value: Any) -> str:
+    with suppress(ValueError):
+        if isinstance(value, str) and shlex.split(value):
+            return value
+    raise WrongValue('a command such as "pbcopy"')
+
+
 def _read_keys(value: Any) -> dict[str, str]:
     if isinstance(value, dict) and all(isinstance(keys, str) for keys in value.values()):
         return value
@@ -108,7 +116,13 @@ class Settings:
     Settings of runs and summaries are described in `RunSettings` and `SummarySettings`.
     """
 
-    theme: Annotated[str, Option("Name of the explorer's theme; empty for its own dark one.")] = ""
+    theme: Annotated[
+        str,
+        Option(
+            "Name of the explorer's theme; empty for its own dark one. `auto` is dark or light as "
+            "the terminal is, `ansi` has the terminal's own sixteen colours."
+        ),
+    ] = ""
     cache_dir: Annotated[
         Path | None,
         Option("Folder of models and results.", read=_read_folder, group="Cache"),
@@ -186,6 +200,14 @@ class Settings:
             choices=tuple(PALETTES),
         ),
     ] = OWN_PALETTE
+    copy_command: Annotated[
+        str,
+        Option(
+            "Command that reads what is copied, such as pbcopy; empty for the desktop's or tmux's, "
+            "and where there is none, the terminal copies (OSC 52).",
+            read=_read_command,
+        ),
+    ] = ""
     welcome: Annotated[
         bool, Option("Whether the explorer opens with what is where; off once that was read.")
     ] = True

@@ -153,7 +153,7 @@ class DepthApp(Navigation):
     def on_mount(self) -> None:
         for theme in THEMES:
             self.register_theme(theme)
-        self.settings.apply_theme()
+        self.show_theme(self.settings.shown.theme)
         report_failures_to(self._warn_of_plugin)
         for failure in plugin_failures():
             self._warn_of_plugin(failure)
@@ -288,12 +288,16 @@ class DepthApp(Navigation):
         self._signalled(signal.SIGHUP)
 
     async def action_quit(self) -> None:
-        from depthtui.tui.screens.dialogs.ask import Ask
+        from depthtui.tui.screens.dialogs.ask import Ask, confirm
+        from depthtui.tui.screens.dialogs.dialog import Dialog
 
+        quit_or_ask = partial(self.action_command, "quit")
         if isinstance(self.screen, Ask):
             self.quit()
+        elif any(isinstance(each, Dialog) and each.has_typed for each in self.screen_stack):
+            confirm(self, "Quit without what you typed?", "quits", quit_or_ask)
         else:
-            self.action_command("quit")
+            quit_or_ask()
 
     def action_command(self, name: str) -> None:
         """Run a command of the app; ask first where it would lose work."""

@@ -10,7 +10,7 @@ from depthtui.errors import DepthError
 from depthtui.settings import Settings, change_settings
 from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.state.toast import Toast
-from depthtui.tui.themes import DEFAULT_THEME, theme_setting
+from depthtui.tui.themes import FOLLOWING, theme_setting
 
 if TYPE_CHECKING:
     from depthtui.tui.state.settings_list import SettingsList
@@ -46,7 +46,7 @@ class AppliedSettings:
         from depthtui.metrics.registry import ALL_MEASURES, OF_THE_PASS
         from depthtui.tui.state.settings_list import SettingsList
 
-        themes = {name: theme_setting(name) for name in self._app.available_themes}
+        themes = {name: theme_setting(name) for name in (*FOLLOWING, *self._app.available_themes)}
         names = [measure.name for measure in ALL_MEASURES if measure.metric in OF_THE_PASS]
         choices = {"theme": themes, "measure": {name: name for name in names}}
         return SettingsList(self._app.explorer, self.file, choices)
@@ -80,7 +80,7 @@ class AppliedSettings:
 
         former, now = self.shown, self._app.explorer.settings
         self.shown = now
-        self.apply_theme()
+        self._app.show_theme(now.theme)
         self._app.set_keymap(self._app.keys.complete())
         self._set_colours(now.ramp, now.palette)
         for screen in self._app.screen_stack:
@@ -89,11 +89,6 @@ class AppliedSettings:
             if isinstance(screen, MainScreen) and now.measure != former.measure:
                 screen.measure = MEASURE_BY_NAME[now.measure]
         self._app.show_changes()
-
-    def apply_theme(self) -> None:
-        """Show the theme of the settings, or the explorer's own where that theme does not exist."""
-        themes, theme = self._app.available_themes, self.shown.theme
-        self._app.theme = theme if theme in themes else DEFAULT_THEME
 
     def remap_keys(self) -> None:
         """Remap keys as the settings name them, and warn of keys that cannot be remapped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
@@ -11,9 +12,11 @@ from textual import on
 from textual.driver import Driver
 from textual.notifications import Notify
 
+from depthtui.tui.messages import TerminalShade
 from depthtui.tui.state.toast import ShownMessage, Toast
 from depthtui.tui.textual_patches import toasts
 from depthtui.tui.textual_patches.app import App
+from depthtui.tui.themes import DEFAULT_THEME, FOLLOWING
 
 if TYPE_CHECKING:
     from depthtui.tui.keymap import Keymap
@@ -38,6 +41,7 @@ class ExplorerApp(App[int]):
 
     def __init__(self, driver_class: type[Driver] | None = None) -> None:
         super().__init__(driver_class)
+        self._chosen_theme, self._is_dark = DEFAULT_THEME, True
         self.messages: deque[ShownMessage] = deque(maxlen=MOST_MESSAGES)
 
     @property
@@ -69,6 +73,57 @@ class ExplorerApp(App[int]):
     def show_changes(self) -> None:
         """Show what has changed: every screen that shows the engine's work is drawn again."""
         raise NotImplementedError
+
+    # Themes -----------------------------------------------------------------
+
+    def show_theme(self, name: str) -> None:
+        """Show a theme, or the one of `FOLLOWING` that suits the terminal, now and later.
+
+        Args:
+            name: its name; where there is no such theme, the explorer's own is shown.
+        """
+        if name in FOLLOWING and name != self._chosen_theme:
+            self.ask_for_shade()
+        self._chosen_theme = name
+        dark, light = FOLLOWING.get(name, (name, name))
+        shown = dark if self._is_dark else light
+        self.theme = shown if shown in self.available_themes else DEFAULT_THEME
+
+    @on(TerminalShade)
+    def _follow_terminal(self, answer: TerminalShade) -> None:
+        self._is_dark = answer.is_dark
+        self.show_theme(self._chosen_theme)
+
+    # Copying ----------------------------------------------------------------
+
+    def copy(self, text: str, about: str, title: str = "Copied") -> None:
+        """Copy a text by a command and by the terminal, and say by which way.
+
+        Args:
+            text: the text.
+            about: what the text is, in words; untrusted.
+            title: the title of the message.
+        """
+        from depthtui.token_text import printable_sentence
+        from depthtui.tui.clipboard import BY_TERMINAL, copy_command, give
+
+        self.copy_to_clipboard(text)
+        about = printable_sentence(about)
+        # In a browser, the reader's clipboard is not this machine's.
+        words = () if self.is_web else copy_command(self.explorer.settings.copy_command)
+        if not words:
+            self.show_toast(Toast(about, title=f"{title} by {BY_TERMINAL}"))
+            return
+
+        def run() -> None:
+            problem = give(words, text)
+            toast = Toast(about, title=f"{title} by {words[0]}")
+            if problem:
+                sentence = f"{words[0]} did not take it ({problem}): {BY_TERMINAL} has it alone."
+                toast = Toast(sentence, "warning", title)
+            self.call_later(self.show_toast, toast)
+
+        threading.Thread(target=run, name="copy", daemon=True).start()
 
     # Messages ---------------------------------------------------------------
 

@@ -63,6 +63,14 @@ class HangUp(Message):
     """The terminal or the page is gone."""
 
 
+class TerminalShade(Message):
+    """The terminal's answer: whether its background is dark."""
+
+    def __init__(self, is_dark: bool) -> None:
+        super().__init__()
+        self.is_dark = is_dark
+
+
 class PasteLimited(Message):
     """A field has left something out of a paste; `words` name it."""
 

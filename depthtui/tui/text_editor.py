@@ -1,9 +1,10 @@
-"""A text in the user's own editor, `$VISUAL` or `$EDITOR`, while the explorer waits."""
+"""A text in the user's own editor, `$VISUAL`, `$EDITOR` or one that is there, while all waits."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -17,7 +18,7 @@ from textual.app import App, SuspendNotSupported
 from textual.widgets import Input, TextArea
 
 from depthtui.errors import DepthError
-from depthtui.files import system_reason
+from depthtui.files import read_whole, system_reason
 from depthtui.tui.state.pasted import LONGEST_LINE, LONGEST_TEXT, pasted_line, pasted_text
 
 _STAYS = "The text stays as it was."
@@ -25,12 +26,17 @@ _STAYS = "The text stays as it was."
 _AT_ONCE = 0.5
 """Seconds in which no person edits."""
 
+_EDITORS = ("editor", "vi", "nano", "vim", "emacs")
+"""Programs for a terminal that edit where none is named, the preferred one first."""
+
+_LARGEST = 1 << 20
+
 
 def edit(app: App[Any], field: Input | TextArea) -> str:
     """Edit the text of a field; return what the field has no room for, in words.
 
     Raises:
-        DepthError: no editor is named, it fails, or there is no terminal for it.
+        DepthError: there is no editor, it fails, or there is no terminal for it.
     """
     if isinstance(field, Input):
         line, sentences = pasted_line(edited(app, field.value), LONGEST_LINE)
@@ -48,7 +54,7 @@ def edited(app: App[Any], text: str) -> str:
     The explorer draws nothing until the editor ends; the engine goes on.
 
     Raises:
-        DepthError: no editor is named, it fails, or there is no terminal for it.
+        DepthError: there is no editor, it fails, or there is no terminal for it.
     """
     command = _command()
     try:
@@ -56,9 +62,10 @@ def edited(app: App[Any], text: str) -> str:
             path = Path(folder) / "text.txt"
             path.write_bytes(text.encode("utf-8", "surrogatepass"))
             _edit_file(app, command, path)
-            changed = path.read_bytes().decode("utf-8", "surrogatepass")
+            changed = read_whole(path, _LARGEST).decode("utf-8", "surrogatepass")
     except (OSError, UnicodeDecodeError) as error:
-        raise DepthError(f"The text cannot be given to the editor: {error}.", _STAYS) from error
+        reason = system_reason(error) if isinstance(error, OSError) else "it is not UTF-8"
+        raise DepthError(f"The editor's file cannot be used: {reason}.", _STAYS) from error
     return text if changed == text else changed.replace("\r\n", "\n").removesuffix("\n")
 
 
@@ -82,7 +89,7 @@ def _edit_file(app: App[Any], command: Sequence[str], path: Path) -> None:
 
 
 def _command() -> list[str]:
-    """The words of the editor's command."""
+    """The words of the editor's command: the named one's, or those of the first that is there."""
     for variable in ("VISUAL", "EDITOR"):
         try:
             words = shlex.split(os.environ.get(variable, ""))
@@ -90,7 +97,13 @@ def _command() -> list[str]:
             raise DepthError(f"${variable} is no command: {error}.") from None
         if words:
             return words
-    raise DepthError("No editor is named.", "Name one before the start: export EDITOR=vim")
+    program = next(filter(None, map(shutil.which, _EDITORS)), "")
+    if not program:
+        raise DepthError(
+            f"$EDITOR names no editor, and none of {', '.join(_EDITORS)} is installed.",
+            "Name one before the start: export EDITOR=micro",
+        )
+    return [program]
 
 
 def _run(words: list[str]) -> str:

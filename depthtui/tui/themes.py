@@ -1,4 +1,4 @@
-"""The explorer's own two themes; Textual's can be chosen beside them.
+"""The explorer's own two themes, and pairs that follow the terminal; Textual's are beside them.
 
 The accent is a pink unlike any colour of the heatmap's ramps, since it marks the cursor on top of
 them.
@@ -9,6 +9,9 @@ from __future__ import annotations
 from textual.theme import Theme
 
 DEFAULT_THEME = "depth-dark"
+
+FOLLOWING = {"auto": (DEFAULT_THEME, "depth-light"), "ansi": ("ansi-dark", "ansi-light")}
+"""Names for the themes of a dark and of a light terminal; those of `ansi` have its own colours."""
 
 
 def theme_setting(theme: str) -> str:

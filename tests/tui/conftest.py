@@ -14,6 +14,7 @@ from textual._context import active_app, active_message_pump
 from depthtui.data.arrays import arrays_of
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
+from depthtui.tui import clipboard
 from depthtui.tui.state.inspections import Inspections
 from depthtui.tui.state.session import RunState
 from depthtui.tui.state.token_count import TokenCount
@@ -21,6 +22,12 @@ from tests.tui.app_helpers import Explored, explore
 
 SIZE, PANE = (120, 40), "heatmap"
 """The explorer's window, and the pane with the focus, at the start."""
+
+
+@pytest.fixture(autouse=True)
+def no_clipboard(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps copied texts away from the desktop of who runs the tests."""
+    monkeypatch.setattr(clipboard, "which", lambda program: None)
 
 
 class Shared:

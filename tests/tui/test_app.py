@@ -29,6 +29,7 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.metrics.registry import MEASURE_BY_NAME
 from depthtui.settings import Settings, load_settings, save_settings
+from depthtui.tui.messages import TerminalShade
 from depthtui.tui.panes.heatmap import HeatmapPane
 from depthtui.tui.panes.pane import Pane
 from depthtui.tui.screens.dialogs.help_screen import HelpScreen
@@ -406,6 +407,22 @@ async def test_themes_are_chosen_by_key(it: Explored) -> None:
     assert it.app.screen is it.main
     assert it.app.theme == "depth-light"
     assert load_settings(it.folder / "settings.toml").theme == "depth-light"
+
+
+async def test_a_theme_follows_the_terminal(it: Explored) -> None:
+    await it.press("comma", "tab", "tab", "down", "down", "enter")
+    assert load_settings(it.folder / "settings.toml").theme == "auto"
+    for is_dark, theme in ((False, "depth-light"), (True, "depth-dark"), (False, "depth-light")):
+        it.app.post_message(TerminalShade(is_dark))
+        await it.until(lambda shown=theme: it.app.theme == shown, theme)
+    await it.press("down", "enter", "escape")
+    assert (it.app.theme, it.app.native_ansi_color) == ("ansi-light", True)
+    # A theme of its own stays.
+    it.app.explorer.change_session(theme="nord")
+    it.app.settings.apply()
+    it.app.post_message(TerminalShade(True))
+    await it.pilot.pause()
+    assert it.app.theme == "nord"
 
 
 async def test_a_palette_is_tried_and_kept(it: Explored) -> None:

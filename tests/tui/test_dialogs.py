@@ -389,10 +389,13 @@ async def test_escape_leaves_every_dialog_and_asks_before_typed_text_is_lost(it:
         if key in FIELDS:
             field = dialog.query_one(FIELDS[key])
             dialog.set_focus(field)
-            await it.press("9", "escape", until=Ask)
-            assert "y or enter leaves, other keys go back." in it.screen_text()
-            await it.press("escape")
-            assert it.app.screen is dialog
+            await it.press("9")
+            for asking, words in (("escape", "leaves"), ("ctrl+c", "quits")):
+                await it.press(asking, until=Ask)
+                assert f"y or enter {words}, other keys go back." in it.screen_text()
+                assert it.app.screen.query_one("#question").region in frame.region
+                await it.press("escape")
+                assert it.app.screen is dialog
             assert "9" in (field.value if isinstance(field, Input) else field.text)
             await it.press("escape", "y")
         else:

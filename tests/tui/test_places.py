@@ -12,7 +12,7 @@ from depthtui.data.lens import LogitLens
 from depthtui.data.remarks import Bookmark
 from depthtui.metrics.quantisation import Quantisation
 from depthtui.metrics.registry import MEASURE_BY_NAME
-from depthtui.tui import system_open
+from depthtui.tui import clipboard, system_open
 from depthtui.tui.app import DepthApp
 from depthtui.tui.panes.line_field import LineField
 from depthtui.tui.panes.verdict_pane import VerdictPane
@@ -145,6 +145,47 @@ async def test_y_on_the_verdict_copies_its_sentence(
     await it.press("y")
     assert len(copied) == 2
     float(copied[1])
+
+
+@pytest.mark.parametrize(
+    ("platform", "variables", "words"),
+    [
+        ("linux", "", ""),
+        ("darwin", "", "pbcopy"),
+        ("darwin", "SSH_CONNECTION", ""),
+        ("linux", "WAYLAND_DISPLAY DISPLAY TMUX", "wl-copy"),
+        ("linux", "DISPLAY TMUX", "xclip -selection clipboard"),
+        ("linux", "TMUX SSH_CONNECTION WAYLAND_DISPLAY", "tmux load-buffer -w -"),
+    ],
+)
+def test_a_desktop_has_its_command_to_copy(
+    platform: str, variables: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clipboard, "which", lambda program: program)
+    monkeypatch.setattr(clipboard.sys, "platform", platform)
+    for name in ("SSH_CONNECTION", "WAYLAND_DISPLAY", "DISPLAY", "TMUX"):
+        monkeypatch.delenv(name, raising=False)
+        if name in variables.split():
+            monkeypatch.setenv(name, "there")
+    assert [*clipboard.copy_command("")] == words.split()
+    assert [*clipboard.copy_command("mine 'a b'")] == ["mine", "a b"]
+
+
+async def test_a_copy_names_its_way_and_why_a_command_did_not_take_it(it: Explored) -> None:
+    copied = it.folder / "copied"
+    copied.write_text("")
+    for command, words in (
+        ("", "Copied by the terminal (OSC 52)"),
+        (f"tee '{copied}'", "Copied by tee"),
+        ("false", "false did not take it (status 1): the terminal (OSC 52) has it alone."),
+        ("no-such-program", "no-such-program did not take it (No such file or directory)"),
+    ):
+        it.app.explorer.change_session(copy_command=command)
+        it.app.messages.clear()
+        await it.press("y")
+        await it.until(lambda: it.app.messages, command)
+        assert words in f"{it.app.messages[0].title}: {it.app.messages[0].text}"
+    assert copied.read_text() == it.app.clipboard
 
 
 async def test_y_on_rounded_weights_copies_the_option(

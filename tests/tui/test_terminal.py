@@ -21,6 +21,7 @@ from depthtui.tui.signals import ending_signals
 from tests.tui.terminal import PATIENCE, Terminal
 
 FILLED = "Verdict Evidence"
+ASKS_FOR_SHADE, LIGHT = b"\x1b]11;?\x1b\\\x1b[?2031h", b"48;2;251;251;248"
 
 
 @pytest.fixture
@@ -232,6 +233,20 @@ def test_mouse_bytes_that_are_no_text_are_survived(lasting: Terminal) -> None:
     leave_help(lasting)
 
 
+def test_late_answers_press_no_key_and_an_old_mouse_is_asked_for_the_new_coding(
+    lasting: Terminal,
+) -> None:
+    lasting.settle()
+    before, asked = lasting.text, lasting.sent.count(b"\x1b[?1006h")
+    for answer in (b"[<32;NaN;NaNM", b"]11;rgb:1e1e/1e1e/2e2e\x1b\\", b"[?62;22c", b"[?997;1n"):
+        lasting.type(b"\x1b" + answer)
+    lasting.settle()
+    assert lasting.text == before
+    lasting.type(b"\x1b[M !!")
+    lasting.until(lambda: lasting.sent.count(b"\x1b[?1006h") > asked)
+    leave_help(lasting)
+
+
 @pytest.mark.parametrize(
     ("key", "end"),
     [
@@ -303,21 +318,28 @@ def test_the_shell_gets_the_terminal_and_gives_it_back(lasting: Terminal) -> Non
 
 
 def test_an_editor_gets_the_terminal_and_gives_it_back(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").write_text('welcome = false\ntheme = "auto"\n')
     editor = 'sh -c \'stty -a; read line; echo "$line" > "$0"\''
     terminal = Terminal(
         tmp_path, "tests.tui.fake_explorer", environment={"VISUAL": "", "EDITOR": editor}
     )
     try:
         terminal.until(lambda: FILLED in terminal.text)
+        # The terminal says that it is light, and is asked again behind the editor.
+        assert terminal.sent.count(ASKS_FOR_SHADE) == 1
+        terminal.type(b"\x1b]11;rgb:ffff/ffff/ffff\x1b\\")
+        terminal.until(lambda: LIGHT in terminal.sent)
         terminal.type(b"p")
         terminal.until(lambda: "ctrl+e editor" in terminal.text)
         terminal.type(b"\x05")
         terminal.until(lambda: " icanon" in terminal.text)
         terminal.assert_restored()
+        assert terminal.sent.rfind(b"\x1b[?2031l") > terminal.sent.rfind(ASKS_FOR_SHADE)
         # Not the end of the explorer, which the editor shares the terminal with.
         terminal.process.send_signal(signal.SIGINT)
         terminal.type(b"Rain fell on Norwich all night.\n")
         terminal.until(lambda: "6 tokens" in terminal.text)
+        assert terminal.sent.count(ASKS_FOR_SHADE) == 2
         terminal.type(b"\x1b")
         terminal.until(lambda: "Leave without what you typed" in terminal.text)
         terminal.type(b"y")

@@ -129,11 +129,14 @@ async def test_notes_are_edited(suspensions: list[str], name_editor: Name, it: E
     ("script", "words"),
     [
         ("sys.exit(3)", "ended with status 3. The text stays as it was."),
-        ("path.write_bytes(b'\\xff')", "cannot be given to the editor"),
-        ("path.unlink()", "cannot be given to the editor"),
+        ("path.write_bytes(b'\\xff')", "The editor's file cannot be used: it is not UTF-8."),
+        ("path.unlink()", "The editor's file cannot be used: No such file or directory."),
+        ("path.unlink(); import os; os.mkfifo(path)", "it is no ordinary file."),
+        ("path.unlink(); path.symlink_to('/dev/zero')", "it is no ordinary file."),
+        ("path.open('wb').truncate(50_000_000)", "it is larger than 1 MiB."),
         (f"path.write_text('a' * {LONGEST_TEXT + 1})", TOO_LONG),
     ],
-    ids=["fails", "no text", "no file", "too long"],
+    ids=["fails", "no text", "no file", "a pipe", "a device", "a big file", "too long"],
 )
 async def test_what_cannot_be_taken_leaves_the_text(
     script: str,
@@ -159,7 +162,7 @@ async def test_control_characters_are_dropped(
 @pytest.mark.parametrize(
     ("editor", "words"),
     [
-        (None, "No editor is named. Name one before the start: export EDITOR=vim"),
+        (None, "$EDITOR names no editor, and none of editor, vi, nano, vim, emacs is installed."),
         (
             "no-such-editor -f",
             "The editor no-such-editor does not start (No such file or directory).",
@@ -178,10 +181,23 @@ async def test_an_editor_that_is_missing_is_named(
     name_editor("")
     if editor is None:
         monkeypatch.delenv("EDITOR")
+        monkeypatch.setenv("PATH", "/nowhere")
     else:
         monkeypatch.setenv("EDITOR", editor)
     assert await edit_prompt(it) == "It rained."
     assert words in last_message(it)
+
+
+async def test_an_editor_that_is_there_needs_no_name(
+    suspensions: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, it: Explored
+) -> None:
+    vi = tmp_path / "vi"
+    vi.write_text('#!/bin/sh\necho "by vi" > "$1"\n')
+    vi.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for variable in ("VISUAL", "EDITOR"):
+        monkeypatch.delenv(variable, raising=False)
+    assert await edit_prompt(it) == "by vi"
 
 
 async def test_a_browser_has_none(name_editor: Name, it: Explored) -> None:

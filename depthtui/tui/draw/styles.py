@@ -179,7 +179,7 @@ def ramp_of(kind: RampKind, diverging: bool, dark: bool, name: str = OWN_PALETTE
     return Ramp(kind, tuple(RichColor.from_rgb(*colour) for colour in table), "")
 
 
-def ramp_kind(app: App[object], choice: RampChoice) -> RampKind:
+def ramp_kind(app: App[Any], choice: RampChoice) -> RampKind:
     """The ramp that the terminal can show, unless the user chose one."""
     if choice != "auto":
         return choice

@@ -196,9 +196,9 @@ class LayerScreen(SteppedScreen):
         """Copy the page that is shown as Markdown."""
         page = self._shown_page
         if page is not None:
-            self.app.copy_to_clipboard(markdown_bytes(inspection_document(page)).decode())
+            text = markdown_bytes(inspection_document(page)).decode()
             words = f"{title_of(page)}: {sentence_of(page)}"
-            self.notify(printable_chars(words), title="Copied, with its tables", markup=False)
+            self.app.copy(text, words, "Copied with its tables")
 
 
 def _reads_measure(page: Callable[[], Inspection | None]) -> Measure:

@@ -456,15 +456,12 @@ class MainScreen(RunScreen):
         value_at_cursor = copied(measure, result, self.cursor) if result else None
         command = measure.command(result) if result and isinstance(pane, HeatmapPane) else ""
         if isinstance(pane, VerdictPane) and pane.sentence:
-            self.app.copy_to_clipboard(pane.sentence)
-            self.notify(printable_sentence(pane.sentence), title="Copied", markup=False)
+            self.app.copy(pane.sentence, pane.sentence)
         elif command:
-            self.app.copy_to_clipboard(command)
-            self.notify(command, title="Copied", markup=False)
+            self.app.copy(command, command)
         elif value_at_cursor is not None:
             value, words = value_at_cursor
-            self.app.copy_to_clipboard(value)
-            self.notify(f"{value}: {words}", title="Copied", markup=False)
+            self.app.copy(value, f"{value}: {words}")
         else:
             self.notify(NO_VALUE, markup=False)
 

@@ -60,6 +60,12 @@ class App(textual.app.App[ReturnType]):
         if give_back is not None:
             give_back()
 
+    def ask_for_shade(self) -> None:
+        """Ask the terminal whether it is dark; it answers by `TerminalShade`, now and later."""
+        ask = getattr(self._driver, "ask_for_shade", None)
+        if ask is not None:
+            ask()
+
     if ARE_ON:
 
         def _handle_exception(self, error: Exception) -> None:

@@ -2,13 +2,14 @@
 
 - After a reattach of tmux or a reconnect, a terminal may report the mouse in the old X10 form,
   whose bytes are not UTF-8. Textual's input thread ends the app over them (issues 6668 and 6456),
-  and over a key that means nothing (see `input_parser`).
+  and over a key that means nothing (see `input_parser`). Here the new form is asked for again.
 - At the end of input Textual's input thread reads on without end (pull request 6690).
 - After SIGSTOP, which a process cannot notice, SIGCONT makes Textual start a second thread that
   reads keys (not reported).
 - Textual restores the terminal once the app has ended in order, which a busy app does not.
 
-Overrides `LinuxDriver.run_input_thread` and `_sigcont_application`.
+Overrides `LinuxDriver.run_input_thread` and `_sigcont_application`. Whenever it takes the terminal
+again, it asks again whether that is dark.
 """
 
 from __future__ import annotations
@@ -26,15 +27,36 @@ from depthtui.tui.messages import HangUp
 from depthtui.tui.textual_patches.input_parser import TolerantParser
 
 _RELEASE = (
-    b"\x1b[?2026l\x1b[?2004l\x1b[?7h\x1b[?2048l"
+    b"\x1b[?2031l\x1b[?2026l\x1b[?2004l\x1b[?7h\x1b[?2048l"
     b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?1016l"
     b"\x1b[<u\x1b[?1049l\x1b[?25h\x1b[?1004l"
 )
-"""All that `LinuxDriver.stop_application_mode` writes, at the end of a frame."""
+"""All that `stop_application_mode` writes, at the end of a frame."""
+
+_ASK_FOR_SHADE, _NO_MORE_SHADES = "\x1b]11;?\x1b\\\x1b[?2031h", "\x1b[?2031l"
+"""The query for the background's colour, and the mode that reports when dark turns light."""
 
 
 class TolerantDriver(LinuxDriver):
     """Reads despite invalid bytes, and ends the app when the terminal is gone."""
+
+    asks_for_shade = False
+
+    def ask_for_shade(self) -> None:
+        """Ask whether the terminal is dark, and for word of every change until the end."""
+        self.asks_for_shade = True
+        self.write(_ASK_FOR_SHADE)
+        self.flush()
+
+    def start_application_mode(self) -> None:
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        if self.asks_for_shade:
+            self.ask_for_shade()
+
+    def stop_application_mode(self) -> None:
+        if self.asks_for_shade:
+            self.write(_NO_MORE_SHADES)
+        super().stop_application_mode()
 
     def give_back(self) -> None:
         """Restore the terminal at once, from any thread, unless it takes no more text."""
@@ -74,6 +96,9 @@ class TolerantDriver(LinuxDriver):
                 if text := decode(data):
                     for message in parser.feed(text):
                         self.process_message(message)
+                if parser.has_old_mouse:
+                    parser.has_old_mouse = False
+                    self._enable_mouse_support()
             for message in parser.tick():
                 self.process_message(message)
 

@@ -1,4 +1,4 @@
-"""A line that asks for a key; before running work is ended, the same key confirms."""
+"""A question that asks for a key; before running work is ended, the same key confirms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from depthtui.tui.textual_patches.screens import ModalScreen
 
 
 class AskForKey(ModalScreen[str | None]):
-    """A line at the bottom; dismissed with the pressed key, None for the mouse.
+    """A line at the bottom, or in the dialog below; dismissed with the pressed key, None for the
+    mouse.
 
     Args:
         question: the purpose of the key.
@@ -31,6 +32,7 @@ class AskForKey(ModalScreen[str | None]):
         self._question = question
 
     def compose(self) -> ComposeResult:
+        self.set_class(self.app.screen_stack[-2].is_modal, "-in-dialog")
         yield Static(Content(self._question), id="question")
 
     def on_key(self, event: events.Key) -> None:

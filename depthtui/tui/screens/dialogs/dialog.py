@@ -157,9 +157,14 @@ class Dialog(ModalScreen[Result | None]):
         if problem:
             self.notify(printable_sentence(problem), severity="warning", markup=False)
 
+    @property
+    def has_typed(self) -> bool:
+        """Whether typed text would be lost with the dialog, more than is quickly typed again."""
+        return any(not field.has_class(QUICK) for field in self._typed_fields)
+
     def _ask_for_text(self, then: Callable[[], None]) -> None:
         """Act at once, or once it is agreed where typed text would be lost."""
-        if any(not field.has_class(QUICK) for field in self._typed_fields):
+        if self.has_typed:
             confirm(self.app, "Leave without what you typed?", "leaves", then)
         else:
             then()

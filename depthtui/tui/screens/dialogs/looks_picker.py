@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
+from textual import getters
 from textual.await_complete import AwaitComplete
 from textual.content import Content
 from textual.theme import Theme
@@ -12,10 +13,11 @@ from textual.timer import Timer
 
 from depthtui.palettes import PALETTES, Palette
 from depthtui.tui.draw.styles import Ramp, RampChoice, ramp_kind, ramp_of
+from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.picker import Picker, PickerHeading, PickerRow
 from depthtui.tui.state.explorer import Explorer
-from depthtui.tui.themes import THEMES, theme_setting
+from depthtui.tui.themes import FOLLOWING, THEMES, theme_setting
 
 
 class Looks(NamedTuple):
@@ -41,6 +43,7 @@ class LooksPicker(Picker[None]):
         set_colours: draws every screen in a ramp and a palette, by their names.
     """
 
+    app = getters.app(ExplorerApp)
     heading = "Settings"
     hint = "enter keeps · / finds · esc closes"
     noun = "theme"
@@ -50,16 +53,17 @@ class LooksPicker(Picker[None]):
         self._set_colours = set_colours
         self._explorer = explorer
         self._ramp: RampChoice = explorer.settings.ramp  # type: ignore[assignment]
-        self._kept_looks = self._shown_looks = Looks(self.app.theme, explorer.settings.palette)
+        following = explorer.settings.theme in FOLLOWING and explorer.settings.theme
+        theme, palette = following or self.app.theme, explorer.settings.palette
+        self._kept_looks = self._shown_looks = Looks(theme, palette)
         self._waiting: Timer | None = None
         self.start = "theme", self._kept_looks.theme
 
     def rows(self) -> Iterator[PickerRow | PickerHeading]:
         yield PickerHeading("Theme")
-        for theme in _own_first(self.app.available_themes.values()):
-            shade = "dark" if theme.dark else "light"
-            line = Content.assemble(f"{theme.name:<26} ", (f"{shade:>5}", MUTED))
-            yield self._row(("theme", theme.name), line, "")
+        for name, shade in _shades(self.app.available_themes.values()).items():
+            line = Content.assemble(f"{name:<20} ", (f"{shade:>11}", MUTED))
+            yield self._row(("theme", name), line, "")
         yield PickerHeading("Colours of values")
         for palette in PALETTES.values():
             about = f"{palette.colours}\n{SAFE if palette.safe else ''}"
@@ -92,7 +96,7 @@ class LooksPicker(Picker[None]):
         if looks == self._shown_looks:
             return
         self._shown_looks, is_other = looks, looks.theme != self._shown_looks.theme
-        self.app.theme = looks.theme
+        self.app.show_theme(looks.theme)
         self._set_colours(self._ramp, looks.palette)
         if is_other:
             # The strips have the theme's colours.
@@ -129,8 +133,8 @@ def _strip(ramp: Ramp) -> Content:
     )
 
 
-def _own_first(themes: Iterable[Theme]) -> list[Theme]:
-    """The explorer's own themes, then Textual's by name."""
-    own = [theme.name for theme in THEMES]
-    by_name = {theme.name: theme for theme in themes}
-    return [by_name[name] for name in (*own, *sorted(by_name.keys() - own))]
+def _shades(themes: Iterable[Theme]) -> dict[str, str]:
+    """Whether each theme is dark: the explorer's own, those that follow, then Textual's by name."""
+    by_name = {theme.name: "dark" if theme.dark else "light" for theme in themes}
+    own = {theme.name: by_name.pop(theme.name) for theme in THEMES}
+    return own | dict.fromkeys(FOLLOWING, "by terminal") | dict(sorted(by_name.items()))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from textual import getters
 from textual.content import Content
 
+from depthtui.tui.explorer_app import ExplorerApp
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.picker import Picker, PickerRow
 from depthtui.tui.state.toast import ShownMessage
@@ -18,6 +20,7 @@ class MessagesDialog(Picker[None]):
         messages: newest first; their texts are printable.
     """
 
+    app = getters.app(ExplorerApp)
     heading = "Messages"
     hint = "j k move · enter copies · / finds · esc closes"
     noun = "message"
@@ -39,5 +42,5 @@ class MessagesDialog(Picker[None]):
         self.note(row.about, "")
 
     def choose(self, value: str) -> None:
-        self.app.copy_to_clipboard(value)
+        self.app.copy(value, value)
         self.dismiss(None)
