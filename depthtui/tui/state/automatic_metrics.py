@@ -6,8 +6,10 @@ import math
 from dataclasses import replace
 from typing import Any, Protocol
 
+from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import Pace
 from depthtui.data.run import RunResult
+from depthtui.data.saved_session import SHIPPED
 from depthtui.metrics.estimates import seconds_of
 from depthtui.metrics.kept import METRIC, NAME
 from depthtui.metrics.layer_order import MODEL_ORDER, OWN_ORDER
@@ -34,6 +36,9 @@ class WorkOwner(Protocol):
 
     def compute(self, *metrics: str, run: SessionRun | None = None, **changes: Any) -> None:
         """Add metrics to a run; None for the one on the screen."""
+
+    def run(self) -> None:
+        """Run the current prompt."""
 
     def stop(self) -> None:
         """Stop the live run."""
@@ -71,6 +76,17 @@ class AutomaticWork:
             owner.compute(run=run)
             return
         self.begin(run)
+
+    def follow_shown(self, model: ModelInfo) -> None:
+        """Go on behind the run on the screen, whose model has been loaded.
+
+        A shipped run is computed afresh where the model has another dtype or device here.
+        """
+        run = self._owner.session.current
+        if run is not None and run.model != model and run.origin == SHIPPED:
+            self._owner.run()
+        elif run is not None:
+            self.follow(run)
 
     def begin(self, run: SessionRun) -> bool:
         """Measure knowledge kept of a run, if its model is loaded and idle, and it comes soon."""

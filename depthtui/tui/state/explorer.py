@@ -17,7 +17,7 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, Repeated, RunSettings, Writing
-from depthtui.data.saved_session import SHIPPED, SavedRun
+from depthtui.data.saved_session import SavedRun
 from depthtui.metrics.needed_settings import with_lens_metric
 from depthtui.settings import Settings, lenses_dir
 from depthtui.tui.state.automatic_metrics import AutomaticWork
@@ -229,19 +229,8 @@ class Explorer:
         self._prompt_and_template = None
         if self.engine.is_loading:
             # The model being loaded is for these runs, not for a run of its own.
-            self.engine.follow_with(self._count_shown)
+            self.engine.follow_with(self.automatic.follow_shown)
         return self.session.begin(saved_runs)
-
-    def _count_shown(self, model: ModelInfo) -> None:
-        """Begin the work that comes by itself behind the run on the screen.
-
-        A shipped run is computed afresh where the model has another dtype or device here.
-        """
-        run = self.session.current
-        if run is not None and run.model != model and run.origin == SHIPPED:
-            self.run()
-        elif run is not None:
-            self.automatic.follow(run)
 
     def run(
         self,
