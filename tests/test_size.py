@@ -32,7 +32,7 @@ CODE_LINES = {
     "depthtui/metrics": 9_950,
     "depthtui/models": 2_890,
     "depthtui/parallel": 470,
-    "depthtui/prompts": 1_690,
+    "depthtui/prompts": 1_430,
     "depthtui/report": 5_200,
     "depthtui/service": 390,
     "depthtui/sweep": 3_590,
