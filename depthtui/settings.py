@@ -208,6 +208,10 @@ class Settings:
             read=_read_command,
         ),
     ] = ""
+    notify: Annotated[
+        int,
+        Option("Seconds of work at whose end the terminal's bell rings; 0 for never."),
+    ] = 30
     welcome: Annotated[
         bool, Option("Whether the explorer opens with what is where; off once that was read.")
     ] = True

@@ -52,6 +52,7 @@ EVERYTHING = Settings(
     ramp="glyph",
     palette="amber",
     copy_command="pbcopy -pboard general",
+    notify=90,
     welcome=False,
     colours_hint=False,
     last_model='odd "name" \\ é',

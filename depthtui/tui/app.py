@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property, partial
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine_connection import EngineConnection
     from depthtui.tui.state.explorer import Explorer
+    from depthtui.tui.state.long_work import LongWork
     from depthtui.tui.state.phase import Problem
 
 # The first frame does not wait for imports inside functions: NumPy, the screens and the explorer's
@@ -127,6 +129,7 @@ class DepthApp(Navigation):
         self._mishaps: Counter[str] = Counter()
         self._plugin_warnings: list[str] = []
         self._has_warned_of_session = False
+        self._long_work: LongWork | None = None
         self._last_resort: threading.Timer | None = None
         self.main: MainScreen | None = None
         self.recorder: Recorder | None = None
@@ -183,6 +186,7 @@ class DepthApp(Navigation):
         self.call_after_refresh(self._start_explorer, self.main)
 
     def _start_explorer(self, main: MainScreen) -> None:
+        from depthtui.tui.state.long_work import LongWork
         from depthtui.tui.state.saved_paces import paces_path, saved_paces
 
         if not gc.isenabled():
@@ -204,6 +208,9 @@ class DepthApp(Navigation):
         last = self.explorer.sessions.offered
         if last is not None and self.continues(last.session.runs[last.session.shown]):
             main.open_session(last)
+        self._long_work = LongWork.of(os.environ)
+        if self._long_work is not None:
+            self.write_to_terminal(self._long_work.begin)
         self.explorer.engine.start()
         self.show_changes()
         main.set_interval(SAVE_SECONDS, self.save_session)
@@ -316,6 +323,9 @@ class DepthApp(Navigation):
     def _close_explorer(self) -> None:
         """End the engine; an app that ends with the first frame has none."""
         self._own.end()
+        if self._long_work is not None:
+            self.write_to_terminal(self._long_work.end)
+            self._long_work = None
         if self.main is not None:
             self.explorer.close()
             self.explorer.sessions.end()
@@ -473,6 +483,7 @@ class DepthApp(Navigation):
         for screen in self.screen_stack:
             if isinstance(screen, Live):
                 screen.changed()
+        self._show_long_work()
         problem = self.explorer.engine.problem
         if (
             problem is not None
@@ -482,6 +493,15 @@ class DepthApp(Navigation):
             # The main screen has a place for the problem, other screens have none.
             self.show_toast(Toast(f"{problem.message} {problem.hint}".strip(), "error"))
         self._shown_problem = problem
+
+    def _show_long_work(self) -> None:
+        """Show the terminal how far the work is, and ring at the end of what took long."""
+        if self._long_work is None:
+            return
+        from depthtui.tui.state.status import status_of
+
+        status, notify = status_of(self.explorer), self.explorer.settings.notify
+        self.write_to_terminal(self._long_work.follow(status, time.monotonic(), notify))
 
     def first_prompt(self) -> Prompt:
         """The prompt that runs before one is chosen."""

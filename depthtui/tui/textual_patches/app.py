@@ -15,6 +15,7 @@ from textual import screen
 from textual._compositor import LayoutUpdate
 from textual.app import ReturnType
 from textual.driver import Driver
+from textual.drivers.linux_driver import LinuxDriver
 from textual.widgets import Input, TextArea
 from textual.worker import WorkerFailed
 
@@ -59,6 +60,12 @@ class App(textual.app.App[ReturnType]):
         give_back = getattr(self._driver, "give_back", None)
         if give_back is not None:
             give_back()
+
+    def write_to_terminal(self, sequences: str) -> None:
+        """Write sequences that draw nothing; there is no terminal in a browser, and in a test."""
+        if sequences and isinstance(self._driver, LinuxDriver):
+            self._driver.write(sequences)
+            self._driver.flush()
 
     def ask_for_shade(self) -> None:
         """Ask the terminal whether it is dark; it answers by `TerminalShade`, now and later."""
