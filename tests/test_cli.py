@@ -27,7 +27,6 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.protocol import MetricRows
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.data.saved_session import SavedRun
 from depthtui.data.store import Store, make_key, open_store
 from depthtui.errors import DepthError
 from depthtui.log import log_bug
@@ -38,7 +37,7 @@ from depthtui.prompts.asking import Asking
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import Settings
 from tests.builders.engines import ScriptedEngine, replace_engine
-from tests.builders.models import model_info, tiny_model
+from tests.builders.models import tiny_model
 from tests.builders.results import full_result, full_run, lacking
 from tests.builders.results import run as a_run
 from tests.data.test_store import DAMAGES, damage_index
@@ -1110,12 +1109,12 @@ class TestExplorer:
             trusted: Sequence[ModelSpec],
             engine_command: str,
             recorder: object,
-            continues: Callable[[SavedRun], bool],
+            continues: Callable[[ModelSpec], bool],
             asks_for_prompt: bool,
         ) -> int:
             assert recorder is None
-            shown = SavedRun(model_info(ModelSpec("some/model")), Prompt("a"), RunSettings(), "")
-            self.continues, self.asks_for_prompt = continues(shown), asks_for_prompt
+            self.continues = continues(ModelSpec("some/model"))
+            self.asks_for_prompt = asks_for_prompt
             assert option_values.items() <= vars(settings).items()
             self.trusted, self.engine_command = trusted, engine_command
             calls.append((spec, settings))

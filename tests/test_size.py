@@ -24,7 +24,7 @@ CODE_LINES = {
     "depthtui": 1_740,
     "depthtui/api": 460,
     "depthtui/cli": 4_280,
-    "depthtui/data": 3_100,
+    "depthtui/data": 3_110,
     "depthtui/depth": 2_050,
     "depthtui/engine": 5_420,
     "depthtui/lenses": 760,
@@ -37,8 +37,8 @@ CODE_LINES = {
     "depthtui/service": 390,
     "depthtui/sweep": 3_590,
     "depthtui/tracing": 3_170,
-    "depthtui/tui": 16_750,
-    "tests": 9_350,
+    "depthtui/tui": 16_820,
+    "tests": 9_360,
     "tests/api": 980,
     "tests/builders": 1_290,
     "tests/data": 1_950,
@@ -59,7 +59,7 @@ CODE_LINES = {
     "tests/sweep": 3_380,
     "tests/tools": 3_130,
     "tests/tracing": 1_270,
-    "tests/tui": 14_110,
+    "tests/tui": 14_140,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 7,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 158,
-    "cases": 9_622,
+    "cases": 9_632,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

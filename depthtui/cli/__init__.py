@@ -197,7 +197,7 @@ def commands(
             engine_command,
             recorder,
             # A scene begins with what anyone has.
-            lambda shown: not (new or recorder) and model in (None, shown.model.spec.name),
+            lambda last: not (new or recorder) and model in (None, last.name),
             new,
         )
     finally:

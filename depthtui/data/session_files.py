@@ -60,6 +60,11 @@ class SessionFile:
         return self.path.stem
 
     @property
+    def shown(self) -> SavedRun:
+        """The run that was on the screen; the last one where none was."""
+        return self.session.runs[self.session.shown]
+
+    @property
     def title(self) -> str:
         """The session's title; its first prompt where it has none."""
         return _title(self.session)

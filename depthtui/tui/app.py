@@ -48,7 +48,6 @@ from depthtui.tui.themes import THEMES
 
 if TYPE_CHECKING:
     from depthtui.data.run import Prompt
-    from depthtui.data.saved_session import SavedRun
     from depthtui.tui.scene import Recorder
     from depthtui.tui.screens.main_screen import MainScreen
     from depthtui.tui.state.engine_connection import EngineConnection
@@ -94,7 +93,7 @@ class DepthApp(Navigation):
 
     Attributes:
         recorder: writes what the terminal sends, or None.
-        continues: returns whether it opens on the last session, given the run that is shown there.
+        continues: returns whether it opens on the last session, given the model of the run there.
         asks_for_prompt: whether it opens with the question for a prompt.
     """
 
@@ -133,7 +132,7 @@ class DepthApp(Navigation):
         self._last_resort: threading.Timer | None = None
         self.main: MainScreen | None = None
         self.recorder: Recorder | None = None
-        self.continues: Callable[[SavedRun], bool] = lambda shown: False
+        self.continues: Callable[[ModelSpec], bool] = lambda spec: False
         self.asks_for_prompt = False
         self._simulated: list[events.Key] = []
         self._make_engine = make_engine or self._engine_process
@@ -198,15 +197,14 @@ class DepthApp(Navigation):
             self.explorer.engine.paces = saved_paces(paces_path(self.explorer.cache_dir))
         if self._welcomes and self.explorer.sessions.offered is None:
             self.action_welcome()
-        if self.explorer.sessions.offered is None:
-            is_opened = self._spec.name
-            self.explorer.sessions.offer_shipped(
-                lambda run: run.model.spec.name == is_opened and self.continues(run)
-            )
+        shipped = ModelSpec()
+        is_shipped = self._spec.name == shipped.name and self.continues(shipped)
+        if self.explorer.sessions.offered is None and is_shipped:
+            self.explorer.sessions.offer_shipped()
         self._hint_at_colours()
         self._check_room(self.size)
         last = self.explorer.sessions.offered
-        if last is not None and self.continues(last.session.runs[last.session.shown]):
+        if last is not None and self.continues(last.shown.model.spec):
             main.open_session(last)
         self._long_work = LongWork.of(os.environ)
         if self._long_work is not None:
@@ -592,7 +590,7 @@ def main(
     trusted: Iterable[ModelSpec] = (),
     engine_command: str = "",
     recorder: Recorder | None = None,
-    continues: Callable[[SavedRun], bool] = lambda shown: False,
+    continues: Callable[[ModelSpec], bool] = lambda spec: False,
     asks_for_prompt: bool = False,
 ) -> int:
     """Open the explorer in this terminal; returns the exit status.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from depthtui.tui.state.status import Status
 _KEEP_TITLE, _TITLE_BACK = "\x1b[22;2t", "\x1b[23;2t"
 _NO_PROGRESS = "\x1b]9;4;0\x07"
 _BELL = "\x07"
+_LEAST_SECONDS = 1.0
+"""Seconds between two titles of the same work."""
+
 _BUSY = ("starting", "loading", "running", "sweeping", "writing")
 _WITH_PROGRESS = ("WezTerm", "ghostty")
 """Terminals, by TERM_PROGRAM, that show OSC 9;4; for others it may be a notification."""
@@ -25,11 +29,13 @@ class LongWork:
         has_progress: whether the terminal shows progress.
         title: the title that was sent last.
         since: when the work began, by the monotonic clock; None while there is none.
+        sent_at: when the title was sent.
     """
 
     has_progress: bool = False
     title: str = ""
     since: float | None = None
+    sent_at: float = -math.inf
 
     @classmethod
     def of(cls, variables: Mapping[str, str]) -> LongWork | None:
@@ -72,9 +78,10 @@ class LongWork:
         words += [f"{about(seconds_left)} left"] if seconds_left > 0 else []
         model = status.loads or (status.model.name if status.model is not None else "")
         title = " · ".join(filter(None, (*words, printable_line(model), "depthtui")))
-        if title == self.title:
+        is_soon = is_busy and now - self.sent_at < _LEAST_SECONDS
+        if title == self.title or is_soon:
             return sequences
-        self.title = title
+        self.title, self.sent_at = title, now
         sequences += f"\x1b]2;{title}{_BELL}"
         if self.has_progress:
             percent = None if share is None else round(100 * share)

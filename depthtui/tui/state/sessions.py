@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
@@ -222,7 +222,7 @@ class Sessions:
             return None
         return open_store(settings.cache_folder, settings.cache_limit, lambda _: None)
 
-    def offer_shipped(self, is_wanted: Callable[[SavedRun], bool]) -> None:
+    def offer_shipped(self) -> None:
         """Offer the first run of the demo model, which comes with the program, as a session.
 
         It is kept in the cache like any other; where that cannot be written, nothing is offered.
@@ -240,8 +240,6 @@ class Sessions:
             keys=keys,
             answer_start=result.tokens.answer_start,
         )
-        if not is_wanted(run):
-            return
         self._put(result, keys)
         look = ScreenLook(result.model.n_layers, result.tokens.answer_start - 1, *_FIRST_LOOK)
         session = SavedSession(run.started, (run,), 0, *look, *_thresholds(self._owner.settings))
