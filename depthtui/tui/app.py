@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from depthtui.tui.state.explorer import Explorer
     from depthtui.tui.state.long_work import LongWork
     from depthtui.tui.state.phase import Problem
+    from depthtui.tui.state.status import Status
 
 # The first frame does not wait for imports inside functions: NumPy, the screens and the explorer's
 # state are imported after it, dialogs when they are opened.
@@ -481,7 +482,6 @@ class DepthApp(Navigation):
         for screen in self.screen_stack:
             if isinstance(screen, Live):
                 screen.changed()
-        self._show_long_work()
         problem = self.explorer.engine.problem
         if (
             problem is not None
@@ -492,14 +492,10 @@ class DepthApp(Navigation):
             self.show_toast(Toast(f"{problem.message} {problem.hint}".strip(), "error"))
         self._shown_problem = problem
 
-    def _show_long_work(self) -> None:
-        """Show the terminal how far the work is, and ring at the end of what took long."""
-        if self._long_work is None:
-            return
-        from depthtui.tui.state.status import status_of
-
-        status, notify = status_of(self.explorer), self.explorer.settings.notify
-        self.write_to_terminal(self._long_work.follow(status, time.monotonic(), notify))
+    def show_long_work(self, status: Status) -> None:
+        if self._long_work is not None:
+            notify = self.explorer.settings.notify
+            self.write_to_terminal(self._long_work.follow(status, time.monotonic(), notify))
 
     def first_prompt(self) -> Prompt:
         """The prompt that runs before one is chosen."""

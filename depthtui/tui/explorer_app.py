@@ -21,6 +21,7 @@ from depthtui.tui.themes import DEFAULT_THEME, FOLLOWING
 if TYPE_CHECKING:
     from depthtui.tui.keymap import Keymap
     from depthtui.tui.state.explorer import Explorer
+    from depthtui.tui.state.status import Status
 
 MOST_MESSAGES = 200
 """Toasts whose messages are kept."""
@@ -72,6 +73,10 @@ class ExplorerApp(App[int]):
 
     def show_changes(self) -> None:
         """Show what has changed: every screen that shows the engine's work is drawn again."""
+        raise NotImplementedError
+
+    def show_long_work(self, status: Status) -> None:
+        """Show the terminal how far the work is, and ring at the end of what took long."""
         raise NotImplementedError
 
     # Themes -----------------------------------------------------------------

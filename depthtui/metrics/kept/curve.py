@@ -277,7 +277,8 @@ class KeptCurve:
 
         None where it is hardly less than the whole model's.
         """
-        gains = self.mean.loss[self.best()][:1] - self.mean.loss[self.best()]
+        losses = self.mean.loss[self.best()]
+        gains = losses[0] - losses
         layers, gain = self.n_pieces - int(gains.argmax()), float(gains.max())
         return (layers, gain) if gain > HARDLY * self.gain else None
 

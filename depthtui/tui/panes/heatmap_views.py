@@ -399,7 +399,7 @@ def mode_of(measure: Measure, averaged: bool = False) -> HeatmapMode:
 
 def has_means(measure: Measure) -> bool:
     """Whether the heatmap has means of a measure over tokens: those of each sublayer."""
-    return measure.by_token and measure.metric == contributions.METRIC.name
+    return measure.metric == contributions.METRIC.name
 
 
 def copied(measure: Measure, result: RunResult, cursor: Cursor) -> tuple[str, str] | None:

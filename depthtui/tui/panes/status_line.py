@@ -139,7 +139,7 @@ class StatusLine(Widget):
             case "idle":
                 return [("○ ", styles.muted), ("no model is loaded", styles.muted)]
             case "running" if status.work is not None:
-                return [good, (f"{_how_far(status.work)}{self._clock_words()}", styles.text)]
+                return [good, (f"{how_far(status.work)}{self._clock_words()}", styles.text)]
             case "running" if status.written[0]:
                 count, most = status.written
                 speed = f" · {count / status.seconds:.1f}/s" if status.seconds else ""
@@ -185,7 +185,7 @@ class StatusLine(Widget):
         return f"{words}, {about(seconds_left)} left" if seconds_left > 0 else words
 
 
-def _how_far(work: Work) -> str:
+def how_far(work: Work) -> str:
     """The metric, and its progress: a count where there are few units, else a share."""
     title = METRIC_BY_NAME[work.metric].title.lower()
     if work.total <= 1:

@@ -40,6 +40,7 @@ from depthtui.tui.panes.kept_pair import KeptPair
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.lens_table import LensTable
 from depthtui.tui.panes.pane import Cursor, Pane
+from depthtui.tui.panes.status_line import how_far
 from depthtui.tui.panes.view import View
 from depthtui.tui.screens.dialogs.dialog import MUTED
 from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
@@ -400,4 +401,4 @@ def _work_words(run: SessionRun) -> str:
     if work is None or not run.state.is_live:
         return ""
     left = f", {about(work.seconds_left)} left" if work.seconds_left > 0 else ""
-    return f"  {METRIC_BY_NAME[work.metric].title.lower()} {work.done / work.total:.0%}{left}"
+    return f"  {how_far(work)}{left}"

@@ -156,7 +156,9 @@ class MainScreen(RunScreen):
         self.show_view()
         self.complete(self._last_reading)
         self.query_one(main_layout.SessionList).show(explorer.session)
-        self.query_one(StatusLine).show(status_of(explorer, self.datasets))
+        status = status_of(explorer, self.datasets)
+        self.query_one(StatusLine).show(status)
+        self.app.show_long_work(status)
         self._show_load()
         self._show_offer()
         self._compare_if_ready()
@@ -221,9 +223,10 @@ class MainScreen(RunScreen):
 
     def watch_measure(self, measure: Measure) -> None:
         super().watch_measure(measure)
-        if self.is_mounted:
-            self._show_offer()
-        if not self.is_mounted or self.is_trying:
+        if not self.is_mounted:
+            return
+        self._show_offer()
+        if self.is_trying:
             return
         self._measure_before_writing = None
         # The screen does not open with a measure that must be computed first.

@@ -34,9 +34,6 @@ OPEN_ELSEWHERE = (
 
 _LONGEST_TITLE = 60
 
-_FIRST_LOOK = "layer_norm_ratio", "verdict", "heatmap"
-"""Measure, page and pane of the first start."""
-
 
 class ScreenLook(NamedTuple):
     """The state of the main screen, as in `SavedSession`."""
@@ -241,11 +238,13 @@ class Sessions:
             answer_start=result.tokens.answer_start,
         )
         self._put(result, keys)
-        look = ScreenLook(result.model.n_layers, result.tokens.answer_start - 1, *_FIRST_LOOK)
-        session = SavedSession(run.started, (run,), 0, *look, *_thresholds(self._owner.settings))
+        settings, token = self._owner.settings, result.tokens.answer_start - 1
+        look = ScreenLook(result.model.n_layers, token, settings.measure, "verdict", "heatmap")
+        session = SavedSession(run.started, (run,), 0, *look, *_thresholds(settings))
         with suppress(DepthError):
-            self.folder.create(session, started).close()
-            self.offered = self.folder.latest()
+            writer = self.folder.create(session, started)
+            writer.close()
+            self.offered = SessionFile(writer.path, session)
 
     # Contents of the file ------------------------------------------------------------
 
