@@ -6,6 +6,7 @@ The values of the runs are in the cache.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.remarks import Remarks
@@ -16,7 +17,12 @@ PASS = ""
 """The forward pass among the keys of a run: no metric has this name."""
 
 SHIPPED = "shipped"
-"""The beginning of the cache keys of the run that comes with the program."""
+"""The origin of the run that comes with the program."""
+
+
+def shipped_key(part: str) -> str:
+    """The cache key of a part of the run that comes with the program: its metric, or `PASS`."""
+    return sha256(f"{SHIPPED} {part}".encode()).hexdigest()
 
 
 @dataclass(frozen=True)

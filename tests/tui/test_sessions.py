@@ -22,6 +22,7 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.saved_session import PASS, SHIPPED
+from depthtui.data.store import open_store
 from depthtui.data.session_files import SessionFile, SessionFolder
 from depthtui.errors import DepthError
 from depthtui.metrics import kept
@@ -159,6 +160,8 @@ async def test_a_first_start_shows_the_shipped_run_until_the_model_is_here(tmp_p
         first = Settings().run_settings()
         assert result.settings == replace(first, metrics=(*first.metrics, kept.NAME))
         assert it.main.view().verdict.headline.count is not None
+        # The engine, and the next start, open the same cache.
+        assert open_store(tmp_path / "cache", 10**9, pytest.fail).info().entries == len(run.keys)
         it.engine.say(ModelLoaded(run.model))
         await it.until(lambda: "ready · shipped" in text(it))
         assert not it.engine.sent(StartRun)

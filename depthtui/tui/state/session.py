@@ -25,7 +25,7 @@ from depthtui.data.protocol import (
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt, RunResult, without
 from depthtui.data.run_settings import RunSettings, Writing
-from depthtui.data.saved_session import PASS, SHIPPED, SavedRun
+from depthtui.data.saved_session import PASS, SHIPPED, SavedRun, shipped_key
 from depthtui.metrics import logit_lens
 from depthtui.metrics.estimates import TimeLeft
 from depthtui.metrics.registry import (
@@ -123,7 +123,7 @@ class SessionRun:
         """Where a finished result is from: `computed`, `cached` or `shipped`; else empty."""
         if self.state is not RunState.FINISHED:
             return ""
-        if self.keys.get(PASS, "").startswith(SHIPPED):
+        if self.keys.get(PASS) == shipped_key(PASS):
             return SHIPPED
         provenance = self.result.provenance if self.result else None
         return "cached" if provenance is not None and provenance.cached else "computed"

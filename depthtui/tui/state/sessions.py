@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 from depthtui.data.codec import decode, encode
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import RunResult
-from depthtui.data.saved_session import PASS, SHIPPED, SavedRun, SavedSession
+from depthtui.data.saved_session import PASS, SavedRun, SavedSession, shipped_key
 from depthtui.data.sentence import plural
 from depthtui.data.session_files import SessionFile, SessionFolder, SessionWriter
 from depthtui.data.store import Store, make_key, open_store
@@ -227,7 +227,7 @@ class Sessions:
         if self._store is None or self._store.is_read_only:
             return
         result = decode((files("depthtui.data") / "first_run.safetensors").read_bytes())
-        keys = {name: f"{SHIPPED}-{name}" for name in _parts_of(result)}
+        keys = {name: shipped_key(name) for name in _parts_of(result)}
         started = datetime.now()
         run = SavedRun(
             result.model,
