@@ -18,17 +18,15 @@ from depthtui.data.run_settings import (
     settings_keys,
 )
 from depthtui.depth.reading import reading_of
-from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import chosen_layers, key_parts
 from depthtui.metrics.depth_score import depth_score
-from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.registry import METRIC_BY_NAME, empty_result
 from depthtui.metrics.residual_erasure import METRIC, ResidualErasure, erased_tokens
 from depthtui.metrics.residual_erasure.compute import Place, _Eraser, residual_erasure
 from depthtui.metrics.skip_effects import positions_of
-from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import ablation_loss, integrated_gradients, skip_effects
 from tests.builders.models import tiny_model
 from tests.builders.results import random_result
 from tests.naive import naive_erasure, naive_erasures
