@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from depthtui.data.run_settings import RunSettings
@@ -21,6 +22,7 @@ from depthtui.metrics.pairs import LayerPairs
 from depthtui.metrics.quantisation import Quantisation
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.metrics.repeat import Repeat
+from depthtui.metrics.residual_erasure import ResidualErasure
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.tracing.left_out import NOTHING, Substitute
 from depthtui.tracing.replay import Replay
@@ -45,6 +47,7 @@ class KernelContext:
         skipped: for every layer, the residual after it where it is left out.
         substitute: the substitute for a layer that is left out.
         start: the answer's first token.
+        means: the mean residual at each depth, which erased tokens have.
         settings: the settings of the run.
     """
 
@@ -56,12 +59,11 @@ class KernelContext:
     skipped: Sequence[Tensor] = ()
     substitute: Substitute = NOTHING
     start: int = 0
+    means: Sequence[Tensor] = ()
     settings: RunSettings = field(default_factory=RunSettings)
 
     def __post_init__(self) -> None:
-        self.anatomy = self.anatomy or SimpleNamespace(layers=self.replay.layers)
         self.tokens_with_attention = self.at_once or self.replay.n_tokens
-        self.tokens_with_gradients = self.at_once or self.replay.tokens_at_once
         self.result = SimpleNamespace(
             model=SimpleNamespace(n_layers=self.replay.n_layers),
             settings=self.settings,
@@ -69,14 +71,18 @@ class KernelContext:
             answer_start=self.start,
         )
 
+    @property
+    def tokens_with_gradients(self) -> int:
+        return self.at_once or self.replay.tokens_at_once
+
     def layers_at_once(self, tokens: int) -> int:
         return self.at_once or self.replay.n_layers
 
     def rows_at_once(self, rows: int, tokens: int) -> int:
         return self.at_once or rows
 
-    def baseline(self) -> list[Tensor]:
-        return [residual.mean(dim=0) for residual in self.replay.residual]
+    def baseline(self) -> Sequence[Tensor]:
+        return self.means
 
     def report(self, done: int, total: int, value: Any, share: float = 0.0) -> None:
         self.on_rows(done, total, value)
@@ -195,7 +201,8 @@ def quantisation(
     partial: Quantisation | None = None,
 ) -> Quantisation:
     given = replay, unembedding, on_rows, layers_at_once
-    return compute("quantisation", partial, *given, settings=through(chosen))
+    anatomy = SimpleNamespace(layers=replay.layers)
+    return compute("quantisation", partial, *given, anatomy, settings=through(chosen))
 
 
 def attention_heads(
@@ -232,3 +239,23 @@ def integrated_gradients(
     settings = through(layers, tolerance=tolerance, riemann_steps=steps)
     given = replay, unembedding, on_rows, most_tokens
     return compute("integrated_gradients", partial, *given, start=answer_start, settings=settings)
+
+
+def residual_erasure(
+    replay: Replay,
+    unembedding: Any,
+    baseline: Sequence[Tensor],
+    answer_start: int,
+    on_rows: Report = ignore,
+    partial: ResidualErasure | None = None,
+    seed: int = 0,
+    **how: Any,
+) -> ResidualErasure:
+    """The erasure that fields of its result, such as `tokens`, say."""
+    if partial is None:
+        effect = np.full((replay.n_layers + 1, replay.n_tokens), np.nan, np.float32)
+        effect[:, -1] = 0.0
+        partial = ResidualErasure(effect, answer_start, 0.0, **how)
+    given = replay, unembedding, on_rows
+    settings = RunSettings(seed=seed)
+    return compute("residual_erasure", partial, *given, means=baseline, settings=settings)

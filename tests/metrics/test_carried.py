@@ -12,7 +12,6 @@ from depthtui import analyze
 from depthtui.data.run_settings import Skip
 from depthtui.errors import DepthError
 from depthtui.metrics.kept.result import Kept
-from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.settling.compute import divergence
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.decoding import reads_on, write_greedily
@@ -21,7 +20,12 @@ from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
 from tests import naive
-from tests.builders.kernels import context_depth, integrated_gradients, skip_effects
+from tests.builders.kernels import (
+    context_depth,
+    integrated_gradients,
+    residual_erasure,
+    skip_effects,
+)
 from tests.tiny_models import fresh, random_ids, with_tokenizer
 
 SLOTS = {"dory": 1, "hrm_text": 1, "inkling2": 3, "inkling2_loop": 3, "looped_injected": 1}

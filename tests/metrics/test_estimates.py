@@ -55,6 +55,7 @@ def compute(name: str, replay: Replay, result: RunResult) -> None:
         anatomy.unembedding,
         anatomy=anatomy,
         skipped=replay.residual[:-1],
+        means=[residual.mean(dim=0) for residual in replay.residual],
         start=result.answer_start,
         settings=result.settings,
     )

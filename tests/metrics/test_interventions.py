@@ -11,7 +11,6 @@ from accelerate import dispatch_model
 
 from depthtui.data.run_settings import Skip
 from depthtui.metrics.integrated_gradients import compute as gradients_module
-from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import choose_positions
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.probe import probe_architecture
@@ -22,6 +21,7 @@ from tests.builders.kernels import (
     context_depth,
     integrated_gradients,
     order,
+    residual_erasure,
     skip_effects,
 )
 from tests.naive import (
@@ -165,7 +165,7 @@ def test_erasure_goes_on_where_it_was_left():
     before = replay.evaluations
     done = []
     again = residual_erasure(
-        replay, anatomy.unembedding, baseline, 6, lambda count, _result: done.append(count), left
+        replay, anatomy.unembedding, baseline, 6, lambda count, *_: done.append(count), left
     )
     assert min(done) > 3
     np.testing.assert_allclose(again.effect, whole.effect, atol=1e-6)

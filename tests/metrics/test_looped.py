@@ -15,7 +15,6 @@ from depthtui.engine.metric_context import Baselines
 from depthtui.errors import DepthError
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.neighbours.compute import neighbours
-from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.decoding import reads_on, write_greedily
@@ -23,7 +22,7 @@ from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
-from tests.builders.kernels import ablation_loss, context_depth, skip_effects
+from tests.builders.kernels import ablation_loss, context_depth, residual_erasure, skip_effects
 from tests.builders.models import model_info
 from tests.naive import (
     hooks,

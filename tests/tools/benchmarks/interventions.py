@@ -29,7 +29,6 @@ from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine.tokens import Vocabulary, tokenise
 from depthtui.metrics.logit_lens.compute import read_lens, unknown_rows
-from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.models.loading import load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
@@ -44,6 +43,7 @@ from tests.builders.kernels import (
     direct_effects,
     integrated_gradients,
     order,
+    residual_erasure,
     skip_effects,
 )
 from tests.naive import (
