@@ -13,7 +13,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 from typing import Any, TypeAlias
 
 Place: TypeAlias = Sequence[float]
@@ -88,7 +88,7 @@ def _read(name: str, fields: Mapping[str, Any]) -> Palette:
     )
 
 
-_TEXT = files(__package__).joinpath("palettes.toml").read_text("utf-8")
+_TEXT = Path(__file__).with_suffix(".toml").read_text("utf-8")
 
 PALETTES = {name: _read(name, fields) for name, fields in tomllib.loads(_TEXT).items()}
 

@@ -12,7 +12,7 @@ import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from depthtui.data.selection import numbers_text
 from depthtui.depth import rules
 from depthtui.metrics.ranking import lowest
 
-_DATA = tomllib.loads(files(__package__).joinpath("published.toml").read_text("utf-8"))
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 RULES = tuple(rule.name for rule in rules.BUILT_IN if rule.of_paper)
 """The paper's three rules."""
@@ -229,7 +229,7 @@ def _read_perplexity(line: str) -> PublishedPerplexity:
     return PublishedPerplexity(model, dtype, np.array(values, np.float64))
 
 
-_ROWS = files(__package__).joinpath("published_perplexity.txt").read_text("utf-8").splitlines()
+_ROWS = Path(__file__).with_name("published_perplexity.txt").read_text("utf-8").splitlines()
 
 PUBLISHED_PERPLEXITY = {row.model.lower(): row for row in map(_read_perplexity, _ROWS)}
 """Perplexities without each layer, by the model's name in lower case."""

@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.resources import files
+from pathlib import Path
 
 from depthtui.data.lazy import LazyTuple
 from depthtui.metrics.registry import ALL
@@ -48,7 +48,7 @@ def _spelt(spelling: str) -> str:
 
 def _of_file() -> tuple[Term, ...]:
     """The terms of `glossary.toml`."""
-    text = (files(__package__) / "glossary.toml").read_text("utf-8")
+    text = Path(__file__).with_suffix(".toml").read_text("utf-8")
     return tuple(
         Term(name, term["meaning"], tuple(term.get("spellings", ())))
         for name, term in tomllib.loads(text).items()

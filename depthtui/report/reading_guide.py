@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class GuidePart:
     lines: tuple[tuple[str, str], ...]
 
 
-_TEXT = (files(__package__) / "reading_guide.toml").read_text("utf-8")
+_TEXT = Path(__file__).with_suffix(".toml").read_text("utf-8")
 
 GUIDE = tuple(
     GuidePart(title, tuple(lines.items())) for title, lines in tomllib.loads(_TEXT).items()
