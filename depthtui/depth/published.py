@@ -9,9 +9,11 @@ in the published code, so a faithful run should give these values.
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from depthtui.data.run import Prompt
 from depthtui.data.selection import numbers_text
 from depthtui.depth import rules
 from depthtui.metrics.ranking import lowest
+
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 
 RULES = tuple(rule.name for rule in rules.BUILT_IN if rule.of_paper)
 """The paper's three rules."""
@@ -38,23 +42,13 @@ PROTOCOL = (
 PAPER = f"Paper: layers used on {' / '.join(DATASETS.values())}."
 """The meaning of the published numbers, in a sentence."""
 
-NEAREST: dict[str, str] = {
-    "commonsense": "hellaswag",
-    "grade_school": "gsm8k",
-    "word_problem": "gsm8k",
-    "competition": "aime24",
-}
+NEAREST: dict[str, str] = _DATA["nearest"]
 """The paper's data set that is most like each task of depthtui, by the task's name."""
 
-DEMO_COUNTS: Mapping[tuple[str, str], tuple[int, int, int]] = {
-    ("commonsense", ""): (26, 24, 28),
-    ("copying", "6"): (19, 19, 20),
-    ("addition", "1"): (28, 26, 29),
-    ("addition", "2"): (29, 28, 30),
-    ("addition", "3"): (30, 28, 30),
-    ("facts", "1"): (23, 22, 29),
-    ("facts", "2"): (19, 14, 25),
-    ("word_problem", "3"): (27, 26, 29),
+DEMO_COUNTS: dict[tuple[str, str], tuple[int, int, int]] = {
+    (task, level): tuple(counts)
+    for task, levels in _DATA["demo"].items()
+    for level, counts in levels.items()
 }
 """By task and level, the layers of the demo model that keep nine tenths, and their range."""
 
@@ -87,34 +81,13 @@ class PublishedModel:
         return [layer + 1 for layer in self.depths[rule].values()]
 
 
-# name, layers, then HellaSwag/GSM8K/AIME24 by the cosine, KL and overlap rules
-_TABLE = """
-DeepSeek-R1-Distill-Qwen-1.5B  28  17/16/17  20/1/24   23/23/24
-Qwen2.5-1.5B-Instruct          28  16/20/19  21/22/23  23/23/23
-Qwen2.5-Math-1.5B              28  16/16/16  20/22/23  23/23/23
-DeepSeek-R1-Distill-Qwen-7B    28  16/16/16  24/24/24  25/25/24
-Qwen2.5-7B-Instruct            28  17/20/18  25/25/25  26/26/26
-Qwen2.5-Math-7B                28  16/11/16  23/23/23  24/24/24
-DeepSeek-R1-Distill-Qwen-14B   48  26/30/30  40/39/41  44/44/44
-Qwen2.5-14B-Instruct           48  27/32/30  40/41/42  45/45/45
-Qwen2.5-14B                    48  27/30/30  40/40/42  45/45/45
-DeepSeek-R1-Distill-Qwen-32B   64  42/42/46  58/55/57  61/58/58
-Qwen2.5-32B-Instruct           64  43/46/43  60/58/58  61/60/60
-Qwen2.5-32B                    64  43/46/46  60/57/59  61/59/60
-"""
-
-
-def _read(line: str) -> PublishedModel:
-    name, n_layers, *cells = line.split()
-    depths = {
-        rule: dict(zip(DATASETS, map(int, cell.split("/")), strict=True))
-        for rule, cell in zip(RULES, cells, strict=True)
-    }
-    return PublishedModel(name, int(n_layers), depths)
+def _read(name: str, row: Mapping[str, Any]) -> PublishedModel:
+    depths = {rule: dict(zip(DATASETS, row[rule], strict=True)) for rule in RULES}
+    return PublishedModel(name, row["layers"], depths)
 
 
 PUBLISHED: dict[str, PublishedModel] = {
-    model.name: model for model in map(_read, _TABLE.strip().splitlines())
+    name: _read(name, row) for name, row in _DATA["depths"].items()
 }
 """The paper's table, by model name."""
 
@@ -196,40 +169,22 @@ _MEASURES = {
     "perplexity": ("", "perplexity without a layer"),
     "angle": ("", "angular distance at the last token, in 4 bits"),
 }
-"""Metric and name of each measure of the table."""
+"""Metric and name of each measure of the layers."""
 
-# Model, layers, measure, statement, its layers and the source. Model-Optimizer counts layers from
-# 1. PruneMe's layers l to l + n are the residual streams before layers l and l + n.
-_LAYERS_TABLE = """
-SmolLM2-135M              30 perplexity worst  8/9/10/11 arXiv 2603.19348
-SmolLM2-135M              30 perplexity better 14/17 arXiv 2603.19348
-Llama-2-7b-hf             32 influence  order  27/26/25/28/24/29/23/21/22 arXiv 2403.03853
-Llama-2-13b-hf            40 influence  order  33/31/32/30/29/34/28/35/27/26 arXiv 2403.03853
-Baichuan2-7B-Base         32 influence  order  26/27/25/28/24/29/23/22/30 arXiv 2403.03853
-Baichuan2-13B-Base        40 influence  order  32/31/33/30/34/29/28/35/27/26 arXiv 2403.03853
-Mistral-7B-v0.1           32 influence  order  26/25/24/27 CASE-Lab-UMD/LLM-Drop
-Qwen3-8B                  36 influence  least  26/27/28/30/31/32 NVIDIA/Model-Optimizer#1024
-Meta-Llama-3-70B-Instruct 80 angle      block  56/57/58/59/60/61/62/63 arcee-ai/PruneMe#4
-"""
-
-_OTHER_NAMES = {
-    "llama-2-7b": "llama-2-7b-hf",
-    "llama-2-13b": "llama-2-13b-hf",
-    "llama-7b": "decapoda-research-llama-7b-hf",
-}
+_OTHER_NAMES: dict[str, str] = _DATA["other_names"]
 """Other names of models of the tables, in lower case."""
 
-_BASES = {"smollm2-135m-instruct": "smollm2-135m"}
+_BASES: dict[str, str] = _DATA["bases"]
 """The base model of tuned ones, in lower case."""
 
 
-def _read_layers(line: str) -> PublishedLayers:
-    name, n_layers, measure, statement, layers, source = line.split(maxsplit=5)
-    places = tuple(map(int, layers.split("/")))
-    return PublishedLayers(name, int(n_layers), *_MEASURES[measure], statement, places, source)
+def _read_layers(row: dict[str, Any]) -> PublishedLayers:
+    metric, measure = _MEASURES[row["measure"]]
+    changes = {"metric": metric, "measure": measure, "layers": tuple(row["layers"])}
+    return PublishedLayers(**row | changes)
 
 
-PUBLISHED_LAYERS = tuple(map(_read_layers, _LAYERS_TABLE.strip().splitlines()))
+PUBLISHED_LAYERS = tuple(map(_read_layers, _DATA["layers"]))
 """Every publication's layers of every model; those of one publication on a model together."""
 
 

@@ -18,6 +18,7 @@ from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import RunSettings
 from depthtui.engine.memory import Placement
 from depthtui.lenses.maps import LensMaps
+from depthtui.metrics.choices import layers_per_part
 from depthtui.metrics.costs import Sizes, backward
 from depthtui.metrics.layer_order import LayerOrder
 from depthtui.metrics.part_bytes import part_bytes
@@ -283,6 +284,10 @@ class MetricContext:
         sizes = self.sizes
         layer_bytes = 4 * max(1, tokens) * sizes.width * sizes.item
         return at_once(sizes.layers, self._room // 3, layer_bytes)
+
+    def rows_at_once(self, rows: int, tokens: int) -> int:
+        """How many rows run together, as in `Context.rows_at_once`."""
+        return min(layers_per_part(rows), self.layers_at_once(tokens))
 
     def texts_at_once(self, texts: int) -> int:
         """How many texts of the prompt's length fit in memory, each with its keys and values."""

@@ -171,6 +171,12 @@ class Context(Protocol):
     def layers_at_once(self, tokens: int) -> int:
         """How many skipped layers fit in memory, each with `tokens` residuals and their keys."""
 
+    def rows_at_once(self, rows: int, tokens: int) -> int:
+        """How many of a result's rows to run together, each of `tokens` tokens.
+
+        A part of them, so that the first are shown soon; fewer where the memory is too small.
+        """
+
     def texts_at_once(self, texts: int) -> int:
         """How many texts of the prompt's length fit in memory, each with its keys and values."""
 

@@ -16,7 +16,21 @@ from depthtui.metrics.reduced import Reduced, largest
 from depthtui.metrics.spec import Finding, Measure, noise_floor
 
 
-class LossChange(MetricResult):
+class InRows(MetricResult):
+    """A result that is known row by row."""
+
+    @property
+    def known_rows(self) -> np.ndarray:
+        """Whether each row is known, `[rows]`."""
+        raise NotImplementedError
+
+    @property
+    def is_known(self) -> np.ndarray:
+        """Whether each row to compute is known."""
+        return self.known_rows
+
+
+class LossChange(InRows):
     """Changes of the loss, in nats: a row for each intervention, column j for token j + 1.
 
     Attributes:

@@ -12,8 +12,8 @@ from depthtui.depth.published import PROTOCOL
 from depthtui.metrics import kept, logit_lens
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME
 from depthtui.metrics.spec import Measure, Metric
-from depthtui.report.marks import MARKS_EXPLAINED
 from depthtui.report.phrases import rule_title
+from depthtui.report.reading_guide import MARKS
 
 _PAPER = "Hu, Zhou, Zhang, arXiv 2512.14064"
 
@@ -27,7 +27,7 @@ VERDICT = Explanation(
     "Firm: the count stays within a tenth of the layers, whatever is varied, other prompts like "
     "these included. Holds here: the same with fewer than five prompts, which allow no conclusion "
     "on others. Fragile: it moves further, and the reason names the cause. "
-    + " ".join(f"{marks} {meaning}." for marks, meaning in MARKS_EXPLAINED),
+    + " ".join(f"{marks} {meaning}." for marks, meaning in MARKS),
     "Warnings, which come first, then the layers that keep what the model knows. A depth is a "
     "place, not a number of used layers: a depth of 3 ends after layer 2, since layers are "
     "numbered from 0.",

@@ -13,11 +13,11 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import output_change
 from depthtui.metrics.ablation import CHANGED, METRIC, Ablation, ReducedAblation
-from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import ablation_loss
 from tests.builders.metrics import ablation
 from tests.builders.readings import evidence_by
 from tests.builders.results import run

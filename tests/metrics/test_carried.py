@@ -11,18 +11,21 @@ import torch
 from depthtui import analyze
 from depthtui.data.run_settings import Skip
 from depthtui.errors import DepthError
-from depthtui.metrics.context_depth.compute import context_depth
-from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.kept.result import Kept
-from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.settling.compute import divergence
-from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
+from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
 from tests import naive
+from tests.builders.kernels import (
+    context_depth,
+    integrated_gradients,
+    residual_erasure,
+    skip_effects,
+)
 from tests.tiny_models import fresh, random_ids, with_tokenizer
 
 SLOTS = {"dory": 1, "hrm_text": 1, "inkling2": 3, "inkling2_loop": 3, "looped_injected": 1}

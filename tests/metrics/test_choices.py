@@ -18,17 +18,20 @@ from depthtui.data.run_settings import (
     settings_keys,
 )
 from depthtui.depth.reading import reading_of
-from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import chosen_layers, key_parts
 from depthtui.metrics.depth_score import depth_score
-from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.registry import METRIC_BY_NAME, empty_result
 from depthtui.metrics.residual_erasure import METRIC, ResidualErasure, erased_tokens
-from depthtui.metrics.residual_erasure.compute import Place, _Eraser, residual_erasure
+from depthtui.metrics.residual_erasure.compute import Place, _Eraser
 from depthtui.metrics.skip_effects import positions_of
-from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import (
+    ablation_loss,
+    integrated_gradients,
+    residual_erasure,
+    skip_effects,
+)
 from tests.builders.models import tiny_model
 from tests.builders.results import random_result
 from tests.naive import naive_erasure, naive_erasures
@@ -329,13 +332,13 @@ def test_spans_that_are_done_are_not_searched_again(monkeypatch: pytest.MonkeyPa
     fresh, all_asked = searched(effects, monkeypatch, span=8)
     stopped = []
 
-    def stop(done: int, result: ResidualErasure) -> None:
+    def stop(done: int, total: int, result: ResidualErasure) -> None:
         stopped.append(result)
         if done == 16:
             raise InterruptedError
 
     with contextlib.suppress(InterruptedError):
-        searched(effects, monkeypatch, span=8, on_tokens=stop)
+        searched(effects, monkeypatch, span=8, on_rows=stop)
     begun = stopped[-1]
     assert (begun.settled, begun.is_whole, begun.finished_tokens) == (16, False, list(range(16)))
     ended, asked_for = searched(effects, monkeypatch, span=8, partial=begun)

@@ -18,10 +18,10 @@ from depthtui.metrics.context_depth import (
     ContextDepth,
     start_of,
 )
-from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.evidence import CountInterval
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import context_depth
 from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_context_losses, token_losses
@@ -73,9 +73,6 @@ def test_any_token_may_be_the_first_that_runs_in_full(name, start):
         np.testing.assert_allclose(
             actual.loss_change[depth, start - 1 :], expected[start - 1 :], rtol=2e-4, atol=2e-5
         )
-    for outside in (0, replay.n_tokens):
-        with pytest.raises(ValueError, match="must come before"):
-            context_depth(replay, anatomy.unembedding, outside)
 
 
 def test_the_last_layer_gives_later_tokens_nothing_to_read():

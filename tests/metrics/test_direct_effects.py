@@ -13,11 +13,11 @@ from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics import direct_effects as metric
 from depthtui.metrics import skip_effects as skipping
 from depthtui.metrics.direct_effects import DirectEffects, read_later, reads_earlier
-from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import direct_effects
 from tests.builders.results import run
 from tests.naive import blocks, naive_direct_effects
 from tests.tiny_models import fresh, on_few_models, random_ids, tiny

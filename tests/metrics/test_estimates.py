@@ -13,11 +13,7 @@ import torch
 from depthtui.data.protocol import Pace
 from depthtui.data.run import Prompt, PromptTokens, RunResult
 from depthtui.data.run_settings import RunSettings
-from depthtui.metrics.ablation.compute import ablation_loss
-from depthtui.metrics.choices import chosen_layers
-from depthtui.metrics.context_depth import KEYS_VALUES, start_of
-from depthtui.metrics.context_depth.compute import context_depth
-from depthtui.metrics.direct_effects.compute import direct_effects
+from depthtui.metrics.context_depth import KEYS_VALUES
 from depthtui.metrics.estimates import (
     TimeLeft,
     about_time,
@@ -25,18 +21,10 @@ from depthtui.metrics.estimates import (
     seconds_of,
     with_metric,
 )
-from depthtui.metrics.heads.compute import attention_heads
-from depthtui.metrics.order.compute import order
-from depthtui.metrics.pairs.compute import pairs
-from depthtui.metrics.quantisation.compute import quantisation
 from depthtui.metrics.registry import METRIC_BY_NAME, METRICS, empty_result
-from depthtui.metrics.repeat.compute import repeat
-from depthtui.metrics.residual_erasure import erased_tokens
-from depthtui.metrics.residual_erasure.compute import residual_erasure
-from depthtui.metrics.skip_effects import positions_of
-from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import KernelContext
 from tests.builders.models import tiny_model
 from tests.builders.results import full_run
 from tests.tiny_models import random_ids, tiny
@@ -62,40 +50,16 @@ def asked(replay: Replay, **settings: object) -> RunResult:
 
 def compute(name: str, replay: Replay, result: RunResult) -> None:
     anatomy = probe_architecture(tiny("llama"))
-    unembedding = anatomy.unembedding
-    assert unembedding is not None
-    skipped = replay.residual[:-1]
-    chosen = chosen_layers(result)
-    match name:
-        case "ablation":
-            ablation_loss(replay, unembedding, skipped, chosen=chosen)
-        case "skip_effects":
-            skip_effects(replay, unembedding, skipped, positions_of(result), chosen=chosen)
-        case "direct_effects":
-            direct_effects(replay, skipped, positions_of(result), chosen=chosen)
-        case "residual_erasure":
-            baseline = [residual.mean(dim=0) for residual in replay.residual]
-            tokens = erased_tokens(result)
-            residual_erasure(
-                replay,
-                unembedding,
-                baseline,
-                result.answer_start,
-                chosen=chosen,
-                tokens=tokens,
-            )
-        case "context_depth":
-            context_depth(replay, unembedding, start_of(result))
-        case "order":
-            order(replay, unembedding)
-        case "repeat":
-            repeat(replay, unembedding)
-        case "pairs":
-            pairs(replay, unembedding, replay.n_layers, chosen=chosen)
-        case "quantisation":
-            quantisation(replay, unembedding, chosen=chosen)
-        case "heads":
-            attention_heads(replay, anatomy)
+    context = KernelContext(
+        replay,
+        anatomy.unembedding,
+        anatomy=anatomy,
+        skipped=replay.residual[:-1],
+        means=[residual.mean(dim=0) for residual in replay.residual],
+        start=result.answer_start,
+        settings=result.settings,
+    )
+    METRIC_BY_NAME[name].kernel()(context, None)
 
 
 @pytest.mark.parametrize(

@@ -21,11 +21,11 @@ from depthtui.depth.reading import reading_of
 from depthtui.engine.factory import Storage, make_engine
 from depthtui.errors import DepthError
 from depthtui.metrics.experts import METRIC, ChosenExperts, ReducedExperts
-from depthtui.metrics.experts.compute import chosen_experts
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.layer_parts import experts_of
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import chosen_experts
 from tests.builders.results import run
 from tests.naive import blocks, layer_ends
 from tests.tiny_models import fresh, random_ids, tiny, tiny_folder

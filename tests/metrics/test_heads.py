@@ -20,7 +20,6 @@ from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.errors import DepthError
 from depthtui.metrics.heads import METRIC, AttentionHeads, ReducedHeads, head_mean
-from depthtui.metrics.heads.compute import attention_heads
 from depthtui.tracing.anatomy import Anatomy, Unembedding
 from depthtui.tracing.layer_call import call_at
 from depthtui.tracing.layer_parts import heads_of, own_sinks
@@ -28,6 +27,7 @@ from depthtui.tracing.modules import first_tensor
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import LayerActivations, trace
+from tests.builders.kernels import attention_heads
 from tests.builders.results import run
 from tests.naive import blocks
 from tests.tiny_models import FEW, TINY, WITHOUT_SPLIT, fresh, on_few_models, random_ids, tiny

@@ -10,17 +10,20 @@ import torch
 from accelerate import dispatch_model
 
 from depthtui.data.run_settings import Skip
-from depthtui.metrics.ablation.compute import ablation_loss
-from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.integrated_gradients import compute as gradients_module
-from depthtui.metrics.integrated_gradients.compute import integrated_gradients
-from depthtui.metrics.order.compute import order
-from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.metrics.skip_effects import choose_positions
-from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
+from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
+from tests.builders.kernels import (
+    ablation_loss,
+    context_depth,
+    integrated_gradients,
+    order,
+    residual_erasure,
+    skip_effects,
+)
 from tests.naive import (
     blocks,
     layer_ends,
@@ -162,7 +165,7 @@ def test_erasure_goes_on_where_it_was_left():
     before = replay.evaluations
     done = []
     again = residual_erasure(
-        replay, anatomy.unembedding, baseline, 6, lambda count, _result: done.append(count), left
+        replay, anatomy.unembedding, baseline, 6, lambda count, *_: done.append(count), left
     )
     assert min(done) > 3
     np.testing.assert_allclose(again.effect, whole.effect, atol=1e-6)
@@ -457,9 +460,10 @@ def test_integrated_gradients_match_a_fine_rule_and_are_complete(name, layer):
     assert elsewhere.floor > 1e-5 > 10 * result.floor
 
 
-def test_integrated_gradients_say_what_they_did_not_reach():
+def test_integrated_gradients_say_what_they_did_not_reach(monkeypatch):
+    monkeypatch.setattr(gradients_module, "_MOST_POINTS", 13)
     _model, _ids, anatomy, replay = replayed("llama", 9)
-    few = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-7, most_points=13)
+    few = integrated_gradients(replay, anatomy.unembedding, 6, tolerance=1e-7)
     assert not few.reached.all()
     assert (few.points <= 13).all()
     total = few.attribution.sum(axis=1)
@@ -643,10 +647,10 @@ def test_integrated_gradients_go_on_where_they_were_left():
         replay,
         anatomy.unembedding,
         6,
-        on_layer=lambda layer, _result: done.append(layer),
+        on_rows=lambda count, *_: done.append(count),
         partial=whole,
     )
-    assert done == [2, 3]
+    assert done == [3, 4]
     np.testing.assert_allclose(again.attribution, kept, atol=1e-6)
 
 

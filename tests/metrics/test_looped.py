@@ -13,18 +13,16 @@ from depthtui import analyze
 from depthtui.data.run_settings import RunSettings, Skip
 from depthtui.engine.metric_context import Baselines
 from depthtui.errors import DepthError
-from depthtui.metrics.ablation.compute import ablation_loss
-from depthtui.metrics.context_depth.compute import context_depth
 from depthtui.metrics.contributions import Contributions
 from depthtui.metrics.neighbours.compute import neighbours
-from depthtui.metrics.residual_erasure.compute import residual_erasure
-from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
+from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.tracing.activations import Activations, record_residuals
 from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.left_out import without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.trace import trace
+from tests.builders.kernels import ablation_loss, context_depth, residual_erasure, skip_effects
 from tests.builders.models import model_info
 from tests.naive import (
     hooks,

@@ -14,9 +14,9 @@ from depthtui.metrics.order import (
     Order,
     pairs_side_by_side,
 )
-from depthtui.metrics.order.compute import order
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import order
 from tests.builders.readings import evidence_by
 from tests.builders.results import run
 from tests.naive import blocks, naive_reordered_losses, token_losses

@@ -12,9 +12,9 @@ import torch
 from depthtui.data.run_settings import RunSettings, SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics.pairs import METRIC, LayerPairs, ReducedPairs, floor, interactions, wrecks
-from depthtui.metrics.pairs.compute import pairs
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import pairs
 from tests.builders.metrics import pairs_of
 from tests.builders.results import run
 from tests.naive import probabilities

@@ -21,10 +21,11 @@ from depthtui.metrics.quantisation import (
     ReducedQuantisation,
     counts_to_half,
 )
-from depthtui.metrics.quantisation.compute import check, quantisation
+from depthtui.metrics.quantisation.compute import check
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
 from depthtui.tracing.rounded_weights import linear_weights, round_to_blocks
+from tests.builders.kernels import quantisation
 from tests.builders.results import run
 from tests.naive import blocks, naive_quantised, naive_without
 from tests.tiny_models import TINY, fresh, on_few_models, random_ids, tiny

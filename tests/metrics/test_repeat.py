@@ -13,9 +13,9 @@ from depthtui.data.plain import Misfit, from_plain, to_plain
 from depthtui.data.run_settings import SummarySettings
 from depthtui.depth.reading import Reading, reading_of
 from depthtui.metrics.repeat import METRIC, ReducedRepeat, Repeat, by_ends, lengths_from
-from depthtui.metrics.repeat.compute import repeat
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import repeat
 from tests.builders.results import run
 from tests.naive import blocks, naive_repeated, naive_without
 from tests.tiny_models import fresh, on_few_models, random_ids, tiny

@@ -14,15 +14,11 @@ from torch import Tensor
 from depthtui.data.run_settings import RunSettings, SummarySettings, settings_keys
 from depthtui.depth.reading import reading_of
 from depthtui.engine.metric_context import Baselines
-from depthtui.metrics.ablation.compute import ablation_loss
 from depthtui.metrics.choices import STAND_INS, key_parts
-from depthtui.metrics.context_depth.compute import context_depth
-from depthtui.metrics.direct_effects.compute import direct_effects
 from depthtui.metrics.kept.compute import OrderedRows, RunOrders, begun, own_orders
 from depthtui.metrics.kept.result import Kept
-from depthtui.metrics.pairs.compute import pairs
 from depthtui.metrics.registry import ALL, METRIC_BY_NAME, depending_on
-from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
+from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.report.choices import choice_words
 from depthtui.report.groups import group_runs
 from depthtui.tracing.anatomy import Anatomy
@@ -30,6 +26,7 @@ from depthtui.tracing.decoding import reads_on, write_greedily
 from depthtui.tracing.left_out import NOTHING, LayersToLeave, Substitute, without_first
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import ablation_loss, context_depth, direct_effects, pairs, skip_effects
 from tests.builders.results import full_run
 from tests.naive import (
     blocks,

@@ -5,11 +5,12 @@ import torch
 from accelerate import cpu_offload, disk_offload
 
 from depthtui.errors import DepthError
-from depthtui.metrics.skip_effects.compute import skip_effects, skipped_residuals
+from depthtui.metrics.skip_effects.compute import skipped_residuals
 from depthtui.models.devices import execution_device
 from depthtui.tracing.modules import first_tensor
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import skip_effects
 from tests.tiny_models import HIDDEN, TINY, WITHOUT_SPLIT, fresh, on_few_models, random_ids, tiny
 
 HALVES = (torch.bfloat16, torch.float16)

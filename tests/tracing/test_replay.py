@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from depthtui.metrics.residual_erasure.compute import residual_erasure
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import residual_erasure
 from tests.naive import blocks, layer_ends
 from tests.tiny_models import HIDDEN, LAYERS, fresh, on_few_models, random_ids, tiny
 

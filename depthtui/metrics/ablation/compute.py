@@ -2,68 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import numpy as np
 import torch
-from torch import Tensor
 
 from depthtui.metrics.ablation import Ablation
-from depthtui.metrics.choices import chosen_layers, layers_per_part
+from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import OutputChange
 from depthtui.metrics.skip_effects.compute import SkipSweep
-from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.left_out import NOTHING, Substitute, without_first
-from depthtui.tracing.replay import Replay
+from depthtui.tracing.left_out import without_first
 
 
 def compute(context: Context, partial: Ablation | None) -> Ablation:
-    """Compute the metric of a run; layers already in `partial` are not left out again."""
-    replay, chosen = context.replay, chosen_layers(context.result)
-    part = layers_per_part(len(chosen or range(replay.n_layers)))
-    return ablation_loss(
-        replay,
-        context.unembedding,
-        context.skipped,
-        context.result.settings.skip_part,
-        min(part, context.layers_at_once(replay.n_tokens)),
-        context.report,
-        chosen,
-        partial,
-        context.substitute,
-    )
-
-
-def ablation_loss(
-    replay: Replay,
-    unembedding: Unembedding,
-    skipped: Sequence[Tensor],
-    part: str = "layer",
-    layers_at_once: int = 0,
-    on_rows: Callable[[int, int, Ablation | None], None] = lambda done, total, partial: None,
-    chosen: Sequence[int] = (),
-    partial: Ablation | None = None,
-    substitute: Substitute = NOTHING,
-) -> Ablation:
     """The change of the output without each layer; the last layers come first.
 
-    At the end the layers of `spare_layers` are left out together.
-
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        skipped: for every layer, the residual after it where it is left out, `[T, d]`.
-        part: the part that `skipped` leaves out, for the record.
-        layers_at_once, on_rows: as in `fill_rows`.
-        chosen: the layers to leave out, in order; empty for every one.
-        partial: the result so far, to continue from.
-        substitute: the substitute for the layers that are left out together; `skipped` contains it.
+    Layers already in `partial` are not left out again. At the end the layers of `spare_layers` are
+    left out together.
     """
+    replay, skipped, layers = context.replay, context.skipped, measured_layers(context.result)
     count = replay.n_layers
+    at_once = context.rows_at_once(len(layers), replay.n_tokens)
     with torch.no_grad():
-        change = OutputChange(unembedding, replay.states[-1], replay.ids)
+        change = OutputChange(context.unembedding, replay.states[-1], replay.ids)
 
         def fill(result: Ablation, group: list[int], ran: Ran) -> Ablation:
             sweep = SkipSweep(replay, skipped, [0], group[0])
@@ -80,17 +41,18 @@ def ablation_loss(
 
         start = partial
         if start is None:
-            start = Ablation.unknown(count, replay.n_tokens, part=part, chosen=tuple(chosen))
+            part, chosen = context.result.settings.skip_part, chosen_layers(context.result)
+            start = Ablation.unknown(count, replay.n_tokens, part=part, chosen=chosen)
             start.loss[:] = change.losses.numpy()
-        costs = {layer: count - 1 - layer for layer in chosen or range(count)}
-        result = fill_rows(start, costs, layers_at_once, fill, on_rows)
+        costs = {layer: count - 1 - layer for layer in layers}
+        result = fill_rows(context, start, costs, at_once, fill)
         if result.is_whole:
             return result
-        layers = result.spare_layers
+        spare = result.spare_layers
         result = result.copied()
-        result.together[:] = np.isin(np.arange(count), layers)
-        if layers:
-            changes = change(without_first(replay, layers, [len(layers)], substitute))
+        result.together[:] = np.isin(np.arange(count), spare)
+        if spare:
+            changes = change(without_first(replay, spare, [len(spare)], context.substitute))
             result.together_kl = float(changes.kl[0, 1:].mean())
             result.together_choices = float(changes.kept[0, 1:].mean())
         return result

@@ -7,58 +7,27 @@ keys and values are the clean ones: a row joins behind it, and is only the token
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from depthtui.metrics.choices import layers_per_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.context_depth import ContextDepth, start_of
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
-from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.left_out import NOTHING, Substitute, left_out
+from depthtui.tracing.left_out import Substitute, left_out
 from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: ContextDepth | None) -> ContextDepth:
-    """Compute the metric of a run; depths already in `partial` are not computed again."""
-    replay = context.replay
-    return context_depth(
-        replay,
-        context.unembedding,
-        start_of(context.result),
-        min(layers_per_part(replay.n_layers), context.layers_at_once(replay.n_tokens)),
-        context.report,
-        partial,
-        context.substitute,
-    )
-
-
-def context_depth(
-    replay: Replay,
-    unembedding: Unembedding,
-    start: int,
-    layers_at_once: int = 0,
-    on_rows: Callable[[int, int, ContextDepth | None], None] = lambda done, total, partial: None,
-    partial: ContextDepth | None = None,
-    substitute: Substitute = NOTHING,
-) -> ContextDepth:
     """Let the tokens before `start` skip all layers from each depth on, and measure the loss.
 
-    The last depths come first.
-
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        start: the first token that is run in full, at least 1.
-        layers_at_once, on_rows: as in `fill_rows`.
-        partial: the result so far, to continue from.
-        substitute: the substitute for a layer that is left out.
+    The last depths come first; those already in `partial` are not computed again.
     """
-    if not 0 < start < replay.n_tokens:
-        raise ValueError("a token must come before the first that is run in full")
+    replay, unembedding = context.replay, context.unembedding
+    start, substitute = start_of(context.result), context.substitute
     count, ids = replay.n_layers, replay.ids[start - 1 :]
+    at_once = context.rows_at_once(count, replay.n_tokens)
 
     def losses(before: Sequence[Tensor], later: Tensor) -> Tensor:
         """The losses of the tokens from `start` on; the token before predicts the first."""
@@ -92,7 +61,7 @@ def context_depth(
             result.without_context[columns] = (losses_alone - clean).numpy()
             result.unchanged[columns] = 0.0
         costs = {depth: count - 1 - depth for depth in range(count - 1)}
-        return fill_rows(result, costs, layers_at_once, fill, on_rows)
+        return fill_rows(context, result, costs, at_once, fill)
 
 
 class _Rows:

@@ -6,12 +6,12 @@ runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from depthtui.metrics.choices import chosen_layers
+from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.skip_effects import positions_of, tokens_run
@@ -20,49 +20,22 @@ from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: DirectEffects | None) -> DirectEffects:
-    """Compute the metric of a run; layers already called in `partial` are not called again."""
-    return direct_effects(
-        context.replay,
-        context.skipped,
-        positions_of(context.result),
-        context.result.settings.skip_part,
-        context.report,
-        context.layers_at_once(tokens_run(context.result)),
-        chosen_layers(context.result),
-        partial,
-    )
-
-
-def direct_effects(
-    replay: Replay,
-    skipped: Sequence[Tensor],
-    positions: Sequence[int],
-    part: str = "layer",
-    on_rows: Callable[[int, int, DirectEffects], None] = lambda done, total, partial: None,
-    sources_at_once: int = 0,
-    chosen: Sequence[int] = (),
-    partial: DirectEffects | None = None,
-) -> DirectEffects:
     """Call every layer without the write of each earlier layer before each position.
 
-    Args:
-        replay: the clean run.
-        skipped: for every layer, the residual after it where it, or a part of it, is left out,
-            `[T, d]`: its write is the clean residual after it minus this.
-        positions: the positions t; 0 stands for the write at all tokens.
-        part: the part that `skipped` leaves out, for the record.
-        on_rows: called after each reader with how many pairs of a source and a reader are done,
-            of how many, and the result so far.
-        sources_at_once: how many sources one batch of a reader's calls goes without; 0 for all.
-        chosen: the sources, in order; empty for every layer.
-        partial: the result so far, to continue from.
+    The write of a layer is the clean residual after it minus the one where it, or a part of it, is
+    left out. Layers already called in `partial` are not called again. Progress is in pairs of a
+    layer that writes and one that reads.
     """
-    count = replay.n_layers
-    layers = list(chosen) or list(range(count))
+    replay, skipped, positions = context.replay, context.skipped, positions_of(context.result)
+    count, layers = replay.n_layers, measured_layers(context.result)
     result = DirectEffects.unknown(
-        count, replay.n_tokens, part=part, positions=tuple(positions), floor=0.0
+        count,
+        replay.n_tokens,
+        part=context.result.settings.skip_part,
+        positions=tuple(positions),
+        floor=0.0,
+        chosen=chosen_layers(context.result),
     )
-    result.chosen = tuple(chosen)
     for layer in layers:
         result.layers[layer, : layer + 1] = 0.0
     if partial is not None:
@@ -71,10 +44,10 @@ def direct_effects(
     readers = [reader for reader in range(1, count) if not is_known[reader]]
     total = sum(count - 1 - layer for layer in layers)
     done = total - sum(layer < reader for reader in readers for layer in layers)
+    size = context.layers_at_once(tokens_run(context.result))
     with torch.no_grad():
         for reader in readers:
             sources = [layer for layer in layers if layer < reader]
-            size = sources_at_once or count
             for first in range(0, len(sources), size):
                 group = sources[first : first + size]
                 sweep = SkipSweep(replay, skipped, positions, reader)
@@ -86,7 +59,7 @@ def direct_effects(
                     largest = torch.maximum(largest, torch.stack(changes).amax(dim=1))
                 result.layers[group, reader] = largest.numpy()
                 done += len(group)
-                on_rows(done, total, result.copied())
+                context.report(done, total, result.copied())
     return result
 
 

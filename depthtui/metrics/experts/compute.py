@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 
 from depthtui.errors import DepthError
 from depthtui.metrics.context import Context
 from depthtui.metrics.experts import ChosenExperts
-from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.batching import slices
 from depthtui.tracing.layer_call import (
     NO_EXPERTS,
@@ -20,34 +17,20 @@ from depthtui.tracing.layer_call import (
     may_have_experts,
 )
 from depthtui.tracing.layer_parts import experts_of
-from depthtui.tracing.replay import Replay
-
-OnRows = Callable[[int, int, ChosenExperts | None], None]
 
 
 def compute(context: Context, partial: ChosenExperts | None) -> ChosenExperts:
-    """Compute the metric of a run; layers already in `partial` do not run again."""
-    at_once = context.tokens_with_attention
-    return chosen_experts(context.replay, context.anatomy, at_once, context.report, partial)
-
-
-def chosen_experts(
-    replay: Replay,
-    anatomy: Anatomy,
-    tokens_at_once: int = 0,
-    on_rows: OnRows = lambda done, total, partial: None,
-    partial: ChosenExperts | None = None,
-) -> ChosenExperts:
     """Record the experts that every layer chooses at all tokens.
 
-    Args:
-        replay, anatomy, tokens_at_once, on_rows, partial: as in `heads.compute.attention_heads`.
+    Layers already in `partial` do not run again. Where tokens cannot be run behind others, all go
+    through a layer together.
 
     Raises:
         DepthError: no layer has experts.
     """
+    replay, anatomy = context.replay, context.anatomy
     count, tokens = replay.n_layers, replay.n_tokens
-    at_once = tokens_at_once if tokens_at_once and replay.can_resume else tokens
+    at_once = context.tokens_with_attention if replay.can_resume else tokens
     result = partial or ChosenExperts.unknown(count, tokens)
     with torch.no_grad():
         for layer in np.flatnonzero(~result.done).tolist():
@@ -61,7 +44,7 @@ def chosen_experts(
                     if part.stop == tokens:
                         _check(result, layer, call)
             result.done[layer] = True
-            on_rows(int(result.done.sum()), count, result)
+            context.report(int(result.done.sum()), count, result)
     if not result.n_experts:
         raise DepthError(NO_EXPERTS)
     return result

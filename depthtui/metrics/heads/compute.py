@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,38 +20,19 @@ from depthtui.tracing.norms import norm
 from depthtui.tracing.output_direction import freeze, mean_row, output_directions
 from depthtui.tracing.replay import Replay
 
-OnRows = Callable[[int, int, AttentionHeads | None], None]
-
 
 def compute(context: Context, partial: AttentionHeads | None) -> AttentionHeads:
-    """Compute the metric of a run; layers already in `partial` do not run again."""
-    return attention_heads(
-        context.replay, context.anatomy, context.tokens_with_attention, context.report, partial
-    )
-
-
-def attention_heads(
-    replay: Replay,
-    anatomy: Anatomy,
-    tokens_at_once: int = 0,
-    on_rows: OnRows = lambda done, total, partial: None,
-    partial: AttentionHeads | None = None,
-) -> AttentionHeads:
     """Take the attention of every layer apart at all tokens.
 
-    Args:
-        replay: the clean run.
-        anatomy: the anatomy of its model.
-        tokens_at_once: how many tokens go through a layer together, with attention to all of the
-            prompt; 0 for all. Where tokens cannot be run behind others, all go together.
-        on_rows: called with how many layers are done, of how many, and the result so far.
-        partial: the result so far, to continue from.
+    Layers already in `partial` do not run again. Where tokens cannot be run behind others, all go
+    through a layer together.
 
     Raises:
         DepthError: no layer has attention weights.
     """
+    replay, anatomy = context.replay, context.anatomy
     count, tokens = replay.n_layers, replay.n_tokens
-    at_once = tokens_at_once if tokens_at_once and replay.can_resume else tokens
+    at_once = context.tokens_with_attention if replay.can_resume else tokens
     with torch.no_grad():
         output = _OutputDirections.of(anatomy.unembedding, replay.states[-1])
         result = partial or AttentionHeads.unknown(count, tokens, notes=output.notes)
@@ -62,7 +42,7 @@ def attention_heads(
             for part in slices(tokens, at_once):
                 layer_heads.add(part)
             result = layer_heads.put_into(result)
-            on_rows(int(result.done.sum()), count, result)
+            context.report(int(result.done.sum()), count, result)
     if not np.isfinite(result.sink).any():
         raise DepthError(result.notes[-1] if result.notes else "no layer has attention weights")
     return result

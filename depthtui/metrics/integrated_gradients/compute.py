@@ -33,6 +33,9 @@ from depthtui.tracing.replay import Replay
 _FIRST_GAPS = 8
 """The number of equal gaps at whose ends the path is visited first."""
 
+_MOST_POINTS = 2048
+"""Gradients after which a layer is given up as not reached."""
+
 _SHARE_LEFT = 0.9
 """The gaps that are not halved may together have this share of the allowed error."""
 
@@ -54,85 +57,44 @@ _WIDTHS_KEPT = 48
 
 
 def compute(context: Context, partial: IntegratedGradients | None) -> IntegratedGradients:
-    """Compute the metric of a run; layers already in `partial` are not computed again."""
-    settings, replay = context.result.settings, context.replay
-    layers = measured_layers(context.result)
-    # The later a layer, the fewer layers run behind it.
-    costs = [replay.n_layers - layer for layer in layers]
-
-    def report(layer: int, value: IntegratedGradients) -> None:
-        n_completed = layers.index(layer) + 1
-        context.report(n_completed, len(layers), value, sum(costs[:n_completed]) / sum(costs))
-
-    return integrated_gradients(
-        replay,
-        context.unembedding,
-        context.result.answer_start,
-        settings.tolerance,
-        steps=settings.riemann_steps,
-        on_layer=report,
-        partial=partial,
-        layers=chosen_layers(context.result) or None,
-        most_tokens=context.tokens_with_gradients,
-    )
-
-
-def integrated_gradients(
-    replay: Replay,
-    unembedding: Unembedding,
-    answer_start: int,
-    tolerance: float = 0.01,
-    most_points: int = 2048,
-    steps: int = 0,
-    on_layer: Callable[[int, IntegratedGradients], None] = lambda layer, partial: None,
-    partial: IntegratedGradients | None = None,
-    layers: Sequence[int] | None = None,
-    most_tokens: int = 0,
-) -> IntegratedGradients:
     """Integrate the gradients of f, the answer tokens' summed probability, at every layer.
 
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        answer_start: index of the answer's first token, at least 1.
-        tolerance: wanted completeness error, both of the whole path and as the
-            root-sum-square of the errors between visited places, which rules out that large
-            errors cancel by luck.
-        most_points: gradients after which a layer is given up as not reached.
-        steps: if positive, the number of left-Riemann steps instead (the paper: 256).
-        on_layer: called with each finished layer.
-        partial: the result so far, to continue from; it is filled in.
-        layers: the layers to compute; None for all.
-        most_tokens: tokens whose gradients are taken at once; 0 for half of the replay's batch.
+    Layers already in `partial` are not computed again; it is filled in. The settings' tolerance is
+    the wanted completeness error, both of the whole path and as the root-sum-square of the errors
+    between visited places, which rules out that large errors cancel by luck.
     """
-    if not 0 < answer_start < replay.n_tokens:
-        raise ValueError("the answer must begin after the first token and before the end")
+    settings, replay = context.result.settings, context.replay
+    layers, answer_start = measured_layers(context.result), context.result.answer_start
+    # The later a layer, the fewer layers run behind it.
+    costs = [replay.n_layers - layer for layer in layers]
+    most_tokens = context.tokens_with_gradients
     result = partial
     if result is None:
-        result = IntegratedGradients(
-            attribution=np.full((replay.n_layers, replay.n_tokens), np.nan, np.float32),
-            completeness_error=np.full(replay.n_layers, np.nan, np.float32),
-            points=np.zeros(replay.n_layers, np.int32),
-            reached=np.zeros(replay.n_layers, np.bool_),
-            tolerance=tolerance,
+        result = IntegratedGradients.unknown(
+            replay.n_layers,
+            replay.n_tokens,
+            tolerance=settings.tolerance,
             answer_start=answer_start,
             floor=0.0,
-            chosen=tuple(layers or ()),
+            chosen=chosen_layers(context.result),
         )
-    for layer in range(replay.n_layers) if layers is None else layers:
+        result.points[:] = 0
+    for done, layer in enumerate(layers, start=1):
         if np.isfinite(result.completeness_error[layer]):
             continue
-        path = _Path(replay, unembedding, layer, answer_start, most_tokens)
-        if steps > 0:
-            total, error, points, reached = _riemann(path, steps, tolerance)
+        path = _Path(replay, context.unembedding, layer, answer_start, most_tokens)
+        if settings.riemann_steps > 0:
+            total, error, points, reached = _riemann(
+                path, settings.riemann_steps, settings.tolerance
+            )
         else:
-            total, error, points, reached = _adaptive(path, tolerance, most_points)
+            total, error, points, reached = _adaptive(path, settings.tolerance)
         result.floor = max(result.floor, abs(path.value(1.0) - path.clean_value()))
         result.attribution[layer] = total
         result.completeness_error[layer] = error
         result.points[layer] = points
         result.reached[layer] = reached
-        on_layer(layer, result)
+        context.report(done, len(layers), result, sum(costs[:done]) / sum(costs))
     return result
 
 
@@ -164,7 +126,7 @@ class _Path:
             with torch.no_grad():
                 replay.run_layer(layer + 1, actual[None, : len(self._delta)])
         self.narrowest = max(_NARROWEST, torch.finfo(self._dtype).eps)
-        tokens = min(most_tokens or replay.tokens_at_once, replay.tokens_at_once // 2)
+        tokens = min(most_tokens, replay.tokens_at_once // 2)
         self._saves = self._widens or tokens < len(self._delta) or _moves(later_layers)
         if self._saves:
             tokens = min(tokens * _block_share(len(later_layers)), replay.tokens_at_once // 2)
@@ -282,9 +244,7 @@ def _riemann(path: _Path, steps: int, tolerance: float) -> tuple[np.ndarray, flo
     return total, error, steps, error <= tolerance
 
 
-def _adaptive(
-    path: _Path, tolerance: float, most_points: int
-) -> tuple[np.ndarray, float, int, bool]:
+def _adaptive(path: _Path, tolerance: float) -> tuple[np.ndarray, float, int, bool]:
     places = [gap / _FIRST_GAPS for gap in range(_FIRST_GAPS + 1)]
     while True:
         path.visit(places)
@@ -297,7 +257,7 @@ def _adaptive(
         error = _relative(float(parts.sum()), path)
         reached = error <= tolerance and _together(errors) <= allowed_error
         middles = _middles(places, errors, _SHARE_LEFT * allowed_error, path.narrowest)
-        if reached or not middles or path.points + len(middles) > most_points:
+        if reached or not middles or path.points + len(middles) > _MOST_POINTS:
             return parts.sum(axis=0), error, path.points, reached
         places = sorted([*places, *middles])
 

@@ -5,50 +5,25 @@ No layer is left out, so nothing stands in for one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.metrics.choices import layers_per_part
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows, token_losses
 from depthtui.metrics.order import Order
-from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.replay import Replay
 
 
 def compute(context: Context, partial: Order | None) -> Order:
-    """Compute the metric of a run; pairs already in `partial` are not computed again."""
-    replay = context.replay
-    return order(
-        replay,
-        context.unembedding,
-        min(layers_per_part(replay.n_layers - 1), context.layers_at_once(2 * replay.n_tokens)),
-        context.report,
-        partial,
-    )
-
-
-def order(
-    replay: Replay,
-    unembedding: Unembedding,
-    pairs_at_once: int = 0,
-    on_rows: Callable[[int, int, Order | None], None] = lambda done, total, partial: None,
-    partial: Order | None = None,
-) -> Order:
     """Run each layer and the next one side by side, and swapped, and measure the loss.
 
-    The last pairs come first. A layer that writes nothing is in no pair: its row is 0.
-
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        pairs_at_once, on_rows: as in `fill_rows`.
-        partial: the result so far, to continue from.
+    The last pairs come first; those already in `partial` are not computed again. A layer that
+    writes nothing is in no pair: its row is 0.
     """
+    replay, unembedding = context.replay, context.unembedding
     count = replay.n_layers
+    at_once = context.rows_at_once(count - 1, 2 * replay.n_tokens)
     writing = [layer for layer in range(count) if _writes(replay, layer)]
     firsts = dict(zip(writing[1:], writing, strict=False))
     with torch.no_grad():
@@ -77,7 +52,7 @@ def order(
             ] = start_result.unchanged[:] = 0.0
         # Two layers for the pair, and the layers behind it for each of its two runs.
         costs = {first: 2 * (count - second) for second, first in firsts.items()}
-        return fill_rows(start_result, costs, pairs_at_once, fill, on_rows)
+        return fill_rows(context, start_result, costs, at_once, fill)
 
 
 def _writes(replay: Replay, layer: int) -> bool:

@@ -9,13 +9,14 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
 from depthtui.metrics.ablation import ROUNDING
 from depthtui.metrics.choices import STAND_INS, chosen_key, left_out_words, measured_layers
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import CountInterval, progress_words
+from depthtui.metrics.loss_change import InRows
 from depthtui.metrics.measures import floor_of, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced
@@ -84,7 +85,7 @@ def floor(unchanged: float, tokens: int) -> float:
 
 
 @dataclass
-class LayerPairs(MetricResult):
+class LayerPairs(InRows):
     """The cost of leaving out each layer, and each pair of layers, at all tokens.
 
     A cost is the mean of KL(p || p~) over every token but token 0, in nats; p is the whole model's
@@ -114,10 +115,6 @@ class LayerPairs(MetricResult):
     def known_rows(self) -> np.ndarray:
         """Whether the cost at each of `places` is known."""
         return np.isfinite(self.kl[_index(self.places)])
-
-    @property
-    def is_known(self) -> np.ndarray:
-        return self.known_rows
 
     @property
     def noise_of_outputs(self) -> float:

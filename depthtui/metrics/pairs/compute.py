@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import torch
 
 from depthtui.metrics.choices import chosen_layers
@@ -11,51 +9,22 @@ from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import OutputChange
 from depthtui.metrics.pairs import LayerPairs
-from depthtui.tracing.anatomy import Unembedding
-from depthtui.tracing.left_out import NOTHING, Substitute, left_out
-from depthtui.tracing.replay import Replay
+from depthtui.tracing.left_out import left_out
 
 
 def compute(context: Context, partial: LayerPairs | None) -> LayerPairs:
-    """Compute the metric of a run; pairs already in `partial` do not run again."""
-    replay = context.replay
-    return pairs(
-        replay,
-        context.unembedding,
-        context.layers_at_once(replay.n_tokens),
-        context.report,
-        chosen_layers(context.result),
-        partial,
-        context.substitute,
-    )
-
-
-def pairs(
-    replay: Replay,
-    unembedding: Unembedding,
-    pairs_at_once: int = 0,
-    on_rows: Callable[[int, int, LayerPairs | None], None] = lambda done, total, partial: None,
-    chosen: Sequence[int] = (),
-    partial: LayerPairs | None = None,
-    substitute: Substitute = NOTHING,
-) -> LayerPairs:
     """Run without each layer, and without each pair of layers; the last layers come first.
 
     The runs of all pairs with the same lower layer are one run, without this layer alone, up to the
-    upper one: in all `(L - 1) L (L + 1) / 6` layers run, where all pairs run together.
-
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        pairs_at_once, on_rows: as in `fill_rows`; a row is one of `LayerPairs.places`.
-        chosen: the layers of the pairs, in order; empty for every one.
-        partial: the result so far, to continue from.
-        substitute: the substitute for a layer that is left out.
+    upper one: in all `(L - 1) L (L + 1) / 6` layers run, where all pairs run together. A row is one
+    of `LayerPairs.places`; pairs already in `partial` do not run again.
     """
+    replay, chosen, substitute = context.replay, chosen_layers(context.result), context.substitute
     count = replay.n_layers
-    start_result = partial or LayerPairs.unknown(count, replay.n_tokens, chosen=tuple(chosen))
+    at_once = context.layers_at_once(replay.n_tokens)
+    start_result = partial or LayerPairs.unknown(count, replay.n_tokens, chosen=chosen)
     places = start_result.places
-    change = OutputChange(unembedding, replay.states[-1], replay.ids)
+    change = OutputChange(context.unembedding, replay.states[-1], replay.ids)
 
     def fill(result: LayerPairs, group: list[int], ran: Ran) -> LayerPairs:
         group_places = {places[number] for number in group}
@@ -80,4 +49,4 @@ def pairs(
 
     with torch.no_grad():
         costs = {number: count - 1 - later for number, (_, later) in enumerate(places)}
-        return fill_rows(start_result, costs, pairs_at_once, fill, on_rows)
+        return fill_rows(context, start_result, costs, at_once, fill)

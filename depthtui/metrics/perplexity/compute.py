@@ -22,7 +22,7 @@ def compute(context: Context, partial: Perplexity | None) -> Perplexity:
     rows = [*(order[:count] for count in range(n_layers + 1)), *((layer,) for layer in order[1:])]
     losses = torch.empty(len(rows), n_tokens - 1)
     with torch.no_grad():
-        for part in slices(len(rows), context.layers_at_once(n_tokens) or len(rows)):
+        for part in slices(len(rows), context.layers_at_once(n_tokens)):
             states = pieces.without(rows[part])[:, 0]
             losses[part] = token_losses(context.unembedding, states, pieces.ids)
             context.report(part.stop, len(rows), None)

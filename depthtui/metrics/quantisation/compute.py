@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from depthtui.errors import DepthError
-from depthtui.metrics.choices import chosen_layers, layers_per_part
+from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.loss_change_kernel import Ran, fill_rows
 from depthtui.metrics.output_change import Changes, OutputChange
@@ -22,53 +22,18 @@ from depthtui.tracing.rounded_weights import LinearWeight, linear_weights, round
 
 
 def compute(context: Context, partial: Quantisation | None) -> Quantisation:
-    """Compute the metric of a run; layers already in `partial` are not rounded again."""
-    # Checked before anything is recorded: some models have no weights that can be rounded.
-    check(list(map(linear_weights, context.anatomy.layers)))
-    replay, chosen = context.replay, chosen_layers(context.result)
-    part = layers_per_part(len(chosen or range(replay.n_layers)))
-    return quantisation(
-        replay,
-        context.unembedding,
-        min(part, context.layers_at_once(len(BITS) * replay.n_tokens)),
-        context.report,
-        chosen,
-        partial,
-    )
-
-
-def check(weights: Sequence[Sequence[LinearWeight]]) -> None:
-    """Check that some of the layers' linear weights can be rounded.
-
-    Raises:
-        DepthError: none can be rounded.
-    """
-    if not any(weight.has_blocks for of_layer in weights for weight in of_layer):
-        raise DepthError("no layer has linear weights that can be cut into blocks of 32")
-
-
-def quantisation(
-    replay: Replay,
-    unembedding: Unembedding,
-    layers_at_once: int = 0,
-    on_rows: Callable[[int, int, Quantisation | None], None] = lambda done, total, partial: None,
-    chosen: Sequence[int] = (),
-    partial: Quantisation | None = None,
-) -> Quantisation:
     """Round each layer's weights to each number of bits; the last layers come first.
 
     Models with 16-bit weights compute in float32: their rounding moves an output as much as 8 bits.
-
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        layers_at_once, on_rows: as in `fill_rows`.
-        chosen: the layers to round, in order; empty for every one.
-        partial: the result so far, to continue from.
+    Layers already in `partial` are not rounded again.
     """
+    # Checked before anything is recorded: some models have no weights that can be rounded.
+    check(list(map(linear_weights, context.anatomy.layers)))
+    replay, layers = context.replay, measured_layers(context.result)
     count = replay.n_layers
+    at_once = context.rows_at_once(len(layers), len(BITS) * replay.n_tokens)
     with torch.no_grad():
-        runs = _Runs(replay, unembedding)
+        runs = _Runs(replay, context.unembedding)
 
         def fill(result: Quantisation, group: list[int], ran: Ran) -> Quantisation:
             rows = runs.residual[group[0]][None]
@@ -82,11 +47,22 @@ def quantisation(
 
         start_result = partial
         if start_result is None:
-            start_result = Quantisation.unknown(count, replay.n_tokens, chosen=tuple(chosen))
+            chosen = chosen_layers(context.result)
+            start_result = Quantisation.unknown(count, replay.n_tokens, chosen=chosen)
             start_result.loss[:] = runs.losses.numpy()
             start_result.weights[:], start_result.whole_rows[:] = _counts(replay)
-        costs = {layer: len(BITS) * (count - layer) for layer in chosen or range(count)}
-        return fill_rows(start_result, costs, layers_at_once, fill, on_rows)
+        costs = {layer: len(BITS) * (count - layer) for layer in layers}
+        return fill_rows(context, start_result, costs, at_once, fill)
+
+
+def check(weights: Sequence[Sequence[LinearWeight]]) -> None:
+    """Check that some of the layers' linear weights can be rounded.
+
+    Raises:
+        DepthError: none can be rounded.
+    """
+    if not any(weight.has_blocks for of_layer in weights for weight in of_layer):
+        raise DepthError("no layer has linear weights that can be cut into blocks of 32")
 
 
 class _Runs:

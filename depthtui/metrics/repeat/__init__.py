@@ -8,11 +8,12 @@ from typing import Annotated, Any, ClassVar, TypeAlias
 
 import numpy as np
 
-from depthtui.data.arrays import MetricResult, Shape
+from depthtui.data.arrays import Shape
 from depthtui.data.run import RunResult
 from depthtui.metrics import needs
 from depthtui.metrics.costs import head, row_of_logits
 from depthtui.metrics.evidence import progress_words
+from depthtui.metrics.loss_change import InRows
 from depthtui.metrics.measures import floor_of, values_of
 from depthtui.metrics.pooling import Pooled
 from depthtui.metrics.reduced import Reduced, largest
@@ -41,7 +42,7 @@ def block_words(first: int, length: int) -> str:
 
 
 @dataclass
-class Repeat(MetricResult):
+class Repeat(InRows):
     """The output where a block of layers runs twice, one pass after the other.
 
     Row n - 1, column l is the block of n layers that begins with layer l; NaN where there is none,
@@ -65,10 +66,6 @@ class Repeat(MetricResult):
     def known_rows(self) -> np.ndarray:
         """Whether the blocks that begin with each layer are known, `[L]`."""
         return np.isfinite(self.kl[0])
-
-    @property
-    def is_known(self) -> np.ndarray:
-        return self.known_rows
 
     def filled(
         self, layers: list[int], loss: np.ndarray, kl: np.ndarray, same_choices: np.ndarray

@@ -9,7 +9,7 @@ tokens can be erased at once.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,93 +43,56 @@ Place = tuple[int, tuple[int, ...]]
 """A depth and the tokens that are erased there together, in order."""
 
 
-def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasure:
-    """Compute the metric of a run; tokens already in `partial` are not computed again."""
-    result = context.result
-    tokens = erased_tokens(result)
-    # The later a token, the fewer tokens run behind it.
-    stop = context.replay.n_tokens - 1
-    costs = [stop - token for token in tokens or range(stop)]
-
-    def report(done: int, value: ResidualErasure) -> None:
-        context.report(done, len(costs), value, sum(costs[:done]) / sum(costs))
-
-    return residual_erasure(
-        context.replay,
-        context.unembedding,
-        context.baseline(),
-        result.answer_start,
-        report,
-        partial,
-        chosen_layers(result),
-        tokens,
-        threshold_of(result),
-        span_of(result),
-        result.settings.seed,
-    )
-
-
 @torch.no_grad()
-def residual_erasure(
-    replay: Replay,
-    unembedding: Unembedding,
-    baseline: Sequence[Tensor],
-    answer_start: int,
-    on_tokens: Callable[[int, ResidualErasure], None] = lambda done, partial: None,
-    partial: ResidualErasure | None = None,
-    chosen: Sequence[int] = (),
-    tokens: Sequence[int] = (),
-    threshold: float = 0.0,
-    span: int = 0,
-    seed: int = 0,
-) -> ResidualErasure:
+def compute(context: Context, partial: ResidualErasure | None) -> ResidualErasure:
     """Erase tokens at depths.
 
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        baseline: the mean residual at depths 0 … L, each `[d]`.
-        answer_start: index of the answer's first token, at least 1.
-        on_tokens: called with the number of tokens done and the result so far.
-        partial: the result so far, to continue from; it is filled in.
-        chosen: the depths, in order; empty for every one.
-        tokens: the tokens to erase, in order, without the last one; empty for every one.
-        threshold: if positive, bisect each token's depths for the last one whose effect
-            reaches it. The result is right where the effect falls with depth.
-        span: if positive, in a search: the number of neighbouring tokens that are at first
-            erased together at each depth. Where their effect does not reach the threshold,
-            none of them counts as reaching it; else they are split, down to single tokens.
-            This finds the bisection's result where a span has at least the effect of each of
-            its tokens.
-        seed: seed of the tokens on which the result is checked.
+    Tokens already in `partial`, which is filled in, are not computed again. A search bisects each
+    token's depths for the last one whose effect reaches the threshold: its result is right where
+    the effect falls with depth. One by spans erases neighbouring tokens together at first. Where
+    their effect does not reach the threshold, none of them counts as reaching it; else they are
+    split, down to single tokens. This finds the bisection's result where a span has at least the
+    effect of each of its tokens.
 
     Returns:
         the effects; the last token's is 0, since nothing after it predicts the answer.
     """
-    if not 0 < answer_start < replay.n_tokens:
-        raise ValueError("the answer must begin after the first token and before the end")
-    result = partial
-    if result is None:
-        effect = np.full((replay.n_layers + 1, replay.n_tokens), np.nan, np.float32)
-        effect[:, -1] = 0.0
-        result = ResidualErasure(
-            effect, answer_start, 0.0, tuple(chosen), tuple(tokens), threshold, span=span
-        )
+    replay, seed = context.replay, context.result.settings.seed
+    result = _begun(context) if partial is None else partial
     erased, depths = result.erased, result.depths
+    # The later a token, the fewer tokens run behind it.
+    costs = [replay.n_tokens - 1 - token for token in erased]
     remaining_tokens = sorted({*erased}.difference(result.finished_tokens))
-    eraser = _Eraser(replay, unembedding, baseline, answer_start)
+    eraser = _Eraser(replay, context.unembedding, context.baseline(), result.answer_start)
     while remaining_tokens:
         count = result.span or eraser.tokens_at_once(len(depths), remaining_tokens)
         block, remaining_tokens = remaining_tokens[:count], remaining_tokens[count:]
-        if threshold:
+        if result.threshold:
             _Search(eraser, block, result, random.Random(f"{seed} {block[0]}")).run()
         else:
             places = [(depth, (token,)) for depth in depths for token in block]
             effects = eraser.effects(places).view(len(depths), count)
             result.effect[np.ix_(depths, block)] = effects.numpy()
         result.floor = max(result.floor, eraser.floor)
-        on_tokens(len(erased) - len(remaining_tokens), result)
+        done = len(erased) - len(remaining_tokens)
+        context.report(done, len(erased), result, sum(costs[:done]) / sum(costs))
     return result
+
+
+def _begun(context: Context) -> ResidualErasure:
+    """A result of which only the last token is known."""
+    run = context.result
+    effect = np.full((run.model.n_layers + 1, len(run.tokens)), np.nan, np.float32)
+    effect[:, -1] = 0.0
+    return ResidualErasure(
+        effect,
+        run.answer_start,
+        floor=0.0,
+        chosen=chosen_layers(run),
+        tokens=erased_tokens(run),
+        threshold=threshold_of(run),
+        span=span_of(run),
+    )
 
 
 @dataclass(eq=False)

@@ -8,13 +8,13 @@ its keys and values serve all positions: only the tokens from t on run again.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from depthtui.metrics.choices import chosen_layers
+from depthtui.metrics.choices import chosen_layers, measured_layers
 from depthtui.metrics.context import Context
 from depthtui.metrics.output_distance import OutputDistance
 from depthtui.metrics.skip_effects import SkipEffects, positions_of, tokens_run
@@ -29,56 +29,21 @@ NORM_FLOOR = 1e-6
 
 
 def compute(context: Context, partial: SkipEffects | None) -> SkipEffects:
-    """Compute the metric of a run; layers already in `partial` are not skipped again."""
-    return skip_effects(
-        context.replay,
-        context.unembedding,
-        context.skipped,
-        positions_of(context.result),
-        context.result.settings.skip_part,
-        context.report,
-        context.layers_at_once(tokens_run(context.result)),
-        chosen_layers(context.result),
-        partial,
-    )
-
-
-def skip_effects(
-    replay: Replay,
-    unembedding: Unembedding,
-    skipped: Sequence[Tensor],
-    positions: Sequence[int],
-    part: str = "layer",
-    on_rows: Callable[[int, int, SkipEffects], None] = lambda done, total, partial: None,
-    layers_at_once: int = 0,
-    chosen: Sequence[int] = (),
-    partial: SkipEffects | None = None,
-) -> SkipEffects:
     """Skip every layer at the tokens before each position, and measure the effects.
 
-    Args:
-        replay: the clean run.
-        unembedding: final norm and LM head.
-        skipped: for every layer, the residual after it where it is skipped, `[T, d]`
-            (see `skipped_residuals`).
-        positions: the positions t; 0 stands for skipping the layer at all tokens.
-        part: the part that `skipped` leaves out, for the record.
-        on_rows: called after each measured layer with how many pairs of a skipped and a later
-            layer are done, of how many, and the result so far.
-        layers_at_once: how many skipped layers are kept in memory; 0 for all.
-        chosen: the layers to skip, in order; empty for every one.
-        partial: the result so far, to continue from.
+    Layers already in `partial` are not skipped again. Progress is in pairs of a skipped layer and a
+    later one.
     """
-    count = replay.n_layers
-    layers = list(chosen) or list(range(count))
+    replay, skipped, positions = context.replay, context.skipped, positions_of(context.result)
+    count, layers = replay.n_layers, measured_layers(context.result)
     result = SkipEffects.unknown(
         count,
         replay.n_tokens,
-        part=part,
+        part=context.result.settings.skip_part,
         positions=tuple(positions),
         floor=0.0,
         output_floor=0.0,
-        chosen=tuple(chosen),
+        chosen=chosen_layers(context.result),
     )
     for layer in layers:
         # No layer changes an earlier one.
@@ -88,7 +53,7 @@ def skip_effects(
     unknown_layers = [layer for layer in layers if not np.isfinite(result.output[layer])]
     total = sum(count - 1 - layer for layer in layers)
     done = total - sum(count - 1 - layer for layer in unknown_layers)
-    size = layers_at_once or count
+    size = context.layers_at_once(tokens_run(context.result))
     with torch.no_grad():
         for first in range(0, len(unknown_layers), size):
             group = unknown_layers[first : first + size]
@@ -98,8 +63,8 @@ def skip_effects(
                 done += sweep.n_runs
                 if layer in group:
                     sweep.begin(layer)
-                on_rows(done, total, result.copied())
-            _measure_output(replay, unembedding, sweep, group, result)
+                context.report(done, total, result.copied())
+            _measure_output(replay, context.unembedding, sweep, group, result)
     return result
 
 

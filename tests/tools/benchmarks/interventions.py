@@ -28,14 +28,7 @@ from depthtui.data.lens import LensValues
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.engine.tokens import Vocabulary, tokenise
-from depthtui.metrics.ablation.compute import ablation_loss
-from depthtui.metrics.context_depth.compute import context_depth
-from depthtui.metrics.direct_effects.compute import direct_effects
-from depthtui.metrics.integrated_gradients.compute import integrated_gradients
 from depthtui.metrics.logit_lens.compute import read_lens, unknown_rows
-from depthtui.metrics.order.compute import order
-from depthtui.metrics.residual_erasure.compute import residual_erasure
-from depthtui.metrics.skip_effects.compute import skip_effects
 from depthtui.models.loading import load
 from depthtui.prompts.tasks import make_prompts
 from depthtui.settings import default_cache_dir, models_dir
@@ -44,6 +37,15 @@ from depthtui.tracing.decoding import write_greedily
 from depthtui.tracing.probe import probe_architecture
 from depthtui.tracing.products import fast_products, product_of
 from depthtui.tracing.replay import Replay
+from tests.builders.kernels import (
+    ablation_loss,
+    context_depth,
+    direct_effects,
+    integrated_gradients,
+    order,
+    residual_erasure,
+    skip_effects,
+)
 from tests.naive import (
     blocks,
     hook,
