@@ -68,6 +68,13 @@ class PruneJob:
     corpus: Corpus | None = None
 
     @property
+    def steps(self) -> list[str]:
+        """The steps that take long, in their order."""
+        healing = ["healing"] if self.heals else []
+        writing = [] if self.out is None else ["writing", "measuring"]
+        return ["loading", "running", "choosing", *healing, *writing]
+
+    @property
     def of_answers(self) -> bool:
         """Whether right answers choose the number of pieces."""
         return self.gate is not None and self.gate.column == ANSWERS
@@ -161,11 +168,14 @@ def prune_model(
     with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, trusted=job.trusted)
         with stopped_by_ctrl_c(control):
-            pruning = choose(engine, job, control, notice)
+            display.steps = job.steps
+            pruning = choose(engine, job, control, notice, display.begin)
             with display.out_of_the_way():
                 show(pruning.choice)
-            pruning = check(engine, job, pruning, control)
-            return pruning if job.out is None else write(engine, job.out, pruning, control)
+            pruning = check(engine, job, pruning, control, display.begin)
+            if job.out is None:
+                return pruning
+            return write(engine, job.out, pruning, control, display.begin)
 
 
 def _check_job(job: PruneJob) -> None:
@@ -185,14 +195,19 @@ def _check_job(job: PruneJob) -> None:
 
 
 def choose(
-    engine: Engine, job: PruneJob, control: Control, notice: Callable[[str], None]
+    engine: Engine,
+    job: PruneJob,
+    control: Control,
+    notice: Callable[[str], None],
+    begin: Callable[[str], None],
 ) -> Pruning:
-    """Load the model and choose the pieces that go.
+    """Load the model and choose the pieces that go; `begin` hears each step of the job.
 
     Raises:
         DepthError: the model cannot be loaded, run, or written without such pieces.
         RunStopped: `control` stopped it.
     """
+    begin("loading")
     info = engine.load(job.spec, control)
     if job.corpus is not None:
         job = replace(job, prompts=job.corpus.windows(engine.tokens_of, notice))
@@ -206,8 +221,10 @@ def choose(
     pieces = coarsest(*pieces_in(job.layers, info.n_layers)) if job.layers else (job.piece, [])
     if pieces[0] == "part":
         surgery.check_can_write(engine, pieces[1])
+    begin("running")
     outputs = _whole_outputs(engine, job, control, notice)
     choosing, held_out = (outputs[1::2], outputs[::2]) if job.of_answers else ([], outputs)
+    begin("choosing")
     chooser = Chooser(engine, held_out, job.settings, control, pieces[0])
     if job.layers:
         return Pruning(info, chooser.named(pieces[1]), held_out)
@@ -237,7 +254,13 @@ def _whole_outputs(
         return []
 
 
-def check(engine: Engine, job: PruneJob, pruning: Pruning, control: Control) -> Pruning:
+def check(
+    engine: Engine,
+    job: PruneJob,
+    pruning: Pruning,
+    control: Control,
+    begin: Callable[[str], None],
+) -> Pruning:
     """Heal the rest where that is asked for, and check the choice on the held-out prompts.
 
     Raises:
@@ -246,6 +269,7 @@ def check(engine: Engine, job: PruneJob, pruning: Pruning, control: Control) -> 
     """
     pruning.choice.check_some_go()
     if job.heals:
+        begin("healing")
         pruning = _with_healing(engine, job, pruning, control)
     pruning.choice.check()
     return pruning
@@ -272,7 +296,9 @@ def _with_healing(engine: Engine, job: PruneJob, pruning: Pruning, control: Cont
     return replace(pruning, choice=choice, healing=healing, helps=helps, healed=healed)
 
 
-def write(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Pruning:
+def write(
+    engine: Engine, out: Path, pruning: Pruning, control: Control, begin: Callable[[str], None]
+) -> Pruning:
     """Write the model to a folder, load it, and measure it on the held-out prompts.
 
     Raises:
@@ -280,6 +306,7 @@ def write(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Prun
         RunStopped: `control` stopped it.
     """
     info, held_out = pruning.info, pruning.held_out
+    begin("writing")
     pruned = surgery.prune(
         engine,
         pruning.left_out,
@@ -291,6 +318,7 @@ def write(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Prun
     )
     if not held_out:
         return replace(pruning, pruned=pruned)
+    begin("measuring")
     # In the whole model's dtype: `auto` may choose another for a smaller model.
     engine.load(replace(info.spec, name=str(out), revision="", dtype=info.dtype), control)
     written = surgery.compare(engine, held_out, control)
