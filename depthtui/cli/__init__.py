@@ -76,6 +76,8 @@ def _status(args: Sequence[str] | None) -> int:
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f" See `{where} --help`." if where else ""
+        if isinstance(error, click.NoSuchOption):
+            _keep_alike(error)
         message = error.format_message()
         end = "" if message.endswith((".", "?", "?)")) else "."
         print_notice(f"{message}{end}{hint}")
@@ -92,6 +94,15 @@ def _status(args: Sequence[str] | None) -> int:
         if output_failure() is None:
             print_notice(log_bug(error))
         return 1
+
+
+def _keep_alike(error: click.NoSuchOption) -> None:
+    """Suggest options that are like the unknown one without their dashes, which are all alike."""
+    from difflib import get_close_matches
+
+    by_name = {option.lstrip("-"): option for option in error.possibilities or ()}
+    alike = get_close_matches(error.option_name.lstrip("-"), by_name)
+    error.possibilities = [by_name[name] for name in alike]
 
 
 class _Commands(SectionedGroup):

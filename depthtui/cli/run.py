@@ -32,6 +32,7 @@ from depthtui.cli.states import refuse_prompts, states_option
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
+from depthtui.settings import models_dir
 
 
 @click.command(
@@ -99,7 +100,12 @@ def run(
         prompt_options, dataset, overrides = under_paper_protocol(
             prompt_options, dataset, overrides
         )
+
+    from depthtui.models.catalog import resolve
+
     settings = overrides.settings()
+    # A folder that is no model is told before prompts are asked for.
+    resolve(spec, models_dir(settings.cache_folder))
     prompts = CommandPrompts([]) if states else gather_prompts(prompt_options, settings, dataset)
 
     from depthtui.cli.headless import RunJob, run_job
