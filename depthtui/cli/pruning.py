@@ -172,10 +172,15 @@ def prune_model(
             pruning = choose(engine, job, control, notice, display.begin)
             with display.out_of_the_way():
                 show(pruning.choice)
-            pruning = check(engine, job, pruning, control, display.begin)
+            if job.heals:
+                display.begin("healing")
+            pruning = check(engine, job, pruning, control)
             if job.out is None:
                 return pruning
-            return write(engine, job.out, pruning, control, display.begin)
+            display.begin("writing")
+            pruning = write(engine, job.out, pruning, control)
+            display.begin("measuring")
+            return measure(engine, job.out, pruning, control)
 
 
 def _check_job(job: PruneJob) -> None:
@@ -254,13 +259,7 @@ def _whole_outputs(
         return []
 
 
-def check(
-    engine: Engine,
-    job: PruneJob,
-    pruning: Pruning,
-    control: Control,
-    begin: Callable[[str], None],
-) -> Pruning:
+def check(engine: Engine, job: PruneJob, pruning: Pruning, control: Control) -> Pruning:
     """Heal the rest where that is asked for, and check the choice on the held-out prompts.
 
     Raises:
@@ -269,7 +268,6 @@ def check(
     """
     pruning.choice.check_some_go()
     if job.heals:
-        begin("healing")
         pruning = _with_healing(engine, job, pruning, control)
     pruning.choice.check()
     return pruning
@@ -296,17 +294,13 @@ def _with_healing(engine: Engine, job: PruneJob, pruning: Pruning, control: Cont
     return replace(pruning, choice=choice, healing=healing, helps=helps, healed=healed)
 
 
-def write(
-    engine: Engine, out: Path, pruning: Pruning, control: Control, begin: Callable[[str], None]
-) -> Pruning:
-    """Write the model to a folder, load it, and measure it on the held-out prompts.
+def write(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Pruning:
+    """Write the model to a folder.
 
     Raises:
-        DepthError: it cannot be written or loaded; then no folder is left.
+        DepthError: it cannot be written; then no folder is left.
         RunStopped: `control` stopped it.
     """
-    info, held_out = pruning.info, pruning.held_out
-    begin("writing")
     pruned = surgery.prune(
         engine,
         pruning.left_out,
@@ -316,10 +310,20 @@ def write(
         healed=pruning.used_healing,
         piece=pruning.piece,
     )
+    return replace(pruning, pruned=pruned)
+
+
+def measure(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Pruning:
+    """Load the written model, and measure it on the held-out prompts, where there are some.
+
+    Raises:
+        DepthError: it cannot be loaded.
+        RunStopped: `control` stopped it.
+    """
+    info, held_out = pruning.info, pruning.held_out
     if not held_out:
-        return replace(pruning, pruned=pruned)
-    begin("measuring")
+        return pruning
     # In the whole model's dtype: `auto` may choose another for a smaller model.
     engine.load(replace(info.spec, name=str(out), revision="", dtype=info.dtype), control)
     written = surgery.compare(engine, held_out, control)
-    return replace(pruning, pruned=pruned, written=written)
+    return replace(pruning, written=written)

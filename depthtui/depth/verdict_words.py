@@ -8,8 +8,7 @@ clauses follow, the first that there are of these:
    questions; else that most are wrong.
 2. The substitute for layers that are left out.
 3. How many first choices stay with these layers.
-4. At most two places: where the next token is decided, by which lens, and until where context is
-   read.
+4. At most two places: where the next token is decided, and until where context is read.
 5. The layers that write nothing.
 6. That intervals are still to come.
 """
@@ -435,8 +434,7 @@ def _compared(a: Verdict, b: Verdict) -> str:
 
 
 def _is_reliable(measure: Evidence) -> bool:
-    is_known = measure.count is not None and not measure.is_pending
-    return is_known and not measure.is_fragile
+    return measure.count is not None and not (measure.is_pending or measure.is_fragile)
 
 
 def _changes(pairs: Sequence[tuple[Evidence, Evidence]], a: Verdict, b: Verdict) -> str:
@@ -478,14 +476,6 @@ def _both(title: str, count: int, other: int, a: Verdict, b: Verdict) -> str:
 def spread(measure: Evidence) -> str:
     """The range of a count, such as `3 to 14`, or the count where it has no range."""
     return _range(measure.low, measure.high)
-
-
-def layers_in_words(measure: Evidence) -> str:
-    """The counted layers, such as `0-1, 8-11`; empty where there are none."""
-    if measure.count is None:
-        return ""
-    layers = range(measure.count) if measure.layers is None else measure.layers
-    return numbers_text(layers)
 
 
 def _where(tasks: Sequence[str]) -> str:
