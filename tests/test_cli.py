@@ -699,6 +699,8 @@ def solutions(folder: Path) -> Path:
         ("run demo --task addition --answer z", "once for each --prompt"),
         ("run demo --task addition --examples 0", "examples"),
         ("run demo --nonsense", "--nonsense"),
+        ("run demo --options 4", "No such option '--options'. See"),
+        ("run demo --exampels 4", "'--examples'"),
         ("nonsense", "nonsense"),
         ("rum", "'run'? See `"),
         ("--device gpu", "cuda"),
@@ -751,6 +753,13 @@ def test_bad_usage_is_one_line_and_status_2(
     sentence, see, _ = err.partition(" See `")
     assert not see or sentence.endswith((".", "?", "?)")), "a sentence ends before the next begins"
     assert engines == []
+
+
+def test_a_folder_that_is_no_model_is_told_before_a_prompt_is_asked_for(
+    home: Path, capsys: Output
+) -> None:
+    assert cli.main(["run", str(home)]) == 1
+    assert f"{home} is no model" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import pytest
 
 from depthtui.cli import main
 from depthtui.data.controls import Controls
+from tests.test_cli_prune import steps_in, wordy  # noqa: F401
 from tests.tiny_models import tiny_folder
 
 Output = pytest.CaptureFixture[str]
@@ -23,9 +24,11 @@ def doctor(home: Path, *options: str) -> int:
     return main(["doctor", "--controls", str(tiny_folder(home)), *options])
 
 
+@pytest.mark.usefixtures("wordy")
 def test_a_table_what_each_row_is_for_and_a_conclusion(home: Path, capsys: Output) -> None:
     assert doctor(home, *ASKED) == 0
-    out = capsys.readouterr().out
+    out, log = capsys.readouterr()
+    assert steps_in(log) == [f"{number} of 4" for number in range(1, 5)]
     heading, *rows = out.split("\n\n")[0].splitlines()
     assert "nine tenths of 4" in heading
     assert "loss (ln V" in heading

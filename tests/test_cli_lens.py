@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from depthtui.cli import main
+from tests.test_cli_prune import steps_in, wordy  # noqa: F401
 from tests.tiny_models import HIDDEN, tiny_folder
 
 Output = pytest.CaptureFixture[str]
@@ -27,12 +28,14 @@ def names(capsys: Output) -> list[str]:
     return [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
 
 
+@pytest.mark.usefixtures("wordy")
 def test_a_lens_is_fitted_listed_and_removed(model: str, home: Path, capsys: Output) -> None:
     texts = home / "texts.jsonl"
     texts.write_text('{"text": "Seven plus five is twelve."}\n' * 12)
     arguments = ["--lens-texts", str(texts), "--lens-ridge", "0.5", "--device", "cpu"]
     assert main(["lens", "fit", model, *arguments]) == 0
-    captured = capsys.readouterr().out
+    captured, log = capsys.readouterr()
+    assert steps_in(log) == ["1 of 2", "2 of 2"]
     assert "affine lens, fitted on 11 texts" in captured
     assert "texts.jsonl, ridge 0.5" in captured
     (name,) = names(capsys)

@@ -35,6 +35,17 @@ Output = pytest.CaptureFixture[str]
 pytestmark = pytest.mark.usefixtures("home", "short_texts")
 
 
+@pytest.fixture
+def wordy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log has a line for each progress."""
+    monkeypatch.setattr("depthtui.report.progress.LOG_PACE", 0.0)
+
+
+def steps_in(log: str) -> list[str]:
+    """The numbers of the steps that a log names, in order, such as `1 of 3`."""
+    return list(dict.fromkeys(re.findall(r"step (\d of \d) · [A-Z]", log)))
+
+
 def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     model, out = str(tiny_folder(home)), home / "out"
     arguments = ["prune", model, "--drop", "1,2", "--out", str(out), "--device", "cpu"]
@@ -47,6 +58,7 @@ def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:
     assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0
 
 
+@pytest.mark.usefixtures("wordy")
 def test_the_card_has_what_was_measured(home: Path, capsys: Output) -> None:
     model = tiny_folder(home)
     (model / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# The whole one\n")
@@ -54,7 +66,9 @@ def test_the_card_has_what_was_measured(home: Path, capsys: Output) -> None:
     out = home / "measured"
     words = ["prune", str(model), "--drop", "1,2", "--out", str(out), "--device", "cpu"]
     assert main([*words, *prompts]) == 0
-    assert f"hf upload YOUR_NAME/measured {out}" in capsys.readouterr().out
+    output, log = capsys.readouterr()
+    assert f"hf upload YOUR_NAME/measured {out}" in output
+    assert steps_in(log) == [f"{number} of 5" for number in range(1, 6)]
     card = ModelCard.load(out / "README.md")
     assert (card.data.license, card.data.tags) == ("apache-2.0", ["pruned", "depthtui"])
     assert card.data.base_model is None, "a folder is no model of the hub"
@@ -503,12 +517,14 @@ def kl_of(output: str) -> dict[str, float]:
     return {name: float(kl) for name, _nats, kl, *_ in rows}
 
 
+@pytest.mark.usefixtures("wordy")
 def test_whole_cut_and_healed_stand_side_by_side(
     home: Path, heal_texts: str, capsys: Output
 ) -> None:
     line = arguments(home, "--drop", "0,2", "--heal", "--heal-texts", heal_texts)
     assert main(line) == 0
-    output = capsys.readouterr().out
+    output, log = capsys.readouterr()
+    assert steps_in(log) == [f"{number} of 6" for number in range(1, 7)]
     assert re.search(r"\non 2 prompts +nats +KL +choices", output)
     kl = kl_of(output)
     assert kl["whole"] == 0 < kl["healed"] < kl["cut"]

@@ -54,7 +54,8 @@ def test_a_run_that_the_cache_lost_is_named_everywhere(
 ) -> None:
     cached_run = saved_run(cache, "The ferry was late.", ModelSpec())
     gone = saved_run(cache, "<b>Gone</b>", ModelSpec("other/model"), in_cache=False)
-    name = save(cache, cached_run, gone)
+    later = saved_run(cache, "The tram came.", ModelSpec())
+    name = save(cache, cached_run, gone, later)
     out = tmp_path / "out"
     command = ["sessions", "export", name, "--out", str(out), "--format", "json,html,md"]
     assert main(command) == 1
@@ -63,7 +64,11 @@ def test_a_run_that_the_cache_lost_is_named_everywhere(
     assert words[1:] in printed.err
     assert words in " ".join(printed.out.split())
     assert json.loads((out / "summary.json").read_bytes())["missing_runs"] == [words]
-    assert "run 2" in (out / "summary.md").read_text()
+    text = (out / "summary.md").read_text()
+    assert "run 2" in text
+    # Numbers are the session's.
+    assert "| 3 · The tram came." in text
+    assert "### Prompt 3" in text
     page = (out / "summary.html").read_text()
     assert "&lt;b&gt;Gone&lt;/b&gt;” on model, is not in the cache" in page
     assert "<b>Gone" not in page

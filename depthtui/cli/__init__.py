@@ -76,7 +76,7 @@ def _status(args: Sequence[str] | None) -> int:
     except click.ClickException as error:
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f" See `{where} --help`." if where else ""
-        message = error.format_message()
+        message = _suggested(error).format_message()
         end = "" if message.endswith((".", "?", "?)")) else "."
         print_notice(f"{message}{end}{hint}")
         return error.exit_code
@@ -92,6 +92,18 @@ def _status(args: Sequence[str] | None) -> int:
         if output_failure() is None:
             print_notice(log_bug(error))
         return 1
+
+
+def _suggested(error: click.ClickException) -> click.ClickException:
+    """The error; an unknown option's suggests those that are like it without their dashes."""
+    from difflib import get_close_matches
+
+    if not isinstance(error, click.NoSuchOption):
+        return error
+    by_name = {option.lstrip("-"): option for option in error.possibilities or ()}
+    alike = get_close_matches(error.option_name.lstrip("-"), by_name)
+    options = [by_name[name] for name in alike]
+    return click.NoSuchOption(error.option_name, error.message, options, error.ctx)
 
 
 class _Commands(SectionedGroup):

@@ -37,7 +37,7 @@ def print_controls(
     """
     from depthtui.cli.progress import ProgressDisplay
     from depthtui.engine.control import Control
-    from depthtui.engine.controls import find_controls
+    from depthtui.engine.controls import STAGES, find_controls
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.errors import RunStopped
     from depthtui.models.reach import check_can_open
@@ -49,6 +49,8 @@ def print_controls(
     storage, control = Storage.of(settings), Control()
     check_can_open(spec, storage.models_dir, spec in trusted)
     with ProgressDisplay(print_notice) as display:
+        display.steps = ["loading", *STAGES]
+        display.begin("loading")
         engine = make_engine(storage, display.emit, print_notice, trusted=trusted)
         try:
             with stopped_by_ctrl_c(control):

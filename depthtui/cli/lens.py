@@ -112,7 +112,7 @@ def fit(
     choice = LensChoice(kind, "" if texts is None else str(texts), ridge, overrides.settings().seed)
     if prompts is not None:
         choice = replace(choice, prompts=prompts)
-    with loaded_engine(spec, trusted, overrides) as engine:
+    with loaded_engine(spec, trusted, overrides, choice.stages) as engine:
         try:
             with stopped_by_ctrl_c(Control()) as control:
                 maps = engine.fit_lens(choice, control)

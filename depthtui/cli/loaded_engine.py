@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,12 @@ if TYPE_CHECKING:
 
 @contextmanager
 def loaded_engine(
-    spec: ModelSpec, trusted: TrustedModels, overrides: Overrides
+    spec: ModelSpec, trusted: TrustedModels, overrides: Overrides, stages: Sequence[str] = ()
 ) -> Iterator[Engine]:
-    """An engine that has loaded a model; a progress bar is shown meanwhile."""
+    """An engine that has loaded a model; a progress bar is shown meanwhile.
+
+    `stages` are the engine's long stages that follow the loading: they are numbered.
+    """
     from depthtui.cli.progress import ProgressDisplay
     from depthtui.engine.factory import Storage, make_engine
     from depthtui.models.reach import check_can_open
@@ -28,6 +31,9 @@ def loaded_engine(
     # Report a model that cannot be opened before importing torch, which takes seconds.
     check_can_open(spec, storage.models_dir, spec in trusted)
     with ProgressDisplay(print_notice) as display:
+        if stages:
+            display.steps = ["loading", *stages]
+            display.begin("loading")
         engine = make_engine(storage, display.emit, print_notice, trusted=trusted)
         engine.load(spec)
         yield engine

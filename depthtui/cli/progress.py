@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Self
 
 from rich.progress import ProgressColumn, Task, TaskID, TimeElapsedColumn
@@ -33,11 +33,15 @@ class ProgressDisplay(ProgressBars):
 
     Attributes:
         n_prompts: the number of prompts; with several, messages name the prompt.
+        steps: names of the long steps of a command, in their order. Each begins with `begin`, or
+            with the engine's stage of its name; stages are shown with its number.
     """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         super().__init__(notify, TimeElapsedColumn(), _TimeLeft())
         self.n_prompts = 0
+        self.steps: Sequence[str] = ()
+        self._number = ""
         self._stage = ""
         self._task: TaskID | None = None
 
@@ -50,6 +54,8 @@ class ProgressDisplay(ProgressBars):
     def emit(self, event: protocol.Event) -> None:
         if isinstance(event, protocol.MetricRows) and event.total == 0:
             self._print_time(event.metric, event.seconds_left)
+        if isinstance(event, protocol.Progress) and event.stage in self.steps:
+            self.begin(event.stage)
         super().emit(event)
 
     def _print_time(self, metric: str, seconds: float) -> None:
@@ -58,12 +64,16 @@ class ProgressDisplay(ProgressBars):
             prompt = f"{self._stage}: " if self.n_prompts > 1 else ""
             self._notify(f"{prompt}{METRIC_BY_NAME[metric].title} takes {about(seconds)}.")
 
+    def begin(self, step: str) -> None:
+        """Show the following stages with the number of this step."""
+        self._number = f"step {self.steps.index(step) + 1} of {len(self.steps)} · "
+
     def prompt_begins(self, number: int) -> None:
         """Print this prompt's number before the next rows."""
         self._show(f"prompt {number + 1} of {self.n_prompts}", 0, 0, "")
 
     def _show(self, stage: str, done: int, total: int, amount: str) -> None:
-        stage = stage or self._stage
+        stage = f"{self._number}{stage}" if stage else self._stage
         if stage != self._stage or self._task is None:
             if self._task is not None:
                 self._progress.remove_task(self._task)

@@ -68,6 +68,13 @@ class PruneJob:
     corpus: Corpus | None = None
 
     @property
+    def steps(self) -> list[str]:
+        """The steps that take long, in their order."""
+        healing = ["healing"] if self.heals else []
+        writing = [] if self.out is None else ["writing", "measuring"]
+        return ["loading", "running", "choosing", *healing, *writing]
+
+    @property
     def of_answers(self) -> bool:
         """Whether right answers choose the number of pieces."""
         return self.gate is not None and self.gate.column == ANSWERS
@@ -161,11 +168,19 @@ def prune_model(
     with ProgressDisplay(notice) as display:
         engine = make_engine(job.storage, display.emit, notice, trusted=job.trusted)
         with stopped_by_ctrl_c(control):
-            pruning = choose(engine, job, control, notice)
+            display.steps = job.steps
+            pruning = choose(engine, job, control, notice, display.begin)
             with display.out_of_the_way():
                 show(pruning.choice)
+            if job.heals:
+                display.begin("healing")
             pruning = check(engine, job, pruning, control)
-            return pruning if job.out is None else write(engine, job.out, pruning, control)
+            if job.out is None:
+                return pruning
+            display.begin("writing")
+            pruning = write(engine, job.out, pruning, control)
+            display.begin("measuring")
+            return measure(engine, job.out, pruning, control)
 
 
 def _check_job(job: PruneJob) -> None:
@@ -185,14 +200,19 @@ def _check_job(job: PruneJob) -> None:
 
 
 def choose(
-    engine: Engine, job: PruneJob, control: Control, notice: Callable[[str], None]
+    engine: Engine,
+    job: PruneJob,
+    control: Control,
+    notice: Callable[[str], None],
+    begin: Callable[[str], None],
 ) -> Pruning:
-    """Load the model and choose the pieces that go.
+    """Load the model and choose the pieces that go; `begin` hears each step of the job.
 
     Raises:
         DepthError: the model cannot be loaded, run, or written without such pieces.
         RunStopped: `control` stopped it.
     """
+    begin("loading")
     info = engine.load(job.spec, control)
     if job.corpus is not None:
         job = replace(job, prompts=job.corpus.windows(engine.tokens_of, notice))
@@ -206,8 +226,10 @@ def choose(
     pieces = coarsest(*pieces_in(job.layers, info.n_layers)) if job.layers else (job.piece, [])
     if pieces[0] == "part":
         surgery.check_can_write(engine, pieces[1])
+    begin("running")
     outputs = _whole_outputs(engine, job, control, notice)
     choosing, held_out = (outputs[1::2], outputs[::2]) if job.of_answers else ([], outputs)
+    begin("choosing")
     chooser = Chooser(engine, held_out, job.settings, control, pieces[0])
     if job.layers:
         return Pruning(info, chooser.named(pieces[1]), held_out)
@@ -273,13 +295,12 @@ def _with_healing(engine: Engine, job: PruneJob, pruning: Pruning, control: Cont
 
 
 def write(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Pruning:
-    """Write the model to a folder, load it, and measure it on the held-out prompts.
+    """Write the model to a folder.
 
     Raises:
-        DepthError: it cannot be written or loaded; then no folder is left.
+        DepthError: it cannot be written; then no folder is left.
         RunStopped: `control` stopped it.
     """
-    info, held_out = pruning.info, pruning.held_out
     pruned = surgery.prune(
         engine,
         pruning.left_out,
@@ -289,9 +310,20 @@ def write(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Prun
         healed=pruning.used_healing,
         piece=pruning.piece,
     )
+    return replace(pruning, pruned=pruned)
+
+
+def measure(engine: Engine, out: Path, pruning: Pruning, control: Control) -> Pruning:
+    """Load the written model, and measure it on the held-out prompts, where there are some.
+
+    Raises:
+        DepthError: it cannot be loaded.
+        RunStopped: `control` stopped it.
+    """
+    info, held_out = pruning.info, pruning.held_out
     if not held_out:
-        return replace(pruning, pruned=pruned)
+        return pruning
     # In the whole model's dtype: `auto` may choose another for a smaller model.
     engine.load(replace(info.spec, name=str(out), revision="", dtype=info.dtype), control)
     written = surgery.compare(engine, held_out, control)
-    return replace(pruning, pruned=pruned, written=written)
+    return replace(pruning, written=written)

@@ -32,6 +32,8 @@ from depthtui.cli.states import refuse_prompts, states_option
 from depthtui.data.run_settings import DEFAULT_METRICS, ModelSpec, RunSettings
 from depthtui.data.trust import TrustedModels
 from depthtui.log import log_bug
+from depthtui.models.catalog import resolve
+from depthtui.settings import models_dir
 
 
 @click.command(
@@ -100,6 +102,7 @@ def run(
             prompt_options, dataset, overrides
         )
     settings = overrides.settings()
+    resolve(spec, models_dir(settings.cache_folder))
     prompts = CommandPrompts([]) if states else gather_prompts(prompt_options, settings, dataset)
 
     from depthtui.cli.headless import RunJob, run_job
@@ -111,9 +114,8 @@ def run(
 
     logged = [] if log is None else read_answers(log)
     failures: list[str] = []
-    is_usual = states is None and protocol is None
-    metrics = prompts.metrics or (DEFAULT_METRICS if is_usual else RunSettings.metrics)
-    run_settings = overrides.run_settings(settings, metrics)
+    usual = DEFAULT_METRICS if states is None and protocol is None else RunSettings.metrics
+    run_settings = overrides.run_settings(settings, prompts.metrics or usual)
     if states is None:
         run_settings = with_adapter_metric(run_settings, spec)
     run_settings = with_lens_metric(run_settings, settings.lens)

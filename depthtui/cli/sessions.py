@@ -133,7 +133,7 @@ def read_session(name: str, overrides: Overrides) -> SessionResults:
         if result is None:
             missing_runs.append(missing_words(number, run.prompt, run.model))
         else:
-            results[number] = result
+            results[number] = replace(result, number=number)
     for words in missing_runs:
         print_notice(f"{words[0].upper()}{words[1:]}.")
     if not results:

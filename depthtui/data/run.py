@@ -218,6 +218,7 @@ class RunResult:
         remarks: the user's notes on the run, for reports.
         source: the tokens of the text that is patched from; None where there is none, or it has
             not been read.
+        number: its number in its session, for reports; 0 outside of one.
     """
 
     model: ModelInfo
@@ -232,6 +233,7 @@ class RunResult:
     failed: tuple[str, ...] = ()
     remarks: Remarks = field(default_factory=Remarks)
     source: PromptTokens | None = None
+    number: int = 0
 
     def write_on(
         self, ids: np.ndarray, texts: Sequence[str], readings: Mapping[str, MetricResult]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, get_args
 
 from depthtui.data.sentence import Sentence, noun_for
@@ -164,6 +164,13 @@ class Headline:
     random: tuple[int, ...] = ()
     is_no_better_than_random: bool = False
     choices: tuple[int, int] | None = None
+
+    def with_ranges_of(self, former: Headline) -> Headline:
+        """The headline with the ranges of a former one, where its count is the same."""
+        if former.count != self.count:
+            return self
+        ranges = ("low", "high", "half_range", "depth_range", "gain_range")
+        return replace(self, **{name: getattr(former, name) for name in ranges})
 
 
 @dataclass(frozen=True, kw_only=True)

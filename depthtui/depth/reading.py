@@ -57,7 +57,13 @@ class Reading(Pooled):
         runs: the runs that the prompts were reduced from; none where they come from records.
         is_draft: whether counts are without their intervals, which take time; then the evidence is
             pending.
+        may_grow: whether it is a draft, or was one: more is measured without being asked for.
+        former: of a draft, an earlier complete reading of the same run, or None: counts that are
+            the same keep their ranges.
     """
+
+    may_grow = False
+    former: Reading | None = None
 
     def _with(self, settings: SummarySettings) -> Reading:
         return Reading(self.prompts, settings, self.runs, self.is_draft)
@@ -68,6 +74,7 @@ class Reading(Pooled):
         The findings of a metric read all of its intervals, which are drawn when first read.
         """
         reading = Reading(self.prompts, self.settings, self.runs)
+        reading.may_grow = self.is_draft
         _ = reading.verdict
         for metric in ALL:
             if (value := reading.get(metric)) is not None:
@@ -192,7 +199,9 @@ class Reading(Pooled):
     def evidence(self) -> tuple[Evidence, ...]:
         """The count of each rule and metric, and how certain it is."""
         n_prompts = len(self.prompts)
-        return tuple(
+        former = self.former.evidence if self.former else ()
+        by_count = {(row.measure, row.count): row for row in former}
+        rows = (
             evidence_of(
                 layer_count,
                 self.n_layers,
@@ -204,6 +213,7 @@ class Reading(Pooled):
             )
             for layer_count, n_with_count in self._counts()
         )
+        return tuple(by_count.get((row.measure, row.count), row) for row in rows)
 
     @lazy_value
     def _knows_nothing(self) -> bool:
@@ -322,6 +332,9 @@ class Reading(Pooled):
     def _verdict(self, missing_metrics: Sequence[str] = ()) -> Verdict | None:
         """The verdict, naming the missing metrics, which would add evidence."""
         knowledge, answers = self.get(kept.METRIC), self.get(accuracy.METRIC)
+        headline = None if knowledge is None else knowledge.headline
+        if headline and self.former and self.former.headline:
+            headline = headline.with_ranges_of(self.former.headline)
         leaves_out = any(self.get(metric) is not None for metric in depending_on(*STAND_INS))
         return verdict_of(
             Facts(
@@ -330,7 +343,7 @@ class Reading(Pooled):
                 model=self.model.name,
                 tasks=[prompt.task for prompt in self.prompts],
                 answer=self.prompts[0].prompt.answer if len(self.prompts) == 1 else "",
-                headline=None if knowledge is None else knowledge.headline,
+                headline=headline,
                 not_counted=kept.why_not_pooled(self),
                 accuracy=self.short_accuracy,
                 answers=None if answers is None else headline_answers(answers, self),
@@ -339,6 +352,7 @@ class Reading(Pooled):
                 stand_in=self.stand_in if leaves_out else "",
                 lens=self.settings.lens,
                 missing_metrics=missing_metrics,
+                may_grow=self.is_draft or self.may_grow,
                 warnings=warnings_of(self),
                 no_verdict=no_verdict(self),
             )

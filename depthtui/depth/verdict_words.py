@@ -1,15 +1,14 @@
 """The verdict in a sentence, always of the same form, and two verdicts compared.
 
 The model keeps nine tenths of what it knows of these prompts with at most so many of its layers, in
-which order, at what cost; or it knows too little; or the layers are not counted yet. At most three
+which order, at what cost; or it knows too little; or the layers are not counted. At most three
 clauses follow, the first that there are of these:
 
 1. How many answers are right and how many layers they need, where it was measured on several
    questions; else that most are wrong.
 2. The substitute for layers that are left out.
 3. How many first choices stay with these layers.
-4. At most two places: where the next token is decided, by which lens, and until where context is
-   read.
+4. At most two places: where the next token is decided, and until where context is read.
 5. The layers that write nothing.
 6. That intervals are still to come.
 """
@@ -25,6 +24,7 @@ from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import Sentence, listed, plural
 from depthtui.data.verdict import Evidence, Headline, HeadlineAnswers, Verdict, margin_words
 from depthtui.depth.right_answers import RightAnswers
+from depthtui.metrics import kept
 from depthtui.metrics.kept.curve import AT_NINE_TENTHS
 from depthtui.token_text import shortened
 
@@ -60,6 +60,7 @@ class Facts:
         stand_in: the substitute for a layer that is left out, in words; empty for none.
         lens: the lens that readable counts rest on, by its name in `LENSES`.
         missing_metrics: names of the metrics that would add evidence.
+        may_grow: whether these are measured without being asked for, as in the explorer.
         warnings: sentences shown before the verdict.
         no_verdict: why there can be no verdict, in a sentence; empty where there can be one.
     """
@@ -78,6 +79,7 @@ class Facts:
     stand_in: str = ""
     lens: str = LOGIT
     missing_metrics: Sequence[str] = ()
+    may_grow: bool = False
     warnings: Sequence[str] = ()
     no_verdict: str = ""
 
@@ -96,9 +98,8 @@ def verdict_sentence(facts: Facts) -> Sentence:
     if headline is None:
         takes = "takes" if n_prompts == 1 else "take"
         unknown = f"How many of its {plural(facts.n_layers, 'layer')} {text}{where} {takes}"
-        if facts.not_counted:
-            return Sentence(f"{unknown} is not counted", (f": {facts.not_counted}.", *clauses))
-        return Sentence(f"{unknown} is not counted yet", (".", *clauses))
+        yet, why = _why_not_counted(facts)
+        return Sentence(f"{unknown} is not counted{yet}", (f"{why}.", *clauses))
     subject = (_answers_subject(facts, headline) if headline.scored == "answer" else text) + where
     if headline.count is None or headline.half is None:
         bold = f"{facts.model} knows too little of {subject} to say how many layers it takes"
@@ -114,6 +115,15 @@ def verdict_sentence(facts: Facts) -> Sentence:
     if facts.demo and headline.guess == "task" and headline.limit == AT_NINE_TENTHS.kept_words:
         beside.append(facts.demo)
     return Sentence(bold, (f" ({_how_sure(facts, headline)}).", *beside, *clauses))
+
+
+def _why_not_counted(facts: Facts) -> tuple[str, str]:
+    """A word on the future, and why there is no headline: behind `is not counted`."""
+    if facts.not_counted:
+        return "", f": {facts.not_counted}"
+    if kept.NAME not in facts.missing_metrics:
+        return "", ""
+    return (" yet", "") if facts.may_grow else ("", f" (--metrics {kept.NAME})")
 
 
 def _cost(headline: Headline) -> Iterator[str]:
@@ -424,7 +434,7 @@ def _compared(a: Verdict, b: Verdict) -> str:
 
 
 def _is_reliable(measure: Evidence) -> bool:
-    return measure.count is not None and not measure.is_fragile
+    return measure.count is not None and not (measure.is_pending or measure.is_fragile)
 
 
 def _changes(pairs: Sequence[tuple[Evidence, Evidence]], a: Verdict, b: Verdict) -> str:
@@ -466,14 +476,6 @@ def _both(title: str, count: int, other: int, a: Verdict, b: Verdict) -> str:
 def spread(measure: Evidence) -> str:
     """The range of a count, such as `3 to 14`, or the count where it has no range."""
     return _range(measure.low, measure.high)
-
-
-def layers_in_words(measure: Evidence) -> str:
-    """The counted layers, such as `0-1, 8-11`; empty where there are none."""
-    if measure.count is None:
-        return ""
-    layers = range(measure.count) if measure.layers is None else measure.layers
-    return numbers_text(layers)
 
 
 def _where(tasks: Sequence[str]) -> str:

@@ -32,6 +32,9 @@ from depthtui.models.untrained import Blueprint
 _FEWEST_WORDS = 5
 """With fewer words a random order of them may be the text's own."""
 
+STAGES = ("The model", "Shuffled words", "Untrained model")
+"""The stages of the work, in their order."""
+
 
 def shuffled_words(prompt: Prompt, seed: int, number: int) -> Prompt:
     """A prompt with its words in a random order; of few words, its characters.
@@ -79,10 +82,10 @@ def find_controls(
         raise DepthError("No prompt has a token after the first one.", "Take longer prompts.")
     settings = replace(settings, metrics=(*OF_THE_PASS, kept.NAME), **MODEL_ORDER)
     shuffled = [shuffled_words(text, settings.seed, number) for number, text in enumerate(texts)]
-    own = _measured(engine, texts, settings, control, "The model")
+    own = _measured(engine, texts, settings, control, STAGES[0])
     rows = [
         _row("model", own),
-        _row("shuffled", _measured(engine, shuffled, settings, control, "Shuffled words")),
+        _row("shuffled", _measured(engine, shuffled, settings, control, STAGES[1])),
         _row_of_random_orders(own),
     ]
     untrained, size = _row_of_untrained(engine, texts, settings, control)
@@ -125,7 +128,7 @@ def _row_of_untrained(
         engine.unload()
         engine.emit_stage("Drawing random weights", 0, 0)
         info = engine.use(blueprint.build(settings.seed))
-        reading = _measured(engine, texts, settings, control, "Untrained model")
+        reading = _measured(engine, texts, settings, control, STAGES[2])
         return _row("untrained", reading), info.memory_bytes
     except RunStopped:
         raise

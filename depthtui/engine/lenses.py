@@ -50,6 +50,7 @@ from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.products import fast_products
 
+_WRITING = "Writing calibration texts"
 _TEXTS_TRIED = 8
 """Number of texts on which a published lens is tried."""
 
@@ -84,6 +85,16 @@ class LensChoice:
     def of(cls, kind: str, settings: RunSettings) -> LensChoice:
         """The lens of a kind that a run is read through."""
         return cls(kind, settings.lens_texts, settings.lens_ridge, settings.seed)
+
+    @property
+    def fitting(self) -> str:
+        """The stage of the fit."""
+        return f"Fitting the {lens_title(self.kind)}"
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages of the work, in their order."""
+        return [self.fitting] if self.texts else [_WRITING, self.fitting]
 
 
 @dataclass
@@ -309,7 +320,7 @@ class Lenses:
             seed,
             self.model.can_read_on(),
             length or self._length,
-            lambda done, total: report("Writing calibration texts", done, total),
+            lambda done, total: report(_WRITING, done, total),
             checkpoint,
         )
 
@@ -374,7 +385,7 @@ class Lenses:
                 available(device) // 2,
                 device,
                 choice.ridge,
-                lambda done, total: report("Fitting the affine lens", done, total),
+                lambda done, total: report(choice.fitting, done, total),
             )
         fit = LensFit(
             "affine",
@@ -406,7 +417,7 @@ class Lenses:
         for number, ids in enumerate(prompts[sums.prompts :], sums.prompts):
 
             def report_prompt(rows: int, total: int, number: int = number) -> None:
-                report("Fitting the Jacobian lens", number * total + rows, len(prompts) * total)
+                report(choice.fitting, number * total + rows, len(prompts) * total)
 
             add_prompt(
                 sums, model, self.model.anatomy, ids, report=report_prompt, checkpoint=checkpoint

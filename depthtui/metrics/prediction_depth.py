@@ -67,7 +67,13 @@ def _summary(lens: ReducedLens, pooled: Pooled) -> dict[str, Any]:
 
 def _findings(lens: ReducedLens, pooled: Pooled) -> list[Finding]:
     mean = mean_depth(lens.prediction_depths)
-    return [Finding("Prediction depth", f"{mean:.1f} of {pooled.n_layers}", "first choice stays")]
+    return [
+        Finding(
+            "Prediction depth",
+            f"{mean:.1f} of {pooled.n_layers}",
+            "first choice stays, the next token's too",
+        )
+    ]
 
 
 METRIC = Metric(

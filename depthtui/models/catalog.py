@@ -6,6 +6,7 @@ torch or transformers.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -224,16 +225,38 @@ def configured_layers(spec: ModelSpec, models_dir: Path) -> int:
     Raises:
         DepthError: the name means no model, or its configuration is damaged.
     """
+    fields = _configured(spec, models_dir)
+    layers = _layers(fields)
+    may_loop = "auto_map" in fields or any("loop" in name for name in fields)
+    return layers if isinstance(layers, int) and not may_loop else 0
+
+
+def configured_work(spec: ModelSpec, models_dir: Path) -> float:
+    """How much a token takes that is read without each layer, relative to other models.
+
+    By the configuration of a model on this disk; 0 where unknown.
+    """
+    try:
+        fields = _configured(spec, models_dir)
+    except DepthError:
+        return 0.0
+    sizes = _layers(fields), _width(fields)
+    return float(math.prod(sizes) ** 2) if all(isinstance(size, int) for size in sizes) else 0.0
+
+
+def _configured(spec: ModelSpec, models_dir: Path) -> dict[str, Any]:
+    """The fields of a model's configuration on this disk; none where there is none.
+
+    Raises:
+        DepthError: the name means no model, or its configuration is damaged.
+    """
     source = resolve(spec, models_dir)
     is_on_hub = source.kind == "hub"
     folder = hub_snapshot(source.location, source.revision) if is_on_hub else Path(source.location)
     if not (folder / "config.json").is_file():
-        return 0
+        return {}
     config = read_config(folder)
-    fields = {**config, **_text_part(config)}
-    layers = _layers(fields)
-    may_loop = "auto_map" in config or any("loop" in name for name in fields)
-    return layers if isinstance(layers, int) and not may_loop else 0
+    return {**config, **_text_part(config)}
 
 
 def check_layers(spec: ModelSpec, models_dir: Path, layers: str) -> None:
@@ -407,7 +430,7 @@ def _facts(folder: Path) -> str:
         return ""
     fields = {**config, **_text_part(config)}
     layers = _layers(fields)
-    width = fields.get("hidden_size") or fields.get("n_embd")
+    width = _width(fields)
     phrases = (
         f"{layers} layers" if layers else "",
         f"width {width}" if width else "",
@@ -420,6 +443,10 @@ def _facts(folder: Path) -> str:
 
 def _layers(fields: dict[str, Any]) -> Any:
     return fields.get("num_hidden_layers") or fields.get("n_layer")
+
+
+def _width(fields: dict[str, Any]) -> Any:
+    return fields.get("hidden_size") or fields.get("n_embd")
 
 
 def _text_part(config: dict[str, Any]) -> dict[str, Any]:

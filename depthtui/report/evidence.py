@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Evidence, EvidenceKind, Verdict
-from depthtui.depth.verdict_words import layers_in_words, spread
+from depthtui.depth.verdict_words import spread
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.blocks import Block, Column, Note, Table
 
@@ -63,6 +64,14 @@ def _row(measure: Evidence) -> list[str]:
         f"{before}{measure.count}" if has_count else "–",
         spread(measure) if has_count else "–",
         measure.reliability,
-        layers_in_words(measure),
+        _layers_in_words(measure),
         measure.reason,
     ]
+
+
+def _layers_in_words(measure: Evidence) -> str:
+    """The counted layers, such as `0-1, 8-11`; empty where there are none."""
+    if measure.count is None:
+        return ""
+    layers = range(measure.count) if measure.layers is None else measure.layers
+    return numbers_text(layers)

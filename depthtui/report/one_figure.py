@@ -148,8 +148,8 @@ def one_figure(
         )
     drawn = by_name[_measure(kind, measure, list(by_name), readings)]
     owners = [reading for reading, _ in drawn]
-    if others := [reading.title for reading in readings if reading not in owners]:
-        notice(f"Without this measure, and left out: {'; '.join(others)}.")
+    if others := [reading for reading in readings if reading not in owners]:
+        notice(f"Without this measure, and left out: {_listed(others)}.")
     if len(drawn) > svg.MOST_IN_GREY:
         raise DepthError(
             f"{len(drawn)} lines cannot be told apart in grey, {svg.MOST_IN_GREY} can.",
@@ -243,14 +243,19 @@ def _interval(name: str, reading: Reading) -> np.ndarray | None:
     return by_name[name].column.interval if name in by_name else None
 
 
-def short_titles(readings: Sequence[NamedReading]) -> list[str]:
-    """The words of each reading that are not the same for all, and its numbers where all are."""
+def _differing_words(readings: Sequence[NamedReading]) -> list[str]:
+    """The words of each reading that are not the same for all; all of them where all are."""
     by_place = zip(*(reading.words for reading in readings), strict=True)
     differing = [place for place, words in enumerate(by_place) if len(set(words)) > 1]
-    titles = [
+    return [
         ", ".join(filter(None, (reading.words[place] for place in differing))) or reading.title
         for reading in readings
     ]
+
+
+def short_titles(readings: Sequence[NamedReading]) -> list[str]:
+    """The words of each reading that are not the same for all, and its numbers where all are."""
+    titles = _differing_words(readings)
     return [
         title if titles.count(title) == 1 else f"{title} ({numbers_text(reading.numbers)})"
         for reading, title in zip(readings, titles, strict=True)
@@ -317,9 +322,14 @@ def _in_percent(line: Line, panel: Panel) -> Line:
 
 
 def list_of(readings: Sequence[NamedReading]) -> str:
-    """The readings with their numbers."""
-    titles = zip(readings, short_titles(readings), strict=True)
+    """The readings with their numbers, in a sentence."""
+    return f"There are: {_listed(readings)}."
+
+
+def _listed(readings: Sequence[NamedReading]) -> str:
+    """The readings with their numbers, and how many more there are."""
+    titles = zip(readings, _differing_words(readings), strict=True)
     listed = [f"{numbers_text(reading.numbers)} {title}" for reading, title in titles]
     more = len(listed) - _MOST_LISTED
     end = [f"and {more} more"] if more > 0 else []
-    return f"There are: {'; '.join([*listed[:_MOST_LISTED], *end]).removesuffix('.')}."
+    return "; ".join([*listed[:_MOST_LISTED], *end]).removesuffix(".")

@@ -57,7 +57,12 @@ class EngineProgress:
 
     Args:
         n_layers: layers of a model that is already loaded; 0 for none.
+
+    Attributes:
+        tells_time: whether a metric's time left is told, too.
     """
+
+    tells_time = True
 
     def __init__(self, n_layers: int = 0) -> None:
         self._n_layers = n_layers
@@ -80,7 +85,8 @@ class EngineProgress:
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
                 share = f" {done} of {total}" if total else ""
-                time_left = f", {about(event.seconds_left)} left" if event.seconds_left > 0 else ""
+                has_time = self.tells_time and event.seconds_left > 0
+                time_left = f", {about(event.seconds_left)} left" if has_time else ""
                 return WorkProgress("", done, total, f"{title}{share}{time_left}")
         return None
 

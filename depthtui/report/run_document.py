@@ -21,7 +21,7 @@ from depthtui.data.lens_view import (
 from depthtui.data.model import PART_TITLES, ModelInfo, layer_label, layer_mark, layer_number
 from depthtui.data.run import RunResult
 from depthtui.data.run_settings import SummarySettings
-from depthtui.data.selection import indices_text
+from depthtui.data.selection import indices_text, numbers_text
 from depthtui.data.sentence import plural
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
@@ -82,7 +82,7 @@ from depthtui.report.phrases import (
     uneven,
 )
 from depthtui.report.remarks import remark_blocks
-from depthtui.report.run_rows import run_counts, run_rows, run_verdicts, task_words
+from depthtui.report.run_rows import numbers_of, run_counts, run_rows, run_verdicts, task_words
 from depthtui.report.summary_json import combined_provenance
 from depthtui.report.token_depths import (
     depth_figures,
@@ -237,7 +237,8 @@ class _Report:
         metrics = [metric for metric, _ in layer_values]
         values = _by_layer(columns, reading.model, metrics)
         yield Chapter("By layer", values, views=["text"])
-        for number, alone in enumerate(reading.alone, start=first):
+        numbers = numbers_of(reading.runs, first)
+        for number, alone in zip(numbers, reading.alone, strict=True):
             verdict = alone.verdict if len(reading.alone) > 1 else None
             of_run = chain(self.run(alone, verdict), _written(alone), self.token_depths(alone))
             yield Chapter(f"Prompt {number}", of_run)
@@ -313,10 +314,10 @@ class _Report:
 
 def _part_title(part: PooledRuns, first: int) -> str:
     """Number and prompt of a single run, or numbers and task of pooled runs."""
-    prompt, last = part.results[0].prompt, first + len(part.results) - 1
-    if first == last:
-        return f"{last} · {prompt_title(prompt)}"
-    return f"{first} to {last} · {task_words(prompt)}, pooled"
+    prompt, numbers = part.results[0].prompt, numbers_of(part.results, first)
+    if len(numbers) == 1:
+        return f"{numbers[0]} · {prompt_title(prompt)}"
+    return f"{numbers_text(numbers)} · {task_words(prompt)}, pooled"
 
 
 def _depths(summary: Reading) -> Iterator[Block]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from depthtui.data.run import Prompt
+from depthtui.data.run import Prompt, RunResult
 from depthtui.data.selection import numbers_text
 from depthtui.data.verdict import Verdict
 from depthtui.depth import rules
@@ -78,7 +78,8 @@ def run_verdicts(readings: Sequence[Reading]) -> Items:
 
     Where it is unknown what is kept, each sentence is stated once, with the runs that it is about.
     """
-    verdicts = [(number, reading.verdict) for number, reading in enumerate(readings, start=1)]
+    numbers = numbers_of([reading.runs[0] for reading in readings])
+    verdicts = zip(numbers, (reading.verdict for reading in readings), strict=True)
     by_sentence = by_statement(
         (sentence, number)
         for number, verdict in verdicts
@@ -92,6 +93,11 @@ def run_verdicts(readings: Sequence[Reading]) -> Items:
         ],
         _MOST_ROWS,
     )
+
+
+def numbers_of(runs: Sequence[RunResult], first: int = 1) -> list[int]:
+    """The numbers of runs in their session; outside of one, from `first` on."""
+    return [run.number or number for number, run in enumerate(runs, start=first)]
 
 
 def task_words(prompt: Prompt) -> str:
@@ -136,9 +142,10 @@ def _table(
         Column("prompt", style="name", views=AT_LENGTH),
         Column("prompt", style="name", views=["brief"], width=_NAME_WIDTH),
     ]
+    numbers = numbers_of([reading.runs[0] for reading in readings])
     cells: list[list[TableCell]] = [
         [*_prompt(number, reading, several), *row, *_loss(reading)]
-        for number, (reading, row) in enumerate(zip(readings, rows, strict=True), start=1)
+        for number, reading, row in zip(numbers, readings, rows, strict=True)
     ]
     return Table([*prompts, *columns, *_LOSS], cells)
 

@@ -86,6 +86,7 @@ class SweepService:
         self._folder = SweepFolder(Path(command.folder), self._notify)
         self._engine = engine
         self._engine_progress = EngineProgress(engine.model.n_layers if engine.model else 0)
+        self._engine_progress.tells_time = False
         self._control = control
         self._send = send
         self._models_dir = models_dir
@@ -130,6 +131,7 @@ class SweepService:
             )  # weights are read; later on the engine itself checks the control
         if isinstance(event, protocol.Notice | protocol.Memory):
             self._send(event)
+        self._waiting.hear(event, time.monotonic())
         progress = self._engine_progress.of(event)
         if progress is None:
             return
@@ -142,7 +144,7 @@ class SweepService:
 
     def sweep_begins(self, state: SweepState) -> None:
         """Send the records that exist already."""
-        self._state, self._waiting = state, Waiting(state.waiting)
+        self._state, self._waiting = state, Waiting(state.waiting, state.work)
         for cell, records in state.outcome().records.items():
             for record in records:
                 self._send_record(cell, record)
@@ -152,6 +154,7 @@ class SweepService:
     def prompt_begins(self, item: Item) -> None:
         """Send the prompt that begins."""
         _end_if_stopped(self._control)
+        self._waiting.prompt_begins()
         cell = item.cell
         self._prompt = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
         self._progress(self._prompt)

@@ -192,7 +192,9 @@ class Answer:
         if 0 < len(at_random) < len(groups):
             yield f"of {listed(at_random)}, any order of layers costs as much"
 
-    def __str__(self) -> str:
+    @property
+    def claim(self) -> str:
+        """The answer in one sentence."""
         if not self.is_known:
             return f"{UNKNOWN}: {self.subject}, {self.number.title}: {self.reason}."
         groups, number = self.comparison.groups, self.number
@@ -201,11 +203,16 @@ class Answer:
             values=number.in_words(groups, self.comparison.ranges),
             known=groups[0].known,
         )
-        sentences = [
-            f"{self.verdict}: on {self.subject.on} ({self._sizes}), {self.subject.models} {claim}.",
-            self.beside,
-            self._other_guess,
-        ]
+        return (
+            f"{self.verdict}: on {self.subject.on} ({self._sizes}), {self.subject.models} {claim}."
+        )
+
+    @property
+    def details(self) -> str:
+        """The sentences behind the claim; empty where nothing is known."""
+        if not self.is_known:
+            return ""
+        sentences = [self.beside, self._other_guess]
         change, ends = self.comparison.change_in_words
         tested = f"; single prompts: {words}" if (words := test_words(self.comparison)) else ""
         level = f"{100 * self.comparison.level:.4g} % interval"
@@ -219,6 +226,9 @@ class Answer:
             sentences.append(f"But {'; '.join(self.confounds)}.")
         sentences.append(self._steps)
         return " ".join(filter(None, sentences))
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.claim, self.details)))
 
 
 def _without_common_start(names: Sequence[str]) -> list[str]:

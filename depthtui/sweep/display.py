@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 
+from depthtui.data.protocol import Event
 from depthtui.report.progress_bars import ProgressBars
 from depthtui.sweep.eta import Waiting, time_words
 from depthtui.sweep.folder import model_title
@@ -23,16 +25,21 @@ class SweepDisplay(ProgressBars):
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         super().__init__(notify)
+        self._engine.tells_time = False
         self._sweep = self._progress.add_task("", total=None, amount="")
         self._now = self._progress.add_task("", total=None, amount="", visible=False)
         self._state: SweepState | None = None
         self._waiting = Waiting()
         self._now_at = ""
 
+    def emit(self, event: Event) -> None:
+        self._waiting.hear(event, monotonic())
+        super().emit(event)
+
     def sweep_begins(self, state: SweepState) -> None:
         """Existing records have been found; the other prompts begin."""
         self._state = state
-        self._waiting = Waiting(state.waiting)
+        self._waiting = Waiting(state.waiting, state.work)
         self._progress.update(self._sweep, description="sweep")
         self._show_sweep()
         # Libraries take seconds before the engine reports anything.
@@ -42,6 +49,7 @@ class SweepDisplay(ProgressBars):
 
     def prompt_begins(self, item: Item) -> None:
         """The engine's next events are of this prompt."""
+        self._waiting.prompt_begins()
         cell = item.cell
         prompt = f"{model_title(cell.model)} · {cell.task.title} · prompt {item.number + 1}"
         self._show(prompt, 0, 0, "")
@@ -86,7 +94,8 @@ class SweepDisplay(ProgressBars):
             self._now,
             description=printable_line(stage) if stage else None,
             completed=done,
-            total=total or None,
+            # Nothing tells how long it takes until the next event.
+            total=total if done < total else None,
             amount=amount,
             visible=True,
         )

@@ -13,7 +13,7 @@ from depthtui.data.protocol import Event
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.adapter_files import adapter_on_disk
-from depthtui.models.catalog import resolve
+from depthtui.models.catalog import configured_work, resolve
 from depthtui.settings import datasets_dir
 from depthtui.sweep.disk_fingerprint import fingerprint_on_disk
 from depthtui.sweep.folder import Failure, Notify, SweepFolder, model_title
@@ -98,6 +98,7 @@ def find_on_disk(
             adapter_on_disk(model.adapter)
     except DepthError as error:
         return str(error)
+    state.work[model] = configured_work(model, models_dir)
     return ""
 
 

@@ -156,11 +156,13 @@ def test_where_too_little_is_known_there_is_no_number() -> None:
 
 
 def test_before_it_is_measured_it_says_so() -> None:
-    assert str(verdict_sentence([COSINE], 24)) == (
-        "How many of its 24 layers this text takes is not counted yet."
-    )
+    unknown = "How many of its 24 layers this text takes is not counted"
+    missing: dict[str, Any] = {"missing_metrics": ["kept"]}
+    assert str(verdict_sentence([COSINE], 24)) == f"{unknown}."
+    assert str(verdict_sentence([COSINE], 24, **missing)) == f"{unknown} (--metrics kept)."
+    assert str(verdict_sentence([COSINE], 24, may_grow=True, **missing)) == f"{unknown} yet."
     assert str(verdict_sentence([COSINE], 1, n_prompts=2)).startswith(
-        "How many of its 1 layer these texts take is not counted yet."
+        "How many of its 1 layer these texts take is not counted."
     )
     assert verdict_of(Facts(evidence=[], n_layers=30)) is None
 
@@ -181,6 +183,9 @@ def test_two_places_follow_where_they_hold() -> None:
     assert words.clauses[2] == "Context is read until depth 17."
     shaky = replace(DECIDED, firm=False, low=4, high=22, reason="it moves")
     assert len(verdict_sentence([shaky], 24, headline=KEPT).clauses) == 2
+    # It may prove fragile once its interval is there.
+    pending = replace(DECIDED, is_pending=True)
+    assert "decided" not in str(verdict_sentence([pending], 24, headline=KEPT))
 
 
 def test_a_depth_of_wrong_answers_is_called_so() -> None:

@@ -284,7 +284,7 @@ def test_nothing_heavy_is_imported() -> None:
 @pytest.mark.parametrize(
     ("config", "layers"),
     [
-        ({"num_hidden_layers": 30}, 30),
+        ({"num_hidden_layers": 30, "hidden_size": 8}, 30),
         ({"model_type": "gpt2", "n_layer": 12}, 12),
         ({"text_config": {"num_hidden_layers": 26}}, 26),
         ({"num_hidden_layers": 30, "loop_num_passes": 3}, 0),
@@ -294,4 +294,6 @@ def test_nothing_heavy_is_imported() -> None:
 )
 def test_the_layers_by_a_configuration(config, layers, tmp_path) -> None:
     folder = model_folder(tmp_path / "mine", config)
-    assert catalog.configured_layers(ModelSpec(str(folder)), tmp_path) == layers
+    spec, work = ModelSpec(str(folder)), 240.0**2 if "hidden_size" in config else 0.0
+    assert catalog.configured_layers(spec, tmp_path) == layers
+    assert catalog.configured_work(spec, tmp_path) == work

@@ -379,7 +379,7 @@ class TestSession:
             ("18", "2"),
             ("12", "1"),
         ]
-        assert "### 2 to 3 · sums, pooled" in text
+        assert "### 2-3 · sums, pooled" in text
         assert "#### Prompt 3" in text
         pooled = verdict(runs[1:3], SETTINGS)
         assert pooled is not None

@@ -45,7 +45,7 @@ def test_the_lens_in_words() -> None:
             "-2.00 nats",
             "at the output; the answer's first token comes first in 0 of 1",
         ),
-        "Prediction depth": ("1.0 of 4", "first choice stays"),
+        "Prediction depth": ("1.0 of 4", "first choice stays, the next token's too"),
     }
 
 

@@ -108,7 +108,7 @@ def test_without_a_verdict_the_page_has_no_numbers() -> None:
 
 def test_the_rules_are_on_the_first_page_where_nothing_is_known_to_be_kept() -> None:
     first_page, *_ = html([run(tokens=12)]).split("<details>")
-    assert "is not counted yet" in first_page
+    assert "is not counted (--metrics kept)" in first_page
     assert "<h3>Effective depth by each rule</h3>" in first_page
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from depthtui.data.protocol import Notice, Progress
+from depthtui.data.protocol import MetricRows, Notice, Progress
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
@@ -25,6 +26,7 @@ from tests.builders.results import full_result
 from tests.sweep.sweeps import make_plan
 
 PROMPT = Prompt("one two three four")
+ROWS = MetricRows(1, "kept", None, 9, 9, 0.0, 70.0)
 SMALL, LARGE = ModelSpec("small"), ModelSpec("large")
 
 
@@ -57,6 +59,22 @@ class TestPace:
         assert (len(waiting), waiting.seconds) == (2, None)
         waiting.prompt_ends(cell, record(cell, cached=False), 4.0)
         assert waiting.seconds == pytest.approx(4.0 * 100 / len(PROMPT.text))
+
+    def test_the_next_model_counts_with_its_size_and_its_order(self) -> None:
+        *_, first, last = make_plan(("small", "large")).cells
+        small, large = replace(last, model=SMALL), replace(first, model=LARGE)
+        length = len(PROMPT.text)
+        prompts = [*[(small, length)] * 3, *[(large, length)] * 2]
+        waiting = Waiting(prompts, {SMALL: 1.0, LARGE: 9.0})
+        waiting.hear(Progress("Loading weights", 1, 2, "weights"), 0.0)
+        waiting.hear(ROWS, 10.0)
+        waiting.prompt_begins()
+        waiting.hear(Progress("Finding which layers can be left out", 0, 9, "steps"), 11.0)
+        waiting.hear(ROWS, 61.0)
+        waiting.prompt_ends(small, record(small, cached=False), 54.0)
+        assert waiting.seconds == pytest.approx(2 * 4 + 9 * (2 * 4 + 60))
+        waiting.prompt_ends(small, record(small, cached=False), 4.0)
+        assert waiting.seconds == pytest.approx(4 + 9 * (2 * 4 + 60))
 
     @pytest.mark.parametrize(
         ("seconds", "words"),
@@ -99,6 +117,8 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
             display.emit(Progress("Converting [/]\x1b[2J", 3, 10, "tensors"))
             display.emit(Notice("Something to know."))
             display._progress.refresh()
+            display.emit(ROWS)
+            display._progress.refresh()
 
         engine = ScriptedEngine()
         engine.before_run = tell
@@ -117,6 +137,9 @@ def test_a_terminal_sees_prompts_models_and_the_time_left(
     assert "2 of 6 prompts, 1 s left" in output
     assert "3 of 3 prompts" in output
     assert "3 of 10 tensors" in output
+    # The next event may be far: no time left stands still, no full bar.
+    assert "knowledge kept 9 of 9" in output
+    assert "about 1 min left" not in output
     assert "\x1b[2J" not in output
     assert notices[0] == "Something to know."
 

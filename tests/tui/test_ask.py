@@ -89,7 +89,7 @@ async def test_a_slower_metric_is_not_ended_by_the_way(it: Explored) -> None:
     await asks(it, "Run 1 computes residual erasure. n runs the prompt, other keys")
     await it.press("escape", until=MainScreen)
     await it.press("x")
-    await asks(it, "x opens the what-if, whose first change stops it, other keys")
+    await asks(it, "x opens the what-if, where the first change stops that work, other keys")
     await it.press("escape", until=MainScreen)
     assert len(it.engine.sent(StartRun)) == runs
     await it.press("n", "n", until=lambda: len(it.engine.sent(StartRun)) == runs + 1)

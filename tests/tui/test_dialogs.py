@@ -263,6 +263,16 @@ async def test_a_prompt_runs_as_it_was_typed(it: Explored) -> None:
         assert gather_prompts(options, Settings()).prompts == [Prompt("two is two", " two")]
 
 
+async def test_keys_behind_a_tab_are_for_the_field_that_it_goes_to(it: Explored) -> None:
+    await opened(it, "p", PromptPicker)
+    # They arrive together, as over a slow line, or where the screen is busy.
+    for key in (*"Rome", "tab", *"Paris"):
+        it.app.simulate_key(key)
+    answer = it.app.screen.query_one("#answer", Input)
+    await it.until(lambda: answer.value == "Paris", "the answer")
+    assert it.app.screen.query_one(SafeTextArea).text == "Rome"
+
+
 async def test_what_was_typed_stays_where_a_question_is_answered_no(it: Explored) -> None:
     it.engine.manual = True
     it.main.measure = MEASURE_BY_NAME["skip_effects"]

@@ -112,7 +112,13 @@ async def test_a_session_is_offered_and_opened_as_it_was(
     """From the cache, and with its models where the cache has nothing."""
     await save(tmp_path, sessions)
     engine = saving if sessions is session_in_cache else FakeEngine
+    # A measure that not every run has is shown for its run alone.
+    measure = "patch" if sessions is session_in_cache else "kl"
+    for file in (tmp_path / "cache").rglob("*.json"):
+        text_of_file = file.read_text()
+        file.write_text(text_of_file.replace('"measure": "kl"', f'"measure": "{measure}"'))
     async with small(tmp_path, make_engine=engine) as it:
+        before = it.main.measure.name
         assert len(it.session.runs) == 1
         assert it.session.current.prompt == first_prompt()
         await it.until(lambda: re.search(OFFERED, text(it)))
@@ -121,11 +127,14 @@ async def test_a_session_is_offered_and_opened_as_it_was(
         await it.until(lambda: it.session.current and it.session.current.prompt == second)
         await it.ready()
         await it.until(lambda: it.main.cursor == (5, 2))
-        assert it.main.measure.name == "kl"
+        assert it.main.measure.name == measure
         assert it.app.explorer.settings.kl_threshold == pytest.approx(0.6)
         assert "b, tab lists the sessions" not in text(it)
         assert [run.number for run in it.session.runs] == [1, 2, 3]
         assert it.session.runs[2].remarks.note == "to be looked at again"
+        await it.press("n", until=lambda: len(it.session.runs) == 4)
+        await it.ready()
+        assert it.main.measure.name == ("kl" if measure == "kl" else before)
 
 
 async def test_a_start_shows_what_was_last_on_the_screen_before_there_is_an_engine(

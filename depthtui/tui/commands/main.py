@@ -122,7 +122,7 @@ CHOOSING = [
         "choose",
         "what_if",
         why_not="why_not_what_if",
-        does="opens the what-if, whose first change stops it",
+        does="opens the what-if, where the first change stops that work",
         ends=slow_work,
         model="of the run",
     ),

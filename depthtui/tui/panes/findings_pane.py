@@ -1,10 +1,11 @@
-"""A sweep's results in sentences: the answers to its questions, and doubts."""
+"""A sweep's results in sentences: the answers to its questions, then doubts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from textual import events, on
+from textual.geometry import Size
 
 from depthtui.token_text import printable_sentence
 from depthtui.tui.draw.grid import in_sight
@@ -13,9 +14,11 @@ from depthtui.tui.draw.text import wrap
 from depthtui.tui.panes.lines_pane import LinesPane
 from depthtui.tui.state.sweep_rows import SweepFinding
 
+_FEWEST_LINES = 2
+
 
 class FindingsPane(LinesPane):
-    """Sentences under their titles, one of which is chosen; scrolled if there are many.
+    """Sentences under their titles, each with its claim bold; scrolled if there are many.
 
     Attributes:
         note: a note on the chosen sentence in the lower edge, until the next choice.
@@ -36,6 +39,7 @@ class FindingsPane(LinesPane):
             self.findings, self.empty = findings, empty
             self._place = findings.index(former) if former in findings else 0
             self.choose(0)
+            self.refresh(layout=True)
 
     @property
     def finding(self) -> SweepFinding | None:
@@ -61,12 +65,17 @@ class FindingsPane(LinesPane):
         self._first, self._follows = self._first + step, False
         self.redraw()
 
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """The number of lines, for `height: auto`."""
+        count = sum(len(self._lines_of(place, width)) for place in range(len(self.findings)))
+        return max(_FEWEST_LINES, count)
+
     def why_empty(self) -> tuple[str, str] | None:
-        self.set_titles("Findings")
+        self.set_titles("Answers")
         return None if self.findings else self.empty
 
     def lay_out(self) -> list[list[Piece]]:
-        blocks = [self._lines_of(place) for place in range(len(self.findings))]
+        blocks = [self._lines_of(place, self.area.width) for place in range(len(self.findings))]
         lines = [line for block in blocks for line in block]
         self._of_lines = [place for place, block in enumerate(blocks) for _ in block]
         room, count = self.area.height, len(lines)
@@ -81,16 +90,15 @@ class FindingsPane(LinesPane):
         self._first = max(0, min(self._first, count - room))
         last = min(self._first + room, count)
         place = f"lines {self._first + 1}–{last} of {count}" if count > room else ""
-        self.set_titles("Findings", self.note or place)
+        self.set_titles("Answers", self.note or place)
         return lines[self._first :]
 
-    def _lines_of(self, place: int) -> list[list[Piece]]:
-        finding = self.findings[place]
-        styles, width = self.pane_styles, self.area.width
+    def _lines_of(self, place: int, width: int) -> list[list[Piece]]:
+        finding, styles = self.findings[place], self.pane_styles
         text = printable_sentence(finding.text)
         if finding.kind == "title":
             gap: list[list[Piece]] = [[]] if place else []
-            return [*gap, *([(line, styles.strong)] for line in wrap(text, width))]
+            return [*gap, *([(line, styles.muted)] for line in wrap(text, width))]
         if finding.kind == "subject":
             return [[(line, styles.muted)] for line in wrap(text, width)]
         signs: dict[str, Piece] = {
@@ -100,11 +108,21 @@ class FindingsPane(LinesPane):
             "doubt": ("! ", styles.warning),
         }
         sign = signs[finding.kind]
-        style = styles.text if finding.kind in ("clear", "disputed") else styles.muted
+        style = styles.muted if finding.kind == "doubt" else styles.text
+        if finding.details:
+            style = styles.strong
         if self.has_focus and place == self._place:
             sign, style = ("▸ ", styles.accent), styles.strong
-        first, *rest = wrap(text, max(1, width - 2))
-        return [[sign, (first, style)], *([("  ", style), (line, style)] for line in rest)]
+        details = printable_sentence(finding.details)
+        lines = wrap(f"{text} {details}", max(1, width - 2))
+        n_words, blanks = len(text.split()), [sign, *[("  ", style)] * (len(lines) - 1)]
+        pieces: list[list[Piece]] = []
+        for blank, words in zip(blanks, (line.split() for line in lines), strict=True):
+            claim, rest = " ".join(words[:n_words]), " ".join(words[n_words:])
+            between = " " if claim and rest else ""
+            pieces.append([blank, (claim, style), (f"{between}{rest}", styles.text)])
+            n_words = max(0, n_words - len(words))
+        return pieces
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)

@@ -21,8 +21,12 @@ from depthtui.tui.state.pasted import LONGEST_LINE
 
 
 async def act_in_order(field: Input | TextArea, key: Key) -> None:
-    """Run at once what a field, or its screen with priority, binds to a key that it got."""
-    active = field.screen.active_bindings.get(key.key)
+    """Run at once what a field, or its screen with priority, binds to a key that it got.
+
+    A key that waited behind one that moved the focus, such as tab, goes on to who has it now.
+    """
+    screen = field.screen
+    active = screen.active_bindings.get(key.key)
     if (
         active is not None
         and (active.binding.priority or active.node is field)
@@ -30,6 +34,10 @@ async def act_in_order(field: Input | TextArea, key: Key) -> None:
     ):
         key.stop()
         key.prevent_default()
+    elif screen.is_current and screen.focused not in (None, field):
+        key.stop()
+        key.prevent_default()
+        screen.focused.post_message(Key(key.key, key.character))
 
 
 class SafeInput(Input):

@@ -83,8 +83,8 @@ class MainScreen(RunScreen):
         self._compared_at = self.cursor
         self._load = 0
         self._followed = -1
-        self._measure_before_writing: Measure | None = None
-        self._return_to: tuple[SessionRun, Cursor] | None = None
+        self._measure_before: Measure | None = None
+        self._return_to: tuple[SessionRun, Cursor, Measure] | None = None
 
     def compose(self) -> ComposeResult:
         return main_layout.layout(self.lines())
@@ -201,20 +201,23 @@ class MainScreen(RunScreen):
             self.go(layer, _predicts_answer(result))
         if run.writing is not None:
             self._begin_writing(result)
-        elif self._measure_before_writing is not None:
-            self._try_measure(self._measure_before_writing)
-            self._measure_before_writing = None
+        elif self._measure_before is not None:
+            self._try_measure(self._measure_before)
+            self._measure_before = None
         if self._return_to is not None and self._return_to[0] is run:
-            self.go(*self._return_to[1])
+            _, cursor, measure = self._return_to
+            self.go(*cursor)
+            self._show_here(measure)
             self._return_to = None
 
-    def _begin_writing(self, result: RunResult) -> None:
-        """Follow the depth of each token that is written, in the text and on its page.
+    def _show_here(self, measure: Measure) -> None:
+        """Show a measure until another run is shown, which may lack it."""
+        self._measure_before = self._measure_before or self.measure
+        self._try_measure(measure)
 
-        The heatmap shows it until another run is shown.
-        """
-        self._measure_before_writing = self._measure_before_writing or self.measure
-        self._try_measure(MEASURE_BY_NAME["prediction_depth"])
+    def _begin_writing(self, result: RunResult) -> None:
+        """Follow the depth of each token that is written, in the text and on its page."""
+        self._show_here(MEASURE_BY_NAME["prediction_depth"])
         self._followed = len(result.tokens) - 1
         self.go(result.model.n_layers, self._followed)
         self.show_page("tokens")
@@ -228,7 +231,7 @@ class MainScreen(RunScreen):
         self._show_offer()
         if self.is_trying:
             return
-        self._measure_before_writing = None
+        self._measure_before = None
         # The screen does not open with a measure that must be computed first.
         if measure.metric in OF_THE_PASS:
             self.explorer.change(measure=measure.name)
@@ -406,8 +409,10 @@ class MainScreen(RunScreen):
             self.notify(printable_sentence(str(error)), severity="error", markup=False)
             return
         session = file.session
-        self.measure = MEASURE_BY_NAME.get(session.measure, self.measure)
-        self._return_to = run, Cursor(session.layer, session.token)
+        measure = MEASURE_BY_NAME.get(session.measure, self.measure)
+        if measure.metric in OF_THE_PASS:
+            self.measure = measure
+        self._return_to = run, Cursor(session.layer, session.token), measure
         for name in (session.page, session.pane):
             if name in self.PANE_ORDER:
                 self.go_to_pane(self.query_one(f"#{name}", Pane))

@@ -1,4 +1,4 @@
-"""A grid of models and tasks: effective depths in a table, curves and findings beneath."""
+"""A grid of models and tasks: answers to its questions, effective depths in a table, curves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
@@ -27,7 +27,6 @@ from depthtui.tui.commands.command import bindings_of
 from depthtui.tui.panes.findings_pane import FindingsPane
 from depthtui.tui.panes.key_footer import KeyFooter
 from depthtui.tui.panes.line_field import LineField
-from depthtui.tui.panes.pane import Pane
 from depthtui.tui.panes.sweep_curves import SweepCurves
 from depthtui.tui.panes.sweep_line import SweepLine
 from depthtui.tui.panes.sweep_table import (
@@ -41,7 +40,6 @@ from depthtui.tui.panes.sweep_table import (
 from depthtui.tui.screens.dialogs.ask import ask_first
 from depthtui.tui.screens.dialogs.export_screen import Exportable, ask_where
 from depthtui.tui.screens.live_screen import LiveScreen
-from depthtui.tui.screens.pane_screen import PaneTabs
 from depthtui.tui.screens.reading_question import ask_reading
 from depthtui.tui.state.explorer import Explorer
 from depthtui.tui.state.phase import Phase
@@ -97,13 +95,11 @@ class SweepScreen(LiveScreen):
     def compose(self) -> ComposeResult:
         yield SweepLine(id="sweep-line", classes="title-line")
         with Vertical(id="sweep-panes"):
-            yield SweepTable(id="rows", name="Rows", classes="always")
+            yield FindingsPane(id="findings", name="Answers")
+            yield SweepTable(id="rows", name="Rows")
             yield LineField("words of a model or a task", id="filter")
             yield Static(id="row-verdict")
-            yield PaneTabs(id="sweep-tabs")
-            with Horizontal(id="sweep-beneath"):
-                yield SweepCurves(id="sweep-curves", name="Curves")
-                yield FindingsPane(id="findings", name="Findings")
+            yield SweepCurves(id="sweep-curves", name="Curves")
         yield KeyFooter()
 
     def on_mount(self) -> None:
@@ -262,12 +258,6 @@ class SweepScreen(LiveScreen):
         if column is None or not isinstance(self.active_pane, SweepTable):
             return of_rules()
         return (of_column(*column.key),)
-
-    def _activate(self, pane: Pane) -> None:
-        """On a narrow screen, show either the findings or the curves."""
-        if not pane.has_class("always"):
-            self.set_class(pane.id == "findings", "findings")
-        super()._activate(pane)
 
     # Commands ---------------------------------------------------------------
 

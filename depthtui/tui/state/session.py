@@ -481,10 +481,12 @@ class Session:
         return [run.result for run in self.runs if run.result is not None]
 
     def with_remarks(self, results: Sequence[RunResult]) -> list[RunResult]:
-        """The results, with the user's remarks on their runs."""
-        noted = {id(run.result): run.remarks for run in self.runs if run.remarks}
+        """The results, with the user's remarks on their runs and the numbers of these."""
+        runs = {id(run.result): run for run in self.runs}
         return [
-            replace(result, remarks=noted[id(result)]) if id(result) in noted else result
+            replace(result, remarks=run.remarks, number=run.number)
+            if (run := runs.get(id(result)))
+            else result
             for result in results
         ]
 

@@ -112,12 +112,14 @@ class SweepFinding:
             `unclear` or `disputed` by a test, or a `doubt`.
         cells: the cells that it is about.
         number: name of the number that it is by, or empty.
+        details: further sentences; untrusted.
     """
 
     text: str
     kind: Literal["title", "subject", "clear", "unclear", "disputed", "doubt"]
     cells: Sequence[Cell] = ()
     number: str = ""
+    details: str = ""
 
     @property
     def is_head(self) -> bool:
@@ -272,7 +274,9 @@ def _findings(
             findings.append(SweepFinding(question.reason, "unclear", question.cells))
         shown = question.headline or question.others
         findings += [
-            SweepFinding(str(answer), _kind(answer), answer.cells, answer.number.name)
+            SweepFinding(
+                answer.claim, _kind(answer), answer.cells, answer.number.name, answer.details
+            )
             for answer in shown
             if answer.is_known
         ]

@@ -43,10 +43,19 @@ class LastReading:
         is_same = state == self._state and _are_same(sources, self._sources)
         may_grow = is_live and result is not None and grows(result)
         if may_grow or self._grew or not is_same:
-            self.reading = None if result is None else reading_of([result], settings, is_draft=True)
+            self.reading = None if result is None else self._draft(result, settings)
         self._sources, self._state, self._grew = sources, state, may_grow
         self._has_verdict = self._has_verdict and is_same
         return self.reading
+
+    def _draft(self, result: RunResult, settings: SummarySettings) -> Reading:
+        """A draft, with the last complete reading of the same run."""
+        draft, former = reading_of([result], settings, is_draft=True), self.reading
+        if former is not None and former.is_draft:
+            former = former.former
+        if former is not None and former.runs[0] is result and former.settings == settings:
+            draft.former = former
+        return draft
 
     @property
     def verdict(self) -> Verdict | None:

@@ -124,6 +124,24 @@ def test_a_draft_draws_nothing_and_claims_nothing(monkeypatch: pytest.MonkeyPatc
     assert findings(last.reading)
 
 
+def test_what_is_known_stays_in_the_sentence_while_more_is_computed() -> None:
+    last, result, settings = LastReading(), long_result(), SummarySettings()
+    last.of(result, settings, False)
+    completed(last)
+    assert last.verdict is not None
+    before = last.verdict.sentence
+    assert "holds here" in before
+    result.put("ablation", ablation(np.full((30, len(result.tokens)), 0.2, np.float32)))
+    for _ in range(2):
+        last.of(result, settings, False)
+        assert last.verdict.is_pending
+        assert last.verdict.sentence.startswith(before)
+        result.drop(["similarity"])
+    # Another threshold is another reading.
+    last.of(result, replace(settings, kl_threshold=2.0), False)
+    assert not last.verdict.sentence.startswith(before)
+
+
 @pytest.mark.parametrize("other", ["run", "thresholds", "metric"])
 def test_what_was_computed_for_something_else_is_never_shown(other: str) -> None:
     last, result, settings = LastReading(), long_result(), SummarySettings()
