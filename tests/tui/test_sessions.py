@@ -22,8 +22,8 @@ from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec
 from depthtui.data.saved_session import PASS, SHIPPED
-from depthtui.data.store import open_store
 from depthtui.data.session_files import SessionFile, SessionFolder
+from depthtui.data.store import open_store
 from depthtui.errors import DepthError
 from depthtui.metrics import kept
 from depthtui.metrics.registry import MEASURE_BY_NAME
