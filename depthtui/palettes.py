@@ -91,6 +91,7 @@ def _read(name: str, fields: Mapping[str, Any]) -> Palette:
 _TEXT = Path(__file__).with_suffix(".toml").read_text("utf-8")
 
 PALETTES = {name: _read(name, fields) for name, fields in tomllib.loads(_TEXT).items()}
+"""Every palette by its name, the explorer's own first."""
 
 OWN_PALETTE = "depth"
 """The default palette."""

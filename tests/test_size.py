@@ -37,7 +37,7 @@ CODE_LINES = {
     "depthtui/service": 390,
     "depthtui/sweep": 3_630,
     "depthtui/tracing": 3_170,
-    "depthtui/tui": 16_860,
+    "depthtui/tui": 16_850,
     "tests": 9_380,
     "tests/api": 980,
     "tests/builders": 1_470,

@@ -161,7 +161,7 @@ def _readings(source: str, pool: Pool, overrides: Overrides) -> tuple[list[Named
     file = path / _ARRAYS if path.is_dir() else path
     if file.suffix == _ARRAYS.suffix and file.exists():
         runs = read_runs(file)
-        return readings_of(dict(enumerate(runs.results, start=1)), runs.settings, pool), True
+        return readings_of(runs.results, runs.settings, pool), True
     if path.is_dir() and any(path.glob(f"{MANIFEST}*.json")):
         return _of_sweep(path), True
     if path.exists():

@@ -206,7 +206,7 @@ def choose(
     notice: Callable[[str], None],
     begin: Callable[[str], None],
 ) -> Pruning:
-    """Load the model and choose the pieces that go; `begin` hears each step of the job.
+    """Load the model and choose the pieces that go; `begin` is called with each step of the job.
 
     Raises:
         DepthError: the model cannot be loaded, run, or written without such pieces.

@@ -102,7 +102,7 @@ def run(
             prompt_options, dataset, overrides
         )
     settings = overrides.settings()
-    resolve(spec, models_dir(settings.cache_folder))
+    resolve(spec, models_dir(settings.cache_folder))  # Its error precedes the prompt's question.
     prompts = CommandPrompts([]) if states else gather_prompts(prompt_options, settings, dataset)
 
     from depthtui.cli.headless import RunJob, run_job

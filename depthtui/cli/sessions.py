@@ -88,7 +88,7 @@ def export(name: str, overrides: Overrides, output: OutOptions, pool: Pool) -> i
     session = read_session(name, overrides)
     settings = overrides.settings()
     is_logged = report_runs(
-        list(session.results.values()),
+        session.results,
         settings,
         session.pooling,
         output,
@@ -103,12 +103,12 @@ class SessionResults:
     """The results of a session's runs that the cache has.
 
     Attributes:
-        results: at least one, by its number in the session, from 1.
+        results: at least one, with its number in the session.
         missing_runs: the other runs, each in words.
         pooling: how the session reads them.
     """
 
-    results: dict[int, RunResult]
+    results: list[RunResult]
     missing_runs: list[str]
     pooling: SummarySettings
 
@@ -127,13 +127,13 @@ def read_session(name: str, overrides: Overrides) -> SessionResults:
     settings = overrides.settings()
     session = _find_session(name, overrides).session
     store = open_store(settings.cache_folder, settings.cache_limit, print_notice)
-    results, missing_runs = {}, []
+    results, missing_runs = [], []
     for number, run in enumerate(session.runs, start=1):
         result = read_run(store, run)
         if result is None:
             missing_runs.append(missing_words(number, run.prompt, run.model))
         else:
-            results[number] = replace(result, number=number)
+            results.append(replace(result, number=number))
     for words in missing_runs:
         print_notice(f"{words[0].upper()}{words[1:]}.")
     if not results:

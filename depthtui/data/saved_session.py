@@ -6,12 +6,13 @@ The values of the runs are in the cache.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
+from functools import cache
 
 from depthtui.data.model import ModelInfo
 from depthtui.data.remarks import Remarks
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import RunSettings
+from depthtui.data.store import make_key
 
 PASS = ""
 """The forward pass among the keys of a run: no metric has this name."""
@@ -20,9 +21,10 @@ SHIPPED = "shipped"
 """The origin of the run that comes with the program."""
 
 
+@cache
 def shipped_key(part: str) -> str:
     """The cache key of a part of the run that comes with the program: its metric, or `PASS`."""
-    return sha256(f"{SHIPPED} {part}".encode()).hexdigest()
+    return make_key("result", shipped=part)
 
 
 @dataclass(frozen=True)

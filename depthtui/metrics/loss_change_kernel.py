@@ -32,7 +32,7 @@ def fill_rows(
     """Compute the rows of a result that are not known yet, the last rows first.
 
     Args:
-        context: told after each layer how many layers were run, and the result so far.
+        context: its `report` gets, after each layer, the layers run, and the result so far.
         start_result: the result so far; it is not changed.
         costs: the rows to compute, in order, and how many layers the runs of each go through.
         rows_at_once: the number of rows in memory together.

@@ -232,7 +232,7 @@ def configured_layers(spec: ModelSpec, models_dir: Path) -> int:
 
 
 def configured_work(spec: ModelSpec, models_dir: Path) -> float:
-    """How much a token takes that is read without each layer, relative to other models.
+    """The work of reading a token without each layer, relative to other models.
 
     By the configuration of a model on this disk; 0 where unknown.
     """

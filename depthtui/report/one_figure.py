@@ -26,7 +26,7 @@ from depthtui.report.groups import group_runs
 from depthtui.report.left_out import kept_figure, kept_name, left_out_figures
 from depthtui.report.relative import POINTS, at_percents, relative
 from depthtui.report.run_document import bar_figures, curve_figures, heatmap_figures, map_figures
-from depthtui.report.run_rows import task_words
+from depthtui.report.run_rows import numbers_of, task_words
 from depthtui.report.skips import changes_of
 
 _MOST_LISTED = 12
@@ -60,16 +60,16 @@ class NamedReading:
 
 
 def readings_of(
-    results: Mapping[int, RunResult], settings: SummarySettings, pool: Pool
+    results: Sequence[RunResult], settings: SummarySettings, pool: Pool
 ) -> list[NamedReading]:
     """The pools of some runs, in the order of these.
 
     Args:
-        results: the runs by their numbers in their source.
+        results: the runs, in the order of their source.
         settings: how they are read.
         pool: which prompts of each model are pooled.
     """
-    numbers = {id(run): number for number, run in results.items()}
+    numbers = dict(zip(map(id, results), numbers_of(results), strict=True))
     readings = [
         NamedReading(
             (
@@ -82,7 +82,7 @@ def readings_of(
             part.reading,
             tuple(numbers[id(run)] for run in part.reading.runs),
         )
-        for group in group_runs(list(results.values()), settings, pool)
+        for group in group_runs(results, settings, pool)
         for part in group.parts
     ]
     return sorted(readings, key=lambda reading: reading.numbers)

@@ -59,10 +59,10 @@ class EngineProgress:
         n_layers: layers of a model that is already loaded; 0 for none.
 
     Attributes:
-        tells_time: whether a metric's time left is told, too.
+        has_time_left: whether the words on a metric have its time left.
     """
 
-    tells_time = True
+    has_time_left = True
 
     def __init__(self, n_layers: int = 0) -> None:
         self._n_layers = n_layers
@@ -85,7 +85,7 @@ class EngineProgress:
             case protocol.MetricRows(metric=metric, done=done, total=total):
                 title = METRIC_BY_NAME[metric].title.lower()
                 share = f" {done} of {total}" if total else ""
-                has_time = self.tells_time and event.seconds_left > 0
+                has_time = self.has_time_left and event.seconds_left > 0
                 time_left = f", {about(event.seconds_left)} left" if has_time else ""
                 return WorkProgress("", done, total, f"{title}{share}{time_left}")
         return None

@@ -86,7 +86,7 @@ class SweepService:
         self._folder = SweepFolder(Path(command.folder), self._notify)
         self._engine = engine
         self._engine_progress = EngineProgress(engine.model.n_layers if engine.model else 0)
-        self._engine_progress.tells_time = False
+        self._engine_progress.has_time_left = False
         self._control = control
         self._send = send
         self._models_dir = models_dir
@@ -131,7 +131,7 @@ class SweepService:
             )  # weights are read; later on the engine itself checks the control
         if isinstance(event, protocol.Notice | protocol.Memory):
             self._send(event)
-        self._waiting.hear(event, time.monotonic())
+        self._waiting.clock(event, time.monotonic())
         progress = self._engine_progress.of(event)
         if progress is None:
             return

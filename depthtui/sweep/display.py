@@ -25,7 +25,7 @@ class SweepDisplay(ProgressBars):
 
     def __init__(self, notify: Callable[[str], None]) -> None:
         super().__init__(notify)
-        self._engine.tells_time = False
+        self._engine.has_time_left = False
         self._sweep = self._progress.add_task("", total=None, amount="")
         self._now = self._progress.add_task("", total=None, amount="", visible=False)
         self._state: SweepState | None = None
@@ -33,7 +33,7 @@ class SweepDisplay(ProgressBars):
         self._now_at = ""
 
     def emit(self, event: Event) -> None:
-        self._waiting.hear(event, monotonic())
+        self._waiting.clock(event, monotonic())
         super().emit(event)
 
     def sweep_begins(self, state: SweepState) -> None:
@@ -94,7 +94,7 @@ class SweepDisplay(ProgressBars):
             self._now,
             description=printable_line(stage) if stage else None,
             completed=done,
-            # Nothing tells how long it takes until the next event.
+            # The time until the next event is unknown: a full bar would stand still.
             total=total if done < total else None,
             amount=amount,
             visible=True,

@@ -14,7 +14,7 @@ class SweepPace:
     """Seconds per token, for each model.
 
     Args:
-        work: how much a token takes of each model, relative to the others; 0 where unknown.
+        work: the work of a token in each model, relative to the others; 0 where unknown.
     """
 
     def __init__(self, work: Mapping[ModelSpec, float] | None = None) -> None:
@@ -69,12 +69,12 @@ def expected(
 class Waiting:
     """The prompts that a sweep has not reached yet.
 
-    What is done once for a model, such as loading it and finding its order, is timed apart from its
+    Work that a model needs once, such as its loading and its order, is timed apart from its
     prompts: the engine reports it as stages, before or in the first one.
 
     Args:
         prompts: the cell and the characters of each, None where not known yet.
-        work: how much a token takes of each model, relative to the others; 0 where unknown.
+        work: the work of a token in each model, relative to the others; 0 where unknown.
     """
 
     def __init__(
@@ -107,14 +107,14 @@ class Waiting:
         to_begin = {cell.model for cell, _ in self._prompts} - self._once.keys()
         return sum(numbers) + sum(expected(self._once, one, self._work) for one in to_begin)
 
-    def hear(self, event: Event, now: float) -> None:
+    def clock(self, event: Event, now: float) -> None:
         """Time the engine's stages: each lasts until the next event that is of none."""
         if self._stage_began is not None:
             self._stages += now - self._stage_began
         self._stage_began = now if isinstance(event, Progress) and event.stage else None
 
     def prompt_begins(self) -> None:
-        """A prompt begins; the stages before are no part of its time."""
+        """Begin a prompt; the stages before are no part of its time."""
         self._stage_began, self._of_prompt = None, self._stages
 
     def _of_kind(self, is_written: bool) -> list[tuple[ModelSpec, int | None]]:

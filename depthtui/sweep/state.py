@@ -85,7 +85,7 @@ class SweepState:
         self.missing_items: dict[Cell, list[Item] | None] = {}
         """The missing prompts of each cell that lacks some; None where they are unknown."""
         self.work: dict[ModelSpec, float] = {}
-        """How much a token takes of each model, relative to the others; 0 where unknown."""
+        """The work of a token in each model, relative to the others; 0 where unknown."""
         self._notify = notify
         self._records: dict[Cell, dict[int, Record]] = {cell: {} for cell in plan.cells}
         self._numbers = _numbers(plan, shard)

@@ -345,7 +345,9 @@ def test_without_runs_or_anything_measured_there_is_no_verdict() -> None:
 def test_a_run_that_goes_on_says_so() -> None:
     result = verdict([half_run(random_result(layers=8, tokens=12), 3)], SETTINGS)
     assert result is not None
-    assert result.sentence.endswith("takes is not counted (--metrics kept).")
+    assert result.sentence == (
+        "How many of its 8 layers this text takes is not counted (--metrics kept)."
+    )
 
 
 def test_a_second_lens_of_all_runs_is_another_reading() -> None:

@@ -26,7 +26,7 @@ def draw(path: Path) -> None:
     """Draw a figure of each kind, as far as there is one."""
     with contextlib.suppress(DepthError):
         runs = read_runs(path)
-        readings = readings_of(dict(enumerate(runs.results)), runs.settings, "none")
+        readings = readings_of(runs.results, runs.settings, "none")
         for kind, measure in zip(FIGURE_KINDS, ("kl", "", "overlap", ""), strict=True):
             with contextlib.suppress(DepthError):
                 svg_bytes(one_figure(kind, readings, measure), Look(is_alone=True))

@@ -33,7 +33,7 @@ SETTINGS = SummarySettings()
 
 
 def readings(*results: RunResult, pool: Pool = "none") -> list[NamedReading]:
-    return readings_of(dict(enumerate(results, start=1)), SETTINGS, pool)
+    return readings_of(results, SETTINGS, pool)
 
 
 class TestChoosing:

@@ -96,7 +96,7 @@ def test_a_metric_of_a_missing_package_is_unavailable_and_costs_itself(tmp_path:
     (result,) = runs.results
     assert result.measured.keys() == run().measured.keys()
     assert result.unavailable == {"gain": "its package is not installed"}
-    readings = readings_of({1: result}, runs.settings, "none")
+    readings = readings_of([result], runs.settings, "none")
     assert one_figure("curves", readings, "cosine")
     with pytest.raises(DepthError, match="no measure 'gain': its package is not installed"):
         one_figure("curves", readings, "gain")

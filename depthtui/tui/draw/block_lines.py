@@ -53,6 +53,15 @@ def cut_lines(lines: Lines, height: int, styles: PaneStyles) -> Lines:
     return lines if more <= 0 else [*lines[: height - 1], [(words, styles.accent)]]
 
 
+def with_head(lines: Iterable[str], head: int, style: Style, rest: Style) -> Lines:
+    """Wrapped lines, the first `head` characters of their text in a style of their own."""
+    drawn: Lines = []
+    for line in lines:
+        drawn.append([(line[:head], style), (line[head:], rest)])
+        head = max(0, head - len(line) - 1)
+    return drawn
+
+
 def lines_of(blocks: Iterable[Block], width: int, styles: PaneStyles, gaps: bool = True) -> Lines:
     """The blocks in this many cells, with blank lines between them if `gaps` is true."""
     lines: Lines = []

@@ -8,6 +8,7 @@ from textual import events, on
 from textual.geometry import Size
 
 from depthtui.token_text import printable_sentence
+from depthtui.tui.draw.block_lines import with_head
 from depthtui.tui.draw.grid import in_sight
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.draw.text import wrap
@@ -114,15 +115,10 @@ class FindingsPane(LinesPane):
         if self.has_focus and place == self._place:
             sign, style = ("▸ ", styles.accent), styles.strong
         details = printable_sentence(finding.details)
-        lines = wrap(f"{text} {details}", max(1, width - 2))
-        n_words, blanks = len(text.split()), [sign, *[("  ", style)] * (len(lines) - 1)]
-        pieces: list[list[Piece]] = []
-        for blank, words in zip(blanks, (line.split() for line in lines), strict=True):
-            claim, rest = " ".join(words[:n_words]), " ".join(words[n_words:])
-            between = " " if claim and rest else ""
-            pieces.append([blank, (claim, style), (f"{between}{rest}", styles.text)])
-            n_words = max(0, n_words - len(words))
-        return pieces
+        wrapped = wrap(f"{text} {details}", max(1, width - 2))
+        # Wrapping leaves one space between words.
+        first, *rest = with_head(wrapped, len(" ".join(text.split())), style, styles.text)
+        return [[sign, *first], *([("  ", style), *line] for line in rest)]
 
     def watch_has_focus(self, has_focus: bool) -> None:
         super().watch_has_focus(has_focus)

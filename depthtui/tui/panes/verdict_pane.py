@@ -21,7 +21,7 @@ from depthtui.report.blocks import Figure
 from depthtui.report.explanations import of_metrics, of_verdict
 from depthtui.report.left_out import kept_figure
 from depthtui.token_text import printable_sentence
-from depthtui.tui.draw.block_lines import cut_lines
+from depthtui.tui.draw.block_lines import cut_lines, with_head
 from depthtui.tui.draw.plot import Curve
 from depthtui.tui.draw.share_plot import share_plot
 from depthtui.tui.draw.styles import Piece
@@ -164,25 +164,18 @@ class VerdictPane(VerdictPage):
             for warning in verdict.cautions
             for line in wrap(printable_sentence(warning), width)
         ]
-        words, bold = verdict.words, len(printable_sentence(verdict.words.headline))
+        words, head = verdict.words, len(printable_sentence(verdict.words.headline))
         room = self.area.height - len(self._number_line())
         beside_curve = room - (_LEAST_CURVE + 1 if self._has_plot else 0)
         lines: Lines = []
         for count in range(len(words.clauses), -1, -1):
             text = printable_sentence(words.headline + " ".join(words.clauses[:count]))
-            lines = [*cautions, *self._with_bold(wrap(text, width), bold)]
+            sentence = with_head(wrap(text, width), head, styles.strong, styles.text)
+            lines = [*cautions, *sentence]
             # The curve says more than the last clauses, and less than the brackets.
             if len(lines) <= (beside_curve if count > 1 else room):
                 break
         return cut_lines(lines, room, styles)
-
-    def _with_bold(self, lines: list[str], bold: int) -> Lines:
-        """Lines of which the first characters are bold."""
-        styles, pieces = self.pane_styles, []
-        for line in lines:
-            pieces.append([(line[:bold], styles.strong), (line[bold:], styles.text)])
-            bold = max(0, bold - len(line) - 1)
-        return pieces
 
     def _state_line(self) -> Lines:
         """The state of a count that is missing: at work, or the key that begins it."""

@@ -128,6 +128,10 @@ class SessionRun:
         provenance = self.result.provenance if self.result else None
         return "cached" if provenance is not None and provenance.cached else "computed"
 
+    def reported(self, result: RunResult) -> RunResult:
+        """A result of the run for a report: with the user's remarks, and the run's number."""
+        return replace(result, remarks=self.remarks, number=self.number)
+
     @property
     def is_being_written(self) -> bool:
         """Whether the model still writes its answer."""
@@ -481,13 +485,10 @@ class Session:
         return [run.result for run in self.runs if run.result is not None]
 
     def with_remarks(self, results: Sequence[RunResult]) -> list[RunResult]:
-        """The results, with the user's remarks on their runs and the numbers of these."""
+        """The results as in reports, where they are of runs of the session."""
         runs = {id(run.result): run for run in self.runs}
         return [
-            replace(result, remarks=run.remarks, number=run.number)
-            if (run := runs.get(id(result)))
-            else result
-            for result in results
+            run.reported(result) if (run := runs.get(id(result))) else result for result in results
         ]
 
     def _result_at(self, run: SessionRun, seconds: float) -> RunResult:

@@ -185,7 +185,7 @@ class Sessions:
             if result is None:
                 missing.append(missing_words(run.number, run.prompt, run.model))
             else:
-                results.append(replace(result, remarks=run.remarks, number=run.number))
+                results.append(run.reported(result))
         return results, missing
 
     def save_in_cache(self, result: RunResult, keys: Mapping[str, str]) -> dict[str, str]:
