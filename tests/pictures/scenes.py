@@ -192,7 +192,7 @@ async def sessions(it: Explored, folder: Path) -> None:
             for name, text in zip(names, RIVERS, strict=False)
         )
         session = SavedSession(
-            saved.isoformat(), runs, 0, 0, 0, "kl", "verdict", "heatmap", 0.5, 0.5, title
+            saved.isoformat(), runs, 0, 0, 0, "kl", "evidence", "heatmap", 0.5, 0.5, title
         )
         saved_sessions.create(session, saved).close()
     await it.press("b", "R")

@@ -63,7 +63,7 @@ async def test_left_untouched_it_ends_in_a_filled_screen(
         await it.until(lambda: it.screen_text().split("\n")[-1].startswith(last), "the footer")
         titles = ["SmolLM2", "─ Verdict ─" if is_narrow else "Layer contribution"]
         if size[0] >= 120:
-            titles += ["Logit lens", "Depth curves", "Verdict Evidence"]
+            titles += ["Logit lens", "Curves Evidence", "─ Verdict ─"]
         for title in titles:
             await it.until(lambda title=title: title in it.screen_text(), title)
         assert len(it.screen_text().split("\n")) == size[1]
@@ -375,11 +375,11 @@ async def test_help_lists_the_keys_of_here_and_runs_them(it: Explored) -> None:
     await it.press("question_mark", until="Run and halt after each layer")
     assert "Run one more layer" not in it.screen_text()
     field = it.app.screen.query_one(Input)
-    field.value = "thresh"
+    field.value = "dial"
     await it.until(lambda: "Run and halt" not in it.screen_text())
-    assert "the KL rule's threshold" in it.screen_text()
+    assert "the pane's dial" in it.screen_text()
     field.value = "whole"
-    await it.until(lambda: "threshold" not in it.screen_text())
+    await it.until(lambda: "dial" not in it.screen_text())
     await it.press("enter", until=lambda: it.main.maximized is not None)
 
 

@@ -71,7 +71,7 @@ async def test_the_key_turns_curves_depths_and_table_at_once(it: Explored) -> No
         assert lens_values(table.result, table.view.lens) is fitted
         words = "affine" if lens == "affine" else "Jacobian"
         assert f"Lens KL, {words} · KL(p_l || p), nats" in it.screen_text()
-        assert f"Depth curves, {words} lens" in it.screen_text()
+        assert f"{words} lens" in str(it.main.query_one(DepthCurves).border_title)
         assert f"{words} lens" in str(it.main.query_one(VerdictPane).border_title)
         assert load_settings(it.folder / "settings.toml").lens == lens
     await it.read(lens="logit")

@@ -68,12 +68,14 @@ async def test_i_goes_to_the_verdict_and_computes_it(it: Explored, size: tuple[i
     await it.ready()
     quick = set(it.session.current.result.measured) - before
     assert {"similarity", "ablation"} <= quick
-    await it.press("shift+tab")
     if size[0] > 80:
-        it.main.show_page("evidence")
-        offered = "i, then i computes parts kept, residual erasure"
+        it.main.action_go_to("evidence")
+        await it.press("z")
+        offered = "not computed yet · i computes them"
         shown = it.main.query_one(EvidencePane)
         await it.until(lambda: offered in " ".join(" ".join(lines(shown)).split()))
+        await it.press("z")
+    it.main.action_go_to("curves")
     await it.press("i", until=lambda: it.main.focused is verdict)
     await it.ready()
     assert "residual_erasure" not in it.session.current.result.measured

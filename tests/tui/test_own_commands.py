@@ -388,7 +388,7 @@ def test_in_a_terminal_it_reads_no_keys_and_ends_with_the_explorer(tmp_path: Pat
     )
     terminal = Terminal(tmp_path, "tests.tui.fake_explorer")
     try:
-        terminal.until(lambda: "Verdict Evidence" in terminal.text)
+        terminal.until(lambda: "Curves Evidence" in terminal.text)
         terminal.type(F6)
         terminal.until(lambda: re.search(r"shell \d+ of demo", terminal.text))
         shell = int(re.findall(r"shell (\d+) of demo", terminal.text)[0])

@@ -142,7 +142,7 @@ async def test_a_start_shows_what_was_last_on_the_screen_before_there_is_an_engi
 ) -> None:
     await save(tmp_path, session_in_cache)
     async with small(tmp_path, make_engine=saving, continues=True) as it:
-        await it.press("d", "d", until=lambda: it.main.look.page == "left-out")
+        await it.press("d", "d", "d", until=lambda: it.main.look.page == "left-out")
         await quit_(it)
     silent = partial(FakeEngine, load=lambda spec: iter(()))
     async with small(tmp_path, make_engine=silent, continues=True, wait=False) as it:

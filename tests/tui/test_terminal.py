@@ -20,7 +20,7 @@ from depthtui.tui import app
 from depthtui.tui.signals import ending_signals
 from tests.tui.terminal import PATIENCE, Terminal
 
-FILLED = "Verdict Evidence"
+FILLED = "Curves Evidence"
 ASKS_FOR_SHADE, LIGHT = b"\x1b]11;?\x1b\\\x1b[?2031h", b"48;2;251;251;248"
 
 

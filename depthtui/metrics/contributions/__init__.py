@@ -60,7 +60,6 @@ def _measure(branch: str, kind: str, title: str, formula: str, **others: Any) ->
         formula,
         _values(branch, kind),
         leading=branch == "layer",
-        rule="cosine",
         **others,
     )
 
@@ -68,6 +67,7 @@ def _measure(branch: str, kind: str, title: str, formula: str, **others: Any) ->
 _RATIO = {"reading": "0.3: what is written is 0.3 times as long as what was there."}
 _COSINE = {
     "diverging": True,
+    "rule": "cosine",
     "limits": (-1.0, 1.0),
     "reading": "Below 0 it erases, near 0 it writes something new, above 0 it strengthens.",
 }

@@ -22,20 +22,20 @@ class Scale:
 
     Attributes:
         low, high: the values at the ends.
-        largest: the largest value if it was clipped, or None.
+        is_clipped: whether larger values have the colour of the end.
     """
 
     low: float
     high: float
-    largest: float | None = None
+    is_clipped: bool = False
 
     @property
-    def notes(self) -> tuple[str, str]:
-        """The clipping, in words and in short; empty for none."""
-        if self.largest is None:
-            return "", ""
-        most = f"max {number(self.largest)}"
-        return f"{CLIP_PERCENTILE}th percentile, {most}", most
+    def ends(self) -> tuple[str, str]:
+        """The words at the ends; an end that takes larger values has their sign."""
+        low, high = number(self.low), number(self.high)
+        if not self.is_clipped:
+            return low, high
+        return f"≤ {low}" if self.low < 0 else low, f"≥ {high}"
 
 
 def scale_of(
@@ -61,4 +61,4 @@ def scale_of(
     is_outlier = finite.size >= _ENOUGH and largest > _WORTH_CLIPPING * clipped > 0
     high = clipped if is_outlier else largest if largest > 0 else 1.0
     low = -high if diverging else 0.0
-    return Scale(low, high, largest if is_outlier else None)
+    return Scale(low, high, is_outlier)

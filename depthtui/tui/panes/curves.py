@@ -21,6 +21,7 @@ from depthtui.token_text import fit_shown, printable_sentence
 from depthtui.tui.draw.plot import Curve, CurvePanel, Plot, PlotArea, reach
 from depthtui.tui.draw.styles import Piece
 from depthtui.tui.panes.chart import Chart, ChartAxis, relative_axis
+from depthtui.tui.panes.page import Page
 from depthtui.tui.panes.pane import CursorMoved, nothing_pooled
 from depthtui.tui.panes.under_cursor import CurvePoint, Target
 
@@ -55,7 +56,7 @@ def _with_room(curves: list[RuleCurve], lines: int) -> list[RuleCurve]:
     return curves if lines >= 3 * len(curves) else of_paper or curves
 
 
-class DepthCurves(Chart):
+class DepthCurves(Chart, Page):
     """Means over tokens by layer, in braille.
 
     Each curve has its own scale, printed beside it; its threshold is dashed, its effective depth is
@@ -64,7 +65,6 @@ class DepthCurves(Chart):
     """
 
     ALONG = "layer"
-    hint = "r runs the prompt"
     _pointed_at = ""
 
     def explains(self) -> tuple[Explanation, ...]:
@@ -82,10 +82,9 @@ class DepthCurves(Chart):
         return None
 
     def _mark_note(self) -> str:
-        """The layer at the mark of a depth; empty without a mark."""
-        layers = (curve.effective for curve in curves_of(self.reading))
-        layer = next((layer for layer in layers if layer is not None), None)
-        return "" if layer is None else f"◆ depth {layer + 1}, after layer {layer}"
+        """The legend of a mark; empty without a mark."""
+        has_mark = any(curve.effective is not None for curve in curves_of(self.reading))
+        return "◆ effective depth" if has_mark else ""
 
     def computes(self) -> tuple[str, ...]:
         return self.lens_to_compute()

@@ -72,7 +72,6 @@ class HeatmapPane(Pane):
     _labels: Sequence[str]
     _ramp: Ramp
     _scale: Scale
-    _where_largest: tuple[str, str]
     _rows = 0
     _grid: Grid | None = None
     _bins: Side | None = None
@@ -225,7 +224,6 @@ class HeatmapPane(Pane):
             levels[hatched] = _HATCHED
         self._levels = levels.tolist()
         self._side = self._side_values(self.drawn_result)
-        self._where_largest = self._place_of_largest() if self._scale.notes[0] else ("", "")
         if self._side is not None:
             high = scale_of(self._side, False).high
             self._side_levels = ramps.levels(self._side, 0, high, len(self._ramp)).tolist()
@@ -235,15 +233,9 @@ class HeatmapPane(Pane):
     def _set_titles(self) -> None:
         """Title the frame by the measure, with the layers in sight and the notes on the run."""
         types = marks_words(self._run_of_rows.model)
-        before = (self._hidden_note(), self._token_note(), self.kind.note(self.drawn_result))
-        mark = self._mark_note()
-        depth_alone, _, _ = mark.partition(",")
-        longer, shorter = (
-            printable_chars(" · ".join(filter(None, (*before, words, types))))
-            for words in (mark, depth_alone)
-        )
-        has_room = cell_len(longer) < self.area.width
-        self.set_titles(self._title(), longer if has_room else shorter)
+        notes = (self._hidden_note(), self._token_note(), self.kind.note(self.drawn_result))
+        words = " · ".join(filter(None, (*notes, self._mark_note(), types)))
+        self.set_titles(self._title(), printable_chars(words))
 
     def _noise_in(self, result: RunResult) -> float:
         """The value up to which the measure is noise; -1 where noise is invisible on the scale."""
@@ -374,8 +366,7 @@ class HeatmapPane(Pane):
         marked = self._marked()
         if marked is None or marked.layer is None:
             return ""
-        depth = f"{rule_title(marked.rule)} depth {marked.layer + 1}"
-        return f"{_MARK} {depth}, after layer {marked.layer}"
+        return f"{_MARK} {rule_title(marked.rule)} depth {marked.layer + 1}"
 
     def _hidden_note(self) -> str:
         """The layers in sight; empty where all are."""
@@ -552,26 +543,16 @@ class HeatmapPane(Pane):
         return [*ruler(marks, cursor, room, self.pane_styles), (side, self.pane_styles.faint)]
 
     def _draw_legend(self) -> Strip:
-        """The widest legend that fits: the scale, its clipping, the value under the cursor."""
-        width = self.area.width
-        long_note, short_note = (note and f"  {note}" for note in self._scale.notes)
-        long_where, short_where = self._where_largest
+        """The widest legend that fits: the scale, its noise, the value under the cursor."""
+        width, noise = self.area.width, ""
         if self._noise > 0:
-            short_note = f"  {self.kind.unknown} noise ≤ {number(self._noise)}"
-            long_note += short_note
-            long_where = short_where = ""
+            noise = f"  {self.kind.unknown} noise ≤ {number(self._noise)}"
         long_value, short_value = self._value_texts()
         for cells, note, value in (
-            (12, long_note + long_where, long_value),
-            (12, short_note + long_where, long_value),
-            (12, short_note + short_where, long_value),
-            (8, short_note + short_where, long_value),
-            (12, long_note, long_value),
-            (12, short_note, long_value),
-            (8, short_note, long_value),
-            (8, short_note + short_where, short_value),
-            (8, short_note, short_value),
-            (5, short_note, short_value),
+            (12, noise, long_value),
+            (8, noise, long_value),
+            (8, noise, short_value),
+            (5, noise, short_value),
             (5, "", short_value),
             (0, "", short_value),
         ):
@@ -584,13 +565,6 @@ class HeatmapPane(Pane):
             *scale, (note + gap, self.pane_styles.muted), (value, self.pane_styles.text)
         )
 
-    def _place_of_largest(self) -> tuple[str, str]:
-        """The place of the largest clipped value, in words and in short."""
-        sizes = np.nan_to_num(np.abs(self._values) if self._diverging else self._values, nan=-1.0)
-        row, column = np.unravel_index(int(sizes.argmax()), sizes.shape)
-        name = self._column_name(int(column))
-        return f" at layer {row}, {name}", f" at {row}, {column}"
-
     def _draw_scale(self, cells: int) -> list[Piece]:
         if not cells:
             return []
@@ -600,7 +574,7 @@ class HeatmapPane(Pane):
         middle: list[Piece] = [(ramp.glyphs, self.pane_styles.text)]
         if not ramp.glyphs:
             middle = _colours_of(ramp, cells)
-        low, high = number(self._scale.low), number(self._scale.high)
+        low, high = self._scale.ends
         return [(f"{low} ", muted), *middle, (f" {high}", muted)]
 
     def _value_texts(self) -> tuple[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from rich.segment import Segment
@@ -37,10 +36,15 @@ DIAL = (
 """The stops of the dial: shares, then nats a token above the whole model's loss."""
 
 _LONGEST_LINE = 110
-_BIG, _FREE = 3, 4
-"""Lines of a big number, and those that it leaves for the curve to grow."""
+_ROOM_FOR_BIG = 14
+"""Lines of a page that has a big number."""
 
-_LEAST_CURVE = 2
+_LEAST_CURVE, _LEAST_BESIDE_BIG = 2, 4
+"""Lines of the curve that clauses of the sentence make way for."""
+
+_LEAST_WITH_RANDOM = 8
+"""Lines of a curve with those of random orders behind it."""
+
 _NAMED = 5
 """The layers of the order that are named."""
 
@@ -48,20 +52,6 @@ _STEP = 5
 """Layers between two marks of the axis."""
 
 Lines = list[list[Piece]]
-
-
-class _Beside(NamedTuple):
-    """The parts of the page beside the sentence, from the top.
-
-    Attributes:
-        number: the number of layers.
-        curve: the lines of the curve and its axis; empty for none.
-        below: the order of layers, and the model's controls.
-    """
-
-    number: Lines
-    curve: Lines
-    below: Lines
 
 
 class VerdictPane(VerdictPage):
@@ -129,31 +119,31 @@ class VerdictPane(VerdictPage):
             subtitle = " · ".join([*keys, "⏎ evidence"])
         self.set_titles(through_words("Verdict", self.view.lens), subtitle)
         sentence = [*self._sentence(), *self._state_line()]
-        sentence = sentence[: self.area.height - len(self._number_line())]
-        room = self.area.height - len(sentence)
-        beside = self._beside(room)
-        return [*beside.number, *sentence, *beside.curve, *beside.below]
-
-    def _beside(self, room: int) -> _Beside:
-        """As much beside the sentence as fits into these lines, what says most first."""
-        number = self._number_line()
-        if len(number) > room:
-            return _Beside([], [], [])
-        room -= len(number)
-        curves = self._curves()
-        curve = _LEAST_CURVE + 1 if self._has_plot and room > _LEAST_CURVE else 0
+        number = self._number()
+        sentence = sentence[: self.area.height - len(number)]
+        room = self.area.height - len(number) - len(sentence)
+        if not self._has_plot or room <= _LEAST_CURVE:
+            return [*number, *sentence]
         below: Lines = []
         for lines in (self._order_line(), self._controls()):
-            if curve and len(lines) <= room - curve - len(below):
+            if len(lines) < room - self._curve_lines - len(below):
                 below += lines
-        spare = room - curve - len(below)
-        if number and curve and spare >= _BIG + _FREE:
-            # A blank line lies under the big number.
-            number, spare = [*self._big_number(), []], spare - _BIG
-        if curve and spare:
-            # Another lies above the curve.
-            return _Beside(number, [[], *self._plot(curves, curve - 1 + spare - 1)], below)
-        return _Beside(number, self._plot(curves, curve - 1) if curve else [], below)
+        # The lines but the axis.
+        room -= len(below) + 1
+        gaps = min(max(0, room - self._curve_lines), 2 if self._is_big else 1)
+        gap: Lines = [[]]
+        under, above = gap * (gaps - 1), gap * min(gaps, 1)
+        return [*number, *under, *sentence, *above, *self._plot(room - gaps), *below]
+
+    @property
+    def _is_big(self) -> bool:
+        """Whether the number has big digits."""
+        return self._counted is not None and self.area.height >= _ROOM_FOR_BIG
+
+    @property
+    def _curve_lines(self) -> int:
+        """The lines of the curve that clauses of the sentence make way for."""
+        return _LEAST_BESIDE_BIG if self._is_big else _LEAST_CURVE
 
     def _sentence(self) -> Lines:
         """The sentence in lines, its warnings first; without its last clauses where they exceed."""
@@ -165,8 +155,8 @@ class VerdictPane(VerdictPage):
             for line in wrap(printable_sentence(warning), width)
         ]
         words, head = verdict.words, len(printable_sentence(verdict.words.headline))
-        room = self.area.height - len(self._number_line())
-        beside_curve = room - (_LEAST_CURVE + 1 if self._has_plot else 0)
+        room = self.area.height - len(self._number())
+        beside_curve = room - (self._curve_lines + 1 if self._has_plot else 0)
         lines: Lines = []
         for count in range(len(words.clauses), -1, -1):
             text = printable_sentence(words.headline + " ".join(words.clauses[:count]))
@@ -222,11 +212,13 @@ class VerdictPane(VerdictPage):
             f" keep {self.stop.words} of it" if self.stop.is_share else f" cost {self.stop.words}"
         )
 
-    def _number_line(self) -> Lines:
-        """The number of layers, and how sure it is."""
+    def _number(self) -> Lines:
+        """The number of layers, in big digits where there is room, and how sure it is."""
         curve = self._counted
         if curve is None:
             return []
+        if self._is_big:
+            return self._big_number(curve.count(self.stop))
         styles, (sure, style) = self.pane_styles, self._reliability
         count, n_layers = curve.count(self.stop), self.shown_verdict.n_layers
         left: list[Piece] = [
@@ -235,15 +227,11 @@ class VerdictPane(VerdictPage):
         ]
         return [self._with_right(left, (sure, style))]
 
-    def _big_number(self) -> Lines:
+    def _big_number(self, count: int) -> Lines:
         """The number of layers in big digits."""
-        curve = self._counted
-        assert curve is not None
         styles, n_layers = self.pane_styles, self.shown_verdict.n_layers
-        count = str(curve.count(self.stop))
-        drawn = [
-            part for part in Digits(count).render(Style(bold=True)) if isinstance(part, Segment)
-        ]
+        digits = Digits(str(count)).render(Style(bold=True))
+        drawn = [part for part in digits if isinstance(part, Segment)]
         first, second, third = "".join(part.text for part in drawn).splitlines()
         beside: list[Piece] = [
             (third, styles.accent),
@@ -272,25 +260,23 @@ class VerdictPane(VerdictPage):
         return bool(self.shown_verdict.evidence)
 
     def _curves(self) -> list[Curve]:
-        """The share kept against the layers kept, and in random orders; empty if unknown."""
+        """The share kept against the layers kept; empty if unknown."""
         styles, knowledge = self.pane_styles, self._knowledge
         if knowledge is None:
             share = share_so_far(self.drawn_result)
-            shares = [] if share is None else [(share, styles.text, False)]
-        else:
-            curve = knowledge.curve
-            style = styles.faint if self._counted is None else styles.text
-            drawn = [] if self._counted is None else curve.random_shares
-            shares = [(curve.shares[curve.best(self.stop)], style, False)]
-            shares += [(share, styles.faint, True) for share in drawn]
-        return [
-            Curve(np.linspace(0, 1, len(share)), share, style, dotted)
-            for share, style, dotted in shares
-        ]
+            return [] if share is None else [_curve(share, styles.text)]
+        curve = knowledge.curve
+        style = styles.faint if self._counted is None else styles.text
+        return [_curve(curve.shares[curve.best(self.stop)], style)]
 
-    def _plot(self, curves: list[Curve], lines: int) -> Lines:
+    def _random_curves(self) -> list[Curve]:
+        """The share kept in random orders, of a count."""
+        shares = [] if self._counted is None else self._counted.random_shares
+        return [_curve(share, self.pane_styles.faint, dotted=True) for share in shares]
+
+    def _plot(self, lines: int) -> Lines:
         """The curves in so many lines, and the axis of layers kept."""
-        n_layers, counted = self.shown_verdict.n_layers, self._counted
+        n_layers, counted, styles = self.shown_verdict.n_layers, self._counted, self.pane_styles
         step = next((size for size in (_STEP, 10, 20, 50) if n_layers <= 8 * size), 100)
         # The name of the axis comes first: a number that would touch it is left out.
         marks = [(1.0, "0 kept")]
@@ -300,9 +286,12 @@ class VerdictPane(VerdictPage):
         if counted is not None:
             count = counted.count(self.stop)
             cursor = 1 - count / n_layers, f"▴{count}"
-        size, has_dashes = (self.area.width, lines), bool(counted) or self._knowledge is None
+        has_dashes = bool(counted) or self._knowledge is None
         threshold = self.stop.share_of(counted.gain if counted else 0.0)
-        return share_plot(curves, threshold, size, self.pane_styles, marks, cursor, has_dashes)
+        random = self._random_curves() if lines >= _LEAST_WITH_RANDOM else []
+        words = [[("     dotted: random orders", styles.muted)]] if random else []
+        curves, size = [*self._curves(), *random], (self.area.width, lines - len(words))
+        return [*share_plot(curves, threshold, size, styles, marks, cursor, has_dashes), *words]
 
     # Below ------------------------------------------------------------------
 
@@ -314,11 +303,7 @@ class VerdictPane(VerdictPage):
         best = knowledge.curve.best(self.stop)
         order = list(map(str, knowledge.orders[best] or knowledge.order))
         of = "" if knowledge.order_name(best) == "model" else "in its own order, "
-        has_dotted = self._counted is not None and knowledge.curve.random_shares
-        dotted = "dotted: random orders · " if has_dotted else ""
-        words: list[Piece] = [
-            (f"{dotted}{of}layers {' '.join(order[:_NAMED])} go first", styles.muted)
-        ]
+        words: list[Piece] = [(f"{of}layers {' '.join(order[:_NAMED])} go first", styles.muted)]
         if len(order) > 2 * _NAMED:
             words.append((f" · {' '.join(order[-4:])} stay longest", styles.muted))
         return [as_many_as_fit(words, self.area.width)]
@@ -328,3 +313,8 @@ class VerdictPane(VerdictPage):
         width = min(_LONGEST_LINE, self.area.width)
         lines = wrap(printable_sentence(self.view.controls), width)
         return [[(line, self.pane_styles.muted)] for line in lines]
+
+
+def _curve(share: np.ndarray, style: Style, dotted: bool = False) -> Curve:
+    """A curve of a share, from all layers at the left to none."""
+    return Curve(np.linspace(0, 1, len(share)), share, style, dotted)

@@ -49,9 +49,8 @@ class Place(NamedTuple):
 
 
 PROMPT = Place(PromptPane, "prompt", "Prompt", "always")
-LEFT = (Place(HeatmapPane, "heatmap", "Heatmap"), Place(DepthCurves, "curves", "Curves"))
 PAGES = (
-    Place(VerdictPane, "verdict", "Verdict", "page"),
+    Place(DepthCurves, "curves", "Curves", "page"),
     Place(EvidencePane, "evidence", "Evidence", "page"),
     Place(LeftOutPane, "left-out", "Left out", "page"),
     Place(AnswersPane, "answers", "Answers", "page"),
@@ -60,7 +59,8 @@ PAGES = (
 )
 """The pages, one of which is shown at a time, in the order of turning."""
 
-RIGHT = (Place(LensTable, "lens", "Lens"), *PAGES)
+LEFT = (Place(HeatmapPane, "heatmap", "Heatmap"), *PAGES)
+RIGHT = (Place(LensTable, "lens", "Lens"), Place(VerdictPane, "verdict", "Verdict"))
 SPARE = (
     Place(HeatmapPane, "means", "Means", "spare"),
     Place(LayerBars, "useful", "Usefulness", "spare"),

@@ -75,6 +75,7 @@ class MainScreen(RunScreen):
     CSS_PATH: ClassVar[list[str | Path]] = ["../panes.tcss", "../main.tcss"]  # type: ignore[assignment]
     PAGES = main_layout.PAGE_ORDER
     PANE_ORDER = main_layout.TAB_ORDER
+    ANSWER = "verdict"
 
     def __init__(self, explorer: Explorer) -> None:
         super().__init__(explorer)

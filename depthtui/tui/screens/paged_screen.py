@@ -18,6 +18,9 @@ class PagedScreen(LiveScreen):
     PAGES: ClassVar[tuple[str, ...]] = ()
     """Ids of the pages in the order of turning."""
 
+    ANSWER: ClassVar[str] = ""
+    """Id of the pane that answers first; its dial turns where the focus is on none."""
+
     def on_mount(self) -> None:
         pages = self.pages
         for page in pages:
@@ -35,8 +38,8 @@ class PagedScreen(LiveScreen):
         panes = super().panes
         if not self.has_class("-narrow"):
             return [pane for pane in panes if pane.id not in self.PAGES or pane.has_class("up")]
-        # Where one pane is shown at a time, the first page comes first.
-        return sorted(panes, key=lambda pane: pane.id != self.PAGES[0])
+        # Where one pane is shown at a time, the answer comes first.
+        return sorted(panes, key=lambda pane: pane.id != self.ANSWER)
 
     @property
     def seen_page(self) -> Page | None:
@@ -68,9 +71,18 @@ class PagedScreen(LiveScreen):
                 page.set_class(page.id == name, "up")
 
     def turn_dial(self, step: int) -> None:
-        """Turn the dial of the visible page; a count turns it further."""
-        page, steps = self.seen_page, step * self.pop_count()
-        if page is None or not page.dial:
-            self.notify("This page has no dial: d turns to the next page.", markup=False)
+        """Turn the dial of the pane with the focus, or of the answer; a count turns it further."""
+        dialled, steps = self.dialled, step * self.pop_count()
+        if dialled is None:
+            self.notify("This pane has no dial: d turns to the next page.", markup=False)
         else:
-            page.turn_dial(steps)
+            dialled.turn_dial(steps)
+
+    @property
+    def dialled(self) -> Page | None:
+        """The page whose dial the keys turn; None where none is in sight."""
+        active, answer = self.active_pane, self.query_one(f"#{self.ANSWER}", Page)
+        if isinstance(active, Page) and active.dial:
+            return active
+        is_alone = self.is_zoomed or self.has_class("-narrow")
+        return None if is_alone else answer

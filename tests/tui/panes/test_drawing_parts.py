@@ -100,8 +100,8 @@ def test_scales():
     sink = np.append(np.linspace(0, 1, 500), 310)
     scale = scale_of(sink, False)
     assert scale.high < 1
-    assert scale.largest == 310
-    assert scale.notes == ("95th percentile, max 310", "max 310")
+    assert scale.ends == ("0", f"≥ {scale.high:.3g}")
+    assert scale_of(-sink, True).ends == (f"≤ -{scale.high:.3g}", f"≥ {scale.high:.3g}")
 
 
 @pytest.mark.parametrize("upwards", [True, False])
