@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.tools import soak
-from tests.tools.soak import Cell, Soak, _differing, events, rests
+from tests.tools.soak import Cell, Soak, _differing, _read_events, events, rests
 from tests.tui.terminal import Terminal
 
 FAKE = ("tests.tui.fake_explorer",)
 
 
-def test_events_are_the_same_for_the_same_seed() -> None:
-    assert list(islice(events(3), 500)) == list(islice(events(3), 500))
+def test_events_are_the_same_for_the_same_seed_and_in_a_file(tmp_path: Path) -> None:
+    file, some = tmp_path / "events", list(islice(events(3), 500))
+    file.write_text(repr(some))
+    assert some == list(islice(events(3), 500)) == _read_events(file)
     assert list(islice(events(3), 50)) != list(islice(events(4), 50))
 
 
@@ -27,9 +29,9 @@ def test_a_hundred_random_events_do_no_harm(tmp_path: Path) -> None:
     assert tally.checks > 0
 
 
-def test_a_soak_notices_an_error(tmp_path: Path) -> None:
-    tally = Soak(tmp_path, (*FAKE, "crash")).run(["j", "%", "k"])
-    assert [wrong for wrong in tally.wrong if "planned" in wrong]
+def test_a_soak_notices_an_error_and_leaves_what_was_typed(tmp_path: Path) -> None:
+    tally = Soak(tmp_path, (*FAKE, "crash"), pace=0.3).run(["j", "%", "k", "p", "x"])
+    assert ["planned" in wrong for wrong in tally.wrong] == [True]
 
 
 @pytest.mark.by_hand

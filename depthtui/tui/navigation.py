@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from depthtui.tui.state.phase import CodeQuestion
 
 
+MOST_SCREENS = 12
+"""More screens than ever lie over each other; each draws all beneath it."""
+
+
 def screens() -> dict[str, type[Any]]:
     """The class of each screen by its name; it takes the explorer first."""
     from depthtui.tui.screens.compare_screen import CompareScreen
@@ -57,6 +61,17 @@ class Navigation(ExplorerApp):
         settings = self.explorer.settings
         return keymap(settings.keys, commands_of(settings.commands))
 
+    def leave(self, kind: type[Any]) -> None:
+        """Leave the screen of this class and all above it, where one is open."""
+        while any(type(screen) is kind for screen in self.screen_stack):
+            self.pop_screen()
+
+    def push_screen(self, screen: Any, *arguments: Any, **options: Any) -> Any:
+        """Push a screen in the place of one of its class: the stack never grows without end."""
+        self.leave(type(screen))
+        assert len(self.screen_stack) < MOST_SCREENS, self.screen_stack
+        return super().push_screen(screen, *arguments, **options)
+
     def open_screen(
         self, name: str, *details: Any, then: Callable[[Any], None] | None = None
     ) -> None:
@@ -70,6 +85,8 @@ class Navigation(ExplorerApp):
         from depthtui.tui.screens.dialogs.manual_screens import ManualPicker
         from depthtui.tui.screens.pane_screen import PaneScreen
 
+        # The keys of a page above an open list go with it.
+        self.leave(HelpScreen)
         screen, keys = self.screen, self.keys
         commands = commands_on(screen, keys)
         tabs: dict[str, Callable[[], Dialog[Any]]] = {

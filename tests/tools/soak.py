@@ -61,6 +61,9 @@ _RAISED = re.compile(r'File "(.*)", line (\d+), in (\S+)\n(?: {4}.*\n)*(\w[\w.]+
 
 EVENTS_A_CHECK = 50
 
+_LEAVES = "y or enter leaves"
+"""Words of the question whether typed text may be lost."""
+
 _BAR, _MARGIN = "▌", 3
 """Begins each line of a toast, which takes up to half of the width and a few cells."""
 
@@ -212,8 +215,10 @@ class Soak:
     def _start(self) -> Terminal:
         away = self._folder / "a" / "b"
         away.mkdir(parents=True, exist_ok=True)
-        offline = {"HF_HUB_OFFLINE": "1", "HOME": str(self._folder), "OMP_NUM_THREADS": "1"}
-        terminal = Terminal(self._folder, *self._command, cwd=away, environment=offline)
+        alone = {"HF_HUB_OFFLINE": "1", "HOME": str(self._folder), "OMP_NUM_THREADS": "1"}
+        # Another editor would take the keys.
+        alone["VISUAL"] = "true"
+        terminal = Terminal(self._folder, *self._command, cwd=away, environment=alone)
         # Keys may have chosen another lens, which the frame names behind the pages.
         terminal.until(lambda: "Verdict Evidence" in terminal.text)
         self.tally.lives += 1
@@ -353,7 +358,7 @@ class Soak:
         """Go to the main screen, in the window that it began in."""
         self.terminal.resize(120, 40)
         for _ in range(8):
-            self.terminal.type(b"\x1b")
+            self.terminal.type(b"y" if _LEAVES in self.terminal.text else b"\x1b")
             self.terminal.settle(0.1, 1)
 
     def _quit(self) -> None:
@@ -499,7 +504,7 @@ def main() -> int:
 def _read_events(path: Path) -> list[Event]:
     """The events of a file; a window's size may stand behind the word `resize`."""
     found = ast.literal_eval(path.read_text("utf-8"))
-    return [event[1] if event[0] == "resize" else event for event in found]
+    return [each[1] if isinstance(each, tuple) and each[0] == "resize" else each for each in found]
 
 
 if __name__ == "__main__":

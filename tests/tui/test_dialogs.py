@@ -166,6 +166,19 @@ async def test_the_search_of_keys_opens_the_manual_at_the_passage(it: Explored) 
     assert isinstance(it.app.screen, HelpScreen)
 
 
+async def test_a_dialog_takes_the_place_of_one_of_its_kind(it: Explored) -> None:
+    await opened(it, "p", PromptPicker)
+    await it.press("x")
+    await it.press("ctrl+c", until=Ask)
+    for _ in range(2):
+        await it.press("ctrl+p", until=HelpScreen)
+        await it.press(*"holds here", until=lambda: MANUAL in it.screen_text())
+        await it.press("enter", until=ManualPage)
+    await it.press("ctrl+c", until=Ask)
+    kinds = [type(screen) for screen in it.app.screen_stack]
+    assert kinds[1:] == [MainScreen, PromptPicker, Ask]
+
+
 async def test_the_words_of_a_pane_are_explained(it: Explored) -> None:
     await it.resize(100, 60)
     for pane, word, other in (

@@ -25,6 +25,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from depthtui.tui.messages import HangUp
 from depthtui.tui.textual_patches.input_parser import TolerantParser
+from depthtui.tui.textual_patches.pace import PacedDriver
 
 _RELEASE = (
     b"\x1b[?2031l\x1b[?2026l\x1b[?2004l\x1b[?7h\x1b[?2048l"
@@ -37,7 +38,7 @@ _ASK_FOR_SHADE, _NO_MORE_SHADES = "\x1b]11;?\x1b\\\x1b[?2031h", "\x1b[?2031l"
 """The query for the background's colour, and the mode that reports when dark turns light."""
 
 
-class TolerantDriver(LinuxDriver):
+class TolerantDriver(PacedDriver, LinuxDriver):
     """Reads despite invalid bytes, and ends the app when the terminal is gone."""
 
     asks_for_shade = False

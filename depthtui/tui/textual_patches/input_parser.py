@@ -106,24 +106,25 @@ class TolerantParser(XTermParser):
         """Parse input; in a paste, nothing but its end."""
         if not data:  # The end of the input.
             yield from super().feed(data)
-        now = time.monotonic()
-        if self._paste is not None and self._is_typed(data, now):
+        if self._paste is not None and self._is_typed(data):
             if not self._is_slow:
                 yield self._end_paste()
             self._paste, self._tail = None, ""
         self._is_slow = False
-        if data.strip(_INTERRUPT):
-            self._heard_at = now
-        if len(data) > LONGEST_KEY or self._paste is None:
-            self._long_at = now
+        is_input = bool(data.strip(_INTERRUPT))
+        is_long = len(data) > LONGEST_KEY or self._paste is None
         while data:
             if self._paste is None:
-                data = yield from self._parse(data, now)
+                data = yield from self._parse(data)
             else:
                 part, data, ends = self._cut_at_end(data)
                 self._paste = (self._paste + part)[:MOST_PASTED]
                 if ends:
                     yield self._end_paste()
+        # The driver, which takes the messages, may have waited for its app.
+        now = time.monotonic()
+        self._heard_at = now if is_input else self._heard_at
+        self._long_at = now if is_long else self._long_at
 
     def tick(self) -> Iterable[Message]:
         """Give up what waits for its continuation in vain; return a paste whose end does not come.
@@ -143,10 +144,9 @@ class TolerantParser(XTermParser):
 
     # Keys and sequences -----------------------------------------------------
 
-    def _parse(self, data: str, now: float) -> Generator[Message, None, str]:
+    def _parse(self, data: str) -> Generator[Message, None, str]:
         """Parse input up to the beginning of a paste; return the rest."""
-        if not self._begun:
-            self._begun_at = now
+        goes_on = bool(self._begun)
         data, self._begun = self._begun + data, ""
         place = 0
         while piece := _PIECE.match(data, place):
@@ -162,7 +162,8 @@ class TolerantParser(XTermParser):
                 yield from self._break_off(text)
             elif piece.lastgroup == "begun":
                 self._begun = text
-                self._begun_at = now if piece.start() else self._begun_at
+                if piece.start() or not goes_on:
+                    self._begun_at = time.monotonic()
         return ""
 
     def _take(self, sequence: str) -> Iterable[Message]:
@@ -214,10 +215,10 @@ class TolerantParser(XTermParser):
 
     # Pastes -----------------------------------------------------------------
 
-    def _is_typed(self, data: str, now: float) -> bool:
+    def _is_typed(self, data: str) -> bool:
         """Whether input within a paste is keys: the end of the paste is lost."""
         is_short = len(data) <= LONGEST_KEY and BRACKETED_PASTE_END not in self._tail + data
-        return is_short and (self._is_slow or now - self._heard_at > KEY_PAUSE)
+        return is_short and (self._is_slow or time.monotonic() - self._heard_at > KEY_PAUSE)
 
     def _cut_at_end(self, data: str) -> tuple[str, str, bool]:
         """The data up to the end of the paste, the rest, and whether the end is there.

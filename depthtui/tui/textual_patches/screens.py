@@ -4,12 +4,14 @@ Each method of `Screen` describes a fault of Textual's screens. They also draw t
 `ThinCompositor`, and free their entries in Textual's cache.
 
 Overrides `Screen.dismiss`, `_compose`, `_on_screen_resume`, `_on_resize`,
-`get_widget_and_offset_at` and `_compositor_refresh`.
+`get_widget_and_offset_at`, `_compositor_refresh` and `render`.
 """
 
 from __future__ import annotations
 
+from rich.console import RenderableType
 from textual import events, screen
+from textual._context import visible_screen_stack
 from textual._styles_cache import StylesCache
 from textual.await_complete import AwaitComplete
 from textual.geometry import Offset
@@ -91,6 +93,18 @@ class Screen(screen.Screen[ScreenResultType]):
                 for between in beneath[beneath.index(self) + 1 :]:
                     between._set_dirty(*changed)
             super()._compositor_refresh()
+
+        def render(self) -> RenderableType:
+            """The background, through which the screen directly beneath is seen.
+
+            Textual takes the last of a list, of which a screen that kept its background takes none:
+            the lowest of three dialogs takes the one above it, which draws the lowest, until
+            Python's recursion ends (not reported).
+            """
+            stack = self.app.screen_stack
+            place = stack.index(self) if self in stack else 0
+            visible_screen_stack.set(stack[max(place - 1, 0) : place])
+            return super().render()
 
 
 def free_lines() -> None:

@@ -20,6 +20,7 @@ from textual.drivers import web_driver
 from depthtui.tui.messages import HangUp
 from depthtui.tui.signals import end_for_certain
 from depthtui.tui.textual_patches.input_parser import TolerantParser
+from depthtui.tui.textual_patches.pace import PacedDriver
 from depthtui.tui.textual_patches.versions import ARE_ON
 
 # The driver's input loop creates its parser by this name, and ends with the parser.
@@ -27,7 +28,7 @@ if ARE_ON:
     web_driver.XTermParser = TolerantParser  # type: ignore[attr-defined]
 
 
-class PageDriver(web_driver.WebDriver):
+class PageDriver(PacedDriver, web_driver.WebDriver):
     """Draws through standard output, and ends the app at the end of standard input."""
 
     if ARE_ON:

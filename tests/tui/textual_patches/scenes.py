@@ -35,7 +35,7 @@ from textual.widgets import Input, Static
 
 from depthtui.tui.messages import HangUp
 from depthtui.tui.panes.safe_input import SafeInput
-from depthtui.tui.textual_patches import input_parser, web_driver
+from depthtui.tui.textual_patches import input_parser, pace, web_driver
 from depthtui.tui.textual_patches.app import App
 from depthtui.tui.textual_patches.driver import TolerantDriver
 from depthtui.tui.textual_patches.input_parser import TolerantParser
@@ -332,6 +332,23 @@ async def a_change_shines_through_two_screens(kit: Kit, patch: pytest.MonkeyPatc
         return await soon(lambda: "more" in str(take_picture(app)[0]))
 
 
+@scene("Screen.render")
+async def the_lowest_of_three_dialogs_is_drawn_anew(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    app = collecting(kit, Static("some words"))
+    async with app.run_test():
+        for _ in range(3):
+            await app.push_screen(kit.modal())
+        _, lowest, *above = app.screen_stack
+        for each in app.screen_stack:
+            each.refresh()
+        before = take_picture(app)
+        lowest.refresh()
+        for each in above:
+            # As a screen that shows a change of another, beneath it.
+            each._set_dirty(each.size.region)
+        return "some words" in str(before[0]) and take_picture(app) == before
+
+
 @scene("StylesCache.get_inner_outer")
 async def the_lines_of_a_screen_go_with_it(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
     class Bordered(kit.modal):  # type: ignore[misc, name-defined]
@@ -537,6 +554,36 @@ async def bytes_are_no_text(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
 @scene("LinuxDriver.run_input_thread")
 async def the_terminal_is_gone(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
     return isinstance(_read(kit, f"{_NO_KEY}a".encode())[-1], HangUp)
+
+
+@scene("Driver.process_message")
+async def keys_come_faster_than_a_form_takes_them(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    patch.setattr(pace, "MOST_AHEAD", 8)
+    field, takes = Input(), asyncio.Event()
+
+    class Form(kit.screen):  # type: ignore[misc, name-defined]
+        def compose(self) -> ComposeResult:
+            yield field
+
+        async def on_input_changed(self) -> None:
+            await takes.wait()
+
+    app = collecting(kit, screen=lambda id: Form(id=id))
+    async with app.run_test():
+        driver = kit.driver.__new__(kit.driver)
+        driver._app, driver._loop, driver.exit_event = app, app._loop, threading.Event()
+        driver.cursor_origin = None
+
+        def send() -> None:
+            for _ in range(50):
+                driver.process_message(events.Key("j", "j"))
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        waits = not await soon(lambda: not thread.is_alive())
+        takes.set()
+        await asyncio.to_thread(thread.join)
+        return waits and await soon(lambda: field.value == 50 * "j")
 
 
 @scene("LinuxDriver._sigcont_application")

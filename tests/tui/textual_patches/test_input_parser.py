@@ -195,6 +195,16 @@ def test_a_slow_paste_goes_on_after_a_pause(now: list[float]) -> None:
     assert words(messages) == ["one ", "two, a part longer than a key ", "mq x", "q"]
 
 
+def test_what_follows_once_the_app_was_waited_for_is_no_pause(now: list[float]) -> None:
+    for begun, rest, name in ((f"{START}on", f"e{END}", "one"), ("\x1b[", "A", "up")):
+        parser, messages = TolerantParser(), list[Message]()
+        for message in parser.feed(f"a{begun}"):
+            messages.append(message)
+            now[0] += PASTE_PATIENCE + 0.1
+        messages += [*parser.tick(), *parser.feed(rest[:1]), *parser.feed(rest[1:])]
+        assert words(messages) == ["a", name]
+
+
 def test_the_input_ends_within_a_paste() -> None:
     parser = TolerantParser()
     assert list(parser.feed(f"{START}words")) == []
