@@ -220,7 +220,7 @@ class Soak:
         alone["VISUAL"] = "true"
         terminal = Terminal(self._folder, *self._command, cwd=away, environment=alone)
         # Keys may have chosen another lens, which the frame names behind the pages.
-        terminal.until(lambda: "Verdict Evidence" in terminal.text)
+        terminal.until(lambda: "Curves Evidence" in terminal.text)
         self.tally.lives += 1
         self._taken, self._sent = {}, 0
         return terminal
