@@ -130,7 +130,7 @@ def _print_checks(checks: Sequence[Check], as_json: bool) -> int:
         for check in checks:
             rows.append((check.level, check.topic, check.finding))
             if check.remedy:
-                rows.append(("", "", f"-> {check.remedy}"))
+                rows.append(("", "", f"To do: {check.remedy}"))
         print_table(("", "what", "found"), rows)
     return 0 if is_ok else 1
 

@@ -31,7 +31,8 @@ def print_costs(choice: LayerChoice) -> None:
     stays = [choice.n_pieces - count for count in choice.shown]
     table = left_out_table(left_out, stays, choice.n_pieces - choice.count)
     rows = [
-        [*map(str, cells), f"{mark} {choice.option}" if mark else ""] for *cells, mark in table.rows
+        [*map(str, cells), f"{mark} by {choice.option}" if mark else ""]
+        for *cells, mark in table.rows
     ]
     prompts = plural(len(costs), "held-out prompt")
     click.echo(f"{choice.piece.capitalize()}s left out {choice.order_words}, on {prompts}:")

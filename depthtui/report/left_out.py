@@ -163,7 +163,10 @@ def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None =
     return Table(
         [*columns, *([] if marked is None else [Column("")])],
         [
-            [*row_of(left_out, stay), *([] if marked is None else ["<-" if stay == marked else ""])]
+            [
+                *row_of(left_out, stay),
+                *([] if marked is None else ["chosen" if stay == marked else ""]),
+            ]
             for stay in stays
         ],
     )
