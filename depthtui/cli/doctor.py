@@ -114,10 +114,6 @@ def doctor(
     for name, value in vars(spec).items():
         if value != getattr(ModelSpec, name):
             raise click.UsageError(f"--{name} needs --device or --controls.")
-    return _check(overrides, as_json)
-
-
-def _check(overrides: Overrides, as_json: bool) -> int:
     return _print_checks(list(_checks(overrides)), as_json)
 
 
