@@ -153,8 +153,6 @@ class Settings:
             group="Cache",
         ),
     ] = 1000**3
-    """Most bytes of activations."""
-
     cache_activations: Annotated[
         bool,
         Option(
@@ -212,6 +210,7 @@ class Settings:
         int,
         Option("Seconds of work at whose end the terminal's bell rings; 0 for never."),
     ] = 30
+    plain: Annotated[bool, Option("Whether commands print lines alone, as with `--plain`.")] = False
     welcome: Annotated[
         bool, Option("Whether the explorer opens with what is where; off once that was read.")
     ] = True

@@ -35,6 +35,9 @@ for name in ("SIGHUP", "SIGQUIT"):
 for variable in ("TMUX", "SSH_CONNECTION"):
     os.environ.pop(variable, None)
 
+# On a terminal that cannot draw, commands print lines alone.
+os.environ["TERM"] = "xterm-256color"
+
 # Byte code is kept, or each worker and each process that a test starts would compile it all anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -80,7 +80,7 @@ def test_it_is_read_by_people_too(capsys: Output, monkeypatch: pytest.MonkeyPatc
     out = capsys.readouterr().out
     assert "cpu: 34.4 GB of 68.7 GB free; dtype auto is bfloat16" in out
     assert "Qwen2.5-Math-7B, DeepSeek-R1-Distill-Qwen-7B: fits in float32" in out
-    assert "-> Check the network" in out
+    assert "To do: Check the network" in out
 
 
 def test_a_library_that_is_too_old_or_absent(

@@ -31,7 +31,8 @@ EVERY = list(every_command(commands))
 
 def help_of(path: tuple[str, ...], capsys: Output, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", "80")
-    assert main([*path, "--help"]) == 0
+    # Every command has `--plain`.
+    assert main([*path, "--plain", "--help"]) == 0
     return capsys.readouterr().out
 
 

@@ -180,7 +180,9 @@ def test_every_way_prints_the_table_of_costs_first(
     table = costs_table(output)
     assert next(iter(table)) == n_pieces
     assert list(table) == sorted(table, reverse=True)
-    (kept,) = (kept for kept, words in table.items() if " ".join(words).endswith(f"<- {mark}"))
+    (kept,) = (
+        kept for kept, words in table.items() if " ".join(words).endswith(f"chosen by {mark}")
+    )
     assert "Nothing was written" in (errors if status else output)
     if not status:
         assert f"; {kept} of {n_pieces} {noun}s kept" in output
@@ -214,8 +216,8 @@ def test_the_first_pieces_of_the_order_go(parts: list[str], home: Path, capsys: 
     table = costs_table(output)
     whole = 8 if parts else 4
     assert list(table) == list(range(whole, whole - len(table), -1))
-    assert table[whole - 2][-3:] == ["<-", "--least", "2"]
-    assert kl_of(output)["cut"] == float(table[whole - 2][-5])
+    assert table[whole - 2][-4:] == ["chosen", "by", "--least", "2"]
+    assert kl_of(output)["cut"] == float(table[whole - 2][-6])
     marks = [table[whole - count][0] for count in (1, 2)]
     card = ModelCard.load(home / "out" / "README.md").text
     assert f"by the model's order, lazy: {', '.join(marks)}; {whole - 2} of {whole} " in card

@@ -91,8 +91,9 @@ def test_every_rule_symbol_setting_and_extra_is_in_its_page() -> None:
     assert all(f"| `{extra}` |" in SHOWN["troubleshooting"] for extra in EXTRAS)
 
 
-def test_every_pane_of_the_main_screen_has_its_row() -> None:
-    table = source("screen").partition("| pane |")[2].partition("\n\n")[0]
+@pytest.mark.parametrize("name_of_page", ["screen", "plain"])
+def test_every_pane_of_the_main_screen_has_its_row(name_of_page: str) -> None:
+    table = source(name_of_page).partition("| pane |")[2].partition("\n\n")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
     heads = [head for row in rows for head in row[0].lower().split(", ")]
     names = [place.name.lower() for place in (PROMPT, *LEFT, *RIGHT)]

@@ -53,6 +53,7 @@ EVERYTHING = Settings(
     palette="amber",
     copy_command="pbcopy -pboard general",
     notify=90,
+    plain=True,
     welcome=False,
     colours_hint=False,
     last_model='odd "name" \\ é',

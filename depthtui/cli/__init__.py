@@ -22,6 +22,7 @@ from depthtui.cli.completion import complete_models, completion
 from depthtui.cli.diff import diff
 from depthtui.cli.doctor import doctor
 from depthtui.cli.engine import engine
+from depthtui.cli.everywhere import add_everywhere, print_failure
 from depthtui.cli.figure import figure
 from depthtui.cli.generate import generate
 from depthtui.cli.inspect import inspect
@@ -29,8 +30,7 @@ from depthtui.cli.lens import lens
 from depthtui.cli.lists import metrics, models, tasks
 from depthtui.cli.manual import manual
 from depthtui.cli.no_argument import lines_for_model, sentence_on
-from depthtui.cli.no_plugins import add_no_plugins, print_failure
-from depthtui.cli.output import INTERRUPTED, print_notice
+from depthtui.cli.output import INTERRUPTED, PLAIN, print_notice, terminal_that_cannot_draw
 from depthtui.cli.prune import prune
 from depthtui.cli.run import run
 from depthtui.cli.scene import check_scene_options, play, recorder_for, scene_options
@@ -52,6 +52,9 @@ from depthtui.models.catalog import may_be_a_model
 from depthtui.parallel.group import ranks_started
 from depthtui.plugins import report_failures_to
 from depthtui.settings import settings_path
+
+_BY_EAR = "`depthtui run MODEL --prompt TEXT --plain`"
+"""The command line for those who cannot see the explorer, or have no terminal for it."""
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -187,6 +190,8 @@ def commands(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return 0
+    if PLAIN in context.meta:
+        raise click.UsageError(f"The explorer draws, and --plain is for commands: {_BY_EAR}.")
     refuse_trust_in_last_model(context.params)
     check_scene_options(scene, bool(engine_command or trusted.every))
     if "TEXTUAL_DRIVER" not in os.environ and not scene["until_end"]:
@@ -222,7 +227,7 @@ def _check_terminal() -> None:
     Raises:
         DepthError: it cannot.
     """
-    instead = "`depthtui run MODEL` works anywhere."
+    instead = f"{_BY_EAR} works anywhere."
     # Keys come from standard input, and the screen goes to standard error.
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise DepthError("The explorer needs a terminal.", instead)
@@ -231,10 +236,9 @@ def _check_terminal() -> None:
             "The explorer draws on standard error, which goes elsewhere.",
             f"Leave out 2>; {instead}",
         )
-    term = os.environ.get("TERM", "").lower()
-    if term in ("dumb", "unknown"):
+    if kind := terminal_that_cannot_draw():
         raise DepthError(
-            f"The explorer cannot draw on a terminal of the kind {term}.",
+            f"The explorer cannot draw on a terminal of the kind {kind}.",
             f"Set TERM where it can more, as in TERM=xterm-256color; {instead}",
         )
     encoding = sys.stderr.encoding or "ascii"
@@ -260,4 +264,4 @@ _MEASURING = (run, inspect, sweep, generate, lens, prune, compare_answers, diff,
 _MANAGING = (models, tasks, metrics, sessions, figure, cache, doctor, completion, manual)
 for command in (*_MEASURING, *_MANAGING):
     commands.add_command(command)
-add_no_plugins(commands, hidden=False)
+add_everywhere(commands)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import click
 
 from depthtui.cli.command_help import SectionedCommand, in_section
 from depthtui.cli.one_of import OneOf
-from depthtui.cli.output import print_notice
+from depthtui.cli.output import print_document, print_notice
 from depthtui.errors import DepthError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -90,11 +89,5 @@ def diff(
     if form == "json":
         click.echo(json.dumps(diff_json(result), indent=1))
     else:
-        from rich.console import Console
-
-        from depthtui.report.as_rich import rich_lines
-
-        # A pipe has no width: the sentence stays in one line for programs.
-        console = Console(highlight=False, width=None if sys.stdout.isatty() else 10_000)
-        console.print(rich_lines(diff_document(result, every_layer)))
+        print_document(diff_document(result, every_layer), is_wide=True)
     return _FAILED if result.other_ids else int(not result.is_same)

@@ -114,10 +114,6 @@ def doctor(
     for name, value in vars(spec).items():
         if value != getattr(ModelSpec, name):
             raise click.UsageError(f"--{name} needs --device or --controls.")
-    return _check(overrides, as_json)
-
-
-def _check(overrides: Overrides, as_json: bool) -> int:
     return _print_checks(list(_checks(overrides)), as_json)
 
 
@@ -130,7 +126,7 @@ def _print_checks(checks: Sequence[Check], as_json: bool) -> int:
         for check in checks:
             rows.append((check.level, check.topic, check.finding))
             if check.remedy:
-                rows.append(("", "", f"-> {check.remedy}"))
+                rows.append(("", "", f"To do: {check.remedy}"))
         print_table(("", "what", "found"), rows)
     return 0 if is_ok else 1
 

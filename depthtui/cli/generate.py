@@ -9,7 +9,15 @@ import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.one_of import OneOf
-from depthtui.cli.output import INTERRUPTED, OutOptions, noted_in, print_notice, report_runs
+from depthtui.cli.output import (
+    INTERRUPTED,
+    OutOptions,
+    is_plain,
+    noted_in,
+    print_document,
+    print_notice,
+    report_runs,
+)
 from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Overrides,
@@ -110,7 +118,6 @@ def generate(
     from depthtui.cli.streaming import TokenPrinter, was_stopped, write_texts
     from depthtui.engine.factory import Storage
     from depthtui.metrics.needed_settings import with_lens_metric
-    from depthtui.report.as_rich import rich_lines
     from depthtui.report.run_document import text_document
 
     failures: list[str] = []
@@ -125,10 +132,13 @@ def generate(
     )
     if output.out is not None:
         work_without_output()
-    console, runs = Console(highlight=False), []
+    console = Console(highlight=False, force_terminal=False if is_plain() else None)
+    runs = []
     printer = TokenPrinter(console, measure, settings.palette, pooling)
     for run in write_texts(job, writing, printer, print_notice, noted_in(failures), log_bug):
-        console.print("", rich_lines(text_document(run, pooling)), "", sep="\n")
+        print()
+        print_document(text_document(run, pooling))
+        print()
         runs.append(run)
     is_logged = not runs or report_runs(runs, settings, pooling, output)
     if any(map(was_stopped, runs)):

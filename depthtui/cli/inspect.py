@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 
 import click
 
 from depthtui.cli.command_help import in_section
 from depthtui.cli.loaded_engine import loaded_engine
 from depthtui.cli.one_of import OneOf
+from depthtui.cli.output import print_document
 from depthtui.cli.prompt_command import PromptCommand
 from depthtui.cli.shared_options import (
     Overrides,
@@ -119,13 +121,7 @@ def inspect(
 
         click.echo(formats.FORMATS[form].render(document), nl=False)
     else:
-        from rich.console import Console
-        from rich.text import Text
+        from depthtui.report.blocks import Heading
 
-        from depthtui.report.as_rich import rich_lines
-        from depthtui.token_text import printable_line
-
-        console = Console(highlight=False)
-        console.print(Text(printable_line(document.title), "bold"))
-        console.print(rich_lines(document))
+        print_document(replace(document, blocks=[Heading(document.title), *document.blocks]))
     return 0

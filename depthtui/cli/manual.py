@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from depthtui.cli.command_help import SectionedCommand, show_every_option
-from depthtui.cli.output import print_line
+from depthtui.cli.output import is_plain, print_line
 from depthtui.cli.shared_options import Folder
 from depthtui.errors import did_you_mean
 
@@ -81,6 +81,8 @@ def manual(context: click.Context, /, words: tuple[str, ...], raw: bool, html: P
         text = _text(topic, context) or _passages(topic, context)
         if raw:
             click.echo(text)
+        elif is_plain():
+            click.echo("\n".join(_lines_alone(text)).strip())
         else:
             _show(_rendered(text))
 
@@ -218,6 +220,23 @@ def _keys() -> str:
     from depthtui.tui.navigation import keymap
 
     return keymap().tables()
+
+
+def _lines_alone(text: str) -> Iterator[str]:
+    """Markdown without its marks: a line is a paragraph, an item, or a row with tabs."""
+    from markdown_it import MarkdownIt
+
+    cells: list[str] = []
+    for token in MarkdownIt().enable("table").parse(text):
+        if token.type == "inline":
+            parts = token.children or ()
+            cells.append("".join(" " if "break" in part.type else part.content for part in parts))
+        elif cells and token.type in ("heading_close", "paragraph_close", "tr_close"):
+            yield "\t".join(cells)
+            cells = []
+        yield from token.content.splitlines() if token.type == "fence" else ()
+        is_end = token.nesting < 1 and token.level == 0 and token.type != "heading_close"
+        yield from [""] if is_end else ()
 
 
 def _rendered(text: str) -> str:

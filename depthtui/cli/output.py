@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from depthtui.errors import DepthError
 
 if TYPE_CHECKING:
     from depthtui.data.lm_eval_results import LoggedAnswers
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from depthtui.data.run import RunResult
     from depthtui.data.run_settings import SummarySettings
     from depthtui.engine.control import Control
+    from depthtui.report.blocks import Document
     from depthtui.report.format import Subject
     from depthtui.report.formats import Report
     from depthtui.settings import Settings
@@ -26,7 +30,11 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """The exit status after ctrl-c."""
 
+PLAIN = "depthtui.plain"
+"""The name of `--plain` in what the contexts of one command line share."""
+
 _LONGEST_WORD = 400
+_NO_LIMIT = 10_000
 
 
 @contextmanager
@@ -142,9 +150,6 @@ def report_runs(
         pool: which prompts of each model are pooled.
         logged: the model's answers in a log of lm-evaluation-harness.
     """
-    from rich.console import Console
-
-    from depthtui.report.as_rich import rich_lines
     from depthtui.report.controls import saved_line
     from depthtui.report.export import run_report
     from depthtui.settings import lenses_dir
@@ -167,7 +172,7 @@ def report_runs(
         if output.out is not None:
             files = report.write(output.out, output.formats or ["json"])
     finally:
-        Console(highlight=False).print(rich_lines(report.document()))
+        print_document(report.document())
     print_written(files)
     return log_to(output.trackers, report)
 
@@ -184,21 +189,50 @@ def log_to(trackers: Sequence[TrackerChoice], report: Report) -> bool:
     return set(done) == set(trackers)
 
 
+def terminal_that_cannot_draw() -> str:
+    """The kind of a terminal that writes lines alone, by TERM; empty for any other."""
+    kind = os.environ.get("TERM", "").lower()
+    return kind if kind in ("dumb", "unknown") else ""
+
+
+def is_plain() -> bool:
+    """Whether output is lines alone: by `--plain`, by TERM, or by the settings file."""
+    context = click.get_current_context(silent=True)
+    if terminal_that_cannot_draw() or (context is not None and PLAIN in context.meta):
+        return True
+    from depthtui.settings import load_settings
+
+    # Commands that need the file report what is wrong with it.
+    with suppress(DepthError):
+        return load_settings().plain
+    return False
+
+
+def print_document(document: Document, is_wide: bool = False) -> None:
+    """Print a document, without its title.
+
+    Args:
+        document: the document.
+        is_wide: whether lines are whole in a pipe, which has no width, for programs.
+    """
+    if is_plain():
+        from depthtui.report.as_plain import plain_text
+
+        print(plain_text(document), end="")
+        return
+    from rich.console import Console
+
+    from depthtui.report.as_rich import rich_lines
+
+    width = _NO_LIMIT if is_wide and not sys.stdout.isatty() else None
+    Console(highlight=False, width=width).print(rich_lines(document))
+
+
 def print_table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()
 ) -> None:
     """Print rows under headings; `numbers` are the columns aligned to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from depthtui.report.blocks import Column, Document, Table
 
-    from depthtui.token_text import printable_line
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if index in numbers else "left")
-    for row in rows:
-        table.add_row(*(Text(printable_line(cell)) for cell in row))
-    # A pipe has no width: lines for programs must not be cut.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(highlight=False, width=width).print(table)
+    columns = [Column(heading, index in numbers) for index, heading in enumerate(headings)]
+    print_document(Document("", [Table(columns, rows)]), is_wide=True)

@@ -8,6 +8,7 @@ from typing import Self
 from rich.progress import ProgressColumn, Task, TaskID, TimeElapsedColumn
 from rich.text import Text
 
+from depthtui.cli.output import is_plain
 from depthtui.data import protocol
 from depthtui.metrics.registry import METRIC_BY_NAME
 from depthtui.report.progress_bars import ProgressBars
@@ -38,7 +39,7 @@ class ProgressDisplay(ProgressBars):
     """
 
     def __init__(self, notify: Callable[[str], None]) -> None:
-        super().__init__(notify, TimeElapsedColumn(), _TimeLeft())
+        super().__init__(notify, TimeElapsedColumn(), _TimeLeft(), is_plain=is_plain())
         self.n_prompts = 0
         self.steps: Sequence[str] = ()
         self._number = ""

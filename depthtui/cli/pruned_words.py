@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from depthtui.cli.output import print_table, print_written
+from depthtui.cli.output import print_document, print_table, print_written
 from depthtui.cli.pruning import Pruning
 from depthtui.data.model import ModelInfo
 from depthtui.data.pieces import NO_PARTS
@@ -18,6 +18,7 @@ from depthtui.engine.pruning import PrunedModel
 from depthtui.metrics.column import LeftOutColumn
 from depthtui.models.recipe import RECIPE
 from depthtui.models.silent_parts import DROP_LISTS, SKIP_LAYERS
+from depthtui.report.blocks import Document
 from depthtui.report.left_out import left_out_table
 from depthtui.token_text import shell_word
 
@@ -29,14 +30,10 @@ def print_costs(choice: LayerChoice) -> None:
         return
     left_out = costs.left_out(choice.order, choice.n_layers, choice.piece, choice.search)
     stays = [choice.n_pieces - count for count in choice.shown]
-    table = left_out_table(left_out, stays, choice.n_pieces - choice.count)
-    rows = [
-        [*map(str, cells), f"{mark} {choice.option}" if mark else ""] for *cells, mark in table.rows
-    ]
+    chosen = {choice.n_pieces - choice.count: f"chosen by {choice.option}"}
     prompts = plural(len(costs), "held-out prompt")
     click.echo(f"{choice.piece.capitalize()}s left out {choice.order_words}, on {prompts}:")
-    titles = [column.title for column in table.columns]
-    print_table(titles, rows, range(len(titles) - 1))
+    print_document(Document("", [left_out_table(left_out, stays, chosen)]), is_wide=True)
     click.echo()
 
 

@@ -15,7 +15,14 @@ from depthtui.cli.command_help import SectionedCommand, command_line, in_section
 from depthtui.cli.compare_answers import LOG
 from depthtui.cli.completion import complete_models, complete_tasks
 from depthtui.cli.one_of import OneOf
-from depthtui.cli.output import ended_as_by_ctrl_c, log_to, print_notice, print_written
+from depthtui.cli.output import (
+    ended_as_by_ctrl_c,
+    is_plain,
+    log_to,
+    print_document,
+    print_notice,
+    print_written,
+)
 from depthtui.cli.prompt_command import is_task, path_exists
 from depthtui.cli.shared_options import (
     Overrides,
@@ -490,7 +497,7 @@ class _ChosenSweep:
         """Run it on GPUs of this machine, or in this process."""
         from depthtui.sweep.display import SweepDisplay
 
-        with SweepDisplay(print_notice) as display:
+        with SweepDisplay(print_notice, is_plain()) as display:
             return self._here(display) if gpus is None else self._on_gpus(gpus, display)
 
     def _here(self, display: SweepDisplay) -> Outcome:
@@ -597,9 +604,6 @@ def _report(
     write: bool,
 ) -> bool:
     """Write, print and log the report; whether every tracker took it."""
-    from rich.console import Console
-
-    from depthtui.report.as_rich import rich_lines
     from depthtui.sweep.questions import questions
     from depthtui.sweep.report.export import sweep_report
     from depthtui.sweep.summary import summarise_sweep
@@ -608,6 +612,6 @@ def _report(
     report = sweep_report(summary, questions(summary))
     # Files come first: the reader of the printed table may stop reading.
     files = report.write(folder, formats) if write else []
-    Console(highlight=False).print(rich_lines(report.document()))
+    print_document(report.document())
     print_written(files)
     return log_to(trackers, report)

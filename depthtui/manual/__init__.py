@@ -23,6 +23,7 @@ Part = Callable[[], str]
 PAGES = (
     "explore",
     "screen",
+    "plain",
     "words",
     "keys",
     "verdict",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -33,13 +33,14 @@ _STYLES = {"name": "bold", "strong": "bold", "soft": "dim"}
 
 def rich_lines(document: Document) -> Group:
     """A document as a terminal shows it, without its title."""
-    return Group(*_spaced(document.blocks))
+    lines = lines_of(document)
+    return Group(*(_table(line) if isinstance(line, Table) else line for line in lines))
 
 
-def _spaced(blocks: Iterable[Block]) -> Iterator[RenderableType]:
+def lines_of(document: Document) -> Iterator[Text | Table]:
     """The blocks with a blank line between them, but none below a heading."""
     is_tight = True
-    for block in blocks_in(blocks, "brief"):
+    for block in blocks_in(document.blocks, "brief"):
         lines = list(_lines(block))
         if lines and not is_tight:
             yield Text("")
@@ -48,7 +49,7 @@ def _spaced(blocks: Iterable[Block]) -> Iterator[RenderableType]:
         yield from lines
 
 
-def _lines(block: Block) -> Iterator[RenderableType]:
+def _lines(block: Block) -> Iterator[Text | Table]:
     match block:
         case Heading(text):
             yield Text(printable_line(text), style="bold")
@@ -61,7 +62,7 @@ def _lines(block: Block) -> Iterator[RenderableType]:
         case Items():
             yield from (Text(printable_line(text)) for text in _cut(block))
         case Table():
-            yield _table(block)
+            yield block
         case TightBlocks(inner):
             for part in blocks_in(inner, "brief"):
                 yield from _lines(part)
@@ -86,11 +87,12 @@ def _table(table: Table) -> RichTable:
             no_wrap=not column.wraps,
         )
     for row in rows:
-        result.add_row(*map(_cell, row))
+        result.add_row(*map(cell_text, row))
     return result
 
 
-def _cell(cell: TableCell) -> Text:
+def cell_text(cell: TableCell) -> Text:
+    """A cell as a terminal shows it; a remark is on lines of its own."""
     match cell:
         case Bar(share):
             filled = round((share or 0) * _BAR)

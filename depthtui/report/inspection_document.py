@@ -69,9 +69,9 @@ def sentence_of(page: Inspection) -> str:
             ranks.append(f"{page.after_attention.rank:,} by attention")
         ranks.append(f"{page.after.rank:,} by the {'MLP' if len(ranks) > 1 else 'layer'}")
         chances = (
-            f"p {chance_words(page.before.probability)} -> {chance_words(page.after.probability)}"
+            f"p {chance_words(page.before.probability)} to {chance_words(page.after.probability)}"
         )
-        parts.append(f"rank of {_quote(page.target)} {' -> '.join(ranks)}, {chances}")
+        parts.append(f"rank of {_quote(page.target)} {' to '.join(ranks)}, {chances}")
     sizes = {name: write.norm for name, write in page.written.items()}
     if "attention" in sizes:
         parts.append(f"attention {sizes['attention']:.2f}, MLP {sizes['mlp']:.2f} of |h|")

@@ -144,13 +144,15 @@ _RANKS = {KL: 2, TIME: 1}
 """The columns that a narrow pane drops, the highest rank first."""
 
 
-def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None = None) -> Table:
+def left_out_table(
+    left_out: LeftOut, stays: Sequence[int], remarks: Mapping[int, str] | None = None
+) -> Table:
     """A row for each number of pieces that stay.
 
     Args:
         left_out: what is left.
         stays: the numbers of pieces that stay, a row each.
-        marked: the number whose row is marked; None for none.
+        remarks: by such a number, what its row ends with; None for no such column.
     """
     columns = [
         Column(f"{left_out.piece}s kept", number=True, brief="kept"),
@@ -160,13 +162,11 @@ def left_out_table(left_out: LeftOut, stays: Sequence[int], marked: int | None =
             for name, values in left_out.columns.items()
         ),
     ]
-    return Table(
-        [*columns, *([] if marked is None else [Column("")])],
-        [
-            [*row_of(left_out, stay), *([] if marked is None else ["<-" if stay == marked else ""])]
-            for stay in stays
-        ],
-    )
+    rows = [row_of(left_out, stay) for stay in stays]
+    if remarks is None:
+        return Table(columns, rows)
+    ends = [remarks.get(stay, "") for stay in stays]
+    return Table([*columns, Column("")], [[*row, end] for row, end in zip(rows, ends, strict=True)])
 
 
 def row_of(left_out: LeftOut, stay: int) -> list[str]:

@@ -20,11 +20,14 @@ class ProgressBars:
     Args:
         notify: gets the engine's messages for people, and progress lines without a terminal.
         columns: columns after a bar and its amount.
+        is_plain: whether a line now and then replaces the bars.
     """
 
-    def __init__(self, notify: Callable[[str], None], *columns: ProgressColumn) -> None:
+    def __init__(
+        self, notify: Callable[[str], None], *columns: ProgressColumn, is_plain: bool = False
+    ) -> None:
         console = Console(stderr=True)
-        self._has_terminal = console.is_terminal
+        self._has_terminal = console.is_terminal and not is_plain
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),

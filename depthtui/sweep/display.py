@@ -21,10 +21,11 @@ class SweepDisplay(ProgressBars):
 
     Args:
         notify: gets the engine's messages for people, and finished prompts.
+        is_plain: whether it is never two lines.
     """
 
-    def __init__(self, notify: Callable[[str], None]) -> None:
-        super().__init__(notify)
+    def __init__(self, notify: Callable[[str], None], is_plain: bool = False) -> None:
+        super().__init__(notify, is_plain=is_plain)
         self._engine.has_time_left = False
         self._sweep = self._progress.add_task("", total=None, amount="")
         self._now = self._progress.add_task("", total=None, amount="", visible=False)

@@ -385,7 +385,7 @@ def _levels_words(levels: Sequence[TaskChoice]) -> str:
     """Levels of a task, such as `addition, 1 to 5 digits`, or steps of a ladder of tasks."""
     names = {level.name for level in levels}
     if len(names) > 1:
-        return " → ".join(level.title for level in levels)
+        return " to ".join(level.title for level in levels)
     (name,) = names
     return levels[0].with_origin(f"{name}, {_span(name, levels)}")
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from unittest import mock
 
 import numpy as np
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from depthtui import __version__
 from depthtui.cli.pruned_card import write_card
@@ -40,7 +40,9 @@ from depthtui.metrics.direct_effects import DirectEffects
 from depthtui.metrics.settling import Settling
 from depthtui.metrics.skip_effects import SkipEffects
 from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.as_plain import plain_text
 from depthtui.report.as_rich import rich_lines
+from depthtui.report.blocks import Document
 from depthtui.report.export import run_report
 from depthtui.report.formats import FORMATS, format_titles
 from depthtui.report.stream_diff import diff_document, diff_json
@@ -137,14 +139,15 @@ def _exact(result: RunResult) -> RunResult:
     return result
 
 
-def _print(path: Path, *parts: RenderableType) -> None:
-    """What a terminal without colours would show."""
+def _print(path: Path, make: Callable[[], Document]) -> None:
+    """What a terminal without colours would show, and beside it what `--plain` prints."""
     console = Console(
         file=StringIO(), width=TERMINAL_WIDTH, color_system=None, highlight=False, _environ={}
     )
-    console.print(*parts, sep="\n")
+    console.print(rich_lines(make()))
     assert isinstance(console.file, StringIO)
-    path.write_text(console.file.getvalue(), encoding="utf-8", newline="\n")
+    for suffix, text in ((".txt", console.file.getvalue()), (".plain.txt", plain_text(make()))):
+        path.with_suffix(suffix).write_text(text, encoding="utf-8", newline="\n")
 
 
 def _write_runs(
@@ -157,7 +160,7 @@ def _write_runs(
     report = run_report(results, settings, pool=pool)
     has_figures = any(name.startswith(f"{folder.name}/") for name in FIGURES)
     report.write(folder, None if has_figures else WHOLE_FORMATS)
-    _print(folder / "terminal.txt", rich_lines(report.document()), "")
+    _print(folder / "terminal.txt", report.document)
 
 
 def _every_metric() -> list[RunResult]:
@@ -408,7 +411,7 @@ def _write_sweep(outcome: Outcome, folder: Path) -> None:
     summary = summarise_sweep(outcome)
     report = sweep_report(summary, questions(summary))
     report.write(folder)
-    _print(folder / "terminal.txt", rich_lines(report.document()))
+    _print(folder / "terminal.txt", report.document)
 
 
 def _card_of_parts(folder: Path) -> None:
@@ -479,8 +482,8 @@ def _diff(folder: Path) -> None:
         (folder / f"{name}.md").write_bytes(markdown_bytes(diff_document(diff)))
     (folder / "every-layer.md").write_bytes(markdown_bytes(diff_document(same, every_layer=True)))
     (folder / "fault.json").write_text(json.dumps(diff_json(cases["fault"]), indent=1) + "\n")
-    _print(folder / "terminal.txt", rich_lines(diff_document(cases["fault"])))
-    _print(folder / "hostile.txt", rich_lines(diff_document(cases["hostile"])))
+    _print(folder / "terminal.txt", lambda: diff_document(cases["fault"]))
+    _print(folder / "hostile.txt", lambda: diff_document(cases["hostile"]))
 
 
 CASES: dict[str, Callable[[Path], None]] = {

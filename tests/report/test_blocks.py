@@ -12,6 +12,7 @@ from rich.console import Console
 
 from depthtui.report.as_html import html_bytes
 from depthtui.report.as_markdown import markdown_bytes
+from depthtui.report.as_plain import plain_text
 from depthtui.report.as_rich import rich_lines
 from depthtui.report.blocks import (
     Bar,
@@ -56,6 +57,13 @@ def terminal(document: Document) -> str:
     return console.file.getvalue()
 
 
+def plain(document: Document) -> str:
+    """The document as plain text, its tabs, which part cells alone, as spaces."""
+    output = plain_text(document)
+    assert {line.count("\t") for line in output.splitlines()} == {0, 3}
+    return output.replace("\t", " ")
+
+
 def every_block(text: str) -> Iterator[Block]:
     """Every kind of block and of cell, made of one text."""
     yield Heading(text)
@@ -71,7 +79,7 @@ def every_block(text: str) -> Iterator[Block]:
     yield Chapter(text, [Chapter(text, [Note(text)])], is_open=True)
 
 
-@pytest.mark.parametrize("render", [html, markdown, terminal])
+@pytest.mark.parametrize("render", [html, markdown, terminal, plain])
 @pytest.mark.parametrize("text", DOORS.values(), ids=DOORS)
 def test_nothing_in_a_block_is_obeyed(render: Callable[[Document], str], text: str) -> None:
     output = render(Document(text, every_block(text), about=text))

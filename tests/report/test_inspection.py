@@ -32,13 +32,13 @@ def test_the_sentence_has_rank_parts_and_source() -> None:
     weights = np.array([[0.5, 0.1, 0.1, 0.3]], np.float32)
     page = replace(page, reads=replace(page.reads, heads=weights, value_weighted=weights[0]))
     assert sentence_of(page) == (
-        "Rank of '·Rome' 80 -> 76 by attention -> 70 by the MLP, p .12 -> .50; "
+        "Rank of '·Rome' 80 to 76 by attention to 70 by the MLP, p .12 to .50; "
         "attention 0.25, MLP 0.50 of |h|; reads '·Italy' 30%, token 0 50%."
     )
     assert title_of(page) == "Layer 2 at token 3 '·Italy'"
     hybrid = replace(page, kind="linear attention", after_attention=None, written={}, reads=None)
     assert title_of(hybrid) == "Layer 2 (linear attention) at token 3 '·Italy'"
-    assert sentence_of(hybrid) == "Rank of '·Rome' 80 -> 70 by the layer, p .12 -> .50."
+    assert sentence_of(hybrid) == "Rank of '·Rome' 80 to 70 by the layer, p .12 to .50."
 
 
 def test_sources_are_weighed_by_values_or_by_attention() -> None:

@@ -229,7 +229,7 @@ def test_models_are_compared_on_what_each_wrote_to_the_same_question(
 def test_levels_are_compared_within_an_origin(answered: dict[str, Question]) -> None:
     subjects = {answer.subject.on for answer in answered["difficulty"].answers}
     assert {"addition, 1 to 2 digits", "addition, 1 to 2 digits, written"} <= subjects
-    assert not any("written → " in subject for subject in subjects)
+    assert not any("written to " in subject for subject in subjects)
 
 
 def test_a_real_model_writes_and_goes_on(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -567,7 +567,7 @@ class TestQuestions:
         (trends,) = all_questions
         assert list(dict.fromkeys(str(answer.subject) for answer in trends.answers)) == [
             "on facts, 1 to 3 hops, for a",
-            "on commonsense → grade_school, for a",
+            "on commonsense to grade_school, for a",
         ]
 
     def test_a_planted_trend_is_found(self) -> None:
