@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 CODE_LINES = {
     "depthtui": 1_670,
     "depthtui/api": 460,
-    "depthtui/cli": 4_320,
+    "depthtui/cli": 4_340,
     "depthtui/data": 3_120,
     "depthtui/depth": 2_020,
     "depthtui/engine": 5_430,
@@ -33,12 +33,12 @@ CODE_LINES = {
     "depthtui/models": 2_900,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_430,
-    "depthtui/report": 4_990,
+    "depthtui/report": 5_010,
     "depthtui/service": 390,
     "depthtui/sweep": 3_630,
     "depthtui/tracing": 3_170,
-    "depthtui/tui": 16_850,
-    "tests": 9_380,
+    "depthtui/tui": 16_860,
+    "tests": 9_430,
     "tests/api": 980,
     "tests/builders": 1_470,
     "tests/data": 1_950,
@@ -57,9 +57,9 @@ CODE_LINES = {
     "tests/report": 3_080,
     "tests/service": 340,
     "tests/sweep": 3_400,
-    "tests/tools": 3_130,
+    "tests/tools": 3_140,
     "tests/tracing": 1_270,
-    "tests/tui": 14_170,
+    "tests/tui": 14_230,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 
@@ -67,8 +67,8 @@ AT_MOST = {
     "functions of more than 60 lines": 0,
     "functions of more than 8 parameters": 3,
     "files of more than 500 lines": 15,
-    "explorers that the tests open": 158,
-    "cases": 9_638,
+    "explorers that the tests open": 160,
+    "cases": 9_664,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 
