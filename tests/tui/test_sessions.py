@@ -162,8 +162,9 @@ async def test_a_first_start_shows_the_shipped_run_until_the_model_is_here(tmp_p
     def engine() -> FakeEngine:
         return FakeEngine(load=lambda spec: iter(()))
 
-    async with explore(tmp_path, make_engine=engine, continues=True, wait=False) as it:
+    async with explore(tmp_path, engine, size=(80, 24), continues=True, wait=False) as it:
         await it.until(lambda: it.engines and it.main.shown_result() is not None)
+        assert it.main.active_pane.id == "verdict"
         run, result = it.session.current, it.main.shown_result()
         assert (run.prompt, run.origin) == (first_prompt(), SHIPPED)
         first = Settings().run_settings()

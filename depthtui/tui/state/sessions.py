@@ -239,7 +239,7 @@ class Sessions:
         )
         self._put(result, keys)
         settings, token = self._owner.settings, result.tokens.answer_start - 1
-        look = ScreenLook(result.model.n_layers, token, settings.measure, "verdict", "heatmap")
+        look = ScreenLook(result.model.n_layers, token, settings.measure, page="", pane="")
         session = SavedSession(run.started, (run,), 0, *look, *_thresholds(settings))
         with suppress(DepthError):
             writer = self.folder.create(session, started)
