@@ -15,7 +15,7 @@ BOUNDS = {
     (120, 40): {
         "start": 76_500,
         "layer key": 1_600,
-        "token key": 1_800,
+        "token key": 1_500,
         "measure": 16_500,
         "help": 22_200,
         "close": 33_000,
@@ -24,13 +24,13 @@ BOUNDS = {
     },
     (80, 24): {
         "start": 43_500,
-        "layer key": 910,
-        "token key": 480,
-        "measure": 14_800,
-        "help": 16_600,
-        "close": 19_600,
-        "run": 1_110,
-        "layer of a run": 1_270,
+        "layer key": 470,
+        "token key": 270,
+        "measure": 570,
+        "help": 5_250,
+        "close": 6_600,
+        "run": 830,
+        "layer of a run": 160,
     },
 }
 """Bytes, some 15 % above what was measured; a first start paints the shipped run before its own."""
