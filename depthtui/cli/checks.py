@@ -176,18 +176,11 @@ def check_ranks(devices: Sequence[Device]) -> Iterator[Check]:
         return
     from torch import distributed
 
-    from depthtui.models.tensor_parallel import check_version
-
     links = [
         name
         for name in ("nccl", "gloo")
         if distributed.is_available() and getattr(distributed, f"is_{name}_available")()
     ]
-    try:
-        check_version()
-    except DepthError as error:
-        yield Check("ranks", "note", error.message, error.hint)
-        return
     on_gpus = " on GPUs" if any(device.name.startswith("cuda") for device in devices) else ""
     words = f"tensor parallel through {' and '.join(links) or 'nothing'}{on_gpus}"
     yield Check("ranks", "ok" if links else "note", words, facts={"links": links})
@@ -216,7 +209,7 @@ def check_plan(spec: ModelSpec, settings: Settings, trusted: TrustedModels) -> I
     except DepthError as error:
         yield Check("ranks", "broken", error.message, error.hint)
         return
-    kind = "some whole experts each" if plan.by_expert else "a part of every weight each"
+    kind = "some of the experts each" if plan.by_expert else "a part of every weight each"
     words = f"{source.name} can be cut for {spec.tensor_parallel} ranks, {kind}"
     sizes_text = ", ".join(map(str, sizes))
     yield Check("ranks", "ok", f"{words}; numbers that work: {sizes_text}", facts={"sizes": sizes})

@@ -186,13 +186,14 @@ def exits_early(model: ReadyModel, layers: Sequence[int], expected: Tensor) -> b
     whole, count = getattr(config, "num_hidden_layers", None), len(layers)
     if whole != model.info.n_layers or tuple(layers) != tuple(range(count)) or count == whole:
         return False
-    # Assisted generation cuts the cache back.
-    if module._is_stateful:
-        return False
     assert config is not None
     config.num_hidden_layers = count
     try:
         logits = _logits_of_probe(module)
+        config.num_hidden_layers = whole
+        # Assisted generation cuts the cache back; some caches cannot be cut.
+        ids = probe_ids(module)[None].to(module.device)
+        module.generate(ids, assistant_early_exit=count, max_new_tokens=4, do_sample=False)
     except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if is_out_of_memory(error):
             raise

@@ -1,7 +1,7 @@
 """Tensor parallel: into how many parts transformers can cut a model's weights, and by which plan.
 
 An architecture brings a plan: which weights are cut along their outputs and which along their
-inputs. A mixture of experts may bring a second one, which gives every rank some whole experts.
+inputs. A mixture of experts may bring a second one, which gives every rank some of the experts.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import transformers
 from accelerate import init_empty_weights
-from packaging.version import Version
 from torch import nn
 from transformers import PreTrainedConfig, PreTrainedModel
 
@@ -23,9 +21,6 @@ from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
 from depthtui.models.auto_class import auto_class
 from depthtui.parallel.group import mesh_of, ranks_started
-
-OLDEST = "5.19"
-"""The first version of transformers whose sharded models compute the same as in one process."""
 
 MOST = 64
 """The largest number of ranks that is suggested."""
@@ -66,7 +61,10 @@ class Plan:
 
 
 def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[Plan]:
-    """The plans that an architecture brings, the plan by tensors first; many bring none."""
+    """The plans that an architecture brings, the plan by experts first; many bring none.
+
+    A plan by tensors alone leaves every rank a copy of all experts.
+    """
     with init_empty_weights():
         model: PreTrainedModel = auto_class(config).from_config(
             config, trust_remote_code=trust_remote_code
@@ -74,8 +72,6 @@ def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[
     by_tensor: Mapping[str, str] = getattr(model, "tp_plan", None) or {}
     by_expert: Mapping[str, str] = getattr(model, "ep_plan", None) or {}
     plans = []
-    if any(map(_OF_LAYERS.search, by_tensor)):
-        plans.append(Plan(_pieces(model, by_tensor)))
     if any(map(_OF_LAYERS.search, by_expert)):
         # Where both plans name a module, the plan of experts applies.
         by_tensor_alone = {
@@ -85,6 +81,8 @@ def plans_of(config: PreTrainedConfig, trust_remote_code: bool = False) -> list[
         }
         pieces = _pieces(model, by_tensor_alone) | {"experts": _experts(model, by_expert)}
         plans.append(Plan(pieces, by_expert=True))
+    if any(map(_OF_LAYERS.search, by_tensor)):
+        plans.append(Plan(_pieces(model, by_tensor)))
     return plans
 
 
@@ -96,7 +94,6 @@ def plan_for(
     Raises:
         DepthError: there is none; the hint names the sizes that work.
     """
-    check_version()
     if getattr(config, "quantization_config", None) is not None:
         raise DepthError(
             f"{name} is quantised, and quantised weights cannot be cut for tensor parallel.",
@@ -164,21 +161,6 @@ def check_spec(spec: ModelSpec) -> None:
             f"Ranks compute on {device_type} here, each on its own device.",
             f"Leave --device {spec.device} out.",
         )
-    check_version()
-
-
-def check_version() -> None:
-    """Refuse a transformers whose sharded models compute wrongly.
-
-    Raises:
-        DepthError: it is older than `OLDEST`.
-    """
-    if Version(transformers.__version__) < Version(OLDEST):
-        raise DepthError(
-            f"Tensor parallel needs transformers {OLDEST} or later, and this is "
-            f"{transformers.__version__}.",
-            "Upgrade it: pip install --upgrade transformers",
-        )
 
 
 def ranks_of(model: nn.Module) -> int:
@@ -209,7 +191,6 @@ def check_cut(model: nn.Module) -> None:
             "none of them.",
             "Start the script with torchrun, and call this on every rank.",
         )
-    check_version()
 
 
 def _pieces(model: PreTrainedModel, plan: Mapping[str, str]) -> dict[str, int]:

@@ -40,8 +40,8 @@ from tests.tracing.test_layer_parts import (
 )
 
 TOKENS = 12
-SPLIT = sorted(set(TINY) - WITHOUT_SPLIT - {"falcon_sequential"})
-"""Models with heads; that one's own eager attention with ALiBi adds its biases twice."""
+SPLIT = sorted(set(TINY) - WITHOUT_SPLIT)
+"""Models with heads."""
 
 NO_SUM = {"gemma2", "opt_post_norm", "recurrent_gemma"}
 """Models whose logits are no sum over layers."""
@@ -299,7 +299,7 @@ def test_layers_that_do_not_add_up_cost_themselves_alone(monkeypatch: pytest.Mon
 
 def test_a_model_without_attention_weights_has_none() -> None:
     with pytest.raises(DepthError, match="no attention weights"):
-        attention_heads(*replayed(tiny("falcon_sequential")))
+        attention_heads(*replayed(tiny("mamba")))
 
 
 def made() -> AttentionHeads:

@@ -452,11 +452,8 @@ class TestCodeOfTheModelsOwn:
         loaded(own.folder, trust_remote_code=True)
         assert own.has_run
 
-    @pytest.mark.parametrize("name", ["attn_implementation", "_attn_implementation"])
     @pytest.mark.parametrize("wish", ["who/kernel", {"": "who/kernel"}, "paged|who/kernel@main"])
-    def test_a_kernel_of_the_hub_is_refused_unless_trusted(
-        self, name, wish, folder, monkeypatch
-    ) -> None:
+    def test_a_kernel_of_the_hub_is_refused_unless_trusted(self, wish, folder, monkeypatch) -> None:
         fetched = []
 
         def fetch(kernel, *_args, **_options):
@@ -467,7 +464,7 @@ class TestCodeOfTheModelsOwn:
             monkeypatch.setattr(f"transformers.{module}.is_kernels_available", lambda *_: True)
         hub = "transformers.integrations.hub_kernels.get_kernel_hub"
         monkeypatch.setattr(hub, fetch, raising=False)
-        change_config(folder, **{name: wish})
+        change_config(folder, attn_implementation=wish)
         assert "--trust-remote-code" in refused(folder, "asks for the attention kernel").hint
         assert fetched == []
         refused(folder, "trying to load from 'who/kernel'", trust_remote_code=True)

@@ -7,7 +7,6 @@ from transformers import LlamaConfig, Qwen3MoeConfig
 
 from depthtui.data.run_settings import ModelSpec
 from depthtui.errors import DepthError
-from depthtui.models import tensor_parallel
 from depthtui.models.tensor_parallel import check_spec, plan_for, plans_of, sizes_that_work
 from tests.tiny_models import tiny
 
@@ -46,9 +45,9 @@ def test_ranks_share_heads_and_inner_dimensions() -> None:
     assert sizes_that_work(plans_of(llama(intermediate_size=50))) == [2]
 
 
-def test_experts_are_whole_where_they_cannot_be_cut() -> None:
-    assert not plan_for("it", experts(), 4).by_expert
-    assert plan_for("it", experts(moe_intermediate_size=23), 4).by_expert
+def test_ranks_share_experts_or_each_has_them_all() -> None:
+    assert plan_for("it", experts(), 4).by_expert
+    assert not plan_for("it", experts(num_experts=6), 4).by_expert
     with pytest.raises(DepthError, match=r"for 3 ranks: .*8 attention heads.* work: 2, 4, 8"):
         plan_for("it", experts(), 3)
 
@@ -92,12 +91,6 @@ def test_what_cannot_be_had_over_ranks_is_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(DepthError, match=words):
         check_spec(spec)
-
-
-def test_an_old_transformers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensor_parallel, "OLDEST", "99.1")
-    with pytest.raises(DepthError, match=r"needs transformers 99\.1 or later.*Upgrade it"):
-        plan_for("it", llama(), 2)
 
 
 def test_ranks_without_a_launcher_are_refused() -> None:

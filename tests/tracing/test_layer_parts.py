@@ -36,7 +36,6 @@ DOWN_PROJECTIONS = ("down_proj", "c_proj", "fc2", "fc_out", "dense_4h_to_h", "w2
 
 NO_HEADS = {
     "bamba": {0, 2},
-    "falcon_sequential": {0, 1, 2, 3},
     "granite_hybrid": {0, 2},
     "lfm2": {0, 2},
     "lfm2_moe": {0, 2},
@@ -44,8 +43,7 @@ NO_HEADS = {
     "qwen3_next": {0, 2},
     "recurrent_gemma": {0, 2},
 }
-"""Layers without attention weights: state space, convolution, linear attention; and Falcon's
-attention with ALiBi, whose own eager form adds its biases twice."""
+"""Layers without attention weights: state space, convolution, linear attention."""
 
 EXPERTS = sorted(name for name in SPLIT if name in _MORE_EXPERTS or "moe" in name)
 NOT_CAUSAL = {"falcon", "falcon_new"}
