@@ -39,6 +39,7 @@ class TextualPatch(NamedTuple):
 PATCHES = (
     TextualPatch("dispatch", "MessagePump._dispatch_message", "4258", everywhere=True),
     TextualPatch("layout", "Widget.refresh", "", everywhere=True),
+    TextualPatch("layout", "_wrap.cell_len", "", everywhere=True),
     TextualPatch("timers", "MessagePump.set_timer", "", everywhere=True),
     TextualPatch("driver", "LinuxDriver.run_input_thread", "6668, 6456, 6690"),
     TextualPatch("driver", "LinuxDriver._sigcont_application", ""),

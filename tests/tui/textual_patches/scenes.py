@@ -18,7 +18,7 @@ import textual.app
 import textual.screen
 from rich.segment import Segment
 from rich.style import Style
-from textual import events
+from textual import _wrap, events
 from textual._time import get_time
 from textual._wait import wait_for_idle
 from textual._xterm_parser import XTermParser
@@ -206,6 +206,14 @@ async def words_change_while_they_are_laid_out(kit: Kit, patch: pytest.MonkeyPat
 
 
 # Text fields -----------------------------------------------------------------
+
+
+@scene("_wrap.cell_len")
+async def a_long_word_is_let_go(kit: Kit, patch: pytest.MonkeyPatch) -> bool:
+    word = "depth" * 4000
+    before = sys.getrefcount(word)
+    _wrap.compute_wrap_offsets(word, 80, 4)
+    return sys.getrefcount(word) == before
 
 
 @scene("App._check_bindings")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import textual
+from textual import _wrap
 from textual._xterm_parser import XTermParser
 from textual.drivers import web_driver
 from textual.message_pump import MessagePump
@@ -27,6 +28,7 @@ textual_patches.install()
 ORIGINALS: dict[str, tuple[Any, str, Any]] = {
     "MessagePump._dispatch_message": (MessagePump, "_dispatch_message", dispatch.textuals),
     "Widget.refresh": (Widget, "refresh", layout.textuals),
+    "_wrap.cell_len": (_wrap, "cell_len", layout.textuals_cell_len),
     "MessagePump.set_timer": (MessagePump, "set_timer", timers.textuals),
     "web_driver.XTermParser": (web_driver, "XTermParser", XTermParser),
 }
