@@ -43,7 +43,7 @@ def wordy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def steps_in(log: str) -> list[str]:
     """The numbers of the steps that a log names, in order, such as `1 of 3`."""
-    return list(dict.fromkeys(re.findall(r"step (\d of \d) · [A-Z]", log)))
+    return list(dict.fromkeys(re.findall(r"step (\d of \d): [A-Z]", log)))
 
 
 def test_layers_are_left_out_of_a_folder(home: Path, capsys: Output) -> None:

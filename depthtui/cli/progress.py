@@ -67,7 +67,7 @@ class ProgressDisplay(ProgressBars):
 
     def begin(self, step: str) -> None:
         """Show the following stages with the number of this step."""
-        self._number = f"step {self.steps.index(step) + 1} of {len(self.steps)} · "
+        self._number = f"step {self.steps.index(step) + 1} of {len(self.steps)}: "
 
     def prompt_begins(self, number: int) -> None:
         """Print this prompt's number before the next rows."""
