@@ -203,6 +203,7 @@ def test_a_gate_ends_in_a_model_that_was_measured(home: Path, capsys: Output) ->
     assert "on 2 held-out prompts, which chose nothing; the gate is --keep kl=1.1\n" in output
     assert "each range without its end: [0, 3]\n" in output
     assert "llama-quantize --prune-layers 3 MODEL.gguf" in output
+    assert "llama-cli -m MODEL.gguf --skip-layers 3\n" in output
     assert "without this folder: whole.generate(**inputs, assistant_early_exit=3)\n" in output
     assert "layer_range: [0, 3]" in (home / "out" / "mergekit_config.yml").read_text()
     assert (home / "out" / "model.safetensors").exists()
@@ -234,6 +235,7 @@ def test_named_parts_are_zero_in_the_folder(home: Path, capsys: Output) -> None:
     skip_file = home / "out" / "skip_layers.json"
     assert f"skip = json.load(open('{skip_file}'))['tiny-llama']" in output
     assert "LLM-Drop: drop_attn_list and drop_mlp_list in config.json" in output
+    assert "keep_full_attention_layers: [0, 2, 3]; " in output
     assert not any(tool in output for tool in ("mergekit", "llama-quantize", "assistant_model"))
     card = ModelCard.load(home / "out" / "README.md").text
     assert "# tiny-llama without 3 parts" in card

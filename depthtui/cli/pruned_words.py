@@ -144,7 +144,8 @@ def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
         f"mergekit: {shell_word(str(pruned.folder / RECIPE))}; the layers that stay, each "
         f"range without its end: {ranges}\n"
         f"llama.cpp: llama-quantize --prune-layers {removed} MODEL.gguf PRUNED.gguf TYPE; the "
-        "layers that go, one by one\n"
+        "layers that go, one by one; the fork itayinbarr/llama.cpp skips them as it loads: "
+        f"llama-cli -m MODEL.gguf --skip-layers {removed}\n"
         "transformers: whole.generate(**inputs, assistant_model=AutoModelForCausalLM."
         f"from_pretrained({str(pruned.folder)!r})); {draft}"
     )
@@ -153,9 +154,16 @@ def _other_tools(pruned: PrunedModel, left_out: Sequence[int]) -> str:
 def _tools_of_parts(pruned: PrunedModel, info: ModelInfo) -> str:
     """The tools that leave parts out, each with what it reads."""
     skip_file = str(pruned.folder / SKIP_LAYERS)
+    attention = pruned.parts.attention
+    kept = [layer for layer in range(info.n_layers) if layer not in attention]
+    hybrid = (
+        f"\nLinear attention there (arXiv 2512.20569): keep_full_attention_layers: {kept}; "
+        "short texts chose them, and long recall may need others"
+    )
     return (
         f"LLM-Drop: {' and '.join(DROP_LISTS)} in config.json; its modeling code leaves these "
         "parts out once `auto_map` there names it (Llama, Mistral, Gemma 2, Baichuan, DeepSeek)\n"
         f"SWIFT, Draft & Verify (Llama): skip = json.load(open({skip_file!r}))[{info.name!r}]; "
         "whole.set_skip_layers(skip['attention'], skip['mlp']), as a draft of the whole model"
+        f"{hybrid if attention else ''}"
     )
