@@ -23,14 +23,14 @@ ROOT = Path(__file__).parent.parent
 CODE_LINES = {
     "depthtui": 1_670,
     "depthtui/api": 460,
-    "depthtui/cli": 4_340,
+    "depthtui/cli": 4_350,
     "depthtui/data": 3_120,
     "depthtui/depth": 2_020,
     "depthtui/engine": 5_430,
     "depthtui/lenses": 760,
     "depthtui/manual": 380,
     "depthtui/metrics": 9_750,
-    "depthtui/models": 2_900,
+    "depthtui/models": 2_890,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_430,
     "depthtui/report": 5_010,
@@ -49,7 +49,7 @@ CODE_LINES = {
     "tests/lenses": 460,
     "tests/manual": 70,
     "tests/metrics": 7_560,
-    "tests/models": 2_340,
+    "tests/models": 2_330,
     "tests/oracle": 10,
     "tests/parallel": 470,
     "tests/pictures": 360,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 3,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 160,
-    "cases": 9_664,
+    "cases": 9_661,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

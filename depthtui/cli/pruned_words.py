@@ -155,10 +155,10 @@ def _tools_of_parts(pruned: PrunedModel, info: ModelInfo) -> str:
     """The tools that leave parts out, each with what it reads."""
     skip_file = str(pruned.folder / SKIP_LAYERS)
     attention = pruned.parts.attention
-    kept = [layer for layer in range(info.n_layers) if layer not in attention]
+    others = [layer for layer in range(info.n_layers) if layer not in attention]
     hybrid = (
-        f"\nLinear attention there (arXiv 2512.20569): keep_full_attention_layers: {kept}; "
-        "short texts chose them, and long recall may need others"
+        f"\nLinear attention there (arXiv 2512.20569): keep_full_attention_layers: {others}; "
+        "short texts chose them; long recall may need more"
     )
     return (
         f"LLM-Drop: {' and '.join(DROP_LISTS)} in config.json; its modeling code leaves these "
