@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from depthtui.data.codec import decode
 from depthtui.data.lens import AffineLens, LensFit, LogitLens
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, RunSettings, SummarySettings
@@ -28,6 +29,7 @@ from depthtui.prompts.tasks import make_prompts
 from depthtui.tracing.activations import record_residuals
 from tests.naive import naive_lens, naive_reordered_losses, token_losses
 from tests.oracle import files as oracle
+from tests.tools.first_run import FILE
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +38,14 @@ def engine(demo_folder):
     made = Engine(store, demo_folder.parent, lambda event: None)
     made.load(ModelSpec("demo", device="cpu", dtype="float32"))
     return made
+
+
+def test_the_first_run_that_is_shipped_is_of_this_model(engine) -> None:
+    shipped = decode(FILE.read_bytes())
+    fresh = engine.run(shipped.prompt, RunSettings(metrics=("contributions",)))
+    assert shipped.model.fingerprint == fresh.model.fingerprint
+    values = [run.measured["contributions"].layer_norm_ratio for run in (shipped, fresh)]
+    np.testing.assert_allclose(*values, rtol=1e-3, atol=1e-4)
 
 
 def test_the_oracle_agrees(engine, capsys):

@@ -70,6 +70,11 @@ def convert(
     progress(Progress("Saving", 0, 0, "B"))
     _dense(model).save_pretrained(folder, max_shard_size="1000GB")
     tokenizer.save_pretrained(folder)
+    for path in folder.glob("*config.json"):
+        # Another version of transformers converts to the same files, with the same fingerprint.
+        settings = json.loads(path.read_text("utf-8"))
+        settings.pop("transformers_version", None)
+        path.write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
     for path in folder.iterdir():
         # safetensors makes files for their owner alone; a model store may be shared.
         path.chmod(path.stat().st_mode | 0o044)

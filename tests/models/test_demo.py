@@ -139,6 +139,15 @@ def test_what_lies_beside_a_gguf_file_is_no_part_of_it(tmp_path) -> None:
     assert beside.model.generation_config.eos_token_id == 2
 
 
+def test_another_version_of_transformers_converts_to_the_same_model(tmp_path, monkeypatch) -> None:
+    tiny_gguf(tmp_path / "tiny.gguf")
+    spec = ModelSpec(str(tmp_path / "tiny.gguf"))
+    first = load(spec, tmp_path / "models", lambda _: None)
+    for module in ("configuration_utils", "generation.configuration_utils"):
+        monkeypatch.setattr(f"transformers.{module}.__version__", "99.1")
+    assert load(spec, tmp_path / "models-2", lambda _: None).info == first.info
+
+
 def test_another_file_of_the_same_name_is_another_model(tmp_path) -> None:
     path = tmp_path / "tiny.gguf"
     tiny_gguf(path)
