@@ -30,14 +30,14 @@ CODE_LINES = {
     "depthtui/lenses": 760,
     "depthtui/manual": 380,
     "depthtui/metrics": 9_750,
-    "depthtui/models": 2_890,
+    "depthtui/models": 2_900,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_430,
     "depthtui/report": 5_010,
     "depthtui/service": 390,
     "depthtui/sweep": 3_630,
     "depthtui/tracing": 3_170,
-    "depthtui/tui": 16_860,
+    "depthtui/tui": 16_870,
     "tests": 9_430,
     "tests/api": 980,
     "tests/builders": 1_470,
@@ -49,7 +49,7 @@ CODE_LINES = {
     "tests/lenses": 460,
     "tests/manual": 70,
     "tests/metrics": 7_560,
-    "tests/models": 2_330,
+    "tests/models": 2_340,
     "tests/oracle": 10,
     "tests/parallel": 470,
     "tests/pictures": 360,
@@ -59,7 +59,7 @@ CODE_LINES = {
     "tests/sweep": 3_400,
     "tests/tools": 3_140,
     "tests/tracing": 1_270,
-    "tests/tui": 14_230,
+    "tests/tui": 14_240,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 3,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 160,
-    "cases": 9_661,
+    "cases": 9_663,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -300,9 +300,9 @@ def missing_headlines(a: Verdict, b: Verdict) -> str:
     return headline_not_measured(lacking)
 
 
-def headline_not_measured(names: Sequence[str], remedy: str = "") -> str:
+def headline_not_measured(names: Sequence[str], remedy: str = "", state: str = "measured") -> str:
     """A sentence on models or runs of which it is unknown what is kept; empty for none."""
-    return f"Knowledge kept: not measured in {listed(names)}{remedy}." if names else ""
+    return f"Knowledge kept: not {state} in {listed(names)}{remedy}." if names else ""
 
 
 def _counts_of_one_prompt(a: Verdict, b: Verdict) -> str:

@@ -43,6 +43,7 @@ from depthtui.tui.screens.layer_screen import LayerScreen
 from depthtui.tui.screens.main_screen import MainScreen
 from depthtui.tui.state.comparison import lacks_headline
 from depthtui.tui.state.saved_paces import pace_key
+from depthtui.tui.state.session import RunState
 from tests.builders.engines import FakeEngine
 from tests.builders.models import model_info
 from tests.builders.readings import verdict
@@ -346,7 +347,9 @@ async def test_one_prompt_each_gives_no_direction(it: Explored) -> None:
     await it.until(lambda: said in words(it), said)
 
 
-async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(it: Explored) -> None:
+async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(
+    it: Explored, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await three_runs(it)
     await compared(it)
     a, b = it.session.runs[2], it.session.runs[1]
@@ -358,6 +361,11 @@ async def test_it_names_the_missing_headline_and_i_computes_it_on_both_sides(it:
     await it.until(lambda: "not measured" not in words(it))
     await it.press("i")
     assert it.toasts()[-1] == LACKS_NOTHING
+    a.state = b.state = RunState.STOPPED
+    assert lacks_headline(b) == []
+    monkeypatch.setattr(type(b.result.measured["kept"]), "is_whole", False)
+    it.app.screen.redraw()
+    await it.until(lambda: "Knowledge kept: not finished in A and B, i computes it." in words(it))
 
 
 async def test_it_says_where_two_runs_part(it: Explored) -> None:

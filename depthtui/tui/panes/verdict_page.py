@@ -45,6 +45,8 @@ class VerdictPage(Page):
         if self.view.verdict is None:
             if self.reading is None:
                 return nothing_pooled(self.result, _PURPOSE, self.hint)
+            if self.lens_to_compute():
+                return self.no_lens()
             return "This run has neither contributions nor a logit lens.", ""
         return None
 

@@ -272,10 +272,15 @@ class CompareScreen(LiveScreen):
     @property
     def _without_headline(self) -> str:
         """Which runs lack the headline, and the key that computes it; or nothing."""
-        letters = [
-            letter for letter, run in zip("AB", self._runs, strict=True) if lacks_headline(run)
-        ]
-        return headline_not_measured(letters, ", i computes it")
+        lacking: dict[bool, list[str]] = {False: [], True: []}
+        for letter, run in zip("AB", self._runs, strict=True):
+            if run.result is not None and lacks_headline(run):
+                lacking[kept.NAME in run.result.measured].append(letter)
+        return " ".join(
+            headline_not_measured(letters, ", i computes it", "finished" if begun else "measured")
+            for begun, letters in lacking.items()
+            if letters
+        )
 
     @property
     def _lacking_words(self) -> str:

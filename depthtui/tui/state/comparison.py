@@ -103,7 +103,11 @@ def lacks(run: SessionRun, other: SessionRun, metrics: Sequence[str] | None = No
 
 def lacks_headline(run: SessionRun) -> list[str]:
     """The headline's metric where a run lacks it and can compute it."""
-    if run.result is None or run.state.is_live or kept.METRIC.why_unavailable(run.result):
+    result = run.result
+    if result is None or run.state.is_live or kept.METRIC.why_unavailable(result):
+        return []
+    # A run that was stopped may have it nevertheless.
+    if result.has_all(kept.NAME) and kept.NAME not in result.failed:
         return []
     return run.to_compute([kept.NAME])[0]
 

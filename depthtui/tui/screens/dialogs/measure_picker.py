@@ -74,7 +74,7 @@ class MeasurePicker(Picker[str]):
             formula, can_be_had = self._formula(measure)
             line = Content.assemble(
                 (f"{(index + 1) % 10} " if index < 10 else "  ", "$text-accent"),
-                f"{measure.title:<24}",
+                f"{measure.title:<23} ",
                 (formula, MUTED),
             )
             about = of_measure(measure)[0].description
