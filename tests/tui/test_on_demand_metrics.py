@@ -261,6 +261,11 @@ async def test_without_an_answer_a_token_is_marked(it: Explored) -> None:
     await it.until(lambda: "predicts token 0" in str(note.content))
     await it.press("enter")
     assert run.settings.answer_start == -1
+    # Spaces are no token, and no mistake: the prompt's own answer.
+    await it.press("0", "l", "L", "A", *["backspace"] * 2, "space")
+    note = it.app.screen.query_one("#note", Static)
+    await it.until(lambda: not str(note.content).startswith("Token"))
+    await it.press("enter")
     await it.press("L", "A", *"999", "enter")
     # Toasts lie over a part of it.
     note = it.app.screen.query_one("#note", Static)

@@ -68,7 +68,7 @@ class MeasuredForm(Form):
         if name == "answer_start" and self._is_refused:
             return NO_ANSWER_HERE
         words = super().describe(name)
-        typed = self.field("answer_start").value
+        typed = str(self.field("answer_start").value).strip()
         if name == "answer_start" and typed:
             text = printable(self._result.tokens.readable_texts[int(typed)])
             return f'Token {typed} is "{text}". {words}'
