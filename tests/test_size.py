@@ -29,14 +29,14 @@ CODE_LINES = {
     "depthtui/engine": 5_430,
     "depthtui/lenses": 760,
     "depthtui/manual": 380,
-    "depthtui/metrics": 9_750,
+    "depthtui/metrics": 9_980,
     "depthtui/models": 2_900,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_430,
     "depthtui/report": 5_010,
     "depthtui/service": 390,
     "depthtui/sweep": 3_630,
-    "depthtui/tracing": 3_170,
+    "depthtui/tracing": 3_230,
     "depthtui/tui": 16_870,
     "tests": 9_430,
     "tests/api": 980,
@@ -48,7 +48,7 @@ CODE_LINES = {
     "tests/golden": 400,
     "tests/lenses": 460,
     "tests/manual": 70,
-    "tests/metrics": 7_560,
+    "tests/metrics": 7_660,
     "tests/models": 2_340,
     "tests/oracle": 10,
     "tests/parallel": 470,
@@ -59,7 +59,7 @@ CODE_LINES = {
     "tests/sweep": 3_400,
     "tests/tools": 3_140,
     "tests/tracing": 1_270,
-    "tests/tui": 14_240,
+    "tests/tui": 14_250,
 }
 """By room, its lines of code: no imports, docstrings, comments and blank lines."""
 
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 3,
     "files of more than 500 lines": 15,
     "explorers that the tests open": 160,
-    "cases": 9_663,
+    "cases": 9_700,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -89,7 +89,7 @@ class MetricResult:
 
     Attributes:
         noise: names of the arrays that contain only rounding errors.
-        per_layer: how many of the M pieces a layer has.
+        per_layer: how many of the M pieces a layer has; 0 where the model decides.
     """
 
     noise: ClassVar[tuple[str, ...]] = ()
@@ -117,8 +117,9 @@ class MetricResult:
 
     @classmethod
     def sizes(cls, layers: int, tokens: int, top_k: int = 0) -> dict[str, int]:
-        """The sizes L, M, T and k."""
-        return {"L": layers, "M": cls.per_layer * layers, "T": tokens, "k": top_k}
+        """The sizes L, M, T and k; without M where the model decides."""
+        pieces = {"M": cls.per_layer * layers} if cls.per_layer else {}
+        return {"L": layers, **pieces, "T": tokens, "k": top_k}
 
     def unfit(self, layers: int, tokens: int, top_k: int) -> list[str]:
         """Names of its arrays that do not have their declared shapes for L, T and k."""
@@ -129,14 +130,18 @@ class MetricResult:
         ]
 
     @classmethod
-    def unknown(cls, layers: int, tokens: int, top_k: int = 0, **others: Any) -> Self:
+    def unknown(
+        cls, layers: int, tokens: int, top_k: int = 0, *, pieces: int = 0, **others: Any
+    ) -> Self:
         """A result whose arrays are all unknown, with no entries for heads, experts and the like.
 
         Args:
             layers, tokens, top_k: L, T and k.
+            pieces: M, where the model decides.
             others: the fields that are not arrays and have no default.
         """
-        sizes = {**cls.sizes(layers, tokens, top_k), "H": 0, "K": 0, "O": 0, "V": 0, "R": 0}
+        none_yet = dict.fromkeys("HKOVR", 0)
+        sizes = {"M": pieces, **cls.sizes(layers, tokens, top_k), **none_yet}
         arrays = {name: shape.unknown(sizes) for name, shape in cls.shapes().items()}
         return cls(**arrays, **others)
 

@@ -54,6 +54,7 @@ class ModelInfo:
         broken_at: layers that do not read the output of the layer before.
         reads_earlier: whether layers read streams of earlier depths beside the last one.
         mixes_depths: whether the readout reads streams of earlier depths too.
+        heads: number of heads of each attention, by the configuration; 0 where it names none.
     """
 
     spec: ModelSpec
@@ -86,6 +87,7 @@ class ModelInfo:
     broken_at: tuple[int, ...] = ()
     reads_earlier: bool = False
     mixes_depths: bool = False
+    heads: int = 0
 
     @property
     def short_name(self) -> str:

@@ -1,6 +1,6 @@
 """Layers, or their parts, as numbers from 0 on: pieces that are left out together.
 
-Part 2l is the attention of layer l, part 2l + 1 its MLP.
+Part 2l is the attention of layer l, part 2l + 1 its MLP; head H l + h is head h of layer l.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from depthtui.data.selection import layers_in, numbers_text, read_layers
 from depthtui.data.sentence import plural
 from depthtui.options import WrongValue
 
-Piece: TypeAlias = Literal["layer", "part"]
-"""A kind of pieces: whole layers, or the attention and the MLP of each."""
+Piece: TypeAlias = Literal["layer", "part", "head"]
+"""A kind of pieces: whole layers, the attention and the MLP of each, or its attention heads."""
 
 PER_LAYER: Mapping[Piece, int] = {"layer": 1, "part": 2}
-"""The number of pieces of a layer."""
+"""The number of pieces of a layer; that of its heads is the model's."""
 
 PARTS = ("attention", "mlp")
 """The parts of a layer, in the order of their numbers."""
@@ -125,10 +125,12 @@ def piece_words(number: int, piece: Piece) -> str:
     return f"{PART_TITLES[part.part]} of layer {part.layer}"
 
 
-def piece_mark(number: int, piece: Piece) -> str:
-    """A piece as `read_pieces` reads it, such as `7` or `7a`."""
+def piece_mark(number: int, piece: Piece, heads: int = 1) -> str:
+    """A piece as `read_pieces` reads it, such as `7` or `7a`; of `heads` of a layer, as `7.3`."""
     if piece == "layer":
         return str(number)
+    if piece == "head":
+        return f"{number // heads}.{number % heads}"
     part = part_of(number)
     return f"{part.layer}{_MARKS[part.part]}"
 

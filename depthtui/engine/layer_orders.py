@@ -366,7 +366,8 @@ class LayerOrders:
 
     def _count(self, piece: Piece) -> int:
         """The number of the model's pieces of a kind."""
-        return PER_LAYER[piece] * self.model.info.n_layers
+        info = self.model.info
+        return (info.heads if piece == "head" else PER_LAYER[piece]) * info.n_layers
 
     def _texts(
         self,
@@ -384,7 +385,7 @@ class LayerOrders:
         model, unembedding = self.model, self.model.anatomy.unembedding
         if unembedding is None:
             raise DepthError(f"There is no output to compare: {model.anatomy.lens_missing}.")
-        if piece == "part" and model.anatomy.split_missing:
+        if piece != "layer" and model.anatomy.split_missing:
             raise DepthError(f"Layers have no parts to leave out: {model.anatomy.split_missing}.")
         scored_texts = [tokens for tokens in tokenised if len(tokens) > (2 if by_loss else 1)]
         if not scored_texts:

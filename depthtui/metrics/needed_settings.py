@@ -11,7 +11,7 @@ import numpy as np
 from depthtui.data.lens_view import LENS_METRICS, LOGIT
 from depthtui.data.run import Prompt, RunResult
 from depthtui.data.run_settings import ModelSpec, RunSettings
-from depthtui.metrics import accuracy, adapter, kept, parts, task_guess
+from depthtui.metrics import accuracy, adapter, kept, kept_heads, parts, task_guess
 from depthtui.metrics.layer_order import TEXTS
 from depthtui.metrics.registry import METRIC_BY_NAME, depending_on, named_metrics
 from depthtui.metrics.resampling import FEWEST_UNITS
@@ -68,7 +68,7 @@ def with_other_prompts(
         before: the runs before this one, where they are known.
     """
     settings = _with_accuracy(with_lengths_before(settings, before), prompts[number])
-    if {kept.NAME, parts.NAME}.isdisjoint(settings.metrics):
+    if {kept.NAME, parts.NAME, kept_heads.NAME}.isdisjoint(settings.metrics):
         return settings
     prompt = prompts[number]
     if settings.order_source == "own":

@@ -65,6 +65,11 @@ def whole_split(result: RunResult) -> str:
     return result.model.split_missing
 
 
+def heads(result: RunResult) -> str:
+    """A need: attention has heads, as many in each layer."""
+    return "" if result.model.heads else "its configuration names no number of heads"
+
+
 def experts(result: RunResult) -> str:
     """A need: some layer has experts."""
     return result.model.experts_missing

@@ -351,12 +351,19 @@ def describe(
         quantize=spec.quantize,
         memory_bytes=model.get_memory_footprint(),  # type: ignore[no-untyped-call]
         has_chat_template=bool(tokenizer.chat_template),
+        heads=_heads(text),
     )
 
 
 def _context_length(config: PreTrainedConfig) -> int:
     lengths = (getattr(config, name, None) for name in _CONTEXT_NAMES)
     return next((int(id_) for id_ in lengths if id_), 0)
+
+
+def _heads(config: PreTrainedConfig) -> int:
+    """The number of heads of each attention; 0 where layers differ, or there is no attention."""
+    heads = getattr(config, "num_attention_heads", 0)
+    return heads if isinstance(heads, int) else 0
 
 
 def _devices(model: PreTrainedModel) -> list[str]:

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from types import MappingProxyType
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -111,7 +110,7 @@ class LayersToLeave:
         clean: the states of the clean runs at depths 0 … L, each `[N, T, D]`.
     """
 
-    per_layer: ClassVar[int] = 1
+    per_layer: int = 1
 
     def __init__(self, replays: Sequence[Replay], substitute: Substitute = NOTHING) -> None:
         depths = zip(*(replay.states for replay in replays), strict=True)

@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from depthtui.data.pieces import Piece
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Anatomy, Sublayer, Tap
+from depthtui.tracing.heads_left_out import HeadsToLeave
 from depthtui.tracing.left_out import NOTHING, LayersToLeave, Substitute, stacked
 from depthtui.tracing.modules import hidden_states, hooks
 from depthtui.tracing.replay import LayerOutput, Replay
@@ -84,9 +85,14 @@ def pieces_of(
         replays: the clean run of each text; the first one serves them all (see `Replay.serves`).
         anatomy: the model taken apart.
         substitute: the substitute for what is left out; a part has no mean update.
+
+    Raises:
+        DepthError: the pieces are heads, and those of a layer cannot be told apart.
     """
     if piece == "layer":
         return LayersToLeave(replays, substitute)
+    if piece == "head":
+        return HeadsToLeave(replays, anatomy, substitute)
     return PartsToLeave(replays, anatomy, substitute)
 
 

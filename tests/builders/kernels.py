@@ -65,7 +65,7 @@ class KernelContext:
     def __post_init__(self) -> None:
         self.tokens_with_attention = self.at_once or self.replay.n_tokens
         self.result = SimpleNamespace(
-            model=SimpleNamespace(n_layers=self.replay.n_layers),
+            model=SimpleNamespace(n_layers=self.replay.n_layers, heads=4),
             settings=self.settings,
             tokens=range(self.replay.n_tokens),
             answer_start=self.start,

@@ -20,6 +20,7 @@ from depthtui.metrics.direct_logits import DirectLogits
 from depthtui.metrics.experts import ChosenExperts
 from depthtui.metrics.integrated_gradients import IntegratedGradients
 from depthtui.metrics.kept.result import Kept
+from depthtui.metrics.kept_heads import KeptHeads
 from depthtui.metrics.layer_order import Orders, drawn_orders
 from depthtui.metrics.order import Order
 from depthtui.metrics.pairs import LayerPairs
@@ -42,6 +43,9 @@ from tests.builders.lenses import random_lens, smooth_lens
 AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
 """The names of these metrics, in the order of `METRICS`."""
 
+HEADS = 4
+"""The heads of each layer."""
+
 
 def smooth_metric(name: str, result: RunResult) -> MetricResult:
     """A metric whose curves follow `usefulness`; one without a maker has waves."""
@@ -62,7 +66,7 @@ def _from_shapes(name: str, result: RunResult, draw: Callable[[int], np.ndarray]
     kind = METRIC_BY_NAME[name].result
     assert kind is not None
     sizes = kind.sizes(result.model.n_layers, len(result.tokens), result.settings.lens_top_k)
-    sizes["H"] = 4
+    sizes["H"] = HEADS
     arrays = {
         field: draw(math.prod(shape.of(sizes))).reshape(shape.of(sizes)).astype(shape.dtype)
         for field, shape in kind.shapes().items()
@@ -369,11 +373,16 @@ def _smooth_parts(result: RunResult) -> Kept:
     return _smooth_pieces(result, useful.ravel(), KeptParts)
 
 
+def _smooth_heads(result: RunResult) -> Kept:
+    """The same of heads, of which each layer has four alike."""
+    return _smooth_pieces(result, np.repeat(usefulness(result.model.n_layers), HEADS), KeptHeads)
+
+
 def _smooth_pieces(result: RunResult, useful: np.ndarray, kind: type[Kept] = Kept) -> Kept:
     order = tuple(np.argsort(useful, kind="stable").tolist())
     gone = np.arange(len(order) + 1)[:, None] / len(order)
     wave, _ = _waves(result)
-    kl = 6 * gone**2 * (0.8 + 0.4 * wave[np.arange(len(gone)) // kind.per_layer])
+    kl = 6 * gone**2 * (0.8 + 0.4 * wave[np.arange(len(gone)) // (kind.per_layer or HEADS)])
     found = _kept(order, kl, 1 - gone, len(result.tokens), kind)
     settings = result.settings
     return replace(found, kind=settings.order_source, search=settings.order_search)
@@ -479,6 +488,7 @@ _SMOOTH: dict[str, Callable[[RunResult], MetricResult]] = {
     "task_guess": _smooth_task_guess,
     "kept": _smooth_kept,
     "parts": _smooth_parts,
+    "kept_heads": _smooth_heads,
     "settling": _smooth_settling,
     "direct_logits": _smooth_direct_logits,
     "experts": lambda result: _experts(result, np.arange(result.model.n_layers)),
@@ -584,7 +594,7 @@ def _random_task_guess(result: RunResult, rng: np.random.Generator) -> TaskGuess
 def _random_kept(result: RunResult, kind: type[Kept] = Kept) -> Kept:
     # With draws of its own: those of the other metrics stay as they are.
     rng = np.random.default_rng(0)
-    pieces, tokens = kind.per_layer * result.model.n_layers, len(result.tokens)
+    pieces, tokens = (kind.per_layer or HEADS) * result.model.n_layers, len(result.tokens)
     order = tuple(rng.permutation(pieces).tolist())
     kl = np.cumsum(_draw(rng, pieces + 1, tokens), axis=0) - 0.1
     kl[0] = 0
@@ -635,6 +645,7 @@ _RANDOM: dict[str, Callable[[RunResult, np.random.Generator], MetricResult]] = {
     "task_guess": _random_task_guess,
     "kept": lambda result, rng: _random_kept(result),
     "parts": lambda result, rng: _random_kept(result, KeptParts),
+    "kept_heads": lambda result, rng: _random_kept(result, KeptHeads),
     "settling": _random_settling,
     "direct_logits": _random_direct_logits,
 }

@@ -1,4 +1,4 @@
-"""Every byte of these reports stays as it is; `python -m tests.golden.renew` says otherwise."""
+"""These reports stay as they are; `python -m tests.golden.renew` says otherwise."""
 
 from __future__ import annotations
 
@@ -45,9 +45,14 @@ def test_every_summary_follows_its_schema(reports: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_the_report_is_as_it_was(name: str, reports: dict[str, bytes]) -> None:
     assert name in reports, f"No case makes {name}."
-    stored, report = FILES[name].read_bytes(), reports[name]
+    stored, report = map(_rounded, (FILES[name].read_bytes(), reports[name]))
     if report != stored:
         pytest.fail(f"{name} differs:\n{_difference(stored, report)}", pytrace=False)
+
+
+def _rounded(content: bytes) -> bytes:
+    """A report without the last digits of its numbers: processors add up in other orders."""
+    return re.sub(rb"(\d\.\d{12})\d+", rb"\1", content)
 
 
 def _difference(stored: bytes, report: bytes) -> str:

@@ -119,6 +119,7 @@ def begun(
     return kind.unknown(
         pieces.replay.n_layers,
         pieces.replay.n_tokens,
+        pieces=len(pieces),
         kind=order,
         search=search,
         orders=orders.reading,

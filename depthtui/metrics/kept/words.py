@@ -52,7 +52,8 @@ def findings(
     if output is not None:
         yield from _output_findings(output, knowledge.order, piece)
     yield from _control_findings(knowledge, f"{pieces} kept, controls", of_untrained)
-    go = ", ".join(piece_mark(number, piece) for number in knowledge.order[:_NAMED])
+    per_layer = knowledge.n_pieces // pooled.n_layers
+    go = ", ".join(piece_mark(number, piece, per_layer) for number in knowledge.order[:_NAMED])
     stand_in = left_out_words("layer", (), pooled.n_layers, pooled.stand_in)
     where = f"the first to go, in {order_words(knowledge.kind, knowledge.search)}{stand_in}"
     yield Finding(f"{pieces} kept, order", f"{go} …", where)
@@ -60,8 +61,8 @@ def findings(
 
 
 def _staying_words(order: Sequence[int], count: int | None, piece: Piece) -> str:
-    """Which parts stay of an order, before a semicolon; empty for layers."""
-    if count is None or piece == "layer":
+    """Which parts stay of an order, before a semicolon; empty for layers and heads."""
+    if count is None or piece != "part":
         return ""
     return f"{NumberedParts.of(order[len(order) - count :]).words}; "
 
