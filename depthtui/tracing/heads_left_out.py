@@ -59,7 +59,7 @@ class LayerHeads:
         sinks = (weights[..., 0] + own_sinks(weights, call.before.dtype))[
             :, -(len(call.before) - 1) :
         ]
-        return cls(projection, sinks.mean(dim=-1).to("cpu"))
+        return cls(projection, sinks.mean(dim=-1))
 
     def __len__(self) -> int:
         return len(self.sinks)
@@ -109,7 +109,9 @@ class HeadsToLeave(LayersToLeave):
     @property
     def sinks(self) -> Tensor:
         """The mean attention of each head to token 0, `[L, H]`."""
-        return torch.stack([heads.sinks for heads in self.heads])
+        # One transfer, since each waits for a GPU.
+        device = self.clean[0].device
+        return torch.stack([heads.sinks.to(device) for heads in self.heads]).to("cpu")
 
     def after(self, layer: int, states: Tensor, out: Sequence[int]) -> Tensor:
         if not out:

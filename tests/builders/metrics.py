@@ -39,12 +39,10 @@ from depthtui.metrics.task_guess import TaskGuess
 from depthtui.metrics.token_blocks import block_starts
 from depthtui.prompts.written_answers import is_written
 from tests.builders.lenses import random_lens, smooth_lens
+from tests.builders.models import HEADS
 
 AFTER_THE_LENS = tuple(metric.name for metric in ON_DEMAND)
 """The names of these metrics, in the order of `METRICS`."""
-
-HEADS = 4
-"""The heads of each layer."""
 
 
 def smooth_metric(name: str, result: RunResult) -> MetricResult:

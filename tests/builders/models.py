@@ -8,6 +8,8 @@ from depthtui.data.model import ModelInfo
 from depthtui.data.run_settings import ModelSpec
 
 LAYERS = 30
+HEADS = 4
+"""The heads of each layer."""
 
 
 def model_info(spec: ModelSpec | None = None, layers: int = LAYERS, **changes: object) -> ModelInfo:
@@ -30,6 +32,7 @@ def model_info(spec: ModelSpec | None = None, layers: int = LAYERS, **changes: o
         fingerprint="f" * 16,
         memory_bytes=538_060_032,
         has_chat_template=True,
+        heads=HEADS,
         layer_parameters=(3_540_096,) * layers,
         attention_parameters=(885_312,) * layers,
         mlp_parameters=(2_654_784,) * layers,

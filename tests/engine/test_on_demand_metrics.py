@@ -40,6 +40,7 @@ from depthtui.sweep.plan import Cell, TaskChoice
 from depthtui.sweep.records import record_of
 from depthtui.tracing import products
 from depthtui.tracing.modules import decoder
+from tests.builders.models import HEADS
 
 BASE = ("contributions", "logit_lens")
 PROMPT = Prompt(
@@ -89,7 +90,8 @@ def test_every_metric_of_the_catalog_comes_and_is_cached(engine, events, replays
 
     for value in first.measured.values():
         sizes = value.sizes(first.model.n_layers, len(first.tokens), everything.lens_top_k)
-        sizes |= {"H": 4, "O": 0, "R": 1, "V": MOST_DRAFTED + 1}
+        of_heads = {"M": HEADS * first.model.n_layers, "H": HEADS}
+        sizes = {**of_heads, **sizes, "O": 0, "R": 1, "V": MOST_DRAFTED + 1}
         declared = {name: (shape.of(sizes), shape.dtype) for name, shape in value.shapes().items()}
         arrays = {name: (array.shape, array.dtype.type) for name, array in arrays_of(value)}
         assert arrays == declared, type(value)

@@ -127,6 +127,8 @@ MAPS = {
     "angular_distance",
     "direct_effects",
     "head_direct",
+    "head_kl",
+    "head_loss",
     "head_norm",
     "pairs",
     "repeat",

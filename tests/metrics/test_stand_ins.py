@@ -392,8 +392,10 @@ def test_all_layers_out_leave_the_sum_of_their_means() -> None:
 
 METRICS = (
     "ablation",
+    "head_ablation",
     "kept",
     "parts",
+    "kept_heads",
     "skip_effects",
     "direct_effects",
     "accuracy",
@@ -441,7 +443,8 @@ def test_a_sublayer_has_no_mean_update(part: str) -> None:
     # These leave out whole layers, whatever the part.
     of_layers = ("kept", "accuracy", "context_depth", "pairs", "perplexity")
     assert {reasons.pop(name) for name in of_layers} == {""}
-    assert reasons.pop("parts") == "only a whole layer has a mean update, not its parts"
+    of_parts = {reasons.pop(name) for name in ("parts", "head_ablation", "kept_heads")}
+    assert of_parts == {"only a whole layer has a mean update, not its parts"}
     assert set(reasons.values()) == {f"only a whole layer has a mean update, not its {title}"}
     result.settings = RunSettings(keep_first_token=True, skip_part=part)
     assert METRIC_BY_NAME["ablation"].why_unavailable(result) == ""

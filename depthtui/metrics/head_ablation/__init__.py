@@ -19,7 +19,7 @@ from depthtui.metrics.costs import attention_of_a_token, head, row_of_logits
 from depthtui.metrics.heads import ByHead, head_mean
 from depthtui.metrics.measures import array, floor_of
 from depthtui.metrics.pooling import Pooled
-from depthtui.metrics.reduced import Reduced, largest
+from depthtui.metrics.reduced import Reduced, largest, token_mean
 from depthtui.metrics.spec import Finding, LayerMap, LayerValues, Measure, Metric, noise_floor
 
 NAME = "head_ablation"
@@ -96,9 +96,10 @@ class ReducedHeadAblation(Reduced):
 
 def _reduce(result: HeadAblation, run: RunResult, tokens: slice) -> ReducedHeadAblation | None:
     # Token 0 predicts from no context.
-    means = {name: getattr(result, name)[..., 1:].mean(axis=-1) for name in ("kl", "kept")}
+    means = {name: token_mean(getattr(result, name)[..., 1:]) for name in ("kl", "kept")}
     noise = float(np.nan_to_num(result.unchanged[1:]).mean())
-    return ReducedHeadAblation.over(result, run, tokens, noise=noise, **means)
+    sink = result.sink.astype(np.float64)
+    return ReducedHeadAblation.over(result, run, tokens, noise=noise, sink=sink, **means)
 
 
 def names_of(heads: np.ndarray, values: np.ndarray) -> str:
