@@ -130,7 +130,10 @@ def test_help_shows_about_twenty_options_and_help_all_every_one(name: str, capsy
 @pytest.mark.parametrize(
     ("arguments", "meant"),
     [
-        (["run", "demo", "--metrics", "ablations", "--prompt", "x"], "Did you mean ablation?"),
+        (
+            ["run", "demo", "--metrics", "ablations", "--prompt", "x"],
+            "Did you mean ablation or head_ablation?",
+        ),
         (["run", "demo", "--task", "comonsense"], "Did you mean commonsense?"),
         (["run", "demo", "--task", "hellaswagg"], "Did you mean hellaswag?"),
         (["sweep", "--task", "adition"], "Did you mean addition"),

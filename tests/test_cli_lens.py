@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from depthtui.cli import main
+from depthtui.lenses.taps import Taps
 from tests.test_cli_prune import steps_in, wordy  # noqa: F401
 from tests.tiny_models import HIDDEN, tiny_folder
 
@@ -122,3 +123,37 @@ def test_what_cannot_be_done_is_one_line(
     error = capsys.readouterr().err
     assert words in error
     assert len(error.splitlines()) == 1
+
+
+def test_depths_to_tap_are_in_a_sentence_a_table_and_lines_for_a_config(
+    model: str, home: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, found = Taps((2, 4, 6), 2.5, 0.0, (0.0, 0.0)), Taps((1, 4), 2.25, -0.25, (-0.5, -0.125))
+    monkeypatch.setattr("depthtui.engine.lenses.choose_taps", lambda *arguments: [usual, found])
+    texts = home / "texts.txt"
+    texts.write_text("Seven plus five is twelve.\n" * 12)
+    arguments = ["--lens-texts", str(texts), "--ahead", "0", "--device", "cpu", "--plain"]
+    assert main(["lens", "taps", model, *arguments]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "The states of depths 1 and 4 predict the same token's output with KL 2.250 nats on "
+        "held-out texts; those of the usual depths 2, 4 and 6 with 2.500.",
+        "",
+        "depths\tKL, nats\tabove usual\t95 %",
+        "1, 4\t2.250\t-0.250\t-0.500 to -0.125",
+        "2, 4, 6 (usual)\t2.500\tnone\tnone",
+        "",
+        "For the draft's config.json, where id 0 is the embedding (vLLM):",
+        '"eagle_aux_hidden_state_layer_ids": [1, 4]',
+        "where id 0 is the first layer's output (SGLang):",
+        '"eagle_aux_hidden_state_layer_ids": [0, 3]',
+    ]
+
+
+def test_a_model_of_few_layers_has_no_depths_to_choose(
+    model: str, home: Path, capsys: Output
+) -> None:
+    texts = home / "texts.txt"
+    texts.write_text("Seven plus five is twelve.\n" * 20)
+    arguments = ["--lens-texts", str(texts), "--device", "cpu"]
+    assert main(["lens", "taps", model, *arguments]) == 1
+    assert "models of 7 layers or more" in capsys.readouterr().err

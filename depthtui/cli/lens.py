@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ from depthtui.cli.shared_options import (
     model_options,
 )
 from depthtui.data.run_settings import LENSES, MOST_EXAMPLES, ModelSpec
+from depthtui.data.sentence import listed
 from depthtui.data.trust import TrustedModels
 from depthtui.errors import DepthError
 from depthtui.sizes import format_size
@@ -35,6 +37,15 @@ from depthtui.sizes import format_size
 if TYPE_CHECKING:
     from depthtui.lenses.lens_files import LensFile, LensFolder
     from depthtui.lenses.maps import LensMaps
+    from depthtui.lenses.taps import Taps
+
+_texts_option = click.option(
+    "--lens-texts",
+    "texts",
+    type=click.Path(path_type=Path),
+    help="File of texts to fit on: JSON lines with `text`, or plain lines; else the model writes "
+    "some.",
+)
 
 
 @click.group(
@@ -43,6 +54,7 @@ if TYPE_CHECKING:
         "depthtui lens fit Qwen/Qwen2.5-1.5B-Instruct --lens-texts calibration.jsonl",
         "depthtui lens fit demo --kind jacobian --examples 10",
         "depthtui lens import lens.pt Qwen/Qwen2.5-7B",
+        "depthtui lens taps Qwen/Qwen2.5-7B",
     ],
 )
 def lens() -> None:
@@ -57,13 +69,7 @@ def lens() -> None:
 )
 @model_argument_or_option
 @click.option("--kind", type=OneOf(LENSES[1:]), default="affine", help="[default: affine]")
-@click.option(
-    "--lens-texts",
-    "texts",
-    type=click.Path(path_type=Path),
-    help="File of texts to fit on: JSON lines with `text`, or plain lines; else the model writes "
-    "some.",
-)
+@_texts_option
 @click.option(
     "--lens-ridge",
     "ridge",
@@ -98,18 +104,13 @@ def fit(
         raise click.UsageError("--examples is for --kind jacobian.")
     if kind != "affine" and ridge:
         raise click.UsageError("--lens-ridge is for --kind affine.")
-    if texts is not None:
-        from depthtui.lenses.calibration import read_texts
-
-        # A file without texts is refused before the model loads.
-        read_texts(texts)
     _check_writable(overrides)
 
     from depthtui.engine.control import Control
     from depthtui.engine.lenses import LensChoice
     from depthtui.errors import RunStopped
 
-    choice = LensChoice(kind, "" if texts is None else str(texts), ridge, overrides.settings().seed)
+    choice = LensChoice(kind, _checked_texts(texts), ridge, overrides.settings().seed)
     if prompts is not None:
         choice = replace(choice, prompts=prompts)
     with loaded_engine(spec, trusted, overrides, choice.stages) as engine:
@@ -120,6 +121,41 @@ def fit(
             print_notice("The fit was stopped.")
             return INTERRUPTED
     _print_fit(maps)
+    return 0
+
+
+@lens.command(examples=["depthtui lens taps Qwen/Qwen2.5-7B", "depthtui lens taps demo --ahead 0"])
+@model_argument_or_option
+@_texts_option
+@click.option(
+    "--ahead",
+    type=WholeNumberRange(0, 1),
+    default=1,
+    help="Predict the output of the tapped token (0) or of the next one.  [default: 1]",
+)
+@model_options
+@cache_dir_option
+def taps(
+    texts: Path | None, ahead: int, spec: ModelSpec, trusted: TrustedModels, overrides: Overrides
+) -> int:
+    """Find the depths of MODEL that a draft model should read, as EAGLE-3 does.
+
+    One, two and three depths whose states together predict the output best, by a ridge on texts
+    that the model writes; beside depths 2, L/2 and L-3, which are usual.
+    """
+    from depthtui.engine.control import Control
+    from depthtui.engine.lenses import TAPS, LensChoice
+    from depthtui.errors import RunStopped
+
+    choice = LensChoice(TAPS, _checked_texts(texts), seed=overrides.settings().seed)
+    with loaded_engine(spec, trusted, overrides, choice.stages) as engine:
+        try:
+            with stopped_by_ctrl_c(Control()) as control:
+                chosen = engine.taps(choice, ahead, control)
+        except RunStopped:
+            print_notice("Nothing was chosen.")
+            return INTERRUPTED
+    _print_taps(chosen, "next token" if ahead else "same token")
     return 0
 
 
@@ -186,6 +222,20 @@ def remove(name: str, overrides: Overrides) -> None:
     print_line(f"deleted {file.name}")
 
 
+def _checked_texts(texts: Path | None) -> str:
+    """The file of texts; empty for those that the model writes.
+
+    Raises:
+        DepthError: the file has no texts, found before the model loads.
+    """
+    if texts is None:
+        return ""
+    from depthtui.lenses.calibration import read_texts
+
+    read_texts(texts)
+    return str(texts)
+
+
 def _folder(overrides: Overrides) -> LensFolder:
     from depthtui.engine.factory import Storage
     from depthtui.lenses.lens_files import LensFolder
@@ -228,6 +278,36 @@ def _print_fit(maps: LensMaps) -> None:
     ]
     click.echo("KL on held-out texts, in nats:\n")
     print_table(("depth", fit.kind, "logit"), rows, numbers=(0, 1, 2))
+
+
+def _print_taps(chosen: Sequence[Taps], predicted: str) -> None:
+    """Print the depths to tap, beside the usual ones, and the lines for an engine's config."""
+    usual, *greedy = chosen
+    best = greedy[-1]
+    click.echo(
+        f"The states of {_depths(best)} predict the {predicted}'s output with KL {best.kl:.3f} "
+        f"nats on held-out texts; those of the usual {_depths(usual)} with {usual.kl:.3f}.\n"
+    )
+    rows = [
+        (
+            ", ".join(map(str, taps.depths)),
+            f"{taps.kl:.3f}",
+            f"{taps.above:+.3f}",
+            "–" if taps.interval is None else "{:+.3f} to {:+.3f}".format(*taps.interval),
+        )
+        for taps in greedy
+    ]
+    rows.append((f"{', '.join(map(str, usual.depths))} (usual)", f"{usual.kl:.3f}", "–", "–"))
+    print_table(("depths", "KL, nats", "above usual", "95 %"), rows, numbers=(1, 2, 3))
+    key = '"eagle_aux_hidden_state_layer_ids"'
+    click.echo("\nFor the draft's config.json, where id 0 is the embedding (vLLM):")
+    click.echo(f"{key}: {list(best.depths)}")
+    click.echo("where id 0 is the first layer's output (SGLang):")
+    click.echo(f"{key}: {[depth - 1 for depth in best.depths]}")
+
+
+def _depths(taps: Taps) -> str:
+    return f"depths {listed([str(depth) for depth in taps.depths])}"
 
 
 def _number(value: float) -> str:

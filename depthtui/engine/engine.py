@@ -42,6 +42,7 @@ from depthtui.engine.tokens import tokenise
 from depthtui.engine.writing import TextWriting, begin_text, keep_readings
 from depthtui.errors import DepthError
 from depthtui.lenses.maps import LensMaps
+from depthtui.lenses.taps import Taps
 from depthtui.metrics.costs import Sizes
 from depthtui.metrics.registry import empty_result
 from depthtui.models.devices import responds
@@ -369,6 +370,18 @@ class Engine:
         lenses, check = self.lenses, (control or Control()).checkpoint
         self._forget_page()
         return in_smaller_parts(lambda: lenses.fit(choice, self.emit_stage, check, self._notify))
+
+    @on_every_rank
+    def taps(self, choice: LensChoice, ahead: int, control: Control | None = None) -> list[Taps]:
+        """Choose the depths whose states together predict the output best; see `choose_taps`.
+
+        Raises:
+            DepthError: no model is loaded, or they cannot be chosen.
+            RunStopped: `control` stopped it.
+        """
+        lenses, check = self.lenses, (control or Control()).checkpoint
+        self._forget_page()
+        return in_smaller_parts(lambda: lenses.taps(choice, ahead, self.emit_stage, check))
 
     @on_every_rank
     def import_lens(self, path: Path, control: Control | None = None) -> LensMaps:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ from depthtui.engine.tokens import end_tokens, tokenise
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import fit_affine
 from depthtui.lenses.calibration import WRITTEN, Calibration, read_texts
-from depthtui.lenses.held_out_texts import HeldOutTokens, kl_to_output
+from depthtui.lenses.held_out_texts import HeldOutTokens
 from depthtui.lenses.jacobian import (
     PROMPT_TOKENS,
     PROMPTS,
@@ -40,6 +40,7 @@ from depthtui.lenses.lens_files import (
     with_digest,
 )
 from depthtui.lenses.maps import LensMaps
+from depthtui.lenses.taps import Taps, choose_taps
 from depthtui.lenses.written_texts import LENGTH, VERSION, write_texts
 from depthtui.models.devices import execution_device
 from depthtui.parallel.agreements import first_rank
@@ -49,6 +50,9 @@ from depthtui.token_text import shell_word
 from depthtui.tracing.activations import record_residuals
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.products import fast_products
+
+TAPS = "taps"
+"""The kind of a choice of depths to tap: no lens, fitted on texts as one is."""
 
 _WRITING = "Writing calibration texts"
 _TEXTS_TRIED = 8
@@ -68,7 +72,7 @@ class LensChoice:
     """A choice of a fitted lens.
 
     Attributes:
-        kind: `affine` or `jacobian`.
+        kind: `affine`, `jacobian` or `TAPS`.
         texts: a file of calibration texts; empty for any, or those that the model writes.
         ridge: the affine lens's ridge; 0 for any, or the best on held-out texts.
         seed: seed of the texts that the model writes.
@@ -89,7 +93,7 @@ class LensChoice:
     @property
     def fitting(self) -> str:
         """The stage of the fit."""
-        return f"Fitting the {lens_title(self.kind)}"
+        return "Choosing taps" if self.kind == TAPS else f"Fitting the {lens_title(self.kind)}"
 
     @property
     def stages(self) -> list[str]:
@@ -203,11 +207,6 @@ class Lenses:
     ) -> tuple[LensMaps, str]:
         """The fitted lens, and the digest of its texts."""
         unembedding = self._unembedding()
-        if unembedding.mixes_depths:
-            raise DepthError(
-                "No lens can be fitted: the final norm mixes the streams of several depths.",
-                "The logit lens reads this model.",
-            )
         if choice.kind == "jacobian" and not choice.texts:
             # Announce hours of fitting before the minutes of writing texts.
             checkpoint()
@@ -233,7 +232,7 @@ class Lenses:
         with fast_products(self.model.loaded.model):
             tokens = _TEXTS_TRIED * (self._length - 1)
             texts = self._write_tokens(tokens, choice.seed, report, checkpoint)
-        maps = self._with_held_out_kl(maps, texts, self._unembedding(), checkpoint)
+        maps = self._tested(maps, texts, self._unembedding(), checkpoint)
         for depth, kl in enumerate(maps.held_out_kl):
             if maps.at(depth) is not None and not np.isfinite(kl):
                 raise DepthError(
@@ -267,7 +266,38 @@ class Lenses:
         unembedding = self.model.anatomy.unembedding
         if unembedding is None:
             raise DepthError(f"There is no lens: {self.model.anatomy.lens_missing}.")
+        if unembedding.mixes_depths:
+            raise DepthError(
+                "No lens can be fitted: the final norm mixes the streams of several depths.",
+                "The logit lens reads this model.",
+            )
         return unembedding
+
+    def taps(self, choice: LensChoice, ahead: int, report: Report, checkpoint: Check) -> list[Taps]:
+        """Choose the depths whose states together predict the output best; see `choose_taps`.
+
+        Raises:
+            DepthError: they cannot be chosen.
+            RunStopped: `checkpoint` stopped it.
+        """
+        unembedding = self._unembedding()
+        device = _device_of_sums(unembedding)
+        with fast_products(self.model.loaded.model):
+            calibration = self.calibration(choice, report, checkpoint)
+
+            def report_step(done: int, total: int) -> None:
+                checkpoint()
+                report(choice.fitting, done, total)
+
+            return choose_taps(
+                [*calibration.fitting_texts, *calibration.held_out],
+                self._residuals_of(checkpoint),
+                unembedding,
+                ahead,
+                available(device) // 2,
+                device,
+                report_step,
+            )
 
     def calibration(self, choice: LensChoice, report: Report, checkpoint: Check) -> Calibration:
         """The texts that a lens is fitted on, and those that it is tested on.
@@ -290,7 +320,8 @@ class Lenses:
         if choice.kind == "jacobian":
             # A Jacobian lens needs prompts, of which some are held out.
             return -(-choice.prompts * 10 // 9) * (self._length - 1)
-        return TOKENS_A_WIDTH * self.model.info.d_model
+        # Half of the texts of taps are not fitted on.
+        return TOKENS_A_WIDTH * self.model.info.d_model * (2 if choice.kind == TAPS else 1)
 
     def _written_digest(self, choice: LensChoice) -> str:
         """The digest of the texts that the model writes."""
@@ -374,9 +405,7 @@ class Lenses:
         report: Report,
         checkpoint: Check,
     ) -> LensMaps:
-        head = execution_device(unembedding.head)
-        # Some other devices have no double precision.
-        device = head if head.type == "cuda" else torch.device("cpu")
+        device = _device_of_sums(unembedding)
         with fast_products(self.model.loaded.model):
             affine = fit_affine(
                 calibration,
@@ -424,15 +453,10 @@ class Lenses:
             )
             if unfinished is not None and is_first():
                 unfinished.write(sums)
-        fit = LensFit(
-            "jacobian",
-            calibration.source,
-            sums.prompts,
-            sums.tokens,
-        )
+        fit = LensFit("jacobian", calibration.source, sums.prompts, sums.tokens)
         no_kl = np.full(info.n_layers, np.nan, np.float32)
         maps = LensMaps(fit, sums.at, no_kl, no_kl, no_kl)
-        maps = self._with_held_out_kl(maps, calibration.held_out, unembedding, checkpoint)
+        maps = self._tested(maps, calibration.held_out, unembedding, checkpoint)
         if unfinished is not None and is_first():
             unfinished.remove()
         return maps
@@ -461,23 +485,16 @@ class Lenses:
             "dimensions each. A stop keeps the prompts that are done."
         )
 
-    def _with_held_out_kl(
-        self,
-        maps: LensMaps,
-        texts: Sequence[Tensor],
-        unembedding: Unembedding,
-        checkpoint: Check,
+    def _tested(
+        self, maps: LensMaps, texts: Sequence[Tensor], unembedding: Unembedding, checkpoint: Check
     ) -> LensMaps:
         """The lens with its KL, and the logit lens's, on texts that it was not fitted on."""
-        with fast_products(self.model.loaded.model), torch.inference_mode():
+        with fast_products(self.model.loaded.model):
             held_out = HeldOutTokens.read(texts, self._residuals_of(checkpoint))
-            output = held_out.output(unembedding)
-            through, plain = maps.held_out_kl.copy(), maps.logit_held_out_kl.copy()
-            for depth in range(maps.n_layers):
-                checkpoint()
-                rows, depth_map = held_out.residuals[depth], maps.at(depth)
-                plain[depth] = kl_to_output(unembedding, rows, output)
-                if depth_map is not None:
-                    through[depth] = kl_to_output(unembedding, depth_map(rows), output)
-        fit = replace(maps.fit, held_out_texts=len(texts))
-        return replace(maps, fit=fit, held_out_kl=through, logit_held_out_kl=plain)
+            return held_out.tested(maps, unembedding, checkpoint)
+
+
+def _device_of_sums(unembedding: Unembedding) -> torch.device:
+    """The head's device, or the CPU for devices that may have no double precision."""
+    head = execution_device(unembedding.head)
+    return head if head.type == "cuda" else torch.device("cpu")

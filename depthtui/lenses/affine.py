@@ -138,11 +138,7 @@ def fit_affine(
     held_out = HeldOutTokens.read(calibration.held_out, residuals_of)
     n_layers, width = len(held_out.residuals) - 1, held_out.residuals[-1].shape[-1]
     at_a_time = _depths_at_a_time(n_layers, width, room)
-    if not _ignores_scale(unembedding, held_out.residuals[-1]):
-        raise DepthError(
-            "The affine lens needs a norm before the LM head, which this model has not.",
-            "Read it through the logit lens or a Jacobian lens.",
-        )
+    check_ignores_scale(unembedding, held_out.residuals[-1])
     groups = -(-n_layers // at_a_time)
     fit = AffineFit(
         torch.empty(n_layers, width, width),
@@ -202,11 +198,19 @@ def _depths_at_a_time(n_layers: int, width: int, room: int) -> int:
     return at_once(n_layers, room - size, size)
 
 
-def _ignores_scale(unembedding: Unembedding, rows: Tensor) -> bool:
-    """Whether the output depends only on the residual's direction, as after a norm."""
+def check_ignores_scale(unembedding: Unembedding, rows: Tensor) -> None:
+    """Check that the output depends only on the direction of residuals `[N, d]`, as after a norm.
+
+    Raises:
+        DepthError: it depends on their size.
+    """
     with torch.inference_mode():
         once, twice = unembedding.normed(rows).float(), unembedding.normed(2 * rows).float()
-        return bool((twice - once).norm() < 0.1 * once.norm())
+    if not (twice - once).norm() < 0.1 * once.norm():
+        raise DepthError(
+            "An affine map to the output needs a norm before the LM head: this model has none.",
+            "Read it through the logit lens or a Jacobian lens.",
+        )
 
 
 def _best_ridge(
