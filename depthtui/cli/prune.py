@@ -164,6 +164,13 @@ def _names_layers(word: str) -> bool:
 @in_section(
     "Healing",
     click.option(
+        "--instead",
+        type=click.Choice(["zero", "mean"]),
+        default="zero",
+        show_default=True,
+        help="What stands in for what goes: nothing, or its mean over MODEL's own texts.",
+    ),
+    click.option(
         "--heal",
         is_flag=True,
         help="Let a linear map, folded into the MLP before each block that goes, make up for it.",
@@ -195,6 +202,7 @@ def prune(
     least: int | None,
     layers: str,
     parts: bool,
+    instead: str,
     heal: bool,
     heal_texts: Path | None,
     out: Path | None,
@@ -222,6 +230,8 @@ def prune(
     """
     by_parts = parts or names_parts(layers)
     _check_usage((gate, least, layers), by_parts, parts, heal, heal_texts)
+    if heal and instead == "mean":
+        raise click.UsageError("--heal fits a map in place of --instead mean: choose one of them.")
     settings = overrides.settings()
     of_answers = gate is not None and gate[0] == "answers"
     prompts = _prompts(prompt_options, dataset, settings, of_answers)
@@ -244,6 +254,7 @@ def prune(
         settings=overrides.over(RunSettings(chat_template=settings.chat_template)),
         piece="part" if by_parts else "layer",
         heals=heal,
+        instead=instead,
         heal_texts="" if heal_texts is None else str(heal_texts),
     )
     return _prune(job)

@@ -60,7 +60,8 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
         stay = f"{parts.words} of {info.n_layers} layers stay\n{pruned.parts.at_zero}\n"
     click.echo(
         f"{stay}{pruned.parameters:,} of {info.parameters:,} parameters\n"
-        f"logits as without these {pruning.piece}s{', healed' if pruning.helps else ''}, "
+        f"logits as without these {pruning.piece}s"
+        f"{f', {pruning.used_healing.name}' if pruning.helps else ''}, "
         f"off by {pruned.off:.2g} roundings"
     )
     print_written([pruned.folder])
@@ -73,7 +74,7 @@ def print_pruning(pruning: Pruning, pruned: PrunedModel) -> None:
     click.echo(f"\n{pruning.choice.protocol}\n")
     gone = sorted(info.blocks_of(pruning.left_out)) if pruning.piece == "layer" else []
     if pruning.helps:
-        click.echo("Other tools cut alone, without the healing.")
+        click.echo("Other tools cut alone: nothing makes up for these layers there.")
     click.echo(_tools_of_parts(pruned, info) if has_parts else _other_tools(pruned, gone))
 
 

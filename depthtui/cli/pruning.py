@@ -48,6 +48,7 @@ class PruneJob:
         settings: how prompts are read.
         piece: whether layers go, or parts of layers.
         heals: whether a map makes up for the layers that go.
+        instead: what stands in for the pieces that go, `zero` or `mean`.
         heal_texts: the file of texts that it is fitted on; empty for those that the model writes.
         corpus: a corpus whose windows are measured on, in place of prompts.
     """
@@ -64,15 +65,21 @@ class PruneJob:
     settings: RunSettings
     piece: Piece = "layer"
     heals: bool = False
+    instead: str = "zero"
     heal_texts: str = ""
     corpus: Corpus | None = None
 
     @property
     def steps(self) -> list[str]:
         """The steps that take long, in their order."""
-        healing = ["healing"] if self.heals else []
+        healing = ["healing"] if self.heals_or_means else []
         writing = [] if self.out is None else ["writing", "measuring"]
         return ["loading", "running", "choosing", *healing, *writing]
+
+    @property
+    def heals_or_means(self) -> bool:
+        """Whether anything is to make up for the pieces that go."""
+        return self.heals or self.instead == "mean"
 
     @property
     def of_answers(self) -> bool:
@@ -131,9 +138,9 @@ class Pruning:
             return {}
         models = {"cut": self.choice.held_out.at(self.choice.count)}
         if self.healed is not None:
-            models["healed"] = self.healed
+            models[self.used_healing.name] = self.healed
         if self.written is not None:
-            models["healed" if self.helps else "cut"] = self.written
+            models[self.used_healing.name if self.helps else "cut"] = self.written
         return models
 
     @property
@@ -172,7 +179,7 @@ def prune_model(
             pruning = choose(engine, job, control, notice, display.begin)
             with display.out_of_the_way():
                 show(pruning.choice)
-            if job.heals:
+            if job.heals_or_means:
                 display.begin("healing")
             pruning = check(engine, job, pruning, control)
             if job.out is None:
@@ -267,7 +274,7 @@ def check(engine: Engine, job: PruneJob, pruning: Pruning, control: Control) -> 
         RunStopped: `control` stopped it.
     """
     pruning.choice.check_some_go()
-    if job.heals:
+    if job.heals_or_means:
         pruning = _with_healing(engine, job, pruning, control)
     pruning.choice.check()
     return pruning
@@ -276,10 +283,14 @@ def check(engine: Engine, job: PruneJob, pruning: Pruning, control: Control) -> 
 def _with_healing(engine: Engine, job: PruneJob, pruning: Pruning, control: Control) -> Pruning:
     """Heal the model, and compare it with the one that is cut alone."""
     choice, left_out = pruning.choice, pruning.left_out
-    healing = surgery.heal(engine, left_out, job.heal_texts, job.settings.seed, control)
-    if not healing.blocks or not pruning.held_out:
+    if job.heals:
+        healing = surgery.heal(engine, left_out, job.heal_texts, job.settings.seed, control)
+    else:
+        healing = surgery.means(engine, left_out, pruning.piece, control)
+    if not healing.changes_weights or not pruning.held_out:
         return replace(pruning, healing=healing, helps=healing.helps)
-    healed = surgery.compare(engine, pruning.held_out, control, left_out, healing)
+    layers = left_out if pruning.piece == "layer" else []
+    healed = surgery.compare(engine, pruning.held_out, control, layers, healing)
     cut = choice.held_out.at(choice.count)
     column = KL if choice.choosing is None else choice.choosing.gate.column
 
@@ -288,7 +299,7 @@ def _with_healing(engine: Engine, job: PruneJob, pruning: Pruning, control: Cont
         value, kl = (float(of_model.columns[name].values[1]) for name in (column, KL))
         return (-value if column in SHARES else value), kl
 
-    helps = costs(healed) < costs(cut)
+    helps = not job.heals or costs(healed) < costs(cut)
     if helps:
         choice = replace(choice, healed=healed)
     return replace(pruning, choice=choice, healing=healing, helps=helps, healed=healed)

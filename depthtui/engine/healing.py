@@ -8,6 +8,9 @@ residual stream before it, and h the stream behind layer b of the whole model, t
 over the tokens of calibration texts but for the first of each (ReplaceMe, arXiv 2505.02819).
 A m is a write of the same MLP with A W in place of the weight W of its last projection, and A c in
 place of its bias c: nothing is added to the model.
+
+A mean stands in for pieces otherwise: that of what they write in the whole model, over the same
+tokens, added to the bias of the MLP before a block, or of the part itself.
 """
 
 from __future__ import annotations
@@ -15,10 +18,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from depthtui.data.pieces import Piece, parts_of, piece_words
 from depthtui.data.run_settings import Skip
 from depthtui.data.selection import ranges_of
 from depthtui.data.sentence import noun_for
@@ -33,8 +38,8 @@ from depthtui.metrics.output_change import OutputChange
 from depthtui.models.devices import execution_device
 from depthtui.models.pruning import LayerTensor
 from depthtui.sizes import format_size
-from depthtui.tracing.anatomy import Anatomy
-from depthtui.tracing.modules import with_parameters
+from depthtui.tracing.anatomy import Anatomy, Tap
+from depthtui.tracing.modules import first_tensor, hooks, with_first_tensor, with_parameters
 from depthtui.tracing.trace import LayerActivations, trace
 
 RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -63,8 +68,89 @@ class HealedBlock:
 
 
 @dataclass(frozen=True)
+class Means:
+    """The means that stand in for pieces that leave.
+
+    Attributes:
+        constants: what is written more at every token, by the part that writes it, `[d]` each.
+        stand_in: whether these parts write nothing else.
+        words: the texts of the means, as a clause.
+    """
+
+    constants: Mapping[int, Tensor] = field(default_factory=dict)
+    stand_in: bool = False
+    words: str = ""
+
+    @contextlib.contextmanager
+    def applied(self, anatomy: Anatomy) -> Iterator[None]:
+        """Let a model write them for a while."""
+        with hooks() as handles:
+            for part, constant in self.constants.items():
+                tap = anatomy.sublayer(part)[0]
+
+                def write(
+                    _: nn.Module,
+                    args: tuple[Any, ...],
+                    output: Any,
+                    tap: Tap = tap,
+                    constant: Tensor = constant,
+                ) -> Any:
+                    output = tap.skip(args, output) if self.stand_in else output
+                    value = first_tensor(output)
+                    return with_first_tensor(output, value + (constant / tap.scale).to(value))
+
+                handles.append(tap.module.register_forward_hook(write))
+            yield
+
+
+def mean_writes(
+    model: ReadyModel,
+    left_out: Collection[int],
+    piece: Piece,
+    texts: Sequence[Tensor],
+    report: Report,
+    checkpoint: Check,
+) -> Means:
+    """The means that stand in for layers or parts that leave, over texts `[T]` of the model.
+
+    Raises:
+        DepthError: no layer stands before a block that leaves.
+    """
+    sums: dict[int, Tensor] = {}
+    blocks = [*ranges_of(sorted(left_out))] if piece == "layer" else []
+    if any(first == 0 for first, _ in blocks):
+        raise DepthError(
+            "No mean can stand in for layer 0: no layer stands before it.", "Keep layer 0."
+        )
+
+    def add(activations: LayerActivations) -> None:
+        layer, writes = activations.layer, {}
+        if piece == "part":
+            both = zip(parts_of([layer]), (activations.attention, activations.mlp), strict=True)
+            writes = {part: write for part, write in both if part in left_out}
+        for first, last in blocks:
+            if first <= layer <= last:
+                # The part behind which the block stood: the MLP of the layer before.
+                writes = {parts_of([first - 1])[-1]: activations.h_next - activations.h}
+        for part, write in writes.items():
+            assert write is not None
+            total = write[1:].cpu().double().sum(dim=0)
+            sums[part] = sums[part] + total if part in sums else total
+
+    module = model.loaded.model
+    for number, ids in enumerate(texts):
+        report(number, len(texts))
+        ids = ids.to(execution_device(module.get_input_embeddings()))
+        trace(module, model.anatomy, ids, add, checkpoint)
+    tokens = sum(len(ids) - 1 for ids in texts)
+    words = f"the mean over {tokens:,} tokens of {len(texts)} texts that the model writes"
+    means = {part: (total / tokens).float() for part, total in sums.items()}
+    return Means(means, piece == "part", words)
+
+
+@dataclass(frozen=True)
 class Healing:
-    """The healing of a model that loses layers.
+    """The healing of a model that loses layers, or the means that stand in for its pieces.
 
     Attributes:
         blocks: the blocks that are healed, from the bottom.
@@ -75,6 +161,7 @@ class Healing:
         held_out: the number of further texts, on which the ridges were chosen.
         kl_cut, kl_healed: mean KL(p || p~) on these further texts, p the whole model's output,
             without the layers and healed, in nats; NaN where there are none.
+        means: the means, where these stand in.
     """
 
     blocks: tuple[HealedBlock, ...] = ()
@@ -85,11 +172,22 @@ class Healing:
     held_out: int = 0
     kl_cut: float = float("nan")
     kl_healed: float = float("nan")
+    means: Means = field(default_factory=Means)
+
+    @property
+    def name(self) -> str:
+        """What the model is called beside the one that is cut alone."""
+        return "with means" if self.means.constants else "healed"
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether anything makes up for the pieces."""
+        return bool(self.blocks or self.means.constants)
 
     @property
     def helps(self) -> bool:
-        """Whether it lowers the KL on the further texts."""
-        return self.kl_healed < self.kl_cut
+        """Whether it lowers the KL on the further texts; means are not asked."""
+        return bool(self.means.constants) or self.kl_healed < self.kl_cut
 
     def lines(self, is_used: bool) -> list[str]:
         """Which blocks are healed and how, or why not, in lines.
@@ -102,6 +200,10 @@ class Healing:
             f"{_block_words(block.first, block.last)}, by a map in {block.projection.name} of "
             f"layer {block.projection.layer} (ridge {block.ridge:g})"
             for block in self.blocks
+        ]
+        lines += [
+            f"{self.means.words}, in the bias of the {piece_words(part, 'part')}"
+            for part in self.means.constants
         ]
         lines += [
             f"not healed: {_block_words(first, last)}: {problem}"
@@ -139,9 +241,12 @@ def _block_words(first: int, last: int) -> str:
 
 
 @contextlib.contextmanager
-def healed(anatomy: Anatomy, blocks: Sequence[HealedBlock]) -> Iterator[None]:
-    """Give a model the healed projections for a while."""
+def healed(
+    anatomy: Anatomy, blocks: Sequence[HealedBlock], means: Means = NOT_HEALED.means
+) -> Iterator[None]:
+    """Give a model the healed projections, or the means, for a while."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(means.applied(anatomy))
         for projection in (block.projection for block in blocks):
             module = anatomy.layers[projection.layer].get_submodule(projection.name)
             values = {

@@ -17,13 +17,11 @@ from depthtui.data.selection import check_layer
 from depthtui.engine.pruning import probe_ids, stack_name
 from depthtui.engine.ready_model import ReadyModel
 from depthtui.errors import DepthError
-from depthtui.models.pruning import LayerTensor, read_tensors
+from depthtui.models.pruning import DTYPES, LayerTensor, added_tensors, read_tensors, with_biases
 from depthtui.tracing.anatomy import Anatomy
 from depthtui.tracing.layer_call import call_at
-from depthtui.tracing.layer_parts import down_projection, output_projections
+from depthtui.tracing.layer_parts import last_projection, output_projections
 from depthtui.tracing.replay import Replay
-
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -112,6 +110,42 @@ class Projections:
                 raise _not_written(part, error) from error
         return {name: torch.zeros_like(value) for name, value in tensors.items()}
 
+    def with_constants(
+        self, replaced: Mapping[LayerTensor, Tensor], constants: Mapping[int, Tensor]
+    ) -> dict[LayerTensor, Tensor]:
+        """Tensors, and the biases with which parts write constants `[d]` more at every token.
+
+        Where a field of the configuration gives a part biases, the others of it are zero.
+
+        Raises:
+            DepthError: a part has no room for a bias.
+        """
+        tensors = dict(replaced)
+        for part, constant in constants.items():
+            skip = part_of(part)
+            anatomy, title = self._model.anatomy, PART_TITLES[skip.part]
+            call = call_at(self._replay, anatomy, skip.layer, 0, self._replay.n_tokens)
+            try:
+                writer = last_projection(call, anatomy.sublayer(part), title)
+                projection = self._in_files(skip.layer, writer.projection)
+            except DepthError as error:
+                raise _no_bias(part, error.message) from error
+            name = LayerTensor(skip.layer, f"{projection.name}.bias")
+            dtype = projection.parameters["weight"].dtype
+            if name not in projection.tensors:
+                tensors = self._zero_biases(skip.part, dtype) | tensors
+            bias = (projection.tensors | tensors).get(name)
+            if bias is None:
+                raise _no_bias(part, "its last projection has none")
+            tensors[name] = (bias.float() + constant.cpu() / writer.factor).to(dtype)
+        return tensors
+
+    def _zero_biases(self, part: str, dtype: torch.dtype) -> dict[LayerTensor, Tensor]:
+        """The biases that the configuration can give a part of each layer, at zero."""
+        model, config = self._model, with_biases(self._config, part)
+        sizes = added_tensors(model.loaded.model, stack_name(model), config)
+        return {name: torch.zeros(size, dtype=dtype) for name, size in sizes.items()}
+
     def _in_files(self, layer: int, module: nn.Module) -> Projection:
         """A module of a layer.
 
@@ -128,7 +162,7 @@ class Projections:
             [LayerTensor(layer, f"{name}.{parameter}") for parameter in names],
         )
         parameters = {tensor.name.rpartition(".")[2]: value for tensor, value in in_files.items()}
-        if not names or any(value.dtype not in _DTYPES for value in parameters.values()):
+        if not names or any(value.dtype not in DTYPES for value in parameters.values()):
             raise DepthError("its weights are quantised")
         if parameters.keys() != set(names):
             raise DepthError("its files have other weights than the loaded model")
@@ -148,8 +182,8 @@ def map_target(anatomy: Anatomy, replay: Replay, layer: int) -> nn.Module:
         DepthError: there is none.
     """
     call = call_at(replay, anatomy, layer, 0, replay.n_tokens)
-    module = down_projection(call, anatomy.mlp[layer])
-    if not isinstance(module, nn.Linear | Conv1D) or module.weight.dtype not in _DTYPES:
+    module = last_projection(call, anatomy.mlp[layer], "MLP").projection
+    if not isinstance(module, nn.Linear | Conv1D) or module.weight.dtype not in DTYPES:
         raise DepthError("its weights are quantised")
     if module.weight.is_meta:
         raise DepthError("its weights do not fit in memory")
@@ -192,6 +226,13 @@ def _not_written(part: int, error: DepthError) -> DepthError:
         f"The {piece_words(part, 'part')} cannot be zero in a model that is written: "
         f"{error.message}.",
         "Leave out other parts (--drop 3a names an attention), or whole layers.",
+    )
+
+
+def _no_bias(part: int, problem: str) -> DepthError:
+    return DepthError(
+        f"The {piece_words(part, 'part')} has no room for a mean as its bias: {problem}.",
+        "Leave --instead out, and nothing stands in for what goes.",
     )
 
 

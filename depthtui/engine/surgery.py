@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedConfig
 
-from depthtui.data.pieces import NumberedParts, Piece, coarsest, parts_of
+from depthtui.data.pieces import NumberedParts, Piece, coarsest, part_of, parts_of
 from depthtui.data.protocol import Progress
 from depthtui.data.run import Prompt, PromptTokens
 from depthtui.data.run_settings import Repeated, RunSettings
@@ -37,7 +37,7 @@ from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.loading import LoadedModel, load, local_folder
 from depthtui.models.out_of_memory import free_caches
-from depthtui.models.pruning import write_beside, write_pruned
+from depthtui.models.pruning import with_biases, write_beside, write_pruned
 from depthtui.models.silent_parts import (
     dropped_parts,
     with_drop_lists,
@@ -96,16 +96,20 @@ def prune(
     origin, config = _files_of(engine, progress)
     progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
     stack, replaced = pruning.stack_name(engine.freed_model()), healed.tensors
+    written = Projections(engine.freed_model(), origin, config)
     expected = _probe_logits(engine.freed_model(), left_out, repeated, healed, parts)
     exits_early = pruning.exits_early(engine.freed_model(), layers, expected)
     if parts:
-        replaced = Projections(engine.freed_model(), origin, config).zeros(parts)
+        replaced = written.zeros(parts)
         config = with_drop_lists(config, numbered)
         # The model may lack parts already.
         numbered = dropped_parts(config)
+    if constants := healed.means.constants:
+        replaced = written.with_constants(replaced, constants)
+        config = functools.reduce(with_biases, {part_of(part).part for part in constants}, config)
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, replaced)
-        write_beside(staging, info, models_dir, layers, numbered, bool(healed.blocks))
+        write_beside(staging, info, models_dir, layers, numbered, healed.changes_weights)
         load_written = _loader(engine, staging, progress, keep_loaded)
         off, parameters = pruning.check(load_written, expected, bool(parts))
     return PrunedModel(folder, layers, parameters, off, numbered, exits_early)
@@ -118,7 +122,7 @@ def _check_can_prune(
     parts: Collection[int],
     healed: Healing,
 ) -> None:
-    if healed.blocks and (repeated or parts):
+    if (healed.blocks and parts) or (healed.changes_weights and repeated):
         raise DepthError(
             "A model whose layers run twice cannot be healed, nor one that loses parts of them."
         )
@@ -169,7 +173,9 @@ def _probe_logits(
 ) -> Tensor:
     """The `probe_logits` of a model with its layers changed and healed."""
     silent = [model.anatomy.sublayer(part) for part in parts]
-    with healing.healed(model.anatomy, healed.blocks):
+    with healing.healed(model.anatomy, healed.blocks, healed.means):
+        if healed.means.stand_in:
+            silent = []
         return pruning.probe_logits(model.loaded.model, left_out, repeated, silent)
 
 
@@ -240,6 +246,26 @@ def heal(
             lambda done, total: engine.emit_stage("Healing", done, total),
             check,
         )
+
+
+@one_process_only
+def means(
+    engine: Engine, left_out: Collection[int], piece: Piece, control: Control | None = None
+) -> Healing:
+    """The means that stand in for pieces that leave, over the texts of the model's own order.
+
+    Raises:
+        DepthError: no layer stands before them, or there are no texts.
+        RunStopped: `control` stopped it.
+    """
+    model, check = engine.freed_model(), (control or Control()).checkpoint
+    texts = engine.orders.written_texts(engine.emit_stage, check)
+
+    def report(done: int, total: int) -> None:
+        engine.emit_stage("Averaging what goes", done, total)
+
+    with fast_products(model.loaded.model), torch.no_grad():
+        return Healing(means=healing.mean_writes(model, left_out, piece, texts, report, check))
 
 
 @one_process_only
@@ -366,10 +392,10 @@ def compare(
         RunStopped: `control` stopped it.
     """
     model, check = engine.freed_model(), (control or Control()).checkpoint
-    with healing.healed(model.anatomy, healed.blocks):
+    with healing.healed(model.anatomy, healed.blocks, healed.means):
         compared = _of_each(
             engine,
-            "Running the healed model" if healed.blocks else "Running the smaller model",
+            f"Running the smaller model{f', {healed.name}' if healed.changes_weights else ''}",
             [output.question for output in outputs],
             lambda number: held_out_prompts.compare(model, outputs[number], check, left_out),
         )

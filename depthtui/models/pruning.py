@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedConfig
 
 from depthtui.data.model import ModelInfo
@@ -52,6 +52,17 @@ _BESIDE = re.compile(r"vision|visual|image|audio|speech|encoder|mtp")
 
 _CHUNK = 1 << 24
 
+DTYPES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.float64: "F64",
+}
+"""Names in safetensors of the types of weights that can be changed."""
+
+BIAS_SETTINGS = {"attention": "attention_bias", "mlp": "mlp_bias"}
+"""The field of a configuration with which the projections of a part have biases."""
+
 
 class LayerTensor(NamedTuple):
     """A tensor of a layer, such as `mlp.down_proj.weight` of layer 3."""
@@ -78,7 +89,8 @@ def write_pruned(
         stack: the name of its list of layers, such as `layers`.
         layers: the layers of the result, in order; some may come twice.
         report: called with the progress; an exception of it ends the work.
-        replaced: tensors that replace those of `source`, in their dtype and shape.
+        replaced: tensors that replace those of `source`, in their dtype and shape, or are
+            added.
 
     Raises:
         DepthError: the layers cannot be found in its files or its configuration.
@@ -91,13 +103,15 @@ def write_pruned(
     replaced_names = {
         name: replaced[place.tensor] for name, place in places.items() if place.tensor in replaced
     }
-    sizes = {
-        name: (end - start) * len(renamed[name])
+    added = _added(replaced, places, layers)
+    total = sum(value.nbytes for value in added.values())
+    total += sum(
+        (end - start) * len(renamed[name])
         for header in headers.values()
         for name, (start, end) in _offsets(header).items()
         if name in renamed
-    }
-    total, bytes_done = sum(sizes.values()), 0
+    )
+    bytes_done = 0
     check_disk(target, total, "Writing the model")
 
     def copied(n_bytes: int) -> None:
@@ -109,8 +123,9 @@ def write_pruned(
     for file, header in headers.items():
         of_file = {name: renamed[name] for name in header if name in renamed}
         if of_file:
-            copy_tensors(file, target / file.name, of_file, copied, replaced_names)
-            file_of_tensor |= dict.fromkeys(chain.from_iterable(of_file.values()), file.name)
+            copy_tensors(file, target / file.name, of_file, copied, replaced_names, added)
+            file_of_tensor |= dict.fromkeys([*chain(*of_file.values()), *added], file.name)
+            added = {}
     if len(headers) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": file_of_tensor}
         (target / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
@@ -173,6 +188,27 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
     return len(set(numbers)) == len(values)
 
 
+def with_biases(config: PreTrainedConfig, part: str) -> PreTrainedConfig:
+    """The configuration in which the projections of a part have biases, where a field says so."""
+    config = copy.deepcopy(config)
+    text: Any = config.get_text_config(decoder=True)
+    if hasattr(text, BIAS_SETTINGS[part]):
+        setattr(text, BIAS_SETTINGS[part], True)
+    return config
+
+
+def added_tensors(
+    model: nn.Module, stack: str, config: PreTrainedConfig
+) -> dict[LayerTensor, torch.Size]:
+    """The tensors of layers that a model has with this configuration and lacks with its own."""
+    with torch.device("meta"):
+        other = type(model)(config)
+    own = {name for name, _ in model.named_parameters()}
+    sizes = {name: value.shape for name, value in other.named_parameters() if name not in own}
+    places = _places_of([*sizes], stack, config) if sizes else {}
+    return {place.tensor: sizes[name] for name, place in places.items()}
+
+
 def read_tensors(
     source: Path, stack: str, config: PreTrainedConfig, tensors: Collection[LayerTensor]
 ) -> dict[LayerTensor, Tensor]:
@@ -227,6 +263,20 @@ def _places_of(names: Sequence[str], stack: str, config: PreTrainedConfig) -> di
     }
 
 
+def _added(
+    replaced: Mapping[LayerTensor, Tensor], places: Mapping[str, _Place], layers: Sequence[int]
+) -> dict[str, Tensor]:
+    """The tensors that the files lack, by their new names."""
+    in_files = {place.tensor for place in places.values()}
+    prefix = next(place.prefix for place in places.values())
+    return {
+        f"{prefix}{number}.{tensor.name}": value
+        for tensor, value in replaced.items()
+        for number, layer in enumerate(layers)
+        if tensor not in in_files and layer == tensor.layer
+    }
+
+
 def _new_names(
     names: Sequence[str], places: Mapping[str, _Place], kept_layers: Sequence[int]
 ) -> dict[str, list[str]]:
@@ -254,6 +304,7 @@ def copy_tensors(
     names: Mapping[str, Sequence[str]],
     copied: Callable[[int], None],
     replaced: Mapping[str, Tensor],
+    added: Mapping[str, Tensor],
 ) -> None:
     """Copy tensors from one safetensors file to another, byte by byte.
 
@@ -263,6 +314,7 @@ def copy_tensors(
         copied: called with the bytes of each tensor before it is copied.
         replaced: tensors that are written in place of those of `source`, by their names there; of
             the same dtype and shape.
+        added: tensors that come behind them, by their names in `target`.
     """
     header, begin = read_header(source)
     offsets = _offsets(header)
@@ -275,6 +327,13 @@ def copy_tensors(
         start, end = offsets[name]
         entries[new] = header[name] | {"data_offsets": [place, place + end - start]}
         place += end - start
+    for name, value in added.items():
+        ends = [place, place := place + value.nbytes]
+        entries[name] = {
+            "dtype": DTYPES[value.dtype],
+            "shape": [*value.shape],
+            "data_offsets": ends,
+        }
     head = json.dumps(entries, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
     with open_regular(source) as reader, target.open("wb") as writer:
@@ -283,7 +342,7 @@ def copy_tensors(
             start, end = offsets[name]
             copied(end - start)
             if name in replaced:
-                writer.write(replaced[name].contiguous().view(torch.uint8).numpy().tobytes())
+                writer.write(_bytes(replaced[name]))
                 continue
             reader.seek(begin + start)
             bytes_left = end - start
@@ -293,6 +352,13 @@ def copy_tensors(
                     raise DepthError(f"{source} is cut short.", "Fetch it again.")
                 writer.write(chunk)
                 bytes_left -= len(chunk)
+        for value in added.values():
+            copied(value.nbytes)
+            writer.write(_bytes(value))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.contiguous().view(torch.uint8).numpy().tobytes()
 
 
 def _offsets(header: Mapping[str, Any]) -> dict[str, tuple[int, int]]:

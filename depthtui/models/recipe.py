@@ -24,14 +24,14 @@ def mergekit_recipe(
         model: the model that has the layers.
         models_dir: the folder of converted models.
         layers: the layers, in the order in which they run.
-        is_healed: whether the model beside the recipe is healed, which no recipe does.
+        is_healed: whether other weights make up for the layers that go, which no recipe does.
 
     Raises:
         DepthError: the model is no longer in its place.
     """
     # JSON is valid YAML.
     name = json.dumps(_reference(model, models_dir), ensure_ascii=False)
-    lines = ["# Of the layers alone: the model beside this file is healed too."] * is_healed
+    lines = ["# Of the layers alone: the weights beside this file are changed too."] * is_healed
     lines.append("slices:")
     for first, last in ranges_of(layers):
         lines += [

@@ -293,18 +293,23 @@ def output_projections(call: LayerCall, sublayer: Sublayer, name: str) -> list[n
     return modules
 
 
-def down_projection(call: LayerCall, sublayer: Sublayer) -> nn.Module:
-    """The module whose output is the MLP's write, but for a constant factor.
+def last_projection(call: LayerCall, sublayer: Sublayer, name: str) -> Writer:
+    """The module whose output is a sublayer's write, but for a constant factor.
+
+    Args:
+        call: the layer's work.
+        sublayer: its attention or its MLP.
+        name: which of these, in words.
 
     Raises:
         DepthError: there is none.
     """
     if len(sublayer) > 1:
-        raise DepthError(f"{len(sublayer)} modules write for its MLP")
-    writer = _writer(call, sublayer, "MLP")
+        raise DepthError(f"{len(sublayer)} modules write for its {name}")
+    writer = _writer(call, sublayer, name)
     if writer.norm is not None:
-        raise DepthError("a norm stands between its MLP and the residual stream")
-    return writer.projection
+        raise DepthError(f"a norm stands between its {name} and the residual stream")
+    return writer
 
 
 def experts_of(call: LayerCall) -> Experts:
