@@ -536,7 +536,7 @@ def test_whole_cut_and_healed_stand_side_by_side(
     assert "healed: layer 2, by a map in mlp.down_proj of layer 1 (ridge " in output
     assert "not healed: layer 0: no layer stands before it\n" in output
     assert "fitted on 1,284 tokens of 33 texts (texts.txt); on 3 further ones the KL is" in output
-    assert "Other tools cut alone, without the healing.\n" in output
+    assert "Other tools cut alone: nothing makes up for these layers there.\n" in output
     out = home / "out"
     files = {path.name for path in out.iterdir()}
     assert main(["run", str(out), "--prompt", "The river", "--device", "cpu"]) == 0

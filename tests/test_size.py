@@ -23,14 +23,14 @@ ROOT = Path(__file__).parent.parent
 CODE_LINES = {
     "depthtui": 1_670,
     "depthtui/api": 460,
-    "depthtui/cli": 4_400,
+    "depthtui/cli": 4_430,
     "depthtui/data": 3_120,
     "depthtui/depth": 2_020,
-    "depthtui/engine": 5_440,
+    "depthtui/engine": 5_570,
     "depthtui/lenses": 900,
     "depthtui/manual": 380,
-    "depthtui/metrics": 9_980,
-    "depthtui/models": 2_900,
+    "depthtui/metrics": 9_990,
+    "depthtui/models": 2_950,
     "depthtui/parallel": 470,
     "depthtui/prompts": 1_430,
     "depthtui/report": 5_010,
@@ -66,7 +66,7 @@ CODE_LINES = {
 AT_MOST = {
     "functions of more than 60 lines": 0,
     "functions of more than 8 parameters": 3,
-    "files of more than 500 lines": 15,
+    "files of more than 500 lines": 16,
     "explorers that the tests open": 160,
     "cases": 9_700,
 }

@@ -229,9 +229,7 @@ def prune(
     the last projections of these parts, and lists of them for LLM-Drop, SWIFT and Draft & Verify.
     """
     by_parts = parts or names_parts(layers)
-    _check_usage((gate, least, layers), by_parts, parts, heal, heal_texts)
-    if heal and instead == "mean":
-        raise click.UsageError("--heal fits a map in place of --instead mean: choose one of them.")
+    _check_usage((gate, least, layers), by_parts, parts, heal, heal_texts, instead)
     settings = overrides.settings()
     of_answers = gate is not None and gate[0] == "answers"
     prompts = _prompts(prompt_options, dataset, settings, of_answers)
@@ -261,9 +259,16 @@ def prune(
 
 
 def _check_usage(
-    ways: Sequence[object], by_parts: bool, parts: bool, heal: bool, heal_texts: Path | None
+    ways: Sequence[object],
+    by_parts: bool,
+    parts: bool,
+    heal: bool,
+    heal_texts: Path | None,
+    instead: str,
 ) -> None:
     """Refuse options that do not go together."""
+    if heal and instead == "mean":
+        raise click.UsageError("--heal fits a map in place of --instead mean: choose one of them.")
     chosen = [name for name, value in zip(_WAYS, ways, strict=True) if value]
     if len(chosen) != 1:
         *others, last = _WAYS

@@ -42,6 +42,7 @@ from depthtui.lenses.lens_files import (
 from depthtui.lenses.maps import LensMaps
 from depthtui.lenses.taps import Taps, choose_taps
 from depthtui.lenses.written_texts import LENGTH, VERSION, write_texts
+from depthtui.metrics.resampling import mean_interval
 from depthtui.models.devices import execution_device
 from depthtui.parallel.agreements import first_rank
 from depthtui.parallel.group import is_first
@@ -296,6 +297,7 @@ class Lenses:
                 ahead,
                 available(device) // 2,
                 device,
+                mean_interval,
                 report_step,
             )
 

@@ -38,10 +38,7 @@ from depthtui.models.checked_config import read_checked_config
 from depthtui.models.loading import LoadedModel, load, local_folder
 from depthtui.models.out_of_memory import free_caches
 from depthtui.models.pruning import with_biases, write_beside, write_pruned
-from depthtui.models.silent_parts import (
-    dropped_parts,
-    with_drop_lists,
-)
+from depthtui.models.silent_parts import dropped_parts, with_drop_lists
 from depthtui.models.staging import new_folder
 from depthtui.tracing.batching import in_smaller_parts
 from depthtui.tracing.products import fast_products, untimed_products
@@ -95,18 +92,17 @@ def prune(
     _check_can_prune(engine.freed_model(), folder, repeated, parts, healed)
     origin, config = _files_of(engine, progress)
     progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
-    stack, replaced = pruning.stack_name(engine.freed_model()), healed.tensors
-    written = Projections(engine.freed_model(), origin, config)
-    expected = _probe_logits(engine.freed_model(), left_out, repeated, healed, parts)
-    exits_early = pruning.exits_early(engine.freed_model(), layers, expected)
+    model, constants, replaced = engine.freed_model(), healed.means.constants, healed.tensors
+    stack, written = pruning.stack_name(model), Projections(model, origin, config)
+    expected = _probe_logits(model, left_out, repeated, healed, parts)
+    exits_early = pruning.exits_early(model, layers, expected)
     if parts:
-        replaced = written.zeros(parts)
-        config = with_drop_lists(config, numbered)
+        replaced, config = written.zeros(parts), with_drop_lists(config, numbered)
         # The model may lack parts already.
         numbered = dropped_parts(config)
-    if constants := healed.means.constants:
+    if constants:
         replaced = written.with_constants(replaced, constants)
-        config = functools.reduce(with_biases, {part_of(part).part for part in constants}, config)
+        config = functools.reduce(with_biases, {part_of(n).part for n in constants}, config)
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, replaced)
         write_beside(staging, info, models_dir, layers, numbered, healed.changes_weights)

@@ -18,7 +18,6 @@ from depthtui.lenses.affine import RIDGES, check_ignores_scale, with_one
 from depthtui.lenses.held_out_texts import kl_by_token
 from depthtui.lenses.least_squares import solve_ridge
 from depthtui.lenses.maps import unit
-from depthtui.metrics.resampling import drawn_interval
 from depthtui.models.devices import execution_device
 from depthtui.tracing.anatomy import Unembedding
 
@@ -28,6 +27,12 @@ MOST = 3
 _FEWEST_LAYERS = 7
 _FEWEST_TEXTS = 16
 _TOKENS_TRIED = 512
+
+
+Interval = tuple[float, float] | None
+
+IntervalOfMean = Callable[[np.ndarray, np.ndarray], Interval]
+"""The 95 % interval of a mean over texts, from their sums and their numbers of tokens."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Taps:
     depths: tuple[int, ...]
     kl: float
     above: float
-    interval: tuple[float, float] | None
+    interval: Interval
 
 
 def usual_depths(n_layers: int) -> tuple[int, ...]:
@@ -110,27 +115,28 @@ def choose_taps(
     ahead: int,
     room: int,
     device: torch.device,
+    interval: IntervalOfMean,
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Taps]:
     """Choose one, two and three depths, each added to those before it, after `usual_depths`.
 
-    Half of the texts is fitted on, a quarter chooses the ridge and the depths, a quarter judges.
+    Half of the texts is fitted on, a quarter chooses ridge and depths, a quarter judges.
 
     Args:
         texts: ids, each `[T]`.
         residuals_of: a text's h_0 … h_L, each `[T, d]`.
         unembedding: final norm and LM head.
-        ahead: how many tokens after the tapped one the predicted output is: 0, or 1 as in a draft.
+        ahead: how far the predicted output is behind the tapped token: 0, or 1 as in a draft.
         room: bytes that the states may take, on `device`.
         device: the device of the products; it must have double precision.
+        interval: returns the interval of a mean over texts.
         report: called with the steps done and in all.
 
     Raises:
         DepthError: there are too few texts or layers, or the model has no norm before its head.
     """
     texts = _long_enough(texts, 1 + ahead)
-    first_states = residuals_of(texts[0][:1])
-    n_layers = len(first_states) - 1
+    n_layers = len(first_states := residuals_of(texts[0][:1])) - 1
     if n_layers < _FEWEST_LAYERS:
         raise DepthError(f"Taps are chosen in models of {_FEWEST_LAYERS} layers or more.")
     steps = len(texts) + len(RIDGES) + sum(range(n_layers, n_layers - MOST, -1))
@@ -155,10 +161,14 @@ def choose_taps(
         ridge = min(RIDGES, key=lambda tried: kl_choosing(usual, tried))
         greedy = _greedy(n_layers, lambda depths: kl_choosing(depths, ridge))
         compared = fitted.kl(usual, ridge, judging)
-        return [
-            _judged(depths, fitted.kl(depths, ridge, judging), compared, judging.texts)
-            for depths in (usual, *greedy)
-        ]
+
+        def judged(depths: tuple[int, ...]) -> Taps:
+            kl = fitted.kl(depths, ridge, judging)
+            above, tokens = kl - compared, np.bincount(judging.texts)
+            of_mean = interval(np.bincount(judging.texts, above), tokens)
+            return Taps(depths, float(kl.mean()), float(above.mean()), of_mean)
+
+        return [judged(depths) for depths in (usual, *greedy)]
 
 
 def _long_enough(texts: Sequence[Tensor], before: int) -> list[Tensor]:
@@ -175,17 +185,6 @@ def _long_enough(texts: Sequence[Tensor], before: int) -> list[Tensor]:
             "Give more of them.",
         )
     return enough
-
-
-def _judged(depths: tuple[int, ...], kl: np.ndarray, usual: np.ndarray, texts: np.ndarray) -> Taps:
-    """The taps, from KL by token `[N]` of their prediction and of that of `usual_depths`."""
-    tokens, above = np.bincount(texts), np.bincount(texts, kl - usual)
-
-    def mean(counts: Sequence[np.ndarray]) -> np.ndarray:
-        return np.asarray(counts[0] @ above / (counts[0] @ tokens))
-
-    interval = drawn_interval([len(tokens)], mean, seed=0)
-    return Taps(depths, float(kl.mean()), float((kl - usual).mean()), interval)
 
 
 def _greedy(n_layers: int, kl: Callable[[Sequence[int]], float]) -> list[tuple[int, ...]]:

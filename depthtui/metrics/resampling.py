@@ -38,6 +38,15 @@ def drawn_interval(
     return expanded_interval(values, LEVEL, *freedom_of(groups))
 
 
+def mean_interval(sums: np.ndarray, tokens: np.ndarray) -> tuple[float, float] | None:
+    """The interval of a mean over tokens, from the sums and numbers of tokens of texts `[N]`."""
+
+    def mean(counts: Sequence[np.ndarray]) -> np.ndarray:
+        return np.asarray(counts[0] @ sums / (counts[0] @ tokens))
+
+    return drawn_interval([len(tokens)], mean, seed=0)
+
+
 def freedom_of(groups: np.ndarray) -> tuple[float, float]:
     """Degrees of freedom of a mean over groups, and the inflation of a resample's variance.
 

@@ -129,10 +129,15 @@ def write_pruned(
     if len(headers) > 1:
         index = {"metadata": {"total_size": total}, "weight_map": file_of_tensor}
         (target / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2), encoding="utf-8")
+    _copy_other_files(source, target)
+    pruned_config.save_pretrained(target)
+
+
+def _copy_other_files(source: Path, target: Path) -> None:
+    """Copy what a model's folder has beside weights and configuration."""
     for path in {path for pattern in _COPIED for path in source.glob(pattern)}:
         if not _NOT_COPIED.fullmatch(path.name):
             shutil.copyfile(path, target / path.name)
-    pruned_config.save_pretrained(target)
 
 
 def cut_config(config: PreTrainedConfig, layers: Sequence[int]) -> PreTrainedConfig:

@@ -166,9 +166,10 @@ def _reduced(values: Mapping[str, Any], n_layers: int) -> dict[str, Reduced]:
 
 
 def _sizes(metric: Metric, n_layers: int) -> dict[str, int]:
-    """The numbers of layers and of pieces, by their letters in declared shapes."""
+    """The numbers of layers and, unless the model decides, of pieces, by letters of shapes."""
     assert metric.result is not None
-    return {"L": n_layers, "M": metric.result.per_layer * n_layers}
+    sizes = metric.result.sizes(n_layers, 0)
+    return {letter: sizes[letter] for letter in ("L", "M") if letter in sizes}
 
 
 def _check(record: Record) -> None:

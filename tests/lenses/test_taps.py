@@ -10,6 +10,7 @@ from torch import Tensor
 from depthtui.errors import DepthError
 from depthtui.lenses.affine import RIDGES
 from depthtui.lenses.taps import choose_taps, usual_depths
+from depthtui.metrics.resampling import mean_interval
 from depthtui.tracing.anatomy import Unembedding
 from depthtui.tracing.probe import probe_architecture
 from tests.tiny_models import HIDDEN, random_ids, tiny
@@ -48,6 +49,7 @@ def chosen(texts=TEXTS, ahead=1, room=1 << 30, name="llama", layers=LAYERS, repo
         ahead,
         room,
         torch.device("cpu"),
+        mean_interval,
         report or (lambda done, total: None),
     )
 

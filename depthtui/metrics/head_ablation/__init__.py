@@ -161,9 +161,13 @@ def _per_layer(heads: ReducedHeadAblation) -> list[LayerValues]:
 
 
 def _maps(heads: ReducedHeadAblation) -> list[LayerMap]:
-    caption = f"{LOSS.formula}, mean over tokens"
-    picture = LayerMap(LOSS, heads.loss_change, LOSS.title, caption, "layer", "head")
-    return [picture] if np.isfinite(heads.loss_change).any() else []
+    return [
+        LayerMap(
+            measure, values, measure.title, f"{measure.formula}, mean over tokens", "layer", "head"
+        )
+        for measure, values in ((LOSS, heads.loss_change), (KL, heads.kl))
+        if np.isfinite(values).any()
+    ]
 
 
 def _values(name: str) -> Any:
