@@ -66,7 +66,7 @@ CODE_LINES = {
 AT_MOST = {
     "functions of more than 60 lines": 0,
     "functions of more than 8 parameters": 3,
-    "files of more than 500 lines": 16,
+    "files of more than 500 lines": 17,
     "explorers that the tests open": 160,
     "cases": 9_700,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -37,7 +37,7 @@ from depthtui.models.catalog import resolve
 from depthtui.models.checked_config import read_checked_config
 from depthtui.models.loading import LoadedModel, load, local_folder
 from depthtui.models.out_of_memory import free_caches
-from depthtui.models.pruning import with_biases, write_beside, write_pruned
+from depthtui.models.pruning import LayerTensor, with_biases, write_beside, write_pruned
 from depthtui.models.silent_parts import dropped_parts, with_drop_lists
 from depthtui.models.staging import new_folder
 from depthtui.tracing.batching import in_smaller_parts
@@ -92,23 +92,42 @@ def prune(
     _check_can_prune(engine.freed_model(), folder, repeated, parts, healed)
     origin, config = _files_of(engine, progress)
     progress(Progress("Reading what it says with its layers changed", 0, 0, "layers"))
-    model, constants, replaced = engine.freed_model(), healed.means.constants, healed.tensors
-    stack, written = pruning.stack_name(model), Projections(model, origin, config)
-    expected = _probe_logits(model, left_out, repeated, healed, parts)
-    exits_early = pruning.exits_early(model, layers, expected)
+    stack = pruning.stack_name(engine.freed_model())
+    expected = _probe_logits(engine.freed_model(), left_out, repeated, healed, parts)
+    exits_early = pruning.exits_early(engine.freed_model(), layers, expected)
+    replaced = _replaced(engine.freed_model(), origin, config, parts, healed)
     if parts:
-        replaced, config = written.zeros(parts), with_drop_lists(config, numbered)
+        config = with_drop_lists(config, numbered)
         # The model may lack parts already.
         numbered = dropped_parts(config)
-    if constants:
-        replaced = written.with_constants(replaced, constants)
-        config = functools.reduce(with_biases, {part_of(n).part for n in constants}, config)
+    config = _with_biases(config, healed.means.constants)
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, replaced)
         write_beside(staging, info, models_dir, layers, numbered, healed.changes_weights)
         load_written = _loader(engine, staging, progress, keep_loaded)
         off, parameters = pruning.check(load_written, expected, bool(parts))
     return PrunedModel(folder, layers, parameters, off, numbered, exits_early)
+
+
+def _replaced(
+    model: ReadyModel,
+    origin: Path,
+    config: PreTrainedConfig,
+    parts: Collection[int],
+    healed: Healing,
+) -> Mapping[LayerTensor, Tensor]:
+    """The tensors that differ from those of the model's files."""
+    constants = healed.means.constants
+    if not parts and not constants:
+        return healed.tensors
+    written = Projections(model, origin, config)
+    replaced = written.zeros(parts) if parts else healed.tensors
+    return written.with_constants(replaced, constants) if constants else replaced
+
+
+def _with_biases(config: PreTrainedConfig, constants: Collection[int]) -> PreTrainedConfig:
+    """A configuration whose projections have the biases of these parts' constants."""
+    return functools.reduce(with_biases, {part_of(part).part for part in constants}, config)
 
 
 def _check_can_prune(

@@ -146,11 +146,10 @@ def choose_taps(
         report(next(done), steps)
 
     with torch.inference_mode():
-        size = sum(map(len, texts)) * sum(state.nbytes for state in first_states)
-        every = max(1, -(-size // room))
+        every = max(1, -(-sum(map(len, texts)) * sum(h.nbytes for h in first_states) // room))
         read = [_read(texts[n::4], residuals_of, ahead, every, device, step) for n in range(4)]
-        fitted, choosing, judging = _Fitted(_joined(read[:2]), unembedding), read[2], read[3]
-        choosing = choosing.part(_TOKENS_TRIED)
+        fitted, judging = _Fitted(_joined(read[:2]), unembedding), read[3]
+        choosing = read[2].part(_TOKENS_TRIED)
         check_ignores_scale(unembedding, judging.last)
 
         def kl_choosing(depths: Sequence[int], ridge: float) -> float:
