@@ -9,6 +9,7 @@ itself speak from a depth: its last layer is made to return that residual.
 from __future__ import annotations
 
 import copy
+import functools
 from contextlib import contextmanager
 
 import gguf
@@ -518,27 +519,32 @@ def naive_without(model, ids, left_out):
     return logits.double().log_softmax(dim=-1).numpy()
 
 
-def naive_without_parts(model, ids, parts):
-    """Log-probabilities `[T, V]` with some parts writing nothing, float64.
+def naive_without_parts(model, ids, parts, means=None):
+    """Log-probabilities `[T, V]` with some parts writing nothing, or means `[d]`, float64.
 
     Part 2l is the attention of layer l, part 2l + 1 its MLP; norms behind them have no bias.
     """
 
-    def write_nothing(_module, args, output):
+    def write_nothing(_module, args, output, mean=0):
         value = output[0] if isinstance(output, tuple) else output
         # BLOOM and MPT give a part the stream, to add its write to.
         beside = args[1] if len(args) > 1 and isinstance(args[1], torch.Tensor) else None
         is_stream = beside is not None and beside.shape == value.shape
-        return with_states(output, beside.clone() if is_stream else torch.zeros_like(value))
+        nothing = beside.clone() if is_stream else torch.zeros_like(value)
+        return with_states(output, nothing + mean)
 
     layers = blocks(model)
     silent = [
-        module
-        for part in parts
+        (module, 0 if means is None else torch.from_numpy(means[number]))
+        for number, part in enumerate(parts)
         for name in (ATTENTION_NAMES, MLP_NAMES)[part % 2]
         if (module := getattr(layers[part // 2], name, None)) is not None
     ]
-    with torch.no_grad(), hooks([module.register_forward_hook(write_nothing) for module in silent]):
+    handles = [
+        module.register_forward_hook(functools.partial(write_nothing, mean=mean))
+        for module, mean in silent
+    ]
+    with torch.no_grad(), hooks(handles):
         logits = model(input_ids=ids, use_cache=False).logits[0]
     return logits.double().log_softmax(dim=-1).numpy()
 

@@ -708,6 +708,7 @@ def solutions(folder: Path) -> Path:
         ("--model m run demo", "name the model after it"),
         ("cache nonsense", "Commands: info, list, clear, verify."),
         ("run demo --prompt x --kl-threshold hot", "'hot' is not a number"),
+        ("prune demo --least 5 --heal --instead mean", "exclude each other"),
         ("prune demo --keep answers=85", "'85' is a percentage: write 0.85."),
         ("run demo --prompt", "requires an argument. See `depthtui run --help`."),
         ("completion fishh", "not one of bash, zsh, fish. Did you mean fish?"),

@@ -38,12 +38,12 @@ CODE_LINES = {
     "depthtui/sweep": 3_630,
     "depthtui/tracing": 3_230,
     "depthtui/tui": 16_870,
-    "tests": 9_470,
+    "tests": 9_480,
     "tests/api": 980,
     "tests/builders": 1_480,
     "tests/data": 1_950,
     "tests/depth": 2_150,
-    "tests/engine": 4_580,
+    "tests/engine": 4_630,
     "tests/fuzz": 570,
     "tests/golden": 410,
     "tests/lenses": 540,
@@ -68,7 +68,7 @@ AT_MOST = {
     "functions of more than 8 parameters": 3,
     "files of more than 500 lines": 17,
     "explorers that the tests open": 160,
-    "cases": 9_700,
+    "cases": 9_670,
 }
 """What is counted in the package and, for explorers and cases, in the tests."""
 

@@ -268,7 +268,7 @@ def _check_usage(
 ) -> None:
     """Refuse options that do not go together."""
     if heal and instead == "mean":
-        raise click.UsageError("--heal fits a map in place of --instead mean: choose one of them.")
+        raise click.UsageError("--heal and --instead mean exclude each other: choose one of them.")
     chosen = [name for name, value in zip(_WAYS, ways, strict=True) if value]
     if len(chosen) != 1:
         *others, last = _WAYS

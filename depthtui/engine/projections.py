@@ -142,7 +142,7 @@ class Projections:
 
     def _zero_biases(self, part: str, dtype: torch.dtype) -> dict[LayerTensor, Tensor]:
         """The biases that the configuration can give a part of each layer, at zero."""
-        model, config = self._model, with_biases(self._config, part)
+        model, config = self._model, with_biases(self._config, [part])
         sizes = added_tensors(model.loaded.model, stack_name(model), config)
         return {name: torch.zeros(size, dtype=dtype) for name, size in sizes.items()}
 

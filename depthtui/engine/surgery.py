@@ -100,7 +100,7 @@ def prune(
         config = with_drop_lists(config, numbered)
         # The model may lack parts already.
         numbered = dropped_parts(config)
-    config = _with_biases(config, healed.means.constants)
+    config = with_biases(config, {part_of(part).part for part in healed.means.constants})
     with new_folder(folder) as staging:
         write_pruned(origin, staging, config, stack, layers, progress, replaced)
         write_beside(staging, info, models_dir, layers, numbered, healed.changes_weights)
@@ -121,13 +121,7 @@ def _replaced(
     if not parts and not constants:
         return healed.tensors
     written = Projections(model, origin, config)
-    replaced = written.zeros(parts) if parts else healed.tensors
-    return written.with_constants(replaced, constants) if constants else replaced
-
-
-def _with_biases(config: PreTrainedConfig, constants: Collection[int]) -> PreTrainedConfig:
-    """A configuration whose projections have the biases of these parts' constants."""
-    return functools.reduce(with_biases, {part_of(part).part for part in constants}, config)
+    return written.with_constants(written.zeros(parts) if parts else healed.tensors, constants)
 
 
 def _check_can_prune(

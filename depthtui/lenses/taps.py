@@ -30,6 +30,7 @@ _TOKENS_TRIED = 512
 
 
 Interval = tuple[float, float] | None
+"""The ends of an interval; None where there are too few texts."""
 
 IntervalOfMean = Callable[[np.ndarray, np.ndarray], Interval]
 """The 95 % interval of a mean over texts, from their sums and their numbers of tokens."""
@@ -126,7 +127,7 @@ def choose_taps(
         texts: ids, each `[T]`.
         residuals_of: a text's h_0 … h_L, each `[T, d]`.
         unembedding: final norm and LM head.
-        ahead: how far the predicted output is behind the tapped token: 0, or 1 as in a draft.
+        ahead: number of tokens from the tapped one to the predicted output: 0, or 1 in a draft.
         room: bytes that the states may take, on `device`.
         device: the device of the products; it must have double precision.
         interval: returns the interval of a mean over texts.
@@ -136,9 +137,8 @@ def choose_taps(
         DepthError: there are too few texts or layers, or the model has no norm before its head.
     """
     texts = _long_enough(texts, 1 + ahead)
-    n_layers = len(first_states := residuals_of(texts[0][:1])) - 1
-    if n_layers < _FEWEST_LAYERS:
-        raise DepthError(f"Taps are chosen in models of {_FEWEST_LAYERS} layers or more.")
+    first_states = residuals_of(texts[0][:1])
+    n_layers = _enough_layers(len(first_states) - 1)
     steps = len(texts) + len(RIDGES) + sum(range(n_layers, n_layers - MOST, -1))
     done = iter(range(1, steps + 1))
 
@@ -146,7 +146,7 @@ def choose_taps(
         report(next(done), steps)
 
     with torch.inference_mode():
-        every = max(1, -(-sum(map(len, texts)) * sum(h.nbytes for h in first_states) // room))
+        every = _one_token_of(sum(map(len, texts)), first_states, room)
         read = [_read(texts[n::4], residuals_of, ahead, every, device, step) for n in range(4)]
         fitted, judging = _Fitted(_joined(read[:2]), unembedding), read[3]
         choosing = read[2].part(_TOKENS_TRIED)
@@ -168,6 +168,22 @@ def choose_taps(
             return Taps(depths, float(kl.mean()), float(above.mean()), of_mean)
 
         return [judged(depths) for depths in (usual, *greedy)]
+
+
+def _enough_layers(n_layers: int) -> int:
+    """The number of layers.
+
+    Raises:
+        DepthError: there are too few.
+    """
+    if n_layers < _FEWEST_LAYERS:
+        raise DepthError(f"Taps are chosen in models of {_FEWEST_LAYERS} layers or more.")
+    return n_layers
+
+
+def _one_token_of(tokens: int, states: Sequence[Tensor], room: int) -> int:
+    """Of how many tokens one is read, so that all states fit; `states` are those of one token."""
+    return max(1, -(-tokens * sum(state.nbytes for state in states) // room))
 
 
 def _long_enough(texts: Sequence[Tensor], before: int) -> list[Tensor]:

@@ -193,12 +193,13 @@ def _are_indices(values: Sequence[Any], n_layers: int) -> bool:
     return len(set(numbers)) == len(values)
 
 
-def with_biases(config: PreTrainedConfig, part: str) -> PreTrainedConfig:
-    """The configuration in which the projections of a part have biases, where a field says so."""
+def with_biases(config: PreTrainedConfig, parts: Collection[str]) -> PreTrainedConfig:
+    """The configuration in which the projections of parts have biases, where a field gives them."""
     config = copy.deepcopy(config)
     text: Any = config.get_text_config(decoder=True)
-    if hasattr(text, BIAS_SETTINGS[part]):
-        setattr(text, BIAS_SETTINGS[part], True)
+    for part in parts:
+        if hasattr(text, BIAS_SETTINGS[part]):
+            setattr(text, BIAS_SETTINGS[part], True)
     return config
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from depthtui.data.pieces import Piece
 from depthtui.data.run import Prompt
 from depthtui.data.run_settings import ModelSpec, Repeated
 from depthtui.engine import healing, surgery
@@ -18,7 +19,14 @@ from depthtui.engine.engine import Engine
 from depthtui.engine.projections import Projection
 from depthtui.errors import DepthError, RunStopped
 from tests.engine.test_pruning import engine_of
-from tests.naive import layer_ends, layer_writes, naive_without, naive_writes, probabilities
+from tests.naive import (
+    layer_ends,
+    layer_writes,
+    naive_without,
+    naive_without_parts,
+    naive_writes,
+    probabilities,
+)
 from tests.planted import without_writes
 from tests.tiny_models import CORPUS, HIDDEN, on_few_models, random_ids, tiny_folder
 
@@ -284,3 +292,58 @@ def test_a_healed_model_costs_in_memory_what_it_costs_when_written(
     np.testing.assert_allclose(written.loss, expected.loss, rtol=1e-4)
     assert written.right.tolist() == expected.right.tolist()
     assert (np.abs(cut.kl - written.kl)[:, 1] > 1e-2 * written.kl[:, 1]).all()
+
+
+def mean_writes(model, texts, part):
+    """The mean write of each layer's attention or MLP, or of the layer, `[L, d]`."""
+    writes = [naive_writes(model, ids[None]) for ids in texts]
+    a, m = (np.concatenate([text[place][:, 1:] for text in writes], axis=1) for place in (1, 2))
+    return {"attention": a, "mlp": m, "layer": a + m}[part].mean(axis=1)
+
+
+@pytest.mark.parametrize("piece", ["layer", "part"])
+@on_few_models(HEALED, ("gpt2", "llama", "granite"))
+def test_a_mean_is_written_as_a_hook_adds_it(name: str, piece: Piece, tmp_path: Path) -> None:
+    folder, out = tiny_folder(tmp_path, name), tmp_path / "out"
+    engine = engine_of(folder)
+    texts = engine.orders.written_texts(lambda *_: None, lambda: None)[:3]
+    engine.orders.written_texts = lambda *_: texts
+    whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float64).eval()
+    ids, left_out = random_ids(20), [1, 2] if piece == "layer" else [2, 5]
+    surgery.prune(engine, left_out, out, healed=surgery.means(engine, left_out, piece), piece=piece)
+
+    def plus(values):
+        return lambda residual, _: residual + torch.from_numpy(values)
+
+    if piece == "layer":
+        means = mean_writes(whole, texts, "layer")
+        changes = [(1, plus(means[1])), (2, plus(means[2]))]
+        expected = probabilities(whole, ids, changes).log().numpy()
+    else:
+        attention, mlp = (mean_writes(whole, texts, part) for part in ("attention", "mlp"))
+        # Granite multiplies a module's output on its way into the stream.
+        means = [attention[1], mlp[2]] / np.array(getattr(whole.config, "residual_multiplier", 1))
+        expected = naive_without_parts(whole, ids, left_out, means)
+    written = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32).eval()
+    np.testing.assert_allclose(naive_without(written, ids, ()), expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "problem"),
+    [
+        ("llama", [0, 2], "for layer 0: no layer stands before it"),
+        ("qwen2", [2], "no room for a mean as its bias: its last projection has none"),
+        ("gemma3", [2], "no room for a mean as its bias: a norm stands between its MLP"),
+    ],
+)
+def test_where_a_mean_has_no_room_it_is_refused(
+    name: str, left_out: list[int], problem: str, tmp_path: Path
+) -> None:
+    engine = engine_of(tiny_folder(tmp_path, name))
+    texts = engine.orders.written_texts(lambda *_: None, lambda: None)[:1]
+    engine.orders.written_texts = lambda *_: texts
+    with pytest.raises(DepthError, match=problem):
+        surgery.prune(
+            engine, left_out, tmp_path / "out", healed=surgery.means(engine, left_out, "layer")
+        )
+    assert not (tmp_path / "out").exists()
